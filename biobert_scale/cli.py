@@ -1,0 +1,84 @@
+"""`biobert-scale <command>`: finds the command, hands it its arguments, and turns errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+
+from biobert_scale import __version__
+from biobert_scale.errors import UserError, from_os_error
+
+COMMANDS = {
+    "demo": "raw XML to scored model and report, on a made-up literature or on real files",
+    "corpus build": "raw MEDLINE and JATS files to clean documents",
+    "corpus synthesize": "write the made-up literature in the publishers' formats",
+    "tokens vocabulary": "train a WordPiece vocabulary on a corpus, or take an existing one",
+    "tokens build": "documents to token shards",
+    "train": "pre-train; also under accelerate launch, deepspeed, torchrun and srun",
+    "checkpoint list": "the checkpoints of a run, and whether their files are intact",
+    "export": "a checkpoint to a Hugging Face model directory",
+    "evaluate prepare": "benchmark files to tokenised, validated splits",
+    "evaluate baselines": "dictionary, CRF and TF-IDF baselines on a benchmark",
+    "evaluate finetune": "fine-tune and score a model on a benchmark",
+    "evaluate table": "means over seeds of all scored runs below a directory",
+    "report": "one self-contained HTML page of a run",
+}
+"""Command -> what it does. The command's code is the function of that name in `commands.py`."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 a failed run, 2 a user's mistake, 75 stopped early and resumable."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(f"biobert-scale {__version__}")
+        return 0
+    words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
+    name = " ".join(arguments[:words])
+    if name not in COMMANDS:
+        group = [command for command in COMMANDS if command.startswith(f"{arguments[0]} ")]
+        if len(group) and (len(arguments) == 1 or arguments[1] in ("-h", "--help")):
+            print(usage(group))
+            return 0
+        print(f"biobert-scale: no command '{' '.join(arguments[:2])}'; the commands are: {', '.join(group or COMMANDS)}", file=sys.stderr)
+        return 2
+    return run(name, arguments[words:])
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Run one command by its name."""
+    # Under a launcher every rank meets the same error: one of them tells it.
+    tells = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+    logging.basicConfig(level=logging.INFO if tells else logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
+    for library in ("accelerate", "DeepSpeed", "datasets", "torch.distributed", "numba", "filelock", "httpx"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    try:
+        return importlib.import_module("biobert_scale.commands").run(name, arguments)
+    except UserError as error:
+        problem = error
+    except OSError as error:
+        known = from_os_error(error)
+        if known is None:
+            raise
+        problem = known
+    except KeyboardInterrupt:
+        print("biobert-scale: interrupted; the same command goes on from what is finished", file=sys.stderr)
+        return 130
+    if tells:
+        print(f"biobert-scale: {problem}", file=sys.stderr)
+    return problem.exit_code
+
+
+def usage(names: list[str] | None = None) -> str:
+    """The list of commands."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {COMMANDS[name]}" for name in names or COMMANDS]
+    return "\n".join(["usage: biobert-scale COMMAND [--help] ...", "", *lines, "", "exit codes: 0 done, 1 a failed run, 2 a mistake in the input, 75 stopped early and resumable"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,328 @@
+"""Every setting of the system: frozen dataclasses, read from TOML, checked as a whole, and fingerprinted.
+
+A recipe is one TOML file with the sections below. Keys that no dataclass knows are refused with their path.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import cattrs
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+
+from biobert_scale.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """How raw XML becomes documents."""
+
+    languages: tuple[str, ...] = ("eng",)
+    """Languages kept, as MEDLINE's three-letter codes."""
+    minimum_words: int = 20
+    """Documents with fewer white-space-separated words are rejected as too short."""
+    captions: bool = True
+    """Keep the captions of figures and tables in full texts."""
+    documents_per_shard: int = 50_000
+    """Documents in one Parquet file of the output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyConfig:
+    """The WordPiece vocabulary."""
+
+    size: int = 28_996
+    """Entries, special tokens included (28,996 is BERT's cased vocabulary)."""
+    lowercase: bool = False
+    """Lower-case and strip accents before splitting (an uncased model)."""
+    minimum_frequency: int = 2
+    """Pairs seen fewer times are not merged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensConfig:
+    """How documents become token shards."""
+
+    validation_fraction: float = 0.005
+    """Share of documents held out, chosen by a hash of the document's id."""
+    documents_per_shard: int = 50_000
+    """Documents in one Arrow file of the output."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The encoder's shape, in BERT's terms. The defaults are BERT-Large's (Devlin et al. 2019)."""
+
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    max_position_embeddings: int = 512
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    initializer_range: float = 0.02
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How token shards become samples (Devlin et al. 2019, section 3.1 and appendix A.1)."""
+
+    max_seq_length: int = 512
+    """Tokens in a sample at most, [CLS] and both [SEP] included."""
+    mlm_probability: float = 0.15
+    """Share of a sample's tokens that are predicted; the count is fixed by the sample's length."""
+    short_sequence_probability: float = 0.1
+    """Share of samples packed to a shorter length, drawn uniformly."""
+    random_next_probability: float = 0.5
+    """Share of samples whose second segment comes from another document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW (Loshchilov and Hutter 2019) with BERT's settings."""
+
+    learning_rate: float = 5e-5
+    """The peak, reached at the end of the warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-6
+    weight_decay: float = 0.01
+    """Applied to weight matrices and embeddings; never to biases and LayerNorm."""
+    max_grad_norm: float = 1.0
+    """The gradient of the global loss is clipped to this norm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Linear warm-up, then linear decay to zero, counted in optimizer steps taken."""
+
+    warmup_steps: int = 10_000
+    total_steps: int = 150_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionConfig:
+    """Arithmetic of the forward and backward pass; weights and moments are kept in fp32 by the optimizer."""
+
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp16"
+    initial_scale_power: int = 16
+    """fp16 only: the loss scale starts at 2 to this power."""
+    loss_scale_window: int = 1000
+    """fp16 only: steps without overflow after which the scale doubles."""
+    hysteresis: int = 2
+    """fp16 only: overflows tolerated before the scale halves."""
+    min_loss_scale: float = 1.0
+    """fp16 only: the scale's floor; an overflow there stops the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """What drives the ranks."""
+
+    name: Literal["deepspeed", "ddp"] = "deepspeed"
+    deepspeed_config: str = "zero1"
+    """A file of `ds_configs/` by its name, or a path to a DeepSpeed JSON file. Unused by `ddp`."""
+    communication_timeout_seconds: int = 1800
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    every_steps: int = 1000
+    keep_last: int = 3
+    """Complete checkpoints kept; older ones are deleted only after a newer one is in place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    every_steps: int = 1000
+    """Also evaluated before the first step and after the last."""
+    sequences: int = 2048
+    """Held-out samples at most; fewer where the validation split is smaller."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The optimisation. `gradient_accumulation_steps` is derived from these and the world size, never set."""
+
+    global_batch_size: int = 256
+    """Sequences in one optimizer step, over all ranks."""
+    micro_batch_size: int = 2
+    """Sequences in one forward pass of one rank."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    log_every_steps: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """One fine-tuning run's budget, the same for every model that is compared."""
+
+    learning_rate: float = 5e-5
+    epochs: int = 10
+    batch_size: int = 16
+    """Sentences (entities) or documents (hallmarks) in one step."""
+    max_seq_length: int = 256
+    """Word pieces in one window, [CLS] and [SEP] included; longer inputs are covered by overlapping windows."""
+    warmup_fraction: float = 0.1
+    weight_decay: float = 0.01
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Which benchmarks are run, with which seeds and budget."""
+
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    entities: FinetuneConfig = field(default_factory=FinetuneConfig)
+    documents: FinetuneConfig = field(default_factory=FinetuneConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole recipe."""
+
+    name: str
+    description: str = ""
+    seed: int = 1
+    """Keys every random choice: samples, masks, order, dropout, initial weights."""
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+    tokens: TokensConfig = field(default_factory=TokensConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(entry.name.removesuffix(".toml") for entry in importlib.resources.files("biobert_scale.recipes").iterdir() if entry.name.endswith(".toml"))
+
+
+def load_config(recipe: str | Path) -> Config:
+    """Read a recipe by its name (`biobert-large`) or by the path of a TOML file.
+
+    Raises:
+        UserError: no such recipe, not TOML, an unknown key, a wrong type, or values that contradict each other.
+    """
+    text, where = _recipe_text(str(recipe))
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML ({error})", where=where, remedy="correct that line") from None
+    return structure_config(raw, where=where)
+
+
+def _recipe_text(recipe: str) -> tuple[str, str]:
+    path = Path(recipe)
+    if path.suffix == ".toml" or len(path.parts) > 1:
+        if not path.is_file():
+            raise UserError("no such configuration file", where=path, remedy="check the path, or name one of: " + ", ".join(recipe_names()))
+        return path.read_text(), str(path)
+    entry = importlib.resources.files("biobert_scale.recipes") / f"{recipe}.toml"
+    if not entry.is_file():
+        raise UserError("no such recipe", where=recipe, remedy="name one of: " + ", ".join(recipe_names()) + ", or the path of a .toml file")
+    return entry.read_text(), f"recipe {recipe}"
+
+
+def structure_config(raw: dict[str, Any], *, where: str) -> Config:
+    """Turn nested dictionaries into a checked `Config`."""
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(str, _structure_strictly)
+    converter.register_structure_hook(int, _structure_strictly)
+    converter.register_structure_hook(bool, _structure_strictly)
+    converter.register_structure_hook(float, _structure_float)
+    try:
+        config = converter.structure(raw, Config)
+    except ClassValidationError as error:
+        key, problem = _first_problem(error, ())
+        remedy = f"remove it or correct its name (known: {problem[1]})" if problem[1] else "correct the value"
+        raise UserError(problem[0], where=f"{where}: {key}", remedy=remedy) from None
+    check_config(config, where=where)
+    return config
+
+
+def _structure_strictly(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__} {value!r}")
+    return value
+
+
+def _structure_float(value: Any, _: type) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"expected float, found {type(value).__name__} {value!r}")
+    return float(value)
+
+
+def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, tuple[str, str]]:
+    """Descend a cattrs error group to its first leaf: (dotted key, (what is wrong, known names or ''))."""
+    match error:
+        case ForbiddenExtraKeysError():
+            known = ", ".join(sorted(error.cl.__dataclass_fields__))  # type: ignore[attr-defined]
+            key = sorted(error.extra_fields)[0]
+            return ".".join((*path, key)), ("unknown configuration key", known)
+        case ClassValidationError() | IterableValidationError():
+            inner = error.exceptions[0]
+            notes = getattr(inner, "__notes__", [])
+            names = [str(note.name) for note in notes if hasattr(note, "name")]
+            return _first_problem(inner, (*path, *names))
+        case KeyError():
+            return ".".join(path) or str(error.args[0]), ("missing configuration key", "")
+        case _:
+            return ".".join(path), (str(error), "")
+
+
+def check_config(config: Config, *, where: str) -> None:
+    """Refuse values that contradict each other.
+
+    Raises:
+        UserError: with both keys named.
+    """
+    def refuse(condition: bool, what: str, key: str, remedy: str) -> None:
+        if condition:
+            raise UserError(what, where=f"{where}: {key}", remedy=remedy)
+
+    model, data, training = config.model, config.data, config.training
+    schedule = training.schedule
+    refuse(model.hidden_size % model.num_attention_heads != 0, f"hidden_size {model.hidden_size} is not a multiple of num_attention_heads {model.num_attention_heads}", "model.hidden_size", "make it divide")
+    refuse(data.max_seq_length > model.max_position_embeddings, f"max_seq_length {data.max_seq_length} exceeds model.max_position_embeddings {model.max_position_embeddings}", "data.max_seq_length", "shorten the samples or enlarge the model's positions")
+    refuse(data.max_seq_length < 16, f"max_seq_length {data.max_seq_length} is too short for two segments", "data.max_seq_length", "use at least 16")
+    for key in ("mlm_probability", "short_sequence_probability", "random_next_probability"):
+        refuse(not 0.0 <= getattr(data, key) <= 1.0, f"{getattr(data, key)} is no probability", f"data.{key}", "use a value from 0 to 1")
+    refuse(not 0.0 < config.tokens.validation_fraction < 1.0, f"{config.tokens.validation_fraction} is no proper fraction", "tokens.validation_fraction", "use a value between 0 and 1")
+    refuse(training.micro_batch_size < 1 or training.global_batch_size < 1, "batch sizes must be positive", "training", "use at least 1")
+    refuse(
+        training.global_batch_size % training.micro_batch_size != 0,
+        f"global_batch_size {training.global_batch_size} is not a multiple of micro_batch_size {training.micro_batch_size}",
+        "training.global_batch_size",
+        f"use {_nearest_multiples(training.global_batch_size, training.micro_batch_size)}",
+    )
+    refuse(not 0 <= schedule.warmup_steps < schedule.total_steps, f"warmup_steps {schedule.warmup_steps} is not below total_steps {schedule.total_steps}", "training.schedule.warmup_steps", "shorten the warm-up or lengthen the run")
+
+
+def gradient_accumulation_steps(training: TrainingConfig, world_size: int) -> int:
+    """Micro-batches that each rank runs in one optimizer step.
+
+    Raises:
+        UserError: the global batch does not divide over the ranks; the nearest sizes that do are named.
+    """
+    unit = training.micro_batch_size * world_size
+    if training.global_batch_size % unit:
+        raise UserError(
+            f"global_batch_size {training.global_batch_size} does not divide into {world_size} ranks x micro_batch_size {training.micro_batch_size}",
+            where="training.global_batch_size",
+            remedy=f"use {_nearest_multiples(training.global_batch_size, unit)}, or another micro_batch_size",
+        )
+    return training.global_batch_size // unit
+
+
+def _nearest_multiples(value: int, unit: int) -> str:
+    below, above = value // unit * unit, (value // unit + 1) * unit
+    return f"{below} or {above}" if below else str(above)

@@ -1,0 +1,1 @@
+"""Raw MEDLINE and JATS XML in; clean documents out."""

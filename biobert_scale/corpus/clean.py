@@ -1,0 +1,80 @@
+"""Cleans a document's text, and decides by the document alone whether it is kept."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Final
+
+from biobert_scale.config import CorpusConfig
+from biobert_scale.corpus.document import Document
+
+# Control characters, invisible formatting, private-use glyphs (symbol fonts), replacement and noncharacters. Those that
+# Unicode counts as white space are not here: they separate words.
+_REMOVED: Final = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\uffff"
+    "\U000e0000-\U0010ffff]"
+)
+_NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
+_MINIMUM_LETTER_SHARE: Final = 0.5
+"""Letters among the characters that are not white space, below which a text counts as tables or formulas."""
+
+_JUDGED_WORDS: Final = 3000
+_JUDGED_CHARACTERS: Final = 20_000
+"""A long text is judged by its beginning."""
+
+_ENGLISH: Final = frozenset({
+    "the", "and", "of", "to", "with", "for", "were", "from", "that", "by", "this", "these", "which", "are", "be", "been", "than",
+    "not", "have", "has", "or", "it", "between", "their",
+})  # fmt: skip
+_MINIMUM_ENGLISH_SHARE: Final = 0.05
+"""Words of `_ENGLISH` among all, below which a text is not taken for English."""
+
+
+def clean_text(text: str) -> str:
+    """Normalise to NFC, drop what has no glyph, collapse white space within lines, and drop empty lines."""
+    text = unicodedata.normalize("NFC", _REMOVED.sub("", text))
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def reject_reason(document: Document, config: CorpusConfig) -> str | None:
+    """Why a cleaned document is left out, judged by itself alone; None where it is kept.
+
+    Returns:
+        `no_identifier`, `no_abstract` (MEDLINE: a title alone), `no_body` (PMC: the same), `too_short`, `language`,
+        `symbol_heavy`, or None.
+    """
+    if document.id.endswith(":"):
+        return "no_identifier"
+    if document.title_only or not document.text:
+        return "no_abstract" if document.source == "medline" else "no_body"
+    words = document.text.split()
+    if len(words) < config.minimum_words:
+        return "too_short"
+    if not _language_is_kept(document, words, config):
+        return "language"
+    if letter_share(document.text[:_JUDGED_CHARACTERS]) < _MINIMUM_LETTER_SHARE:
+        return "symbol_heavy"
+    return None
+
+
+def _language_is_kept(document: Document, words: list[str], config: CorpusConfig) -> bool:
+    """The text itself tells whether it is English; what it is otherwise, the record's declaration tells.
+
+    A record's declared language is the article's: an abstract in MEDLINE is English whatever the article is written in.
+    """
+    if english_share(words[:_JUDGED_WORDS]) >= _MINIMUM_ENGLISH_SHARE:
+        return "eng" in config.languages
+    return any(language in config.languages for language in document.language.split() if language != "eng")
+
+
+def english_share(words: list[str]) -> float:
+    """Share of frequent English function words among `words`; they are rare in the languages that look most like it."""
+    return sum(word.lower() in _ENGLISH for word in words) / max(len(words), 1)
+
+
+def letter_share(text: str) -> float:
+    """Letters among the characters that are not white space."""
+    visible = len(text) - sum(map(text.count, " \n"))
+    return len(_NOT_LETTERS.sub("", text)) / max(visible, 1)

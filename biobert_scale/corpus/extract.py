@@ -1,0 +1,102 @@
+"""One raw file as documents: what MEDLINE records and PMC articles have in common from here on."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from lxml import etree
+
+from biobert_scale.corpus.document import Document
+from biobert_scale.corpus.jats import read_jats
+from biobert_scale.corpus.medline import read_medline
+from biobert_scale.corpus.raw import ListedArticle, RawFile, license_group, package_members, read_file_list
+
+_log = logging.getLogger(__name__)
+_PMCID = re.compile(r"PMC[0-9]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extracted:
+    """A document, and which state of its record it is."""
+
+    document: Document
+    version: int = 1
+    revised: int = 0
+    """A date (MEDLINE: YYYYMMDD; PMC: YYYYMMDDHHMMSS), or 0."""
+    reason: str = ""
+    """Set where no document could be made of the record."""
+
+
+def extract(file: RawFile, *, captions: bool, deleted: list[str]) -> Iterator[Extracted]:
+    """Yield every record of a raw file in its order.
+
+    Args:
+        captions: keep the captions of figures and tables.
+        deleted: receives the PMIDs that the file withdraws.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    if file.source == "medline":
+        yield from _extract_medline(file.path, deleted)
+    else:
+        yield from _extract_pmc(file, captions)
+
+
+def _extract_medline(path: Path, deleted: list[str]) -> Iterator[Extracted]:
+    for record in read_medline(path):
+        if record.deleted:
+            deleted.extend(record.deleted)
+            continue
+        document = Document(
+            id=f"pmid:{record.pmid if record.pmid.isdecimal() else ''}",
+            source="medline",
+            text="\n".join(filter(None, (record.title, *record.abstract))),
+            pmid=record.pmid,
+            pmcid=_pmcid(record.pmcid),
+            origin=path.name,
+            language=" ".join(record.languages),
+            title_only=not record.abstract,
+        )
+        yield Extracted(document=document, version=record.version, revised=record.date_revised)
+
+
+def _extract_pmc(file: RawFile, captions: bool) -> Iterator[Extracted]:
+    listed = read_file_list(file.file_list) if file.file_list is not None else {}
+    for member, content in package_members(file.path):
+        yield _article(file.path.name, member, content, listed.get(member, ListedArticle()), captions)
+
+
+def _article(package: str, member: str, content: bytes, listed: ListedArticle, captions: bool) -> Extracted:
+    """One article. Malformed XML inside a sound package is the publisher's doing: it is counted, and the others go on."""
+    named = _pmcid(PurePosixPath(member).stem)
+    origin, group = f"{package}:{member}", license_group(package, listed.license)
+    try:
+        article = read_jats(content, captions=captions)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        _log.warning("%s is left out: %s", origin, error)
+        document = Document(id=f"pmcid:{named}", source="pmc", text="", pmid=listed.pmid, pmcid=named, license=group, origin=origin)
+        return Extracted(document=document, revised=listed.updated, reason="malformed")
+    pmcid = _pmcid(article.pmcid) or named
+    document = Document(
+        id=f"pmcid:{pmcid}",
+        source="pmc",
+        text="\n".join(filter(None, (article.title, *article.abstract, *article.body))),
+        pmid=article.pmid or listed.pmid,
+        pmcid=pmcid,
+        license=group,
+        origin=origin,
+        language=article.language,
+        title_only=not (article.abstract or article.body),
+    )
+    return Extracted(document=document, revised=listed.updated)
+
+
+def _pmcid(text: str) -> str:
+    """`PMC123` of `PMC123` or of one of its versions (`PMC123.1`); empty for anything else."""
+    found = _PMCID.match(text)
+    return found.group() if found else ""

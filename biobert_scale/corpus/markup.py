@@ -1,0 +1,58 @@
+"""What the MEDLINE and the JATS reader share: careful parser settings, and inline markup as plain text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lxml import etree
+
+# Nothing outside the file is fetched, no entity is expanded, and libxml2's limits on depth and size stay on.
+PARSER_OPTIONS: dict[str, Any] = {
+    "resolve_entities": False,
+    "no_network": True,
+    "load_dtd": False,
+    "huge_tree": False,
+    "remove_comments": True,
+    "remove_pis": True,
+}
+
+_NOT_TEXT = frozenset({"tex-math", "annotation", "annotation-xml", "inline-graphic", "graphic"})
+
+
+def local_name(element: etree._Element) -> str:
+    """The tag without its namespace; empty for comments, processing instructions and entity references."""
+    tag = element.tag
+    return tag.rpartition("}")[2] if isinstance(tag, str) else ""
+
+
+def math_text(element: etree._Element) -> str:
+    """The tokens of a MathML formula written one after the other, fractions with a slash: `R2`, `10-3`, `a/b`."""
+    name = local_name(element)
+    if not name or name in _NOT_TEXT:
+        return ""
+    parts = [math_text(child) for child in element]
+    if name == "mfrac" and len(parts) == 2:
+        return f"{parts[0]}/{parts[1]}"
+    return "".join((element.text or "").split()) + "".join(parts) if name != "mtext" else " ".join((element.text or "").split())
+
+
+def plain_text(element: etree._Element | None) -> str:
+    """All text below an element with white space collapsed; LaTeX and graphics are left out, MathML is spelled out."""
+    if element is None:
+        return ""
+    pieces: list[str] = []
+    _collect(element, pieces)
+    return " ".join("".join(pieces).split())
+
+
+def _collect(element: etree._Element, pieces: list[str]) -> None:
+    pieces.append(element.text or "")
+    for child in element:
+        name = local_name(child)
+        if name == "math":
+            pieces.append(math_text(child))
+        elif name and name not in _NOT_TEXT:
+            _collect(child, pieces)
+        elif not name:
+            pieces.append(" ")  # an entity that only the DTD could have told
+        pieces.append(child.tail or "")

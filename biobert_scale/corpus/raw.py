@@ -1,0 +1,178 @@
+"""Finds the raw files, and opens them: gzip, tar packages, and what to tell when one of them is damaged."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from isal import igzip, isal_zlib
+from lxml import etree
+
+from biobert_scale.corpus.markup import PARSER_OPTIONS, local_name
+from biobert_scale.errors import UserError
+
+_REMEDY = "download it again and compare its checksum with the source's, or move it out of the directory"
+_PACKAGE_NAME = re.compile(r"oa_(comm|noncomm|other)_")
+_COMMERCIAL = frozenset({"CC0", "CC BY", "CC BY-SA", "CC BY-ND"})
+_DRAIN_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawFile:
+    """One input file of the corpus stage."""
+
+    path: Path
+    source: str
+    """`medline` or `pmc`."""
+    file_list: Path | None = None
+    """The package's `.filelist.csv`, where one stands beside it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedArticle:
+    """What a package's file list says of one article."""
+
+    pmid: str = ""
+    license: str = ""
+    updated: int = 0
+    """Time of the last update as the number YYYYMMDDHHMMSS; 0 where the list names none."""
+
+
+def find_raw_files(raw: Path) -> list[RawFile]:
+    """Find the MEDLINE files and PMC packages under a directory, in the order in which they apply.
+
+    MEDLINE files are `.xml` and `.xml.gz` files whose root element is PubmedArticleSet; they come first. PMC packages are
+    `.tar.gz` files that hold XML. Within each kind files are ordered by name, numbers by value (`pubmed25n0001` before
+    `pubmed25n1275`: NCBI numbers its update files after the baseline), then by path. All other files are ignored.
+
+    Raises:
+        UserError: no such directory, no such files in it, or one that cannot be read.
+    """
+    if not raw.is_dir():
+        raise UserError("no such directory", where=raw, remedy="name the directory that holds the raw PubMed and PMC files")
+    found = [file for path in sorted(_walk(raw), key=_order) if (file := _recognise(path)) is not None]
+    if not found:
+        raise UserError("no PubMed (*.xml.gz) and no PMC (*.tar.gz) files", where=raw, remedy="check the path, or download some first")
+    return [file for source in ("medline", "pmc") for file in found if file.source == source]
+
+
+def _walk(raw: Path) -> Iterator[Path]:
+    for directory, _, names in os.walk(raw):
+        yield from (Path(directory, name) for name in names if not name.startswith("."))
+
+
+def _order(path: Path) -> tuple[list[tuple[str, int]], str]:
+    pieces = re.findall(r"(\D*)(\d*)", path.name)
+    return [(text, int(digits or 0)) for text, digits in pieces], str(path)
+
+
+def _recognise(path: Path) -> RawFile | None:
+    if path.name.endswith((".xml", ".xml.gz")):
+        return RawFile(path=path, source="medline") if _root_name(path) == "PubmedArticleSet" else None
+    if path.name.endswith(".tar.gz"):
+        listed = path.with_name(path.name.removesuffix(".tar.gz") + ".filelist.csv")
+        file_list = listed if listed.is_file() else None
+        if file_list is not None or _PACKAGE_NAME.match(path.name) or next(package_members(path), None) is not None:
+            return RawFile(path=path, source="pmc", file_list=file_list)
+    return None
+
+
+def _root_name(path: Path) -> str:
+    with open_decompressed(path) as stream, reading(path):
+        for _, element in etree.iterparse(stream, events=("start",), **PARSER_OPTIONS):
+            return local_name(element)
+    return ""
+
+
+@contextmanager
+def open_decompressed(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading bytes, through gzip where its name ends in `.gz`."""
+    with igzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as stream:
+        yield stream
+
+
+@contextmanager
+def reading(where: str | Path) -> Iterator[None]:
+    """Turn what the decompressor, tar and XML readers raise on damaged input into one line that names the file."""
+    try:
+        yield
+    except etree.XMLSyntaxError as error:
+        message = " ".join((error.msg or "empty document").split())
+        raise UserError(f"the XML is damaged or breaks off at line {error.lineno} ({message})", where=where, remedy=_REMEDY) from None
+    except EOFError:
+        raise UserError("the gzip file breaks off", where=where, remedy=_REMEDY) from None
+    except (igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
+        raise UserError(f"the gzip file is damaged ({error})", where=where, remedy=_REMEDY) from None
+    except tarfile.TarError as error:
+        raise UserError(f"the tar package is damaged or breaks off ({error})", where=where, remedy=_REMEDY) from None
+
+
+def package_members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Stream the XML members of a `.tar.gz` package as (path in the package, content); nothing is unpacked to disk.
+
+    Raises:
+        UserError: the package is damaged, or holds a link or a path that leaves it.
+    """
+    with open_decompressed(path) as stream, reading(path):
+        with tarfile.open(fileobj=stream, mode="r|") as package:
+            for member in package:
+                name = PurePosixPath(member.name)
+                if member.issym() or member.islnk() or name.is_absolute() or ".." in name.parts:
+                    where = f"{path}:{member.name}"
+                    raise UserError("the package holds a link or a path that leads out of it", where=where, remedy=_REMEDY)
+                if member.isfile() and name.suffix in (".xml", ".nxml"):
+                    content = package.extractfile(member)
+                    assert content is not None
+                    yield member.name, content.read()
+                package.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
+        while stream.read(_DRAIN_BYTES):  # to the checksum at the very end, which tar has no need to read
+            pass
+
+
+def read_file_list(path: Path) -> dict[str, ListedArticle]:
+    """Read a package's `.filelist.csv`: what it says of each member, by the member's path.
+
+    Raises:
+        UserError: the file is no such list.
+    """
+    with open(path, encoding="utf-8", newline="") as stream:
+        try:
+            rows = csv.DictReader(stream)
+            columns = rows.fieldnames or []
+            updated = next((column for column in columns if column.startswith("LastUpdated")), "LastUpdated")
+            if "Article File" not in columns:
+                raise UserError("no column 'Article File' in the file list", where=path, remedy=_REMEDY)
+            return {row["Article File"]: _listed(row, updated) for row in rows}
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UserError(f"the file list is damaged ({error})", where=path, remedy=_REMEDY) from None
+
+
+def _listed(row: dict[str, str | None], updated: str) -> ListedArticle:
+    pmid = row.get("PMID") or ""
+    digits = re.sub(r"\D", "", row.get(updated) or "")[:14]
+    return ListedArticle(
+        pmid=pmid if pmid.strip("0") else "",
+        license=row.get("License") or "",
+        updated=int(digits.ljust(14, "0")) if digits else 0,
+    )
+
+
+def license_group(package: str, license_name: str) -> str:
+    """NCBI's licence group of an article: by the package's name (`oa_comm_xml...`), else by its licence, else empty.
+
+    Source: the PMC Open Access Subset's description of its three groups.
+    """
+    if named := _PACKAGE_NAME.match(package):
+        return named.group(1)
+    if license_name.upper() in _COMMERCIAL:
+        return "comm"
+    if license_name.upper().startswith("CC BY-NC"):
+        return "noncomm"
+    return "other" if license_name else ""

@@ -1,0 +1,159 @@
+"""Made-up literature in the publishers' real formats, for the demonstration and the tests.
+
+Nothing in it is true: names, findings, authors and journals come from a seed. The language has regularities that a model
+can learn (names are used as what they are, papers have topics), so pre-training on it can be seen to help.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from biobert_scale.corpus.synthetic.benchmarks import write_benchmarks
+from biobert_scale.corpus.synthetic.documents import STYLES, Writer
+from biobert_scale.corpus.synthetic.grammar import count_words
+from biobert_scale.corpus.synthetic.lexicon import build_lexicon
+from biobert_scale.corpus.synthetic.pmc import FullText, write_package
+from biobert_scale.corpus.synthetic.pubmed import Record, draw_record, pubmed_xml, revise
+from biobert_scale.errors import UserError
+from biobert_scale.files import Manifest, begin_stage, finish_stage, stage_key, write_atomically
+
+STAGE = "synthetic"
+FIRST_PMID = 90_000_001
+FIRST_PMCID = 900_001
+MINIMUM_ABSTRACTS = 20
+_README = """Everything in this directory is invented
+========================================
+
+A program made these files up from the seed {seed}. The diseases, chemicals, genes, people, journals, numbers and findings do not
+exist; nothing here is medical knowledge, and no sentence comes from a real publication. Scores measured on these files say that
+the software works and nothing about real text.
+
+The formats are the real ones:
+
+  pubmed/baseline, pubmed/updatefiles   PubMed XML: {baseline} records, then an update with {revised} revised and {new} new
+                                        records and {deleted} deletions
+  pmc                                   {full_texts} full texts in JATS XML, packed as PMC packs them
+  ner/bc5cdr_pubtator                   chemicals and diseases in the format of BC5CDR
+  ner/ncbi_disease_pubtator             diseases in the format of the NCBI disease corpus
+  hoc/blurb                             sentences with the ten hallmarks of cancer in the format of BLURB
+
+The journals' names end in "(synthetic)". The benchmark files (ner, hoc) have no place for such a notice: this one stands for them.
+PubMed numbers from 90000001 on are made up for these files.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    seed: int
+    abstracts: int
+    full_texts: int
+
+
+def write_synthetic(output: Path, *, seed: int = 1, abstracts: int = 3000, full_texts: int = 150, overwrite: bool = False) -> Manifest:
+    """Write a made-up literature: PubMed files, a PMC package, and the four benchmarks' files.
+
+    Equal arguments give equal bytes with the same Python and zlib.
+
+    Args:
+        output: a new directory, or one that an interrupted call of the same work left.
+        seed: decides every word.
+        abstracts: different PubMed records in all, baseline and update together.
+        full_texts: how many of the baseline's records have a full text in PMC.
+        overwrite: replace what another call wrote.
+
+    Raises:
+        UserError: too few abstracts, more full texts than records to carry them, or an output directory in other use.
+    """
+    if abstracts < MINIMUM_ABSTRACTS:
+        raise UserError(f"{abstracts} abstracts are too few", where="abstracts", remedy=f"ask for at least {MINIMUM_ABSTRACTS}")
+    if not 0 <= full_texts <= abstracts // 2:
+        raise UserError(f"{full_texts} full texts for {abstracts} abstracts", where="full_texts", remedy=f"use 0 to {abstracts // 2}")
+    config = SyntheticConfig(seed=seed, abstracts=abstracts, full_texts=full_texts)
+    key = stage_key(STAGE, [], config)
+    if (finished := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite)) is not None:
+        return finished
+    writer = Writer(build_lexicon(seed))
+    library = _Library(writer, config)
+    files = library.write_pubmed(output / "pubmed")
+    files += write_package(output / "pmc", library.full_texts, writer)
+    benchmark_files, benchmark_counts = write_benchmarks(output, writer, seed)
+    counts = {**library.counts(), **benchmark_counts}
+    readme = output / "README.txt"
+    write_atomically(readme, _README.format(seed=seed, full_texts=full_texts, **{name: counts[name] for name in ("baseline", "revised", "new", "deleted")}))
+    return finish_stage(output, stage=STAGE, key=key, inputs=[], config=config, counts=counts, outputs=[*files, *benchmark_files, readme])
+
+
+class _Library:
+    """All PubMed records and full texts of a seed."""
+
+    def __init__(self, writer: Writer, config: SyntheticConfig) -> None:
+        self.writer, self.seed = writer, config.seed
+        new_count = config.abstracts // 12
+        baseline_count = config.abstracts - new_count
+        self.full_texts: list[FullText] = []
+        # Full texts are spread evenly over the baseline.
+        with_full_text = {place * baseline_count // config.full_texts for place in range(config.full_texts)} if config.full_texts else set()
+        self.baseline = [self._record(place, full_text=place in with_full_text) for place in range(baseline_count)]
+        plain = self._plain_places()
+        self._plant_duplicates(plain, max(1, config.abstracts // 500))
+        self.revised = [self._revision(self.baseline[next(plain)]) for _ in range(max(2, config.abstracts // 60))]
+        self.deleted = [self.baseline[next(plain)].pmid for _ in range(max(2, config.abstracts // 200))]
+        self.new = [self._record(baseline_count + place, full_text=False) for place in range(new_count)]
+
+    def _record(self, place: int, *, full_text: bool) -> Record:
+        pmid = FIRST_PMID + place
+        rng = random.Random(f"paper/{pmid}/{self.seed}")
+        topic = self.writer.topic(rng, style=rng.choice(STYLES[:-1]) if full_text else None)
+        paper = self.writer.paper(topic)
+        pmcid = FIRST_PMCID + len(self.full_texts) if full_text else None
+        if pmcid is not None:
+            self.full_texts.append(FullText(pmcid=pmcid, pmid=pmid, paper=paper, topic=topic))
+        return draw_record(pmid, paper, random.Random(f"record kind/{pmid}/{self.seed}"), pmcid=pmcid)
+
+    def _plain_places(self) -> Iterator[int]:
+        """Places of baseline records that a duplicate, a revision or a deletion may be made of, in random order."""
+        places = [i for i, record in enumerate(self.baseline) if record.pmcid is None and record.has_abstract and record.language == "eng"]
+        random.Random(f"plain places/{self.seed}").shuffle(places)
+        return iter(places)
+
+    def _plant_duplicates(self, plain: Iterator[int], count: int) -> None:
+        """Give some records the very title and abstract of another one."""
+        for _ in range(count):
+            original, copy = next(plain), next(plain)
+            self.baseline[copy] = draw_like(self.baseline[original], self.baseline[copy].pmid)
+        self.duplicates = count
+
+    def _revision(self, record: Record) -> Record:
+        rng = random.Random(f"revision/{record.pmid}/{self.seed}")
+        return revise(record, self.writer.paper(self.writer.topic(rng, style=record.paper.style)))
+
+    def write_pubmed(self, directory: Path) -> list[Path]:
+        files = [directory / "baseline" / "pubmed26n0001.xml.gz", directory / "updatefiles" / "pubmed26n0002.xml.gz"]
+        update = sorted([*self.revised, *self.new], key=lambda record: record.pmid)
+        texts = pubmed_xml(self.baseline, [], self.seed), pubmed_xml(update, sorted(self.deleted), self.seed)
+        for path, text in zip(files, texts, strict=True):
+            write_atomically(path, gzip.compress(text.encode(), 6, mtime=0))
+        return files
+
+    def counts(self) -> dict[str, int]:
+        records = [*self.baseline, *self.new]
+        return {
+            "baseline": len(self.baseline),
+            "new": len(self.new),
+            "revised": len(self.revised),
+            "deleted": len(self.deleted),
+            "duplicates": self.duplicates,
+            "without_abstract": sum(not record.has_abstract for record in records),
+            "not_english": sum(record.language != "eng" for record in records),
+            "full_texts": len(self.full_texts),
+            "abstract_words": sum(count_words(" ".join(record.paper.sentences)) for record in records if record.has_abstract),
+        }
+
+
+def draw_like(original: Record, pmid: int) -> Record:
+    """The same text under another PMID."""
+    return Record(pmid=pmid, paper=original.paper, structured=original.structured)

@@ -1,0 +1,1 @@
+"""Fine-tuning and scoring on entity recognition and document classification."""

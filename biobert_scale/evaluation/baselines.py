@@ -1,0 +1,254 @@
+"""What simple methods score on the same files: a fine-tuned model that does not beat them has learned nothing.
+
+Entities: a dictionary of the training set's mentions and a linear-chain CRF (Lafferty et al. 2001); documents: TF-IDF with
+logistic regression; and for both the best constant answer. scikit-learn and python-crfsuite are needed only here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import logging
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biobert_scale import __version__
+from biobert_scale.errors import UserError
+from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, PREDICTIONS, data_checksums, write_documents
+from biobert_scale.evaluation.hoc import label_matrix, score_labels, write_labels
+from biobert_scale.evaluation.ner import score_tags, write_tags
+from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.scores import entity_spans
+from biobert_scale.evaluation.tasks import HALLMARK_TASK, prepared_tasks, read_documents, read_gold, read_sentences
+from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, stage_key, write_json
+
+logger = logging.getLogger(__name__)
+
+STAGE = "baselines"
+_DISTRIBUTIONS = {"sklearn": "scikit-learn", "pycrfsuite": "python-crfsuite"}
+
+Tags = list[list[str]]
+
+
+def run_baselines(prepared: Path, output: Path, *, tasks: Sequence[str] | None = None, overwrite: bool = False) -> Manifest:
+    """Train every baseline on train and score it on test: `<output>/<task>/<baseline>/` as `finetune` writes a run.
+
+    Args:
+        tasks: those of `prepared` to run; all by default.
+
+    Raises:
+        UserError: an unknown task, or scikit-learn or python-crfsuite is not installed.
+    """
+    known = prepared_tasks(prepared)
+    chosen = list(known if tasks is None else tasks)
+    if unknown := sorted(set(chosen) - set(known)):
+        raise UserError(f"no task '{unknown[0]}'", where=prepared, remedy=f"choose among: {', '.join(known)}")
+    for module in _DISTRIBUTIONS:
+        _library(module)
+    inputs, config = describe_inputs([prepared]), {"tasks": sorted(chosen)}
+    key = stage_key(STAGE, inputs, config)
+    if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
+        return done
+    scores = {task: (_run_documents if task == HALLMARK_TASK else _run_entities)(prepared, task, output / task) for task in chosen}
+    files = [path for task in chosen for path in sorted((output / task).glob("*/*")) if path.is_file()]
+    return finish_stage(
+        output, stage=STAGE, key=key, inputs=inputs, config=config, counts=scores, outputs=files, libraries=_DISTRIBUTIONS.values()
+    )
+
+
+def _library(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        name = _DISTRIBUTIONS[module]
+        raise UserError(f"{name} is not installed", where="baselines", remedy=f"run `pip install {name}`") from None
+
+
+def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
+    train, test = read_sentences(prepared, task, "train"), read_sentences(prepared, task, "test")
+    gold = read_gold(prepared, task, "test")
+    methods: dict[str, Callable[[], Tags]] = {
+        "no entity": lambda: [["O"] * len(sentence.tokens) for sentence in test],
+        "dictionary": lambda: dictionary_tags(train, test),
+        "CRF": lambda: crf_tags(train, test),
+    }
+    scores = {}
+    for name, method in methods.items():
+        started = time.monotonic()
+        tags = method()
+        directory = output / name.replace(" ", "-")
+        write_tags(directory / PREDICTIONS, test, tags)
+        scores[name] = _write_run(prepared, task, directory, name, "blurb", "entity F1", score_tags(test, gold, tags), started)
+    return scores
+
+
+def _run_documents(prepared: Path, task: str, output: Path) -> dict[str, float]:
+    train, test = read_documents(prepared, "train"), read_documents(prepared, "test")
+    methods: dict[str, Callable[[], NDArray[np.float64]]] = {
+        "majority": lambda: majority_labels(train, test),
+        "TF-IDF documents": lambda: tfidf_documents(train, test),
+        "TF-IDF sentence-union": lambda: tfidf_sentences(train, test),
+    }
+    scores = {}
+    for name, method in methods.items():
+        started = time.monotonic()
+        probabilities = method()
+        directory = output / name.replace(" ", "-")
+        write_labels(directory / PREDICTIONS, test, probabilities > 0.5, probabilities)
+        result = score_labels(test, probabilities > 0.5)
+        scores[name] = _write_run(prepared, task, directory, name, "hoc-blurb", "micro-F1", result, started)
+    return scores
+
+
+def _write_run(
+    prepared: Path, task: str, directory: Path, name: str, protocol: str, score_name: str, result: dict[str, Any], started: float
+) -> float:
+    write_documents(directory / DOCUMENTS, result.pop("documents"))
+    metrics = {
+        "task": task,
+        "protocol": protocol,
+        "score_name": score_name,
+        "kind": "baseline",
+        "model": name,
+        "seed": None,
+        "random_weights": None,
+        **result,
+        "n_truncated_tokens": 0,
+        "config": {},
+        "data": data_checksums(prepared, task),
+        "versions": {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS.values()},
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    write_json(directory / METRICS, metrics)
+    logger.info("%s, %s: %s %.2f", task, name, score_name, metrics["score"])
+    return float(metrics["score"])
+
+
+def dictionary_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence]) -> Tags:
+    """Tag the longest training mentions found in each sentence, from left to right, capitals ignored.
+
+    A name enters the dictionary where it is a mention at least half the times that it occurs in the training set.
+    """
+    names = {_lowered(sentence.tokens[start:end]) for sentence in train for _, start, end in entity_spans(sentence.tags)}
+    longest = max(map(len, names), default=0)
+    occurrences: Counter[tuple[str, ...]] = Counter()
+    mentions: Counter[tuple[str, ...]] = Counter()
+    for sentence in train:
+        words = _lowered(sentence.tokens)
+        mentions.update(words[start:end] for _, start, end in entity_spans(sentence.tags))
+        occurrences.update(
+            words[start : start + length]
+            for start in range(len(words))
+            for length in range(1, min(longest, len(words) - start) + 1)
+            if words[start : start + length] in names
+        )
+    kept = {name for name in names if 2 * mentions[name] >= occurrences[name]}
+    lengths: dict[str, set[int]] = defaultdict(set)
+    for name in kept:
+        lengths[name[0]].add(len(name))
+    return [_match(_lowered(sentence.tokens), kept, lengths) for sentence in test]
+
+
+def _lowered(tokens: Sequence[str]) -> tuple[str, ...]:
+    return tuple(token.lower() for token in tokens)
+
+
+def _match(words: tuple[str, ...], names: set[tuple[str, ...]], lengths: dict[str, set[int]]) -> list[str]:
+    tags, position = ["O"] * len(words), 0
+    while position < len(words):
+        found = [length for length in lengths.get(words[position], ()) if words[position : position + length] in names]
+        if found:
+            tags[position : position + max(found)] = ["B"] + ["I"] * (max(found) - 1)
+        position += max(found, default=1)
+    return tags
+
+
+def crf_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence]) -> Tags:
+    """Train a linear-chain CRF (L-BFGS, elastic net) on words, shapes and affixes in a window of five words, and apply it."""
+    pycrfsuite = _library("pycrfsuite")
+    trainer = pycrfsuite.Trainer(algorithm="lbfgs", verbose=False)
+    trainer.set_params({"c1": 0.1, "c2": 0.01, "max_iterations": 60, "feature.possible_transitions": True})
+    for sentence in train:
+        trainer.append(pycrfsuite.ItemSequence(word_features(sentence.tokens)), sentence.tags)
+    with tempfile.TemporaryDirectory() as directory:
+        path = str(Path(directory) / "crf")
+        trainer.train(path)
+        tagger = pycrfsuite.Tagger()
+        tagger.open(path)
+        tags = [list(tagger.tag(pycrfsuite.ItemSequence(word_features(sentence.tokens)))) for sentence in test]
+        tagger.close()
+    return tags
+
+
+def word_features(tokens: Sequence[str]) -> list[list[str]]:
+    """Each word's features: itself, its shape and affixes, and its neighbours' words and shapes."""
+    lowered, shapes = [token.lower() for token in tokens], [_shape(token) for token in tokens]
+    rows = []
+    for position, (token, word, shape) in enumerate(zip(tokens, lowered, shapes, strict=True)):
+        row = ["bias", f"w={word}", f"t={token}", f"s={shape}", f"n={min(len(token), 10)}"]
+        row += [f"p{size}={word[:size]}" for size in (2, 3, 4) if len(word) > size]
+        row += [f"e{size}={word[-size:]}" for size in (2, 3, 4, 5) if len(word) > size]
+        for offset in (-2, -1, 1, 2):
+            other = position + offset
+            inside = 0 <= other < len(tokens)
+            row += [f"w{offset}={lowered[other]}", f"s{offset}={shapes[other]}", f"e{offset}={lowered[other][-3:]}"] if inside else [f"edge{offset}"]
+        row += [f"w-1,w={lowered[position - 1]} {word}"] if position else []
+        row += [f"w,w1={word} {lowered[position + 1]}"] if position + 1 < len(tokens) else []
+        rows.append(row)
+    return rows
+
+
+def _shape(token: str) -> str:
+    """Capitals, small letters, digits and signs as X, x, 0 and -, runs of one kind once: 'CYP3A4' is 'X0X0'."""
+    kinds = ["X" if c.isupper() else "x" if c.isalpha() else "0" if c.isdigit() else "-" for c in token]
+    return "".join(kind for index, kind in enumerate(kinds) if not index or kinds[index - 1] != kind)
+
+
+def majority_labels(train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]) -> NDArray[np.float64]:
+    """The training set's most frequent hallmark for every document, (documents, 10)."""
+    probabilities = np.zeros((len(test), len(HALLMARKS)))
+    probabilities[:, label_matrix(train).sum(0).argmax()] = 1.0
+    return probabilities
+
+
+def tfidf_documents(train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]) -> NDArray[np.float64]:
+    """One classifier per hallmark on whole documents: probabilities, (documents, 10)."""
+    texts = [[" ".join(document.sentences) for document in documents] for documents in (train, test)]
+    return _tfidf(texts[0], label_matrix(train), texts[1])
+
+
+def tfidf_sentences(train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]) -> NDArray[np.float64]:
+    """One classifier per hallmark on sentences; a document's probability is its likeliest sentence's, (documents, 10)."""
+    gold = np.zeros((sum(len(document.sentences) for document in train), len(HALLMARKS)), dtype=bool)
+    for row, labels in enumerate(labels for document in train for labels in document.sentence_labels):
+        gold[row, labels] = True
+    sentences = [[sentence for document in documents for sentence in document.sentences] for documents in (train, test)]
+    owners = np.repeat(np.arange(len(test)), [len(document.sentences) for document in test])
+    probabilities = np.zeros((len(test), len(HALLMARKS)))
+    np.maximum.at(probabilities, owners, _tfidf(sentences[0], gold, sentences[1]))
+    return probabilities
+
+
+def _tfidf(texts: list[str], gold: NDArray[np.bool_], unseen: list[str]) -> NDArray[np.float64]:
+    _library("sklearn")
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    known, new = vectorizer.fit_transform(texts), vectorizer.transform(unseen)
+    probabilities = np.zeros((len(unseen), len(HALLMARKS)))
+    for label in range(len(HALLMARKS)):
+        target = gold[:, label]
+        if target.all() or not target.any():
+            probabilities[:, label] = float(target.all())  # one class only: nothing to separate
+            continue
+        model = LogisticRegression(C=10.0, class_weight="balanced", solver="liblinear").fit(known, target)
+        probabilities[:, label] = model.predict_proba(new)[:, 1]
+    return probabilities

@@ -1,0 +1,123 @@
+"""Hallmarks of Cancer: ten independent labels for an abstract, read from its [CLS]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import BertModel, PreTrainedTokenizerBase
+
+from biobert_scale.evaluation.packing import PackedInputs, in_batches, pack
+from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
+from biobert_scale.evaluation.scores import bootstrap_interval, count_labels, example_based_f1, total
+from biobert_scale.evaluation.tasks import read_documents
+from biobert_scale.files import write_atomically
+
+_EVALUATION_TOKENS = 8192
+"""Word pieces in one forward pass without gradients."""
+
+
+class DocumentClassifier(nn.Module):
+    """Encoder, dropout, and a linear layer on the last hidden state of [CLS]."""
+
+    def __init__(self, encoder: BertModel, dropout: float) -> None:
+        super().__init__()
+        self.bert = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(encoder.config.hidden_size, len(HALLMARKS))
+        nn.init.normal_(self.classifier.weight, std=encoder.config.initializer_range)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, inputs: PackedInputs) -> Tensor:
+        """Scores of the labels before the sigmoid, (documents, 10) fp32."""
+        hidden = inputs.encode(self.bert)[inputs.cu_seqlens[:-1].long()]
+        return self.classifier(self.dropout(hidden)).float()
+
+
+class HallmarkTask:
+    """HoC tokenized for one model: a document is its sentences joined and cut at `max_seq_length` word pieces."""
+
+    protocol = "hoc-blurb"
+    score_name = "micro-F1"
+
+    def __init__(self, prepared: Path, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> None:
+        self._documents = {split: read_documents(prepared, split) for split in ("train", "dev", "test")}
+        self._gold = {split: label_matrix(documents) for split, documents in self._documents.items()}
+        self._input_ids: dict[str, list[list[int]]] = {}
+        self._cut: dict[str, int] = {}
+        for split, documents in self._documents.items():
+            texts = [" ".join(document.sentences) for document in documents]
+            pieces = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)
+            budget = max_seq_length - 2
+            self._cut[split] = sum(max(len(ids) - budget, 0) for ids in pieces["input_ids"])
+            self._input_ids[split] = [[tokenizer.cls_token_id, *ids[:budget], tokenizer.sep_token_id] for ids in pieces["input_ids"]]
+
+    def training_size(self) -> int:
+        """Documents to train on."""
+        return len(self._documents["train"])
+
+    def model(self, encoder: BertModel, dropout: float) -> nn.Module:
+        return DocumentClassifier(encoder, dropout)
+
+    def loss(self, model: nn.Module, chosen: Sequence[int], device: torch.device) -> Tensor:
+        """Mean binary cross-entropy over labels and the chosen training documents."""
+        scores = model(pack([self._input_ids["train"][index] for index in chosen], device))
+        labels = torch.from_numpy(self._gold["train"][list(chosen)]).float()
+        return nn.functional.binary_cross_entropy_with_logits(scores, labels.to(device))
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, split: str, device: torch.device) -> NDArray[np.float32]:
+        """Probabilities of the labels, (documents, 10)."""
+        sequences = self._input_ids[split]
+        parts = []
+        for batch in in_batches([len(sequence) for sequence in sequences], _EVALUATION_TOKENS):
+            parts.append(model(pack([sequences[index] for index in batch], device)).sigmoid().cpu())
+        return torch.cat(parts).numpy()
+
+    def evaluate(self, model: nn.Module, split: str, device: torch.device) -> dict[str, Any]:
+        """Predict a split and score it: see `score_labels`."""
+        probabilities = self.predict(model, split, device)
+        scores = score_labels(self._documents[split], probabilities > 0.5)
+        return scores | {"n_truncated_tokens": self._cut[split], "predictions": probabilities}
+
+    def write_predictions(self, path: Path, split: str, probabilities: NDArray[np.float32]) -> None:
+        write_labels(path, self._documents[split], probabilities > 0.5, probabilities)
+
+
+def label_matrix(documents: Sequence[HallmarkDocument]) -> NDArray[np.bool_]:
+    """Gold labels, (documents, 10)."""
+    matrix = np.zeros((len(documents), len(HALLMARKS)), dtype=bool)
+    for row, document in enumerate(documents):
+        matrix[row, document.labels] = True
+    return matrix
+
+
+def score_labels(documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_]) -> dict[str, Any]:
+    """Score predicted labels, (documents, 10).
+
+    Returns:
+        `score` (micro-F1 over all documents), `scores` (`micro`, and `example` over labelled documents: another benchmark's
+        measure, never to be compared with the first), `interval_95` (document bootstrap), `documents`: PMID to `Counts`.
+    """
+    gold = label_matrix(documents)
+    counts = count_labels(gold, predicted)
+    return {
+        "score": total(counts).f1,
+        "scores": {"micro": total(counts).as_dict(), "example": example_based_f1(gold, predicted)},
+        "interval_95": bootstrap_interval(counts),
+        "documents": {document.pmid: count for document, count in zip(documents, counts, strict=True)},
+    }
+
+
+def write_labels(path: Path, documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_], probabilities: NDArray[Any]) -> None:
+    """Write one tab-separated line per document: PMID, gold labels, predicted labels, the ten probabilities."""
+    lines = ["pmid\tgold\tpredicted\tprobabilities\n"]
+    for document, labels, row in zip(documents, predicted, probabilities, strict=True):
+        fields = [",".join(map(str, document.labels)), ",".join(map(str, np.flatnonzero(labels))), ",".join(f"{p:.4f}" for p in row)]
+        lines.append("\t".join([document.pmid, *fields]) + "\n")
+    write_atomically(path, "".join(lines))

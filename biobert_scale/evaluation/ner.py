@@ -1,0 +1,216 @@
+"""Entity recognition: a tag (O, B, I) for every word, read from its first word piece (Devlin et al. 2019, section 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import BertModel, PreTrainedTokenizerBase
+
+from biobert_scale.evaluation.packing import PackedInputs, in_batches, pack
+from biobert_scale.evaluation.readers import TaggedSentence
+from biobert_scale.evaluation.scores import REPAIRS, Counts, bootstrap_interval, count_entities, total
+from biobert_scale.evaluation.tagging import document_spans
+from biobert_scale.evaluation.tasks import read_gold, read_sentences
+from biobert_scale.files import write_atomically
+
+TAGS = ("O", "B", "I")
+_EVALUATION_TOKENS = 8192
+"""Word pieces in one forward pass without gradients."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A stretch of one sentence that fits the encoder.
+
+    Overlapping windows share a sentence's words out among them: each word is scored in exactly one window.
+    """
+
+    sentence: int
+    """Index in the split's list of sentences."""
+    input_ids: list[int]
+    """Word pieces with [CLS] and [SEP]."""
+    words: range
+    """The words of the sentence that are scored here."""
+    first_pieces: list[int]
+    """Position in `input_ids` of each of them that has one."""
+    scored: list[int]
+    """The words that `first_pieces` belong to: all of `words` but those that the tokenizer drops."""
+
+
+def make_windows(sentences: Sequence[TaggedSentence], tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> list[Window]:
+    """Cut sentences into windows of at most `max_seq_length` word pieces that overlap by about a quarter."""
+    if not sentences:
+        return []
+    encoded = tokenizer(
+        [sentence.tokens for sentence in sentences],
+        is_split_into_words=True,
+        add_special_tokens=False,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+        verbose=False,
+    )
+    windows = []
+    for index, sentence in enumerate(sentences):
+        pieces: list[list[int]] = [[] for _ in sentence.tokens]
+        for piece, word in zip(encoded["input_ids"][index], encoded.word_ids(index), strict=True):
+            pieces[word].append(piece)
+        stretches = _stretches([len(word) for word in pieces], max_seq_length - 2)
+        for number, stretch in enumerate(stretches):
+            # Where two windows overlap, the middle of the overlap divides them: every word is scored with context.
+            first = (stretch.start + stretches[number - 1].stop) // 2 if number else 0
+            last = (stretches[number + 1].start + stretch.stop) // 2 if number + 1 < len(stretches) else len(pieces)
+            windows.append(_window(index, pieces, stretch, range(first, last), tokenizer, max_seq_length))
+    return windows
+
+
+def _stretches(lengths: Sequence[int], budget: int) -> list[range]:
+    """Runs of words that fit `budget` pieces (one word alone may exceed it), each overlapping the one before."""
+    stretches: list[range] = []
+    start = 0
+    while True:
+        stop, used = start, 0
+        while stop < len(lengths) and (used + lengths[stop] <= budget or stop == start):
+            used += lengths[stop]
+            stop += 1
+        stretches.append(range(start, stop))
+        if stop == len(lengths):
+            return stretches
+        overlap, back = 0, stop
+        while back - 1 > start and overlap + lengths[back - 1] <= budget // 4:
+            back -= 1
+            overlap += lengths[back]
+        start = back
+
+
+def _window(
+    sentence: int, pieces: list[list[int]], stretch: range, words: range, tokenizer: PreTrainedTokenizerBase, max_seq_length: int
+) -> Window:
+    input_ids, first_pieces, scored = [tokenizer.cls_token_id], [], []
+    for word in stretch:
+        if word in words and pieces[word]:
+            first_pieces.append(len(input_ids))
+            scored.append(word)
+        input_ids += pieces[word]
+    input_ids = [*input_ids[: max_seq_length - 1], tokenizer.sep_token_id]
+    return Window(sentence=sentence, input_ids=input_ids, words=words, first_pieces=first_pieces, scored=scored)
+
+
+class Tagger(nn.Module):
+    """Encoder, dropout, and a linear layer on each word's first piece."""
+
+    def __init__(self, encoder: BertModel, dropout: float) -> None:
+        super().__init__()
+        self.bert = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(encoder.config.hidden_size, len(TAGS))
+        nn.init.normal_(self.classifier.weight, std=encoder.config.initializer_range)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, inputs: PackedInputs, first_pieces: Tensor) -> Tensor:
+        """Scores of the tags, (words, 3) fp32; `first_pieces` (words,) are positions in the packed row."""
+        hidden = inputs.encode(self.bert)[first_pieces]
+        return self.classifier(self.dropout(hidden)).float()
+
+
+class EntityTask:
+    """One entity benchmark, tokenized for one model.
+
+    Args:
+        prepared: a directory that `prepare` wrote.
+        task: the benchmark's name.
+        tokenizer: the model's.
+        max_seq_length: word pieces in one window.
+    """
+
+    protocol = "blurb"
+    score_name = "entity F1"
+
+    def __init__(self, prepared: Path, task: str, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> None:
+        self._prepared, self._task = prepared, task
+        self._sentences = {split: read_sentences(prepared, task, split) for split in ("train", "dev", "test")}
+        self._gold = {split: read_gold(prepared, task, split) for split in ("dev", "test")}
+        self._windows = {split: make_windows(sentences, tokenizer, max_seq_length) for split, sentences in self._sentences.items()}
+        self._of_sentence: list[list[Window]] = [[] for _ in self._sentences["train"]]
+        for window in self._windows["train"]:
+            self._of_sentence[window.sentence].append(window)
+
+    def training_size(self) -> int:
+        """Sentences to train on."""
+        return len(self._of_sentence)
+
+    def model(self, encoder: BertModel, dropout: float) -> nn.Module:
+        return Tagger(encoder, dropout)
+
+    def loss(self, model: nn.Module, chosen: Sequence[int], device: torch.device) -> Tensor:
+        """Mean cross-entropy over the words of the chosen training sentences."""
+        windows = [window for index in chosen for window in self._of_sentence[index]]
+        sentences = self._sentences["train"]
+        labels = [TAGS.index(sentences[window.sentence].tags[word]) for window in windows for word in window.scored]
+        return nn.functional.cross_entropy(_forward(model, windows, device), torch.tensor(labels).to(device))
+
+    @torch.no_grad()
+    def predict(self, model: nn.Module, split: str, device: torch.device) -> tuple[list[list[str]], int]:
+        """Tags of every sentence, and the number of words without a prediction (they count as O)."""
+        windows, sentences = self._windows[split], self._sentences[split]
+        tags = [["O"] * len(sentence.tokens) for sentence in sentences]
+        predicted = 0
+        for batch in in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS):
+            chosen = [windows[index] for index in batch]
+            best = iter(_forward(model, chosen, device).argmax(-1).tolist())
+            for window in chosen:
+                predicted += len(window.scored)
+                for word in window.scored:
+                    tags[window.sentence][word] = TAGS[next(best)]
+        return tags, sum(len(sentence.tokens) for sentence in sentences) - predicted
+
+    def evaluate(self, model: nn.Module, split: str, device: torch.device) -> dict[str, Any]:
+        """Predict a split and score it: see `score_tags`."""
+        tags, unpredicted = self.predict(model, split, device)
+        return score_tags(self._sentences[split], self._gold[split], tags) | {"n_truncated_tokens": unpredicted, "predictions": tags}
+
+    def write_predictions(self, path: Path, split: str, tags: list[list[str]]) -> None:
+        write_tags(path, self._sentences[split], tags)
+
+
+def _forward(model: nn.Module, windows: Sequence[Window], device: torch.device) -> Tensor:
+    first_pieces, offset = [], 0
+    for window in windows:
+        first_pieces += [offset + position for position in window.first_pieces]
+        offset += len(window.input_ids)
+    return model(pack([window.input_ids for window in windows], device), torch.tensor(first_pieces, dtype=torch.long).to(device))
+
+
+def score_tags(sentences: Sequence[TaggedSentence], gold: dict[str, set[tuple[int, int]]], tags: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Score predicted tags against the documents' mentions.
+
+    Returns:
+        `score` (F1 under the repair "conlleval"), `scores` for each repair, `interval_95` (document bootstrap), and
+        `documents`: PMID to `Counts`.
+    """
+    counts: dict[str, list[Counts]] = {}
+    for repair in REPAIRS:
+        predicted: dict[str, set[tuple[int, int]]] = {pmid: set() for pmid in gold}
+        for sentence, sentence_tags in zip(sentences, tags, strict=True):
+            predicted[sentence.pmid] |= document_spans(sentence, sentence_tags, repair)
+        counts[repair] = count_entities(list(gold.values()), list(predicted.values()))
+    main = counts["conlleval"]
+    return {
+        "score": total(main).f1,
+        "scores": {repair: total(of_repair).as_dict() for repair, of_repair in counts.items()},
+        "interval_95": bootstrap_interval(main),
+        "documents": dict(zip(gold, main, strict=True)),
+    }
+
+
+def write_tags(path: Path, sentences: Sequence[TaggedSentence], tags: Sequence[Sequence[str]]) -> None:
+    """Write `token gold predicted` lines, blank-separated, an empty line after each sentence (the CoNLL script's format)."""
+    lines = []
+    for sentence, sentence_tags in zip(sentences, tags, strict=True):
+        lines += [f"{token} {gold} {tag}\n" for token, gold, tag in zip(sentence.tokens, sentence.tags, sentence_tags, strict=True)]
+        lines.append("\n")
+    write_atomically(path, "".join(lines))

@@ -1,0 +1,83 @@
+"""Sequences of word pieces for an encoder that computes no padding, and the tokenizer they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, BertModel, PreTrainedTokenizerBase
+
+from biobert_scale.errors import UserError
+from biobert_scale.modeling.bert import encode_packed
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedInputs:
+    """Sequences one after another: `input_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,) int32."""
+
+    input_ids: Tensor
+    position_ids: Tensor
+    cu_seqlens: Tensor
+    sequence_lengths: tuple[int, ...]
+
+    def encode(self, encoder: BertModel) -> Tensor:
+        """Last hidden states, (tokens, hidden)."""
+        types = torch.zeros_like(self.input_ids)
+        return encode_packed(
+            encoder, self.input_ids, types, self.position_ids, self.cu_seqlens, sequence_lengths=self.sequence_lengths
+        )
+
+
+def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> PackedInputs:
+    """Lay sequences of piece ids end to end on a device."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    ends = lengths.cumsum(0)
+    positions = torch.arange(int(ends[-1])) - (ends - lengths).repeat_interleave(lengths)
+    return PackedInputs(
+        input_ids=torch.tensor([piece for sequence in sequences for piece in sequence]).to(device),
+        position_ids=positions.to(device),
+        cu_seqlens=torch.cat([ends.new_zeros(1), ends]).to(torch.int32).to(device),
+        sequence_lengths=tuple(lengths.tolist()),
+    )
+
+
+def in_batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Deal indices, in order, into batches of at most so many tokens (and at least one sequence)."""
+    batch: list[int] = []
+    used = 0
+    for index, length in enumerate(lengths):
+        if batch and used + length > tokens:
+            yield batch
+            batch, used = [], 0
+        batch.append(index)
+        used += length
+    if batch:
+        yield batch
+
+
+def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    """A model's own tokenizer.
+
+    Raises:
+        UserError: there is none, or it lower-cases what its cased vocabulary tells apart (or the reverse): a wrong setting
+            that costs points without any message.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"no tokenizer ({reason})", where=directory, remedy="name a directory that `biobert-scale export` wrote") from None
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UserError("not a fast tokenizer", where=directory, remedy="add its tokenizer.json")
+    special = set(tokenizer.all_special_tokens)
+    pieces = [piece for piece in tokenizer.get_vocab() if piece not in special and not (piece.startswith("[") and piece.endswith("]"))]
+    cased = any(piece != piece.lower() for piece in pieces)
+    lowers = backend.normalizer is not None and backend.normalizer.normalize_str("A") == "a"
+    if cased == lowers and pieces:
+        what = "the vocabulary is cased but the tokenizer lower-cases" if cased else "the vocabulary has no capitals but the tokenizer keeps them"
+        raise UserError(what, where=directory, remedy='set "do_lower_case" in tokenizer_config.json to match the vocabulary, or export the model again')
+    return tokenizer

@@ -1,0 +1,145 @@
+"""Readers of the two other formats: IOB2 sentences, and the Hallmarks of Cancer as BLURB distributes them.
+
+Hanahan and Weinberg's hallmarks: Baker et al. 2016, "Automatic semantic classification of scientific literature
+according to the hallmarks of cancer". BLURB: Gu et al. 2021.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from biobert_scale.errors import UserError
+from biobert_scale.evaluation.pubtator import read_lines
+
+HALLMARKS = (
+    "activating invasion and metastasis",
+    "avoiding immune destruction",
+    "cellular energetics",
+    "enabling replicative immortality",
+    "evading growth suppressors",
+    "genomic instability and mutation",
+    "inducing angiogenesis",
+    "resisting cell death",
+    "sustaining proliferative signaling",
+    "tumor promoting inflammation",
+)
+HALLMARK_HEADER = "labels\tsentence\tindex"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggedSentence:
+    """One sentence of an entity benchmark: words, their document characters, and gold tags (B, I, O)."""
+
+    pmid: str
+    sentence: int
+    """Number of the sentence in its document, from 0."""
+    tokens: list[str]
+    starts: list[int]
+    ends: list[int]
+    tags: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HallmarkDocument:
+    """One abstract: its sentences, each sentence's hallmarks (numbers in `HALLMARKS`), and their union."""
+
+    pmid: str
+    sentences: list[str]
+    sentence_labels: list[list[int]]
+    labels: list[int]
+
+
+def read_iob2(path: Path) -> list[TaggedSentence]:
+    """Read `token<TAB>tag` lines (or blank-separated, the tag last) with an empty line between sentences.
+
+    The file names no documents, so each sentence stands as its own, `s0`, `s1`, ...; offsets count characters
+    of the tokens joined with single blanks. Types behind the tags (`B-Disease`) must all be one and are dropped.
+
+    Raises:
+        UserError: a line without a tag, a tag other than B, I, O, or an I that continues nothing; with file and line.
+    """
+    sentences: list[TaggedSentence] = []
+    tokens: list[str] = []
+    tags: list[str] = []
+    kinds: set[str] = set()
+    for number, line in [*read_lines(path), (0, "")]:
+        if not line.strip():
+            if tokens:
+                sentences.append(_joined(tokens, tags, len(sentences)))
+            tokens, tags = [], []
+            continue
+        fields = line.split("\t") if "\t" in line else line.split(" ")
+        tag, _, kind = fields[-1].partition("-")
+        if len(fields) < 2 or not fields[0] or tag not in ("B", "I", "O"):
+            raise UserError("expected a token and its tag (B, I or O)", where=f"{path}:{number}", remedy="correct the line")
+        if tag == "I" and (not tags or tags[-1] == "O"):
+            raise UserError("an I tag continues no entity", where=f"{path}:{number}", remedy="use IOB2: an entity begins with B")
+        kinds |= {kind} - {""}
+        if len(kinds) > 1:
+            what = f"two entity types in one file ({', '.join(sorted(kinds))})"
+            raise UserError(what, where=f"{path}:{number}", remedy="give each type its own directory")
+        tokens.append(fields[0])
+        tags.append(tag)
+    if not sentences:
+        raise UserError("no sentence in the file", where=path, remedy="restore the original file")
+    return sentences
+
+
+def _joined(tokens: list[str], tags: list[str], number: int) -> TaggedSentence:
+    starts, position = [], 0
+    for token in tokens:
+        starts.append(position)
+        position += len(token) + 1
+    ends = [start + len(token) for start, token in zip(starts, tokens, strict=True)]
+    return TaggedSentence(pmid=f"s{number}", sentence=0, tokens=tokens, starts=starts, ends=ends, tags=tags)
+
+
+def read_hallmarks(path: Path) -> list[HallmarkDocument]:
+    """Read sentence rows `labels<TAB>sentence<TAB>PMID_sN` (quotes are text) and gather them into documents.
+
+    Where `<split>_pmid.tsv` lies beside the file, the documents must be exactly those that it lists.
+
+    Raises:
+        UserError: a malformed row, a sentence out of its order, or documents other than the listed ones.
+    """
+    documents: dict[str, HallmarkDocument] = {}
+    for number, line in read_lines(path):
+        where = f"{path}:{number}"
+        if number == 1:
+            if line != HALLMARK_HEADER:
+                raise UserError("expected the header labels, sentence, index", where=where, remedy="restore the original file")
+            continue
+        fields = line.split("\t")
+        pmid, _, index = fields[-1].rpartition("_s")
+        if len(fields) != 3 or not pmid or not index.isdecimal() or not fields[1].strip():
+            raise UserError("expected three fields: labels, sentence, PMID_sN", where=where, remedy="restore the original file")
+        labels = _hallmark_numbers(fields[0], where)
+        document = documents.setdefault(pmid, HallmarkDocument(pmid=pmid, sentences=[], sentence_labels=[], labels=[]))
+        if int(index) != len(document.sentences):
+            what = f"sentence {index} of document {pmid} stands where sentence {len(document.sentences)} is due"
+            raise UserError(what, where=where, remedy="restore the original file")
+        document.sentences.append(fields[1])
+        document.sentence_labels.append(labels)
+        document.labels[:] = sorted({*document.labels, *labels})
+    if not documents:
+        raise UserError("no document in the file", where=path, remedy="restore the original file")
+    _check_listed(path, set(documents))
+    return list(documents.values())
+
+
+def _hallmark_numbers(field: str, where: str) -> list[int]:
+    flags = field.split(",")
+    if len(flags) != len(HALLMARKS) or any(flag not in (f"{number}_0", f"{number}_1") for number, flag in enumerate(flags)):
+        raise UserError("expected labels as 0_0,1_0,...,9_0 with 1 where a hallmark applies", where=where, remedy="restore the original file")
+    return [number for number, flag in enumerate(flags) if flag.endswith("_1")]
+
+
+def _check_listed(path: Path, pmids: set[str]) -> None:
+    listing = path.with_name(f"{path.stem}_pmid.tsv")
+    if not listing.is_file():
+        return
+    listed = {name.strip().removesuffix(".txt") for name in listing.read_text(encoding="utf-8").replace("\n", ",").split(",") if name.strip()}
+    if listed != pmids:
+        what = f"{len(listed - pmids)} listed documents are missing and {len(pmids - listed)} are not listed"
+        raise UserError(what, where=f"{path} ({listing.name})", remedy="restore the original files")

@@ -1,0 +1,216 @@
+"""Atomic files, checksums, and the manifest that makes a directory a finished stage.
+
+A stage reads one directory and writes another. It writes `manifest.json` last, so a directory without one is
+unfinished, whatever else it holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from biobert_scale import __version__
+from biobert_scale.errors import UserError
+
+MANIFEST = "manifest.json"
+_CHUNK_BYTES = 1 << 22
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON (dataclasses as dictionaries, keys sorted), as 64 hexadecimal digits."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def fsync_directory(path: Path) -> None:
+    """Make a rename inside `path` durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write beside `path`, fsync, rename: a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(staging, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(staging, path)
+    except BaseException:
+        staging.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, atomically."""
+    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError("missing file", where=path, remedy="check the path, or run the stage that writes it") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"not valid JSON (line {error.lineno})", where=path, remedy="restore the file or build it again") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a finished stage says of itself.
+
+    `key` is the fingerprint of (stage, inputs' checksums, configuration): equal keys mean equal output.
+    """
+
+    stage: str
+    key: str
+    inputs: list[dict[str, Any]]
+    config: Any
+    counts: dict[str, Any]
+    rejects: dict[str, int] = field(default_factory=dict)
+    outputs: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def describe_inputs(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Name, size in bytes and SHA-256 of each input; a finished stage's directory stands for itself by its manifest.
+
+    Raises:
+        UserError: an input does not exist.
+    """
+    records = []
+    for path in paths:
+        if not path.exists():
+            raise UserError("missing input", where=path, remedy="check the path")
+        target = path / MANIFEST if path.is_dir() else path
+        if not target.exists():
+            raise UserError("unfinished input (no manifest.json)", where=path, remedy="run the stage that builds it to its end")
+        records.append({"name": path.name, "bytes": target.stat().st_size, "sha256": sha256_file(target)})
+    return records
+
+
+def stage_key(stage: str, inputs: list[dict[str, Any]], config: Any) -> str:
+    """The fingerprint that decides whether a stage has already been done."""
+    return fingerprint({"stage": stage, "version": __version__, "inputs": inputs, "config": config})
+
+
+def begin_stage(output: Path, *, stage: str, key: str, overwrite: bool = False) -> Manifest | None:
+    """Open a stage's output directory.
+
+    Returns:
+        The manifest where the same work is already finished (nothing is left to do), else None and `output` exists.
+        What an interrupted run of the same work left behind stays, for the stage to go on from.
+
+    Raises:
+        UserError: the directory holds another stage's or another configuration's output, finished or begun.
+    """
+    manifest_path, begun_path = output / MANIFEST, output / ".begun.json"
+    if overwrite and (manifest_path.exists() or begun_path.exists()):
+        shutil.rmtree(output)
+    if manifest_path.exists():
+        manifest = read_manifest(output)
+        if manifest.key == key:
+            return manifest
+        raise UserError(f"holds the finished output of '{manifest.stage}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
+    if begun_path.exists():
+        begun = read_json(begun_path)
+        if begun["key"] != key:
+            raise UserError(f"holds the begun output of '{begun['stage']}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
+    elif output.is_dir() and any(output.iterdir()):
+        raise UserError("the output directory is not empty and is no stage's output", where=output, remedy="choose another --output")
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(begun_path, {"stage": stage, "key": key})
+    return None
+
+
+def finish_stage(
+    output: Path,
+    *,
+    stage: str,
+    key: str,
+    inputs: list[dict[str, Any]],
+    config: Any,
+    counts: Mapping[str, Any],
+    rejects: Mapping[str, int] | None = None,
+    outputs: Iterable[Path] = (),
+    libraries: Iterable[str] = (),
+) -> Manifest:
+    """Write the manifest (last and atomically) and return it.
+
+    Args:
+        outputs: the files that the stage stands for; each is recorded with its SHA-256.
+        libraries: distributions whose versions the output may depend on.
+    """
+    manifest = Manifest(
+        stage=stage,
+        key=key,
+        inputs=inputs,
+        config=json.loads(canonical_json(config)),
+        counts=dict(counts),
+        rejects=dict(sorted((rejects or {}).items())),
+        outputs={str(path.relative_to(output)): sha256_file(path) for path in sorted(outputs)},
+        versions={"biobert_scale": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
+    )
+    write_json(output / MANIFEST, manifest)
+    (output / ".begun.json").unlink(missing_ok=True)
+    return manifest
+
+
+def read_manifest(directory: Path, stage: str | None = None) -> Manifest:
+    """Read a finished stage's manifest.
+
+    Args:
+        stage: where given, the stage that the directory must come from.
+
+    Raises:
+        UserError: the directory is missing, unfinished, or another stage's.
+    """
+    path = directory / MANIFEST
+    if not path.exists():
+        what = "unfinished (no manifest.json)" if directory.is_dir() else "no such directory"
+        raise UserError(what, where=directory, remedy="run the stage that builds it to its end, or check the path")
+    try:
+        manifest = Manifest(**read_json(path))
+    except TypeError:
+        raise UserError("not a stage's manifest", where=path, remedy="check the path") from None
+    if stage is not None and manifest.stage != stage:
+        raise UserError(f"holds the output of '{manifest.stage}', not of '{stage}'", where=directory, remedy="check the path")
+    return manifest

@@ -1,0 +1,143 @@
+"""BERT on packed rows: transformers' encoder and parameter names, no padding, heads where something is predicted.
+
+Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from transformers import BertConfig, BertForPreTraining, BertModel
+from transformers.utils import logging as transformers_logging
+
+from biobert_scale.config import ModelConfig
+from biobert_scale.errors import UserError
+from biobert_scale.modeling import attention
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedBatch:
+    """Sequences concatenated into one row, on one device.
+
+    Shapes: `input_ids`, `token_type_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,) int32;
+    `mlm_positions` (predictions,) int64, indices into the row; `mlm_labels` (predictions,) int64;
+    `nsp_labels` (sequences,) int64, 0 where the second segment follows the first, 1 where it is a random one.
+    """
+
+    input_ids: Tensor
+    token_type_ids: Tensor
+    position_ids: Tensor
+    cu_seqlens: Tensor
+    sequence_lengths: tuple[int, ...]
+    mlm_positions: Tensor
+    mlm_labels: Tensor
+    nsp_labels: Tensor
+
+
+class PackedBertForPreTraining(BertForPreTraining):
+    """`transformers.BertForPreTraining` with another forward: the same modules, parameters and state dictionary."""
+
+    def forward(self, batch: PackedBatch) -> dict[str, Tensor]:  # type: ignore[override]
+        """Sums over one micro-batch, to be divided by global counts, never by local ones.
+
+        Returns:
+            fp32 scalars: `mlm_loss`, `nsp_loss` (summed cross-entropies, in nats), `mlm_correct`, `nsp_correct`.
+        """
+        hidden = encode_packed(
+            self.bert, batch.input_ids, batch.token_type_ids, batch.position_ids, batch.cu_seqlens, sequence_lengths=batch.sequence_lengths
+        )  # (tokens, hidden)
+        prediction_scores = self.cls.predictions(hidden[batch.mlm_positions]).float()  # (predictions, vocabulary)
+        # The pooler reads the first position of each row it is given: give it each sequence's own [CLS].
+        first = hidden[batch.cu_seqlens[:-1].long()].unsqueeze(1)
+        relation_scores = self.cls.seq_relationship(self.bert.pooler(first)).float()  # (sequences, 2)
+        return {
+            "mlm_loss": nn.functional.cross_entropy(prediction_scores, batch.mlm_labels, reduction="sum"),
+            "nsp_loss": nn.functional.cross_entropy(relation_scores, batch.nsp_labels, reduction="sum"),
+            "mlm_correct": (prediction_scores.argmax(-1) == batch.mlm_labels).sum().float(),
+            "nsp_correct": (relation_scores.argmax(-1) == batch.nsp_labels).sum().float(),
+        }
+
+
+def encode_packed(
+    encoder: BertModel,
+    input_ids: Tensor,
+    token_type_ids: Tensor,
+    position_ids: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    sequence_lengths: tuple[int, ...] | None = None,
+) -> Tensor:
+    """Run the encoder over one packed row.
+
+    Args:
+        encoder: a model built with `attn_implementation="packed"` (see `load_encoder`).
+        input_ids, token_type_ids, position_ids: (tokens,) int64; positions restart at 0 in every sequence.
+        cu_seqlens: (sequences + 1,) int32.
+        sequence_lengths: the boundaries as host integers; computed from `cu_seqlens` (which waits for the device) where absent.
+
+    Returns:
+        (tokens, hidden) last hidden states.
+    """
+    if sequence_lengths is None:
+        sequence_lengths = tuple(cu_seqlens.diff().tolist())
+    hidden = encoder.embeddings(input_ids[None], token_type_ids[None], position_ids[None])
+    output = encoder.encoder(hidden, attention_mask=None, cu_seqlens=cu_seqlens, sequence_lengths=sequence_lengths)
+    return cast(Tensor, output.last_hidden_state[0])
+
+
+def bert_config(model: ModelConfig, *, vocabulary_size: int, pad_token_id: int) -> BertConfig:
+    """The shape in transformers' terms; GELU and epsilon 1e-12 as in the original code."""
+    return BertConfig(
+        vocab_size=vocabulary_size,
+        pad_token_id=pad_token_id,
+        hidden_size=model.hidden_size,
+        num_hidden_layers=model.num_hidden_layers,
+        num_attention_heads=model.num_attention_heads,
+        intermediate_size=model.intermediate_size,
+        max_position_embeddings=model.max_position_embeddings,
+        hidden_dropout_prob=model.hidden_dropout_prob,
+        attention_probs_dropout_prob=model.attention_probs_dropout_prob,
+        initializer_range=model.initializer_range,
+        layer_norm_eps=1e-12,
+        hidden_act="gelu",
+    )
+
+
+def build_model(config: BertConfig, *, seed: int) -> PackedBertForPreTraining:
+    """A model with random fp32 weights, the same for the same seed on every rank."""
+    attention.register()
+    config._attn_implementation = attention.PACKED_ATTENTION
+    torch.manual_seed(seed)
+    return cast(PackedBertForPreTraining, PackedBertForPreTraining._from_config(config, dtype=torch.float32))
+
+
+def load_encoder(directory: Path, *, random_weights: bool = False, seed: int = 0) -> BertModel:
+    """The encoder of an exported model, in fp32, without pooler, ready for `encode_packed`.
+
+    Args:
+        directory: a Hugging Face model directory.
+        random_weights: build the same shape with fresh weights from `seed` instead of loading them.
+
+    Raises:
+        UserError: the directory holds no BERT model.
+    """
+    attention.register()
+    if not (directory / "config.json").is_file():
+        raise UserError("no model (config.json is missing)", where=directory, remedy="name a directory that `biobert-scale export` wrote")
+    config = BertConfig.from_pretrained(directory)
+    config._attn_implementation = attention.PACKED_ATTENTION
+    if random_weights:
+        torch.manual_seed(seed)
+        return BertModel(config, add_pooling_layer=False)
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # the unused pre-training heads are no news
+    try:
+        return BertModel.from_pretrained(directory, config=config, add_pooling_layer=False, dtype=torch.float32)
+    except OSError as error:
+        raise UserError("the model's weights cannot be read", where=directory, remedy=f"export it again ({str(error).splitlines()[0]})") from None
+    finally:
+        transformers_logging.set_verbosity(verbosity)

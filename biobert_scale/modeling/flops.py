@@ -1,0 +1,26 @@
+"""Floating-point operations of a training step, counted from the shapes.
+
+Matrix products only (a multiply and an add are two operations), backward twice the forward: the convention of Kaplan
+et al. 2020 with the attention term kept, as Chowdhery et al. 2022 (appendix B) define model FLOPs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from transformers import BertConfig
+
+
+def training_flops(config: BertConfig, sequence_lengths: np.ndarray, predictions: int) -> int:
+    """Operations of one forward and backward pass over some unpadded sequences.
+
+    Args:
+        sequence_lengths: (sequences,) tokens in each.
+        predictions: positions on which the MLM head runs.
+    """
+    hidden, inner = config.hidden_size, config.intermediate_size
+    lengths = np.asarray(sequence_lengths, np.int64)
+    a_token = config.num_hidden_layers * (8 * hidden * hidden + 4 * hidden * inner)
+    attention = config.num_hidden_layers * 4 * hidden * int((lengths * lengths).sum())
+    head = predictions * (2 * hidden * hidden + 2 * hidden * config.vocab_size)
+    pooler = len(lengths) * (2 * hidden * hidden + 4 * hidden)
+    return 3 * (int(lengths.sum()) * a_token + attention + head + pooler)

@@ -1,0 +1,1 @@
+"""Checkpoints in; a Hugging Face model directory with its card out."""

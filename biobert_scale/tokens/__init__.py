@@ -1,0 +1,1 @@
+"""Documents in; a vocabulary and memory-mapped token shards out."""

@@ -1,0 +1,30 @@
+"""Sentence boundaries, behind one seam: everything that needs sentences asks `split_sentences`."""
+
+from __future__ import annotations
+
+import sentencex
+
+
+def split_sentences(text: str) -> list[tuple[int, int]]:
+    """Character spans of the sentences of a text, white space at their edges left out.
+
+    Args:
+        text: any text; a line end always ends a sentence.
+
+    Returns:
+        Half-open `(start, end)` spans in order; together they cover every character that is not white space.
+    """
+    spans = []
+    line_start = 0
+    for line in text.split("\n"):
+        position = line_start
+        for sentence in sentencex.segment("en", line):
+            # The pieces stand in the line in order; what lies between two of them is white space.
+            start = text.index(sentence, position)
+            position = start + len(sentence)
+            leading = len(sentence) - len(sentence.lstrip())
+            stripped = sentence.strip()
+            if stripped:
+                spans.append((start + leading, start + leading + len(stripped)))
+        line_start += len(line) + 1
+    return spans

@@ -1,0 +1,16 @@
+"""AdamW with BERT's grouping: weight decay on matrices and embeddings, none on biases and LayerNorm."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from biobert_scale.config import OptimizerConfig
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """The optimizer over a model's parameters; the learning rate is set anew before every step."""
+    decayed = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim >= 2]
+    others = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim < 2]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.epsilon)

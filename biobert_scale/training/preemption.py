@@ -1,0 +1,31 @@
+"""Asking a run to save and stop: SIGTERM, SIGUSR1, or a file named STOP in the run directory."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+
+EXIT_CODE = 75
+"""The exit code of a run that saved and stopped before its end (sysexits' EX_TEMPFAIL: try again later)."""
+
+STOP_FILE = "STOP"
+
+
+class StopRequest:
+    """Remembers a request until a step boundary, where all ranks agree on it."""
+
+    def __init__(self, run: Path) -> None:
+        self.path = run / STOP_FILE
+        self.reason = ""
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.reason = signal.Signals(number).name
+
+    def heard(self) -> bool:
+        """Whether this rank has been asked to stop."""
+        if not self.reason and self.path.exists():
+            self.reason = f"the file {STOP_FILE}"
+        return bool(self.reason)

@@ -1,0 +1,101 @@
+"""Rank, world size, launcher and device: known here and nowhere else.
+
+`accelerate launch`, `deepspeed`, torchrun and srun each describe the ranks through the environment; a plain process is
+a world of one. Everything above this module sees an `Accelerator`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import os
+import socket
+from typing import Any
+
+import torch
+import torch.distributed
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, DeepSpeedPlugin, InitProcessGroupKwargs
+
+from biobert_scale.config import Config, gradient_accumulation_steps
+from biobert_scale.errors import UserError
+from biobert_scale.training.deepspeed import engine_config
+
+
+def start(config: Config, *, run: str) -> Accelerator:
+    """Join the other ranks and set the engine up.
+
+    Args:
+        run: the run directory, where the trackers write.
+
+    Raises:
+        UserError: the precision is not to be had on this device, or the batch does not divide over the ranks.
+    """
+    world_size = describe_ranks()
+    precision = config.training.precision.dtype
+    on_gpu = torch.cuda.is_available()
+    if precision == "fp16" and not on_gpu:
+        raise UserError("fp16 needs a GPU, and none is found", where="training.precision.dtype", remedy='use "bf16" or "fp32" on a CPU')
+    if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported():
+        raise UserError("this GPU does not compute in bf16", where="training.precision.dtype", remedy='use "fp16"')
+    # Without an explicit back end, every rank on a CPU would believe that it is alone.
+    group = InitProcessGroupKwargs(
+        backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds)
+    )
+    options: dict[str, Any] = {}
+    if config.training.engine.name == "deepspeed":
+        if not on_gpu:
+            _skip_compiled_communication()
+        # The launcher passes on its own file's DeepSpeed fields, defaults included; the run configuration alone decides.
+        os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
+        options["deepspeed_plugin"] = DeepSpeedPlugin(hf_ds_config=engine_config(config, world_size=world_size), zero3_init_flag=False)
+    else:
+        os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
+        options["cpu"] = not on_gpu
+    accelerator = Accelerator(
+        gradient_accumulation_steps=gradient_accumulation_steps(config.training, world_size),
+        mixed_precision={"fp32": "no"}.get(precision, precision),
+        log_with="tensorboard",
+        project_dir=run,
+        dataloader_config=DataLoaderConfiguration(),
+        kwargs_handlers=[group],
+        **options,
+    )
+    assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
+    return accelerator
+
+
+def describe_ranks() -> int:
+    """Complete the environment that the launcher left, and return the world size."""
+    environment = os.environ
+    if "RANK" not in environment and int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment and "MASTER_ADDR" in environment:
+        environment.update(RANK=environment["SLURM_PROCID"], LOCAL_RANK=environment["SLURM_LOCALID"], WORLD_SIZE=environment["SLURM_NTASKS"])
+    if "RANK" not in environment:
+        environment.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+    return int(environment["WORLD_SIZE"])
+
+
+def is_first_rank() -> bool:
+    """Whether this process is rank 0, answered before the ranks have joined."""
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+
+
+def stop(accelerator: Accelerator) -> None:
+    """Leave the group. The caller drops its engine first: a live one keeps a communication thread that aborts at exit."""
+    accelerator.free_memory()
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _skip_compiled_communication() -> None:
+    """DeepSpeed would compile a shared-memory kernel on first use (half a minute, and a compiler needed); gloo serves."""
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real PubMed, PMC and benchmark files, which are no part of the project."""
+    directory = Path(os.environ.get("BIOBERT_SCALE_DATA", ROOT.parent / "shared" / "data"))
+    if not directory.is_dir():
+        pytest.skip(f"no real data at {directory}: set BIOBERT_SCALE_DATA")
+    return directory

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from made_up_benchmarks import write_entities, write_hallmarks
+
+from biobert_scale.errors import UserError
+from biobert_scale.evaluation.baselines import dictionary_tags, majority_labels, run_baselines, tfidf_documents, tfidf_sentences, word_features
+from biobert_scale.evaluation.hoc import score_labels
+from biobert_scale.evaluation.ner import score_tags
+from biobert_scale.evaluation.readers import HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.table import score_table
+from biobert_scale.evaluation.tasks import prepare, read_documents, read_gold, read_sentences
+
+
+def sentence(text, tags):
+    tokens = text.split()
+    return TaggedSentence(pmid="1", sentence=0, tokens=tokens, starts=[0] * len(tokens), ends=[1] * len(tokens), tags=tags.split())
+
+
+def document(*sentences, labels=()):
+    return HallmarkDocument(pmid="1", sentences=list(sentences), sentence_labels=[list(labels)] + [[]] * (len(sentences) - 1), labels=list(labels))
+
+
+def test_the_dictionary_prefers_the_longest_name_and_ignores_capitals():
+    train = [sentence("leaf palsy hurts", "B I O"), sentence("Palsy hurts", "B O")]
+    test = [sentence("LEAF palsy and palsy hurt", "O O O O O")]
+    assert dictionary_tags(train, test) == [["B", "I", "O", "B", "O"]]
+
+
+def test_the_dictionary_leaves_out_words_that_are_seldom_names():
+    train = [sentence("was seen", "B O"), sentence("it was here was there", "O O O O O"), sentence("rot", "B")]
+    assert dictionary_tags(train, [sentence("rot was seen", "O O O")]) == [["B", "O", "O"]]
+
+
+def test_word_features_tell_shapes_and_neighbours_apart():
+    first, middle, last = word_features(["Old", "CYP3A4", "rose"])
+    assert "s=X0X0" in middle and "w-1=old" in middle and "w1=rose" in middle
+    assert "edge-1" in first and "edge1" in last
+
+
+def test_majority_is_the_training_sets_most_frequent_hallmark():
+    train = [document("a", labels=(4,)), document("b", labels=(4, 7)), document("c")]
+    assert np.flatnonzero(majority_labels(train, [document("d")])[0]).tolist() == [4]
+
+
+def test_one_telling_sentence_labels_its_document():
+    train = [document(f"rot number {n} kills cells", labels=(7,)) for n in range(6)] + [document(f"goats number {n} walk home") for n in range(6)]
+    test = [document("goats walk home", "rot kills cells"), document("goats walk home")]
+    probabilities = tfidf_sentences(train, test)
+    assert probabilities.shape == (2, 10) and probabilities[0, 7] > 0.5 > probabilities[1, 7] and not probabilities[:, :7].any()
+
+
+def test_baselines_stand_in_the_table_as_finished_runs(tmp_path):
+    write_entities(tmp_path / "in" / "entities")
+    write_hallmarks(tmp_path / "in" / "hallmarks")
+    prepare(tmp_path / "in", tmp_path / "out")
+    manifest = run_baselines(tmp_path / "out", tmp_path / "runs")
+    entities, documents = manifest.counts["NCBI-disease"], manifest.counts["HoC"]
+    assert entities["no entity"] == 0.0 and entities["dictionary"] == 100.0 and entities["CRF"] > 95.0
+    assert documents["TF-IDF documents"] > documents["majority"] > 0.0
+    nothing = json.loads((tmp_path / "runs" / "NCBI-disease" / "no-entity" / "metrics.json").read_text())
+    assert nothing["scores"]["conlleval"]["fn"] == 32
+    rows = score_table(tmp_path / "runs")["rows"]
+    assert len(rows) == 6 and all(row["kind"] == "baseline" and row["sd"] is None and row["interval_95"] for row in rows)
+    assert run_baselines(tmp_path / "out", tmp_path / "runs").key == manifest.key
+    with pytest.raises(UserError, match="no task 'BC5CDR-chem'"):
+        run_baselines(tmp_path / "out", tmp_path / "other", tasks=["BC5CDR-chem"])
+
+
+def test_baselines_on_the_published_sets_score_what_such_methods_score(real_data, tmp_path):
+    prepare(real_data / "ner" / "ncbi_disease_pubtator", tmp_path / "entities")
+    train, test = (read_sentences(tmp_path / "entities", "NCBI-disease", split) for split in ("train", "test"))
+    gold = read_gold(tmp_path / "entities", "NCBI-disease", "test")
+    assert 58 < score_tags(test, gold, dictionary_tags(train, test))["score"] < 70
+    prepare(real_data / "hoc", tmp_path / "documents")
+    train, test = (read_documents(tmp_path / "documents", split) for split in ("train", "test"))
+    assert 70 < score_labels(test, tfidf_documents(train, test) > 0.5)["score"] < 75
+    assert 23 < score_labels(test, majority_labels(train, test) > 0.5)["score"] < 26
