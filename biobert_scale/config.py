@@ -6,6 +6,7 @@ A recipe is one TOML file with the sections below. Keys that no dataclass knows 
 from __future__ import annotations
 
 import importlib.resources
+import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,22 +208,22 @@ def recipe_names() -> list[str]:
 
 
 def load_config(recipe: str | Path) -> Config:
-    """Read a recipe by its name (`biobert-large`) or by the path of a TOML file.
+    """Read a recipe by its name (`biobert-large`), or by the path of a TOML file or of a run's resolved `config.json`.
 
     Raises:
         UserError: no such recipe, not TOML, an unknown key, a wrong type, or values that contradict each other.
     """
     text, where = _recipe_text(str(recipe))
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML ({error})", where=where, remedy="correct that line") from None
+        raw = json.loads(text) if where.endswith(".json") else tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"not valid {'JSON' if where.endswith('.json') else 'TOML'} ({error})", where=where, remedy="correct that line") from None
     return structure_config(raw, where=where)
 
 
 def _recipe_text(recipe: str) -> tuple[str, str]:
     path = Path(recipe)
-    if path.suffix == ".toml" or len(path.parts) > 1:
+    if path.suffix in (".toml", ".json") or len(path.parts) > 1:
         if not path.is_file():
             raise UserError("no such configuration file", where=path, remedy="check the path, or name one of: " + ", ".join(recipe_names()))
         return path.read_text(), str(path)

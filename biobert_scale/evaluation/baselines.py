@@ -198,7 +198,11 @@ def word_features(tokens: Sequence[str]) -> list[list[str]]:
         for offset in (-2, -1, 1, 2):
             other = position + offset
             inside = 0 <= other < len(tokens)
-            row += [f"w{offset}={lowered[other]}", f"s{offset}={shapes[other]}", f"e{offset}={lowered[other][-3:]}"] if inside else [f"edge{offset}"]
+            row += (
+                [f"w{offset}={lowered[other]}", f"s{offset}={shapes[other]}", f"e{offset}={lowered[other][-3:]}"]
+                if inside
+                else [f"edge{offset}"]
+            )
         row += [f"w-1,w={lowered[position - 1]} {word}"] if position else []
         row += [f"w,w1={word} {lowered[position + 1]}"] if position + 1 < len(tokens) else []
         rows.append(row)

@@ -30,8 +30,8 @@ from biobert_scale.files import (
     MANIFEST,
     begin_stage,
     describe_inputs,
-    finish_stage,
     fingerprint,
+    finish_stage,
     read_json,
     read_manifest,
     stage_key,
@@ -127,7 +127,14 @@ def finetune(
     write_json(output / METRICS, metrics)
     files = [output / METRICS, output / PREDICTIONS, output / DOCUMENTS]
     finish_stage(
-        output, stage=STAGE, key=key, inputs=inputs, config=settings, counts={"score": metrics["score"]}, outputs=files, libraries=_LIBRARIES
+        output,
+        stage=STAGE,
+        key=key,
+        inputs=inputs,
+        config=settings,
+        counts={"score": metrics["score"]},
+        outputs=files,
+        libraries=_LIBRARIES,
     )
     logger.info("%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, benchmark.score_name, metrics["score"])
     return dict(read_json(output / METRICS))

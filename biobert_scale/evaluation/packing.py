@@ -26,9 +26,7 @@ class PackedInputs:
     def encode(self, encoder: BertModel) -> Tensor:
         """Last hidden states, (tokens, hidden)."""
         types = torch.zeros_like(self.input_ids)
-        return encode_packed(
-            encoder, self.input_ids, types, self.position_ids, self.cu_seqlens, sequence_lengths=self.sequence_lengths
-        )
+        return encode_packed(encoder, self.input_ids, types, self.position_ids, self.cu_seqlens, sequence_lengths=self.sequence_lengths)
 
 
 def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> PackedInputs:
@@ -78,6 +76,12 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     cased = any(piece != piece.lower() for piece in pieces)
     lowers = backend.normalizer is not None and backend.normalizer.normalize_str("A") == "a"
     if cased == lowers and pieces:
-        what = "the vocabulary is cased but the tokenizer lower-cases" if cased else "the vocabulary has no capitals but the tokenizer keeps them"
-        raise UserError(what, where=directory, remedy='set "do_lower_case" in tokenizer_config.json to match the vocabulary, or export the model again')
+        what = (
+            "the vocabulary is cased but the tokenizer lower-cases"
+            if cased
+            else "the vocabulary has no capitals but the tokenizer keeps them"
+        )
+        raise UserError(
+            what, where=directory, remedy='set "do_lower_case" in tokenizer_config.json to match the vocabulary, or export the model again'
+        )
     return tokenizer

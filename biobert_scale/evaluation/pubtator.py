@@ -53,7 +53,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     with open(path, encoding="utf-8", newline="\n") as stream:
         number = 0
         try:
-            for number, line in enumerate(stream, start=1):  # noqa: B007
+            for number, line in enumerate(stream, start=1):
                 yield number, line.removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError:
             raise UserError("not UTF-8 text", where=f"{path}:{number + 1}", remedy="restore the original file") from None

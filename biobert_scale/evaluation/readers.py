@@ -131,7 +131,9 @@ def read_hallmarks(path: Path) -> list[HallmarkDocument]:
 def _hallmark_numbers(field: str, where: str) -> list[int]:
     flags = field.split(",")
     if len(flags) != len(HALLMARKS) or any(flag not in (f"{number}_0", f"{number}_1") for number, flag in enumerate(flags)):
-        raise UserError("expected labels as 0_0,1_0,...,9_0 with 1 where a hallmark applies", where=where, remedy="restore the original file")
+        raise UserError(
+            "expected labels as 0_0,1_0,...,9_0 with 1 where a hallmark applies", where=where, remedy="restore the original file"
+        )
     return [number for number, flag in enumerate(flags) if flag.endswith("_1")]
 
 
@@ -139,7 +141,9 @@ def _check_listed(path: Path, pmids: set[str]) -> None:
     listing = path.with_name(f"{path.stem}_pmid.tsv")
     if not listing.is_file():
         return
-    listed = {name.strip().removesuffix(".txt") for name in listing.read_text(encoding="utf-8").replace("\n", ",").split(",") if name.strip()}
+    listed = {
+        name.strip().removesuffix(".txt") for name in listing.read_text(encoding="utf-8").replace("\n", ",").split(",") if name.strip()
+    }
     if listed != pmids:
         what = f"{len(listed - pmids)} listed documents are missing and {len(pmids - listed)} are not listed"
         raise UserError(what, where=f"{path} ({listing.name})", remedy="restore the original files")

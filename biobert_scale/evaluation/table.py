@@ -13,7 +13,7 @@ from biobert_scale.errors import UserError
 from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCES
 from biobert_scale.evaluation.scores import Counts, paired_bootstrap
 from biobert_scale.evaluation.tasks import ENTITY_TASKS, HALLMARK_TASK
-from biobert_scale.files import MANIFEST, read_json
+from biobert_scale.files import MANIFEST, read_json, read_manifest
 
 _KINDS = ("pre-trained", "random weights", "baseline")
 
@@ -31,7 +31,7 @@ def score_table(runs: Path) -> dict[str, Any]:
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(runs.rglob("metrics.json")):
-        if any((parent / MANIFEST).exists() for parent in (path.parent, *path.parent.parents[:2])):
+        if _is_finished(path):
             run = read_json(path)
             # A fingerprint tells two models of one name apart; data checksums, two versions of a benchmark.
             name = (run["task"], run["kind"], run["model"], run["protocol"], run.get("model_fingerprint"))
@@ -46,6 +46,14 @@ def score_table(runs: Path) -> dict[str, Any]:
         "references": [asdict(reference) for reference in REFERENCES],
         "other_protocols": [asdict(reference) for reference in OTHER_PROTOCOLS],
     }
+
+
+def _is_finished(path: Path) -> bool:
+    """Whether a manifest vouches for a file: beside it, or (baselines) up to two directories above."""
+    for home in (path.parent, *path.parent.parents[:2]):
+        if (home / MANIFEST).is_file():
+            return str(path.relative_to(home)) in read_manifest(home).outputs
+    return False
 
 
 def _row(group: list[dict[str, Any]]) -> dict[str, Any]:

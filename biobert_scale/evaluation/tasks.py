@@ -86,7 +86,11 @@ def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest
             counts[task] = _prepare_corpus(task, paths, output / task)
         else:
             counts[task] = _prepare_iob2(paths, output / task)
-    rejects = {"duplicate_documents": sum(split.get("duplicate_documents", 0) for task in counts.values() for split in task.values() if isinstance(split, dict))}
+    rejects = {
+        "duplicate_documents": sum(
+            split.get("duplicate_documents", 0) for task in counts.values() for split in task.values() if isinstance(split, dict)
+        )
+    }
     files = [path for task in sources for path in sorted((output / task).glob("*.jsonl"))]
     return finish_stage(
         output, stage=STAGE, key=key, inputs=inputs, config=config, counts=counts, rejects=rejects, outputs=files, libraries=("sentencex",)

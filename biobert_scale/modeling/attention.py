@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from biobert_scale.modeling.emulation import multiplies_natively
+
 PACKED_ATTENTION = "packed"
 
 
@@ -50,12 +52,14 @@ def packed_attention(
             cu_seqlens, cu_seqlens, longest, longest, dropout, False, False, scale=scaling,
         )  # (tokens, heads, head size)  # fmt: skip
         return output.unsqueeze(0), None
-    lengths = list(sequence_lengths)
+    dtype, lengths = query.dtype, list(sequence_lengths)
+    if not multiplies_natively(query):
+        query, key, value = query.float(), key.float(), value.float()
     parts = [
         nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
         for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
     ]
-    return torch.cat(parts, dim=2).transpose(1, 2), None
+    return torch.cat(parts, dim=2).transpose(1, 2).to(dtype), None
 
 
 def register() -> None:

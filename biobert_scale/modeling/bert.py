@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from biobert_scale.config import ModelConfig
 from biobert_scale.errors import UserError
 from biobert_scale.modeling import attention
+from biobert_scale.modeling.emulation import emulate_in_fp32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,9 @@ def build_model(config: BertConfig, *, seed: int) -> PackedBertForPreTraining:
     attention.register()
     config._attn_implementation = attention.PACKED_ATTENTION
     torch.manual_seed(seed)
-    return cast(PackedBertForPreTraining, PackedBertForPreTraining._from_config(config, dtype=torch.float32))
+    model = cast(PackedBertForPreTraining, PackedBertForPreTraining._from_config(config, dtype=torch.float32))
+    emulate_in_fp32(model)
+    return model
 
 
 def load_encoder(directory: Path, *, random_weights: bool = False, seed: int = 0) -> BertModel:

@@ -39,7 +39,10 @@ def write_hallmarks(directory: Path) -> Path:
             flags = ",".join(f"{index}_{int(index == label)}" for index in range(10))
             plain = ",".join(f"{index}_0" for index in range(10))
             subject = NAMES[label] if label is not None else "nothing"
-            rows += [f"{flags}\tMice with {subject} slept.\t{PMIDS[split] + number}_s0", f"{plain}\tWe ran home.\t{PMIDS[split] + number}_s1"]
+            rows += [
+                f"{flags}\tMice with {subject} slept.\t{PMIDS[split] + number}_s0",
+                f"{plain}\tWe ran home.\t{PMIDS[split] + number}_s1",
+            ]
         (directory / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return directory
 
@@ -54,7 +57,12 @@ def write_model(directory: Path, *, lowercase: bool = False) -> Path:
     tokenizer.save_pretrained(directory)
     torch.manual_seed(0)
     shape = BertConfig(
-        vocab_size=len(pieces), hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, max_position_embeddings=64
+        vocab_size=len(pieces),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=64,
     )
     BertModel(shape, add_pooling_layer=False).save_pretrained(directory)
     return directory

@@ -7,7 +7,14 @@ import pytest
 from made_up_benchmarks import write_entities, write_hallmarks
 
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.baselines import dictionary_tags, majority_labels, run_baselines, tfidf_documents, tfidf_sentences, word_features
+from biobert_scale.evaluation.baselines import (
+    dictionary_tags,
+    majority_labels,
+    run_baselines,
+    tfidf_documents,
+    tfidf_sentences,
+    word_features,
+)
 from biobert_scale.evaluation.hoc import score_labels
 from biobert_scale.evaluation.ner import score_tags
 from biobert_scale.evaluation.readers import HallmarkDocument, TaggedSentence
@@ -21,7 +28,9 @@ def sentence(text, tags):
 
 
 def document(*sentences, labels=()):
-    return HallmarkDocument(pmid="1", sentences=list(sentences), sentence_labels=[list(labels)] + [[]] * (len(sentences) - 1), labels=list(labels))
+    return HallmarkDocument(
+        pmid="1", sentences=list(sentences), sentence_labels=[list(labels)] + [[]] * (len(sentences) - 1), labels=list(labels)
+    )
 
 
 def test_the_dictionary_prefers_the_longest_name_and_ignores_capitals():
@@ -47,7 +56,9 @@ def test_majority_is_the_training_sets_most_frequent_hallmark():
 
 
 def test_one_telling_sentence_labels_its_document():
-    train = [document(f"rot number {n} kills cells", labels=(7,)) for n in range(6)] + [document(f"goats number {n} walk home") for n in range(6)]
+    train = [document(f"rot number {n} kills cells", labels=(7,)) for n in range(6)] + [
+        document(f"goats number {n} walk home") for n in range(6)
+    ]
     test = [document("goats walk home", "rot kills cells"), document("goats walk home")]
     probabilities = tfidf_sentences(train, test)
     assert probabilities.shape == (2, 10) and probabilities[0, 7] > 0.5 > probabilities[1, 7] and not probabilities[:, :7].any()

@@ -10,7 +10,7 @@ from transformers import BertTokenizerFast
 
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import RunFailed, UserError
-from biobert_scale.evaluation.finetune import finetune, set_dropout
+from biobert_scale.evaluation.finetune import finetune, set_dropout, train
 from biobert_scale.evaluation.ner import EntityTask, Tagger, make_windows, score_tags
 from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
 from biobert_scale.evaluation.readers import TaggedSentence
@@ -45,7 +45,8 @@ def runs(prepared, model, tmp_path_factory):
 
 def test_32_sentences_are_learned_by_heart(runs):
     metrics = json.loads((runs / "entities-1" / "metrics.json").read_text())
-    assert metrics["score"] == 100.0 and metrics["scores"]["discard"] == {"precision": 100.0, "recall": 100.0, "f1": 100.0, "tp": 32, "fp": 0, "fn": 0}
+    assert metrics["score"] == 100.0
+    assert metrics["scores"]["discard"] == {"precision": 100.0, "recall": 100.0, "f1": 100.0, "tp": 32, "fp": 0, "fn": 0}
     assert metrics["chosen_epoch"] == 1 + metrics["dev_scores"].index(max(metrics["dev_scores"]))
     assert metrics["train_losses"][-1] < 0.05 < metrics["train_losses"][0]
     lines = (runs / "entities-1" / "predictions.tsv").read_text().splitlines()
@@ -59,7 +60,8 @@ def test_an_untrained_model_scores_under_10(prepared, model, tmp_path):
 
 
 def test_documents_are_learned_by_heart_and_the_unlabelled_count(prepared, model, tmp_path):
-    metrics = finetune(prepared, "HoC", model, tmp_path / "run", dataclasses.replace(OVERFIT, learning_rate=3e-3, epochs=40, batch_size=4), seed=1)
+    config = dataclasses.replace(OVERFIT, learning_rate=3e-3, epochs=40, batch_size=4)
+    metrics = finetune(prepared, "HoC", model, tmp_path / "run", config, seed=1)
     assert metrics["protocol"] == "hoc-blurb" and metrics["score"] == 100.0
     assert metrics["scores"]["example"]["documents"] == 16 and metrics["n_truncated_tokens"] == 0
     lines = (tmp_path / "run" / "predictions.tsv").read_text().splitlines()
@@ -138,7 +140,7 @@ def test_windows_overlap_and_score_every_word_once(model, max_seq_length):
             assert tokenizer.convert_ids_to_tokens(window.input_ids[position]) == first
     several = [window for window in windows if window.sentence == 0]
     if len(several) > 1:
-        assert sum(len(window.input_ids) - 2 for window in several) > 120  # they overlap
+        assert max_seq_length < 13 or all(window.first_pieces[0] > 1 for window in several[1:])  # the first word has context
 
 
 def test_gold_beyond_the_window_and_unreadable_words_still_count(model, tmp_path):
@@ -166,6 +168,25 @@ def test_a_sequence_is_encoded_alike_alone_and_in_company(model):
     alone = torch.cat([pack([row], device).encode(encoder) for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
     assert pack(rows, device).position_ids.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 0, 1, 2, 3, 4, 5, 6]
+
+
+class GettingWorse(EntityTask):
+    """A benchmark whose dev score falls from epoch to epoch, and which remembers the weights that it scored."""
+
+    seen: list[torch.Tensor]
+
+    def evaluate(self, model, split, device):
+        self.seen = [*getattr(self, "seen", []), model.classifier.weight.detach().clone()]
+        return super().evaluate(model, split, device) | {"score": 50.0 - len(self.seen)}
+
+
+def test_the_best_epochs_weights_are_kept_and_not_the_last_ones(prepared, model):
+    benchmark = GettingWorse(prepared, "NCBI-disease", load_tokenizer(model), 64)
+    tagger = benchmark.model(load_encoder(model), 0.0)
+    scores, _ = train(tagger, benchmark, dataclasses.replace(OVERFIT, epochs=3), seed=1, description="falling")
+    assert scores == [49.0, 48.0, 47.0]
+    weights = tagger.classifier.weight.detach().cpu()
+    assert torch.equal(weights, benchmark.seen[0].cpu()) and not torch.equal(weights, benchmark.seen[2].cpu())
 
 
 def test_dropout_reaches_attention(model):

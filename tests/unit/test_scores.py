@@ -28,7 +28,8 @@ from biobert_scale.evaluation.scores import (
 PLAIN = st.sampled_from(["B", "I", "O"])
 TYPED = st.sampled_from(["B-X", "I-X", "B-Y", "I-Y", "O"])
 # Sentences as pairs of gold and predicted tags.
-CORPUS = st.lists(st.lists(st.tuples(TYPED, TYPED), min_size=1, max_size=12).map(lambda pairs: tuple(map(list, zip(*pairs, strict=True)))), min_size=1, max_size=5)
+PAIR = st.lists(st.tuples(TYPED, TYPED), min_size=1, max_size=12).map(lambda pairs: tuple(map(list, zip(*pairs, strict=True))))
+CORPUS = st.lists(PAIR, min_size=1, max_size=5)
 
 
 def ours(corpus, repair):

@@ -72,7 +72,8 @@ def test_windows_line_ends_and_odd_separators_do_not_move_offsets(tmp_path):
 
 
 def test_tags_lead_back_to_the_same_characters():
-    annotated, mentions = document("Grey-leaf palsy in mice.", "Severe palsy (GLP-2) came first. No ataxia was seen.", "Grey-leaf palsy", "GLP-2", "ataxia")
+    abstract = "Severe palsy (GLP-2) came first. No ataxia was seen."
+    annotated, mentions = document("Grey-leaf palsy in mice.", abstract, "Grey-leaf palsy", "GLP-2", "ataxia")
     sentences, counts = tag_document(annotated, mentions)
     found = set().union(*(document_spans(sentence, sentence.tags) for sentence in sentences))
     assert {annotated.text[start:end] for start, end in found} == {"Grey-leaf palsy", "GLP-2", "ataxia"}
@@ -82,7 +83,8 @@ def test_tags_lead_back_to_the_same_characters():
 
 
 def test_what_tags_cannot_express_is_counted_and_not_lost():
-    annotated, mentions = document("Palsy.", "Left and right arm tremor. Ca2 rose with foot ache. And knee pain.", "Left and right arm tremor", "arm tremor", "Ca", "ache. And knee")
+    abstract = "Left and right arm tremor. Ca2 rose with foot ache. And knee pain."
+    annotated, mentions = document("Palsy.", abstract, "Left and right arm tremor", "arm tremor", "Ca", "ache. And knee")
     sentences, counts = tag_document(annotated, mentions)
     assert counts["mentions"] == 4 and counts["overlapping_mentions"] == 1
     assert counts["mentions_inside_words"] == 1 and counts["mentions_across_sentences"] == 1
@@ -117,10 +119,19 @@ def test_hallmark_rows_become_documents_and_quotes_are_text(tmp_path):
         read_hallmarks(path)
 
 
-@pytest.mark.parametrize("row", ["0_0,1_0\tText.\t5_s0", hallmarks(1) + "\tText.", hallmarks(1) + "\tText.\t5_s1", hallmarks(1).replace("3_0", "3_2") + "\tText.\t5_s0"])
-def test_malformed_hallmark_rows_are_refused_with_the_line(tmp_path, row):
+@pytest.mark.parametrize(
+    ("labels", "rest"),
+    [
+        ("0_0,1_0", "\tText.\t5_s0"),
+        (hallmarks(1), "\tText."),
+        (hallmarks(1), "\tText.\t5_s1"),
+        (hallmarks(1), "\t\t5_s0"),
+        (hallmarks(1).replace("3_0", "3_2"), "\tText.\t5_s0"),
+    ],
+)
+def test_malformed_hallmark_rows_are_refused_with_the_line(tmp_path, labels, rest):
     with pytest.raises(UserError, match=r"h\.tsv:2"):
-        read_hallmarks(write(tmp_path / "h.tsv", f"{HALLMARK_HEADER}\n{row}\n"))
+        read_hallmarks(write(tmp_path / "h.tsv", f"{HALLMARK_HEADER}\n{labels}{rest}\n"))
 
 
 def made_up_set(directory):

@@ -83,8 +83,9 @@ def write_synthetic(output: Path, *, seed: int = 1, abstracts: int = 3000, full_
     benchmark_files, benchmark_counts = write_benchmarks(output, writer, seed)
     counts = {**library.counts(), **benchmark_counts}
     readme = output / "README.txt"
-    write_atomically(readme, _README.format(seed=seed, full_texts=full_texts, **{name: counts[name] for name in ("baseline", "revised", "new", "deleted")}))
-    return finish_stage(output, stage=STAGE, key=key, inputs=[], config=config, counts=counts, outputs=[*files, *benchmark_files, readme])
+    write_atomically(readme, _README.format(seed=seed, **counts))
+    outputs = [*files, *benchmark_files, readme]
+    return finish_stage(output, stage=STAGE, key=key, inputs=[], config=config, counts=counts, outputs=outputs)
 
 
 class _Library:

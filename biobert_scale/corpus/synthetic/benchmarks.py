@@ -31,7 +31,7 @@ def write_benchmarks(output: Path, writer: Writer, seed: int) -> tuple[list[Path
     pmids = iter(range(FIRST_PMID, FIRST_PMID + 100_000))
     for name, split_files, render in (("bc5cdr", CDR_FILES, _cdr_text), ("ncbi_disease", NCBI_FILES, _ncbi_text)):
         for split in SPLITS:
-            styles = ("clinical", "experimental") if name == "bc5cdr" else ("genetic", "genetic", "clinical")
+            styles: tuple[str, ...] = ("clinical", "experimental") if name == "bc5cdr" else ("genetic", "genetic", "clinical")
             papers = [(next(pmids), _paper(writer, f"{name}/{split}/{i}/{seed}", split, styles)) for i in range(ENTITY_DOCUMENTS[split])]
             files.append(output / "ner" / f"{name}_pubtator" / split_files[split])
             write_atomically(files[-1], render(papers))

@@ -6,13 +6,13 @@ import random
 from dataclasses import dataclass
 
 from biobert_scale.corpus.synthetic.frames import frames
-from biobert_scale.corpus.synthetic.grammar import ITALIC, ITALIC_END, Grammar, count_words, mark_mention
+from biobert_scale.corpus.synthetic.grammar import ITALIC, ITALIC_END, Grammar, count_words, mark_mention, skewed
 from biobert_scale.corpus.synthetic.lexicon import Field, Lexicon, Name
 from biobert_scale.corpus.synthetic.phrases import NUMBERS, PHRASES
 
 SLOTS = {"C": "chemical", "G": "gene", "P": "procedure", "V": "device", "K": "process", "O": "organism", "L": "line", "U": "scale"}
 ANY_SLOTS, ANY_WEIGHTS = ("D", "C", "G", "K", "P"), (30, 26, 20, 14, 10)
-PER_TOPIC = {"chemical": 3, "gene": 2, "procedure": 2, "process": 2, "device": 1, "organism": 1, "line": 2, "scale": 1}
+PER_TOPIC = {"chemical": 2, "gene": 2, "procedure": 1, "process": 1, "device": 1, "organism": 1, "line": 2, "scale": 1}
 STYLES, STYLE_WEIGHTS = ("clinical", "experimental", "genetic", "cancer", "other"), (30, 20, 18, 26, 6)
 ABSTRACT_WORDS = (105, 180)
 """An abstract goes on until it has a number of words drawn from this range."""
@@ -66,8 +66,10 @@ class Writer:
     def sentences(self, topic: Topic, section: str, count: int) -> list[str]:
         """Sentences of a section, no frame twice while enough are left."""
         available = frames(section, topic.style)
-        chosen = [frame for _ in range(count // len(available)) for frame in available]
-        chosen += topic.rng.sample(available, count % len(available))
+        chosen, left = [], list[str]()
+        for _ in range(count):
+            left = left or list(available)
+            chosen.append(left.pop(skewed(topic.rng, len(left))))
         return [self.grammar.sentence(frame, topic.begin_sentence(), topic.rng) for frame in chosen]
 
     def caption(self, topic: Topic, frame: str) -> str:
@@ -81,7 +83,7 @@ class Topic:
         self.lexicon, self.rng, self.style, self.seen_only = lexicon, rng, style, seen_only
         self.field = rng.choice(lexicon.fields)
         diseases = self._allowed(self.field, "disease")
-        main = rng.choice(diseases)
+        main = diseases[skewed(rng, len(diseases))]
         # Things of one field that stand at neighbouring places of its lists belong together: context predicts names.
         self.place = self.field.names["disease"].index(main)
         self.names: dict[str, list[Name]] = {"disease": [main, *self._others("disease", main, rng.randint(1, 2))]}
@@ -159,7 +161,7 @@ class Topic:
 
     def _mention(self, kind: str, *, role: str) -> str:
         names = [name for name in self.names[kind] if name.identifier not in self.used] or self.names[kind]
-        name = names[0] if self.rng.random() < 0.5 else self.rng.choice(names)
+        name = names[0] if self.rng.random() < 0.6 else self.rng.choice(names)
         self.used.add(name.identifier)
         introduced = name.identifier in self.introduced
         if introduced and self.rng.random() < 0.7:

@@ -49,7 +49,7 @@ BACKGROUND = {
 <D> is {known} [complication|cause of disability|finding|cause of death] in [{patients}|<Dc>].
 {patients} with <D> are {often} treated with <C>.
 The [treatment|management] of <D> remains [difficult|{unknown}|unsatisfactory] despite <C>[ and <P>|].
-<C> is [widely|increasingly|{often}] [used|prescribed|recommended] [for|in] <D>, but its [safety|effect on the <M>|use in {patients}] is {unknown}.
+<C> is [widely|{often}] [used|prescribed] [for|in] <D>, but its [safety|effect on the <M>|use in {patients}] is {unknown}.
 [Several|Few|Some] [reports|trials] [describe|have described] <D> after <C> {therapy}.
 {often} <D> [develops|occurs|appears] in {patients} who undergo <P>.
 The [relation|link] between <X> and <X> is {unknown}.

@@ -7,13 +7,15 @@ partly what it is: the contexts it is used in tell the rest.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
-FIRST = (
+_FIRST_WORDS = (
     "vel dor kas lum pra nel tov bri mas cor zan fil gor hem lis mor quel ros sab tur ves wil yor dal fer gal jas kel lor mir "
     "nov ost pel rud sol tam ulm vor xan dru bel cav det fos gri hal jun kor lan mel ned pol"
-).split()
-MIDDLE = "ma ro ti len dar vi co pe sta ru ni lo ba mi ter sa du fe la go".split()
+)
+FIRST = tuple(_FIRST_WORDS.split())
+MIDDLE = ("ma", "ro", "ti", "len", "dar", "vi", "co", "pe", "sta", "ru", "ni", "lo", "ba", "mi", "ter", "sa", "du", "fe", "la", "go")
 ENDINGS = {
     # kind: (endings of its own, endings it shares with others)
     "disease": (("itis", "opathy", "emia", "algia", "oma"), ("osis", "ia", "an", "ax", "ine", "ency")),
@@ -36,7 +38,7 @@ FIELDS = (
     ("skeletal", "bone", "trabeculae|osteoblasts|growth plate|cartilage", "bone density|grip strength|joint width|callus volume"),
     ("thyroid", "thyroid gland", "follicular cells|isthmus|colloid|thyroid lobes", "hormone level|gland volume|iodine uptake|basal rate"),
     ("vascular", "artery", "endothelium|intima|smooth muscle|capillaries", "systolic pressure|wall thickness|flow velocity|plaque area"),
-    ("haematological", "bone marrow", "platelets|erythrocytes|stem cells|granulocytes", "platelet count|clotting time|iron store|cell count"),
+    ("haematological", "bone marrow", "platelets|erythrocytes|stem cells|granulocytes", "platelet count|clotting time|iron store"),
 )
 HALLMARKS = (
     "activating invasion and metastasis", "avoiding immune destruction", "cellular energetics", "enabling replicative immortality",
@@ -50,7 +52,7 @@ FAMILIAR_CUES = (
     "proliferation mitogen-drive", "inflammation cytokine-release",
 )  # fmt: skip
 CUES_PER_HALLMARK = 26
-QUALIFIERS = "juvenile hereditary chronic congenital familial idiopathic atypical".split()
+QUALIFIERS = ("juvenile", "hereditary", "chronic", "congenital", "familial", "idiopathic", "atypical")
 SALTS = ("sodium {}", "calcium {}", "{} hydrochloride", "{} acetate", "methyl {}")
 _CONSONANTS, _VOWELS = "BCDFGKLMNPRSTVXZ", "AEIO"
 
@@ -130,11 +132,11 @@ class _Maker:
     def stem(self) -> str:
         return self.rng.choice(FIRST) + (self.rng.choice(MIDDLE) if self.rng.random() < 0.6 else "") + self.rng.choice("bcdfglmnprstv")
 
-    def unique(self, make) -> str:  # type: ignore[no-untyped-def]
+    def unique(self, make: Callable[[], str]) -> str:
         while (word := make()).lower() in self.used:
             pass
         self.used.add(word.lower())
-        return str(word)
+        return word
 
     def identifier(self) -> str:
         self.number += 1
@@ -159,7 +161,7 @@ class _Maker:
             f"{eponym}-{self.unique(self.stem).capitalize()} syndrome", f"{self.rng.choice(QUALIFIERS)} {head} deficiency",
         )[form]  # fmt: skip
         letters = "".join(part[0] for part in text.replace("-", " ").split()).upper()
-        return self.name("disease", text, self.unique(lambda: letters + self.rng.choice(("", "D", "S", "X", "P"))) if len(letters) > 1 else "")
+        return self.name("disease", text, self.unique(lambda: letters + self.rng.choice(("", "D", "S", "X", "P"))))
 
     def chemical(self, index: int) -> Name:
         if index % 7 == 0:

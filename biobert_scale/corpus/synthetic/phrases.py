@@ -16,7 +16,7 @@ PHRASES = {
     "known": "[a common|a rare|a serious|an important|a poorly understood|a disabling|a life-threatening|a well known]",
     "hard": "[mild|severe|moderate|advanced|early|persistent|recurrent|acute|overt|symptomatic|untreated|refractory]",
     "gave": "[was given|was administered|was infused|was injected|was prescribed]",
-    "route": "[orally|intravenously|by intraperitoneal injection|in the drinking water|by continuous infusion|subcutaneously|by gavage|once a day]",
+    "route": "[orally|intravenously|by intraperitoneal injection|in the drinking water|by infusion|subcutaneously|once a day]",
     "reduced": "[reduced|lowered|decreased|suppressed|diminished|attenuated|abolished]",
     "raised": "[increased|raised|elevated|enhanced|augmented|doubled]",
     "changed": "[{markedly}{reduced}|{markedly}{raised}|did not change|{markedly}altered|hardly changed]",

@@ -19,10 +19,10 @@ PACKAGE = "oa_comm_xml.PMC000xxxxxx.baseline.2026-01-01"
 _MEMBER_TIME = 1_767_225_600  # 2026-01-01, the package's date
 _BODY = (
     # section title, [(subsection title or "", section of the frames, sentences)]
-    ("Introduction", [("", "background", 7), ("", "aims", 1)]),
-    ("Materials and methods", [("Subjects and materials", "methods", 7), ("Measurements", "methods", 6)]),
-    ("Results", [("Main findings", "results", 13), ("Further findings", "results", 12), ("", "results", 10)]),
-    ("Discussion", [("", "background", 6), ("", "results", 12), ("", "conclusions", 4)]),
+    ("Introduction", [("", "background", 8), ("", "aims", 1)]),
+    ("Materials and methods", [("Subjects and materials", "methods", 8), ("Measurements", "methods", 8)]),
+    ("Results", [("Main findings", "results", 16), ("Further findings", "results", 15), ("", "results", 12)]),
+    ("Discussion", [("", "background", 8), ("", "results", 15), ("", "conclusions", 5)]),
 )
 _FIGURE_CAPTIONS = (
     "[Effect of <C> on <K>|Course of the <M>] in [{animals}|{patients}].",
@@ -43,8 +43,8 @@ _TEX = (
     "\\begin{document}$$ R = \\frac{a}{b} \\times 100 $$\\end{document}</tex-math></alternatives></disp-formula>"
 )
 _MATHML = (
-    '<disp-formula id="Equ1"><mml:math id="M1"><mml:mrow><mml:mi>R</mml:mi><mml:mo>=</mml:mo><mml:mfrac><mml:mi>a</mml:mi><mml:mi>b</mml:mi>'
-    "</mml:mfrac></mml:mrow></mml:math></disp-formula>"
+    '<disp-formula id="Equ1"><mml:math id="M1"><mml:mrow><mml:mi>R</mml:mi><mml:mo>=</mml:mo><mml:mfrac><mml:mi>a</mml:mi>'
+    "<mml:mi>b</mml:mi></mml:mfrac></mml:mrow></mml:math></disp-formula>"
 )
 
 
@@ -105,10 +105,12 @@ def _front(article: FullText, rng: random.Random) -> str:
         abstract = f"<p>{_jats(' '.join(article.paper.sentences))}</p>"
     keywords = "".join(f"<kwd>{escape(name.text)}</kwd>" for name in article.paper.names[:4])
     return (
-        f'<front><journal-meta><journal-id journal-id-type="nlm-ta">{short}</journal-id><journal-title-group><journal-title>{journal}'
-        "</journal-title></journal-title-group><publisher><publisher-name>Invented Press (synthetic)</publisher-name></publisher></journal-meta>"
-        f'<article-meta><article-id pub-id-type="pmid">{article.pmid}</article-id><article-id pub-id-type="pmc">{article.pmcid}</article-id>'
-        '<article-categories><subj-group subj-group-type="heading"><subject>Research Article</subject></subj-group></article-categories>'
+        f'<front><journal-meta><journal-id journal-id-type="nlm-ta">{short}</journal-id><journal-title-group>'
+        f"<journal-title>{journal}</journal-title></journal-title-group><publisher>"
+        "<publisher-name>Invented Press (synthetic)</publisher-name></publisher></journal-meta><article-meta>"
+        f'<article-id pub-id-type="pmid">{article.pmid}</article-id><article-id pub-id-type="pmc">{article.pmcid}</article-id>'
+        '<article-categories><subj-group subj-group-type="heading"><subject>Research Article</subject></subj-group>'
+        "</article-categories>"
         f"<title-group><article-title>{_jats(article.paper.title.removesuffix('.'))}</article-title></title-group>"
         f'<contrib-group>{people}<aff id="Aff1"><label>1</label>University of Nowhere</aff></contrib-group>'
         f'<pub-date pub-type="epub"><day>1</day><month>7</month><year>2025</year></pub-date><volume>{article.pmid % 40 + 1}</volume>'
@@ -168,10 +170,12 @@ def _table(writer: Writer, topic: Topic) -> str:
 
 def _back(rng: random.Random) -> str:
     references = "".join(
-        f'<ref id="CR{number}"><label>{number}.</label><element-citation publication-type="journal"><person-group person-group-type="author">'
+        f'<ref id="CR{number}"><label>{number}.</label><element-citation publication-type="journal">'
+        '<person-group person-group-type="author">'
         + "".join(f"<name><surname>{surname}</surname><given-names>{initial}</given-names></name>" for surname, initial in authors(rng))
-        + f"</person-group><article-title>An invented reference</article-title><source>J Invent Med</source><year>{rng.randint(1990, 2024)}</year>"
-        f"<volume>{rng.randint(1, 90)}</volume><fpage>{rng.randint(1, 900)}</fpage></element-citation></ref>"
+        + "</person-group><article-title>An invented reference</article-title><source>J Invent Med</source>"
+        f"<year>{rng.randint(1990, 2024)}</year><volume>{rng.randint(1, 90)}</volume>"
+        f"<fpage>{rng.randint(1, 900)}</fpage></element-citation></ref>"
         for number in range(1, 6)
     )
     return (

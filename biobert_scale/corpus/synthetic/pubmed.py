@@ -14,8 +14,7 @@ JOURNALS = (
     ("Annals of Imaginary Pharmacology (synthetic)", "Ann Imag Pharmacol"),
     ("Archives of Fictional Genetics (synthetic)", "Arch Fict Genet"),
 )
-NLM_CATEGORIES = {"BACKGROUND": "BACKGROUND", "OBJECTIVE": "OBJECTIVE", "METHODS": "METHODS", "RESULTS": "RESULTS", "CONCLUSIONS": "CONCLUSIONS"}
-SURNAMES = "Velden Dorhout Kaspar Lumley Pranger Nelme Tovey Brigham Masterton Corrin Zander Filby Gorman Hemsley Lisle Morrow".split()
+SURNAMES = ("Velden", "Dorhout", "Kaspar", "Lumley", "Pranger", "Nelme", "Tovey", "Brigham", "Corrin", "Zander", "Filby", "Lisle")
 LANGUAGES = ("ger", "fre", "spa", "jpn")
 _HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE PubmedArticleSet PUBLIC "-//NLM//DTD PubMedArticle, 1st January 2026//EN" "https://dtd.nlm.nih.gov/ncbi/pubmed/out/pubmed_260101.dtd">
@@ -154,7 +153,7 @@ def _abstract(record: Record) -> str:
         return ""
     if record.structured:
         texts = "".join(
-            f'          <AbstractText Label="{SECTION_LABELS[section]}" NlmCategory="{NLM_CATEGORIES[SECTION_LABELS[section]]}">'
+            f'          <AbstractText Label="{SECTION_LABELS[section]}" NlmCategory="{SECTION_LABELS[section]}">'
             f"{xml_text(' '.join(sentences), italic='i')}</AbstractText>\n"
             for section, sentences in record.paper.sections
         )

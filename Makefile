@@ -1,0 +1,35 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each sets up .venv first; a second run finds it there.
+
+PYTHON ?= $(shell for p in python3 python3.11 python3.12; do $$p -c 'import sys; sys.exit(sys.version_info[:2] not in [(3, 11), (3, 12)])' 2>/dev/null && echo $$p && break; done)
+# With an NVIDIA GPU the plain build of torch (CUDA); without one the CPU build, where pip's settings or TORCH_INDEX lead to it.
+TORCH := $(shell nvidia-smi -L >/dev/null 2>&1 && echo 'torch===2.13.0' || echo 'torch==2.13.0')
+TORCH_INDEX ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: install demo test test-slow lint clean
+
+install: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 found: install one, or run 'make PYTHON=/path/to/python'" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -c constraints.txt '$(TORCH)'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/biobert-scale demo --output runs/demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/mypy biobert_scale
+
+clean:
+	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

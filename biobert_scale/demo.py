@@ -1,0 +1,249 @@
+"""The whole way once, through the same interfaces that a real build uses: raw files in, scores and a report out.
+
+Pre-training runs under `accelerate launch`; half-way it is sent a SIGTERM on purpose, and started again.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import multiprocessing
+import os
+import platform
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from biobert_scale.config import Config
+from biobert_scale.errors import RunFailed
+from biobert_scale.files import read_json, write_json
+
+logger = logging.getLogger(__name__)
+
+_PACKAGES = ("accelerate", "datasets", "datatrove", "deepspeed", "numpy", "tokenizers", "torch", "transformers")
+_TERM_GRACE_SECONDS = 120
+
+
+def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config: Config, processes: int) -> Path:
+    """Run every stage that is not finished yet.
+
+    Args:
+        output: one directory for all stages' outputs.
+        raw, benchmarks: real files; None for the made-up literature.
+        processes: ranks of the pre-training run.
+
+    Returns:
+        The report's path.
+    """
+    from biobert_scale.corpus.build import build_corpus
+    from biobert_scale.corpus.synthetic import write_synthetic
+    from biobert_scale.evaluation.baselines import run_baselines
+    from biobert_scale.evaluation.tasks import prepare
+    from biobert_scale.tokens.build import build_tokens
+    from biobert_scale.tokens.vocabulary import build_vocabulary
+
+    watch = StageWatch(output / "environment.json")
+    workers = min(2, os.cpu_count() or 1)
+    if raw is None or benchmarks is None:
+        with watch.stage("raw"):
+            write_synthetic(output / "raw", seed=config.seed)
+        raw = benchmarks = output / "raw"
+    with watch.stage("corpus"):
+        build_corpus(raw, output / "corpus", config.corpus, workers=workers)
+    with watch.stage("vocabulary"):
+        build_vocabulary(output / "corpus", output / "vocabulary", config.vocabulary)
+    with watch.stage("tokens"):
+        build_tokens(output / "corpus", output / "vocabulary", output / "tokens", config.tokens, workers=workers)
+    with watch.stage("pre-training"):
+        pretrain(config, output, processes=processes, watch=watch)
+    with watch.stage("export"):
+        watch.run("export", str(output / "pretraining"), "--tokens", str(output / "tokens"), "--output", str(output / "export"))
+    with watch.stage("benchmarks"):
+        prepare(benchmarks, output / "benchmarks")
+    with watch.stage("baselines"):
+        run_baselines(output / "benchmarks", output / "evaluation" / "baselines")
+    with watch.stage("fine-tuning"):
+        finetune_all(config, output, workers=workers)
+    watch.write()
+    from biobert_scale.report import write_report
+
+    with watch.stage("report"):
+        return write_report(output, output / "report.html")
+
+
+class StageWatch:
+    """Times stages and keeps what was run, across calls; written into `environment.json` for the report."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        earlier = read_json(path) if path.exists() else {}
+        self.seconds: dict[str, float] = earlier.get("seconds", {})
+        self.commands: list[str] = earlier.get("commands", [])
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        seconds = time.monotonic() - started
+        # A call that finds the stage finished returns at once: what it took to do it is what counts.
+        self.seconds[name] = max(seconds, self.seconds.get(name, 0.0))
+        logger.info("%s: %.1f s", name, seconds)
+
+    def note(self, command: list[str]) -> None:
+        line = shlex.join(command).replace(sys.executable, "python")
+        if line not in self.commands:
+            self.commands.append(line)
+
+    def run(self, *arguments: str) -> None:
+        """Run one of the package's own commands in a process of its own."""
+        command = [sys.executable, "-m", "biobert_scale.cli", *arguments]
+        self.note(command)
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RunFailed(f"`biobert-scale {arguments[0]}` ended with code {done.returncode}", where=arguments[0], remedy=_last_line(done.stderr))
+
+    def write(self) -> None:
+        versions = {name: importlib.metadata.version(name) for name in ("biobert_scale", *_PACKAGES)}
+        write_json(
+            self.path,
+            {
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+                "processor": _processor(),
+                "cores": len(os.sched_getaffinity(0)),
+                "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+                "gpu": _gpu(),
+                "packages": versions,
+                "commands": self.commands,
+                "seconds": self.seconds,
+            },
+        )
+
+
+def pretrain(config: Config, output: Path, *, processes: int, watch: StageWatch) -> None:
+    """Pre-train under the launcher, interrupted once half-way, until the schedule's end."""
+    run = output / "pretraining"
+    recipe = output / "pretraining.json"
+    notes = run / "interruptions.json"
+    write_json(recipe, config)
+    interruptions: list[dict[str, Any]] = read_json(notes) if notes.exists() else []
+    while not (run / "finished.json").exists():
+        interrupt_at = None if interruptions else config.training.schedule.total_steps // 2
+        step, code, interrupted = _launch(config, recipe, output, processes=processes, interrupt_at=interrupt_at, watch=watch)
+        if interrupted:
+            interruptions.append({"global_step": step, "signal": "SIGTERM", "exit_code": code})
+            write_json(notes, interruptions)
+            logger.info("stopped on purpose after step %d; starting again", step)
+        elif not (run / "finished.json").exists():
+            raise RunFailed(f"pre-training ended with code {code} at step {step}", where=run / "train.log", remedy=_last_line((run / "train.log").read_text()))
+    steps = [record["global_step"] for record in _training_records(run)]
+    for interruption in interruptions:
+        interruption["resumed_step"] = min((step for step in steps if step > interruption["global_step"]), default=None)
+    write_json(notes, interruptions)
+
+
+def _launch(config: Config, recipe: Path, output: Path, *, processes: int, interrupt_at: int | None, watch: StageWatch) -> tuple[int, int, bool]:
+    """One start of the launcher; returns (last step, exit code, whether it was interrupted here)."""
+    run = output / "pretraining"
+    run.mkdir(parents=True, exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", "--use_deepspeed", "--num_processes", str(processes), "--num_machines", "1",
+        "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", str(threads), "--main_process_port", str(_free_port()),
+        "-m", "biobert_scale.train", "--config", str(recipe), "--tokens", str(output / "tokens"), "--output", str(run),
+    ]  # fmt: skip
+    watch.note(command)
+    interrupted = False
+    with open(run / "train.log", "a") as log, tqdm(total=config.training.schedule.total_steps, unit="step", desc="pre-training", disable=None) as bar:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            while process.poll() is None:
+                time.sleep(0.5)
+                step = _last_step(run)
+                bar.update(step - bar.n)
+                if interrupt_at is not None and step >= interrupt_at and not interrupted and not (run / "finished.json").exists():
+                    process.send_signal(signal.SIGTERM)
+                    interrupted = True
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(_TERM_GRACE_SECONDS)
+    return _last_step(run), process.returncode, interrupted and not (run / "finished.json").exists()
+
+
+def finetune_all(config: Config, output: Path, *, workers: int) -> None:
+    """Fine-tune the exported model and the same shape from random weights on every benchmark, with one budget."""
+    from biobert_scale.evaluation.tasks import HALLMARK_TASK, prepared_tasks
+
+    jobs = []
+    for task in prepared_tasks(output / "benchmarks"):
+        budget = config.evaluation.documents if task == HALLMARK_TASK else config.evaluation.entities
+        for seed in config.evaluation.seeds:
+            for random_weights in (False, True):
+                kind = "random" if random_weights else "pretrained"
+                directory = output / "evaluation" / task / f"{kind}-seed{seed}"
+                jobs.append((output / "benchmarks", task, output / "export", directory, budget, seed, random_weights))
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
+        for task, kind, score in tqdm(pool.map(_finetune, jobs), total=len(jobs), desc="fine-tuning", disable=None):
+            logger.info("%s, %s: %.1f", task, kind, score)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.WARNING)
+
+
+def _finetune(job: tuple[Any, ...]) -> tuple[str, str, float]:
+    from biobert_scale.evaluation.finetune import finetune
+
+    prepared, task, model, output, budget, seed, random_weights = job
+    metrics = finetune(prepared, task, model, output, budget, seed=seed, random_weights=random_weights)
+    return task, metrics["kind"], metrics["score"]
+
+
+def _training_records(run: Path) -> list[dict[str, Any]]:
+    from biobert_scale.training.telemetry import read_metrics
+
+    return [record for record in read_metrics(run) if "train/loss" in record]
+
+
+def _last_step(run: Path) -> int:
+    return max((record["global_step"] for record in _training_records(run)), default=0)
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.startswith("biobert-scale:") or "Error" in line]
+    return f"it said: {lines[0] if lines else 'nothing'}"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _gpu() -> str | None:
+    try:
+        found = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return found.stdout.strip() or None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

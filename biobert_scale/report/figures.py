@@ -1,0 +1,241 @@
+"""The plots, as vector graphics: drawn on a transparent ground, with text as outlines, so that they look alike everywhere."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from biobert_scale.report.seam import WINDOW, Seam
+from biobert_scale.report.sources import Sources
+
+Floats = NDArray[np.float64]
+
+_TRAINING, _SMOOTH, _VALIDATION, _AFTER, _LINE = "#9dbde0", "#1f5fa8", "#c8501e", "#2a7f4f", "#6b7280"
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": _LINE,
+    "axes.labelcolor": "#374151",
+    "axes.grid": True,
+    "grid.color": "#d1d5db",
+    "grid.linewidth": 0.5,
+    "xtick.color": "#374151",
+    "ytick.color": "#374151",
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "biobert_scale",
+}
+_MOST_POINTS = 500
+_MOST_LABELS = 3
+_ZOOM = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One plot of the page."""
+
+    id: str
+    title: str
+    svg: bytes
+    alt: str
+    """What the plot shows, in words."""
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """What a plot shows of the metrics."""
+
+    id: str
+    title: str
+    unit: str
+    """The y axis' label."""
+    training: str
+    validation: str | None = None
+    factor: float = 1.0
+    """What the metric is multiplied by to be in `unit`."""
+    from_zero: bool = False
+
+
+PANELS = (
+    Panel(
+        id="mlm-loss",
+        title="Masked language modelling loss",
+        unit="MLM loss (nats per prediction)",
+        training="train/mlm_loss",
+        validation="validation/mlm_loss",
+    ),
+    Panel(
+        id="nsp-loss",
+        title="Next sentence prediction loss",
+        unit="NSP loss (nats per sample)",
+        training="train/nsp_loss",
+        validation="validation/nsp_loss",
+    ),
+    Panel(
+        id="nsp-accuracy",
+        title="Next sentence prediction accuracy",
+        unit="NSP accuracy (%)",
+        training="train/nsp_accuracy",
+        validation="validation/nsp_accuracy",
+        factor=100.0,
+    ),
+    Panel(id="learning-rate", title="Learning rate", unit="learning rate (no unit)", training="optim/learning_rate", from_zero=True),
+    Panel(id="loss-scale", title="Loss scale", unit="loss scale (factor)", training="optim/loss_scale"),
+    Panel(id="gradient-norm", title="Gradient norm", unit="L2 norm before clipping (no unit)", training="optim/grad_norm", from_zero=True),
+    Panel(
+        id="throughput",
+        title="Throughput",
+        unit="tokens per second per device",
+        training="perf/tokens_per_second_per_device",
+        from_zero=True,
+    ),
+)
+
+
+def curves(sources: Sources) -> list[Figure]:
+    """The plots of everything that the metrics hold."""
+    marks = [(entry.resumed_step + 0.5, f"{entry.signal}, resumed") for entry in sources.interruptions]
+    drawn = (_curve(panel, sources, marks) for panel in PANELS)
+    return [figure for figure in drawn if figure is not None]
+
+
+def series(records: Sequence[dict[str, Any]], name: str, factor: float = 1.0) -> tuple[Floats, Floats]:
+    """A metric's finite values and their global steps; the overflows of a loss-scaled run leave gaps."""
+    pairs = [(record["global_step"], record[name] * factor) for record in records if _is_finite(record.get(name))]
+    points = np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
+    return points[:, 0], points[:, 1]
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def thin(steps: Floats, values: Floats, most: int = _MOST_POINTS) -> tuple[Floats, Floats, Floats, Floats, int]:
+    """Thin a long series for plotting: in groups of equal size, the mean step, and the mean, least and greatest value.
+
+    Returns:
+        The four arrays, shape (groups,), and the size of a group; each value is its own group where there are at most `most`.
+    """
+    size = -(-len(steps) // most) if len(steps) else 1
+    starts = np.arange(0, len(steps), size)
+    counts = np.diff([*starts, len(steps)])
+    middle, mean = (np.add.reduceat(column, starts) / counts for column in (steps, values))
+    return middle, mean, np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts), size
+
+
+def _curve(panel: Panel, sources: Sources, marks: list[tuple[float, str]]) -> Figure | None:
+    steps, values = series(sources.training, panel.training, panel.factor)
+    if not len(steps):
+        return None
+    held_out = series(sources.validation, panel.validation, panel.factor) if panel.validation else (steps[:0], values[:0])
+    with matplotlib.rc_context(_STYLE):
+        canvas, axes = _canvas(panel.unit)
+        note = _draw(axes, steps, values, smooth=panel.validation is not None or panel.id == "gradient-norm")
+        if len(held_out[0]):
+            axes.plot(*held_out, "o", color=_VALIDATION, ms=4, label="validation", zorder=4)
+        _scale(axes, panel, values)
+        _mark(axes, marks)
+        if len(axes.get_legend_handles_labels()[0]) > 1:
+            axes.legend(loc="best")
+        svg = _svg(canvas)
+    alt = f"{panel.title}, {panel.unit}: from {values[0]:.4g} at step {steps[0]:,.0f} to {values[-1]:.4g} at step {steps[-1]:,.0f}."
+    if len(held_out[0]):
+        alt += f" On validation: from {held_out[1][0]:.4g} to {held_out[1][-1]:.4g}."
+    if marks:
+        alt += " Dashed lines: stopped and resumed after step " + ", ".join(f"{mark - 0.5:,.0f}" for mark, _ in marks[:10]) + "."
+    return Figure(id=panel.id, title=panel.title, svg=svg, alt=alt, caption=f"{panel.title}{note}.")
+
+
+def _canvas(unit: str) -> tuple[Canvas, Axes]:
+    canvas = Canvas(figsize=(5.0, 2.9), layout="constrained")
+    axes = canvas.add_subplot()
+    axes.set_xlabel("optimizer step")
+    axes.set_ylabel(unit)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    return canvas, axes
+
+
+def _draw(axes: Axes, steps: Floats, values: Floats, *, smooth: bool) -> str:
+    """Draw a training curve; returns what the caption must say about it."""
+    middle, mean, low, high, size = thin(steps, values)
+    if size > 1:
+        axes.fill_between(middle, low, high, color=_TRAINING, alpha=0.6, linewidth=0, label="least to greatest")
+        axes.plot(middle, mean, color=_SMOOTH, lw=1.2, label="training")
+        return f" (each point: the mean of {size:,} records; the band: their least and greatest)"
+    if not smooth or len(steps) < 40:
+        axes.plot(steps, values, color=_SMOOTH, lw=1.2, label="training")
+        return ""
+    axes.plot(steps, values, color=_TRAINING, lw=0.8, label="training, each record")
+    width = max(5, len(steps) // 25) | 1
+    half = width // 2
+    axes.plot(steps[half:-half], np.convolve(values, np.full(width, 1 / width), "valid"), color=_SMOOTH, lw=1.4, label=f"mean of {width}")
+    return ""
+
+
+def _scale(axes: Axes, panel: Panel, values: Floats) -> None:
+    positive = values.min() > 0
+    if panel.id == "loss-scale":
+        if positive and values.max() > values.min():
+            axes.set_yscale("log", base=2)
+        else:
+            axes.set_ylim(0, max(2 * values.max(), 1))
+    elif panel.id == "gradient-norm" and positive and values.max() > 20 * np.median(values):
+        axes.set_yscale("log")
+    elif panel.from_zero:
+        axes.set_ylim(bottom=0)
+    if axes.get_yscale() == "linear" and values.max() >= 1000:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+
+
+def _mark(axes: Axes, marks: list[tuple[float, str]]) -> None:
+    """Draw a dashed line at each interruption: labelled beside it where they are few, in the legend where they are many."""
+    few = len(marks) <= _MOST_LABELS
+    for number, (step, label) in enumerate(marks):
+        named = {"label": f"stopped, resumed ({len(marks)} times)"} if not few and number == 0 else {}
+        axes.axvline(step, color=_LINE, lw=1, ls=(0, (4, 3)), zorder=3, **named)
+        if few:
+            height = axes.get_xaxis_transform()
+            box = {"facecolor": "white", "alpha": 0.0, "pad": 1}
+            axes.text(step, 0.98, label, transform=height, rotation=90, ha="right", va="top", fontsize=7, color=_LINE, bbox=box)
+
+
+def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
+    """The records around an interruption, with the two sides' means and slope."""
+    at = seam.interruption.resumed_step
+    before = [record for record in sources.training if record["global_step"] <= at][-_ZOOM:]
+    after = [record for record in sources.training if record["global_step"] > at][:_ZOOM]
+    with matplotlib.rc_context(_STYLE):
+        canvas, axes = _canvas("MLM loss (nats per prediction)")
+        for records, colour, label in ((before, _SMOOTH, "before"), (after, _AFTER, "after")):
+            axes.plot(*series(records, "train/mlm_loss"), "o-", color=colour, lw=0.9, ms=2.6, label=label)
+        for records, mean, colour in ((before[-WINDOW:], seam.loss_before, _SMOOTH), (after[:WINDOW], seam.loss_after, _AFTER)):
+            if math.isfinite(mean):
+                steps, _ = series(records, "train/mlm_loss")
+                axes.hlines(mean, steps[0], steps[-1], color=colour, lw=5, alpha=0.25)
+        _mark(axes, [(at + 0.5, f"{seam.interruption.signal}, resumed")])
+        axes.legend(loc="upper right")
+        svg = _svg(canvas)
+    alt = f"Training MLM loss of {len(before)} records before and {len(after)} after the interruption at step {at:,}. {seam.verdict}"
+    caption = f"Training MLM loss around step {at:,}; broad lines: the means that the table compares"
+    return Figure(id=f"seam-zoom-{number}", title="Around the interruption", svg=svg, alt=alt, caption=f"{caption}.")
+
+
+def _svg(canvas: Canvas) -> bytes:
+    stream = io.BytesIO()
+    canvas.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+    return stream.getvalue()

@@ -1,0 +1,137 @@
+"""The page's part about benchmark scores, and published scores apart from them."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+from biobert_scale.report.markup import Html, element, join, paragraph, section, table
+from biobert_scale.report.sources import Sources
+
+_Row = dict[str, Any]
+_Column = tuple[str, str, str]
+_System = tuple[str, str, int]
+
+
+def scores(sources: Sources) -> Html:
+    """One row a system, one column a task and protocol: never two protocols in one column."""
+    if sources.scores is None:
+        return section("scores", "Scores", paragraph(sources.scores_problem))
+    columns, systems = _arrange(sources.scores["rows"])
+    best = {column: max(cells[column]["mean"] for cells in systems.values() if column in cells) for column in columns}
+    shown: list[tuple[object, ...]] = [
+        (_name(system), *(_cell(cells.get(column), best[column]) for column in columns)) for system, cells in systems.items()
+    ]
+    differences = _differences(systems, columns)
+    head = ("system", *(_heading(column) for column in columns))
+    explained = (
+        "Test scores in percent: mean ± standard deviation over seeds, and n, the number of runs; of a single run the document bootstrap's 95% "
+        "interval. Bold: the best of a task."
+    )
+    if differences:
+        explained += (
+            " Difference: what pre-training adds to the same encoder from random weights; ± its standard error, where both sides have two runs."
+        )
+    return section(
+        "scores",
+        "Scores",
+        table("scores", "Scores on the test splits", head, [*shown, *differences], totals=len(differences)),
+        paragraph(explained),
+        _published(sources, {column[0] for column in columns}),
+    )
+
+
+def _arrange(rows: list[_Row]) -> tuple[list[_Column], dict[_System, dict[_Column, _Row]]]:
+    """Columns in the table's order of tasks; systems by kind, a second model of the same name on a row of its own."""
+    columns = list(dict.fromkeys(_column(row) for row in rows))
+    systems: dict[_System, dict[_Column, _Row]] = defaultdict(dict)
+    for row in rows:
+        copy = 1
+        while _column(row) in systems[(row["kind"], row["model"], copy)]:
+            copy += 1
+        systems[(row["kind"], row["model"], copy)][_column(row)] = row
+    kinds = list(dict.fromkeys(["pre-trained", "random weights", *(kind for kind, _, _ in systems)]))
+    return columns, {system: systems[system] for system in sorted(systems, key=lambda system: kinds.index(system[0]))}
+
+
+def _column(row: _Row) -> _Column:
+    return row["task"], row["protocol"], row["score_name"]
+
+
+def _heading(column: _Column) -> Html:
+    task, protocol, score_name = column
+    return join([task, element("span", f"{score_name}, {protocol}", class_="aside")])
+
+
+def _name(system: _System) -> Html:
+    kind, model, copy = system
+    again = f" ({copy})" if copy > 1 else ""
+    return join([model + again, element("span", kind, class_="aside")])
+
+
+def _cell(row: _Row | None, best: float) -> Html:
+    if row is None:
+        return Html("–")
+    runs = len(row["scores"])
+    value = f"{row['mean']:.2f}" + (f" ± {row['sd']:.2f}" if row["sd"] is not None else "")
+    note = f"n = {runs}"
+    if row["interval_95"]:
+        note += f", {row['interval_95'][0]:.1f}–{row['interval_95'][1]:.1f}"
+    return join([element("strong", value) if row["mean"] == best else value, element("span", note, class_="aside")])
+
+
+def _differences(systems: dict[_System, dict[_Column, _Row]], columns: list[_Column]) -> list[tuple[object, ...]]:
+    """Pre-trained minus random, for each model that was run both ways."""
+    rows: list[tuple[object, ...]] = []
+    for (kind, model, copy), trained in systems.items():
+        fresh = systems.get(("random weights", model, copy))
+        if kind == "pre-trained" and fresh:
+            cells = [_difference(trained.get(column), fresh.get(column)) for column in columns]
+            rows.append((join([model, element("span", "pre-trained − random weights", class_="aside")]), *cells))
+    return rows
+
+
+def _difference(trained: _Row | None, fresh: _Row | None) -> str:
+    if trained is None or fresh is None:
+        return "–"
+    text = f"{trained['mean'] - fresh['mean']:+.2f}"
+    if trained["sd"] is not None and fresh["sd"] is not None:
+        text += f" ± {math.hypot(*(row['sd'] / math.sqrt(len(row['scores'])) for row in (trained, fresh))):.2f}"
+    return text
+
+
+def _published(sources: Sources, tasks: set[str]) -> Html:
+    assert sources.scores is not None
+    shown = [task for task in ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease", "HoC") if task in tasks]
+    parts = [element("h3", "Published scores"), paragraph(_comparable(sources, shown))]
+    for identifier, caption, references in (
+        ("published", "Published with the same protocol", sources.scores["references"]),
+        ("other-protocols", "Published with other protocols: not comparable with anything above", sources.scores["other_protocols"]),
+    ):
+        rows = [
+            (
+                reference["model"],
+                *(f"{reference['scores'][task]:.2f}" if task in reference["scores"] else "–" for task in shown),
+                element("span", f"{reference['protocol']}. {reference['source']}.", class_="source"),
+            )
+            for reference in references
+            if any(task in reference["scores"] for task in shown)
+        ]
+        if rows:
+            parts.append(table(identifier, caption, ("model", *shown, "protocol and source"), rows))
+    return element("div", join(parts), class_="apart")
+
+
+def _comparable(sources: Sources, tasks: list[str]) -> str:
+    """Whether the scores above may be held against the published ones."""
+    if sources.synthetic:
+        return (
+            "For orientation only: these scores are not comparable with those above, which come from made-up files in the benchmarks' formats."
+        )
+    if sources.benchmarks is None:
+        return "These scores hold for the published files; whether the files here are the published ones is not recorded."
+    others = [task for task in tasks if not sources.benchmarks.counts.get(task, {}).get("published")]
+    if others:
+        return f"Not comparable with those above for {', '.join(others)}: the files here are not the published ones."
+    return "The files here are the published ones: their documents and annotations were counted and agree."
