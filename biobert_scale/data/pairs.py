@@ -85,12 +85,19 @@ def _pack(
         while end < last and (total + lengths[end] <= target or (end - first < 2 and total + lengths[end] <= maximum)):
             total += lengths[end]
             end += 1
+        if last - end == 1 and end - first > 2:
+            # A last sentence left alone could only get a random next one, and would tip the balance of the two kinds.
+            end -= 1
+            total -= lengths[end]
         count = end - first
         random_next = count == 1 or (documents > 1 and block[2] < random_threshold)
         a_end = first + 1 + draw_below(max(count - 1, 1), block[3])
-        if random_next and last - a_end == 1 and maximum - total >= maximum // 8:
-            # Giving back just the document's last sentence would leave it without a next one: keep it in A.
-            a_end = last
+        if random_next and last - a_end == 1:
+            # Nor is just the last sentence given back.
+            if maximum - total >= maximum // 8:
+                a_end = last
+            elif a_end - first > 1:
+                a_end -= 1
         a_tokens = 0
         for k in range(first, a_end):
             a_tokens += lengths[k]

@@ -26,7 +26,7 @@ from biobert_scale.evaluation.hoc import label_matrix, score_labels, write_label
 from biobert_scale.evaluation.ner import score_tags, write_tags
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
-from biobert_scale.evaluation.tasks import HALLMARK_TASK, prepared_tasks, read_documents, read_gold, read_sentences
+from biobert_scale.evaluation.tasks import HALLMARK_TASK, is_published, prepared_tasks, read_documents, read_gold, read_sentences
 from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, stage_key, write_json
 
 logger = logging.getLogger(__name__)
@@ -123,6 +123,7 @@ def _write_run(
         "n_truncated_tokens": 0,
         "config": {},
         "data": data_checksums(prepared, task),
+        "published_data": is_published(prepared, task),
         "versions": {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS.values()},
         "seconds": round(time.monotonic() - started, 2),
     }

@@ -25,7 +25,7 @@ from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.packing import load_tokenizer
 from biobert_scale.evaluation.scores import Counts
-from biobert_scale.evaluation.tasks import HALLMARK_TASK, task_directory
+from biobert_scale.evaluation.tasks import HALLMARK_TASK, is_published, task_directory
 from biobert_scale.files import (
     MANIFEST,
     begin_stage,
@@ -120,6 +120,7 @@ def finetune(
         "max_seq_length": config.max_seq_length,
         "config": asdict(config),
         "data": data_checksums(prepared, task),
+        "published_data": is_published(prepared, task),
         "device": device.type,
         "versions": {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in _LIBRARIES},
         "seconds": round(time.monotonic() - started, 2),

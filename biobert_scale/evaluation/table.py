@@ -61,7 +61,7 @@ def _row(group: list[dict[str, Any]]) -> dict[str, Any]:
     scores = [run["score"] for run in group]
     details = [run["scores"].get("conlleval") or run["scores"]["micro"] for run in group]
     return {
-        **{name: first[name] for name in ("task", "protocol", "score_name", "kind", "model")},
+        **{name: first[name] for name in ("task", "protocol", "score_name", "kind", "model", "published_data")},
         "mean": statistics.fmean(scores),
         "sd": statistics.stdev(scores) if len(scores) > 1 else None,
         "seeds": [run["seed"] for run in group if run["seed"] is not None],
@@ -94,7 +94,10 @@ def _documents(path: Path) -> dict[str, Counts]:
 
 
 def render_table(table: dict[str, Any]) -> str:
-    """The table as aligned text: one line per system, `mean ± sd (runs)`, and the comparable published scores below."""
+    """The table as aligned text: one line per system, `mean ± sd (runs)`, and published scores below.
+
+    Those appear for a task only where it was measured on the published set: made-up data is compared with nothing.
+    """
     lines = [("task", "system", "score", "F1", "P", "R", "published with the same protocol")]
     for row in table["rows"]:
         spread = f" ± {row['sd']:.2f} ({len(row['scores'])} seeds)" if row["sd"] is not None else ""
@@ -107,8 +110,10 @@ def render_table(table: dict[str, Any]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     tasks = (*ENTITY_TASKS, HALLMARK_TASK)
     body = sorted(lines[1:], key=lambda line: (tasks.index(line[0]), bool(line[-1])))
-    shown = {row["task"] for row in table["rows"]}
-    chosen = [lines[0], *(line for line in body if line[0] in shown)]
-    sources = sorted({f"{reference['protocol']}; {reference['source']}" for reference in table["references"]})
+    comparable = {row["task"] for row in table["rows"] if row["published_data"]}
+    chosen = [lines[0], *(line for line in body if not line[-1] or line[0] in comparable)]
+    sources = sorted(
+        {f"{reference['protocol']}; {reference['source']}" for reference in table["references"] if comparable & reference["scores"].keys()}
+    )
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in chosen]
     return "\n".join([*text, "", *(f"published: {source}" for source in sources)]) + "\n"

@@ -229,6 +229,11 @@ def prepared_tasks(prepared: Path) -> list[str]:
     return [task for task in (*ENTITY_TASKS, HALLMARK_TASK) if task in read_manifest(prepared, STAGE).counts]
 
 
+def is_published(prepared: Path, task: str) -> bool:
+    """Whether a prepared task is the published set, so that published scores may stand beside one's own."""
+    return bool(read_manifest(prepared, STAGE).counts[task]["published"])
+
+
 def task_directory(prepared: Path, task: str) -> Path:
     """A prepared task's directory.
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from biobert_scale.report.seam import WINDOW, Seam
-from biobert_scale.report.sources import Sources
+from biobert_scale.report.sources import Interruption, Sources
 
 Floats = NDArray[np.float64]
 
@@ -108,9 +108,14 @@ PANELS = (
 
 def curves(sources: Sources) -> list[Figure]:
     """The plots of everything that the metrics hold."""
-    marks = [(entry.resumed_step + 0.5, f"{entry.signal}, resumed") for entry in sources.interruptions]
+    marks = [_mark_of(entry) for entry in sources.interruptions]
     drawn = (_curve(panel, sources, marks) for panel in PANELS)
     return [figure for figure in drawn if figure is not None]
+
+
+def _mark_of(entry: Interruption) -> tuple[float, str]:
+    """Where the dashed line stands, and its label."""
+    return entry.last_kept_step + 0.5, f"{entry.signal}, " + ("not resumed yet" if entry.resumed_step is None else "resumed")
 
 
 def series(records: Sequence[dict[str, Any]], name: str, factor: float = 1.0) -> tuple[Floats, Floats]:
@@ -150,7 +155,7 @@ def _curve(panel: Panel, sources: Sources, marks: list[tuple[float, str]]) -> Fi
         _scale(axes, panel, values)
         _mark(axes, marks)
         if len(axes.get_legend_handles_labels()[0]) > 1:
-            axes.legend(loc="best")
+            _legend(axes)
         svg = _svg(canvas)
     alt = f"{panel.title}, {panel.unit}: from {values[0]:.4g} at step {steps[0]:,.0f} to {values[-1]:.4g} at step {steps[-1]:,.0f}."
     if len(held_out[0]):
@@ -200,6 +205,8 @@ def _scale(axes: Axes, panel: Panel, values: Floats) -> None:
         axes.set_ylim(bottom=0)
     if axes.get_yscale() == "linear" and values.max() >= 1000:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    if values.max() < 0.01:
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
 
 
 def _mark(axes: Axes, marks: list[tuple[float, str]]) -> None:
@@ -210,13 +217,19 @@ def _mark(axes: Axes, marks: list[tuple[float, str]]) -> None:
         axes.axvline(step, color=_LINE, lw=1, ls=(0, (4, 3)), zorder=3, **named)
         if few:
             height = axes.get_xaxis_transform()
-            box = {"facecolor": "white", "alpha": 0.0, "pad": 1}
-            axes.text(step, 0.98, label, transform=height, rotation=90, ha="right", va="top", fontsize=7, color=_LINE, bbox=box)
+            box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
+            place = {"xy": (step, 0.99), "xycoords": height, "xytext": (-2, 0), "textcoords": "offset points"}
+            axes.annotate(label, **place, rotation=90, ha="right", va="top", fontsize=7, color=_LINE, bbox=box, zorder=3)
+
+
+def _legend(axes: Axes) -> None:
+    """Above the plot, where no curve can run through it."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, handlelength=1.5, columnspacing=1.4)
 
 
 def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
     """The records around an interruption, with the two sides' means and slope."""
-    at = seam.interruption.resumed_step
+    at = seam.interruption.last_kept_step
     before = [record for record in sources.training if record["global_step"] <= at][-_ZOOM:]
     after = [record for record in sources.training if record["global_step"] > at][:_ZOOM]
     with matplotlib.rc_context(_STYLE):
@@ -227,8 +240,8 @@ def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
             if math.isfinite(mean):
                 steps, _ = series(records, "train/mlm_loss")
                 axes.hlines(mean, steps[0], steps[-1], color=colour, lw=5, alpha=0.25)
-        _mark(axes, [(at + 0.5, f"{seam.interruption.signal}, resumed")])
-        axes.legend(loc="upper right")
+        _mark(axes, [_mark_of(seam.interruption)])
+        _legend(axes)
         svg = _svg(canvas)
     alt = f"Training MLM loss of {len(before)} records before and {len(after)} after the interruption at step {at:,}. {seam.verdict}"
     caption = f"Training MLM loss around step {at:,}; broad lines: the means that the table compares"

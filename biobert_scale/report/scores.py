@@ -67,7 +67,8 @@ def _heading(column: _Column) -> Html:
 def _name(system: _System) -> Html:
     kind, model, copy = system
     again = f" ({copy})" if copy > 1 else ""
-    return join([model + again, element("span", kind, class_="aside")])
+    name, note = (model, kind) if kind == "baseline" else (kind, f"model: {model}")
+    return join([name + again, element("span", note, class_="aside")])
 
 
 def _cell(row: _Row | None, best: float) -> Html:
@@ -88,7 +89,7 @@ def _differences(systems: dict[_System, dict[_Column, _Row]], columns: list[_Col
         fresh = systems.get(("random weights", model, copy))
         if kind == "pre-trained" and fresh:
             cells = [_difference(trained.get(column), fresh.get(column)) for column in columns]
-            rows.append((join([model, element("span", "pre-trained − random weights", class_="aside")]), *cells))
+            rows.append((join(["difference", element("span", "pre-trained − random weights", class_="aside")]), *cells))
     return rows
 
 
@@ -109,18 +110,26 @@ def _published(sources: Sources, tasks: set[str]) -> Html:
         ("published", "Published with the same protocol", sources.scores["references"]),
         ("other-protocols", "Published with other protocols: not comparable with anything above", sources.scores["other_protocols"]),
     ):
-        rows = [
-            (
-                reference["model"],
-                *(f"{reference['scores'][task]:.2f}" if task in reference["scores"] else "–" for task in shown),
-                element("span", f"{reference['protocol']}. {reference['source']}.", class_="source"),
-            )
-            for reference in references
-            if any(task in reference["scores"] for task in shown)
-        ]
-        if rows:
-            parts.append(table(identifier, caption, ("model", *shown, "protocol and source"), rows))
+        chosen = [reference for reference in references if any(task in reference["scores"] for task in shown)]
+        if chosen:
+            parts.append(_references(identifier, caption, chosen, shown))
     return element("div", join(parts), class_="apart")
+
+
+def _references(identifier: str, caption: str, references: list[dict[str, Any]], tasks: list[str]) -> Html:
+    """A table of published scores, and below it each protocol and source that its rows point to."""
+    sources = list(dict.fromkeys((reference["protocol"], reference["source"]) for reference in references))
+    rows = [
+        (
+            reference["model"],
+            *(f"{reference['scores'][task]:.2f}" if task in reference["scores"] else "–" for task in tasks),
+            f"[{1 + sources.index((reference['protocol'], reference['source']))}]",
+        )
+        for reference in references
+    ]
+    notes = [element("li", f"[{place}] {protocol}. Source: {source}.") for place, (protocol, source) in enumerate(sources, 1)]
+    shown = table(identifier, caption, ("model", *tasks, "source"), rows)
+    return join([shown, element("ul", join(notes), class_="sources", id=f"{identifier}-sources")])
 
 
 def _comparable(sources: Sources, tasks: list[str]) -> str:
@@ -129,9 +138,8 @@ def _comparable(sources: Sources, tasks: list[str]) -> str:
         return (
             "For orientation only: these scores are not comparable with those above, which come from made-up files in the benchmarks' formats."
         )
-    if sources.benchmarks is None:
-        return "These scores hold for the published files; whether the files here are the published ones is not recorded."
-    others = [task for task in tasks if not sources.benchmarks.counts.get(task, {}).get("published")]
+    assert sources.scores is not None
+    others = [task for task in tasks if not all(row["published_data"] for row in sources.scores["rows"] if row["task"] == task)]
     if others:
         return f"Not comparable with those above for {', '.join(others)}: the files here are not the published ones."
     return "The files here are the published ones: their documents and annotations were counted and agree."

@@ -105,7 +105,7 @@ def measure_seam(
         log_every_steps: steps from one record to the next.
         global_batch_size: where given, `consumed_samples` must be this times the steps taken and skipped.
     """
-    at = interruption.resumed_step
+    at = interruption.last_kept_step
     before = [record for record in training if record["global_step"] <= at]
     after = [record for record in training if record["global_step"] > at]
     near = [*before[-WINDOW:], *after[:WINDOW]]
@@ -119,7 +119,7 @@ def measure_seam(
         last_step=before[-1]["global_step"] if before else None,
         first_step=after[0]["global_step"] if after else None,
         missing=missing,
-        repeated=repeated + max(0, interruption.global_step - at),
+        repeated=repeated + interruption.global_step - at,
         samples_consistent=consistent,
         records=(min(len(before), WINDOW), min(len(after), WINDOW)),
         loss_before=loss_before,

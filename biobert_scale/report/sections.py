@@ -46,8 +46,8 @@ def _data_tiles(sources: Sources) -> list[tuple[str, str, str]]:
     if sources.tokens:
         tokens = {split: sources.tokens.counts[split]["tokens"] for split in ("train", "validation")}
         tiles.append(("Tokens", large(sum(tokens.values())), f"{large(tokens['validation'])} held out"))
-    if sources.parameters:
-        tiles.append(("Parameters", large(sources.parameters), "in the exported weights"))
+    if sources.export:
+        tiles.append(("Parameters", large(sources.export.counts["parameters"]), "in the exported weights"))
     return tiles
 
 
@@ -182,7 +182,7 @@ def seams(sources: Sources) -> Html:
         measure_seam(sources.training, entry, log_every_steps=log_every_steps or 1, global_batch_size=global_batch_size)
         for entry in sources.interruptions
     ]
-    head = ("", *(f"after step {seam.interruption.resumed_step:,}" for seam in measured))
+    head = ("", *(f"after step {seam.interruption.last_kept_step:,}" for seam in measured))
     rows = [(name, *(value(seam) for seam in measured)) for name, value in _SEAM_ROWS]
     plots = [figures.zoom(sources, seam, place) for place, seam in enumerate(measured, 1) if seam.first_step is not None and seam.last_step is not None]
     mark = _MARK if sources.synthetic else ""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from safetensors import safe_open
 
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
 from biobert_scale.corpus.synthetic import STAGE as SYNTHETIC_STAGE
 from biobert_scale.data.batches import STAGE as SAMPLES_STAGE
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.table import score_table
-from biobert_scale.evaluation.tasks import STAGE as BENCHMARKS_STAGE
 from biobert_scale.files import MANIFEST, Manifest, read_json, read_manifest
+from biobert_scale.release.export import STAGE as EXPORT_STAGE
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
 from biobert_scale.training.telemetry import METRICS, read_metrics
@@ -30,11 +27,16 @@ class Interruption:
     """A run was stopped and went on later."""
 
     global_step: int
-    """The last step that the stopped run took."""
-    resumed_step: int
-    """The step of the checkpoint that the run went on from: smaller than `global_step` where steps were computed again."""
+    """The last step that the stopped run recorded."""
     signal: str
+    resumed_step: int | None = None
+    """The first step recorded after it went on: not above `global_step` where steps were computed again; None where it has not gone on."""
     exit_code: int | None = None
+
+    @property
+    def last_kept_step(self) -> int:
+        """The last step before the interruption that the final curve holds."""
+        return self.global_step if self.resumed_step is None else min(self.global_step, self.resumed_step - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,6 @@ class Sources:
     vocabulary: Manifest | None
     tokens: Manifest | None
     samples: Manifest | None
-    benchmarks: Manifest | None
     config: dict[str, Any]
     """The resolved configuration of the pre-training run."""
     training: list[dict[str, Any]]
@@ -56,8 +57,7 @@ class Sources:
     validation: list[dict[str, Any]]
     finished: dict[str, Any] | None
     interruptions: list[Interruption]
-    parameters: int | None
-    """Numbers in the exported weights."""
+    export: Manifest | None
     scores: dict[str, Any] | None
     """See `evaluation.table.score_table`."""
     scores_problem: str
@@ -93,13 +93,12 @@ def read_sources(run: Path) -> Sources:
         vocabulary=_manifest(run / "vocabulary", VOCABULARY_STAGE),
         tokens=_manifest(run / "tokens", TOKENS_STAGE),
         samples=_manifest(pretraining / "samples", SAMPLES_STAGE),
-        benchmarks=_benchmarks(run),
         config=_json(pretraining / "config.json", dict),
         training=[record for record in records if "train/loss" in record],
         validation=[record for record in records if "validation/mlm_loss" in record],
         finished=_json(pretraining / "finished.json", dict) or None,
         interruptions=_interruptions(pretraining / "interruptions.json"),
-        parameters=count_parameters(run / "export"),
+        export=_manifest(run / "export", EXPORT_STAGE),
         scores=scores,
         scores_problem=problem,
         environment=_json(run / "environment.json", dict),
@@ -113,11 +112,6 @@ def _manifest(directory: Path, stage: str) -> Manifest | None:
     return read_manifest(directory, stage)
 
 
-def _benchmarks(run: Path) -> Manifest | None:
-    found = [_manifest(path.parent, BENCHMARKS_STAGE) for pattern in ("*", "evaluation/*") for path in sorted(run.glob(f"{pattern}/{MANIFEST}"))]
-    return next(filter(None, found), None)
-
-
 def _json(path: Path, kind: Callable[..., Any]) -> Any:
     """A JSON file's content, or an empty value of its kind."""
     return kind(read_json(path)) if path.is_file() else kind()
@@ -125,18 +119,9 @@ def _json(path: Path, kind: Callable[..., Any]) -> Any:
 
 def _interruptions(path: Path) -> list[Interruption]:
     try:
-        return sorted((Interruption(**entry) for entry in _json(path, list)), key=lambda interruption: interruption.resumed_step)
+        return sorted((Interruption(**entry) for entry in _json(path, list)), key=lambda entry: entry.global_step)
     except TypeError as error:
         raise UserError(f"not a list of interruptions ({error})", where=path, remedy="restore or delete the file") from None
-
-
-def count_parameters(export: Path) -> int | None:
-    """The number of parameters of exported weights, read from the headers of their files; None where there are none."""
-    total = 0
-    for path in sorted(export.glob("*.safetensors")):
-        with safe_open(path, framework="np") as weights:
-            total += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118 (not a mapping)
-    return total or None
 
 
 def _scores(evaluation: Path) -> tuple[dict[str, Any] | None, str]:

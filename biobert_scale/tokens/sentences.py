@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sentencex
 
+# The splitter counts a wide space as one byte and may stop inside the next character: it gets plain ones.
+_SPACES = dict.fromkeys((*range(0x09, 0x0A), *range(0x0B, 0x0E), *range(0x1C, 0x20), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000), " ")
+
 
 def split_sentences(text: str) -> list[tuple[int, int]]:
     """Character spans of the sentences of a text, white space at their edges left out.
@@ -14,6 +17,7 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     Returns:
         Half-open `(start, end)` spans in order; together they cover every character that is not white space.
     """
+    text = text.translate(_SPACES)
     spans = []
     line_start = 0
     for line in text.split("\n"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 TITLES = {
     "clinical": """
 [Efficacy|Safety|Effect|Benefit] of <C> in [patients|children|women|adults] with <D>
-<C>-induced <D>[: a case report| in a {adult} patient|: report of {n} cases|]
+<C>-induced <D>[: a case report| in an elderly patient|: report of {n} cases|]
 [Comparison|A {design} comparison] of <C> and <C> in the treatment of <D>
 <D> [during|after|following] <C> {therapy}
 [Prevention|Treatment|Management] of <D> with <C>[ and <P>|: a {design} {trial}|]
@@ -125,7 +125,7 @@ METHODS = {
 {n} {patients} with {hard} <D> [were randomised to|received|were treated with] <C> [({dose}) |]or [<C>|placebo] [for {weeks}|{route}].
 In this {design} {trial}, <C> {gave} [at {dose} |]{route} [to {n} {patients}|for {weeks}].
 {patients} [with a history of|hospitalised for|suffering from] <D> were [enrolled|excluded|followed for {years}].
-A~ {age}-year-old [man|woman] with <D> {gave} <C> {route}.
+A~ {age}-year-old [man|woman] with <D> [was given|received|was prescribed] <C> {route}.
 The <M> was measured [before and after|during] <C> {therapy}.
 <P> was performed [in {n} {patients}|{later}] [with|using] the <V>.
 The [severity|diagnosis] of <D> was [graded|confirmed|scored] by [the <U>|<P>].
@@ -133,8 +133,8 @@ The [severity|diagnosis] of <D> was [graded|confirmed|scored] by [the <U>|<P>].
 We recorded <X>, <X> and the <M> [at baseline|in all {patients}|{later}].
 {patients} on <C> or [after|awaiting] <P> were [eligible|excluded].""",
     "experimental": """
-{animals} {gave} <C> ({dose}) {route} [for {days}|before <P>|].
-<T> were [incubated|perfused|treated] with <C> ({conc}) [for {days}|in the presence of <G>|].
+{animals} [were given|received|were injected with] <C> ({dose})[ for {days}| {route}| before <P>|].
+<T> were [incubated|perfused|treated] with <C> ({conc})[ for {days}| in the presence of <G>|].
 [Expression|Phosphorylation|Secretion] of <G> was {studied} by {method}.
 <L> cells ({cellnumber}) were [seeded|plated|transfected] [with <G>|and exposed to <C>].
 <D> was [induced|provoked] in {animals} by [<C>|repeated <C> {therapy}|<P>].
@@ -167,12 +167,12 @@ RESULTS = {
     "clinical": """
 {inresults}<C> {markedly}{reduced} the [severity|duration|incidence|risk] of <D> {stats}.
 <D> [occurred|developed|recurred|resolved] in {pct} of {patients} [on|given|receiving] <C>.
-The <M> {changed} [{later}|in the <C> group|in {patients} with <D>] {stats}.
+The <M> {moved} [{later}|in the <C> group|in {patients} with <D>] {stats}.
 {n} {patients} [developed|died of|suffered|recovered from] <D> {later}.
 {inresults}[withdrawal|a higher dose] of <C> was followed by [resolution|relapse|improvement] of <D>.
 <X> [and|but not] <X> correlated [strongly |weakly |]with the <M> {stats}.
 {inresults}<X> [was|remained] [more common|less common|unchanged] {stats}.
-[Neither|Both] <X> [nor|and] <X> [differed|were different] from {control}.
+[Neither <X> nor|Both <X> and] <X> differed from {control}.
 The diagnosis of <D> was [made|confirmed|excluded] {later} in {n} {patients}.
 <C> was [well tolerated|stopped|replaced by <C>] in {pct} of {patients}.
 <P> was [needed|successful|delayed] in {pct}[ and the <U> improved|, mainly for <D>|].
@@ -184,7 +184,7 @@ There were [no|{n}] [deaths from|new cases of|reports of] <D> [with|on] <C>.
 <C> ({dose}) {reduced} the <M> of {animals} {stats}.
 <G> was [upregulated|phosphorylated|secreted|degraded] in <T> [exposed to|treated with] <C>.
 {animals} [lacking|deficient in|overexpressing] <G> [developed|were protected from|died of] <D>.
-<X> {changed} {later} {stats}.
+<X> {moved} {later} {stats}.
 {inresults}<X> [correlated with|was independent of|preceded] <X> {stats}.
 [Binding|Uptake|Clearance] of <C> was {fold} higher in the <T>.
 No change in <X> or <X> was [seen|detected|found] in {control}.
@@ -199,7 +199,7 @@ Heterozygous {carriers} [had|developed|did not develop] [a mild form of |]<D>.
 {inresults}<X> [segregated|was found together] with <X> [in {n} families|{stats}].
 [Haplotype|Linkage] analysis [placed|mapped] the <Dm> locus near <G>.
 <Dx> [were distinguished by|differed in|did not differ in] the <M>.
-The <M> {changed} in {carriers} with {hard} <D> {stats}.
+The <M> {moved} in {carriers} with {hard} <D> {stats}.
 No {mutation} in <G> was found in {control} or in [<Dc>|{patients} with <D>].""",
     "cancer": """
 {inresults}<C> {changed} <H> in {cells} {stats}.
@@ -208,16 +208,16 @@ No {mutation} in <G> was found in {control} or in [<Dc>|{patients} with <D>]."""
 <H> [was|remained] [{fold} higher|linked to <H>|the main change] in {cells} [lacking|expressing] <G>.
 {inresults}markers of <H> [correlated|were associated] with [<D>|poor survival|the <M>] {stats}.
 <G> [induced|triggered|controlled] <H> through <H>.
-<X> {changed} in <D> {stats}.
+<X> {moved} in <D> {stats}.
 {inresults}<X> was [found|seen|detected] in {pct} of samples.""",
     "other": """
 The <V> [agreed|correlated] with the <U> {stats}.
 <P> took {n} minutes and was [repeated|completed] in {pct}.
 <O> was [found|grown|isolated] in {pct} of samples.
-{inresults}the [cost|duration|accuracy] of <P> {changed} {later}.
+{inresults}the [cost|duration|accuracy] of <P> {moved} {later}.
 <X> and <X> [differed|did not differ] between [centres|operators|regions] {stats}.
 {pct} of [trainees|nurses|operators] preferred the <V>.
-The <M> {changed} {later} {stats}.""",
+The <M> {moved} {later} {stats}.""",
 }
 CONCLUSIONS = {
     "clinical": """

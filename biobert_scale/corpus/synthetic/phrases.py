@@ -20,6 +20,8 @@ PHRASES = {
     "reduced": "[reduced|lowered|decreased|suppressed|diminished|attenuated|abolished]",
     "raised": "[increased|raised|elevated|enhanced|augmented|doubled]",
     "changed": "[{markedly}{reduced}|{markedly}{raised}|did not change|{markedly}altered|hardly changed]",
+    "moved": "[fell {slightly}|rose {slightly}|did not change|declined {slightly}|improved {slightly}|was stable]",
+    "slightly": "[slightly|markedly|steadily|twofold|by {pct}]",
     "markedly": "[markedly |significantly |slightly |strongly |moderately |clearly |]",
     "showed": "[showed|demonstrated|revealed|indicated|suggested|confirmed]",
     "studied": "[studied|examined|investigated|evaluated|assessed|analysed|measured|compared]",

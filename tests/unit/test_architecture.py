@@ -1,0 +1,58 @@
+"""Holds the direction of the imports: raw XML -> ... -> report, and never back."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import biobert_scale
+
+PACKAGE = Path(biobert_scale.__file__).parent
+STAGES = ("corpus", "tokens", "data", "modeling", "training", "release", "evaluation", "report")
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def stage_files(stage: str) -> list[Path]:
+    files = list((PACKAGE / stage).rglob("*.py")) or [PACKAGE / f"{stage}.py"]
+    assert all(file.is_file() for file in files)
+    return files
+
+
+def later_imports(path: Path, stage: str) -> list[str]:
+    later = STAGES[STAGES.index(stage) + 1 :]
+    return [name for name in imports(path) if name.startswith(tuple(f"biobert_scale.{other}" for other in (*later, "demo", "commands")))]
+
+
+def test_no_stage_imports_a_later_one() -> None:
+    found = {str(path): names for stage in STAGES for path in stage_files(stage) if (names := later_imports(path, stage))}
+    assert not found
+
+
+def test_corpus_and_tokens_never_import_torch() -> None:
+    heavy = ("torch", "transformers", "accelerate", "deepspeed")
+    found = {
+        str(path): name for stage in ("corpus", "tokens") for path in stage_files(stage) for name in imports(path) if name.split(".")[0] in heavy
+    }
+    assert not found
+
+
+def test_the_reader_of_imports_sees_a_forbidden_one(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text("def f():\n    from biobert_scale.training.loop import train\n    import torch.nn\n")
+    assert later_imports(module, "corpus") == ["biobert_scale.training.loop.train"]
+    assert "torch.nn" in list(imports(module))
+
+
+def test_the_environment_is_read_in_its_own_places_only() -> None:
+    allowed = {"cli.py", "training/runtime.py"}
+    found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "os.environ" in path.read_text() or "os.getenv" in path.read_text()}
+    assert found <= allowed

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from biobert_scale.cli import COMMANDS
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "biobert_scale.cli", *arguments], capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys; from biobert_scale.cli import main; main(['--help']); print(*sys.modules, sep='\\n')"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    modules = set(output.splitlines())
+    assert modules.isdisjoint({"torch", "numpy", "transformers", "datasets", "tyro", "cattrs", "matplotlib"})
+    assert all(name in output for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])
+def test_every_command_has_help(name: str) -> None:
+    done = run(*name.split(), "--help")
+    assert done.returncode == 0 and "usage" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["no-such-command"], "no command"),
+        (["corpus", "bild"], "corpus build"),
+        (["corpus", "build", "--raw", "missing", "--output", "out"], "missing"),
+        (["tokens", "vocabulary", "--corpus", "missing", "--output", "out"], "missing"),
+        (["train", "--config", "nope", "--tokens", "t", "--output", "o"], "no such recipe"),
+        (["train", "--config", "demo", "--tokens", "missing", "--output", "o"], "missing"),
+        (["train", "--config", "demo", "--tokens", "t", "--output", "o", "--training.global-batch-size", "7"], "global_batch_size 7"),
+        (["export", "missing", "--tokens", "t", "--output", "o"], "no intact checkpoint"),
+        (["demo", "--raw", "missing"], "--raw and --benchmarks"),
+        (["report", "missing"], "missing"),
+        (["checkpoint", "list", "missing"], "no complete checkpoint"),
+        (["evaluate", "table", "missing"], "no finished evaluation"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:
+    done = run(*arguments, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
+    assert done.returncode == 2, done.stderr
+    assert len(told) == 1 and says in told[0] and "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_an_unknown_setting_on_the_command_line_is_refused(tmp_path: Path) -> None:
+    done = run("train", "--config", "demo", "--tokens", "t", "--output", "o", "--training.optimizer.lr", "1", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    assert done.returncode == 2 and "--training.optimizer.lr" in done.stderr
