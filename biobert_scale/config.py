@@ -33,6 +33,14 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SyntheticConfig:
+    """The made-up literature that stands in where no real files are given."""
+
+    abstracts: int = 3000
+    full_texts: int = 150
+
+
+@dataclass(frozen=True, kw_only=True)
 class VocabularyConfig:
     """The WordPiece vocabulary."""
 
@@ -180,9 +188,11 @@ class FinetuneConfig:
 class EvaluationConfig:
     """Which benchmarks are run, with which seeds and budget."""
 
+    tasks: tuple[str, ...] = ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease", "HoC")
+    """Benchmarks that models are fine-tuned on; baselines run on all that are there."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     entities: FinetuneConfig = field(default_factory=FinetuneConfig)
-    documents: FinetuneConfig = field(default_factory=FinetuneConfig)
+    documents: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(max_seq_length=512))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +203,7 @@ class Config:
     description: str = ""
     seed: int = 1
     """Keys every random choice: samples, masks, order, dropout, initial weights."""
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)

@@ -56,7 +56,7 @@ def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config:
     workers = min(2, os.cpu_count() or 1)
     if raw is None or benchmarks is None:
         with watch.stage("raw"):
-            write_synthetic(output / "raw", seed=config.seed)
+            write_synthetic(output / "raw", seed=config.seed, abstracts=config.synthetic.abstracts, full_texts=config.synthetic.full_texts)
         raw = benchmarks = output / "raw"
     with watch.stage("corpus"):
         build_corpus(raw, output / "corpus", config.corpus, workers=workers)
@@ -187,6 +187,8 @@ def finetune_all(config: Config, output: Path, *, workers: int) -> None:
 
     jobs = []
     for task in prepared_tasks(output / "benchmarks"):
+        if task not in config.evaluation.tasks:
+            continue
         budget = config.evaluation.documents if task == HALLMARK_TASK else config.evaluation.entities
         for seed in config.evaluation.seeds:
             for random_weights in (False, True):

@@ -21,7 +21,7 @@ from biobert_scale.report.sources import Interruption, Sources
 Floats = NDArray[np.float64]
 
 _TRAINING, _SMOOTH, _VALIDATION, _AFTER, _LINE = "#9dbde0", "#1f5fa8", "#c8501e", "#2a7f4f", "#6b7280"
-_STYLE = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.spines.top": False,
@@ -68,6 +68,8 @@ class Panel:
     factor: float = 1.0
     """What the metric is multiplied by to be in `unit`."""
     from_zero: bool = False
+    noisy: bool = True
+    """Draw a running mean over the records."""
 
 
 PANELS = (
@@ -93,8 +95,15 @@ PANELS = (
         validation="validation/nsp_accuracy",
         factor=100.0,
     ),
-    Panel(id="learning-rate", title="Learning rate", unit="learning rate (no unit)", training="optim/learning_rate", from_zero=True),
-    Panel(id="loss-scale", title="Loss scale", unit="loss scale (factor)", training="optim/loss_scale"),
+    Panel(
+        id="learning-rate",
+        title="Learning rate",
+        unit="learning rate (no unit)",
+        training="optim/learning_rate",
+        from_zero=True,
+        noisy=False,
+    ),
+    Panel(id="loss-scale", title="Loss scale", unit="loss scale (factor)", training="optim/loss_scale", noisy=False),
     Panel(id="gradient-norm", title="Gradient norm", unit="L2 norm before clipping (no unit)", training="optim/grad_norm", from_zero=True),
     Panel(
         id="throughput",
@@ -149,7 +158,7 @@ def _curve(panel: Panel, sources: Sources, marks: list[tuple[float, str]]) -> Fi
     held_out = series(sources.validation, panel.validation, panel.factor) if panel.validation else (steps[:0], values[:0])
     with matplotlib.rc_context(_STYLE):
         canvas, axes = _canvas(panel.unit)
-        note = _draw(axes, steps, values, smooth=panel.validation is not None or panel.id == "gradient-norm")
+        note = _draw(axes, steps, values, smooth=panel.noisy)
         if len(held_out[0]):
             axes.plot(*held_out, "o", color=_VALIDATION, ms=4, label="validation", zorder=4)
         _scale(axes, panel, values)
@@ -179,13 +188,13 @@ def _draw(axes: Axes, steps: Floats, values: Floats, *, smooth: bool) -> str:
     """Draw a training curve; returns what the caption must say about it."""
     middle, mean, low, high, size = thin(steps, values)
     if size > 1:
-        axes.fill_between(middle, low, high, color=_TRAINING, alpha=0.6, linewidth=0, label="least to greatest")
+        axes.fill_between(middle, low, high, color=_TRAINING, alpha=0.6, linewidth=0, label="range")
         axes.plot(middle, mean, color=_SMOOTH, lw=1.2, label="training")
         return f" (each point: the mean of {size:,} records; the band: their least and greatest)"
     if not smooth or len(steps) < 40:
         axes.plot(steps, values, color=_SMOOTH, lw=1.2, label="training")
         return ""
-    axes.plot(steps, values, color=_TRAINING, lw=0.8, label="training, each record")
+    axes.plot(steps, values, color=_TRAINING, lw=0.8, label="each record")
     width = max(5, len(steps) // 25) | 1
     half = width // 2
     axes.plot(steps[half:-half], np.convolve(values, np.full(width, 1 / width), "valid"), color=_SMOOTH, lw=1.4, label=f"mean of {width}")
@@ -213,18 +222,19 @@ def _mark(axes: Axes, marks: list[tuple[float, str]]) -> None:
     """Draw a dashed line at each interruption: labelled beside it where they are few, in the legend where they are many."""
     few = len(marks) <= _MOST_LABELS
     for number, (step, label) in enumerate(marks):
-        named = {"label": f"stopped, resumed ({len(marks)} times)"} if not few and number == 0 else {}
-        axes.axvline(step, color=_LINE, lw=1, ls=(0, (4, 3)), zorder=3, **named)
+        line = axes.axvline(step, color=_LINE, lw=1, ls=(0, (4, 3)), zorder=3)
+        if not few and number == 0:
+            line.set_label(f"resumed ({len(marks)} times)")
         if few:
             height = axes.get_xaxis_transform()
             box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
-            place = {"xy": (step, 0.99), "xycoords": height, "xytext": (-2, 0), "textcoords": "offset points"}
+            place: Any = {"xy": (step, 0.99), "xycoords": height, "xytext": (-2, 0), "textcoords": "offset points"}
             axes.annotate(label, **place, rotation=90, ha="right", va="top", fontsize=7, color=_LINE, bbox=box, zorder=3)
 
 
 def _legend(axes: Axes) -> None:
     """Above the plot, where no curve can run through it."""
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, handlelength=1.5, columnspacing=1.4)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0.2, handlelength=1.5, columnspacing=1.4)
 
 
 def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
@@ -240,7 +250,8 @@ def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
             if math.isfinite(mean):
                 steps, _ = series(records, "train/mlm_loss")
                 axes.hlines(mean, steps[0], steps[-1], color=colour, lw=5, alpha=0.25)
-        _mark(axes, [_mark_of(seam.interruption)])
+        step, label = _mark_of(seam.interruption)
+        axes.axvline(step, color=_LINE, lw=1, ls=(0, (4, 3)), label=label, zorder=3)
         _legend(axes)
         svg = _svg(canvas)
     alt = f"Training MLM loss of {len(before)} records before and {len(after)} after the interruption at step {at:,}. {seam.verdict}"

@@ -54,7 +54,7 @@ def table(
         row = join([element("th", heading, scope="row"), *(element("td", value) for value in values)])
         lines.append(element("tr", row, class_="total") if number >= first else element("tr", row))
     header = element("thead", element("tr", join(element("th", name, scope="col") for name in head)))
-    body = join([element("caption", caption), header, element("tbody", join(lines))])
+    body = join([element("caption", element("span", caption)), header, element("tbody", join(lines))])
     inner = element("table", body, id=identifier, class_="text" if text else "numbers")
     return element("div", inner, class_="scroll", tabindex="0", role="region", aria_label=caption)
 

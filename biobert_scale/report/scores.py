@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from typing import Any
 
+from biobert_scale.evaluation.tasks import ENTITY_TASKS, HALLMARK_TASK
 from biobert_scale.report.markup import Html, element, join, paragraph, section, table
 from biobert_scale.report.sources import Sources
 
@@ -26,12 +27,13 @@ def scores(sources: Sources) -> Html:
     differences = _differences(systems, columns)
     head = ("system", *(_heading(column) for column in columns))
     explained = (
-        "Test scores in percent: mean ± standard deviation over seeds, and n, the number of runs; of a single run the document bootstrap's 95% "
-        "interval. Bold: the best of a task."
+        "Test scores in percent: mean ± standard deviation over seeds, and n, the number of runs; "
+        "of a single run the document bootstrap's 95% interval. Bold: the best of a task."
     )
     if differences:
         explained += (
-            " Difference: what pre-training adds to the same encoder from random weights; ± its standard error, where both sides have two runs."
+            " Difference: what pre-training adds to the same encoder from random weights; "
+            "± its standard error, where both sides have two runs or more; without it, a hint only."
         )
     return section(
         "scores",
@@ -104,7 +106,7 @@ def _difference(trained: _Row | None, fresh: _Row | None) -> str:
 
 def _published(sources: Sources, tasks: set[str]) -> Html:
     assert sources.scores is not None
-    shown = [task for task in ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease", "HoC") if task in tasks]
+    shown: list[str] = [task for task in (*ENTITY_TASKS, HALLMARK_TASK) if task in tasks]
     parts = [element("h3", "Published scores"), paragraph(_comparable(sources, shown))]
     for identifier, caption, references in (
         ("published", "Published with the same protocol", sources.scores["references"]),
@@ -136,7 +138,8 @@ def _comparable(sources: Sources, tasks: list[str]) -> str:
     """Whether the scores above may be held against the published ones."""
     if sources.synthetic:
         return (
-            "For orientation only: these scores are not comparable with those above, which come from made-up files in the benchmarks' formats."
+            "For orientation only: these scores are not comparable with those above, "
+            "which come from made-up files in the benchmarks' formats."
         )
     assert sources.scores is not None
     others = [task for task in tasks if not all(row["published_data"] for row in sources.scores["rows"] if row["task"] == task)]

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 from biobert_scale.corpus.document import SOURCES
-from biobert_scale.files import Manifest
 from biobert_scale.report import figures
 from biobert_scale.report.markup import Html, details, duration, element, figure, join, large, number, paragraph, percent, section, table
 from biobert_scale.report.seam import LIMIT, WINDOW, Seam, measure_seam
@@ -15,6 +14,7 @@ from biobert_scale.report.sources import Sources, toml_text
 
 _SOURCE_NAMES = {"medline": "MEDLINE abstracts", "pmc": "PMC full texts"}
 _MARK = "Synthetic data. "
+_MOST_ZOOMS = 4
 
 
 def banner(sources: Sources) -> Html:
@@ -23,8 +23,9 @@ def banner(sources: Sources) -> Html:
         return Html("")
     made = sources.synthetic.config
     text = (
-        f"the literature and the benchmarks were made up by a program (seed {made.get('seed')}, {made.get('abstracts', 0):,} abstracts, "
-        f"{made.get('full_texts', 0):,} full texts). The numbers on this page show that the software works; they say nothing about real text."
+        f"the literature and the benchmarks were made up by a program (seed {made['seed']}, {made['abstracts']:,} abstracts, "
+        f"{made['full_texts']:,} full texts). The numbers on this page show that the software works; "
+        "they say nothing about real text."
     )
     return element("p", join([element("strong", "Synthetic data:"), text]), class_="banner", id="synthetic", role="note")
 
@@ -33,7 +34,8 @@ def summary(sources: Sources) -> Html:
     """The row of key numbers."""
     tiles = [*_data_tiles(sources), *_training_tiles(sources)]
     shown = [
-        element("div", join([element("dt", name), element("dd", value), element("dd", note, class_="aside")])) for name, value, note in tiles
+        element("div", join([element("dt", name), element("dd", value), element("dd", note, class_="aside")]))
+        for name, value, note in tiles
     ]
     return element("dl", join(shown), id="summary", class_="tiles")
 
@@ -98,11 +100,11 @@ def corpus(sources: Sources) -> Html:
 
 def _rejects(counts: dict[str, Any], rejects: dict[str, int]) -> Html:
     rejected, records = sum(rejects.values()), counts["records"]
-    rows = [(reason.replace("_", " "), number(count), percent(count, records)) for reason, count in sorted(rejects.items(), key=lambda item: -item[1])]
-    for name, count in (("all rejected", rejected), ("kept", counts["documents"]), ("records read", records)):
-        rows.append((name, number(count), percent(count, records)))
-    adds_up = rejected + counts["documents"] == records
-    sentence = "Rejected and kept records add up to the records read." if adds_up else "Rejected and kept records do NOT add up to the records read."
+    reasons = [(reason.replace("_", " "), count) for reason, count in sorted(rejects.items(), key=lambda item: -item[1])]
+    totals = [("all rejected", rejected), ("kept", counts["documents"]), ("records read", records)]
+    rows = [(name, number(count), percent(count, records)) for name, count in [*reasons, *totals]]
+    adds_up = "add up" if rejected + counts["documents"] == records else "do NOT add up"
+    sentence = f"Rejected and kept records {adds_up} to the records read."
     return join([table("rejects", "What became of the records", ("reason", "records", "share"), rows, totals=3), paragraph(sentence)])
 
 
@@ -113,7 +115,8 @@ def tokens(sources: Sources) -> Html:
     else:
         counts, made = sources.vocabulary.counts, sources.vocabulary.config
         kind = "lower-cased" if made.get("lowercase") else "cased"
-        parts.append(paragraph(f"WordPiece vocabulary, {kind}: {counts['entries']:,} entries, {counts['continuations']:,} of them continuations (##)."))
+        entries, continuations = number(counts["entries"]), number(counts["continuations"])
+        parts.append(paragraph(f"WordPiece vocabulary, {kind}: {entries} entries, {continuations} of them continuations (##)."))
     if sources.tokens is None:
         return section("tokens", "Vocabulary and tokens", *parts, paragraph("Token shards: not built yet."))
     held, samples = sources.tokens.counts, sources.samples.counts if sources.samples else {}
@@ -134,15 +137,17 @@ def pretraining(sources: Sources) -> Html:
     mark = _MARK if sources.synthetic else ""
     plots = element("div", join(figure(drawn, mark) for drawn in figures.curves(sources)), class_="plots")
     shown: list[object] = []
-    if sources.setting("training", "precision", "dtype") not in (None, "fp16"):
-        shown.append(paragraph(f"Trained in {sources.setting('training', 'precision', 'dtype')}, which needs no loss scaling: the scale stays 1."))
+    dtype = sources.setting("training", "precision", "dtype")
+    if dtype in ("bf16", "fp32"):
+        shown.append(paragraph(f"Trained in {dtype}, which needs no loss scaling: the scale stays 1."))
     return section("pretraining", "Pre-training", _progress(sources), *shown, plots, _validation_table(sources))
 
 
 def _progress(sources: Sources) -> Html:
     last = sources.training[-1]
     skipped = int(last.get("optim/skipped_steps", 0))
-    text = f"{number(last['global_step'])} optimizer steps on {number(last['consumed_samples'])} samples ({number(last['consumed_tokens'])} tokens)"
+    steps, samples, seen = (number(last[name]) for name in ("global_step", "consumed_samples", "consumed_tokens"))
+    text = f"{steps} optimizer steps on {samples} samples ({seen} tokens)"
     text += f"; {skipped:,} steps skipped for overflows." if skipped else "; no step was skipped."
     if not sources.finished:
         text += " The schedule's end is not reached: the run is under way, or stopped."
@@ -176,19 +181,20 @@ def seams(sources: Sources) -> Html:
     title = "Stopped and resumed"
     if not sources.interruptions:
         return section("seam", title, paragraph("No interruption is recorded."))
-    settings = (sources.setting("training", name) for name in ("log_every_steps", "global_batch_size"))
-    log_every_steps, global_batch_size = settings
+    log_every_steps, global_batch_size = (sources.setting("training", name) for name in ("log_every_steps", "global_batch_size"))
     measured = [
         measure_seam(sources.training, entry, log_every_steps=log_every_steps or 1, global_batch_size=global_batch_size)
         for entry in sources.interruptions
     ]
     head = ("", *(f"after step {seam.interruption.last_kept_step:,}" for seam in measured))
     rows = [(name, *(value(seam) for seam in measured)) for name, value in _SEAM_ROWS]
-    plots = [figures.zoom(sources, seam, place) for place, seam in enumerate(measured, 1) if seam.first_step is not None and seam.last_step is not None]
+    resumed = [seam for seam in measured if seam.first_step is not None and seam.last_step is not None]
+    plots = [figures.zoom(sources, seam, place) for place, seam in enumerate(resumed[:_MOST_ZOOMS], 1)]
     mark = _MARK if sources.synthetic else ""
     explained = (
-        f"The means are over up to {WINDOW} records on each side. The jump is their difference less the slope's share. The noise is the standard "
-        f"deviation of a single step's loss, from the differences between neighbours; less than {LIMIT:g} of it is no jump."
+        f"The means are over up to {WINDOW} records on each side. The jump is their difference less the slope's share. "
+        "The noise is the standard deviation of a single step's loss, from the differences between neighbours; "
+        f"a jump below {LIMIT:g} of it is none."
     )
     verdicts = [element("p", seam.verdict, class_="verdict bad" if seam.faults else "verdict") for seam in measured]
     return section(
@@ -197,7 +203,7 @@ def seams(sources: Sources) -> Html:
         *verdicts,
         table("seam", "Both sides of each interruption", head, rows),
         paragraph(explained),
-        element("div", join(figure(drawn, mark) for drawn in plots[:4]), class_="plots"),
+        element("div", join(figure(drawn, mark) for drawn in plots), class_="plots"),
     )
 
 
@@ -231,7 +237,8 @@ _SEAM_ROWS = (
 def configuration(sources: Sources) -> Html:
     if not sources.config:
         return section("configuration", "Configuration", paragraph("No resolved configuration yet: pre-training writes it."))
-    return section("configuration", "Configuration", details("The resolved configuration, as TOML", element("pre", toml_text(sources.config))))
+    shown = details("The resolved configuration, as TOML", element("pre", toml_text(sources.config)))
+    return section("configuration", "Configuration", shown)
 
 
 def environment(sources: Sources) -> Html:
@@ -246,17 +253,14 @@ def environment(sources: Sources) -> Html:
             rows.append((name, "none" if value is None else f"{value:.1f}{unit}" if isinstance(value, float) else f"{value}{unit}"))
     parts: list[object] = [table("environment", "Machine", ("", "value"), rows, text=True)]
     if packages := told.get("packages"):
-        parts.append(details(f"Packages ({len(packages)})", table("packages", "Versions", ("package", "version"), sorted(packages.items()), text=True)))
+        versions = table("packages", "Versions", ("package", "version"), sorted(packages.items()), text=True)
+        parts.append(details(f"Packages ({len(packages)})", versions))
     if commands := told.get("commands"):
         lines = "\n".join(command if isinstance(command, str) else json.dumps(command) for command in commands)
         parts.append(details(f"Commands ({len(commands)})", element("pre", lines, id="commands")))
     if seconds := told.get("seconds"):
         total = sum(seconds.values())
         timed = [(stage, duration(spent), percent(spent, total)) for stage, spent in seconds.items()]
-        parts.append(table("timings", "Wall-clock time by stage", ("stage", "time", "share"), [*timed, ("total", duration(total), "")], totals=1))
+        timed.append(("total", duration(total), ""))
+        parts.append(table("timings", "Wall-clock time by stage", ("stage", "time", "share"), timed, totals=1))
     return section("environment", "Environment and time", *parts)
-
-
-def libraries(manifests: list[Manifest | None]) -> str:
-    """The package's own version, as the newest stage recorded it."""
-    return next((manifest.versions["biobert_scale"] for manifest in manifests if manifest and "biobert_scale" in manifest.versions), "")

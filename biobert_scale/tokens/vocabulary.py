@@ -6,6 +6,7 @@ Wu et al. 2016, "Google's Neural Machine Translation System"; the normaliser and
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_s
 
 STAGE = "vocabulary"
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_ALPHABET = 1000
+"""Characters that a trained vocabulary knows, the most frequent first: a word with any other becomes [UNK]."""
 
 
 def build_vocabulary(corpus: Path, output: Path, config: VocabularyConfig, *, vocabulary: Path | None = None, overwrite: bool = False) -> Manifest:
@@ -48,16 +51,22 @@ def build_vocabulary(corpus: Path, output: Path, config: VocabularyConfig, *, vo
 
 def _train(corpus: Path, config: VocabularyConfig) -> Tokenizer:
     tokenizer = _bert_tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100), lowercase=config.lowercase)
-    trainer = trainers.WordPieceTrainer(vocab_size=config.size, min_frequency=config.minimum_frequency, special_tokens=list(SPECIAL_TOKENS), show_progress=False)
-    tokenizer.train_from_iterator(_texts(corpus), trainer)
-    if tokenizer.get_vocab_size() > config.size:
-        raise UserError(
-            f"the corpus has {tokenizer.get_vocab_size()} distinct characters and special tokens, more than the vocabulary's {config.size} entries",
-            where="vocabulary.size",
-            remedy="ask for a larger vocabulary",
-        )
-    _finish(tokenizer)
-    return tokenizer
+    # A normaliser of its own: training holds the tokenizer's while it asks for the next text, and would wait for itself.
+    normalizer = _normalizer(config.lowercase)
+    counts: Counter[str] = Counter()
+    for text in _texts(corpus):
+        counts.update(normalizer.normalize_str(text))
+    alphabet = sorted(sorted((char for char in counts if not char.isspace()), key=lambda char: (-counts[char], char))[:_ALPHABET])
+    # The trainer numbers continuations in the order in which its hash table yields words, which changes from run to run,
+    # and breaks ties between merges by these numbers. Named as special tokens, they are numbered in this order instead.
+    first = [*SPECIAL_TOKENS, *alphabet, *(f"##{char}" for char in alphabet)]
+    if len(first) > config.size:
+        raise UserError(f"the corpus's {len(alphabet)} characters alone need {len(first)} entries, more than the vocabulary's {config.size}", where="vocabulary.size", remedy="ask for a larger vocabulary")
+    rare = {ord(char): " " for char in counts.keys() - set(alphabet)}
+    trainer = trainers.WordPieceTrainer(vocab_size=config.size, min_frequency=config.minimum_frequency, special_tokens=first, show_progress=False)
+    tokenizer.train_from_iterator((normalizer.normalize_str(text).translate(rare) for text in _texts(corpus)), trainer)
+    vocabulary = tokenizer.get_vocab()
+    return _from_entries(sorted(vocabulary, key=vocabulary.__getitem__), lowercase=config.lowercase)
 
 
 def _texts(corpus: Path) -> Iterator[str]:
@@ -70,23 +79,27 @@ def _from_file(path: Path, *, lowercase: bool) -> Tokenizer:
     for token in SPECIAL_TOKENS:
         if token not in entries:
             raise UserError(f"the vocabulary has no {token}", where=path, remedy="give a BERT vocab.txt, one entry a line")
-    tokenizer = _bert_tokenizer(models.WordPiece({entry: index for index, entry in enumerate(entries)}, unk_token="[UNK]", max_input_chars_per_word=100), lowercase=lowercase)
+    return _from_entries(entries, lowercase=lowercase)
+
+
+def _from_entries(entries: list[str], *, lowercase: bool) -> Tokenizer:
+    ids = {entry: index for index, entry in enumerate(entries)}
+    tokenizer = _bert_tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100), lowercase=lowercase)
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    _finish(tokenizer)
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
     return tokenizer
+
+
+def _normalizer(lowercase: bool) -> normalizers.Normalizer:
+    return normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase)
 
 
 def _bert_tokenizer(model: models.WordPiece, *, lowercase: bool) -> Tokenizer:
     tokenizer = Tokenizer(model)
-    tokenizer.normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase)
+    tokenizer.normalizer = _normalizer(lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
     return tokenizer
-
-
-def _finish(tokenizer: Tokenizer) -> None:
-    separator, classifier = tokenizer.token_to_id("[SEP]"), tokenizer.token_to_id("[CLS]")
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", separator), ("[CLS]", classifier))
 
 
 def _transformers_settings(lowercase: bool) -> dict[str, object]:

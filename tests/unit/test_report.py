@@ -125,8 +125,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     counts |= {"documents_pmc": 148, "records": 3160, "documents": 2848, "characters": 5_000_000, "words": 800_000}
     stage(run / "corpus", "corpus", counts, rejects={"no_abstract": 300, "superseded": 12})
     stage(run / "vocabulary", "vocabulary", {"entries": 2500, "continuations": 700}, config={"lowercase": False})
-    splits = {"train": {"documents": 2700, "sentences": 21000, "tokens": 1_200_000}, "validation": {"documents": 148, "sentences": 900, "tokens": 51_000}}
-    stage(run / "tokens", "tokens", {"vocabulary": 2500, "shards": 1, **splits})
+    train = {"documents": 2700, "sentences": 21000, "tokens": 1_200_000}
+    held_out = {"documents": 148, "sentences": 900, "tokens": 51_000}
+    stage(run / "tokens", "tokens", {"vocabulary": 2500, "shards": 1, "train": train, "validation": held_out})
     pretraining = run / "pretraining"
     samples = {"train": {"samples": 9000, "random_next": 4500}, "validation": {"samples": 400, "random_next": 220}}
     stage(pretraining / "samples", "samples", samples)
@@ -134,11 +135,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = [validation_record(0, 8.0), *noisy_curve(), validation_record(STEPS, 5.0)]
     write_metrics(pretraining / "metrics.jsonl", records)
     write_json(pretraining / "finished.json", {"global_step": STEPS})
-    write_json(pretraining / "interruptions.json", [{"global_step": STOPPED, "signal": "SIGTERM", "exit_code": 75, "resumed_step": STOPPED + 1}])
+    stop = {"global_step": STOPPED, "signal": "SIGTERM", "exit_code": 75, "resumed_step": STOPPED + 1}
+    write_json(pretraining / "interruptions.json", [stop])
     stage(run / "export", "export", {"parameters": 741_000, "global_step": STEPS})
     write_scores(run / "evaluation")
-    environment = {"python": "3.11.2", "cores": 2, "memory_gib": 7.8, "gpu": None, "packages": {"numpy": "2.3.1"}, "commands": ["biobert-scale demo"]}
-    write_json(run / "environment.json", {**environment, "seconds": {"corpus": 30.0, "pre-training": 90.0}})
+    machine = {"python": "3.11.2", "cores": 2, "memory_gib": 7.8, "gpu": None}
+    done = {"packages": {"numpy": "2.3.1"}, "commands": ["biobert-scale demo"], "seconds": {"corpus": 30.0, "pre-training": 90.0}}
+    write_json(run / "environment.json", machine | done)
     return run
 
 
@@ -236,6 +239,9 @@ def test_images_open_and_are_described(page: lxml.html.HtmlElement) -> None:
         assert len(drawing.findall(".//{*}path")) > 10
         assert len(image.get("alt")) > 40
     assert "after step 60" in images[0].get("alt")
+    losses = lxml.etree.fromstring(base64.b64decode(images[0].get("src").split(",")[1]))
+    orange = [mark for mark in losses.findall(".//{*}use") if "#c8501e" in mark.get("style", "")]
+    assert len(orange) == 3, "two validation points and one mark in the legend"
 
 
 def test_page_needs_no_network_and_no_script(page: lxml.html.HtmlElement) -> None:
@@ -254,7 +260,8 @@ def test_identifiers_are_unique_and_links_lead_somewhere(page: lxml.html.HtmlEle
 
 def test_clean_resumption_is_no_seam(page: lxml.html.HtmlElement) -> None:
     table = {name: value for name, (value,) in rows(page, "seam").items()}
-    assert (table["last step before"], table["first step after"], table["steps missing"], table["steps computed twice"]) == ("60", "61", "0", "0")
+    counted = ("last step before", "first step after", "steps missing", "steps computed twice")
+    assert [table[name] for name in counted] == ["60", "61", "0", "0"]
     losses = [record["train/mlm_loss"] for record in noisy_curve()]
     before, after = np.mean(losses[50:60]), np.mean(losses[60:70])
     assert table["mean MLM loss before (nats)"] == f"{before:.4f}" and table["mean MLM loss after (nats)"] == f"{after:.4f}"
@@ -292,7 +299,8 @@ def test_missing_and_repeated_steps_are_seams() -> None:
 
 def test_skipped_steps_and_sparse_records_are_no_faults() -> None:
     curve = noisy_curve()
-    skipping = [training_record(step - (step > 58), record["train/mlm_loss"], skipped=int(step > 58)) for step, record in enumerate(curve, 1)]
+    losses = enumerate((record["train/mlm_loss"] for record in curve), 1)
+    skipping = [training_record(step - (step > 58), loss, skipped=int(step > 58)) for step, loss in losses]
     stop = Interruption(global_step=59, resumed_step=60, signal="SIGTERM")
     assert not measure_seam(skipping, stop, global_batch_size=BATCH).faults
     sparse = [record for record in curve if record["global_step"] % 5 == 0 or record["global_step"] == 63]
@@ -311,7 +319,8 @@ def test_nothing_is_judged_from_too_few_records() -> None:
 def test_missing_parts_are_said(tmp_path: Path) -> None:
     write_metrics(tmp_path / "metrics.jsonl", noisy_curve(3))
     text = lxml.html.parse(str(write_report(tmp_path, tmp_path / "out" / "report.html"))).getroot().text_content()
-    for sentence in ("Not built yet.", "Token shards: not built yet.", "Not validated yet.", "No interruption is recorded.", "Not evaluated yet."):
+    sentences = ("Not built yet.", "Token shards: not built yet.", "Not validated yet.", "No interruption is recorded.")
+    for sentence in (*sentences, "Not evaluated yet."):
         assert sentence in text
     assert "not finished" in text
 
@@ -368,9 +377,9 @@ def test_thinning_keeps_a_spike() -> None:
 @pytest.mark.parametrize("width", [1200, 420])
 def test_browser_renders_the_whole_page(demo: Path, page: lxml.html.HtmlElement, tmp_path: Path, width: int) -> None:
     shot, options = tmp_path / "shot.png", "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    command = [str(CHROMIUM), *(f"--{option}" for option in [*options.split(), "disable-component-update", "disable-sync", "hide-scrollbars"])]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},3000", f"--screenshot={shot}", (demo / "report.html").as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    command = [str(CHROMIUM), *(f"--{option}" for option in (options + " disable-component-update disable-sync hide-scrollbars").split())]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},3000", f"--screenshot={shot}"]
+    subprocess.run([*command, (demo / "report.html").as_uri()], check=True, capture_output=True, timeout=120)
     pixels = matplotlib.image.imread(io.BytesIO(shot.read_bytes()))[..., :3]
     assert pixels.shape[:2] == (3000, width)
     bands = pixels.reshape(10, 300, width, 3)

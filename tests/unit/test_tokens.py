@@ -36,6 +36,12 @@ def test_the_transformers_tokenizer_gives_our_ids(stages: Path) -> None:
     assert theirs.tokenize("Word12") != theirs.tokenize("word12"), "the case was lost"
 
 
+def test_the_same_corpus_gives_the_same_vocabulary(stages: Path, tmp_path: Path) -> None:
+    """The library's trainer alone does not: it breaks ties by the order of a hash table."""
+    again = build_vocabulary(stages / "corpus", tmp_path / "again", VocabularyConfig(size=300))
+    assert again.outputs == build_vocabulary(stages / "corpus", stages / "vocabulary", VocabularyConfig(size=300)).outputs
+
+
 def test_an_existing_vocabulary_keeps_its_ids(stages: Path, tmp_path: Path) -> None:
     entries = ["[PAD]", "alpha", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "beta", "##s"]
     (tmp_path / "vocab.txt").write_text("\n".join(entries) + "\n")

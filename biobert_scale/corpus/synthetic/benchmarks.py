@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from biobert_scale.corpus.synthetic.documents import Paper, Writer
-from biobert_scale.corpus.synthetic.grammar import Mention, plain_text
+from biobert_scale.corpus.synthetic.grammar import OPEN, Mention, plain_text
 from biobert_scale.corpus.synthetic.lexicon import HALLMARKS
 from biobert_scale.files import write_atomically
 
@@ -37,7 +37,7 @@ def write_benchmarks(output: Path, writer: Writer, seed: int) -> tuple[list[Path
             write_atomically(files[-1], render(papers))
             counts[f"{name}_{split}"] = len(papers)
     for split in SPLITS:
-        styles = ("cancer",) * 5 + ("other", "experimental")
+        styles = ("cancer",) * 6 + ("other", "experimental")
         papers = [(next(pmids), _paper(writer, f"hoc/{split}/{i}/{seed}", split, styles)) for i in range(HALLMARK_DOCUMENTS[split])]
         rows, pmid_list = _hallmark_rows(papers, random.Random(f"hoc/{split}/{seed}"))
         files += [output / "hoc" / "blurb" / f"{split}.tsv", output / "hoc" / "blurb" / f"{split}_pmid.tsv"]
@@ -89,13 +89,20 @@ def _ncbi_text(papers: list[tuple[int, Paper]]) -> str:
     return "".join(blocks)
 
 
+def _hallmark_sentences(paper: Paper, rng: random.Random) -> list[str]:
+    """Four to eight of an abstract's sentences, in their order; those with a hallmark's cue are drawn first for most of the places."""
+    count = min(len(paper.sentences), rng.randint(4, 8))
+    places = rng.sample(range(len(paper.sentences)), len(paper.sentences))
+    telling = [i for i in places if f"{OPEN}hallmark/" in paper.sentences[i]][: count * 3 // 4]
+    others = [i for i in places if i not in telling]
+    return [paper.sentences[i] for i in sorted((telling + others)[:count])]
+
+
 def _hallmark_rows(papers: list[tuple[int, Paper]], rng: random.Random) -> tuple[str, str]:
     """Four to eight tokenised sentences of each paper with their ten labels, and the list of PMIDs."""
     rows = ["labels\tsentence\tindex"]
     for pmid, paper in papers:
-        count = min(len(paper.sentences), rng.randint(4, 8))
-        kept = sorted(rng.sample(range(len(paper.sentences)), count))
-        for place, sentence in enumerate(paper.sentences[i] for i in kept):
+        for place, sentence in enumerate(_hallmark_sentences(paper, rng)):
             text, mentions = plain_text(sentence)
             found = {int(mention.identifier) for mention in mentions if mention.kind == "hallmark"}
             labels = ",".join(f"{label}_{int(label in found)}" for label in range(len(HALLMARKS)))

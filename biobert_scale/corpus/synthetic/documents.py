@@ -13,7 +13,7 @@ from biobert_scale.corpus.synthetic.phrases import NUMBERS, PHRASES
 SLOTS = {"C": "chemical", "G": "gene", "P": "procedure", "V": "device", "K": "process", "O": "organism", "L": "line", "U": "scale"}
 ANY_SLOTS, ANY_WEIGHTS = ("D", "C", "G", "K", "P"), (30, 26, 20, 14, 10)
 PER_TOPIC = {"chemical": 2, "gene": 2, "procedure": 1, "process": 1, "device": 1, "organism": 1, "line": 2, "scale": 1}
-STYLES, STYLE_WEIGHTS = ("clinical", "experimental", "genetic", "cancer", "other"), (30, 20, 18, 26, 6)
+STYLES, STYLE_WEIGHTS = ("clinical", "experimental", "genetic", "cancer", "other"), (28, 18, 17, 31, 6)
 ABSTRACT_WORDS = (105, 180)
 """An abstract goes on until it has a number of words drawn from this range."""
 SECTION_LABELS = {"background": "BACKGROUND", "aims": "OBJECTIVE", "methods": "METHODS", "results": "RESULTS", "conclusions": "CONCLUSIONS"}
@@ -90,7 +90,7 @@ class Topic:
         for kind, count in PER_TOPIC.items():
             self.names[kind] = self._near(kind, count)
         self.hallmarks = rng.sample(range(len(lexicon.cues)), rng.choice((1, 1, 2, 2, 3)))
-        self.cues = [rng.sample(self._allowed_cues(hallmark), 5) for hallmark in self.hallmarks]
+        self.cues = [self._some_cues(hallmark, 4) for hallmark in self.hallmarks]
         self.introduced: set[str] = set()
         self.used: set[str] = set()
         self.in_title = False
@@ -100,9 +100,11 @@ class Topic:
         names = [name for name in field.names[kind] if name.seen or not self.seen_only]
         return names or list(field.names[kind])
 
-    def _allowed_cues(self, hallmark: int) -> tuple[str, ...]:
-        cues = self.lexicon.cues[hallmark]
-        return cues[: len(cues) * 2 // 5] if self.seen_only else cues
+    def _some_cues(self, hallmark: int, count: int) -> list[str]:
+        """A paper's own words for a hallmark: familiar ones often, rare synonyms (those of the list's end are in no training set) now and then."""
+        cues = list(self.lexicon.cues[hallmark])
+        cues = cues[: len(cues) * 2 // 5] if self.seen_only else cues
+        return [cues.pop(skewed(self.rng, len(cues))) for _ in range(count)]
 
     def _others(self, kind: str, main: Name, count: int) -> list[Name]:
         field = self.field if self.rng.random() < 0.85 else self.rng.choice(self.lexicon.fields)
@@ -179,7 +181,7 @@ class Topic:
 
     def _cue(self) -> str:
         """A cue of the sentence's hallmark; now and then one of another hallmark of the paper."""
-        place = self.hallmark if self.rng.random() < 0.85 else self.rng.randrange(len(self.hallmarks))
+        place = self.hallmark if self.rng.random() < 0.92 else self.rng.randrange(len(self.hallmarks))
         cues = [cue for cue in self.cues[place] if cue not in self.used] or self.cues[place]
         cue = self.rng.choice(cues)
         self.used.add(cue)

@@ -79,7 +79,8 @@ The <Dm> gene [maps to|was mapped to] chromosome {chromosome}.
 The [cause|penetrance|genetic basis] of <D> is {unknown}.
 [Linkage to|The role of] <X> is {unknown} in [most|some|{n}] families.""",
     "cancer": """
-<H> is a [hallmark|property|feature] of {cells}.
+<H>, also [called|known as] <H>, is a [hallmark|property|feature] of {cells}.
+<H> [and|or] <H> [go hand in hand|occur together|are hard to tell apart] in {cells}.
 {tumour} cells [depend on|acquire|exploit] <H> [and|or] <H>.
 <G> has been [linked to|implicated in] <H> in <D>.
 The [role|contribution] of <X> in <D> is {unknown}.
@@ -202,7 +203,8 @@ Heterozygous {carriers} [had|developed|did not develop] [a mild form of |]<D>.
 The <M> {moved} in {carriers} with {hard} <D> {stats}.
 No {mutation} in <G> was found in {control} or in [<Dc>|{patients} with <D>].""",
     "cancer": """
-{inresults}<C> {changed} <H> in {cells} {stats}.
+{inresults}<C> {changed} <H>[| and <H>] in {cells} {stats}.
+[Markers|Signs|Measures] of <H>, <H> and <H> [rose|fell|changed] together [in {cells}|{later}].
 [Loss|Silencing|Overexpression] of <G> [led to|resulted in|was sufficient for] <H>.
 {cells} [showed|displayed|acquired] [{fold} more |enhanced |sustained ]<H> [and|with signs of] <H>.
 <H> [was|remained] [{fold} higher|linked to <H>|the main change] in {cells} [lacking|expressing] <G>.
@@ -238,6 +240,7 @@ These results point to <G> as a target in <D>.""",
 Our data [extend|define] the <Dm> phenotype and [separate|link] it [from|to] <Dc>.""",
     "cancer": """
 {together}<G> [promotes|restrains] <H> [and <H> |]in <D>.
+{together}<H>, <H> and <H> [share a cause|depend on <G>|may be targets] in <D>.
 {together}<C> [targets|overcomes] <H> in {cells}.
 {together}<X> [acts on|depends on] <H>.
 Targeting <H> may [delay|prevent] [relapse|progression] of <D>.""",

@@ -51,7 +51,7 @@ FAMILIAR_CUES = (
     "checkpoint-loss arrest-bypass", "instability mutation-load mismatch", "angiogenesis vessel-sprouting", "survival apoptosis-block",
     "proliferation mitogen-drive", "inflammation cytokine-release",
 )  # fmt: skip
-CUES_PER_HALLMARK = 26
+CUES_PER_HALLMARK = 14
 QUALIFIERS = ("juvenile", "hereditary", "chronic", "congenital", "familial", "idiopathic", "atypical")
 SALTS = ("sodium {}", "calcium {}", "{} hydrochloride", "{} acetate", "methyl {}")
 _CONSONANTS, _VOWELS = "BCDFGKLMNPRSTVXZ", "AEIO"
@@ -143,7 +143,7 @@ class _Maker:
         return f"D{self.number}"
 
     def name(self, kind: str, text: str, abbreviation: str = "") -> Name:
-        return Name(kind=kind, identifier=self.identifier(), text=text, abbreviation=abbreviation, seen=self.rng.random() < 0.45)
+        return Name(kind=kind, identifier=self.identifier(), text=text, abbreviation=abbreviation, seen=self.rng.random() < 0.6)
 
     def diseases(self) -> tuple[tuple[Name, ...], tuple[Name, Name, str]]:
         """Twenty-one diseases of a field; the first two share a head noun and can be told together."""

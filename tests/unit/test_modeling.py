@@ -1,0 +1,119 @@
+"""Parity with transformers on padded batches, and no leak across the sequences of a row."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, BertForPreTraining
+
+from biobert_scale.config import ModelConfig
+from biobert_scale.errors import UserError
+from biobert_scale.modeling.bert import PackedBatch, PackedBertForPreTraining, bert_config, build_model, load_encoder
+from biobert_scale.modeling.flops import training_flops
+
+LENGTHS = (7, 12, 5)
+SHAPE = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+
+
+@pytest.fixture
+def model() -> PackedBertForPreTraining:
+    return build_model(bert_config(SHAPE, vocabulary_size=100, pad_token_id=0), seed=3)
+
+
+@pytest.fixture
+def batch() -> PackedBatch:
+    torch.manual_seed(1)
+    bounds = torch.tensor([0, *LENGTHS]).cumsum(0)
+    return PackedBatch(
+        input_ids=torch.randint(5, 100, (24,)),
+        token_type_ids=torch.cat([(torch.arange(length) > length // 2).long() for length in LENGTHS]),
+        position_ids=torch.cat([torch.arange(length) for length in LENGTHS]),
+        cu_seqlens=bounds.to(torch.int32),
+        sequence_lengths=LENGTHS,
+        mlm_positions=torch.tensor([3, 9, 18, 19]),
+        mlm_labels=torch.tensor([9, 4, 8, 7]),
+        nsp_labels=torch.tensor([0, 1, 0]),
+    )
+
+
+def padded(batch: PackedBatch) -> dict[str, torch.Tensor]:
+    shape = (len(LENGTHS), max(LENGTHS))
+    rows = {name: torch.zeros(shape, dtype=torch.long) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    labels = torch.full((24,), -100)
+    labels[batch.mlm_positions] = batch.mlm_labels
+    rows["labels"] = torch.full(shape, -100)
+    for k, length in enumerate(LENGTHS):
+        begin = int(batch.cu_seqlens[k])
+        rows["input_ids"][k, :length] = batch.input_ids[begin : begin + length]
+        rows["token_type_ids"][k, :length] = batch.token_type_ids[begin : begin + length]
+        rows["attention_mask"][k, :length] = 1
+        rows["labels"][k, :length] = labels[begin : begin + length]
+    return rows
+
+
+def test_losses_and_gradients_equal_the_padded_library_model(model: PackedBertForPreTraining, batch: PackedBatch) -> None:
+    config = model.config.__class__(**{**model.config.to_dict()})
+    config._attn_implementation = "eager"
+    reference = BertForPreTraining(config)
+    reference.load_state_dict(model.state_dict())
+    expected = reference(**padded(batch), next_sentence_label=batch.nsp_labels).loss
+    sums = model(batch)
+    loss = sums["mlm_loss"] / 4 + sums["nsp_loss"] / 3
+    assert torch.allclose(loss, expected, rtol=1e-5)
+    loss.backward()
+    expected.backward()
+    for (name, ours), theirs in zip(model.named_parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6), name
+
+
+def test_a_sequence_does_not_see_its_neighbours(model: PackedBertForPreTraining, batch: PackedBatch) -> None:
+    model.eval()
+    whole = model.bert.embeddings(batch.input_ids[None], batch.token_type_ids[None], batch.position_ids[None])
+    changed_ids = batch.input_ids.clone()
+    changed_ids[:7] = 50
+    sums, changed = model(batch), model(replace(batch, input_ids=changed_ids))
+    assert whole.shape == (1, 24, 64)
+    for positions in ([9, 18, 19],):
+        kept = replace(batch, mlm_positions=torch.tensor(positions), mlm_labels=batch.mlm_labels[1:])
+        kept_changed = replace(kept, input_ids=changed_ids)
+        assert torch.equal(model(kept)["mlm_loss"], model(kept_changed)["mlm_loss"]), "attention crossed a boundary"
+    assert not torch.equal(sums["mlm_loss"], changed["mlm_loss"]), "the change should be seen where it was made"
+
+
+def test_bf16_on_a_cpu_is_the_rounded_fp32_product(model: PackedBertForPreTraining) -> None:
+    linear = model.bert.encoder.layer[0].intermediate.dense.to(torch.bfloat16)
+    inputs = torch.randn(50, 64).to(torch.bfloat16)
+    exact = torch.nn.functional.linear(inputs.double(), linear.weight.double(), linear.bias.double())
+    assert linear(inputs).dtype == torch.bfloat16
+    assert (linear(inputs).double() - exact).abs().max() <= exact.abs().max() * 2**-8
+
+
+def test_heads_share_the_embeddings(model: PackedBertForPreTraining) -> None:
+    assert model.cls.predictions.decoder.weight is model.bert.embeddings.word_embeddings.weight
+
+
+def test_saved_weights_open_with_the_auto_classes(model: PackedBertForPreTraining, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    opened = AutoModelForMaskedLM.from_pretrained(tmp_path)
+    assert torch.equal(opened.cls.predictions.transform.dense.weight, model.cls.predictions.transform.dense.weight)
+    encoder = load_encoder(tmp_path)
+    assert torch.equal(encoder.embeddings.word_embeddings.weight, model.bert.embeddings.word_embeddings.weight)
+    fresh = load_encoder(tmp_path, random_weights=True, seed=5)
+    assert not torch.equal(fresh.embeddings.word_embeddings.weight, encoder.embeddings.word_embeddings.weight)
+    with pytest.raises(UserError, match=r"config\.json"):
+        load_encoder(tmp_path / "missing")
+
+
+def test_flops_equal_what_the_profiler_counts(model: PackedBertForPreTraining, batch: PackedBatch) -> None:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    # The counter does not know the CPU's fused attention; as plain products it is counted.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(batch)
+    forward = training_flops(model.config, np.array(LENGTHS), 4) / 3
+    assert abs(counter.get_total_flops() / forward - 1) < 0.01
