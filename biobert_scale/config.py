@@ -182,6 +182,8 @@ class FinetuneConfig:
     warmup_fraction: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.1
+    hallmark_unit: Literal["document", "sentence-union"] = "document"
+    """HoC only: classify whole documents, or sentences whose labels are then united. Scores are of documents either way."""
 
 
 @dataclass(frozen=True, kw_only=True)

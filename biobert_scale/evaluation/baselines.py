@@ -231,9 +231,7 @@ def tfidf_documents(train: Sequence[HallmarkDocument], test: Sequence[HallmarkDo
 
 def tfidf_sentences(train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]) -> NDArray[np.float64]:
     """One classifier per hallmark on sentences; a document's probability is its likeliest sentence's, (documents, 10)."""
-    gold = np.zeros((sum(len(document.sentences) for document in train), len(HALLMARKS)), dtype=bool)
-    for row, labels in enumerate(labels for document in train for labels in document.sentence_labels):
-        gold[row, labels] = True
+    gold = label_matrix(train, "sentence-union")
     sentences = [[sentence for document in documents for sentence in document.sentences] for documents in (train, test)]
     owners = np.repeat(np.arange(len(test)), [len(document.sentences) for document in test])
     probabilities = np.zeros((len(test), len(HALLMARKS)))

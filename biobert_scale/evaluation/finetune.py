@@ -92,7 +92,7 @@ def finetune(
     set_dropout(encoder, config.dropout)
     tokenizer = load_tokenizer(model)
     benchmark = (
-        HallmarkTask(prepared, tokenizer, config.max_seq_length)
+        HallmarkTask(prepared, tokenizer, config.max_seq_length, config.hallmark_unit)
         if task == HALLMARK_TASK
         else EntityTask(prepared, task, tokenizer, config.max_seq_length)
     )

@@ -40,34 +40,42 @@ class DocumentClassifier(nn.Module):
 
 
 class HallmarkTask:
-    """HoC tokenized for one model: a document is its sentences joined and cut at `max_seq_length` word pieces."""
+    """HoC tokenized for one model, its inputs cut at `max_seq_length` word pieces.
+
+    By `document` an input is a document's sentences joined; by `sentence-union` each sentence is one, trained on its own
+    labels, and a document's probability of a label is its likeliest sentence's. Scores are of documents either way.
+    """
 
     protocol = "hoc-blurb"
     score_name = "micro-F1"
 
-    def __init__(self, prepared: Path, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> None:
+    def __init__(self, prepared: Path, tokenizer: PreTrainedTokenizerBase, max_seq_length: int, unit: str = "document") -> None:
         self._documents = {split: read_documents(prepared, split) for split in ("train", "dev", "test")}
-        self._gold = {split: label_matrix(documents) for split, documents in self._documents.items()}
+        self._gold = label_matrix(self._documents["train"], unit)
         self._input_ids: dict[str, list[list[int]]] = {}
+        self._owners: dict[str, NDArray[np.int64]] = {}
         self._cut: dict[str, int] = {}
         for split, documents in self._documents.items():
-            texts = [" ".join(document.sentences) for document in documents]
-            pieces = tokenizer(texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False)
+            texts = [[" ".join(document.sentences)] if unit == "document" else document.sentences for document in documents]
+            self._owners[split] = np.repeat(np.arange(len(documents)), [len(inputs) for inputs in texts])
+            pieces = tokenizer(
+                [text for inputs in texts for text in inputs], add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            )
             budget = max_seq_length - 2
             self._cut[split] = sum(max(len(ids) - budget, 0) for ids in pieces["input_ids"])
             self._input_ids[split] = [[tokenizer.cls_token_id, *ids[:budget], tokenizer.sep_token_id] for ids in pieces["input_ids"]]
 
     def training_size(self) -> int:
-        """Documents to train on."""
-        return len(self._documents["train"])
+        """Inputs to train on."""
+        return len(self._gold)
 
     def model(self, encoder: BertModel, dropout: float) -> nn.Module:
         return DocumentClassifier(encoder, dropout)
 
     def loss(self, model: nn.Module, chosen: Sequence[int], device: torch.device) -> Tensor:
-        """Mean binary cross-entropy over labels and the chosen training documents."""
+        """Mean binary cross-entropy over labels and the chosen training inputs."""
         scores = model(pack([self._input_ids["train"][index] for index in chosen], device))
-        labels = torch.from_numpy(self._gold["train"][list(chosen)]).float()
+        labels = torch.from_numpy(self._gold[list(chosen)]).float()
         return nn.functional.binary_cross_entropy_with_logits(scores, labels.to(device))
 
     @torch.no_grad()
@@ -77,7 +85,9 @@ class HallmarkTask:
         parts = []
         for batch in in_batches([len(sequence) for sequence in sequences], _EVALUATION_TOKENS):
             parts.append(model(pack([sequences[index] for index in batch], device)).sigmoid().cpu())
-        return torch.cat(parts).numpy()
+        probabilities = np.zeros((len(self._documents[split]), len(HALLMARKS)), np.float32)
+        np.maximum.at(probabilities, self._owners[split], torch.cat(parts).numpy())
+        return probabilities
 
     def evaluate(self, model: nn.Module, split: str, device: torch.device) -> dict[str, Any]:
         """Predict a split and score it: see `score_labels`."""
@@ -89,11 +99,12 @@ class HallmarkTask:
         write_labels(path, self._documents[split], probabilities > 0.5, probabilities)
 
 
-def label_matrix(documents: Sequence[HallmarkDocument]) -> NDArray[np.bool_]:
-    """Gold labels, (documents, 10)."""
-    matrix = np.zeros((len(documents), len(HALLMARKS)), dtype=bool)
-    for row, document in enumerate(documents):
-        matrix[row, document.labels] = True
+def label_matrix(documents: Sequence[HallmarkDocument], unit: str = "document") -> NDArray[np.bool_]:
+    """Gold labels, (documents, 10); by `sentence-union` those of all sentences, (sentences, 10)."""
+    rows = [document.labels for document in documents] if unit == "document" else [labels for document in documents for labels in document.sentence_labels]
+    matrix = np.zeros((len(rows), len(HALLMARKS)), dtype=bool)
+    for row, labels in enumerate(rows):
+        matrix[row, labels] = True
     return matrix
 
 

@@ -19,7 +19,7 @@ from accelerate.utils import broadcast_object_list
 
 from biobert_scale import __version__
 from biobert_scale.config import Config
-from biobert_scale.errors import UserError
+from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import MANIFEST, fsync_directory, read_json, sha256_file, write_json
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 DIRECTORY = "checkpoints"
 STATE = "trainer_state.json"
 CONFIG = "config.json"
+_FULL_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,14 @@ def save(accelerator: Accelerator, run: Path, state: TrainerState, config: Confi
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(staging), safe_serialization=True)
+    try:
+        accelerator.save_state(str(staging), safe_serialization=True)
+    except Exception as error:
+        # The libraries' writers report a full disk each in their own words.
+        if shutil.disk_usage(staging).free > _FULL_BYTES:
+            raise
+        shutil.rmtree(staging, ignore_errors=True)
+        raise RunFailed("no space is left on the disk", where=final, remedy="free some space and run it again: the last checkpoint is kept") from error
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         write_json(staging / STATE, state)

@@ -16,6 +16,7 @@ import torch
 import torch.distributed
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration, DeepSpeedPlugin, InitProcessGroupKwargs
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import UserError
@@ -61,6 +62,8 @@ def start(config: Config, *, run: str) -> Accelerator:
         kwargs_handlers=[group],
         **options,
     )
+    # transformers would build the model under zero.Init at stage 3, with other random numbers than at every other stage.
+    unset_hf_deepspeed_config()
     assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
     return accelerator
 

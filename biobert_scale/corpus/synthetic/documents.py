@@ -44,8 +44,9 @@ class Writer:
         self.lexicon = lexicon
         self.grammar = Grammar(PHRASES, NUMBERS)
 
-    def topic(self, rng: random.Random, *, style: str | None = None, seen_only: bool = False) -> Topic:
-        return Topic(self.lexicon, rng, style=style or rng.choices(STYLES, STYLE_WEIGHTS)[0], seen_only=seen_only)
+    def topic(self, rng: random.Random, *, style: str | None = None, seen_only: bool = False, cues: int = 4) -> Topic:
+        """What a paper will be about: a style (drawn where not given), names, and so many cues of each of its hallmarks."""
+        return Topic(self.lexicon, rng, style=style or rng.choices(STYLES, STYLE_WEIGHTS)[0], seen_only=seen_only, cues=cues)
 
     def paper(self, topic: Topic) -> Paper:
         """A title and an abstract of about 90 to 200 words."""
@@ -79,7 +80,7 @@ class Writer:
 class Topic:
     """What a paper is about: fills the slots of its sentences."""
 
-    def __init__(self, lexicon: Lexicon, rng: random.Random, *, style: str, seen_only: bool) -> None:
+    def __init__(self, lexicon: Lexicon, rng: random.Random, *, style: str, seen_only: bool, cues: int) -> None:
         self.lexicon, self.rng, self.style, self.seen_only = lexicon, rng, style, seen_only
         self.field = rng.choice(lexicon.fields)
         diseases = self._allowed(self.field, "disease")
@@ -90,7 +91,7 @@ class Topic:
         for kind, count in PER_TOPIC.items():
             self.names[kind] = self._near(kind, count)
         self.hallmarks = rng.sample(range(len(lexicon.cues)), rng.choice((1, 1, 2, 2, 3)))
-        self.cues = [self._some_cues(hallmark, 4) for hallmark in self.hallmarks]
+        self.cues = [self._some_cues(hallmark, cues) for hallmark in self.hallmarks]
         self.introduced: set[str] = set()
         self.used: set[str] = set()
         self.in_title = False
@@ -101,10 +102,9 @@ class Topic:
         return names or list(field.names[kind])
 
     def _some_cues(self, hallmark: int, count: int) -> list[str]:
-        """A paper's own words for a hallmark: familiar ones often, rare synonyms (those of the list's end are in no training set) now and then."""
-        cues = list(self.lexicon.cues[hallmark])
-        cues = cues[: len(cues) * 2 // 5] if self.seen_only else cues
-        return [cues.pop(skewed(self.rng, len(cues))) for _ in range(count)]
+        """A paper's own words for a hallmark. Training sets know the first of the synonyms only."""
+        cues = self.lexicon.cues[hallmark]
+        return self.rng.sample(cues[: len(cues) * 2 // 5] if self.seen_only else cues, count)
 
     def _others(self, kind: str, main: Name, count: int) -> list[Name]:
         field = self.field if self.rng.random() < 0.85 else self.rng.choice(self.lexicon.fields)

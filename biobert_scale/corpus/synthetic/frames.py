@@ -80,7 +80,7 @@ The [cause|penetrance|genetic basis] of <D> is {unknown}.
 [Linkage to|The role of] <X> is {unknown} in [most|some|{n}] families.""",
     "cancer": """
 <H>, also [called|known as] <H>, is a [hallmark|property|feature] of {cells}.
-<H> [and|or] <H> [go hand in hand|occur together|are hard to tell apart] in {cells}.
+<H> and <H> [go hand in hand|occur together|are hard to tell apart] in {cells}.
 {tumour} cells [depend on|acquire|exploit] <H> [and|or] <H>.
 <G> has been [linked to|implicated in] <H> in <D>.
 The [role|contribution] of <X> in <D> is {unknown}.
