@@ -13,7 +13,17 @@ from transformers import BertForPreTraining
 
 from biobert_scale.config import structure_config
 from biobert_scale.errors import UserError
-from biobert_scale.files import MANIFEST, Manifest, begin_stage, describe_inputs, finish_stage, read_json, read_manifest, stage_key, write_atomically
+from biobert_scale.files import (
+    MANIFEST,
+    Manifest,
+    begin_stage,
+    describe_inputs,
+    finish_stage,
+    read_json,
+    read_manifest,
+    stage_key,
+    write_atomically,
+)
 from biobert_scale.modeling.bert import bert_config
 from biobert_scale.release.card import model_card
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from biobert_scale.config import Config
 from biobert_scale.data.batches import MicroBatch, RankStep, SampleStream, build_samples
@@ -22,7 +22,6 @@ from biobert_scale.modeling.flops import training_flops
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import checkpoint, runtime
-from biobert_scale.training.checkpoint import TrainerState
 from biobert_scale.training.optimizer import build_optimizer
 from biobert_scale.training.preemption import StopRequest
 from biobert_scale.training.schedule import learning_rate

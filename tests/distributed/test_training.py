@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers import write_tokens
 
 from biobert_scale.files import read_json, write_json
 from biobert_scale.training.telemetry import read_metrics
+from tests.helpers import write_tokens
 
 ROOT = Path(__file__).parents[2]
 STEPS = 8

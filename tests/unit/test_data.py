@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers import write_samples, write_tokens
 
 from biobert_scale.config import DataConfig
 from biobert_scale.data.batches import MicroBatch, SampleStream, deal
@@ -15,6 +13,7 @@ from biobert_scale.data.masking import mask, number_of_predictions
 from biobert_scale.data.order import permute, samples_at
 from biobert_scale.data.pairs import build_pairs
 from biobert_scale.data.philox import philox
+from tests.helpers import write_samples, write_tokens
 
 CONFIG = DataConfig(max_seq_length=64)
 
@@ -75,7 +74,7 @@ def test_an_epoch_is_a_permutation(size: int) -> None:
 
 
 def test_epochs_follow_each_other_without_a_gap() -> None:
-    epochs, indices = samples_at(95, 10, size=100, seed=1)
+    epochs, _indices = samples_at(95, 10, size=100, seed=1)
     assert epochs.tolist() == [0] * 5 + [1] * 5
     whole = [samples_at(start, 7, size=100, seed=1) for start in range(0, 700, 7)]
     seen = list(zip(np.concatenate([e for e, _ in whole]).tolist(), np.concatenate([i for _, i in whole]).tolist(), strict=True))

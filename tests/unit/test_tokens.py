@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import random
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.helpers import write_corpus
 
 from biobert_scale.config import TokensConfig, VocabularyConfig
 from biobert_scale.errors import UserError
@@ -15,6 +15,7 @@ from biobert_scale.tokens.build import build_tokens, split_of
 from biobert_scale.tokens.sentences import split_sentences
 from biobert_scale.tokens.shards import TokenStore
 from biobert_scale.tokens.vocabulary import build_vocabulary, load_tokenizer
+from tests.helpers import write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +137,7 @@ def test_sentences_cover_every_visible_character() -> None:
     for _ in range(300):
         text = "".join(generator.choice("aB1. \n\t(?!)é\u00a0\u3002") for _ in range(generator.randrange(60)))
         spans = split_sentences(text)
-        assert all(end <= start for (_, end), (start, _) in zip(spans, spans[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
         covered = "".join(text[start:end] for start, end in spans)
         assert "".join(covered.split()) == "".join(text.split())
         assert all(text[start:end].strip() == text[start:end] != "" for start, end in spans)
