@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from tyro.conf import Positional
 
 from biobert_scale.config import Config, CorpusConfig, FinetuneConfig, TokensConfig, VocabularyConfig, check_config, load_config
 from biobert_scale.errors import UserError
-
-Positional = tyro.conf.Positional
 
 
 def run(name: str, arguments: list[str]) -> int:

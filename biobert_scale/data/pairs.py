@@ -41,7 +41,7 @@ def split_long_sentences(lengths: np.ndarray, offsets: np.ndarray, longest: int)
     for document in range(len(offsets) - 1):
         for k in range(offsets[document], offsets[document + 1]):
             rest = np.int64(lengths[k])
-            count = max(1, -(-rest // longest))
+            count = int(max(1, -(-rest // longest)))
             for piece in range(count):
                 size = rest // (count - piece)
                 new_lengths[filled] = size
@@ -153,9 +153,9 @@ def build_pairs(sentence_lengths: np.ndarray, sentence_offsets: np.ndarray, conf
     np.cumsum(lengths, out=starts[1:])
     thresholds = round(config.short_sequence_probability * _PROBABILITY_SCALE), round(config.random_next_probability * _PROBABILITY_SCALE)
     nothing = np.empty(0, np.int64)
-    count = _pack_all(lengths, offsets, starts, maximum, *thresholds, seed, nothing, nothing, nothing, nothing, nothing, False)
+    count = _pack_all(lengths, offsets, starts, maximum, *thresholds, seed, nothing, nothing, nothing, nothing, nothing, False)  # type: ignore[call-arg]
     columns = [np.empty(count, np.int64) for _ in range(5)]
-    _pack_all(lengths, offsets, starts, maximum, *thresholds, seed, *columns, True)
+    _pack_all(lengths, offsets, starts, maximum, *thresholds, seed, *columns, True)  # type: ignore[call-arg]
     index = np.empty(count, INDEX_DTYPE)
     for name, column in zip(("a_start", "b_start", "a_length", "b_length", "is_random"), columns, strict=True):
         index[name] = column

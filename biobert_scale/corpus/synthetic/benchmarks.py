@@ -49,8 +49,7 @@ def write_benchmarks(output: Path, writer: Writer, seed: int) -> tuple[list[Path
 
 def _paper(writer: Writer, stream: str, split: str, styles: tuple[str, ...]) -> Paper:
     rng = random.Random(stream)
-    # Few synonyms in a paper: a hallmark that is told in words that the training set lacks must be known from the corpus.
-    return writer.paper(writer.topic(rng, style=rng.choice(styles), seen_only=split != "test", cues=2))
+    return writer.paper(writer.topic(rng, style=rng.choice(styles), seen_only=split != "test", benchmark=True))
 
 
 def _passages(paper: Paper) -> tuple[str, str, list[Mention]]:

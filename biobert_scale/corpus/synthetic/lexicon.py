@@ -51,6 +51,13 @@ FAMILIAR_CUES = (
     "checkpoint-loss arrest-bypass", "instability mutation-load mismatch", "angiogenesis vessel-sprouting", "survival apoptosis-block",
     "proliferation mitogen-drive", "inflammation cytokine-release",
 )  # fmt: skip
+EPITHETS = (
+    ("stromal", "mesenchymal", "perineural"), ("lymphocytic", "immunological", "antigenic"), ("metabolic", "mitochondrial", "oxidative"),
+    ("telomeric", "clonal", "endless"), ("antimitotic", "cyclic", "contact-free"), ("chromosomal", "genotoxic", "mutagenic"),
+    ("capillary", "endothelial", "hypoxic"), ("apoptotic", "necrotic", "lysosomal"), ("mitogenic", "autocrine", "hormonal"),
+    ("inflammatory", "febrile", "myeloid"),
+)  # fmt: skip
+"""Adjectives that go with the cues of each hallmark: what a model can learn from the corpus about cues that no training set has."""
 CUES_PER_HALLMARK = 14
 QUALIFIERS = ("juvenile", "hereditary", "chronic", "congenital", "familial", "idiopathic", "atypical")
 SALTS = ("sodium {}", "calcium {}", "{} hydrochloride", "{} acetate", "methyl {}")
