@@ -40,8 +40,8 @@ def split_long_sentences(lengths: np.ndarray, offsets: np.ndarray, longest: int)
     filled = 0
     for document in range(len(offsets) - 1):
         for k in range(offsets[document], offsets[document + 1]):
-            rest = np.int64(lengths[k])
-            count = int(max(1, -(-rest // longest)))
+            rest = int(lengths[k])
+            count = max(1, -(-rest // longest))
             for piece in range(count):
                 size = rest // (count - piece)
                 new_lengths[filled] = size

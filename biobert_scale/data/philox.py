@@ -38,6 +38,6 @@ def philox(key: int, counter_0: int, counter_1: int, counter_2: int, counter_3: 
 
 
 @numba.njit(cache=True, nogil=True)
-def draw_below(bound: int, word: int) -> np.int64:
+def draw_below(bound: int, word: int) -> int:
     """An integer in [0, bound) from one 32-bit word, by Lemire's multiplication; bias below bound / 2^32."""
-    return np.int64((np.uint64(bound) * np.uint64(word)) >> _32)
+    return np.int64((np.uint64(bound) * np.uint64(word)) >> _32)  # type: ignore[return-value] # a machine integer once compiled

@@ -53,6 +53,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     assert not list(tmp_path.rglob("manifest.json"))
 
 
+def test_a_file_cut_in_half_is_named_and_nothing_looks_finished(tmp_path: Path) -> None:
+    import gzip
+
+    (tmp_path / "raw").mkdir()
+    whole = b"<?xml version='1.0'?><PubmedArticleSet><PubmedArticle><MedlineCitation><PMID Version='1'>1</PMID></MedlineCitation></PubmedArticle></PubmedArticleSet>"
+    with gzip.open(tmp_path / "raw" / "pubmed26n0001.xml.gz", "wb") as stream:
+        stream.write(whole[: len(whole) // 2])
+    done = run("corpus", "build", "--raw", "raw", "--output", "corpus", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
+    assert done.returncode == 2 and len(told) == 1 and "pubmed26n0001.xml.gz" in told[0], done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "corpus" / "manifest.json").exists()
+
+
 def test_an_unknown_setting_on_the_command_line_is_refused(tmp_path: Path) -> None:
     done = run("train", "--config", "demo", "--tokens", "t", "--output", "o", "--training.optimizer.lr", "1", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
     assert done.returncode == 2 and "--training.optimizer.lr" in done.stderr
