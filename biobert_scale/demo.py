@@ -6,6 +6,7 @@ Pre-training runs under `accelerate launch`; half-way it is sent a SIGTERM on pu
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import logging
 import multiprocessing
 import os
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 _PACKAGES = ("accelerate", "datasets", "datatrove", "deepspeed", "numpy", "tokenizers", "torch", "transformers")
 _TERM_GRACE_SECONDS = 120
+_TAIL_BYTES = 4096
 
 
 def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config: Config, processes: int) -> Path:
@@ -215,13 +217,23 @@ def _finetune(job: tuple[Any, ...]) -> tuple[str, str, float]:
 
 
 def _training_records(run: Path) -> list[dict[str, Any]]:
-    from biobert_scale.training.telemetry import read_metrics
+    from biobert_scale.training.telemetry import read_metrics  # brings in torch
 
     return [record for record in read_metrics(run) if "train/loss" in record]
 
 
 def _last_step(run: Path) -> int:
-    return max((record["global_step"] for record in _training_records(run)), default=0)
+    """The newest step in the metrics; reads the end of the file only, since it is asked twice a second."""
+    path = run / "metrics.jsonl"
+    if not path.exists():
+        return 0
+    with open(path, "rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        lines = stream.read().decode().splitlines(keepends=True)
+    for line in reversed(lines):
+        if line.startswith("{") and line.endswith("}\n"):
+            return int(json.loads(line)["global_step"])
+    return 0
 
 
 def _last_line(text: str) -> str:
