@@ -51,6 +51,7 @@ def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config:
     from biobert_scale.corpus.synthetic import write_synthetic
     from biobert_scale.evaluation.baselines import run_baselines
     from biobert_scale.evaluation.tasks import prepare
+    from biobert_scale.release.export import export_model
     from biobert_scale.tokens.build import build_tokens
     from biobert_scale.tokens.vocabulary import build_vocabulary
 
@@ -69,7 +70,7 @@ def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config:
     with watch.stage("pre-training"):
         pretrain(config, output, processes=processes, watch=watch)
     with watch.stage("export"):
-        watch.run("export", str(output / "pretraining"), "--tokens", str(output / "tokens"), "--output", str(output / "export"))
+        export_model(output / "pretraining", output / "tokens", output / "export")
     with watch.stage("benchmarks"):
         prepare(benchmarks, output / "benchmarks")
     with watch.stage("baselines"):
@@ -104,14 +105,6 @@ class StageWatch:
         line = shlex.join(command).replace(sys.executable, "python")
         if line not in self.commands:
             self.commands.append(line)
-
-    def run(self, *arguments: str) -> None:
-        """Run one of the package's own commands in a process of its own."""
-        command = [sys.executable, "-m", "biobert_scale.cli", *arguments]
-        self.note(command)
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise RunFailed(f"`biobert-scale {arguments[0]}` ended with code {done.returncode}", where=arguments[0], remedy=_last_line(done.stderr))
 
     def write(self) -> None:
         versions = {name: importlib.metadata.version(name) for name in ("biobert_scale", *_PACKAGES)}
