@@ -20,7 +20,7 @@ from biobert_scale.corpus.synthetic.lexicon import build_lexicon
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, read_manifest, sha256_file
 
-ABSTRACTS, FULL_TEXTS = 300, 4
+SEED, ABSTRACTS, FULL_TEXTS = 3, 300, 4
 JATS_PARTS = (
     "front//abstract//p", "front//license", "body/sec/sec/title", "body//fig/caption", "body//table-wrap/table/tbody/tr",
     "body//disp-formula", "body//p/xref", "back/ack/p", "back/ref-list/ref",
@@ -31,7 +31,7 @@ SETS = [("bc5cdr_pubtator", CDR_FILES, "bc5cdr"), ("ncbi_disease_pubtator", NCBI
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Manifest]:
     output = tmp_path_factory.mktemp("synthetic") / "raw"
-    return output, write_synthetic(output, seed=3, abstracts=ABSTRACTS, full_texts=FULL_TEXTS)
+    return output, write_synthetic(output, seed=SEED, abstracts=ABSTRACTS, full_texts=FULL_TEXTS)
 
 
 def _citations(output: Path, name: str) -> etree._Element:
@@ -58,9 +58,18 @@ def _pubtator(path: Path) -> list[tuple[int, str, list[list[str]]]]:
     return documents
 
 
+def _surfaces(*, seen_only: bool = False) -> set[str]:
+    """Everything that the library's diseases and chemicals are called, in lower case."""
+    fields = build_lexicon(SEED).fields
+    names = [name for field in fields for kind in ("disease", "chemical") for name in field.names[kind] if name.seen or not seen_only]
+    fixed = [f"{field.adjective} {noun}" for field in fields for noun in ("disease", "diseases", "disorders")]
+    fixed += [field.composite[2] for field in fields]
+    return {words.lower() for words in (*(name.text for name in names), *(name.abbreviation for name in names), *fixed)} - {""}
+
+
 def test_equal_seeds_give_equal_bytes_and_another_seed_does_not(library: tuple[Path, Manifest], tmp_path: Path) -> None:
     _, manifest = library
-    again = write_synthetic(tmp_path / "again", seed=3, abstracts=ABSTRACTS, full_texts=FULL_TEXTS)
+    again = write_synthetic(tmp_path / "again", seed=SEED, abstracts=ABSTRACTS, full_texts=FULL_TEXTS)
     other = write_synthetic(tmp_path / "other", seed=4, abstracts=ABSTRACTS, full_texts=FULL_TEXTS)
     assert again.outputs == manifest.outputs
     same = {name for name, digest in manifest.outputs.items() if other.outputs[name] == digest}
@@ -69,7 +78,7 @@ def test_equal_seeds_give_equal_bytes_and_another_seed_does_not(library: tuple[P
 
 def test_a_finished_library_is_left_alone_and_its_files_are_all_declared(library: tuple[Path, Manifest]) -> None:
     output, manifest = library
-    assert write_synthetic(output, seed=3, abstracts=ABSTRACTS, full_texts=FULL_TEXTS) == manifest == read_manifest(output, "synthetic")
+    assert write_synthetic(output, seed=SEED, abstracts=ABSTRACTS, full_texts=FULL_TEXTS) == manifest == read_manifest(output, "synthetic")
     found = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()} - {"manifest.json"}
     assert found == set(manifest.outputs)
     assert all(sha256_file(output / name) == digest for name, digest in manifest.outputs.items())
@@ -160,7 +169,7 @@ def test_pubtator_offsets_point_at_their_words(
 ) -> None:
     output, manifest = library
     pmids: list[int] = []
-    kinds, relations = set(), 0
+    kinds, relations, surfaces = set(), 0, _surfaces()
     for split, file_name in files.items():
         documents = _pubtator(output / "ner" / directory / file_name)
         assert len(documents) == manifest.counts[f"{name}_{split}"]
@@ -174,6 +183,7 @@ def test_pubtator_offsets_point_at_their_words(
                     assert {row[2], row[3]} <= {other[5] for other in rows if other[1] != "CID"}
                     continue
                 assert text[int(row[1]) : int(row[2])] == row[3] and int(row[1]) >= end
+                assert row[3].lower() in surfaces
                 end = int(row[2])
                 kinds.add(row[4])
     assert len(set(pmids)) == len(pmids) and min(pmids) >= FIRST_BENCHMARK_PMID > FIRST_PMID + ABSTRACTS
@@ -190,6 +200,7 @@ def test_most_test_names_are_new_to_the_training_set(library: tuple[Path, Manife
         [row[3].lower() for _, _, rows in _pubtator(directory / CDR_FILES[split]) for row in rows if row[1] != "CID"]
         for split in ("train", "test")
     )
+    assert set(train) <= _surfaces(seen_only=True)
     unseen = sum(name not in set(train) for name in test) / len(test)
     assert 0.4 < unseen < 0.8
 

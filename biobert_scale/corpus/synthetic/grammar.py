@@ -79,7 +79,7 @@ class Grammar:
 
 
 def skewed(rng: random.Random, count: int) -> int:
-    """A place from 0 to count - 1, the earlier ones more often, as the words of a language are: half of the draws fall on the first quarter."""
+    """A place from 0 to count - 1, the earlier ones more often: half of the draws fall on the first quarter."""
     return int(count * rng.random() ** 2)
 
 
