@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from made_up_benchmarks import write_entities, write_hallmarks
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.baselines import (
@@ -20,6 +19,7 @@ from biobert_scale.evaluation.ner import score_tags
 from biobert_scale.evaluation.readers import HallmarkDocument, TaggedSentence
 from biobert_scale.evaluation.table import score_table
 from biobert_scale.evaluation.tasks import prepare, read_documents, read_gold, read_sentences
+from tests.unit.made_up_benchmarks import write_entities, write_hallmarks
 
 
 def sentence(text, tags):

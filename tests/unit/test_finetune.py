@@ -5,7 +5,6 @@ import json
 
 import pytest
 import torch
-from made_up_benchmarks import write_entities, write_hallmarks, write_model
 from transformers import BertTokenizerFast
 
 from biobert_scale.config import FinetuneConfig
@@ -17,6 +16,7 @@ from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.table import compare, render_table, score_table
 from biobert_scale.evaluation.tasks import prepare, read_gold, read_sentences
 from biobert_scale.modeling.bert import load_encoder
+from tests.unit.made_up_benchmarks import write_entities, write_hallmarks, write_model
 
 OVERFIT = FinetuneConfig(learning_rate=1e-3, epochs=12, batch_size=8, max_seq_length=64, dropout=0.0, weight_decay=0.0)
 
