@@ -25,6 +25,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from biobert_scale import __version__
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_json, write_json
@@ -107,7 +108,7 @@ class StageWatch:
             self.commands.append(line)
 
     def write(self) -> None:
-        versions = {name: importlib.metadata.version(name) for name in ("biobert_scale", *_PACKAGES)}
+        versions = {"biobert_scale": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
         write_json(
             self.path,
             {

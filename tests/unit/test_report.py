@@ -30,7 +30,7 @@ from biobert_scale.report.page import render
 from biobert_scale.report.seam import measure_seam
 from biobert_scale.report.sources import Interruption, read_sources, toml_text
 
-STEPS, STOPPED, BATCH = 120, 60, 64
+STEPS, STOPPED, BATCH = 120, 60, load_config("demo").training.global_batch_size
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -293,7 +293,7 @@ def test_missing_and_repeated_steps_are_seams() -> None:
     assert twice.repeated == 1 and "1 step is computed twice" in twice.verdict
     again = measure_seam(records, Interruption(global_step=STOPPED, resumed_step=56, signal="SIGKILL"), global_batch_size=BATCH)
     assert (again.last_step, again.first_step, again.repeated) == (55, 56, 5)
-    shifted = [record | {"consumed_samples": record["consumed_samples"] + 64 * (record["global_step"] > 60)} for record in records]
+    shifted = [record | {"consumed_samples": record["consumed_samples"] + BATCH * (record["global_step"] > 60)} for record in records]
     assert measure_seam(shifted, stop, global_batch_size=BATCH).samples_consistent is False
 
 
