@@ -60,20 +60,31 @@ def corpus_synthesize(*, output: Path, seed: int = 1, abstracts: int = 3000, ful
 
 
 def corpus_build(
-    *, raw: Path, output: Path, corpus: Annotated[CorpusConfig, tyro.conf.arg(name="")] = CorpusConfig(), workers: int = 1, overwrite: bool = False
+    *,
+    raw: Path,
+    output: Path,
+    corpus: Annotated[CorpusConfig, tyro.conf.arg(name="")] = CorpusConfig(),
+    decontaminate: Path | None = None,
+    workers: int = 1,
+    max_bad_files: int = 0,
+    overwrite: bool = False,
 ) -> None:
-    """Read MEDLINE and JATS files, clean, select the last state of each citation, and write Parquet shards.
+    """Read MEDLINE and JATS files, clean, select the last state of each citation, remove duplicates, and write Parquet shards.
 
     Args:
         raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
         output: directory to write.
         corpus: how documents are made.
+        decontaminate: benchmarks that `evaluate prepare` wrote, whose test documents are left out and listed.
         workers: processes at once; the output does not depend on it.
+        max_bad_files: damaged files to put up with; each is told and left out.
         overwrite: replace what other inputs or settings wrote there.
     """
     from biobert_scale.corpus.build import build_corpus
 
-    _print_counts(build_corpus(raw, output, corpus, workers=workers, overwrite=overwrite))
+    _print_counts(
+        build_corpus(raw, output, corpus, benchmarks=decontaminate, workers=workers, max_bad_files=max_bad_files, overwrite=overwrite)
+    )
 
 
 def tokens_vocabulary(

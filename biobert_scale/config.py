@@ -28,8 +28,14 @@ class CorpusConfig:
     """Documents with fewer white-space-separated words are rejected as too short."""
     captions: bool = True
     """Keep the captions of figures and tables in full texts."""
-    documents_per_shard: int = 50_000
-    """Documents in one Parquet file of the output."""
+    characters_per_shard: int = 200_000_000
+    """Text in one Parquet file of the output, about; all files of a corpus hold nearly the same amount."""
+    near_duplicate_similarity: float = 0.8
+    """Jaccard similarity of two documents' runs of five words from which the later one is left out; above 1 keeps all."""
+    benchmark_splits: tuple[str, ...] = ("test",)
+    """Splits of the benchmarks whose documents are left out, where benchmarks are given."""
+    benchmark_overlap: float = 0.1
+    """Share of a benchmark document's runs of 13 words from which a document that holds them is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,8 +62,10 @@ def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config:
         with watch.stage("raw"):
             write_synthetic(output / "raw", seed=config.seed, abstracts=config.synthetic.abstracts, full_texts=config.synthetic.full_texts)
         raw = benchmarks = output / "raw"
+    with watch.stage("benchmarks"):
+        prepare(benchmarks, output / "benchmarks")
     with watch.stage("corpus"):
-        build_corpus(raw, output / "corpus", config.corpus, workers=workers)
+        build_corpus(raw, output / "corpus", config.corpus, benchmarks=output / "benchmarks", workers=workers)
     with watch.stage("vocabulary"):
         build_vocabulary(output / "corpus", output / "vocabulary", config.vocabulary)
     with watch.stage("tokens"):
@@ -72,8 +74,6 @@ def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config:
         pretrain(config, output, processes=processes, watch=watch)
     with watch.stage("export"):
         export_model(output / "pretraining", output / "tokens", output / "export")
-    with watch.stage("benchmarks"):
-        prepare(benchmarks, output / "benchmarks")
     with watch.stage("baselines"):
         run_baselines(output / "benchmarks", output / "evaluation" / "baselines")
     with watch.stage("fine-tuning"):

@@ -132,8 +132,11 @@ def stage_key(stage: str, inputs: list[dict[str, Any]], config: Any) -> str:
     return fingerprint({"stage": stage, "version": __version__, "inputs": inputs, "config": config})
 
 
-def begin_stage(output: Path, *, stage: str, key: str, overwrite: bool = False) -> Manifest | None:
+def begin_stage(output: Path, *, stage: str, key: str, begun_key: str | None = None, overwrite: bool = False) -> Manifest | None:
     """Open a stage's output directory.
+
+    Args:
+        begun_key: what an interrupted run must share with this one for its parts to be of use (default: `key`).
 
     Returns:
         The manifest where the same work is already finished (nothing is left to do), else None and `output` exists.
@@ -152,12 +155,12 @@ def begin_stage(output: Path, *, stage: str, key: str, overwrite: bool = False) 
         raise UserError(f"holds the finished output of '{manifest.stage}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
     if begun_path.exists():
         begun = read_json(begun_path)
-        if begun["key"] != key:
+        if begun["key"] != (begun_key or key):
             raise UserError(f"holds the begun output of '{begun['stage']}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
     elif output.is_dir() and any(output.iterdir()):
         raise UserError("the output directory is not empty and is no stage's output", where=output, remedy="choose another --output")
     output.mkdir(parents=True, exist_ok=True)
-    write_json(begun_path, {"stage": stage, "key": key})
+    write_json(begun_path, {"stage": stage, "key": begun_key or key})
     return None
 
 

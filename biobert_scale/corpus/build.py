@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import shutil
 from collections import Counter
@@ -17,24 +19,24 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from biobert_scale.config import CorpusConfig
+from biobert_scale.corpus.deduplicate import SIGNATURE_SIZE, near_duplicates
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.corpus.engine import run_tasks
-from biobert_scale.corpus.pipeline import (
-    INDEX_COLUMNS,
-    CleanDocuments,
-    ReadKept,
-    ReadRawFile,
-    WriteExtracted,
-    WriteShard,
-    deletions_path,
-    extracted_path,
-    kept_path,
-    run_steps,
-)
+from biobert_scale.corpus.pipeline import EXTRACTED_SCHEMA, INDEX_COLUMNS, FileTask, ReadKept, WriteShard, extract_file, run_steps
 from biobert_scale.corpus.raw import RawFile, find_raw_files
-from biobert_scale.corpus.resolve import REASONS, Index, decide
+from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
-from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, read_json, read_manifest, stage_key
+from biobert_scale.files import (
+    Manifest,
+    begin_stage,
+    describe_inputs,
+    fingerprint,
+    finish_stage,
+    read_json,
+    read_manifest,
+    stage_key,
+    write_atomically,
+)
 
 __all__ = ["build_corpus", "documents", "find_raw_files"]
 
@@ -43,7 +45,16 @@ _log = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 1000
 
 
-def build_corpus(raw: Path, output: Path, config: CorpusConfig, *, workers: int = 1, overwrite: bool = False) -> Manifest:
+def build_corpus(
+    raw: Path,
+    output: Path,
+    config: CorpusConfig,
+    *,
+    benchmarks: Path | None = None,
+    workers: int = 1,
+    max_bad_files: int = 0,
+    overwrite: bool = False,
+) -> Manifest:
     """Build the corpus of a directory of PubMed files and PMC packages.
 
     First each raw file is extracted and cleaned by a task of its own; then the records of all files are compared, and the kept ones
@@ -52,43 +63,93 @@ def build_corpus(raw: Path, output: Path, config: CorpusConfig, *, workers: int 
 
     Args:
         raw: directory of the raw files, searched at any depth (see `find_raw_files`).
-        output: the stage's directory.
+        output: the stage's directory. `benchmark-documents.jsonl` lists what was left out because of `benchmarks`.
+        benchmarks: a directory of prepared benchmarks, whose test documents are left out; None leaves none out.
         workers: processes; one file or shard is one process' work at a time.
+        max_bad_files: damaged files that are put up with: they are told, counted, and left out.
         overwrite: replace another build's output.
 
     Returns:
         The manifest. Records read are documents kept plus rejects.
 
     Raises:
-        UserError: nothing to read, a damaged file, no document left, or `output` holds something else.
+        UserError: nothing to read, more damaged files than put up with, no document left, or `output` holds something else.
     """
     files = find_raw_files(raw)
-    inputs = describe_inputs(path for file in files for path in (file.path, file.file_list) if path is not None)
-    key = stage_key(STAGE, inputs, config)
+    inputs, tasks = _describe(files)
+    listed = describe_inputs([benchmarks]) if benchmarks is not None else []
+    key = stage_key(STAGE, [*inputs, *listed], config)
     work = output / ".work"
-    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite)
+    begun = stage_key(STAGE, listed, config)  # a build may go on with other raw files
+    manifest = begin_stage(output, stage=STAGE, key=key, begun_key=begun, overwrite=overwrite)
     if manifest is None:
         _log.info("extracting %d files", len(files))
-        steps = [ReadRawFile(files, work, config), CleanDocuments(config), WriteExtracted(work)]
-        run_tasks(partial(run_steps, steps), tasks=len(files), workers=workers, work=work / "extract")
-        counts, rejects, kept_before = _resolve(files, work, raw)
-        shards = -(-kept_before[-1] // config.documents_per_shard)
-        _log.info("writing %d documents to %d shards", kept_before[-1], shards)
-        writing = [ReadKept(work, kept_before, config.documents_per_shard), WriteShard(output)]
-        run_tasks(partial(run_steps, writing), tasks=shards, workers=workers, work=work / "shards")
+        extracting = partial(extract_file, tasks, work, config, benchmarks)
+        run_tasks(extracting, tasks=len(tasks), workers=workers, work=work / f"extract-{key[:12]}")
+        sound = _sound(tasks, work, key, max_bad_files)
+        counts, rejects, kept_before, shards = _resolve(sound, work, raw, config)
+        counts["bad_files"] = len(tasks) - len(sound)
+        for stale in output.glob(".part-*.part"):  # a killed writer's
+            stale.unlink()
+        parts = len(shards) - 1
+        _log.info("writing %d documents to %d shards", kept_before[-1], parts)
+        writing = [ReadKept(sound, work, kept_before, shards), WriteShard(output)]
+        run_tasks(partial(run_steps, writing), tasks=parts, workers=workers, work=work / f"shards-{key[:12]}")
+        outputs = [output / f"part-{shard:05d}.parquet" for shard in range(parts)]
+        if benchmarks is not None:
+            outputs.append(_list_benchmark_documents(sound, work, output))
         manifest = finish_stage(
             output,
             stage=STAGE,
             key=key,
-            inputs=inputs,
+            inputs=[*inputs, *listed],
             config=config,
             counts=counts,
             rejects=rejects,
-            outputs=[output / f"part-{shard:05d}.parquet" for shard in range(shards)],
+            outputs=outputs,
             libraries=("lxml", "datatrove", "pyarrow"),
         )
     shutil.rmtree(work, ignore_errors=True)
     return manifest
+
+
+def _describe(files: list[RawFile]) -> tuple[list[dict[str, Any]], list[FileTask]]:
+    """The manifest's inputs, and for each raw file its task."""
+    inputs, tasks = [], []
+    for file in files:
+        described = describe_inputs(path for path in (file.path, file.file_list) if path is not None)
+        inputs += described
+        tasks.append(FileTask(file=file, name=f"{file.path.name}-{fingerprint(described)[:16]}"))
+    return inputs, tasks
+
+
+def _sound(tasks: list[FileTask], work: Path, key: str, max_bad_files: int) -> list[FileTask]:
+    """The tasks whose files are not damaged.
+
+    Raises:
+        UserError: more are damaged than put up with.
+    """
+    errors = {task.name: error for task in tasks if (error := read_json(task.notes(work)).get("error"))}
+    for error in errors.values():
+        _log.warning("damaged file: %s: %s", error["what"], error["where"])
+    if len(errors) > max_bad_files:
+        for task in tasks:  # to be tried again: the next call may find another disk, or another library
+            if task.name in errors:
+                task.notes(work).unlink()
+        shutil.rmtree(work / f"extract-{key[:12]}")
+        first = next(iter(errors.values()))
+        if len(errors) == 1:
+            raise UserError(**first)
+        what = f"{len(errors)} of {len(tasks)} files are damaged; the first: {first['what']}"
+        raise UserError(what, where=first["where"], remedy=f"{first['remedy']}; or allow for them with --max-bad-files {len(errors)}")
+    return [task for task in tasks if task.name not in errors]
+
+
+def _list_benchmark_documents(tasks: list[FileTask], work: Path, output: Path) -> Path:
+    path = output / "benchmark-documents.jsonl"
+    rows = (row for task in tasks for row in read_json(task.notes(work))["benchmark"])
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
 
 
 def documents(directory: Path) -> Iterator[dict[str, str]]:
@@ -97,38 +158,71 @@ def documents(directory: Path) -> Iterator[dict[str, str]]:
     Raises:
         UserError: the directory is no finished corpus (raised at the first document).
     """
-    for name in sorted(read_manifest(directory, STAGE).outputs):
+    for name in sorted(name for name in read_manifest(directory, STAGE).outputs if name.endswith(".parquet")):
         with pq.ParquetFile(directory / name) as shard:
             for batch in shard.iter_batches(_ROWS_PER_BATCH):
                 yield from batch.to_pylist()
 
 
-def _resolve(files: list[RawFile], work: Path, raw: Path) -> tuple[dict[str, int], dict[str, int], list[int]]:
+def _resolve(
+    tasks: list[FileTask], work: Path, raw: Path, config: CorpusConfig
+) -> tuple[dict[str, Any], dict[str, int], list[int], list[int]]:
     """Decide each record's fate and leave one mask of kept records per file for the writing tasks.
 
     Returns:
-        The counts and the rejects of the manifest, and the number of kept documents before each file and at last in all.
+        The counts and the rejects of the manifest; the number of kept documents before each file and at last in all; the same
+        for each shard.
     """
-    tables = [pq.read_table(extracted_path(work, index), columns=list(INDEX_COLUMNS)) for index in range(len(files))]
-    code = decide(_index(pa.concat_tables(tables), [len(table) for table in tables]), _deletions(work, len(files)))
-    boundaries = np.cumsum([0, *(len(table) for table in tables)])
+    tables = [pq.read_table(task.extracted(work), columns=list(INDEX_COLUMNS)) for task in tasks]
+    table = pa.concat_tables(tables) if tables else EXTRACTED_SCHEMA.empty_table()
+    boundaries = np.cumsum([0, *(len(part) for part in tables)])
+    index = _index(table, [len(part) for part in tables])
+    code = decide(index, _deletions(tasks, work))
+    if config.near_duplicate_similarity <= 1:
+        signed = np.flatnonzero(index.code == 0)
+        kept_signed = code[signed] == 0
+        marked = near_duplicates(_signatures(tasks, work, kept_signed), minimum_similarity=config.near_duplicate_similarity)
+        code[signed[kept_signed][marked]] = CODES["near_duplicate"]
     kept = code == 0
-    kept_path(work, 0).parent.mkdir(exist_ok=True)
-    for index in range(len(files)):
-        np.save(kept_path(work, index), kept[boundaries[index] : boundaries[index + 1]])
-    counts, rejects = _count(files, pa.concat_tables(tables), code)
+    for task, (start, stop) in zip(tasks, itertools.pairwise(boundaries), strict=True):
+        task.kept(work).parent.mkdir(exist_ok=True)
+        np.save(task.kept(work), kept[start:stop])
+    counts, rejects = _count([task.file for task in tasks], table, code)
     if not counts["documents"]:
         told = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
         what, remedy = f"no document is left of {len(code)} records ({told})", "add files, or relax the corpus section of the recipe"
         raise UserError(what, where=raw, remedy=remedy)
-    return counts, rejects, [int(np.count_nonzero(kept[:boundary])) for boundary in boundaries]
+    shards = _shards(table["characters"].to_numpy()[kept], config.characters_per_shard)
+    return counts, rejects, [int(np.count_nonzero(kept[:boundary])) for boundary in boundaries], shards
+
+
+def _signatures(tasks: list[FileTask], work: Path, chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """Gather the chosen signatures of all files in one file on disk: of all of PubMed they are ten gigabytes."""
+    path = work / "signatures.npy"
+    gathered = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint32, shape=(int(np.count_nonzero(chosen)), SIGNATURE_SIZE))
+    seen = written = 0
+    for task in tasks:
+        part = np.load(task.signatures(work), mmap_mode="r")
+        rows = part[chosen[seen : seen + len(part)]]
+        gathered[written : written + len(rows)] = rows
+        seen, written = seen + len(part), written + len(rows)
+    assert seen == len(chosen) and written == len(gathered)
+    return np.asarray(gathered)
+
+
+def _shards(characters: NDArray[np.int64], characters_per_shard: int) -> list[int]:
+    """Documents before each of a number of shards that hold nearly the same amount of text, and at last in all."""
+    ends = np.cumsum(characters)
+    number = min(max(round(int(ends[-1]) / characters_per_shard), 1), len(ends))
+    inner = np.searchsorted(ends, int(ends[-1]) * np.arange(1, number) / number)
+    return np.unique([0, *inner, len(ends)]).tolist()
 
 
 def _index(table: pa.Table, records_by_file: list[int]) -> Index:
     def numbers(column: str) -> NDArray[np.int64]:
         return table[column].to_numpy().astype(np.int64)
 
-    digests = b"".join(table["digest"].to_pylist())
+    digests = b"".join(bytes(chunk.buffers()[1])[chunk.offset * 16 : (chunk.offset + len(chunk)) * 16] for chunk in table["digest"].chunks)
     return Index(
         medline=_is_medline(table),
         pmid=numbers("pmid_number"),
@@ -145,9 +239,9 @@ def _is_medline(table: pa.Table) -> NDArray[np.bool_]:
     return np.asarray(pc.equal(table["source"], "medline"))
 
 
-def _deletions(work: Path, files: int) -> dict[int, int]:
+def _deletions(tasks: list[FileTask], work: Path) -> dict[int, int]:
     """For each withdrawn PMID the last file that withdraws it."""
-    return {int(pmid): index for index in range(files) for pmid in read_json(deletions_path(work, index)) if pmid.isdigit()}
+    return {int(pmid): index for index, task in enumerate(tasks) for pmid in read_json(task.notes(work))["deleted"] if pmid.isdigit()}
 
 
 def _count(files: list[RawFile], table: pa.Table, code: NDArray[np.uint8]) -> tuple[dict[str, int], dict[str, int]]:

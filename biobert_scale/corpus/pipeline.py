@@ -9,7 +9,7 @@ import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datatrove.data import Document as PipelineDocument
 from datatrove.pipeline.base import PipelineStep
+from numpy.typing import NDArray
 
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.clean import clean_text, reject_reason
+from biobert_scale.corpus.decontaminate import Decontaminator, read_benchmark_documents
+from biobert_scale.corpus.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
 from biobert_scale.corpus.extract import Extracted, extract
 from biobert_scale.corpus.raw import RawFile
 from biobert_scale.corpus.resolve import CODES
+from biobert_scale.corpus.shingles import minhash, ngram_hashes, word_hashes
+from biobert_scale.errors import UserError
 from biobert_scale.files import fsync_directory, write_json
 
 CORPUS_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "source", "text", "pmid", "pmcid", "license", "origin")])
 """The columns of the corpus' Parquet files."""
 
 INDEX_COLUMNS = ("source", "pmid_number", "pmcid_number", "version", "revised", "digest", "code", "words", "characters")
-_EXTRACTED_SCHEMA = pa.schema(
+EXTRACTED_SCHEMA = pa.schema(
     [
         *CORPUS_SCHEMA,
         ("pmid_number", pa.int64()),
@@ -54,32 +59,45 @@ def run_steps(steps: list[PipelineStep], rank: int) -> None:
     deque(data, maxlen=0)
 
 
-def extracted_path(work: Path, file_index: int) -> Path:
-    return work / "extracted" / f"{file_index:05d}.parquet"
+@dataclass(frozen=True, kw_only=True)
+class FileTask:
+    """One raw file, and where in the work directory its records go.
 
+    The name holds a hash of the file's content: a build that goes on with a file replaced extracts that one again.
+    """
 
-def deletions_path(work: Path, file_index: int) -> Path:
-    return work / "extracted" / f"{file_index:05d}.deleted.json"
+    file: RawFile
+    name: str
 
+    def extracted(self, work: Path) -> Path:
+        return work / "extracted" / f"{self.name}.parquet"
 
-def kept_path(work: Path, file_index: int) -> Path:
-    return work / "kept" / f"{file_index:05d}.npy"
+    def signatures(self, work: Path) -> Path:
+        """MinHash signatures of the records with code 0, in their order."""
+        return work / "extracted" / f"{self.name}.minhash.npy"
+
+    def notes(self, work: Path) -> Path:
+        """Written last: `deleted` (PMIDs that the file withdraws), `benchmark` (documents recognised), or `error`."""
+        return work / "extracted" / f"{self.name}.json"
+
+    def kept(self, work: Path) -> Path:
+        """Mask of the records that the whole build keeps."""
+        return work / "kept" / f"{self.name}.npy"
 
 
 class ReadRawFile(PipelineStep):
-    """Yields every record of the task's raw file; the PMIDs that the file withdraws go to a file of their own."""
+    """Yields every record of the task's raw file."""
 
     name, type = "raw file", "reader"
 
-    def __init__(self, files: list[RawFile], work: Path, config: CorpusConfig) -> None:
+    def __init__(self, task: FileTask, config: CorpusConfig, deleted: list[str]) -> None:
+        """`deleted` receives the PMIDs that the file withdraws."""
         super().__init__()
-        self.files, self.work, self.config = files, work, config
+        self.task, self.config, self.deleted = task, config, deleted
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        deleted: list[str] = []
-        for record in extract(self.files[rank], captions=self.config.captions, deleted=deleted):
+        for record in extract(self.task.file, captions=self.config.captions, deleted=self.deleted):
             yield PipelineDocument(text=record.document.text, id=record.document.id, metadata={"record": record})
-        write_json(deletions_path(self.work, rank), deleted)
 
 
 class CleanDocuments(PipelineStep):
@@ -121,39 +139,109 @@ def _number(identifier: str) -> int:
     return int(digits) if 0 < len(digits) <= 18 else 0
 
 
+class RecogniseBenchmarks(PipelineStep):
+    """Rejects the documents of the benchmarks' test sets, and lists them."""
+
+    name, type = "decontaminate", "filter"
+
+    def __init__(self, decontaminator: Decontaminator, listed: list[dict[str, Any]]) -> None:
+        """`listed` receives what was recognised."""
+        super().__init__()
+        self.decontaminator, self.listed = decontaminator, listed
+
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
+        for item in data:
+            fields = item.metadata
+            if not fields["code"] and (match := self.decontaminator.match(pmid=fields["pmid"], text=item.text)):
+                found = match.document
+                self.listed.append({
+                    "id": fields["id"], "benchmark": found.benchmark, "split": found.split, "benchmark_pmid": found.pmid,
+                    "by": match.by, "share": round(match.share, 4),
+                })  # fmt: skip
+                fields["code"], fields["text"] = CODES["benchmark"], ""
+            yield item
+
+
+class SignDocuments(PipelineStep):
+    """Computes the MinHash signature of every document that is not rejected yet."""
+
+    name, type = "signatures", "stats"
+
+    def __init__(self, signatures: list[NDArray[np.uint32]]) -> None:
+        """`signatures` receives them."""
+        super().__init__()
+        self.signatures = signatures
+
+    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
+        for item in data:
+            if not item.metadata["code"]:
+                self.signatures.append(minhash(ngram_hashes(word_hashes(item.text), SHINGLE_WORDS), SIGNATURE_SIZE))
+            yield item
+
+
 class WriteExtracted(PipelineStep):
     """Writes the task's records to one Parquet file of the work directory."""
 
     name, type = "extracted records", "writer"
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, path: Path) -> None:
         super().__init__()
-        self.work = work
+        self.path = path
 
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        yield from _write(data, extracted_path(self.work, rank), _EXTRACTED_SCHEMA)
+        yield from _write(data, self.path, EXTRACTED_SCHEMA)
+
+
+def extract_file(tasks: list[FileTask], work: Path, config: CorpusConfig, benchmarks: Path | None, rank: int) -> None:
+    """The first phase for one raw file. What is wrong with a file is noted, so that the other files go on.
+
+    Args:
+        benchmarks: a directory of prepared benchmarks, or None.
+    """
+    task = tasks[rank]
+    if task.notes(work).exists():
+        return
+    deleted: list[str] = []
+    listed: list[dict[str, Any]] = []
+    signatures: list[NDArray[np.uint32]] = []
+    steps = [ReadRawFile(task, config, deleted), CleanDocuments(config)]
+    if benchmarks is not None:
+        documents = read_benchmark_documents(benchmarks, config.benchmark_splits)
+        steps.append(RecogniseBenchmarks(Decontaminator(documents, minimum_share=config.benchmark_overlap), listed))
+    if config.near_duplicate_similarity <= 1:
+        steps.append(SignDocuments(signatures))
+    try:
+        run_steps([*steps, WriteExtracted(task.extracted(work))], rank)
+    except UserError as error:
+        if error.exit_code != UserError.exit_code:
+            raise
+        write_json(task.notes(work), {"error": {"what": error.what, "where": error.where, "remedy": error.remedy}})
+        return
+    with staged(task.signatures(work)) as path, open(path, "wb") as stream:
+        np.save(stream, np.array(signatures, dtype=np.uint32).reshape(-1, SIGNATURE_SIZE))
+    write_json(task.notes(work), {"deleted": deleted, "benchmark": listed})
 
 
 class ReadKept(PipelineStep):
-    """Yields the kept documents of the task's shard: those from `rank * documents_per_shard` on, over all files."""
+    """Yields the kept documents of the task's shard."""
 
     name, type = "kept documents", "reader"
 
-    def __init__(self, work: Path, kept_before: list[int], documents_per_shard: int) -> None:
-        """`kept_before`: kept documents in all files before each file, and at last in all."""
+    def __init__(self, tasks: list[FileTask], work: Path, kept_before: list[int], shards: list[int]) -> None:
+        """`kept_before`: kept documents before each file, and at last in all; `shards`: before each shard, likewise."""
         super().__init__()
-        self.work, self.kept_before, self.documents_per_shard = work, kept_before, documents_per_shard
+        self.tasks, self.work, self.kept_before, self.shards = tasks, work, kept_before, shards
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        start, stop = rank * self.documents_per_shard, (rank + 1) * self.documents_per_shard
-        for file_index, (before, after) in enumerate(itertools.pairwise(self.kept_before)):
+        start, stop = self.shards[rank : rank + 2]
+        for task, (before, after) in zip(self.tasks, itertools.pairwise(self.kept_before), strict=True):
             if before < stop and after > start:
-                yield from self._read(file_index, max(start - before, 0), min(stop, after) - before)
+                yield from self._read(task, max(start - before, 0), min(stop, after) - before)
 
-    def _read(self, file_index: int, start: int, stop: int) -> Iterator[PipelineDocument]:
+    def _read(self, task: FileTask, start: int, stop: int) -> Iterator[PipelineDocument]:
         """The kept documents `start` to `stop` of one file."""
-        kept, seen, row = np.load(kept_path(self.work, file_index)), 0, 0
-        with pq.ParquetFile(extracted_path(self.work, file_index)) as extracted:
+        kept, seen, row = np.load(task.kept(self.work)), 0, 0
+        with pq.ParquetFile(task.extracted(self.work)) as extracted:
             for batch in extracted.iter_batches(_ROWS_PER_GROUP, columns=CORPUS_SCHEMA.names):
                 chosen = np.flatnonzero(kept[row : row + len(batch)])
                 rows = chosen[max(start - seen, 0) : max(stop - seen, 0)]
@@ -178,14 +266,14 @@ class WriteShard(PipelineStep):
 
 
 def _write(data: Iterator[PipelineDocument], path: Path, schema: pa.Schema) -> Iterator[PipelineDocument]:
-    with _staged(path) as staging, pq.ParquetWriter(staging, schema, compression="zstd") as writer:
+    with staged(path) as staging, pq.ParquetWriter(staging, schema, compression="zstd") as writer:
         while batch := list(itertools.islice(data, _ROWS_PER_GROUP)):
             writer.write_table(pa.Table.from_pylist([item.metadata for item in batch], schema=schema))
             yield from batch
 
 
 @contextmanager
-def _staged(path: Path) -> Iterator[Path]:
+def staged(path: Path) -> Iterator[Path]:
     """A path beside `path` that takes its name once the block has ended well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -17,12 +17,14 @@ REASONS = (
     "too_short",
     "language",
     "symbol_heavy",
+    "benchmark",
     "deleted",
     "superseded",
     "full_text_present",
     "duplicate_text",
+    "near_duplicate",
 )
-"""A record's fate by its code: 0 is kept. The first eight are decided within one file, the others here."""
+"""A record's fate by its code: 0 is kept. Up to `benchmark` decided within one file, the others over all."""
 
 CODES = {reason: code for code, reason in enumerate(REASONS)}
 

@@ -24,6 +24,8 @@ SPLITS = ("train", "dev", "test")
 HALLMARK_TASK = "HoC"
 ENTITY_TASKS = ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease")
 STAGE = "benchmarks"
+Documents = dict[tuple[str, str, str], dict[str, str]]
+"""Rows of `documents.jsonl` by (split, PMID, text)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest
 
     Args:
         benchmarks: a directory tree.
-        output: `<task>/{train,dev,test}.jsonl`, for entities with `<split>.gold.jsonl`: every document's mentions as
+        output: `documents.jsonl`, every document's text for the corpus stage to leave out; `<task>/{train,dev,test}.jsonl`, for entities with `<split>.gold.jsonl`: every document's mentions as
             [start, end, text] in document characters.
 
     Raises:
@@ -79,19 +81,22 @@ def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest
     if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
         return done
     counts: dict[str, Any] = {}
+    documents: Documents = {}
     for task, paths in sources.items():
         if task == HALLMARK_TASK:
-            counts[task] = _prepare_hallmarks(paths, output / task)
+            counts[task] = _prepare_hallmarks(paths, output / task, documents)
         elif paths[0].suffix == ".txt":
-            counts[task] = _prepare_corpus(task, paths, output / task)
+            counts[task] = _prepare_corpus(task, paths, output / task, documents)
         else:
-            counts[task] = _prepare_iob2(paths, output / task)
+            counts[task] = _prepare_iob2(task, paths, output / task, documents)
     rejects = {
         "duplicate_documents": sum(
             split.get("duplicate_documents", 0) for task in counts.values() for split in task.values() if isinstance(split, dict)
         )
     }
     files = [path for task in sources for path in sorted((output / task).glob("*.jsonl"))]
+    files.append(output / "documents.jsonl")
+    _write_rows(files[-1], documents.values())
     return finish_stage(
         output, stage=STAGE, key=key, inputs=inputs, config=config, counts=counts, rejects=rejects, outputs=files, libraries=("sentencex",)
     )
@@ -142,7 +147,12 @@ def _first_line(path: Path) -> str:
         return stream.readline(200).decode(errors="replace").rstrip("\r\n")
 
 
-def _prepare_corpus(task: str, paths: tuple[Path, Path, Path], output: Path) -> dict[str, Any]:
+def _note_document(documents: Documents, benchmark: str, split: str, pmid: str, text: str) -> None:
+    """Two tasks of one corpus share their documents: each is noted once."""
+    documents[split, pmid, text] = {"benchmark": benchmark, "split": split, "pmid": pmid, "text": text}
+
+
+def _prepare_corpus(task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents) -> dict[str, Any]:
     corpus = next(corpus for corpus in _CORPORA if task in corpus.tasks)
     counts: dict[str, Any] = {}
     pmids: dict[str, list[str]] = {}
@@ -158,6 +168,7 @@ def _prepare_corpus(task: str, paths: tuple[Path, Path, Path], output: Path) -> 
             tagged, found = tag_document(document, mentions)
             sentences += tagged
             tally.update(found)
+            _note_document(texts, task.partition("-")[0], split, document.pmid, document.text)
             gold[document.pmid] = [[m.start, m.end, document.text[m.start : m.end]] for m in mentions]
         _write_entities(output, split, sentences, gold)
         counts[split] = dict(sorted(tally.items()))
@@ -167,23 +178,27 @@ def _prepare_corpus(task: str, paths: tuple[Path, Path, Path], output: Path) -> 
     return counts | {"published": _is_published(task, found_counts, expected, "mentions")}
 
 
-def _prepare_iob2(paths: tuple[Path, Path, Path], output: Path) -> dict[str, Any]:
+def _prepare_iob2(task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents) -> dict[str, Any]:
     counts: dict[str, Any] = {"published": False}
     for split, path in zip(SPLITS, paths, strict=True):
         sentences = read_iob2(path)
         spans = {s.pmid: [[s.starts[a], s.ends[b - 1], " ".join(s.tokens[a:b])] for _, a, b in entity_spans(s.tags)] for s in sentences}
         _write_entities(output, split, sentences, spans)
+        for sentence in sentences:  # such files tell neither documents nor PMIDs
+            _note_document(texts, task.partition("-")[0], split, "", " ".join(sentence.tokens))
         mentions = sum(map(len, spans.values()))
         counts[split] = {"sentences": len(sentences), "words": sum(len(s.tokens) for s in sentences), "mentions": mentions}
     return counts
 
 
-def _prepare_hallmarks(paths: tuple[Path, Path, Path], output: Path) -> dict[str, Any]:
+def _prepare_hallmarks(paths: tuple[Path, Path, Path], output: Path, texts: Documents) -> dict[str, Any]:
     counts: dict[str, Any] = {}
     pmids: dict[str, list[str]] = {}
     for split, path in zip(SPLITS, paths, strict=True):
         documents = read_hallmarks(path)
         pmids[split] = [document.pmid for document in documents]
+        for document in documents:
+            _note_document(texts, HALLMARK_TASK, split, document.pmid, " ".join(document.sentences))
         _write_rows(output / f"{split}.jsonl", map(vars, documents))
         counts[split] = {
             "documents": len(documents),

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import logging
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,9 @@ from biobert_scale.corpus.build import build_corpus, documents, find_raw_files
 from biobert_scale.corpus.raw import license_group, package_members, read_file_list
 from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
-from biobert_scale.files import read_manifest
+from biobert_scale.files import read_manifest, write_atomically
 
-CONFIG = CorpusConfig(minimum_words=5, documents_per_shard=3)
+CONFIG = CorpusConfig(minimum_words=5, characters_per_shard=230)
 
 
 def abstract(pmid: int, text: str = "", *, title: str = "", version: int = 1, year: int = 0, pmcid: str = "") -> str:
@@ -139,7 +141,7 @@ def test_shards_split_a_file_of_many_records_without_loss(tmp_path: Path) -> Non
     records = [abstract(number, prose(number) if number % 3 else "") for number in range(1, 4501)]
     write_medline(tmp_path / "raw" / "a.xml.gz", *records[:4300])
     write_medline(tmp_path / "raw" / "b.xml.gz", *records[4300:])
-    manifest = build_corpus(tmp_path / "raw", tmp_path / "out", CorpusConfig(minimum_words=5, documents_per_shard=1250))
+    manifest = build_corpus(tmp_path / "raw", tmp_path / "out", CorpusConfig(minimum_words=5, characters_per_shard=110_000))
     assert [row["pmid"] for row in documents(tmp_path / "out")] == [str(number) for number in range(1, 4501) if number % 3]
     assert len(manifest.outputs) == 3
 
@@ -187,12 +189,95 @@ def test_interrupted_build_goes_on_with_what_is_missing(raw: Path, tmp_path: Pat
     extracted = sorted((out / ".work" / "extracted").glob("*.parquet"))
     stamps = [path.stat().st_mtime_ns for path in extracted]
     assert len(extracted) == 3
-    (out / ".work" / "extract" / "completions" / "00001").unlink()  # as if killed inside the second file
+    next((out / ".work" / "extracted").glob("pubmed25n0002*.json")).unlink()  # as if killed inside the second file
+    next((out / ".work").glob("extract-*/completions/00001")).unlink()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("biobert_scale.corpus.build.decide", stop)
         build_corpus(raw, out, CONFIG)
-    assert [path.stat().st_mtime_ns != stamp for path, stamp in zip(extracted, stamps, strict=True)] == [False, True, False]
+    assert [path.stat().st_mtime_ns != stamp for path, stamp in zip(extracted, stamps, strict=True)] == [False, False, True]
     assert build_corpus(raw, out, CONFIG).outputs == expected.outputs
+
+
+def cut_in_half(path: Path) -> None:
+    content = b"".join(abstract(number, prose(number)).encode() for number in range(2000))
+    whole = gzip.compress(b"<PubmedArticleSet>" + content)
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def test_damaged_files_that_are_put_up_with_are_left_out_and_counted(raw: Path, tmp_path: Path) -> None:
+    cut_in_half(raw / "pubmed25n0002.xml.gz")
+    cut_in_half(raw / "pubmed25n0003.xml.gz")
+    with pytest.raises(UserError, match="2 of 4 files are damaged") as failure:
+        build_corpus(raw, tmp_path / "out", CONFIG, max_bad_files=1)
+    assert failure.value.where == str(raw / "pubmed25n0002.xml.gz")
+    manifest = build_corpus(raw, tmp_path / "out", CONFIG, max_bad_files=2)
+    assert manifest.counts["bad_files"] == 2 and manifest.counts["records_medline"] == 9
+
+
+def test_build_goes_on_after_a_damaged_file_is_replaced(raw: Path, tmp_path: Path) -> None:
+    expected, sound = build_corpus(raw, tmp_path / "whole", CONFIG), (raw / "pubmed25n0002.xml.gz").read_bytes()
+    cut_in_half(raw / "pubmed25n0002.xml.gz")
+    with pytest.raises(UserError, match="breaks off"):
+        build_corpus(raw, tmp_path / "out", CONFIG)
+    extracted = sorted((tmp_path / "out" / ".work" / "extracted").glob("*.parquet"))
+    stamps = {path.name: path.stat().st_mtime_ns for path in extracted}
+    assert len(stamps) == 2  # the other files were read all the same
+    (raw / "pubmed25n0002.xml.gz").write_bytes(sound)
+    seen: dict[str, int] = {}
+
+    def note_stamps(index: Index, deletions: dict[int, int]) -> np.ndarray:
+        seen.update({path.name: path.stat().st_mtime_ns for path in extracted})
+        return decide(index, deletions)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("biobert_scale.corpus.build.decide", note_stamps)
+        manifest = build_corpus(raw, tmp_path / "out", CONFIG)
+    assert seen == stamps and manifest == expected
+
+
+def test_near_duplicates_leave_the_first_and_only_documents_that_resemble_it(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    words = [f"word{number}" for number in rng.integers(0, 2000, 400)]
+
+    def changed(every: int) -> str:
+        return " ".join("other" if place % every == 7 else word for place, word in enumerate(words))
+
+    texts = [" ".join(words), changed(200), changed(40), changed(9), " ".join(words[:200]), " ".join(reversed(words))]
+    write_medline(tmp_path / "raw" / "a.xml.gz", *(abstract(number, text) for number, text in enumerate(texts, 1)))
+    config = replace(CONFIG, languages=("eng", "und"))
+    records = (tmp_path / "raw" / "a.xml.gz").read_bytes()
+    (tmp_path / "raw" / "a.xml.gz").write_bytes(gzip.compress(gzip.decompress(records).replace(b">eng<", b">und<"), mtime=0))
+    manifest = build_corpus(tmp_path / "raw", tmp_path / "out", config)
+    # 1: the original; 2: Jaccard similarity 0.95; 3: 0.77; 4: 0.29; 5: half of it; 6: the same words, another text
+    assert [row["pmid"] for row in documents(tmp_path / "out")] == ["1", "3", "4", "5", "6"]
+    assert manifest.rejects == {"near_duplicate": 1}
+    assert not build_corpus(tmp_path / "raw", tmp_path / "all", replace(config, near_duplicate_similarity=2.0)).rejects
+
+
+def test_documents_of_a_test_set_are_left_out_and_listed(raw: Path, tmp_path: Path) -> None:
+    long = " ".join(f"term{number} of the" for number in range(60))
+    members = {"PMC90.xml": article(90, f"Before. {long}. After."), "PMC91.xml": article(91, f"{long[:300]} and more of the things")}
+    write_package(raw / "oa_comm_xml.PMC000xxxxxx.baseline.tar.gz", members)
+    rows = [
+        {"benchmark": "A", "split": "test", "pmid": "4", "text": "a text of its own"},
+        {"benchmark": "A", "split": "train", "pmid": "7", "text": "read at fine-tuning"},
+        {"benchmark": "B", "split": "test", "pmid": "", "text": long},
+        {"benchmark": "B", "split": "test", "pmid": "", "text": "short"},
+    ]
+    prepared = tmp_path / "prepared"
+    write_atomically(prepared / "documents.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    (prepared / "manifest.json").write_text("{}")
+    out = tmp_path / "out"
+    manifest = build_corpus(raw, out, replace(CONFIG, benchmark_overlap=0.5), benchmarks=prepared)
+    assert manifest.rejects["benchmark"] == 2
+    kept = {row["id"] for row in documents(out)}
+    assert not kept & {"pmid:4", "pmcid:PMC90"} and kept >= {"pmid:7", "pmcid:PMC91"}
+    listed = [json.loads(line) for line in (out / "benchmark-documents.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["benchmark"], row["by"], row["share"]) for row in listed] == [
+        ("pmid:4", "A", "pmid", 1.0), ("pmcid:PMC90", "B", "text", 1.0),
+    ]  # fmt: skip
+    strict = build_corpus(raw, tmp_path / "strict", replace(CONFIG, benchmark_overlap=0.1), benchmarks=prepared)
+    assert strict.rejects["benchmark"] == 3
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -200,9 +285,7 @@ def test_damaged_file_is_named_and_leaves_nothing_finished(
     raw: Path, tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = raw / "pubmed25n0002.xml.gz"
-    content = b"".join(abstract(number, prose(number)).encode() for number in range(2000))
-    whole = gzip.compress(b"<PubmedArticleSet>" + content)
-    path.write_bytes(whole[: len(whole) // 2])
+    cut_in_half(path)
     with pytest.raises(UserError, match="breaks off") as failure:
         build_corpus(raw, tmp_path / "out", CONFIG, workers=workers)
     assert failure.value.where == str(path) and failure.value.exit_code == 2
