@@ -16,6 +16,7 @@ _REMOVED: Final = re.compile(
     "\U000e0000-\U0010ffff]"
 )
 _NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
+_ASCII_WITHOUT_LETTERS: Final = bytes(code for code in range(128) if not chr(code).isalpha())
 _MINIMUM_LETTER_SHARE: Final = 0.5
 """Letters among the characters that are not white space, below which a text counts as tables or formulas."""
 
@@ -54,7 +55,9 @@ def reject_reason(document: Document, config: CorpusConfig) -> str | None:
         return "too_short"
     if not _language_is_kept(document, words, config):
         return "language"
-    if letter_share(document.text[:_JUDGED_CHARACTERS]) < _MINIMUM_LETTER_SHARE:
+    judged = document.text[:_JUDGED_CHARACTERS]
+    # Plain letters alone are enough nearly always, and counted ten times as fast.
+    if ascii_letters(judged) < _MINIMUM_LETTER_SHARE * len(judged) and letter_share(judged) < _MINIMUM_LETTER_SHARE:
         return "symbol_heavy"
     return None
 
@@ -71,7 +74,12 @@ def _language_is_kept(document: Document, words: list[str], config: CorpusConfig
 
 def english_share(words: list[str]) -> float:
     """Share of frequent English function words among `words`; they are rare in the languages that look most like it."""
-    return sum(word.lower() in _ENGLISH for word in words) / max(len(words), 1)
+    return sum(map(_ENGLISH.__contains__, map(str.lower, words))) / max(len(words), 1)
+
+
+def ascii_letters(text: str) -> int:
+    """Letters A to Z in either case."""
+    return len(text.encode("ascii", "ignore").translate(None, _ASCII_WITHOUT_LETTERS))
 
 
 def letter_share(text: str) -> float:

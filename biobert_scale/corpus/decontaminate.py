@@ -21,6 +21,8 @@ from biobert_scale.errors import UserError
 FILE = "documents.jsonl"
 """In a directory of prepared benchmarks: one line per document with `benchmark`, `split`, `pmid` (may be empty), `text`."""
 RUN_WORDS = 13
+_PREFIX_BITS = 24
+_PREFIX_SHIFT = np.uint64(64 - _PREFIX_BITS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +74,14 @@ class Decontaminator:
         """`minimum_share`: of a benchmark document's distinct runs of 13 words, found in a text for it to be recognised."""
         self.documents, self.minimum_share = documents, minimum_share
         self.by_pmid = {document.pmid: document for document in documents if document.pmid}
-        runs = [_runs(document.text) for document in documents]
+        runs = [np.unique(_runs(document.text)) for document in documents]
         hashes = np.concatenate([np.zeros(0, dtype=np.uint64), *runs])
         owners = np.repeat(np.arange(len(runs)), [len(found) for found in runs])
         order = np.argsort(hashes, kind="stable")
         self.hashes, self.owners = hashes[order], owners[order]
+        # Nearly every run of words is in no benchmark: a table of their hashes' first bits tells most of that at once.
+        self.prefixes = np.zeros(1 << _PREFIX_BITS, dtype=np.bool_)
+        self.prefixes[self.hashes >> _PREFIX_SHIFT] = True
         self.sizes = np.array([len(found) for found in runs], dtype=np.int64)
 
     def match(self, *, pmid: str, text: str) -> Match | None:
@@ -84,8 +89,7 @@ class Decontaminator:
         if known := self.by_pmid.get(pmid):
             return Match(document=known, share=1.0, by="pmid")
         runs = _runs(text)
-        if not len(runs) or not len(self.hashes):
-            return None
+        runs = np.unique(runs[self.prefixes[runs >> _PREFIX_SHIFT]])
         first, last = np.searchsorted(self.hashes, runs, "left"), np.searchsorted(self.hashes, runs, "right")
         if not np.any(last > first):
             return None
@@ -96,6 +100,6 @@ class Decontaminator:
 
 
 def _runs(text: str) -> NDArray[np.uint64]:
-    """The distinct runs of 13 words of a text, sorted; none where it is shorter."""
+    """The runs of 13 words of a text; none where it is shorter."""
     words = word_hashes(text)
-    return np.unique(ngram_hashes(words, RUN_WORDS)) if len(words) >= RUN_WORDS else words[:0]
+    return ngram_hashes(words, RUN_WORDS) if len(words) >= RUN_WORDS else words[:0]

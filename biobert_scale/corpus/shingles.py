@@ -6,6 +6,8 @@ with the probability of their n-gram sets' Jaccard similarity.
 
 from __future__ import annotations
 
+import functools
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
+@functools.lru_cache(maxsize=1)  # one step after the other asks for the same text
 def word_hashes(text: str) -> NDArray[np.uint64]:
     """Hash every word of a text, ASCII letters in lower case.
 
@@ -59,6 +62,7 @@ def minhash(ngrams: NDArray[np.uint64], size: int) -> NDArray[np.uint32]:
     return _smallest(ngrams, multipliers, offsets)
 
 
+@functools.cache
 def _permutations(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     state = np.arange(1, 2 * size + 1, dtype=np.uint64) * _GOLDEN
     state = (state ^ (state >> np.uint64(30))) * _MIX_1
