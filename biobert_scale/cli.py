@@ -12,6 +12,7 @@ from biobert_scale.errors import UserError, from_os_error
 
 COMMANDS = {
     "demo": "raw XML to scored model and report, on a made-up literature or on real files",
+    "corpus download": "mirror NCBI's PubMed and PMC bulk files",
     "corpus build": "raw MEDLINE and JATS files to clean documents",
     "corpus synthesize": "write the made-up literature in the publishers' formats",
     "tokens vocabulary": "train a WordPiece vocabulary on a corpus, or take an existing one",

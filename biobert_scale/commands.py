@@ -59,6 +59,65 @@ def corpus_synthesize(*, output: Path, seed: int = 1, abstracts: int = 3000, ful
     write_synthetic(output, seed=seed, abstracts=abstracts, full_texts=full_texts, overwrite=overwrite)
 
 
+def corpus_download(
+    *,
+    output: Path,
+    groups: tuple[str, ...] = ("baseline", "updatefiles"),
+    include: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    limit: int | None = None,
+    connections: int = 4,
+    retries: int = 8,
+    timeout_seconds: float = 60.0,
+    base_url: str = "https://ftp.ncbi.nlm.nih.gov",
+    paths: dict[str, str] = {},  # noqa: B006  (never written to)
+    verify: bool = True,
+    dry_run: bool = False,
+) -> int:
+    """Mirror PubMed's and PMC's bulk files; run again, it resumes unfinished files and fetches new and changed ones only.
+
+    Args:
+        output: directory of the mirror; each group gets a directory in it, and `corpus build --raw` takes the whole.
+        groups: any of baseline, updatefiles (PubMed), comm, noncomm, other (PMC full texts by licence). The default is
+            PubMed alone: NLM announced to take the PMC packages off its own server in August 2026, so these groups need a copy
+            of that layout (--base-url, --paths), and each group's licences are to be weighed before training on it.
+        include: only files whose name, or group/name, matches this shell pattern; may be repeated.
+        exclude: no files whose name, or group/name, matches this shell pattern; may be repeated.
+        limit: only the first so many files of each group.
+        connections: files in transfer at once.
+        retries: further attempts after a failed one; the count begins anew whenever a file got further than before.
+        timeout_seconds: patience with a server that does not answer.
+        base_url: the server, or a copy of it.
+        paths: where a group's directory lies below the base URL, as `GROUP PATH` pairs, if not where NCBI has it.
+        verify: check the files that are already there by their MD5 or gzip trailer; --no-verify trusts size and time.
+        dry_run: print what there is to fetch, and write nothing.
+    """
+    import logging
+
+    from biobert_scale.corpus.listing import MirrorConfig
+    from biobert_scale.corpus.mirror import download, plan_download
+
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line for every request
+    config = MirrorConfig(
+        groups=groups,
+        include=include,
+        exclude=exclude,
+        limit=limit,
+        connections=connections,
+        retries=retries,
+        timeout_seconds=timeout_seconds,
+        base_url=base_url,
+        paths=paths,
+        verify=verify,
+    )
+    if not dry_run:
+        download(output, config)
+        return 0
+    plan = plan_download(output, config)
+    print("\n".join([plan.table(), *(f"failed: {failure}" for failure in plan.failures)]))
+    return int(bool(plan.failures))
+
+
 def corpus_build(
     *,
     raw: Path,
