@@ -14,6 +14,7 @@ COMMANDS = {
     "demo": "raw XML to scored model and report, on a made-up literature or on real files",
     "corpus download": "mirror NCBI's PubMed and PMC bulk files",
     "corpus build": "raw MEDLINE and JATS files to clean documents",
+    "corpus inspect": "counts, rejects, lengths and samples of a corpus, as text and as pictures",
     "corpus synthesize": "write the made-up literature in the publishers' formats",
     "tokens vocabulary": "train a WordPiece vocabulary on a corpus, or take an existing one",
     "tokens build": "documents to token shards",
@@ -55,7 +56,7 @@ def run(name: str, arguments: list[str]) -> int:
     # Under a launcher every rank meets the same error: one of them tells it.
     tells = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
     logging.basicConfig(level=logging.INFO if tells else logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
-    for library in ("accelerate", "DeepSpeed", "datasets", "torch.distributed", "numba", "filelock", "httpx"):
+    for library in ("accelerate", "DeepSpeed", "datasets", "torch.distributed", "numba", "filelock", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         return importlib.import_module("biobert_scale.commands").run(name, arguments)

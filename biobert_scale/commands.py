@@ -92,12 +92,9 @@ def corpus_download(
         verify: check the files that are already there by their MD5 or gzip trailer; --no-verify trusts size and time.
         dry_run: print what there is to fetch, and write nothing.
     """
-    import logging
-
     from biobert_scale.corpus.listing import MirrorConfig
     from biobert_scale.corpus.mirror import download, plan_download
 
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # else a line for every request
     config = MirrorConfig(
         groups=groups,
         include=include,
@@ -144,6 +141,24 @@ def corpus_build(
     _print_counts(
         build_corpus(raw, output, corpus, benchmarks=decontaminate, workers=workers, max_bad_files=max_bad_files, overwrite=overwrite)
     )
+
+
+def corpus_inspect(corpus: Positional[Path], /, *, output: Path | None = None, samples: int = 5, seed: int = 1) -> None:
+    """Tell what a corpus holds: counts, rejects by reason, lengths, and a few documents.
+
+    Args:
+        corpus: a finished corpus.
+        output: directory to write pictures of it to: lengths.png and rejects.png.
+        samples: documents to show.
+        seed: which ones.
+    """
+    from biobert_scale.corpus.inspect import draw, render, summarise
+
+    summary = summarise(corpus, samples=samples, seed=seed)
+    print(render(summary))
+    if output is not None:
+        for path in draw(summary, output):
+            print(path)
 
 
 def tokens_vocabulary(

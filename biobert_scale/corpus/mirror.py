@@ -7,44 +7,21 @@ that file is unchanged on the server.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
 import logging
-import os
-import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-import httpx2
-from isal import igzip, isal_zlib
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from biobert_scale.corpus.listing import (
-    Later,
-    MirrorConfig,
-    NotThere,
-    RemoteFile,
-    Server,
-    Stopped,
-    WrongRange,
-    check_config,
-    data_names,
-    length_of,
-    listed_names,
-    modified_of,
-    parse_md5,
-    select,
-    validator_of,
-)
+from biobert_scale.corpus.listing import MirrorConfig, RemoteFile, check_config, data_names, listed_names, parse_md5, select
+from biobert_scale.corpus.part import Part, damage, md5_path, open_part, part_path, size_of
+from biobert_scale.corpus.transport import Later, NotThere, Server, Stopped, WrongRange, modified_of
 from biobert_scale.errors import RunFailed, UserError
-from biobert_scale.files import fsync_directory, write_atomically, write_json
+from biobert_scale.files import write_atomically
 
 _log = logging.getLogger(__name__)
 _READ_BYTES = 1 << 20
@@ -146,24 +123,6 @@ def is_current(file: RemoteFile, target: Path) -> bool:
     return found.st_size == file.size and (file.modified is None or int(found.st_mtime) >= file.modified)
 
 
-def damage(path: Path, md5: str | None) -> str:
-    """What is wrong with a file, by its MD5 where that is known, else (`.gz`) by decompressing it to the trailer; empty if nothing."""
-    if md5 is not None:
-        with open(path, "rb") as stream:
-            found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-        return "" if found == md5 else f"damaged: its MD5 is {found}, the server states {md5}"
-    if path.name.removesuffix(".part").endswith(".gz"):
-        try:
-            with igzip.open(path, "rb") as content:
-                while content.read(_READ_BYTES):
-                    pass
-        except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
-            return f"damaged: the gzip file does not decompress ({error})"
-        if not path.stat().st_size:
-            return "damaged: the gzip file is empty"
-    return ""
-
-
 def _plan(server: Server, output: Path) -> Plan:
     config = server.config
     wanted: list[RemoteFile] = []
@@ -183,7 +142,7 @@ def _plan(server: Server, output: Path) -> Plan:
         files=files,
         failures=[answer for answer in answers if isinstance(answer, RunFailed)],
         present=present,
-        missing_bytes=sum(max(0, file.size - _size(_part_path(output / file.group / file.name))) for file in lacking),
+        missing_bytes=sum(max(0, file.size - size_of(part_path(output / file.group / file.name))) for file in lacking),
         free_bytes=shutil.disk_usage(next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())).free,
     )
 
@@ -210,15 +169,6 @@ def _tell_leftovers(directory: Path, names: set[str]) -> None:
         _log.warning(told, directory, len(gone), gone[0])
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _part_path(target: Path) -> Path:
-    # the dot in front keeps it from being taken for a raw file
-    return target.with_name(f".{target.name}.part")
-
-
 class _Transfer:
     """Fetches what a plan lacks, and checks what is there."""
 
@@ -242,7 +192,7 @@ class _Transfer:
         """Make one file present and sound."""
         target = self.plan.local(file)
         if not self._is_sound(file, target):
-            with _open_part(target) as part:
+            with open_part(target) as part:
                 if not self._is_sound(file, target):  # another run may just have finished it
                     self.server.persist(lambda: self._attempt(file, part), file.url)
                     self._tell_fetched(file)
@@ -265,7 +215,7 @@ class _Transfer:
             raise Stopped
         if not is_current(file, target):
             return False
-        kept = _md5_path(target)
+        kept = md5_path(target)
         if file.md5_url and not kept.exists():
             write_atomically(kept, self.server.persist(lambda: self._stated_md5(file)[0], file.url))
         if not self.server.config.verify:
@@ -285,17 +235,17 @@ class _Transfer:
             raise Later("the .md5 beside it does not state its MD5")
         return text, md5
 
-    def _attempt(self, file: RemoteFile, part: _Part) -> None:
+    def _attempt(self, file: RemoteFile, part: Part) -> None:
         text, md5 = self._stated_md5(file)  # anew each time: the file and its MD5 may have been replaced since
         modified = self._receive(file, part)
         if problem := damage(part.path, md5):
             part.start_over("")
             raise Later(problem)
         if text:  # before the rename: the pair of an old file and a new MD5 only means fetching again
-            write_atomically(_md5_path(part.target), text)
+            write_atomically(md5_path(part.target), text)
         part.publish(modified)
 
-    def _receive(self, file: RemoteFile, part: _Part) -> int | None:
+    def _receive(self, file: RemoteFile, part: Part) -> int | None:
         """Receive what the part lacks; returns the Last-Modified of the file that it then holds."""
         if part.validator and (part.size, part.validator) == (file.size, file.validator):
             return file.modified  # an earlier run was stopped between the last byte and the rename
@@ -317,84 +267,3 @@ class _Transfer:
             raise Later(str(trouble)) from None
         except Later as trouble:
             raise Later(str(trouble), retry_after=trouble.retry_after, progress=part.furthest > furthest) from None
-
-
-def _md5_path(target: Path) -> Path:
-    return target.with_name(f"{target.name}.md5")
-
-
-class _Part:
-    """The unfinished file beside a target, and the validator of the file it is a part of."""
-
-    def __init__(self, target: Path, stream: BinaryIO) -> None:
-        self.target, self.path, self.stream = target, _part_path(target), stream
-        self.state = self.path.with_name(f"{self.path.name}.json")
-        self.size = self.furthest = stream.seek(0, os.SEEK_END)
-        try:
-            self.validator = str(json.loads(self.state.read_text())["validator"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):  # nothing is known of the part: it is begun anew
-            self.validator = ""
-
-    def accept(self, response: httpx2.Response) -> int | None:
-        """Make ready for a reply's body; returns the length of the whole file, None where the server does not tell it."""
-        if response.status_code == 206:
-            reply = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
-            if reply is None or int(reply[1]) != self.size:
-                raise WrongRange("the server sent another range than the one asked for")
-            return int(reply[2])
-        self.start_over(validator_of(response))
-        return length_of(response)
-
-    def start_over(self, validator: str) -> None:
-        self.stream.seek(0)
-        self.stream.truncate()
-        # after the truncation and before the first byte: whenever the run is killed, bytes and validator belong together
-        write_json(self.state, {"validator": validator})
-        self.size, self.validator = 0, validator
-
-    def write(self, piece: bytes) -> None:
-        self.stream.write(piece)
-        self.stream.flush()  # what a killed run has received stays
-        self.size += len(piece)
-        self.furthest = max(self.furthest, self.size)
-
-    def publish(self, modified: int | None) -> None:
-        """Give the part its target's name, and the server's time."""
-        os.fsync(self.stream.fileno())
-        if modified is not None:
-            os.utime(self.path, (modified, modified))
-        os.replace(self.path, self.target)
-        self.state.unlink(missing_ok=True)
-        fsync_directory(self.target.parent)
-
-
-@contextmanager
-def _open_part(target: Path) -> Iterator[_Part]:
-    """Open a target's part for this run alone; the system gives the lock back however the run ends.
-
-    Raises:
-        RunFailed: another run has the file, or the file system has no locks.
-    """
-    path = _part_path(target)
-    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunFailed("another run is fetching this file", where=target, remedy="let it finish") from None
-        except OSError as error:
-            what = f"the file system cannot lock files ({error.strerror})"
-            raise RunFailed(what, where=target, remedy="choose an --output on another one") from None
-        opened = os.fstat(stream.fileno())
-        if not _is_at(path, opened):
-            raise RunFailed("another run has just finished this file", where=target, remedy="run the same command again to check it")
-        part = _Part(target, stream)
-        try:
-            yield part
-        finally:
-            if part.size == 0 and _is_at(path, opened):
-                path.unlink()
-                part.state.unlink(missing_ok=True)
-
-
-def _is_at(path: Path, opened: os.stat_result) -> bool:
-    return path.exists() and os.path.samestat(opened, path.stat())

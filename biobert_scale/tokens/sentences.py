@@ -23,7 +23,7 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
         Half-open `(start, end)` spans in order; together they cover every character that is not white space.
     """
     text = text.translate(_SPACES)
-    spans = []
+    spans: list[tuple[int, int]] = []
     line_start = 0
     for line in text.split("\n"):
         position = line_start

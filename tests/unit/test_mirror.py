@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.cli import main
-from biobert_scale.corpus.listing import MirrorConfig, data_names, listed_names, parse_md5, seconds_to_wait
-from biobert_scale.corpus.mirror import damage, download, plan_download
+from biobert_scale.corpus.listing import MirrorConfig, data_names, listed_names, parse_md5
+from biobert_scale.corpus.mirror import download, plan_download
+from biobert_scale.corpus.part import damage
 from biobert_scale.corpus.raw import find_raw_files
+from biobert_scale.corpus.transport import seconds_to_wait
 from biobert_scale.errors import RunFailed, UserError
 from tests.unit.ncbi_server import MADE, Fault, NcbiServer, listing, medline, package, serving
 

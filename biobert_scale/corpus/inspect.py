@@ -1,0 +1,142 @@
+"""What a corpus holds, for a person: counts, rejects by reason, lengths, and samples, as text and as pictures."""
+
+from __future__ import annotations
+
+import random
+import textwrap
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from biobert_scale.corpus.build import STAGE
+from biobert_scale.corpus.document import SOURCES
+from biobert_scale.files import Manifest, read_manifest
+
+EDGES = (0, 50, 100, 150, 200, 250, 300, 400, 500, 1000, 2000, 4000, 8000, 16000, 32000)
+"""Lower bounds, in words, of the classes of the length histogram; the last one is open."""
+_BAR_WIDTH = 40
+_SHOWN_CHARACTERS = 700
+_COLOURS = {"medline": "#4269d0", "pmc": "#efb118"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """A corpus in numbers."""
+
+    directory: Path
+    manifest: Manifest
+    words: dict[str, NDArray[np.int64]]
+    """By source: the number of words of each document."""
+    licenses: dict[str, int]
+    """Documents by licence group; `not told` for those without one (all of MEDLINE)."""
+    samples: list[dict[str, str]]
+
+
+def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
+    """Read a corpus once, shard by shard.
+
+    Args:
+        samples: documents to draw, each with the same probability, without repetition.
+
+    Raises:
+        UserError: the directory is no finished corpus.
+    """
+    manifest = read_manifest(directory, STAGE)
+    total = manifest.counts["documents"]
+    chosen = set(random.Random(seed).sample(range(total), min(samples, total)))
+    words: dict[str, list[NDArray[np.int64]]] = {source: [] for source in SOURCES}
+    licenses: Counter[str] = Counter()
+    drawn: list[dict[str, str]] = []
+    first = 0
+    for name in sorted(name for name in manifest.outputs if name.endswith(".parquet")):
+        with pq.ParquetFile(directory / name) as shard:
+            for batch in shard.iter_batches(2000):
+                counts = pc.list_value_length(pc.utf8_split_whitespace(batch["text"])).to_numpy(zero_copy_only=False).astype(np.int64)
+                for source in SOURCES:
+                    words[source].append(counts[np.asarray(pc.equal(batch["source"], source))])
+                licenses.update(batch["license"].to_pylist())
+                drawn += [batch.slice(row - first, 1).to_pylist()[0] for row in sorted(chosen) if first <= row < first + len(batch)]
+                first += len(batch)
+    assert first == total
+    named = {name or "not told": count for name, count in sorted(licenses.items())}
+    return Summary(
+        directory=directory, manifest=manifest, words={s: np.concatenate(parts) for s, parts in words.items()}, licenses=named, samples=drawn
+    )
+
+
+def histogram(words: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(classes,) documents in each class of `EDGES`."""
+    return np.bincount(np.searchsorted(EDGES, words, "right") - 1, minlength=len(EDGES))
+
+
+def render(summary: Summary) -> str:
+    """The summary as text."""
+    manifest, counts = summary.manifest, summary.manifest.counts
+    lines = [f"{summary.directory}: {counts['documents']:,} documents of {counts['records']:,} records in {counts['files']:,} files", ""]
+    lines.append(f"{'source':<10}{'records':>14}{'documents':>14}{'words':>16}{'median':>10}{'longest':>10}")
+    for source, words in summary.words.items():
+        middle, longest = (int(np.median(words)), int(words.max())) if len(words) else (0, 0)
+        numbers = (counts[f"records_{source}"], counts[f"documents_{source}"], int(words.sum()))
+        lines.append(f"{source:<10}{numbers[0]:>14,}{numbers[1]:>14,}{numbers[2]:>16,}{middle:>10,}{longest:>10,}")
+    lines += ["", "left out, by reason"]
+    lines += [f"  {reason:<20}{count:>12,}  {count / counts['records']:7.2%}" for reason, count in _by_count(manifest.rejects)]
+    lines += ["", "licence groups"] + [f"  {name:<20}{count:>12,}" for name, count in summary.licenses.items()]
+    for source, words in summary.words.items():
+        if len(words):
+            lines += ["", f"length of {source} documents, in words"] + _bars(histogram(words))
+    for row in summary.samples:
+        text = row["text"] if len(row["text"]) <= _SHOWN_CHARACTERS else row["text"][:_SHOWN_CHARACTERS] + " ..."
+        lines += ["", f"{row['id']}  ({row['origin']})"]
+        lines += [line for paragraph in text.split("\n") for line in textwrap.wrap(paragraph, 110, initial_indent="  ", subsequent_indent="  ")]
+    return "\n".join(lines)
+
+
+def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _labels() -> list[str]:
+    upper = [f"-{edge - 1:,}" for edge in EDGES[1:]] + [" and more"]
+    return [f"{edge:,}{end}" for edge, end in zip(EDGES, upper, strict=True)]
+
+
+def _bars(counts: NDArray[np.int64]) -> list[str]:
+    used = np.flatnonzero(counts)
+    shown = range(used[0], used[-1] + 1)
+    scale = _BAR_WIDTH / counts.max()
+    return [f"  {_labels()[i]:>16} {'#' * int(np.ceil(counts[i] * scale)):<{_BAR_WIDTH}} {counts[i]:,}" for i in shown]
+
+
+def draw(summary: Summary, output: Path) -> list[Path]:
+    """Write `lengths.png` and `rejects.png`; returns their paths."""
+    from matplotlib.figure import Figure
+
+    output.mkdir(parents=True, exist_ok=True)
+    filled = {source: words for source, words in summary.words.items() if len(words)}
+    lengths = Figure(figsize=(8, 2.6 * len(filled)), layout="constrained")
+    for axes, (source, words) in zip(np.atleast_1d(lengths.subplots(len(filled), 1)), filled.items(), strict=True):
+        counts = histogram(words)
+        shown = range(np.flatnonzero(counts)[0], np.flatnonzero(counts)[-1] + 1)
+        axes.bar([_labels()[i] for i in shown], [counts[i] for i in shown], color=_COLOURS[source])
+        axes.set_title(f"{source}: {len(words):,} documents, {int(words.sum()):,} words", loc="left", fontsize=10)
+        axes.set_ylabel("documents")
+        axes.tick_params(axis="x", rotation=35, labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_xlabel("words in the document", fontsize=9)
+    rejects = Figure(figsize=(8, 0.8 + 0.35 * (len(summary.manifest.rejects) + 1)), layout="constrained")
+    axes = rejects.subplots()
+    rows = [*_by_count({"kept": summary.manifest.counts["documents"]}), *_by_count(summary.manifest.rejects)][::-1]
+    bars = axes.barh([name for name, _ in rows], [count for _, count in rows], color=["#4269d0" if name == "kept" else "#b3b3b3" for name, _ in rows])
+    axes.bar_label(bars, [f"{count:,}" for _, count in rows], padding=3, fontsize=8)
+    axes.set_title(f"what became of {summary.manifest.counts['records']:,} records", loc="left", fontsize=10)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.12)
+    paths = [output / "lengths.png", output / "rejects.png"]
+    for figure, path in zip((lengths, rejects), paths, strict=True):
+        figure.savefig(path, dpi=120)
+    return paths
