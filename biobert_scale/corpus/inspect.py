@@ -88,7 +88,7 @@ def render(summary: Summary) -> str:
     lines += ["", "licence groups"] + [f"  {name:<20}{count:>12,}" for name, count in summary.licenses.items()]
     for source, words in summary.words.items():
         if len(words):
-            lines += ["", f"length of {source} documents, in words"] + _bars(histogram(words))
+            lines += ["", f"length of {source} documents, in words", *_bars(histogram(words))]
     for row in summary.samples:
         text = row["text"] if len(row["text"]) <= _SHOWN_CHARACTERS else row["text"][:_SHOWN_CHARACTERS] + " ..."
         lines += ["", f"{row['id']}  ({row['origin']})"]
