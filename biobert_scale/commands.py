@@ -9,12 +9,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.config import Config, CorpusConfig, FinetuneConfig, TokensConfig, VocabularyConfig, check_config, load_config
+from biobert_scale.config import (
+    Config,
+    CorpusConfig,
+    FinetuneConfig,
+    SlurmConfig,
+    TokensConfig,
+    VocabularyConfig,
+    check_config,
+    load_config,
+)
 from biobert_scale.errors import UserError
 
 
@@ -60,7 +69,14 @@ def corpus_synthesize(*, output: Path, seed: int = 1, abstracts: int = 3000, ful
 
 
 def corpus_build(
-    *, raw: Path, output: Path, corpus: Annotated[CorpusConfig, tyro.conf.arg(name="")] = CorpusConfig(), workers: int = 1, overwrite: bool = False
+    *,
+    raw: Path,
+    output: Path,
+    corpus: Annotated[CorpusConfig, tyro.conf.arg(name="")] = CorpusConfig(),
+    executor: Literal["local", "slurm"] = "local",
+    workers: int = 1,
+    slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
+    overwrite: bool = False,
 ) -> None:
     """Read MEDLINE and JATS files, clean, select the last state of each citation, and write Parquet shards.
 
@@ -68,12 +84,14 @@ def corpus_build(
         raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
         output: directory to write.
         corpus: how documents are made.
-        workers: processes at once; the output does not depend on it.
+        executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on it.
+        workers: local: processes at once.
+        slurm: the array jobs.
         overwrite: replace what other inputs or settings wrote there.
     """
     from biobert_scale.corpus.build import build_corpus
 
-    _print_counts(build_corpus(raw, output, corpus, workers=workers, overwrite=overwrite))
+    _print_counts(build_corpus(raw, output, corpus, workers=workers, slurm=_cluster(executor, slurm), overwrite=overwrite))
 
 
 def tokens_vocabulary(
@@ -94,7 +112,15 @@ def tokens_vocabulary(
 
 
 def tokens_build(
-    *, corpus: Path, vocabulary: Path, output: Path, settings: Annotated[TokensConfig, tyro.conf.arg(name="")] = TokensConfig(), workers: int = 1, overwrite: bool = False
+    *,
+    corpus: Path,
+    vocabulary: Path,
+    output: Path,
+    settings: Annotated[TokensConfig, tyro.conf.arg(name="")] = TokensConfig(),
+    executor: Literal["local", "slurm"] = "local",
+    workers: int = 1,
+    slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
+    overwrite: bool = False,
 ) -> None:
     """Split documents into sentences and word pieces, and write Arrow shards that `datasets.load_from_disk` opens.
 
@@ -103,12 +129,28 @@ def tokens_build(
         vocabulary: a finished vocabulary.
         output: directory to write.
         settings: held-out share and shard size.
-        workers: processes at once; the output does not depend on it.
+        executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on it.
+        workers: local: processes at once.
+        slurm: the array jobs.
         overwrite: replace what other inputs or settings wrote there.
     """
     from biobert_scale.tokens.build import build_tokens
 
-    _print_counts(build_tokens(corpus, vocabulary, output, settings, workers=workers, overwrite=overwrite))
+    _print_counts(build_tokens(corpus, vocabulary, output, settings, workers=workers, slurm=_cluster(executor, slurm), overwrite=overwrite))
+
+
+def _cluster(executor: str, slurm: SlurmConfig) -> SlurmConfig | None:
+    """The cluster's settings where it was chosen; told before any work is done: settings without it, or no SLURM here."""
+    if executor == "local":
+        if slurm != SlurmConfig():
+            raise UserError("options for SLURM without --executor slurm", where="command line", remedy="add --executor slurm, or leave them out")
+        return None
+    from biobert_scale.corpus.slurm import require_slurm
+
+    if min(slurm.tasks, slurm.cpus_per_task, slurm.memory_gib, slurm.max_array) < 1 or slurm.retries < 0 or slurm.poll_seconds <= 0:
+        raise UserError("a number of tasks, processors, GiB, elements or seconds below 1", where="command line", remedy="give positive numbers")
+    require_slurm()
+    return slurm
 
 
 @dataclass(frozen=True, kw_only=True)

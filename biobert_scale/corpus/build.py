@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from biobert_scale.config import CorpusConfig
+from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.corpus.engine import run_tasks
 from biobert_scale.corpus.pipeline import (
@@ -43,17 +43,20 @@ _log = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 1000
 
 
-def build_corpus(raw: Path, output: Path, config: CorpusConfig, *, workers: int = 1, overwrite: bool = False) -> Manifest:
+def build_corpus(
+    raw: Path, output: Path, config: CorpusConfig, *, workers: int = 1, slurm: SlurmConfig | None = None, overwrite: bool = False
+) -> Manifest:
     """Build the corpus of a directory of PubMed files and PMC packages.
 
     First each raw file is extracted and cleaned by a task of its own; then the records of all files are compared, and the kept ones
     are written to `part-NNNNN.parquet`, in the order of the files and of the records in them. The bytes do not depend
-    on `workers`. An interrupted build goes on with the files and shards that are not done.
+    on `workers` or `slurm`. An interrupted build goes on with the files and shards that are not done.
 
     Args:
         raw: directory of the raw files, searched at any depth (see `find_raw_files`).
         output: the stage's directory.
         workers: processes; one file or shard is one process' work at a time.
+        slurm: run the files and shards as array jobs instead; `output` is then on a file system that all nodes see.
         overwrite: replace another build's output.
 
     Returns:
@@ -70,12 +73,16 @@ def build_corpus(raw: Path, output: Path, config: CorpusConfig, *, workers: int 
     if manifest is None:
         _log.info("extracting %d files", len(files))
         steps = [ReadRawFile(files, work, config), CleanDocuments(config), WriteExtracted(work)]
-        run_tasks(partial(run_steps, steps), tasks=len(files), workers=workers, work=work / "extract")
+        run_tasks(
+            partial(run_steps, steps), tasks=len(files), workers=workers, slurm=slurm, work=work / "extract", description="reading files"
+        )
         counts, rejects, kept_before = _resolve(files, work, raw)
         shards = -(-kept_before[-1] // config.documents_per_shard)
         _log.info("writing %d documents to %d shards", kept_before[-1], shards)
         writing = [ReadKept(work, kept_before, config.documents_per_shard), WriteShard(output)]
-        run_tasks(partial(run_steps, writing), tasks=shards, workers=workers, work=work / "shards")
+        run_tasks(
+            partial(run_steps, writing), tasks=shards, workers=workers, slurm=slurm, work=work / "shards", description="writing shards"
+        )
         manifest = finish_stage(
             output,
             stage=STAGE,
