@@ -9,12 +9,21 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.config import Config, CorpusConfig, FinetuneConfig, TokensConfig, VocabularyConfig, check_config, load_config
+from biobert_scale.config import (
+    Config,
+    CorpusConfig,
+    FinetuneConfig,
+    SlurmConfig,
+    TokensConfig,
+    VocabularyConfig,
+    check_config,
+    load_config,
+)
 from biobert_scale.errors import UserError
 
 
@@ -121,8 +130,10 @@ def corpus_build(
     output: Path,
     corpus: Annotated[CorpusConfig, tyro.conf.arg(name="")] = CorpusConfig(),
     decontaminate: Path | None = None,
-    workers: int = 1,
     max_bad_files: int = 0,
+    executor: Literal["local", "slurm"] = "local",
+    workers: int = 1,
+    slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
     overwrite: bool = False,
 ) -> None:
     """Read MEDLINE and JATS files, clean, select the last state of each citation, remove duplicates, and write Parquet shards.
@@ -132,14 +143,25 @@ def corpus_build(
         output: directory to write.
         corpus: how documents are made.
         decontaminate: benchmarks that `evaluate prepare` wrote, whose test documents are left out and listed.
-        workers: processes at once; the output does not depend on it.
         max_bad_files: damaged files to put up with; each is told and left out.
+        executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on it.
+        workers: local: processes at once.
+        slurm: the array jobs.
         overwrite: replace what other inputs or settings wrote there.
     """
     from biobert_scale.corpus.build import build_corpus
 
     _print_counts(
-        build_corpus(raw, output, corpus, benchmarks=decontaminate, workers=workers, max_bad_files=max_bad_files, overwrite=overwrite)
+        build_corpus(
+            raw,
+            output,
+            corpus,
+            benchmarks=decontaminate,
+            workers=workers,
+            slurm=_cluster(executor, slurm),
+            max_bad_files=max_bad_files,
+            overwrite=overwrite,
+        )
     )
 
 
@@ -179,7 +201,15 @@ def tokens_vocabulary(
 
 
 def tokens_build(
-    *, corpus: Path, vocabulary: Path, output: Path, settings: Annotated[TokensConfig, tyro.conf.arg(name="")] = TokensConfig(), workers: int = 1, overwrite: bool = False
+    *,
+    corpus: Path,
+    vocabulary: Path,
+    output: Path,
+    settings: Annotated[TokensConfig, tyro.conf.arg(name="")] = TokensConfig(),
+    executor: Literal["local", "slurm"] = "local",
+    workers: int = 1,
+    slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
+    overwrite: bool = False,
 ) -> None:
     """Split documents into sentences and word pieces, and write Arrow shards that `datasets.load_from_disk` opens.
 
@@ -188,12 +218,28 @@ def tokens_build(
         vocabulary: a finished vocabulary.
         output: directory to write.
         settings: held-out share and shard size.
-        workers: processes at once; the output does not depend on it.
+        executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on it.
+        workers: local: processes at once.
+        slurm: the array jobs.
         overwrite: replace what other inputs or settings wrote there.
     """
     from biobert_scale.tokens.build import build_tokens
 
-    _print_counts(build_tokens(corpus, vocabulary, output, settings, workers=workers, overwrite=overwrite))
+    _print_counts(build_tokens(corpus, vocabulary, output, settings, workers=workers, slurm=_cluster(executor, slurm), overwrite=overwrite))
+
+
+def _cluster(executor: str, slurm: SlurmConfig) -> SlurmConfig | None:
+    """The cluster's settings where it was chosen; told before any work is done: settings without it, or no SLURM here."""
+    if executor == "local":
+        if slurm != SlurmConfig():
+            raise UserError("options for SLURM without --executor slurm", where="command line", remedy="add --executor slurm, or leave them out")
+        return None
+    from biobert_scale.corpus.slurm import require_slurm
+
+    if min(slurm.tasks, slurm.cpus_per_task, slurm.memory_gib, slurm.max_array) < 1 or slurm.retries < 0 or slurm.poll_seconds <= 0:
+        raise UserError("a number of tasks, processors, GiB, elements or seconds below 1", where="command line", remedy="give positive numbers")
+    require_slurm()
+    return slurm
 
 
 @dataclass(frozen=True, kw_only=True)

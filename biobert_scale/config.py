@@ -39,6 +39,32 @@ class CorpusConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SlurmConfig:
+    """How a stage's tasks run on a SLURM cluster. Where work is done never changes what comes out: no part of a stage's key."""
+
+    partition: str = ""
+    """SLURM: the partition (the cluster's default one where it is empty)."""
+    tasks: int = 64
+    """SLURM: tasks that run at once, at most."""
+    time: str = "02:00:00"
+    """SLURM: time limit of an array element, hours:minutes:seconds."""
+    cpus_per_task: int = 1
+    """SLURM: processors of a task; more than one buys memory only."""
+    memory_gib: int = 4
+    """SLURM: memory of a task, GiB."""
+    max_array: int = 1000
+    """SLURM: elements of an array job at most; where there are more tasks, an element runs several, one after another."""
+    setup: str = ""
+    """SLURM: shell command that a node needs first, as "module load python"."""
+    sbatch: tuple[str, ...] = ()
+    """SLURM: more options for sbatch, each as name=value (account=lab qos=low)."""
+    retries: int = 1
+    """SLURM: how often tasks that were killed are submitted again."""
+    poll_seconds: float = 10.0
+    """SLURM: the longest time between two looks at the queue."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SyntheticConfig:
     """The made-up literature that stands in where no real files are given."""
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from biobert_scale.config import CorpusConfig
+from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.deduplicate import SIGNATURE_SIZE, near_duplicates
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.corpus.engine import run_tasks
@@ -52,6 +52,7 @@ def build_corpus(
     *,
     benchmarks: Path | None = None,
     workers: int = 1,
+    slurm: SlurmConfig | None = None,
     max_bad_files: int = 0,
     overwrite: bool = False,
 ) -> Manifest:
@@ -59,13 +60,14 @@ def build_corpus(
 
     First each raw file is extracted and cleaned by a task of its own; then the records of all files are compared, and the kept ones
     are written to `part-NNNNN.parquet`, in the order of the files and of the records in them. The bytes do not depend
-    on `workers`. An interrupted build goes on with the files and shards that are not done.
+    on `workers` or `slurm`. An interrupted build goes on with the files and shards that are not done.
 
     Args:
         raw: directory of the raw files, searched at any depth (see `find_raw_files`).
         output: the stage's directory. `benchmark-documents.jsonl` lists what was left out because of `benchmarks`.
         benchmarks: a directory of prepared benchmarks, whose test documents are left out; None leaves none out.
         workers: processes; one file or shard is one process' work at a time.
+        slurm: run the files and shards as array jobs instead; `output` is then on a file system that all nodes see.
         max_bad_files: damaged files that are put up with: they are told, counted, and left out.
         overwrite: replace another build's output.
 
@@ -84,17 +86,18 @@ def build_corpus(
     manifest = begin_stage(output, stage=STAGE, key=key, begun_key=begun, overwrite=overwrite)
     if manifest is None:
         _log.info("extracting %d files", len(files))
+        run = partial(run_tasks, workers=workers, slurm=slurm)
         extracting = partial(extract_file, tasks, work, config, benchmarks)
-        run_tasks(extracting, tasks=len(tasks), workers=workers, work=work / f"extract-{key[:12]}")
+        run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
         sound = _sound(tasks, work, key, max_bad_files)
         counts, rejects, kept_before, shards = _resolve(sound, work, raw, config)
         counts["bad_files"] = len(tasks) - len(sound)
-        for stale in output.glob(".part-*.part"):  # a killed writer's
-            stale.unlink()
         parts = len(shards) - 1
         _log.info("writing %d documents to %d shards", kept_before[-1], parts)
-        writing = [ReadKept(sound, work, kept_before, shards), WriteShard(output)]
-        run_tasks(partial(run_steps, writing), tasks=parts, workers=workers, work=work / f"shards-{key[:12]}")
+        writing = partial(run_steps, [ReadKept(sound, work, kept_before, shards), WriteShard(output)])
+        run(writing, tasks=parts, work=work / f"shards-{key[:12]}", description="writing shards")
+        for stale in output.glob(".part-*.part"):  # a killed writer's
+            stale.unlink()
         outputs = [output / f"part-{shard:05d}.parquet" for shard in range(parts)]
         if benchmarks is not None:
             outputs.append(_list_benchmark_documents(sound, work, output))

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from tokenizers import Tokenizer
 
-from biobert_scale.config import TokensConfig
+from biobert_scale.config import SlurmConfig, TokensConfig
 from biobert_scale.corpus.engine import run_tasks
 from biobert_scale.files import MANIFEST, Manifest, begin_stage, describe_inputs, finish_stage, read_manifest, stage_key
 from biobert_scale.tokens.sentences import split_sentences
@@ -28,13 +28,16 @@ STAGE = "tokens"
 _DOCUMENTS_AT_ONCE = 512
 
 
-def build_tokens(corpus: Path, vocabulary: Path, output: Path, config: TokensConfig, *, workers: int = 1, overwrite: bool = False) -> Manifest:
+def build_tokens(
+    corpus: Path, vocabulary: Path, output: Path, config: TokensConfig, *, workers: int = 1, slurm: SlurmConfig | None = None, overwrite: bool = False
+) -> Manifest:
     """Write the splits `train` and `validation`, and the tokenizer beside them.
 
     Args:
         corpus: a finished corpus.
         vocabulary: a finished vocabulary.
         workers: processes at once; the output does not depend on it.
+        slurm: run the shards as array jobs instead; `output` is then on a file system that all nodes see.
 
     Raises:
         UserError: an input is missing or unfinished.
@@ -48,7 +51,8 @@ def build_tokens(corpus: Path, vocabulary: Path, output: Path, config: TokensCon
     sources = [corpus / name for name in sorted(corpus_manifest.outputs) if name.endswith(".parquet")]
     for split in SPLITS:
         (output / split).mkdir(exist_ok=True)
-    run_tasks(_Tokenize(sources, vocabulary, output, entries, config), tasks=len(sources), workers=workers, work=output / ".work")
+    tokenize = _Tokenize(sources, vocabulary, output, entries, config)
+    run_tasks(tokenize, tasks=len(sources), workers=workers, slurm=slurm, work=output / ".work" / "tokens", description="tokenizing")
     write_dataset_files(output, schema(entries), len(sources), key)
     shutil.copytree(vocabulary, output / "tokenizer", dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
     shards = {split: [output / split / shard_name(index, len(sources)) for index in range(len(sources))] for split in SPLITS}
