@@ -27,7 +27,7 @@ COMMANDS = {
     "evaluate table": "means over seeds of all scored runs below a directory",
     "report": "one self-contained HTML page of a run",
 }
-"""Command -> what it does. The command's code is the function of that name in `commands.py`."""
+"""Command -> what it does. The command's code is the function of that name in `commands/`."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,0 +1,26 @@
+"""The commands' options, as signatures: tyro makes the parsing and the help of each from its function.
+
+The work's own modules are imported inside the functions, so that `--help` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import tyro
+
+_HOMES = {
+    "corpus": "corpus", "tokens": "tokens", "train": "training", "checkpoint": "training", "export": "training",
+    "evaluate": "evaluation", "bench": "whole", "demo": "whole", "report": "whole",
+}  # fmt: skip
+"""First word of a command -> the module that holds its function."""
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Parse a command's arguments and run it; returns the exit code."""
+    module = importlib.import_module(f"{__name__}.{_HOMES[name.split()[0]]}")
+    function: Callable[..., int | None] = getattr(module, name.replace(" ", "_"))
+    if name == "train":  # its recipe decides the defaults of its options
+        return function(arguments) or 0
+    return tyro.cli(function, prog=f"biobert-scale {name}", args=arguments) or 0

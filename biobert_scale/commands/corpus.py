@@ -1,0 +1,145 @@
+"""The options of `corpus ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import Positional
+
+from biobert_scale.commands.common import cluster, print_counts
+from biobert_scale.config import (
+    CorpusConfig,
+    SlurmConfig,
+)
+
+
+def corpus_synthesize(*, output: Path, seed: int = 1, abstracts: int = 3000, full_texts: int = 150, overwrite: bool = False) -> None:
+    """Write a made-up literature and benchmark sets in the publishers' real formats.
+
+    Args:
+        output: directory to write.
+        seed: same seed, same bytes.
+        abstracts: MEDLINE records.
+        full_texts: PMC articles.
+        overwrite: replace what another configuration wrote there.
+    """
+    from biobert_scale.corpus.synthetic import write_synthetic
+
+    write_synthetic(output, seed=seed, abstracts=abstracts, full_texts=full_texts, overwrite=overwrite)
+
+
+def corpus_download(
+    *,
+    output: Path,
+    groups: tuple[str, ...] = ("baseline", "updatefiles"),
+    include: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    limit: int | None = None,
+    connections: int = 4,
+    retries: int = 8,
+    timeout_seconds: float = 60.0,
+    base_url: str = "https://ftp.ncbi.nlm.nih.gov",
+    paths: dict[str, str] = {},  # noqa: B006  (never written to)
+    verify: bool = True,
+    dry_run: bool = False,
+) -> int:
+    """Mirror PubMed's and PMC's bulk files; run again, it resumes unfinished files and fetches new and changed ones only.
+
+    Args:
+        output: directory of the mirror; each group gets a directory in it, and `corpus build --raw` takes the whole.
+        groups: any of baseline, updatefiles (PubMed), comm, noncomm, other (PMC full texts by licence). The default is
+            PubMed alone: NLM announced to take the PMC packages off its own server in August 2026, so these groups need a copy
+            of that layout (--base-url, --paths), and each group's licences are to be weighed before training on it.
+        include: only files whose name, or group/name, matches this shell pattern; may be repeated.
+        exclude: no files whose name, or group/name, matches this shell pattern; may be repeated.
+        limit: only the first so many files of each group.
+        connections: files in transfer at once.
+        retries: further attempts after a failed one; the count begins anew whenever a file got further than before.
+        timeout_seconds: patience with a server that does not answer.
+        base_url: the server, or a copy of it.
+        paths: where a group's directory lies below the base URL, as `GROUP PATH` pairs, if not where NCBI has it.
+        verify: check the files that are already there by their MD5 or gzip trailer; --no-verify trusts size and time.
+        dry_run: print what there is to fetch, and write nothing.
+    """
+    from biobert_scale.corpus.listing import MirrorConfig
+    from biobert_scale.corpus.mirror import download, plan_download
+
+    config = MirrorConfig(
+        groups=groups,
+        include=include,
+        exclude=exclude,
+        limit=limit,
+        connections=connections,
+        retries=retries,
+        timeout_seconds=timeout_seconds,
+        base_url=base_url,
+        paths=paths,
+        verify=verify,
+    )
+    if not dry_run:
+        download(output, config)
+        return 0
+    plan = plan_download(output, config)
+    print("\n".join([plan.table(), *(f"failed: {failure}" for failure in plan.failures)]))
+    return int(bool(plan.failures))
+
+
+def corpus_build(
+    *,
+    raw: Path,
+    output: Path,
+    corpus: Annotated[CorpusConfig, tyro.conf.arg(name="")] = CorpusConfig(),
+    decontaminate: Path | None = None,
+    max_bad_files: int = 0,
+    executor: Literal["local", "slurm"] = "local",
+    workers: int = 1,
+    slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
+    overwrite: bool = False,
+) -> None:
+    """Read MEDLINE and JATS files, clean, select the last state of each citation, remove duplicates, and write Parquet shards.
+
+    Args:
+        raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
+        output: directory to write.
+        corpus: how documents are made.
+        decontaminate: benchmarks that `evaluate prepare` wrote, whose test documents are left out and listed.
+        max_bad_files: damaged files to put up with; each is told and left out.
+        executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on it.
+        workers: local: processes at once.
+        slurm: the array jobs.
+        overwrite: replace what other inputs or settings wrote there.
+    """
+    from biobert_scale.corpus.build import build_corpus
+
+    print_counts(
+        build_corpus(
+            raw,
+            output,
+            corpus,
+            benchmarks=decontaminate,
+            workers=workers,
+            slurm=cluster(executor, slurm),
+            max_bad_files=max_bad_files,
+            overwrite=overwrite,
+        )
+    )
+
+
+def corpus_inspect(corpus: Positional[Path], /, *, output: Path | None = None, samples: int = 5, seed: int = 1) -> None:
+    """Tell what a corpus holds: counts, rejects by reason, lengths, and a few documents.
+
+    Args:
+        corpus: a finished corpus.
+        output: directory to write pictures of it to: lengths.png and rejects.png.
+        samples: documents to show.
+        seed: which ones.
+    """
+    from biobert_scale.corpus.inspect import draw, render, summarise
+
+    summary = summarise(corpus, samples=samples, seed=seed)
+    print(render(summary))
+    if output is not None:
+        for path in draw(summary, output):
+            print(path)

@@ -1,0 +1,99 @@
+"""The options of `train`, `checkpoint ...` and `export`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from biobert_scale.config import (
+    Config,
+    check_config,
+    load_config,
+)
+from biobert_scale.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Pre-train from token shards. Any setting of the recipe can be changed by its dotted name."""
+
+    tokens: Path
+    """Finished token shards."""
+    output: Path
+    """Run directory; a run that is already there goes on from its newest intact checkpoint."""
+    config: str = "biobert-large"
+    """Recipe: a name or the path of a TOML file."""
+    settings: Annotated[Config, tyro.conf.arg(name="")]
+    """The recipe's settings."""
+
+
+def train(arguments: list[str]) -> int:
+    """Parse `train`'s options over the chosen recipe, and run it; returns the exit code."""
+    # The deepspeed launcher appends its rank to everybody's arguments; the environment tells it as well.
+    arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
+    recipe = "biobert-large"
+    for position, argument in enumerate(arguments):
+        if argument == "--config" and position + 1 < len(arguments):
+            recipe = arguments[position + 1]
+        elif argument.startswith("--config="):
+            recipe = argument.removeprefix("--config=")
+    settings = load_config(recipe)
+    options = tyro.cli(_options_over(settings), prog="biobert-scale train", args=arguments)
+    check_config(options.settings, where="command line")
+    from biobert_scale.training.loop import train as run_training
+    from biobert_scale.training.preemption import EXIT_CODE
+
+    return 0 if run_training(options.settings, options.tokens, options.output) else EXIT_CODE
+
+
+def _options_over(settings: Config) -> type[TrainOptions]:
+    """`TrainOptions` whose settings default to a recipe's."""
+    from dataclasses import field, make_dataclass
+
+    made = make_dataclass(
+        "TrainOptions",
+        [("settings", Annotated[Config, tyro.conf.arg(name="")], field(default=settings, kw_only=True))],
+        bases=(TrainOptions,),
+        frozen=True,
+        kw_only=True,
+    )
+    made.__doc__ = TrainOptions.__doc__
+    return made
+
+
+def checkpoint_list(run: Positional[Path], /) -> int:
+    """List a run's checkpoints with their sizes, and verify every file's checksum; exit code 1 if one is broken.
+
+    Args:
+        run: the run directory.
+    """
+    from biobert_scale.training.checkpoint import complete, problem
+
+    found = complete(run)
+    if not found:
+        raise UserError("no complete checkpoint", where=run, remedy="check the path: it is the --output of `biobert-scale train`")
+    broken = 0
+    for checkpoint in found:
+        size = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
+        trouble = problem(checkpoint)
+        broken += trouble is not None
+        print(f"{checkpoint.name}  {size / 1e6:10.1f} MB  {trouble or 'intact'}")
+    return int(broken > 0)
+
+
+def export(source: Positional[Path], /, *, tokens: Path, output: Path, overwrite: bool = False) -> None:
+    """Write a checkpoint's fp32 weights and the tokenizer as a Hugging Face model directory.
+
+    Args:
+        source: a run directory (its newest intact checkpoint is taken) or a checkpoint directory.
+        tokens: the token shards the run was trained on, for the tokenizer.
+        output: directory to write.
+        overwrite: replace an earlier export of another checkpoint.
+    """
+    from biobert_scale.release.export import export_model
+
+    export_model(source, tokens, output, overwrite=overwrite)

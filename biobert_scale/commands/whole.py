@@ -1,0 +1,42 @@
+"""The options of `demo` and `report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from biobert_scale.config import (
+    load_config,
+)
+from biobert_scale.errors import UserError
+
+
+def demo(*, output: Path = Path("runs/demo"), raw: Path | None = None, benchmarks: Path | None = None, recipe: str = "", processes: int = 2) -> None:
+    """The whole way once: documents, tokens, pre-training (stopped and resumed on purpose), export, scores, report.html.
+
+    Args:
+        output: where everything goes; a second call goes on from what is finished.
+        raw: directory of real MEDLINE and PMC files; without it a made-up literature is written.
+        benchmarks: directory of real benchmark files (BC5CDR, NCBI-disease, HoC).
+        recipe: configuration, by name or path (default: demo, or demo-real with --raw).
+        processes: ranks that `accelerate launch` starts.
+    """
+    from biobert_scale.demo import run_demo
+
+    if (raw is None) != (benchmarks is None):
+        raise UserError("--raw and --benchmarks go together", where="demo", remedy="give both, or none for the made-up literature")
+    report_path = run_demo(output, raw=raw, benchmarks=benchmarks, config=load_config(recipe or ("demo-real" if raw else "demo")), processes=processes)
+    print(report_path)
+
+
+def report(run: Positional[Path], /, *, output: Path | None = None) -> None:
+    """Write one self-contained HTML page about a finished demo or run.
+
+    Args:
+        run: directory with the stages' outputs, as `biobert-scale demo` arranges them.
+        output: the page (default: report.html in that directory).
+    """
+    from biobert_scale.report import write_report
+
+    print(write_report(run, output or run / "report.html"))
