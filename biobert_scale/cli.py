@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate baselines": "dictionary, CRF and TF-IDF baselines on a benchmark",
     "evaluate finetune": "fine-tune and score a model on a benchmark",
     "evaluate table": "means over seeds of all scored runs below a directory",
+    "bench corpus": "speed and memory of reading raw XML, beside other readers",
     "report": "one self-contained HTML page of a run",
 }
 """Command -> what it does. The command's code is the function of that name in `commands/`."""

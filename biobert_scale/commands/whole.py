@@ -1,4 +1,4 @@
-"""The options of `demo` and `report`."""
+"""The options of `demo`, `report` and `bench ...`."""
 
 from __future__ import annotations
 
@@ -40,3 +40,18 @@ def report(run: Positional[Path], /, *, output: Path | None = None) -> None:
     from biobert_scale.report import write_report
 
     print(write_report(run, output or run / "report.html"))
+
+
+def bench_corpus(*, raw: Path, output: Path, repeats: int = 5, jats_megabytes: float = 30, memory_gigabytes: float = 1) -> None:
+    """Measure how fast raw XML is read, beside bare lxml and pubmed-parser, and write dated JSON and Markdown.
+
+    Args:
+        raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
+        output: directory of the results.
+        repeats: turns of each contestant.
+        jats_megabytes: size of the sample of articles that the JATS readers take turns on, in MB.
+        memory_gigabytes: expanded size of the MEDLINE file whose reading's memory is measured, in GB; 0 leaves that out.
+    """
+    from biobert_scale.bench.corpus import bench_corpus
+
+    print(bench_corpus(raw, output, repeats=repeats, jats_megabytes=jats_megabytes, memory_gigabytes=memory_gigabytes))

@@ -63,6 +63,11 @@ class _Step:
     def __init__(self, function: Callable[[int], None]) -> None:
         self.function = function
 
+    @property
+    def module(self) -> str:
+        """Where the function comes from."""
+        return str(getattr(self.function, "func", self.function).__module__)
+
     def __call__(self, _documents: Any, rank: int, _world_size: int) -> None:
         self.function(rank)
 
@@ -116,6 +121,8 @@ class _LocalExecutor(LocalPipelineExecutor):
 
     def _run_in_processes(self, waiting: list[int]) -> None:
         completed, waiting = self.tasks - len(waiting), waiting[::-1]
+        # Imported once, before the workers part: their imports would take longer than a small file.
+        multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, self.pipeline[0].module])
         workers = [_Worker(self) for _ in range(min(self.workers, len(waiting)))]
         try:
             for worker in workers:

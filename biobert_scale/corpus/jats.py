@@ -8,11 +8,14 @@ graphical abstracts, translated abstracts, and sub-articles (reviews, decision l
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from lxml import etree
 
-from biobert_scale.corpus.markup import PARSER_OPTIONS, local_name, math_text
+from biobert_scale.corpus.jats_text import is_citation_number, is_formal_line, is_formality, tidy
+from biobert_scale.corpus.markup import HOLE, PARSER_OPTIONS, local_name, math_text
 
 _DROPPED = frozenset({
     "ref-list", "fn", "fn-group", "table", "array", "table-wrap-foot", "disp-formula", "disp-formula-group", "tex-math", "graphic",
@@ -24,61 +27,20 @@ _BLOCKS = frozenset({
     "p", "title", "list", "list-item", "disp-quote", "boxed-text", "statement", "def-list", "def-item", "def", "term",
     "verse-group", "verse-line", "speech", "speaker", "subtitle", "question", "answer", "explanation", "caption",
 })  # fmt: skip
+_INLINE = frozenset({"italic", "bold", "sup", "sub", "sc", "underline", "monospace", "named-content", "styled-content", "ext-link", "inline-formula"})
 _FLOATS = frozenset({"fig", "fig-group", "table-wrap", "table-wrap-group"})
 _MARKS = frozenset({"fn", "table-fn", "aff", "corresp", "author-notes", "author-note", "contrib"})
+_CITATIONS = frozenset({"bibr", "ref", None})
 _OTHER_ABSTRACTS = frozenset({
     "graphical", "toc", "teaser", "precis", "short", "web-summary", "author-highlights", "highlights", "key-points", "video",
 })  # fmt: skip
-
-# A cross-reference that leaves no readable text is first replaced by this character, which XML 1.0 forbids.
-_HOLE = "\uffff"
-_RUN = rf"{_HOLE}(?:[\s,;:–‒−-]*(?:and |& )?{_HOLE})*"
-_IN_BRACKETS = rf"\s?[\[(]{{1,2}}\s?(?:refs?\.? ?|references? |see |e\.g\.,? )?{_RUN}[\s,;.]*[\])]{{1,2}}"
-_BRACKETED_HOLES = re.compile(rf"{_IN_BRACKETS}(?:[,;–‒−-]?{_IN_BRACKETS})*")
-_BARE_HOLES = re.compile(rf"\s?{_RUN}")
-_AFTER_OPENING = re.compile(r"([\[(])\s*[,;]\s*")
-_BEFORE_CLOSING = re.compile(r"\s*[,;]\s*([\])])")
-_EMPTY_BRACKETS = re.compile(r" (?:\( ?\)|\[ ?\])")
-_SPACE_BEFORE_MARK = re.compile(r" ([,;.)])(?= |$)")
-# At most three digits: a year alone ("Smith et al., 2006" with the year linked) is read with the sentence.
-_CITATION_NUMBER = re.compile(r"[\[(]?\s*[A-Z]?\d{1,3}[a-z]?(?:[\s,;–‒−-]+[A-Z]?\d{1,3}[a-z]?)*\s*[\])]?|[*†‡§¶#]*")
-
-# Sections that tell of the publication, not of the science. Matched against a heading in lower case, without its number,
-# its final colon or full stop, and with plain apostrophes.
-_HEADING_NUMBER = re.compile(r"(?:\d+(?:\.\d+)*|[IVX]+)[.)]?\s+")
-_FORMALITY = re.compile(
-    "|".join(
-        [
-            r"(?:(?:statements?|declarations?|disclosures?) of )?(?:potential )?"
-            r"(?:conflicts? of|competing|conflicting)(?: financial)? interests?",
-            r"(?:(?:conflicts? of|competing) interests?|disclosure) (?:statements?|disclosures?|declarations?)",
-            r"declarations?(?: of (?:competing )?interests?)?",
-            r"disclosures?",
-            r"(?:authors?|author's|authors')[ -]contributions?(?: statements?)?",
-            r"contributions? (?:by|of) the authors?",
-            r"authors' information",
-            r"acknowledge?ments?",
-            r"(?:sources? of )?funding(?: (?:sources?|statements?|information))?",
-            r"financial (?:support|disclosure)",
-            r"(?:electronic |online )?(?:supplementary|supplemental|supporting|additional) (?:materials?|data|information|files?)(?: \d+)?",
-            r"availability of (?:data and materials?|supporting data|data|materials?)",
-            r"data (?:and materials? )?(?:availability|accessibility)(?: statements?)?",
-            r"(?:list of )?abbreviations(?: used)?",
-            r"ethic(?:s|al) (?:statements?|approval(?: and consent to participate)?)",
-            r"consent(?: for publication| statement)?",
-            r"pre-?publication history",
-            r"publisher's note",
-            r"contact",
-            r"references|literature cited",
-        ]
-    )
-)
 
 # ISO 639-1 (xml:lang) to the bibliographic ISO 639-2 codes that MEDLINE uses.
 _LANGUAGES = {
     "en": "eng", "de": "ger", "fr": "fre", "es": "spa", "pt": "por", "it": "ita", "ru": "rus", "zh": "chi", "ja": "jpn", "ko": "kor",
     "nl": "dut", "pl": "pol", "tr": "tur", "cs": "cze", "hu": "hun", "sv": "swe", "da": "dan", "no": "nor", "fi": "fin", "uk": "ukr",
 }  # fmt: skip
+_NOT_BACK_MATTER = re.compile(rb"<(?:!|body|floats-group|front|article[ >])")
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
@@ -99,7 +61,7 @@ class JatsArticle:
 
 
 def read_jats(content: bytes, *, captions: bool = True) -> JatsArticle:
-    """Read one article.
+    """Read one article; of a wrapper's several (`pmc-articleset`) the first.
 
     Args:
         content: the XML file.
@@ -107,12 +69,46 @@ def read_jats(content: bytes, *, captions: bool = True) -> JatsArticle:
 
     Raises:
         lxml.etree.XMLSyntaxError: the content is not well-formed XML.
-        ValueError: it is XML, but no JATS article.
+        ValueError: it is XML, but no JATS article, or nested without reason.
     """
-    root = etree.fromstring(content, etree.XMLParser(**PARSER_OPTIONS))
-    article = root if local_name(root) == "article" else root.find(".//{*}article")
-    if article is None:
+    return next(read_jats_set(content, captions=captions))
+
+
+def read_jats_set(content: bytes, *, captions: bool = True) -> Iterator[JatsArticle]:
+    """Yield every article of an XML file: one, or those of a wrapper such as `pmc-articleset` or an OAI-PMH answer.
+
+    Sub-articles and responses (reviews, decision letters, translations) stand inside their article and are not yielded.
+    Arguments and errors are those of `read_jats`; the errors come with the first article.
+    """
+    root = _parse(content)
+    articles = [root] if local_name(root) == "article" else root.findall(".//{*}article")
+    if not articles:
         raise ValueError(f"the root element is {local_name(root)}, not article")
+    for article in articles:
+        try:
+            yield _article(article, captions)
+        except RecursionError:
+            raise ValueError("its elements are nested too deeply") from None
+
+
+def _parse(content: bytes) -> etree._Element:
+    """Parse without the reference lists, which nobody reads and which are a third of a full text's XML."""
+    if (shorter := _without_references(content)) is not None:
+        with suppress(etree.XMLSyntaxError):  # the whole may be sound, or tells the right line
+            return etree.fromstring(shorter, etree.XMLParser(**PARSER_OPTIONS))
+    return etree.fromstring(content, etree.XMLParser(**PARSER_OPTIONS))
+
+
+def _without_references(content: bytes) -> bytes | None:
+    """Cut from the first `<ref-list` after the body to the last `</ref-list>`, where that is plainly back matter of one article."""
+    start, end = content.find(b"<ref-list", content.find(b"</body>") + 1), content.rfind(b"</ref-list>")
+    hidden = content.find(b"<!--", 0, start) >= 0 or content.find(b"<![CDATA[", 0, start) >= 0
+    if not 0 < start < end or hidden or _NOT_BACK_MATTER.search(content, start, end):
+        return None
+    return content[:start] + content[end + len(b"</ref-list>") :]
+
+
+def _article(article: etree._Element, captions: bool) -> JatsArticle:
     meta = article.find("{*}front/{*}article-meta")
     named = meta.iterfind("{*}article-id") if meta is not None else ()
     identifiers = {item.get("pub-id-type"): "".join(item.itertext()).strip() for item in named}
@@ -154,7 +150,7 @@ def _labelled_section(section: etree._Element) -> list[str]:
     """An abstract's section as MEDLINE would give it: its heading stands before its first paragraph."""
     title = section.find("{*}title")
     heading = " ".join(_lines(title, captions=False)).rstrip(":. ") if title is not None else ""
-    if _is_formality(heading):
+    if is_formality(heading):
         return []
     flow = _Flow(captions=False)
     flow.add_children(section, skip=title)
@@ -167,7 +163,7 @@ def _body(article: etree._Element, captions: bool) -> tuple[str, ...]:
     for name in ("body", "floats-group"):
         if (part := article.find(f"{{*}}{name}")) is not None:
             flow.add_children(part)
-    return tuple(flow.finish())
+    return tuple(line for line in flow.finish() if not is_formal_line(line))
 
 
 def _lines(element: etree._Element, *, captions: bool) -> list[str]:
@@ -190,55 +186,71 @@ class _Flow:
         return self.lines
 
     def end_line(self) -> None:
-        line = _tidy("".join(self.pieces))
-        self.pieces.clear()
-        if line:
-            self.lines.append(line)
-        floats, self.floats = self.floats, []
-        for element in floats:
-            self.lines += _captions(element)
+        if self.pieces:
+            line = tidy("".join(self.pieces))
+            self.pieces.clear()
+            if line:
+                self.lines.append(line)
+        if self.floats:
+            floats, self.floats = self.floats, []
+            for element in floats:
+                self.lines += _captions(element)
 
     def add_content(self, element: etree._Element) -> None:
-        self.pieces.append(element.text or "")
+        if text := element.text:
+            self.pieces.append(text)
         self.add_children(element)
 
-    def add_children(self, element: etree._Element, *, skip: etree._Element | None = None) -> None:
+    def add_children(self, element: etree._Element, skip: etree._Element | None = None) -> None:
+        append = self.pieces.append
         for child in element:
-            if child is not skip:
-                self.add_node(child)
-            self.pieces.append(child.tail or "")
+            # The common names are found at once; others (with a namespace, unknown, no element) by `add_other`.
+            action = _ACTIONS.get(child.tag, _Flow.add_other)
+            if action is _Flow.add_content:  # by far the most frequent: spares two calls for each
+                if text := child.text:
+                    append(text)
+                if len(child):
+                    self.add_children(child)
+            elif action is not None and child is not skip:
+                action(self, child)
+            if tail := child.tail:
+                append(tail)
 
     def add_node(self, element: etree._Element) -> None:
+        if (action := _ACTIONS.get(element.tag, _Flow.add_other)) is not None:
+            action(self, element)
+
+    def add_other(self, element: etree._Element) -> None:
         name = local_name(element)
-        if name in _DROPPED:
-            return
-        if name == "sec":
-            self.end_line()
-            self.lines += _section(element, self.captions)
-        elif name in _FLOATS:
-            if self.captions:
-                self.floats.append(element)
-        elif name in _BLOCKS:
-            self.end_line()
-            self.add_content(element)
-            self.end_line()
-        elif name == "xref":
-            self.add_reference(element)
-        elif name == "alternatives":
-            self.add_alternative(element)
-        elif name == "math":
-            self.pieces.append(math_text(element))
-        elif name in ("break", ""):  # "": an entity that only the DTD could have told
-            self.pieces.append(" ")
-        else:
-            self.add_content(element)
+        if not name:
+            self.add_break(element)  # an entity that only the DTD could have told
+        elif (action := _ACTIONS.get(name, _Flow.add_content)) is not None:
+            action(self, element)
+
+    def add_break(self, _element: etree._Element) -> None:
+        self.pieces.append(" ")
+
+    def add_section(self, section: etree._Element) -> None:
+        self.end_line()
+        self.lines += _section(section, self.captions)
+
+    def add_float(self, element: etree._Element) -> None:
+        if self.captions:
+            self.floats.append(element)
+
+    def add_block(self, element: etree._Element) -> None:
+        self.end_line()
+        self.add_content(element)
+        self.end_line()
 
     def add_reference(self, element: etree._Element) -> None:
         """`Fig. 2` and `Smith et al. 2010` are read with the sentence; a citation's number and a footnote's mark are not."""
-        kind = element.get("ref-type")
-        text = "".join(element.itertext())
-        if kind in _MARKS or (kind in ("bibr", "ref", None) and _CITATION_NUMBER.fullmatch(text.strip())):
-            self.pieces.append(_HOLE)
+        kind, simple = element.get("ref-type"), not len(element)
+        text = (element.text or "") if simple else "".join(element.itertext())
+        if kind in _MARKS or (kind in _CITATIONS and is_citation_number(text)):
+            self.pieces.append(HOLE)
+        elif simple:
+            self.pieces.append(text)
         else:
             self.add_content(element)
 
@@ -248,12 +260,29 @@ class _Flow:
         for child in [formula] if formula is not None else list(element)[:1]:
             self.add_node(child)
 
+    def add_formula(self, element: etree._Element) -> None:
+        self.pieces.append(math_text(element))
+
+
+_ACTIONS: dict[str, Callable[[_Flow, etree._Element], None] | None] = {
+    **dict.fromkeys(_DROPPED),
+    **dict.fromkeys(_BLOCKS, _Flow.add_block),
+    **dict.fromkeys(_FLOATS, _Flow.add_float),
+    **dict.fromkeys(_INLINE, _Flow.add_content),
+    "sec": _Flow.add_section,
+    "xref": _Flow.add_reference,
+    "alternatives": _Flow.add_alternative,
+    "math": _Flow.add_formula,
+    "break": _Flow.add_break,
+}
+"""What to do with an element of each name; None leaves it out, and an unknown one is read as inline markup."""
+
 
 def _section(section: etree._Element, captions: bool) -> list[str]:
     """The section's lines below its heading; nothing where it is a formality or holds no text."""
-    title = section.find("{*}title")
+    title = next((child for child in section if local_name(child) == "title"), None)
     heading = " ".join(_lines(title, captions=False)) if title is not None else ""
-    if _is_formality(heading):
+    if is_formality(heading):
         return []
     flow = _Flow(captions=captions)
     flow.add_children(section, skip=title)
@@ -261,26 +290,6 @@ def _section(section: etree._Element, captions: bool) -> list[str]:
     return [heading, *lines] if heading and lines else lines
 
 
-def _is_formality(heading: str) -> bool:
-    return _FORMALITY.fullmatch(_HEADING_NUMBER.sub("", heading, count=1).lower().replace("’", "'").rstrip(".: ")) is not None
-
-
 def _captions(element: etree._Element) -> list[str]:
     found = (caption for caption in element.iter("{*}caption") if local_name(caption.getparent()) in _FLOATS)
     return [line for caption in found if (line := " ".join(_lines(caption, captions=False)))]
-
-
-def _tidy(text: str) -> str:
-    """Collapse white space and close the holes that numbered citations leave: `in rats [,].` becomes `in rats.`"""
-    text = " ".join(text.split())
-    if _HOLE in text:
-        text = _BARE_HOLES.sub(_fill, _BRACKETED_HOLES.sub(_fill, text))
-        text = _BEFORE_CLOSING.sub(r"\1", _AFTER_OPENING.sub(r"\1", text)).strip()
-    text = _SPACE_BEFORE_MARK.sub(r"\1", _EMPTY_BRACKETS.sub("", text))
-    return text if any(character.isalnum() for character in text) else ""
-
-
-def _fill(hole: re.Match[str]) -> str:
-    """Nothing, but two words do not grow together: `as described by[13]but` becomes `as described by but`."""
-    following = hole.string[hole.end() : hole.end() + 1]
-    return " " if following.isalnum() else ""

@@ -7,6 +7,7 @@ from typing import Any
 from lxml import etree
 
 # Nothing outside the file is fetched, no entity is expanded, and libxml2's limits on depth and size stay on.
+# (`collect_ids` stays on: without it libxml2 asks for the external DTD, whatever `load_dtd` says.)
 PARSER_OPTIONS: dict[str, Any] = {
     "resolve_entities": False,
     "no_network": True,
@@ -17,6 +18,22 @@ PARSER_OPTIONS: dict[str, Any] = {
 }
 
 _NOT_TEXT = frozenset({"tex-math", "annotation", "annotation-xml", "inline-graphic", "graphic"})
+
+
+HOLE = "\uffff"
+"""Stands where an element was left out that the sentence can do without; XML 1.0 forbids the character."""
+
+
+def collapse(text: str) -> str:
+    """`" ".join(text.split())` of XML's text, without the cost where there is nothing to collapse."""
+    text = text.strip()
+    if "  " not in text:
+        if text.isascii():
+            if "\n" not in text and "\t" not in text and "\r" not in text:  # XML 1.0 has no other control characters
+                return text
+        elif (text.replace(HOLE, "") if HOLE in text else text).isprintable():  # the space alone is white and printable
+            return text
+    return " ".join(text.split())
 
 
 def local_name(element: etree._Element) -> str:
@@ -40,9 +57,11 @@ def plain_text(element: etree._Element | None) -> str:
     """All text below an element with white space collapsed; LaTeX and graphics are left out, MathML is spelled out."""
     if element is None:
         return ""
+    if not len(element):
+        return collapse(element.text or "")
     pieces: list[str] = []
     _collect(element, pieces)
-    return " ".join("".join(pieces).split())
+    return collapse("".join(pieces))
 
 
 def _collect(element: etree._Element, pieces: list[str]) -> None:

@@ -1,6 +1,7 @@
-"""Reads PubMed's citation files (`PubmedArticleSet`) as a stream of records in flat memory.
+"""Reads PubMed's citation files as a stream of records in flat memory.
 
-Source: NLM's PubMed DTD (https://dtd.nlm.nih.gov/ncbi/pubmed/) and its description of the XML elements.
+Source: NLM's PubMed DTD (https://dtd.nlm.nih.gov/ncbi/pubmed/) and its description of the XML elements, and the older
+NLMMedline DTDs: there the root is MedlineCitationSet, and MedlineCitation stands in it without a wrapper.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lxml import etree
 
-from biobert_scale.corpus.markup import PARSER_OPTIONS, plain_text
-from biobert_scale.corpus.raw import open_decompressed, reading
+from biobert_scale.corpus.markup import PARSER_OPTIONS, collapse, plain_text
+from biobert_scale.corpus.raw import MAXIMUM_RECORD_BYTES, BoundedReader, open_decompressed, reading
 
 # NLM's notes on a title (`[Pain in childhood (author's transl)].`) and on an abstract, which belong to neither.
 _TITLE_NOTE = re.compile(
@@ -28,7 +29,10 @@ _COPYRIGHT_TAIL = re.compile(
     r"\s*(?:This article is protected by copyright\.?\s*)?All rights reserved\.?$"
     r"|\s*(?:Copyright\s*(?:©|\(c\))?|©|\(c\))\s*(?:19|20)\d\d\b.{0,150}$", re.IGNORECASE
 )
+_LONGEST_TAIL = 200  # characters that _COPYRIGHT_TAIL can match at most, generously
 _UNLABELLED = frozenset({"", "UNLABELLED", "UNLABELED", "UNASSIGNED"})
+_PMCID = re.compile(r"PMC\d+")
+_DEFAULT_LANGUAGE = "eng"  # of OtherAbstract, by the DTD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,8 @@ class MedlineRecord:
     languages: tuple[str, ...] = ()
     """Languages of the article (not of the abstract, which NLM gives in English), lower case."""
     pmcid: str = ""
+    other_abstracts: tuple[tuple[str, str], ...] = ()
+    """(language code, text with one paragraph a line) of each `OtherAbstract`; these are no part of `abstract`."""
     deleted: tuple[str, ...] = ()
     """PMIDs that this block withdraws."""
 
@@ -56,7 +62,7 @@ def read_medline(source: Path | BinaryIO) -> Iterator[MedlineRecord]:
         source: an `.xml` or `.xml.gz` file, or a stream of XML bytes.
 
     Raises:
-        UserError: the file is damaged, or breaks off.
+        UserError: the file is damaged or breaks off, or one record is larger than `MAXIMUM_RECORD_BYTES`.
     """
     if isinstance(source, Path):
         with open_decompressed(source) as stream:
@@ -66,53 +72,84 @@ def read_medline(source: Path | BinaryIO) -> Iterator[MedlineRecord]:
 
 
 def _records(stream: BinaryIO, where: str | Path) -> Iterator[MedlineRecord]:
-    tags = ("PubmedArticle", "PubmedBookArticle", "DeleteCitation", "DeleteDocument")
+    tags = ("PubmedArticle", "PubmedBookArticle", "MedlineCitation", "DeleteCitation", "DeleteDocument")
+    bounded = BoundedReader(stream, MAXIMUM_RECORD_BYTES, where=where, what="one record")
     with reading(where):
-        for _, element in etree.iterparse(stream, events=("end",), tag=tags, **PARSER_OPTIONS):
-            if element.tag == "PubmedArticle":
-                yield _citation(element)
-            elif element.tag == "PubmedBookArticle":
-                yield _book(element)
+        for _, element in etree.iterparse(bounded, events=("end",), tag=tags, **PARSER_OPTIONS):
+            parent, tag = element.getparent(), element.tag
+            if tag == "MedlineCitation":
+                if parent is not None and parent.tag == "PubmedArticle":
+                    continue  # its wrapper ends next, with the identifiers
+                yield _record(element, None)
+            elif tag == "PubmedArticle":
+                yield _record(element.find("MedlineCitation"), element.find("PubmedData"))
+            elif tag == "PubmedBookArticle":
+                yield _record(element.find("BookDocument"), element.find("PubmedBookData"))
             else:
                 yield MedlineRecord(deleted=tuple(plain_text(pmid) for pmid in element.iterfind("PMID")))
+            bounded.allow_more()
             element.clear()
             while element.getprevious() is not None:
-                del element.getparent()[0]
+                del parent[0]
 
 
-def _citation(element: etree._Element) -> MedlineRecord:
-    citation = element.find("MedlineCitation")
-    article = citation.find("Article") if citation is not None else None
-    title = plain_text(article.find("ArticleTitle")) if article is not None else ""
-    return _record(citation, article, element.find("PubmedData"), title=title)
+def _record(citation: etree._Element | None, data: etree._Element | None) -> MedlineRecord:
+    """`citation` is a MedlineCitation, or a BookDocument, which holds directly what the other keeps in `Article`."""
+    fields: dict[str, Any] = {}
+    pmcid = _pmcid(data) if data is not None else ""
+    if citation is not None:
+        _read_article(citation, fields)
+        for child in citation.iterchildren("PMID", "DateRevised", "Article", "Book", "OtherID", "OtherAbstract"):
+            match child.tag:
+                case "PMID":
+                    version = child.get("Version", "")
+                    fields["pmid"] = plain_text(child)
+                    fields["version"] = int(version) if _is_number(version) else 1
+                case "DateRevised":
+                    fields["date_revised"] = _date(child)
+                case "Article":
+                    _read_article(child, fields)
+                case "Book" if not fields.get("title"):
+                    fields["title"] = _clean_title(plain_text(child.find("BookTitle")))
+                case "OtherAbstract":
+                    other = (child.get("Language") or _DEFAULT_LANGUAGE).lower(), "\n".join(_paragraphs(child))
+                    fields["other_abstracts"] = (*fields.get("other_abstracts", ()), other)
+                case "OtherID" if not pmcid and (named := _PMCID.match(plain_text(child))):  # where files had no PubmedData yet
+                    pmcid = named.group()
+    return MedlineRecord(pmcid=pmcid, **fields)
 
 
-def _book(element: etree._Element) -> MedlineRecord:
-    document = element.find("BookDocument")
-    title = "" if document is None else plain_text(document.find("ArticleTitle")) or plain_text(document.find("Book/BookTitle"))
-    return _record(document, document, element.find("PubmedBookData"), title=title)
+def _read_article(article: etree._Element, fields: dict[str, Any]) -> None:
+    languages = []
+    for child in article.iterchildren("ArticleTitle", "Abstract", "Language"):
+        match child.tag:
+            case "ArticleTitle":
+                fields["title"] = _clean_title(plain_text(child))
+            case "Abstract":
+                fields["abstract"] = _paragraphs(child)
+            case _:
+                languages.append(plain_text(child).lower())
+    if languages:
+        fields["languages"] = tuple(languages)
 
 
-def _record(citation: etree._Element | None, article: etree._Element | None, data: etree._Element | None, *, title: str) -> MedlineRecord:
-    """`citation` holds PMID and DateRevised, `article` abstract and languages, `data` the identifiers."""
-    pmid = citation.find("PMID") if citation is not None else None
-    version = pmid.get("Version", "") if pmid is not None else ""
-    # Only the record's own identifiers: the reference list under the same element has such lists too.
-    identifiers = data.iterfind("ArticleIdList/ArticleId") if data is not None else ()
-    return MedlineRecord(
-        pmid=plain_text(pmid),
-        version=int(version) if version.isdigit() else 1,
-        date_revised=_date(citation.find("DateRevised") if citation is not None else None),
-        title=_clean_title(title),
-        abstract=_abstract(article),
-        languages=tuple(plain_text(language).lower() for language in article.iterfind("Language")) if article is not None else (),
-        pmcid=next((plain_text(item).upper() for item in identifiers if item.get("IdType") in ("pmc", "pmcid")), ""),
-    )
+def _pmcid(data: etree._Element) -> str:
+    """Only from the record's own identifiers: the reference list under the same element has such lists too."""
+    for listed in data.iterchildren("ArticleIdList"):
+        for item in listed.iterchildren("ArticleId"):
+            if item.get("IdType") in ("pmc", "pmcid"):
+                return plain_text(item).upper()
+    return ""
 
 
-def _date(element: etree._Element | None) -> int:
-    parts = [plain_text(element.find(name)) for name in ("Year", "Month", "Day")] if element is not None else []
-    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+def _is_number(text: str) -> bool:
+    """At most nine digits of ASCII: what `int` reads, and a column of numbers holds."""
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def _date(element: etree._Element) -> int:
+    parts = [plain_text(element.find(name)) for name in ("Year", "Month", "Day")]
+    if not all(map(_is_number, parts)):
         return 0
     year, month, day = (int(part) for part in parts)
     return year * 10_000 + month * 100 + day
@@ -123,9 +160,13 @@ def _clean_title(title: str) -> str:
     if title.startswith("["):
         end = _closing_bracket(title)
         if end < len(title) and title[end + 1 :] in ("", "."):  # "[18F]FDG in the heart." is no translation
-            title = _TITLE_NOTE.sub("", title[1:end]).strip()
-    title = _TITLE_NOTE.sub("", title)
+            title = _without_note(title[1:end]).strip()
+    title = _without_note(title)
     return "" if _TITLE_ABSENT.fullmatch(title) else title
+
+
+def _without_note(title: str) -> str:
+    return _TITLE_NOTE.sub("", title) if title.endswith((")", "]", ").", "].")) else title
 
 
 def _closing_bracket(title: str) -> int:
@@ -138,14 +179,23 @@ def _closing_bracket(title: str) -> int:
     return len(title)
 
 
-def _abstract(article: etree._Element | None) -> tuple[str, ...]:
-    """The `AbstractText` alone: `CopyrightInformation` is no prose, and `OtherAbstract` (other languages, lay terms) stands elsewhere."""
-    if article is None:
-        return ()
+def _paragraphs(abstract: etree._Element) -> tuple[str, ...]:
+    """The `AbstractText` of an `Abstract` or `OtherAbstract` alone: `CopyrightInformation` is no prose."""
     paragraphs = []
-    for element in article.iterfind("Abstract/AbstractText"):
-        text = _COPYRIGHT_TAIL.sub("", _ABSTRACT_NOTE.sub("", _ABSTRACT_HEAD.sub("", plain_text(element))))
-        label = " ".join((element.get("Label") or "").split()).rstrip(":")
-        if text:
+    for element in abstract.iterchildren("AbstractText"):
+        if text := _clean_paragraph(plain_text(element)):
+            label = collapse(element.get("Label") or "").rstrip(":")
             paragraphs.append(text if label.upper() in _UNLABELLED else f"{label}: {text}")
     return tuple(paragraphs)
+
+
+def _clean_paragraph(text: str) -> str:
+    """Take off NLM's notes and the publisher's copyright. The end alone is searched for what can stand only there."""
+    if text.startswith(("ABSTRACT:", "Abstract:")):
+        text = _ABSTRACT_HEAD.sub("", text)
+    if "(ABSTRACT TRUNCATED" in text:
+        text = _ABSTRACT_NOTE.sub("", text)
+    end = text[-_LONGEST_TAIL:].lower()
+    if "all rights reserved" in end or "copyright" in end or "©" in end or "(c)" in end:
+        text = text[:-_LONGEST_TAIL] + _COPYRIGHT_TAIL.sub("", text[-_LONGEST_TAIL:])
+    return text

@@ -21,7 +21,14 @@ from biobert_scale.errors import UserError
 _REMEDY = "download it again and compare its checksum with the source's, or move it out of the directory"
 _PACKAGE_NAME = re.compile(r"oa_(comm|noncomm|other)_")
 _COMMERCIAL = frozenset({"CC0", "CC BY", "CC BY-SA", "CC BY-ND"})
+_MEDLINE_ROOTS = ("PubmedArticleSet", "MedlineCitationSet")
 _DRAIN_BYTES = 1 << 20
+
+MAXIMUM_MEMBER_BYTES = 128_000_000
+"""What one member of a package may take up once expanded; larger is a mistake or an attack (a long article has some MB)."""
+
+MAXIMUM_RECORD_BYTES = 32_000_000
+"""The same for one record of a MEDLINE file. A file of many members or records may have any size."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +55,7 @@ class ListedArticle:
 def find_raw_files(raw: Path) -> list[RawFile]:
     """Find the MEDLINE files and PMC packages under a directory, in the order in which they apply.
 
-    MEDLINE files are `.xml` and `.xml.gz` files whose root element is PubmedArticleSet; they come first. PMC packages are
+    MEDLINE files are `.xml` and `.xml.gz` files whose root element is PubmedArticleSet or MedlineCitationSet; they come first. PMC packages are
     `.tar.gz` files that hold XML. Within each kind files are ordered by name, numbers by value (`pubmed25n0001` before
     `pubmed25n1275`: NCBI numbers its update files after the baseline), then by path. All other files are ignored.
 
@@ -75,7 +82,7 @@ def _order(path: Path) -> tuple[list[tuple[str, int]], str]:
 
 def _recognise(path: Path) -> RawFile | None:
     if path.name.endswith((".xml", ".xml.gz")):
-        return RawFile(path=path, source="medline") if _root_name(path) == "PubmedArticleSet" else None
+        return RawFile(path=path, source="medline") if _root_name(path) in _MEDLINE_ROOTS else None
     if path.name.endswith(".tar.gz"):
         listed = path.with_name(path.name.removesuffix(".tar.gz") + ".filelist.csv")
         file_list = listed if listed.is_file() else None
@@ -98,42 +105,92 @@ def open_decompressed(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
+class BoundedReader:
+    """Hands a stream's bytes on, but not more of them at a stretch than one item may have: a gzip bomb ends here.
+
+    Args:
+        limit: bytes of one item.
+        where: the file that the error names.
+        what: the item that the error names.
+    """
+
+    def __init__(self, stream: BinaryIO, limit: int, *, where: str | Path, what: str) -> None:
+        self.stream, self.limit, self.where, self.what = stream, limit, where, what
+        self.left = limit
+
+    def allow_more(self, skipped_bytes: int = 0) -> None:
+        """The item is done: the next may be as large, and so may `skipped_bytes` that nobody keeps."""
+        self.left = self.limit + skipped_bytes
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.stream.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise _too_large(self.what, self.limit, self.where)
+        return data
+
+
+def _too_large(what: str, limit: int, where: str | Path) -> UserError:
+    return UserError(f"{what} is larger than {limit:,} bytes", where=where, remedy=_REMEDY)
+
+
 @contextmanager
-def reading(where: str | Path) -> Iterator[None]:
-    """Turn what the decompressor, tar and XML readers raise on damaged input into one line that names the file."""
+def reading(where: str | Path, *, within: str = "") -> Iterator[None]:
+    """Turn what the decompressor, tar and XML readers raise on damaged input into one line that names the file.
+
+    Args:
+        where: the file.
+        within: the member of the package that is being read.
+    """
     try:
         yield
     except etree.XMLSyntaxError as error:
         message = " ".join((error.msg or "empty document").split())
-        raise UserError(f"the XML is damaged or breaks off at line {error.lineno} ({message})", where=where, remedy=_REMEDY) from None
+        what = f"the XML is damaged or breaks off at line {error.lineno} ({message})"
     except EOFError:
-        raise UserError("the gzip file breaks off", where=where, remedy=_REMEDY) from None
+        what = "the gzip file breaks off"
     except (igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
-        raise UserError(f"the gzip file is damaged ({error})", where=where, remedy=_REMEDY) from None
+        what = f"the gzip file is damaged ({error})"
     except tarfile.TarError as error:
-        raise UserError(f"the tar package is damaged or breaks off ({error})", where=where, remedy=_REMEDY) from None
+        what = f"the tar package is damaged or breaks off ({error})"
+    except RecursionError:
+        what = "the XML's elements are nested too deeply"
+    else:
+        return
+    raise UserError(f"{what}, in {within}" if within else what, where=where, remedy=_REMEDY)
 
 
 def package_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """Stream the XML members of a `.tar.gz` package as (path in the package, content); nothing is unpacked to disk.
 
+    Directories, devices and files of other kinds are passed over.
+
     Raises:
-        UserError: the package is damaged, or holds a link or a path that leaves it.
+        UserError: the package is damaged, holds a link or a path that leaves it, or a member is larger than
+            `MAXIMUM_MEMBER_BYTES`.
     """
     with open_decompressed(path) as stream, reading(path):
-        with tarfile.open(fileobj=stream, mode="r|") as package:
+        bounded = BoundedReader(stream, MAXIMUM_MEMBER_BYTES, where=path, what="a header in the tar package")  # members are measured before they are read
+        with tarfile.open(fileobj=bounded, mode="r|") as package:  # type: ignore[call-overload]
             for member in package:
-                name = PurePosixPath(member.name)
+                bounded.allow_more(skipped_bytes=member.size)
+                name, where = PurePosixPath(member.name), f"{path}:{member.name}"
                 if member.issym() or member.islnk() or name.is_absolute() or ".." in name.parts:
-                    where = f"{path}:{member.name}"
                     raise UserError("the package holds a link or a path that leads out of it", where=where, remedy=_REMEDY)
                 if member.isfile() and name.suffix in (".xml", ".nxml"):
-                    content = package.extractfile(member)
-                    assert content is not None
-                    yield member.name, content.read()
-                package.members = []  # type: ignore[attr-defined]  # tarfile would keep every header
+                    yield member.name, _content(package, member, path)
+                package.members = []  # tarfile would keep every header
         while stream.read(_DRAIN_BYTES):  # to the checksum at the very end, which tar has no need to read
             pass
+
+
+def _content(package: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
+    if member.size > MAXIMUM_MEMBER_BYTES:
+        raise _too_large("a member of the package", MAXIMUM_MEMBER_BYTES, f"{path}:{member.name}")
+    with reading(path, within=member.name):
+        content = package.extractfile(member)
+        assert content is not None
+        return content.read()
 
 
 def read_file_list(path: Path) -> dict[str, ListedArticle]:

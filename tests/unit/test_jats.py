@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
+import tarfile
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
-from biobert_scale.corpus.jats import JatsArticle, read_jats
+from biobert_scale.corpus.jats import JatsArticle, read_jats, read_jats_set
 from biobert_scale.corpus.raw import package_members
+from biobert_scale.errors import UserError
 
 META = "<title-group><article-title>Iron</article-title></title-group>"
 
@@ -129,6 +132,82 @@ def test_external_entities_are_not_read(tmp_path: Path) -> None:
     secret.write_text("SECRET")
     content = f'<!DOCTYPE article [<!ENTITY x SYSTEM "{secret.as_uri()}">]><article><body><p>A&x;B</p></body></article>'
     assert read_jats(content.encode()).body == ("A B",)
+
+
+def test_a_wrapper_gives_all_its_articles_and_no_sub_article() -> None:
+    def article(number: int, after: str = "") -> str:
+        meta = f'<article-meta><article-id pub-id-type="pmc">{number}</article-id></article-meta>'
+        references = "<back><ref-list><ref>Doe</ref></ref-list></back>"
+        return f"<article><front>{meta}</front><body><p>Text {number}.</p></body>{references}{after}</article>"
+
+    review = "<sub-article><front-stub/><body><p>Decision letter.</p></body></sub-article><response><body><p>Reply.</p></body></response>"
+    content = f"<pmc-articleset>{article(1, review)}{article(2)}</pmc-articleset>".encode()
+    assert [(item.pmcid, item.body) for item in read_jats_set(content)] == [("PMC1", ("Text 1.",)), ("PMC2", ("Text 2.",))]
+    assert read_jats(content).pmcid == "PMC1"
+    assert [item.pmcid for item in read_jats_set(article(3).encode())] == ["PMC3"]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        "<floats-group><fig><caption><p>Cells.</p></caption></fig></floats-group><back><ref-list/></back>",
+        "<back><ref-list><ref/></ref-list><sec><ref-list><ref-list/></ref-list></sec></back><floats-group><fig><caption><p>Cells.</p></caption></fig></floats-group>",
+        "<back><ref-list><ref/></ref-list></back><floats-group><fig><caption><p>Cells.</p></caption></fig></floats-group><sub-article><back><ref-list></ref-list></back></sub-article>",
+        "<!-- <ref-list --><floats-group><fig><caption><p>Cells.</p></caption></fig></floats-group><back><ref-list></ref-list></back><!-- -->",
+    ],
+)
+def test_taking_out_the_references_takes_nothing_else(after: str) -> None:
+    assert read("<p>Text.</p>", after=after).body == ("Text.", "Cells.")
+
+
+def test_formal_paragraphs_without_a_heading_are_left_out() -> None:
+    assert read("<p>Text.</p><p>Conflict of Interest: none declared.</p><p>Funding: A fund.</p><p>Funding was rare.</p>").body == (
+        "Text.",
+        "Funding was rare.",
+    )
+
+
+def test_deep_nesting_and_swelling_entities_are_refused() -> None:
+    with pytest.raises(etree.XMLSyntaxError, match="depth"):
+        read("<sec>" * 5000 + "</sec>" * 5000)
+    assert read("<p>" * 200 + "deep" + "</p>" * 200).body == ("deep",)
+    entities = '<!ENTITY e0 "iron">' + "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
+    with pytest.raises(etree.XMLSyntaxError, match="amplification"):
+        read_jats(f"<!DOCTYPE article [{entities}]><article><body><p id='&e9;'>x</p></body></article>".encode())
+
+
+def test_the_external_dtd_is_not_read(tmp_path: Path) -> None:
+    dtd = tmp_path / "x.dtd"
+    dtd.write_text('<!ENTITY secret "SECRET">')
+    content = f'<!DOCTYPE article SYSTEM "{dtd.as_uri()}" [<!ENTITY % p SYSTEM "{dtd.as_uri()}"> %p;]><article><body><p>A&secret;B</p></body></article>'
+    assert read_jats(content.encode()).body == ("A B",)
+
+
+def write_package(path: Path, members: list[tarfile.TarInfo]) -> Path:
+    with tarfile.open(path, "w:gz") as package:
+        for member in members:
+            package.addfile(member, io.BytesIO(b" " * member.size) if member.isreg() else None)
+    return path
+
+
+def test_members_that_swell_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("biobert_scale.corpus.raw.MAXIMUM_MEMBER_BYTES", 100_000)
+    member = tarfile.TarInfo("PMC/PMC1.xml")
+    member.size = 100_001
+    with pytest.raises(UserError, match=r"larger than 100,000 bytes.*PMC/PMC1\.xml"):
+        list(package_members(write_package(tmp_path / "a.tar.gz", [member])))
+    member.name = "PMC/figure.tiff"
+    assert list(package_members(write_package(tmp_path / "a.tar.gz", [member]))) == []  # passed over, never in memory
+    header = tarfile.TarInfo("PMC/PMC1.xml")
+    header.pax_headers = {"comment": "x" * 1_000_000}
+    with pytest.raises(UserError, match="header in the tar package is larger"):
+        list(package_members(write_package(tmp_path / "a.tar.gz", [header])))
+
+
+def test_devices_are_passed_over(tmp_path: Path) -> None:
+    device = tarfile.TarInfo("PMC/PMC1.xml")
+    device.type = tarfile.CHRTYPE
+    assert list(package_members(write_package(tmp_path / "a.tar.gz", [device]))) == []
 
 
 def test_what_is_no_article_is_refused() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.corpus.medline import MedlineRecord, read_medline
-from biobert_scale.corpus.raw import open_decompressed
+from biobert_scale.corpus.raw import find_raw_files, open_decompressed
 from biobert_scale.errors import UserError
 
 
@@ -58,6 +58,69 @@ def test_copyright_and_other_abstracts_are_left_out() -> None:
     other = "<OtherAbstract Language='spa'><AbstractText>Suyo.</AbstractText></OtherAbstract>"
     parts = citation(article).replace("</Article>", "</Article>" + other)
     assert read(parts)[0].abstract == ("Mine.",)
+
+
+def test_other_abstracts_are_kept_by_language() -> None:
+    other = (
+        "<OtherAbstract Type='Publisher' Language='spa'><AbstractText Label='META'>Mirar.</AbstractText><AbstractText>Suyo.</AbstractText>"
+        "</OtherAbstract><OtherAbstract Type='AIDS'><AbstractText>Plain words.</AbstractText></OtherAbstract>"
+    )
+    record = read(citation("<Abstract><AbstractText>Mine.</AbstractText></Abstract>").replace("</Article>", "</Article>" + other))[0]
+    assert record.other_abstracts == (("spa", "META: Mirar.\nSuyo."), ("eng", "Plain words."))
+
+
+def test_files_of_the_old_dtd_are_read_and_found(tmp_path: Path) -> None:
+    old = (
+        '<MedlineCitationSet><MedlineCitation Owner="NLM" Status="MEDLINE"><PMID>11</PMID><DateCreated><Year>2005</Year></DateCreated>'
+        "<DateRevised><Year>2006</Year><Month>11</Month><Day>15</Day></DateRevised><Article><Journal/><ArticleTitle>Iron.</ArticleTitle>"
+        "<Abstract><AbstractText>It rose.(ABSTRACT TRUNCATED AT 250 WORDS)</AbstractText><CopyrightInformation>© X</CopyrightInformation></Abstract>"
+        '<Language>eng</Language></Article><OtherID Source="NLM">PMC77 [Available on 02/01/07]</OtherID></MedlineCitation>'
+        "<MedlineCitation><PMID>12</PMID></MedlineCitation><DeleteDocument><PMID>9</PMID></DeleteDocument></MedlineCitationSet>"
+    )
+    path = tmp_path / "medline06n0001.xml"
+    path.write_text(old)
+    first, second, third = read_medline(path)
+    assert (first.pmid, first.version, first.date_revised, first.title) == ("11", 1, 20061115, "Iron.")
+    assert (first.abstract, first.languages, first.pmcid) == (("It rose.",), ("eng",), "PMC77")
+    assert (second.pmid, third.deleted) == ("12", ("9",))
+    assert [(file.path, file.source) for file in find_raw_files(tmp_path)] == [(path, "medline")]
+
+
+def test_a_wrapped_citation_is_one_record() -> None:
+    assert [record.pmid for record in read(citation(""), citation(""))] == ["77", "77"]
+
+
+def test_unreadable_numbers_are_no_numbers() -> None:
+    head = '<PMID Version="²">77</PMID><DateRevised><Year>２０１９</Year><Month>02</Month></DateRevised>'
+    record = read(citation("", head=head))[0]
+    assert (record.version, record.date_revised) == (1, 0)
+
+
+def test_copyright_far_from_the_end_is_text() -> None:
+    text = "Copyright 2010 was the law's year. " + "It was read again. " * 20
+    assert abstract_of(f"<AbstractText>{text}</AbstractText>") == (text.strip(),)
+
+
+def test_an_endless_record_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("biobert_scale.corpus.medline.MAXIMUM_RECORD_BYTES", 1_000_000)
+    path = tmp_path / "bomb.xml.gz"
+    path.write_bytes(gzip.compress(b"<PubmedArticleSet>" + b"<a/>" * 1_000_000))
+    with pytest.raises(UserError, match="one record is larger than 1,000,000 bytes"):
+        list(read_medline(path))
+    path.write_bytes(gzip.compress(f"<PubmedArticleSet>{citation('') * 12_000}</PubmedArticleSet>".encode()))
+    assert len(list(read_medline(path))) == 12_000  # a large file of small records is sound
+
+
+@pytest.mark.parametrize("place", ["<PMID>1&e9;</PMID>", "<PMID x='&e9;'>1</PMID>"])
+def test_entities_that_swell_are_refused(place: str) -> None:
+    entities = '<!ENTITY e0 "iron">' + "".join(f'<!ENTITY e{i} "{f"&e{i - 1};" * 10}">' for i in range(1, 10))
+    with pytest.raises(UserError, match="line 1"):
+        read(citation("", head=place), prolog=f"<!DOCTYPE PubmedArticleSet [{entities}]>")
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(UserError, match="depth"):
+        title_of("<i>" * 5000 + "</i>" * 5000)
 
 
 def test_inline_markup_becomes_plain_text() -> None:

@@ -1,0 +1,285 @@
+"""How fast raw XML is read: bare lxml, this package's readers and pubmed-parser take turns on the same files.
+
+Speeds are expanded XML bytes per second of one core. Readers are single-threaded, so their clock is the process' CPU time; the whole
+stage runs in worker processes, so its clock is the wall's. Other work on the machine disturbs both: turns alternate, and medians count.
+"""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import re
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from isal import igzip
+from lxml import etree
+
+from biobert_scale.bench.environment import machine, versions
+from biobert_scale.bench.memory import measure_reading
+from biobert_scale.bench.page import corpus_page
+from biobert_scale.config import CorpusConfig
+from biobert_scale.corpus.build import build_corpus
+from biobert_scale.corpus.jats import read_jats
+from biobert_scale.corpus.markup import PARSER_OPTIONS
+from biobert_scale.corpus.medline import read_medline
+from biobert_scale.corpus.raw import RawFile, find_raw_files, open_decompressed, package_members
+from biobert_scale.errors import UserError
+from biobert_scale.files import write_atomically, write_json
+
+_WALK, _READER, _PEER = "lxml alone", "this reader", "pubmed-parser"
+_PMID = re.compile(rb"(<PMID[^>]*>)\d+(</PMID>)")
+_DEALT_FILES = 8
+_FIRST_NUMBER = 100_000_000
+_LIBRARIES = ("lxml", "isal", "datatrove", "pyarrow", "pubmed-parser")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """One contestant on one set of files: one entry a turn."""
+
+    name: str
+    megabytes_per_second: list[float]
+    documents_per_second: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Race:
+    """Contestants on the same files."""
+
+    title: str
+    files: int
+    megabytes: float
+    documents: int
+    speeds: list[Speed]
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    name: str
+    read: Callable[[Path], int]
+    """Reads one file and returns how many documents it held."""
+
+
+def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: float = 30, memory_gigabytes: float = 1) -> str:
+    """Measure the readers and the stage, and write `corpus-DATE.json` and `corpus-DATE.md`.
+
+    Args:
+        raw: directory of MEDLINE files and PMC packages.
+        output: directory of the results.
+        repeats: turns of each contestant.
+        jats_megabytes: size of the sample of articles that the JATS readers take turns on.
+        memory_gigabytes: expanded size of the MEDLINE file whose reader's memory is measured; 0 leaves that out.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: `raw` lacks one of the two kinds.
+    """
+    files = find_raw_files(raw)
+    medline = [file.path for file in files if file.source == "medline"]
+    packages = [file for file in files if file.source == "pmc"]
+    if not medline or not packages:
+        raise UserError("no MEDLINE file, or no PMC package", where=raw, remedy="name a directory that holds both")
+    with tempfile.TemporaryDirectory() as scratch:
+        articles = _unpack_sample(packages, Path(scratch) / "articles", jats_megabytes * 1e6)
+        races = [*_medline_races(medline, repeats), *_jats_races(articles, repeats)]
+        result: dict[str, Any] = {
+            "date": date.today().isoformat(),
+            "machine": machine(),
+            "versions": versions(_LIBRARIES),
+            "command": f"biobert-scale bench corpus --raw DIR --repeats {repeats} --jats-megabytes {jats_megabytes:g} --memory-gigabytes {memory_gigabytes:g}",
+            "races": [asdict(race) for race in races],
+            "stage": _stage(medline, articles, Path(scratch), repeats),
+            "memory": _memory(medline, Path(scratch), memory_gigabytes) if memory_gigabytes else [],
+        }
+    page = corpus_page(result)
+    stem = f"corpus-{result['date']}"
+    write_json(output / f"{stem}.json", result)
+    write_atomically(output / f"{stem}.md", page)
+    return page
+
+
+def race(title: str, files: list[Path], contestants: list[Contestant], *, repeats: int, note: str = "") -> Race:
+    """Let contestants take turns on files; who begins changes from turn to turn."""
+    megabytes = sum(_expanded_bytes(path) for path in files) / 1e6
+    documents = {item.name: _read_all(item, files) for item in contestants}  # also warms the file cache
+    seconds: dict[str, list[float]] = {item.name: [] for item in contestants}
+    for turn in range(repeats):
+        for item in (*contestants[turn % len(contestants) :], *contestants[: turn % len(contestants)]):
+            begun = time.process_time()
+            _read_all(item, files)
+            seconds[item.name].append(time.process_time() - begun)
+    speeds = [
+        Speed(
+            name=item.name,
+            megabytes_per_second=[megabytes / taken for taken in seconds[item.name]],
+            documents_per_second=[documents[item.name] / taken for taken in seconds[item.name]],
+        )
+        for item in contestants
+    ]
+    return Race(title=title, files=len(files), megabytes=megabytes, documents=documents[_READER], speeds=speeds, note=note)
+
+
+def _read_all(contestant: Contestant, files: list[Path]) -> int:
+    return sum(contestant.read(path) for path in files)
+
+
+def _medline_races(files: list[Path], repeats: int) -> list[Race]:
+    ours = [Contestant(name=_WALK, read=_walk_medline), Contestant(name=_READER, read=lambda path: _count(read_medline(path)))]
+    races = [race("MEDLINE, all files", files, ours, repeats=repeats)]
+    if (peer := _peer()) is not None:
+        theirs = Contestant(name=_PEER, read=lambda path: _count(peer.parse_medline_xml(str(path))))
+        shared = [path for path in files if path.name.endswith(".gz") and _can_read(theirs, path)]
+        note = f"{len(files) - len(shared)} of {len(files)} files left out: pubmed-parser stops at one of their records" if len(shared) < len(files) else ""
+        if shared:
+            races.append(race("MEDLINE, the files that pubmed-parser can read", shared, [*ours, theirs], repeats=repeats, note=note))
+    return races
+
+
+def _jats_races(articles: list[Path], repeats: int) -> list[Race]:
+    ours = [Contestant(name=_WALK, read=_walk_jats), Contestant(name=_READER, read=lambda path: _one(read_jats(path.read_bytes())))]
+    if (peer := _peer()) is None:
+        return [race("JATS", articles, ours, repeats=repeats)]
+
+    def read(path: Path) -> int:
+        peer.parse_pubmed_xml(str(path))
+        peer.parse_pubmed_paragraph(str(path), all_paragraph=True)
+        return 1
+
+    theirs = Contestant(name=_PEER, read=read)
+    shared = [path for path in articles if _can_read(theirs, path)]
+    note = f"{len(articles) - len(shared)} of {len(articles)} articles left out: pubmed-parser stops at them" if len(shared) < len(articles) else ""
+    return [race("JATS", shared, [*ours, theirs], repeats=repeats, note=note)]
+
+
+def _peer() -> Any:
+    try:
+        return importlib.import_module("pubmed_parser")
+    except ImportError:
+        return None
+
+
+def _can_read(contestant: Contestant, path: Path) -> bool:
+    try:
+        contestant.read(path)
+    except Exception:
+        return False
+    return True
+
+
+def _count(records: Iterable[object]) -> int:
+    return sum(1 for _ in records)
+
+
+def _one(_article: object) -> int:
+    return 1
+
+
+def _walk_medline(path: Path) -> int:
+    """What no reader on lxml can beat: build each record's tree and free it."""
+    documents = 0
+    with open_decompressed(path) as stream:
+        for _, element in etree.iterparse(stream, events=("end",), tag=("PubmedArticle", "PubmedBookArticle"), **PARSER_OPTIONS):
+            documents += 1
+            element.clear()
+            while element.getprevious() is not None:
+                del element.getparent()[0]
+    return documents
+
+
+def _walk_jats(path: Path) -> int:
+    etree.fromstring(path.read_bytes(), etree.XMLParser(**PARSER_OPTIONS))
+    return 1
+
+
+def _expanded_bytes(path: Path) -> int:
+    with open_decompressed(path) as stream:
+        return sum(map(len, iter(lambda: stream.read(1 << 20), b"")))
+
+
+def _unpack_sample(packages: list[RawFile], directory: Path, wanted_bytes: float) -> list[Path]:
+    """Unpack every n-th article of all packages, so that about `wanted_bytes` of them lie in `directory`."""
+    directory.mkdir()
+    total = sum(len(content) for file in packages for _, content in package_members(file.path))
+    step = max(round(total / wanted_bytes), 1)
+    paths = []
+    members = itertools.chain.from_iterable(package_members(file.path) for file in packages)
+    for index, (_, content) in enumerate(itertools.islice(members, 0, None, step)):
+        paths.append(directory / f"{index:05d}.xml")
+        paths[-1].write_bytes(content)
+    return paths
+
+
+def _stage(medline: list[Path], articles: list[Path], scratch: Path, repeats: int) -> dict[str, Any]:
+    """The whole stage (read, clean, resolve, write) with one and two worker processes, in turns, by the clock.
+
+    A file is one worker's work, so the same material is first dealt to files of equal size. What starting the workers costs
+    is seen in a build of almost nothing.
+    """
+    records = [record for path in medline for record in _serialised_records(path)]
+    raw, tiny = scratch / "raw", scratch / "tiny"
+    megabytes = (_deal_records(records, raw, _DEALT_FILES) + _deal_articles(articles, raw)) / 1e6
+    _deal_records(records[:100], tiny, 2)
+    runs: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    documents = 0
+    for turn, workers in itertools.product(range(repeats), runs):
+        seconds = {}
+        for name, source in (("start_seconds", tiny), ("seconds", raw)):
+            begun = time.perf_counter()
+            manifest = build_corpus(source, scratch / f"{name}-{turn}-{workers}", CorpusConfig(), workers=workers)
+            seconds[name] = time.perf_counter() - begun
+        runs[workers].append(seconds)
+        documents = manifest.counts["documents"]
+    return {"megabytes": megabytes, "files": 2 * _DEALT_FILES, "documents": documents, "runs": {str(workers): turns for workers, turns in runs.items()}}
+
+
+def _deal_records(records: list[bytes], raw: Path, files: int) -> int:
+    raw.mkdir()
+    for part in range(files):
+        with igzip.open(raw / f"pubmed24n{part:04d}.xml.gz", "wb") as out:
+            out.write(b"<PubmedArticleSet>" + b"".join(records[part::files]) + b"</PubmedArticleSet>")
+    return sum(map(len, records))
+
+
+def _deal_articles(articles: list[Path], raw: Path) -> int:
+    for part in range(_DEALT_FILES):
+        with tarfile.open(raw / f"oa_comm_xml.{part:02d}.tar.gz", "w:gz") as package:
+            for path in articles[part::_DEALT_FILES]:
+                package.add(path, f"PMC/{path.name}")
+    return sum(path.stat().st_size for path in articles)
+
+
+def _serialised_records(path: Path) -> list[bytes]:
+    with open_decompressed(path) as stream:
+        return [etree.tostring(element, encoding="utf-8") for element in etree.parse(stream, etree.XMLParser(**PARSER_OPTIONS)).getroot()]
+
+
+def _memory(medline: list[Path], scratch: Path, gigabytes: float) -> list[dict[str, Any]]:
+    """Peak memory of a process that reads the largest real file, and one that reads a far larger file of the same records."""
+    largest = max(medline, key=_expanded_bytes)
+    repeated = scratch / "repeated.xml.gz"
+    _write_repeated(largest, repeated, int(gigabytes * 1e9))
+    return [{"expanded_megabytes": _expanded_bytes(path) / 1e6, **measure_reading(path)} for path in (largest, repeated)]
+
+
+def _write_repeated(source: Path, target: Path, wanted_bytes: int) -> None:
+    """Repeat a file's records in one PubmedArticleSet until it is `wanted_bytes` long; every record gets a PMID of its own."""
+    records = _serialised_records(source)
+    written, number = 0, _FIRST_NUMBER
+    with igzip.open(target, "wb", compresslevel=1) as out:
+        out.write(b"<?xml version='1.0' encoding='utf-8'?>\n<PubmedArticleSet>\n")
+        for record in itertools.cycle(records):
+            if written >= wanted_bytes:
+                break
+            number += 1
+            written += out.write(_PMID.sub(rb"\g<1>%d\g<2>" % number, record, count=1))
+        out.write(b"</PubmedArticleSet>\n")
