@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from lxml import etree
 
 from biobert_scale.corpus.document import Document
-from biobert_scale.corpus.jats import read_jats
+from biobert_scale.corpus.jats import JatsArticle, read_jats_set
 from biobert_scale.corpus.medline import read_medline
 from biobert_scale.corpus.raw import ListedArticle, RawFile, license_group, package_members, read_file_list
 
@@ -31,36 +31,41 @@ class Extracted:
     """Set where no document could be made of the record."""
 
 
-def extract(file: RawFile, *, captions: bool, deleted: list[str]) -> Iterator[Extracted]:
+def extract(file: RawFile, *, captions: bool, languages: tuple[str, ...], deleted: list[str]) -> Iterator[Extracted]:
     """Yield every record of a raw file in its order.
 
     Args:
         captions: keep the captions of figures and tables.
+        languages: of a record without an abstract, take the `OtherAbstract` in the first of these that it has one in.
         deleted: receives the PMIDs that the file withdraws.
 
     Raises:
         UserError: the file is damaged.
     """
     if file.source == "medline":
-        yield from _extract_medline(file.path, deleted)
+        yield from _extract_medline(file.path, languages, deleted)
     else:
         yield from _extract_pmc(file, captions)
 
 
-def _extract_medline(path: Path, deleted: list[str]) -> Iterator[Extracted]:
+def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str]) -> Iterator[Extracted]:
     for record in read_medline(path):
         if record.deleted:
             deleted.extend(record.deleted)
             continue
+        abstract, spoken = record.abstract, record.languages
+        others = dict(reversed(record.other_abstracts))  # the first of each language
+        if not abstract and (other := next((language for language in languages if others.get(language)), "")):
+            abstract, spoken = (others[other],), (other,)
         document = Document(
             id=f"pmid:{record.pmid if record.pmid.isdecimal() else ''}",
             source="medline",
-            text="\n".join(filter(None, (record.title, *record.abstract))),
+            text="\n".join(filter(None, (record.title, *abstract))),
             pmid=record.pmid,
             pmcid=_pmcid(record.pmcid),
             origin=path.name,
-            language=" ".join(record.languages),
-            title_only=not record.abstract,
+            language=" ".join(spoken),
+            title_only=not abstract,
         )
         yield Extracted(document=document, version=record.version, revised=record.date_revised)
 
@@ -68,32 +73,36 @@ def _extract_medline(path: Path, deleted: list[str]) -> Iterator[Extracted]:
 def _extract_pmc(file: RawFile, captions: bool) -> Iterator[Extracted]:
     listed = read_file_list(file.file_list) if file.file_list is not None else {}
     for member, content in package_members(file.path):
-        yield _article(file.path.name, member, content, listed.get(member, ListedArticle()), captions)
+        yield from _articles(file.path.name, member, content, listed.get(member, ListedArticle()), captions)
 
 
-def _article(package: str, member: str, content: bytes, listed: ListedArticle, captions: bool) -> Extracted:
-    """One article. Malformed XML inside a sound package is the publisher's doing: it is counted, and the others go on."""
+def _articles(package: str, member: str, content: bytes, listed: ListedArticle, captions: bool) -> Iterator[Extracted]:
+    """The articles of one member, mostly one. Malformed XML inside a sound package is the publisher's doing: it is counted, and the
+    others go on."""
     named = _pmcid(PurePosixPath(member).stem)
     origin, group = f"{package}:{member}", license_group(package, listed.license)
     try:
-        article = read_jats(content, captions=captions)
+        for article in read_jats_set(content, captions=captions):
+            pmcid = _pmcid(article.pmcid) or named
+            yield Extracted(document=_full_text(article, pmcid, article.pmid or listed.pmid, group, origin), revised=listed.updated)
     except (etree.XMLSyntaxError, ValueError) as error:
         _log.warning("%s is left out: %s", origin, error)
         document = Document(id=f"pmcid:{named}", source="pmc", text="", pmid=listed.pmid, pmcid=named, license=group, origin=origin)
-        return Extracted(document=document, revised=listed.updated, reason="malformed")
-    pmcid = _pmcid(article.pmcid) or named
-    document = Document(
+        yield Extracted(document=document, revised=listed.updated, reason="malformed")
+
+
+def _full_text(article: JatsArticle, pmcid: str, pmid: str, group: str, origin: str) -> Document:
+    return Document(
         id=f"pmcid:{pmcid}",
         source="pmc",
         text="\n".join(filter(None, (article.title, *article.abstract, *article.body))),
-        pmid=article.pmid or listed.pmid,
+        pmid=pmid,
         pmcid=pmcid,
         license=group,
         origin=origin,
         language=article.language,
         title_only=not (article.abstract or article.body),
     )
-    return Extracted(document=document, revised=listed.updated)
 
 
 def _pmcid(text: str) -> str:

@@ -96,7 +96,7 @@ class ReadRawFile(PipelineStep):
         self.task, self.config, self.deleted = task, config, deleted
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        for record in extract(self.task.file, captions=self.config.captions, deleted=self.deleted):
+        for record in extract(self.task.file, captions=self.config.captions, languages=self.config.languages, deleted=self.deleted):
             yield PipelineDocument(text=record.document.text, id=record.document.id, metadata={"record": record})
 
 

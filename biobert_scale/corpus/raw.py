@@ -60,7 +60,7 @@ def find_raw_files(raw: Path) -> list[RawFile]:
     `pubmed25n1275`: NCBI numbers its update files after the baseline), then by path. All other files are ignored.
 
     Raises:
-        UserError: no such directory, no such files in it, or one that cannot be read.
+        UserError: no such directory, or no such files in it.
     """
     if not raw.is_dir():
         raise UserError("no such directory", where=raw, remedy="name the directory that holds the raw PubMed and PMC files")
@@ -81,6 +81,14 @@ def _order(path: Path) -> tuple[list[tuple[str, int]], str]:
 
 
 def _recognise(path: Path) -> RawFile | None:
+    """What a file is. One that is too damaged to tell counts by its name: whoever reads it tells what is wrong with it."""
+    try:
+        return _look_into(path)
+    except UserError:
+        return RawFile(path=path, source="pmc" if path.name.endswith(".tar.gz") else "medline")
+
+
+def _look_into(path: Path) -> RawFile | None:
     if path.name.endswith((".xml", ".xml.gz")):
         return RawFile(path=path, source="medline") if _root_name(path) in _MEDLINE_ROOTS else None
     if path.name.endswith(".tar.gz"):

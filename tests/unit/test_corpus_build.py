@@ -155,6 +155,36 @@ def test_records_without_an_identifier_are_rejected(tmp_path: Path) -> None:
     assert manifest.rejects == {"no_identifier": 3, "full_text_present": 1}
 
 
+def test_every_article_of_a_wrapper_is_read(tmp_path: Path) -> None:
+    wrapper = b"<pmc-articleset>" + article(5, prose(5), pmid="55") + article(6, prose(6)) + b"</pmc-articleset>"
+    write_package(tmp_path / "raw" / "oa_comm_xml.x.tar.gz", {"set.xml": wrapper, "PMC7.xml": article(7, prose(7))})
+    manifest = build_corpus(tmp_path / "raw", tmp_path / "out", CONFIG)
+    assert [(row["id"], row["pmid"]) for row in documents(tmp_path / "out")] == [("pmcid:PMC5", "55"), ("pmcid:PMC6", ""), ("pmcid:PMC7", "")]
+    assert manifest.counts["records_pmc"] == 3
+
+
+def test_an_abstract_in_another_place_stands_in_where_there_is_none(tmp_path: Path) -> None:
+    def other(pmid: int, language: str, text: str) -> str:
+        block = f'<OtherAbstract Language="{language}"><AbstractText>{text}</AbstractText></OtherAbstract></MedlineCitation>'
+        return abstract(pmid).replace("</MedlineCitation>", block)
+
+    spanish = "El hierro del grupo fue medido y los niveles subieron en un tercio de las ratas del estudio."
+    write_medline(tmp_path / "raw" / "a.xml.gz", other(1, "eng", prose(1)), other(2, "spa", spanish), abstract(3, prose(3)))
+    manifest = build_corpus(tmp_path / "raw", tmp_path / "english", CONFIG)
+    assert [row["pmid"] for row in documents(tmp_path / "english")] == ["1", "3"] and manifest.rejects == {"no_abstract": 1}
+    build_corpus(tmp_path / "raw", tmp_path / "both", replace(CONFIG, languages=("eng", "spa")))
+    rows = list(documents(tmp_path / "both"))
+    assert [row["pmid"] for row in rows] == ["1", "2", "3"] and rows[1]["text"].endswith(spanish)
+
+
+def test_files_that_cannot_even_be_recognised_count_as_damaged(raw: Path, tmp_path: Path) -> None:
+    (raw / "pubmed25n0009.xml.gz").write_bytes(b"<html>busy</html>")
+    with pytest.raises(UserError, match="gzip") as failure:
+        build_corpus(raw, tmp_path / "out", CONFIG)
+    assert failure.value.where == str(raw / "pubmed25n0009.xml.gz")
+    assert build_corpus(raw, tmp_path / "out", CONFIG, max_bad_files=1).counts["bad_files"] == 1
+
+
 def test_datasets_opens_the_shards(raw: Path, tmp_path: Path) -> None:
     import datasets
 
