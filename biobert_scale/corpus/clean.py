@@ -20,7 +20,6 @@ _ASCII_WITHOUT_LETTERS: Final = bytes(code for code in range(128) if not chr(cod
 _MINIMUM_LETTER_SHARE: Final = 0.5
 """Letters among the characters that are not white space, below which a text counts as tables or formulas."""
 
-_JUDGED_WORDS: Final = 3000
 _JUDGED_CHARACTERS: Final = 20_000
 """A long text is judged by its beginning."""
 
@@ -39,6 +38,11 @@ def clean_text(text: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
+def count_words(text: str) -> int:
+    """Words of a cleaned text: between any two of them stands one blank or one line end."""
+    return text.count(" ") + text.count("\n") + 1 if text else 0
+
+
 def reject_reason(document: Document, config: CorpusConfig) -> str | None:
     """Why a cleaned document is left out, judged by itself alone; None where it is kept.
 
@@ -50,12 +54,11 @@ def reject_reason(document: Document, config: CorpusConfig) -> str | None:
         return "no_identifier"
     if document.title_only or not document.text:
         return "no_abstract" if document.source == "medline" else "no_body"
-    words = document.text.split()
-    if len(words) < config.minimum_words:
+    if count_words(document.text) < config.minimum_words:
         return "too_short"
-    if not _language_is_kept(document, words, config):
-        return "language"
     judged = document.text[:_JUDGED_CHARACTERS]
+    if not _language_is_kept(document, judged.split(), config):
+        return "language"
     # Plain letters alone are enough nearly always, and counted ten times as fast.
     if ascii_letters(judged) < _MINIMUM_LETTER_SHARE * len(judged) and letter_share(judged) < _MINIMUM_LETTER_SHARE:
         return "symbol_heavy"
@@ -67,7 +70,7 @@ def _language_is_kept(document: Document, words: list[str], config: CorpusConfig
 
     A record's declared language is the article's: an abstract in MEDLINE is English whatever the article is written in.
     """
-    if english_share(words[:_JUDGED_WORDS]) >= _MINIMUM_ENGLISH_SHARE:
+    if english_share(words) >= _MINIMUM_ENGLISH_SHARE:
         return "eng" in config.languages
     return any(language in config.languages for language in document.language.split() if language != "eng")
 

@@ -21,7 +21,7 @@ from biobert_scale.errors import UserError
 FILE = "documents.jsonl"
 """In a directory of prepared benchmarks: one line per document with `benchmark`, `split`, `pmid` (may be empty), `text`."""
 RUN_WORDS = 13
-_PREFIX_BITS = 24
+_PREFIX_BITS = 22
 _PREFIX_SHIFT = np.uint64(64 - _PREFIX_BITS)
 
 

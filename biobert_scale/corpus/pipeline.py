@@ -21,7 +21,7 @@ from datatrove.pipeline.base import PipelineStep
 from numpy.typing import NDArray
 
 from biobert_scale.config import CorpusConfig
-from biobert_scale.corpus.clean import clean_text, reject_reason
+from biobert_scale.corpus.clean import clean_text, count_words, reject_reason
 from biobert_scale.corpus.decontaminate import Decontaminator, read_benchmark_documents
 from biobert_scale.corpus.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
 from biobert_scale.corpus.extract import Extracted, extract
@@ -129,7 +129,7 @@ def _row(record: Extracted, text: str, reason: str) -> dict[str, Any]:
         "revised": record.revised,
         "digest": hashlib.blake2b(text.encode(), digest_size=16).digest(),
         "code": CODES[reason],
-        "words": len(text.split()),
+        "words": count_words(text),
         "characters": len(text),
     }
 
