@@ -7,8 +7,10 @@ stage runs in worker processes, so its clock is the wall's. Other work on the ma
 from __future__ import annotations
 
 import importlib
+import io
 import itertools
 import re
+import shutil
 import tarfile
 import tempfile
 import time
@@ -98,7 +100,7 @@ def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: f
             "versions": versions(_LIBRARIES),
             "command": f"biobert-scale bench corpus --raw DIR --repeats {repeats} --jats-megabytes {jats_megabytes:g} --memory-gigabytes {memory_gigabytes:g}",
             "races": [asdict(race) for race in races],
-            "stage": _stage(medline, articles, Path(scratch), repeats),
+            "stage": _stage(medline, packages, Path(scratch), repeats),
             "memory": _memory(medline, Path(scratch), memory_gigabytes) if memory_gigabytes else [],
         }
     page = corpus_page(result)
@@ -219,27 +221,24 @@ def _unpack_sample(packages: list[RawFile], directory: Path, wanted_bytes: float
     return paths
 
 
-def _stage(medline: list[Path], articles: list[Path], scratch: Path, repeats: int) -> dict[str, Any]:
-    """The whole stage (read, clean, resolve, write) with one and two worker processes, in turns, by the clock.
+def _stage(medline: list[Path], packages: list[RawFile], scratch: Path, repeats: int) -> dict[str, Any]:
+    """The whole stage (read, clean, compare, write) on all the material, in turns, by the clock.
 
-    A file is one worker's work, so the same material is first dealt to files of equal size. What starting the workers costs
-    is seen in a build of almost nothing.
+    A file is one worker's work, so the same material is first dealt to files of equal size.
     """
+    raw = scratch / "raw"
     records = [record for path in medline for record in _serialised_records(path)]
-    raw, tiny = scratch / "raw", scratch / "tiny"
-    megabytes = (_deal_records(records, raw, _DEALT_FILES) + _deal_articles(articles, raw)) / 1e6
-    _deal_records(records[:100], tiny, 2)
-    runs: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    megabytes = (_deal_records(records, raw, _DEALT_FILES) + _deal_articles(packages, raw)) / 1e6
+    without = CorpusConfig(near_duplicate_similarity=2.0)
+    builds = {"1, no near-duplicate search": (1, without), "1": (1, CorpusConfig()), "2": (2, CorpusConfig())}
+    seconds: dict[str, list[float]] = {name: [] for name in builds}
     documents = 0
-    for turn, workers in itertools.product(range(repeats), runs):
-        seconds = {}
-        for name, source in (("start_seconds", tiny), ("seconds", raw)):
-            begun = time.perf_counter()
-            manifest = build_corpus(source, scratch / f"{name}-{turn}-{workers}", CorpusConfig(), workers=workers)
-            seconds[name] = time.perf_counter() - begun
-        runs[workers].append(seconds)
-        documents = manifest.counts["documents"]
-    return {"megabytes": megabytes, "files": 2 * _DEALT_FILES, "documents": documents, "runs": {str(workers): turns for workers, turns in runs.items()}}
+    for _, (name, (workers, config)) in itertools.product(range(repeats), builds.items()):
+        begun = time.perf_counter()
+        documents = build_corpus(raw, scratch / "corpus", config, workers=workers).counts["documents"]
+        seconds[name].append(time.perf_counter() - begun)
+        shutil.rmtree(scratch / "corpus")
+    return {"megabytes": megabytes, "files": 2 * _DEALT_FILES, "documents": documents, "seconds": seconds}
 
 
 def _deal_records(records: list[bytes], raw: Path, files: int) -> int:
@@ -250,12 +249,15 @@ def _deal_records(records: list[bytes], raw: Path, files: int) -> int:
     return sum(map(len, records))
 
 
-def _deal_articles(articles: list[Path], raw: Path) -> int:
+def _deal_articles(packages: list[RawFile], raw: Path) -> int:
+    members = [member for file in packages for member in package_members(file.path)]
     for part in range(_DEALT_FILES):
-        with tarfile.open(raw / f"oa_comm_xml.{part:02d}.tar.gz", "w:gz") as package:
-            for path in articles[part::_DEALT_FILES]:
-                package.add(path, f"PMC/{path.name}")
-    return sum(path.stat().st_size for path in articles)
+        with tarfile.open(raw / f"oa_comm_xml.{part:02d}.tar.gz", "w:gz", compresslevel=1) as package:
+            for name, content in members[part::_DEALT_FILES]:
+                header = tarfile.TarInfo(name)
+                header.size = len(content)
+                package.addfile(header, io.BytesIO(content))
+    return sum(len(content) for _, content in members)
 
 
 def _serialised_records(path: Path) -> list[bytes]:
