@@ -87,17 +87,7 @@ def finetune(
     if begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
         return dict(read_json(output / METRICS))
     started = time.monotonic()
-    encoder = load_encoder(model, random_weights=random_weights, seed=seed)
-    _check_settings(config, encoder, model)
-    set_dropout(encoder, config.dropout)
-    tokenizer = load_tokenizer(model)
-    benchmark = (
-        HallmarkTask(prepared, tokenizer, config.max_seq_length, config.hallmark_unit)
-        if task == HALLMARK_TASK
-        else EntityTask(prepared, task, tokenizer, config.max_seq_length)
-    )
-    torch.manual_seed(seed)
-    tagger = benchmark.model(encoder, config.dropout)
+    benchmark, tagger = _build(prepared, task, model, config, seed=seed, random_weights=random_weights)
     dev_scores, losses = train(tagger, benchmark, config, seed=seed, description=f"{task} seed {seed}")
     device = next(tagger.parameters()).device
     with _precision(device):
@@ -126,19 +116,27 @@ def finetune(
         "seconds": round(time.monotonic() - started, 2),
     }
     write_json(output / METRICS, metrics)
-    files = [output / METRICS, output / PREDICTIONS, output / DOCUMENTS]
-    finish_stage(
-        output,
-        stage=STAGE,
-        key=key,
-        inputs=inputs,
-        config=settings,
-        counts={"score": metrics["score"]},
-        outputs=files,
-        libraries=_LIBRARIES,
-    )
+    files, counts = [output / METRICS, output / PREDICTIONS, output / DOCUMENTS], {"score": metrics["score"]}
+    finish_stage(output, stage=STAGE, key=key, inputs=inputs, config=settings, counts=counts, outputs=files, libraries=_LIBRARIES)
     logger.info("%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, benchmark.score_name, metrics["score"])
     return dict(read_json(output / METRICS))
+
+
+def _build(
+    prepared: Path, task: str, model: Path, config: FinetuneConfig, *, seed: int, random_weights: bool
+) -> tuple[EntityTask | HallmarkTask, nn.Module]:
+    """The benchmark in the model's word pieces, and the encoder with the benchmark's new layer on it."""
+    encoder = load_encoder(model, random_weights=random_weights, seed=seed)
+    _check_settings(config, encoder, model)
+    set_dropout(encoder, config.dropout)
+    tokenizer = load_tokenizer(model)
+    benchmark: EntityTask | HallmarkTask
+    if task == HALLMARK_TASK:
+        benchmark = HallmarkTask(prepared, tokenizer, config.max_seq_length, config.hallmark_unit)
+    else:
+        benchmark = EntityTask(prepared, task, tokenizer, config.max_seq_length)
+    torch.manual_seed(seed)
+    return benchmark, benchmark.model(encoder, config.dropout)
 
 
 def train(
