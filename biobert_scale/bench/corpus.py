@@ -159,6 +159,8 @@ def _jats_races(articles: list[Path], repeats: int) -> list[Race]:
 
     theirs = Contestant(name=_PEER, read=read)
     shared = [path for path in articles if _can_read(theirs, path)]
+    if not shared:
+        return [race("JATS", articles, ours, repeats=repeats, note="pubmed-parser stops at all of them")]
     note = f"{len(articles) - len(shared)} of {len(articles)} articles left out: pubmed-parser stops at them" if len(shared) < len(articles) else ""
     return [race("JATS", shared, [*ours, theirs], repeats=repeats, note=note)]
 
