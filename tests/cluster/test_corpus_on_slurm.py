@@ -14,6 +14,7 @@ import pytest
 
 from biobert_scale.config import CorpusConfig, TokensConfig, VocabularyConfig
 from biobert_scale.corpus.build import build_corpus
+from biobert_scale.corpus.raw import find_raw_files
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, read_manifest
 from biobert_scale.tokens.build import build_tokens
@@ -208,3 +209,20 @@ def test_the_tasks_of_a_node_that_crashes_are_still_done(cluster: Cluster, raw: 
     cluster.run("kill", "-KILL", (cluster.directory / f"{node}.pid").read_text().strip())
     assert ended(process) == (0, [])
     assert read_manifest(tmp_path / "out") == expected
+
+
+@pytest.mark.slow  # reads 170 MB of XML twice and a half
+def test_real_files_give_the_bytes_of_a_local_build_after_a_kill(cluster: Cluster, real_data: Path, tmp_path: Path) -> None:
+    local = build_corpus(real_data, tmp_path / "local", CorpusConfig())
+    assert local.counts["records"] == 3606
+    work = tmp_path / "out" / ".work"
+    process = cluster.build(real_data, tmp_path / "out", "--retries", "0")
+    wait_until(lambda: list(work.glob("extracted/.oa_comm_xml.PMC005xxxxxx.*.part")), process)
+    elements = cluster.run("squeue", "--noheader", "--array", "--states=running", "--format=%i").split()
+    task = next(index for index, file in enumerate(find_raw_files(real_data)) if "PMC005" in file.path.name)
+    (element,) = [job for job in elements if job.endswith(f"_{task}")]
+    cluster.run("scancel", "--full", "--signal=KILL", element)
+    code, told = ended(process)
+    assert code == 1 and len(told) == 1 and "ended without a result" in told[0]
+    assert ended(cluster.build(real_data, tmp_path / "out")) == (0, [])
+    assert read_manifest(tmp_path / "out") == local
