@@ -147,7 +147,10 @@ def begin_stage(output: Path, *, stage: str, key: str, begun_key: str | None = N
     """
     manifest_path, begun_path = output / MANIFEST, output / ".begun.json"
     if overwrite and (manifest_path.exists() or begun_path.exists()):
-        shutil.rmtree(output)
+        # The same command again after an interruption goes on, also with overwrite.
+        finished, path = (key, manifest_path) if manifest_path.exists() else (begun_key or key, begun_path)
+        if read_json(path).get("key") != finished:
+            shutil.rmtree(output)
     if manifest_path.exists():
         manifest = read_manifest(output)
         if manifest.key == key:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,12 @@ def real_data() -> Path:
     if not directory.is_dir():
         pytest.skip(f"no real data at {directory}: set BIOBERT_SCALE_DATA")
     return directory
+
+
+@pytest.fixture(autouse=True)
+def root_logger() -> Iterator[None]:
+    """The command line gives the root logger a handler on the standard error of one test, which the next test has not."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:], root.level = handlers, level

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import logging
@@ -22,7 +23,7 @@ from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.deduplicate import SIGNATURE_SIZE, near_duplicates
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.corpus.engine import run_tasks
-from biobert_scale.corpus.pipeline import EXTRACTED_SCHEMA, INDEX_COLUMNS, FileTask, ReadKept, WriteShard, extract_file, run_steps
+from biobert_scale.corpus.pipeline import EXTRACTED_SCHEMA, INDEX_COLUMNS, FileTask, ReadKept, WriteShard, extract_file, run_steps, staged
 from biobert_scale.corpus.raw import RawFile, find_raw_files
 from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
@@ -77,6 +78,7 @@ def build_corpus(
     Raises:
         UserError: nothing to read, more damaged files than put up with, no document left, or `output` holds something else.
     """
+    _check_options(config, workers, max_bad_files)
     files = find_raw_files(raw)
     inputs, tasks = _describe(files)
     listed = describe_inputs([benchmarks]) if benchmarks is not None else []
@@ -90,17 +92,17 @@ def build_corpus(
         extracting = partial(extract_file, tasks, work, config, benchmarks)
         run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
         sound = _sound(tasks, work, key, max_bad_files)
-        counts, rejects, kept_before, shards = _resolve(sound, work, raw, config)
+        counts, rejects, kept_before, shards, masks = _resolve(sound, work, raw, config)
         counts["bad_files"] = len(tasks) - len(sound)
         parts = len(shards) - 1
         _log.info("writing %d documents to %d shards", kept_before[-1], parts)
         writing = partial(run_steps, [ReadKept(sound, work, kept_before, shards), WriteShard(output)])
-        run(writing, tasks=parts, work=work / f"shards-{key[:12]}", description="writing shards")
-        for stale in output.glob(".part-*.part"):  # a killed writer's
-            stale.unlink()
+        run(writing, tasks=parts, work=work / f"shards-{masks[:12]}", description="writing shards")
         outputs = [output / f"part-{shard:05d}.parquet" for shard in range(parts)]
         if benchmarks is not None:
             outputs.append(_list_benchmark_documents(sound, work, output))
+        for stale in {*output.glob(".part-*.part"), *output.glob("part-*.parquet")} - {*outputs}:  # of a killed writer, or of other raw files
+            stale.unlink()
         manifest = finish_stage(
             output,
             stage=STAGE,
@@ -114,6 +116,21 @@ def build_corpus(
         )
     shutil.rmtree(work, ignore_errors=True)
     return manifest
+
+
+def _check_options(config: CorpusConfig, workers: int, max_bad_files: int) -> None:
+    """Refuse what would only fail after all files have been read, or silently do nothing."""
+    for name, value, sound in (
+        ("workers", workers, workers >= 1),
+        ("max_bad_files", max_bad_files, max_bad_files >= 0),
+        ("characters_per_shard", config.characters_per_shard, config.characters_per_shard >= 1),
+        ("minimum_words", config.minimum_words, config.minimum_words >= 1),
+        ("near_duplicate_similarity", config.near_duplicate_similarity, config.near_duplicate_similarity > 0),
+        ("benchmark_overlap", config.benchmark_overlap, 0 < config.benchmark_overlap <= 1),
+        ("languages", config.languages, len(config.languages) > 0),
+    ):
+        if not sound:
+            raise UserError(f"{name} cannot be {value}", where="corpus build", remedy="see `biobert-scale corpus build --help`")
 
 
 def _describe(files: list[RawFile]) -> tuple[list[dict[str, Any]], list[FileTask]]:
@@ -149,8 +166,12 @@ def _sound(tasks: list[FileTask], work: Path, key: str, max_bad_files: int) -> l
 
 
 def _list_benchmark_documents(tasks: list[FileTask], work: Path, output: Path) -> Path:
-    path = output / "benchmark-documents.jsonl"
-    rows = (row for task in tasks for row in read_json(task.notes(work))["benchmark"])
+    """List the records whose fate is `benchmark`: of several states of one record the one that stands."""
+    path, rows = output / "benchmark-documents.jsonl", []
+    for task in tasks:
+        listed = iter(read_json(task.notes(work))["benchmark"])  # one for each record that its file gave this code
+        recognised = pq.read_table(task.extracted(work), columns=["code"])["code"].to_numpy() == CODES["benchmark"]
+        rows += [row for row, stands in zip(listed, np.load(task.fates(work))[recognised] == CODES["benchmark"], strict=True) if stands]
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return path
 
@@ -169,12 +190,12 @@ def documents(directory: Path) -> Iterator[dict[str, str]]:
 
 def _resolve(
     tasks: list[FileTask], work: Path, raw: Path, config: CorpusConfig
-) -> tuple[dict[str, Any], dict[str, int], list[int], list[int]]:
-    """Decide each record's fate and leave one mask of kept records per file for the writing tasks.
+) -> tuple[dict[str, Any], dict[str, int], list[int], list[int], str]:
+    """Decide each record's fate, and leave one file of fates per raw file for the writing tasks.
 
     Returns:
         The counts and the rejects of the manifest; the number of kept documents before each file and at last in all; the same
-        for each shard.
+        for each shard; and a hash of all that the writing depends on.
     """
     tables = [pq.read_table(task.extracted(work), columns=list(INDEX_COLUMNS)) for task in tasks]
     table = pa.concat_tables(tables) if tables else EXTRACTED_SCHEMA.empty_table()
@@ -188,15 +209,17 @@ def _resolve(
         code[signed[kept_signed][marked]] = CODES["near_duplicate"]
     kept = code == 0
     for task, (start, stop) in zip(tasks, itertools.pairwise(boundaries), strict=True):
-        task.kept(work).parent.mkdir(exist_ok=True)
-        np.save(task.kept(work), kept[start:stop])
+        with staged(task.fates(work)) as path, open(path, "wb") as stream:  # tasks of an earlier call may be reading the old one
+            np.save(stream, code[start:stop])
     counts, rejects = _count([task.file for task in tasks], table, code)
     if not counts["documents"]:
         told = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
         what, remedy = f"no document is left of {len(code)} records ({told})", "add files, or relax the corpus section of the recipe"
         raise UserError(what, where=raw, remedy=remedy)
     shards = _shards(table["characters"].to_numpy()[kept], config.characters_per_shard)
-    return counts, rejects, [int(np.count_nonzero(kept[:boundary])) for boundary in boundaries], shards
+    kept_before = [int(np.count_nonzero(kept[:boundary])) for boundary in boundaries]
+    masks = fingerprint([[task.name for task in tasks], kept_before, shards, hashlib.sha256(code.tobytes()).hexdigest()])
+    return counts, rejects, kept_before, shards, masks
 
 
 def _signatures(tasks: list[FileTask], work: Path, chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
@@ -244,7 +267,7 @@ def _is_medline(table: pa.Table) -> NDArray[np.bool_]:
 
 def _deletions(tasks: list[FileTask], work: Path) -> dict[int, int]:
     """For each withdrawn PMID the last file that withdraws it."""
-    return {int(pmid): index for index, task in enumerate(tasks) for pmid in read_json(task.notes(work))["deleted"] if pmid.isdigit()}
+    return {pmid: index for index, task in enumerate(tasks) for pmid in read_json(task.notes(work))["deleted"]}
 
 
 def _count(files: list[RawFile], table: pa.Table, code: NDArray[np.uint8]) -> tuple[dict[str, int], dict[str, int]]:

@@ -50,7 +50,7 @@ def read_benchmark_documents(prepared: Path, splits: Iterable[str]) -> list[Benc
     """Read the documents of some splits.
 
     Raises:
-        UserError: the directory holds no such file, or a line of it is none.
+        UserError: the directory holds no such file, a line of it is none, or a split has no document.
     """
     path, wanted = prepared / FILE, set(splits)
     if not path.is_file():
@@ -64,6 +64,9 @@ def read_benchmark_documents(prepared: Path, splits: Iterable[str]) -> list[Benc
                 raise UserError(f"line {number} is no benchmark document", where=path, remedy="run `biobert-scale evaluate prepare` again") from None
             if document.split in wanted:
                 found.append(document)
+    if lacking := sorted(wanted - {document.split for document in found}):
+        remedy = "correct benchmark_splits: the splits are train, dev and test"
+        raise UserError(f"no document of the split '{lacking[0]}'", where=path, remedy=remedy)
     return found
 
 

@@ -13,7 +13,7 @@ from lxml import etree
 from biobert_scale.corpus.document import Document
 from biobert_scale.corpus.jats import JatsArticle, read_jats_set
 from biobert_scale.corpus.medline import read_medline
-from biobert_scale.corpus.raw import ListedArticle, RawFile, license_group, package_members, read_file_list
+from biobert_scale.corpus.raw import ListedArticle, RawFile, license_group, package_date, package_members, read_file_list
 
 _log = logging.getLogger(__name__)
 _PMCID = re.compile(r"PMC[0-9]+")
@@ -72,8 +72,9 @@ def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str])
 
 def _extract_pmc(file: RawFile, captions: bool) -> Iterator[Extracted]:
     listed = read_file_list(file.file_list) if file.file_list is not None else {}
+    unlisted = ListedArticle(updated=package_date(file.path.name))
     for member, content in package_members(file.path):
-        yield from _articles(file.path.name, member, content, listed.get(member, ListedArticle()), captions)
+        yield from _articles(file.path.name, member, content, listed.get(member, unlisted), captions)
 
 
 def _articles(package: str, member: str, content: bytes, listed: ListedArticle, captions: bool) -> Iterator[Extracted]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from biobert_scale.corpus.build import STAGE
 from biobert_scale.corpus.document import SOURCES
+from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, read_manifest
 
 EDGES = (0, 50, 100, 150, 200, 250, 300, 400, 500, 1000, 2000, 4000, 8000, 16000, 32000)
@@ -46,6 +47,8 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
     Raises:
         UserError: the directory is no finished corpus.
     """
+    if samples < 0:
+        raise UserError(f"samples cannot be {samples}", where="corpus inspect", remedy="give 0 or more")
     manifest = read_manifest(directory, STAGE)
     total = manifest.counts["documents"]
     chosen = set(random.Random(seed).sample(range(total), min(samples, total)))

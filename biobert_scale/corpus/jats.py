@@ -133,8 +133,11 @@ def _title(meta: etree._Element | None) -> str:
 
 def _abstract(meta: etree._Element | None) -> tuple[str, ...]:
     lines: list[str] = []
-    for abstract in meta.iterfind("{*}abstract") if meta is not None else ():
-        if abstract.get("abstract-type") in _OTHER_ABSTRACTS:
+    abstracts = meta.findall("{*}abstract") if meta is not None else []
+    english = any((abstract.get(_XML_LANG) or "en").lower().startswith("en") for abstract in abstracts)
+    for abstract in abstracts:
+        translated = english and not (abstract.get(_XML_LANG) or "en").lower().startswith("en")
+        if translated or abstract.get("abstract-type") in _OTHER_ABSTRACTS:
             continue
         for part in abstract:
             if local_name(part) == "sec":
@@ -150,7 +153,7 @@ def _labelled_section(section: etree._Element) -> list[str]:
     """An abstract's section as MEDLINE would give it: its heading stands before its first paragraph."""
     title = section.find("{*}title")
     heading = " ".join(_lines(title, captions=False)).rstrip(":. ") if title is not None else ""
-    if is_formality(heading):
+    if is_formality(heading) or heading.lower() == "contact":  # in an abstract an address; in a body it may be of cells
         return []
     flow = _Flow(captions=False)
     flow.add_children(section, skip=title)

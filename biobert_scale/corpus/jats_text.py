@@ -26,6 +26,7 @@ _CITATION_NUMBER = re.compile(r"[\[(]?\s*[A-Z]?\d{1,3}[a-z]?(?:[\s,;–‒−-]+
 
 # Sections that tell of the publication, not of the science. Matched against a heading in lower case, without its number,
 # its final colon or full stop, and with plain apostrophes.
+_LONGEST_HEADING = 200
 _HEADING_NUMBER = re.compile(r"(?:\d+(?:\.\d+)*|[IVX]+)[.)]?\s+")
 _FORMALITY = re.compile(
     "|".join(
@@ -50,7 +51,6 @@ _FORMALITY = re.compile(
             r"consent(?: for publication| statement)?",
             r"pre-?publication history",
             r"publisher's note",
-            r"contact",
             r"references|literature cited",
         ]
     )
@@ -76,7 +76,10 @@ def is_formal_line(line: str) -> bool:
 @lru_cache(maxsize=4096)  # most articles have the same headings
 def is_formality(heading: str) -> bool:
     """A heading such as `5. Conflict of Interest:` stands over what tells of the publication, not of the science."""
-    return _FORMALITY.fullmatch(_HEADING_NUMBER.sub("", heading, count=1).lower().replace("’", "'").rstrip(".: ")) is not None
+    if len(heading) > _LONGEST_HEADING:
+        return False
+    number = _HEADING_NUMBER.match(heading)
+    return _FORMALITY.fullmatch(heading[number.end() if number else 0 :].lower().replace("’", "'").rstrip(".: ")) is not None
 
 
 @lru_cache(maxsize=4096)  # the same small numbers over and over

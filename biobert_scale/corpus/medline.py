@@ -85,8 +85,8 @@ def _records(stream: BinaryIO, where: str | Path) -> Iterator[MedlineRecord]:
                 yield _record(element.find("MedlineCitation"), element.find("PubmedData"))
             elif tag == "PubmedBookArticle":
                 yield _record(element.find("BookDocument"), element.find("PubmedBookData"))
-            else:
-                yield MedlineRecord(deleted=tuple(plain_text(pmid) for pmid in element.iterfind("PMID")))
+            elif withdrawn := tuple(plain_text(pmid) for pmid in element.iterfind("PMID")):
+                yield MedlineRecord(deleted=withdrawn)
             bounded.allow_more()
             element.clear()
             while element.getprevious() is not None:

@@ -49,6 +49,7 @@ EXTRACTED_SCHEMA = pa.schema(
     ]
 )
 _ROWS_PER_GROUP = 2000
+_IDENTIFIER = re.compile(r"(?:PMC)?([0-9]{1,18})")
 
 
 def run_steps(steps: list[PipelineStep], rank: int) -> None:
@@ -80,9 +81,9 @@ class FileTask:
         """Written last: `deleted` (PMIDs that the file withdraws), `benchmark` (documents recognised), or `error`."""
         return work / "extracted" / f"{self.name}.json"
 
-    def kept(self, work: Path) -> Path:
-        """Mask of the records that the whole build keeps."""
-        return work / "kept" / f"{self.name}.npy"
+    def fates(self, work: Path) -> Path:
+        """What the whole build decides of each record: (records,) uint8, indices into `REASONS`."""
+        return work / "fates" / f"{self.name}.npy"
 
 
 class ReadRawFile(PipelineStep):
@@ -120,11 +121,14 @@ class CleanDocuments(PipelineStep):
 
 def _row(record: Extracted, text: str, reason: str) -> dict[str, Any]:
     document = record.document
+    pmid, pmcid = identifier_number(document.pmid), identifier_number(document.pmcid)
+    if not record.reason and not (pmid if document.source == "medline" else pmcid):
+        reason = "no_identifier"
     return {
         **{name: getattr(document, name) for name in CORPUS_SCHEMA.names},
         "text": "" if reason else text,  # nobody reads a rejected text again
-        "pmid_number": _number(document.pmid),
-        "pmcid_number": _number(document.pmcid),
+        "pmid_number": pmid,
+        "pmcid_number": pmcid,
         "version": record.version,
         "revised": record.revised,
         "digest": hashlib.blake2b(text.encode(), digest_size=16).digest(),
@@ -134,9 +138,10 @@ def _row(record: Extracted, text: str, reason: str) -> dict[str, Any]:
     }
 
 
-def _number(identifier: str) -> int:
-    digits = re.sub(r"\D", "", identifier)
-    return int(digits) if 0 < len(digits) <= 18 else 0
+def identifier_number(identifier: str) -> int:
+    """The number of a PMID, or of a PMCID (`PMC123`); 0 for anything else."""
+    found = _IDENTIFIER.fullmatch(identifier)
+    return int(found[1]) if found else 0
 
 
 class RecogniseBenchmarks(PipelineStep):
@@ -219,7 +224,8 @@ def extract_file(tasks: list[FileTask], work: Path, config: CorpusConfig, benchm
         return
     with staged(task.signatures(work)) as path, open(path, "wb") as stream:
         np.save(stream, np.array(signatures, dtype=np.uint32).reshape(-1, SIGNATURE_SIZE))
-    write_json(task.notes(work), {"deleted": deleted, "benchmark": listed})
+    withdrawn = sorted({number for pmid in deleted if (number := identifier_number(pmid))})
+    write_json(task.notes(work), {"deleted": withdrawn, "benchmark": listed})
 
 
 class ReadKept(PipelineStep):
@@ -240,16 +246,15 @@ class ReadKept(PipelineStep):
 
     def _read(self, task: FileTask, start: int, stop: int) -> Iterator[PipelineDocument]:
         """The kept documents `start` to `stop` of one file."""
-        kept, seen, row = np.load(task.kept(self.work)), 0, 0
+        rows = np.flatnonzero(np.load(task.fates(self.work)) == 0)[start:stop]
         with pq.ParquetFile(task.extracted(self.work)) as extracted:
-            for batch in extracted.iter_batches(_ROWS_PER_GROUP, columns=CORPUS_SCHEMA.names):
-                chosen = np.flatnonzero(kept[row : row + len(batch)])
-                rows = chosen[max(start - seen, 0) : max(stop - seen, 0)]
-                seen, row = seen + len(chosen), row + len(batch)
-                for fields in batch.take(pa.array(rows)).to_pylist():
+            ends = np.cumsum([extracted.metadata.row_group(group).num_rows for group in range(extracted.num_row_groups)])
+            # Only the row groups that hold some of them: a package of many shards is not read anew for each.
+            for group in np.unique(np.searchsorted(ends, rows, "right")).tolist():
+                first = int(ends[group - 1]) if group else 0
+                inside = rows[(rows >= first) & (rows < ends[group])] - first
+                for fields in extracted.read_row_group(group, columns=CORPUS_SCHEMA.names).take(pa.array(inside)).to_pylist():
                     yield PipelineDocument(text=fields["text"], id=fields["id"], metadata=fields)
-                if seen >= stop:
-                    return
 
 
 class WriteShard(PipelineStep):

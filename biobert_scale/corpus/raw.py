@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import re
+import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from isal import igzip, isal_zlib
 from lxml import etree
@@ -71,7 +72,18 @@ def find_raw_files(raw: Path) -> list[RawFile]:
 
 
 def _walk(raw: Path) -> Iterator[Path]:
-    for directory, _, names in os.walk(raw):
+    """All files, also those behind links to directories; a directory is entered once."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    entered: set[tuple[int, int]] = set()
+    for directory, below, names in os.walk(raw, followlinks=True, onerror=refuse):
+        found = os.stat(directory)
+        if (found.st_dev, found.st_ino) in entered:
+            below.clear()
+            continue
+        entered.add((found.st_dev, found.st_ino))
         yield from (Path(directory, name) for name in names if not name.startswith("."))
 
 
@@ -179,7 +191,7 @@ def package_members(path: Path) -> Iterator[tuple[str, bytes]]:
     """
     with open_decompressed(path) as stream, reading(path):
         bounded = BoundedReader(stream, MAXIMUM_MEMBER_BYTES, where=path, what="a header in the tar package")  # members are measured before they are read
-        with tarfile.open(fileobj=bounded, mode="r|") as package:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Header) as package:  # type: ignore[call-overload]
             for member in package:
                 bounded.allow_more(skipped_bytes=member.size)
                 name, where = PurePosixPath(member.name), f"{path}:{member.name}"
@@ -188,8 +200,23 @@ def package_members(path: Path) -> Iterator[tuple[str, bytes]]:
                 if member.isfile() and name.suffix in (".xml", ".nxml"):
                     yield member.name, _content(package, member, path)
                 package.members = []  # tarfile would keep every header
-        while stream.read(_DRAIN_BYTES):  # to the checksum at the very end, which tar has no need to read
-            pass
+            bounded.left = sys.maxsize
+            while rest := package.fileobj.read(_DRAIN_BYTES):  # to the checksum at the very end, which tar has no need to read
+                if rest.strip(b"\0"):
+                    raise tarfile.ReadError("there is more after its end")
+
+
+class _Header(tarfile.TarInfo):
+    """tarfile takes a damaged or missing header for the archive's end, and would leave out all members after it without a word."""
+
+    @classmethod
+    def fromtarfile(cls, package: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(package)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the block of zeros at the end
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(f"{error} at byte {package.offset:,}") from None  # type: ignore[attr-defined]
 
 
 def _content(package: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
@@ -217,6 +244,12 @@ def read_file_list(path: Path) -> dict[str, ListedArticle]:
             return {row["Article File"]: _listed(row, updated) for row in rows}
         except (csv.Error, UnicodeDecodeError) as error:
             raise UserError(f"the file list is damaged ({error})", where=path, remedy=_REMEDY) from None
+
+
+def package_date(package: str) -> int:
+    """The date in a package's name (`oa_comm_xml.incr.2025-07-01.tar.gz`) as the number YYYYMMDD000000; 0 where it has none."""
+    found = re.search(r"\.(\d{4})-(\d{2})-(\d{2})\.", package)
+    return int("".join(found.groups())) * 1_000_000 if found else 0
 
 
 def _listed(row: dict[str, str | None], updated: str) -> ListedArticle:

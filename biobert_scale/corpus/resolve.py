@@ -72,14 +72,16 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
     code = index.code.copy()
     identified = code != CODES["no_identifier"]
     for is_source, key in ((index.medline, index.pmid), (~index.medline, index.pmcid)):
-        rows = np.flatnonzero(is_source & identified)
+        rows = np.flatnonzero(is_source & identified & (key > 0))
         code[rows[~_stands(key[rows], index.version[rows], index.revised[rows])]] = CODES["superseded"]
     standing = np.flatnonzero(index.medline & identified & (code != CODES["superseded"]))
     withdrawn_by = _look_up(index.pmid[standing], deletions)
     code[standing[withdrawn_by >= index.file[standing]]] = CODES["deleted"]
 
     full_text = (code == 0) & ~index.medline
-    linked = np.isin(index.pmid, index.pmid[full_text]) | np.isin(index.pmcid, index.pmcid[full_text])
+    linked = np.zeros(len(code), dtype=bool)
+    for key in (index.pmid, index.pmcid):
+        linked |= (key > 0) & np.isin(key, key[full_text])
     code[(code == 0) & index.medline & linked] = CODES["full_text_present"]
 
     kept = np.flatnonzero(code == 0)
