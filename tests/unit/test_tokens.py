@@ -75,7 +75,7 @@ def test_the_store_reads_the_same_tokens_without_copies(stages: Path) -> None:
     table = load_from_disk(str(stages / "tokens"))["train"]
     store = TokenStore.open(stages / "tokens" / "train")
     flat = np.concatenate([np.asarray(row["input_ids"]) for row in table])
-    assert store.tokens == len(flat) and store.documents == len(table) and len(store.buffers) == 3
+    assert store.tokens == len(flat) and store.documents == len(table) and len(store.shards) == 3
     position = 0
     for row in table:
         view = store.read(position, len(row["input_ids"]))
