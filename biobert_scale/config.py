@@ -116,10 +116,24 @@ class DataConfig:
     """Tokens in a sample at most, [CLS] and both [SEP] included."""
     mlm_probability: float = 0.15
     """Share of a sample's tokens that are predicted; the count is fixed by the sample's length."""
+    whole_word_masking: bool = False
+    """Predict whole words: all word pieces of a word, or none."""
     short_sequence_probability: float = 0.1
     """Share of samples packed to a shorter length, drawn uniformly."""
     random_next_probability: float = 0.5
     """Share of samples whose second segment comes from another document."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderConfig:
+    """How a rank's batches are made ahead of time. Nothing here changes what is trained on."""
+
+    workers: int = 1
+    """Threads of a rank that make batches."""
+    prefetch_steps: int = 2
+    """Steps that each thread makes ahead."""
+    token_bucket: int = 0
+    """Lengthen micro-batches to a multiple of this many tokens, so that a compiled model meets few shapes; 0 leaves them as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,6 +257,7 @@ class Config:
     tokens: TokensConfig = field(default_factory=TokensConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -340,6 +355,7 @@ def check_config(config: Config, *, where: str) -> None:
     refuse(model.hidden_size % model.num_attention_heads != 0, f"hidden_size {model.hidden_size} is not a multiple of num_attention_heads {model.num_attention_heads}", "model.hidden_size", "make it divide")
     refuse(data.max_seq_length > model.max_position_embeddings, f"max_seq_length {data.max_seq_length} exceeds model.max_position_embeddings {model.max_position_embeddings}", "data.max_seq_length", "shorten the samples or enlarge the model's positions")
     refuse(data.max_seq_length < 16, f"max_seq_length {data.max_seq_length} is too short for two segments", "data.max_seq_length", "use at least 16")
+    refuse(min(config.loader.workers, config.loader.prefetch_steps) < 1 or config.loader.token_bucket < 0, "workers and prefetch_steps must be positive, token_bucket at least 0", "loader", "use at least 1; 0 for no buckets")
     for key in ("mlm_probability", "short_sequence_probability", "random_next_probability"):
         refuse(not 0.0 <= getattr(data, key) <= 1.0, f"{getattr(data, key)} is no probability", f"data.{key}", "use a value from 0 to 1")
     refuse(not 0.0 < config.tokens.validation_fraction < 1.0, f"{config.tokens.validation_fraction} is no proper fraction", "tokens.validation_fraction", "use a value between 0 and 1")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from biobert_scale.config import DataConfig, TokensConfig, VocabularyConfig
-from biobert_scale.data.batches import build_samples
+from biobert_scale.data.samples import build_samples
 from biobert_scale.files import Manifest, write_json
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.vocabulary import build_vocabulary

@@ -30,9 +30,10 @@ def number_of_predictions(lengths: np.ndarray, mlm_probability: float) -> np.nda
 def mask(
     input_ids: np.ndarray,
     second_segment: int,
-    predictions: int,
+    continues: np.ndarray,
     replacements: np.ndarray,
-    mask_token_id: int,
+    unknown_id: int,
+    mask_id: int,
     seed: int,
     epoch: int,
     index: int,
@@ -42,33 +43,69 @@ def mask(
 ) -> None:
     """Mask one sample in place.
 
+    What is drawn are words. Without `continues` every token is one. With it a token that continues its word goes with it; a
+    word that does not fit into what is left to predict is passed over, and where only such words are left, the first of them
+    is predicted in part: the count stays what the length says. [UNK] is predicted only where nothing else is left.
+
     Args:
         input_ids: (length,) the sample with its special tokens at 0, `second_segment` - 1 and length - 1; changed in place.
         second_segment: where segment B begins.
+        continues: (vocabulary,) bool, whether an entry continues a word; empty to mask tokens whatever their words.
         replacements: the vocabulary's ordinary entries (no special tokens).
         positions, labels: (predictions,) filled with the predicted positions, ascending, and their original entries.
     """
-    length = len(input_ids)
+    length, wanted = len(input_ids), len(positions)
     block = np.empty(4, np.uint32)
-    candidates = np.empty(length - 3, np.int64)
+    chosen = np.zeros(length, np.bool_)
+    words, filled = np.empty(length, np.int64), 0
+    for position in range(1, length - 1):
+        if position == second_segment - 1:
+            continue
+        token = input_ids[position]
+        if token == unknown_id:
+            continue
+        if len(continues) == 0 or not continues[token] or position == 1 or position == second_segment or input_ids[position - 1] == unknown_id:
+            words[filled] = position
+            filled += 1
+    draw, predicted = 0, 0
+    passed_over = 0
+    while predicted < wanted and filled > 0:
+        philox(seed, draw, index & 0xFFFFFFFF, index >> 32, epoch * 8 + purpose, block)
+        k = draw_below(filled, block[0])
+        draw += 1
+        start = words[k]
+        filled -= 1
+        words[k] = words[filled]
+        end = start + 1
+        if len(continues) > 0:
+            while end < length - 1 and end != second_segment - 1 and continues[input_ids[end]]:
+                end += 1
+        if end - start > wanted - predicted:
+            if passed_over == 0:
+                passed_over = start
+            continue
+        for position in range(start, end):
+            chosen[position] = True
+        predicted += end - start
+    if predicted < wanted and passed_over > 0:
+        for position in range(passed_over, passed_over + wanted - predicted):
+            chosen[position] = True
+        predicted = wanted
+    if predicted < wanted:  # hardly anything but [UNK]
+        for position in range(1, length - 1):
+            if predicted < wanted and not chosen[position] and position != second_segment - 1:
+                chosen[position] = True
+                predicted += 1
     filled = 0
     for position in range(1, length - 1):
-        if position != second_segment - 1:
-            candidates[filled] = position
+        if chosen[position]:
+            positions[filled] = position
+            labels[filled] = input_ids[position]
+            # A block's other words: independent of the one that chose a word.
+            philox(seed, filled, index & 0xFFFFFFFF, index >> 32, epoch * 8 + purpose, block)
+            kind = draw_below(10, block[1])
+            if kind < 8:
+                input_ids[position] = mask_id
+            elif kind == 8:
+                input_ids[position] = replacements[draw_below(len(replacements), block[2])]
             filled += 1
-    for k in range(predictions):
-        # One block of four words a prediction: which, what kind, by what.
-        philox(seed, k, index & 0xFFFFFFFF, index >> 32, epoch * 8 + purpose, block)
-        other = k + draw_below(filled - k, block[0])
-        candidates[k], candidates[other] = candidates[other], candidates[k]
-        position = candidates[k]
-        positions[k] = position
-        labels[k] = input_ids[position]
-        kind = draw_below(10, block[1])
-        if kind < 8:
-            input_ids[position] = mask_token_id
-        elif kind == 8:
-            input_ids[position] = replacements[draw_below(len(replacements), block[2])]
-    order = np.argsort(positions)
-    positions[:] = positions[order]
-    labels[:] = labels[order]

@@ -5,16 +5,18 @@ Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for L
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining, BertModel
 from transformers.utils import logging as transformers_logging
 
 from biobert_scale.config import ModelConfig
+from biobert_scale.data.batches import MicroBatch
 from biobert_scale.errors import UserError
 from biobert_scale.modeling import attention
 from biobert_scale.modeling.emulation import emulate_in_fp32
@@ -22,7 +24,7 @@ from biobert_scale.modeling.emulation import emulate_in_fp32
 
 @dataclass(frozen=True, kw_only=True)
 class PackedBatch:
-    """Sequences concatenated into one row, on one device.
+    """Sequences concatenated into one row, on one device; a last one that `nsp_labels` does not count is padding.
 
     Shapes: `input_ids`, `token_type_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,) int32;
     `mlm_positions` (predictions,) int64, indices into the row; `mlm_labels` (predictions,) int64;
@@ -37,6 +39,25 @@ class PackedBatch:
     mlm_positions: Tensor
     mlm_labels: Tensor
     nsp_labels: Tensor
+
+    @classmethod
+    def of(cls, batch: MicroBatch, *, pin: bool = False) -> PackedBatch:
+        """Tensors in host memory that share the arrays' bytes, or where `pin` in page-locked memory."""
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).pin_memory() if pin else torch.from_numpy(array)
+
+        return cls(
+            **{name: tensor(getattr(batch, name)) for name in _TENSORS},
+            sequence_lengths=tuple(np.diff(batch.cu_seqlens).tolist()),
+        )
+
+    def to(self, device: torch.device) -> PackedBatch:
+        """The batch on a device; from page-locked memory the copy goes on beside what the device computes."""
+        return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in _TENSORS})
+
+
+_TENSORS = ("input_ids", "token_type_ids", "position_ids", "cu_seqlens", "mlm_positions", "mlm_labels", "nsp_labels")
 
 
 class PackedBertForPreTraining(BertForPreTraining):
@@ -53,7 +74,7 @@ class PackedBertForPreTraining(BertForPreTraining):
         )  # (tokens, hidden)
         prediction_scores = self.cls.predictions(hidden[batch.mlm_positions]).float()  # (predictions, vocabulary)
         # The pooler reads the first position of each row it is given: give it each sequence's own [CLS].
-        first = hidden[batch.cu_seqlens[:-1].long()].unsqueeze(1)
+        first = hidden[batch.cu_seqlens[: len(batch.nsp_labels)].long()].unsqueeze(1)
         relation_scores = self.cls.seq_relationship(self.bert.pooler(first)).float()  # (sequences, 2)
         return {
             "mlm_loss": nn.functional.cross_entropy(prediction_scores, batch.mlm_labels, reduction="sum"),

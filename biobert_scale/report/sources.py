@@ -10,7 +10,7 @@ from typing import Any
 
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
 from biobert_scale.corpus.synthetic import STAGE as SYNTHETIC_STAGE
-from biobert_scale.data.batches import STAGE as SAMPLES_STAGE
+from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.table import score_table
 from biobert_scale.files import MANIFEST, Manifest, read_json, read_manifest

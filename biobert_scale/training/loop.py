@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,11 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from biobert_scale.config import Config
-from biobert_scale.data.batches import MicroBatch, RankStep, SampleStream, build_samples
+from biobert_scale.data.batches import RankStep
+from biobert_scale.data.layouts import IGNORED
+from biobert_scale.data.loader import StepLoader
+from biobert_scale.data.samples import build_samples
+from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
 from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
@@ -52,6 +55,14 @@ def train(config: Config, tokens: Path, run: Path) -> bool:
         runtime.stop(accelerator)
 
 
+@dataclass(frozen=True)
+class HostStep:
+    """A rank's step, and its micro-batches as tensors in host memory."""
+
+    step: RankStep
+    micro_batches: tuple[PackedBatch, ...]
+
+
 class Trainer:
     """One rank's part of a run."""
 
@@ -65,7 +76,8 @@ class Trainer:
                 build_samples(tokens, run / "samples", config.data, seed=config.seed)
         self.training_stream = SampleStream.open(tokens, run / "samples", config.data, seed=config.seed)
         self.validation_stream = SampleStream.open(tokens, run / "samples", config.data, seed=config.seed, split="validation")
-        self.bert_config = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=special_ids(tokens / "tokenizer")["[PAD]"])
+        self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
+        self.bert_config = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=self.pad_token_id)
         model = build_model(self.bert_config, seed=config.seed)
         self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, config.training.optimizer))
         self.state = checkpoint.load(self.accelerator, run, config, samples_fingerprint=self.training_stream.fingerprint)
@@ -80,16 +92,14 @@ class Trainer:
         total, stopped = training.schedule.total_steps, False
         if self.state.global_step == 0:
             self.validate()
-        with ThreadPoolExecutor(1) as prefetcher:
-            upcoming = prefetcher.submit(self.load_step, self.data_step)
+        with self.loader() as loader:
             while self.state.global_step < total and not stopped:
                 started = time.perf_counter()
-                batch = upcoming.result()
+                batch = next(loader)
                 waited = time.perf_counter() - started
-                upcoming = prefetcher.submit(self.load_step, self.data_step + 1)
                 before = self.state.global_step
                 sums = self.train_step(batch)
-                stopped = self.report_step(batch, sums, started, waited)
+                stopped = self.report_step(batch.step, sums, started, waited)
                 step, taken = self.state.global_step, self.state.global_step > before
                 if taken and (step % training.validation.every_steps == 0 or step == total):
                     self.validate()
@@ -110,16 +120,22 @@ class Trainer:
         """The global step of the data stream: optimizer steps taken and skipped ones."""
         return self.state.consumed_samples // self.config.training.global_batch_size
 
-    def load_step(self, step: int) -> RankStep:
-        return self.training_stream.step(
-            step,
+    def loader(self) -> StepLoader[HostStep]:
+        """This rank's steps from where the run stands, made ahead of time."""
+        pin = self.accelerator.device.type == "cuda"
+        return StepLoader(
+            self.training_stream,
+            consumed_samples=self.state.consumed_samples,
             global_batch_size=self.config.training.global_batch_size,
             micro_batch_size=self.config.training.micro_batch_size,
             world_size=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
+            prepare=lambda step: HostStep(step, tuple(PackedBatch.of(batch, pin=pin) for batch in step.micro_batches)),
+            config=self.config.loader,
+            pad_token_id=self.pad_token_id,
         )
 
-    def train_step(self, batch: RankStep) -> Tensor:
+    def train_step(self, batch: HostStep) -> Tensor:
         """Forward and backward over this rank's micro-batches, then one optimizer step.
 
         Returns:
@@ -130,11 +146,12 @@ class Trainer:
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.data_step, self.accelerator.process_index]).generate_state(1, np.uint64)[0] >> 1))
         # The engine divides by ranks and by micro-batches; the sums below are already divided by the global counts.
         parts = self.accelerator.num_processes * len(batch.micro_batches)
+        counts = batch.step
         totals = torch.zeros(4, device=self.accelerator.device)
         for micro_batch in batch.micro_batches:
             with self.accelerator.accumulate(self.model):
-                sums = self.model(to_device(micro_batch, self.accelerator.device))
-                loss = sums["mlm_loss"] / batch.global_predictions + sums["nsp_loss"] / batch.global_sequences
+                sums = self.model(micro_batch.to(self.accelerator.device))
+                loss = sums["mlm_loss"] / counts.global_predictions + sums["nsp_loss"] / counts.global_sequences
                 self.accelerator.backward(loss * parts)
                 if self.accelerator.sync_gradients:
                     self.grad_norm = self.clip_gradients()
@@ -203,8 +220,9 @@ class Trainer:
 
     def speed(self, batch: RankStep, seconds: float, waited: float) -> dict[str, float]:
         ranks = self.accelerator.num_processes
-        lengths = np.concatenate([np.diff(micro_batch.cu_seqlens) for micro_batch in batch.micro_batches])
-        mine = training_flops(self.bert_config, lengths, sum(len(micro_batch.mlm_labels) for micro_batch in batch.micro_batches))
+        lengths = np.concatenate([np.diff(micro_batch.cu_seqlens)[: len(micro_batch.nsp_labels)] for micro_batch in batch.micro_batches])
+        predictions = sum(int((micro_batch.mlm_labels != IGNORED).sum()) for micro_batch in batch.micro_batches)
+        mine = training_flops(self.bert_config, lengths, predictions)
         return {
             "perf/tokens_per_second_per_device": batch.global_tokens / seconds / ranks,
             "perf/sequences_per_second": batch.global_sequences / seconds,
@@ -233,7 +251,7 @@ class Trainer:
         totals = torch.zeros(6, dtype=torch.float64, device=device)
         self.model.eval()
         for batch in batches:
-            sums = self.model(to_device(batch, device))
+            sums = self.model(PackedBatch.of(batch).to(device))
             counts = [torch.tensor(float(len(labels)), device=device) for labels in (batch.mlm_labels, batch.nsp_labels)]
             totals += torch.stack([*(sums[name] for name in ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")), *counts]).double()
         self.model.train()
@@ -257,22 +275,3 @@ class Trainer:
 
     def drop_engine(self) -> None:
         del self.model, self.optimizer
-
-
-def to_device(batch: MicroBatch, device: torch.device) -> PackedBatch:
-    """Copy a micro-batch's arrays to the device."""
-
-    def tensor(array: np.ndarray) -> Tensor:
-        source = torch.from_numpy(array)
-        return source.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else source
-
-    return PackedBatch(
-        input_ids=tensor(batch.input_ids),
-        token_type_ids=tensor(batch.token_type_ids),
-        position_ids=tensor(batch.position_ids),
-        cu_seqlens=tensor(batch.cu_seqlens),
-        sequence_lengths=tuple(np.diff(batch.cu_seqlens).tolist()),
-        mlm_positions=tensor(batch.mlm_positions),
-        mlm_labels=tensor(batch.mlm_labels),
-        nsp_labels=tensor(batch.nsp_labels),
-    )

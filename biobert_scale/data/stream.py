@@ -1,0 +1,234 @@
+"""From a position in the training to the micro-batches of one rank, and nothing in between that remembers anything.
+
+Sample `i` of epoch `e` depends on (tokens, seed, e, i) only; a global step trains on the samples at `global_batch_size`
+positions of the epochs' permutations, beginning with the number of samples consumed before. Within a step the samples are
+dealt to ranks and micro-steps by length, so that all carry nearly equal tokens: the mathematics is the same whoever
+computes what.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numba
+import numpy as np
+
+from biobert_scale.config import DataConfig
+from biobert_scale.data.addresses import addresses, last_not_above, view
+from biobert_scale.data.batches import MicroBatch, RankStep, deal
+from biobert_scale.data.masking import mask, number_of_predictions
+from biobert_scale.data.order import samples_at
+from biobert_scale.data.pairs import unpack, unpack_row
+from biobert_scale.data.philox import PURPOSE_MASKING, PURPOSE_VALIDATION
+from biobert_scale.data.samples import index_fingerprint, open_index
+from biobert_scale.errors import UserError
+from biobert_scale.files import fingerprint
+from biobert_scale.tokens.shards import TokenStore
+from biobert_scale.tokens.vocabulary import special_ids
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What the stream knows of the vocabulary.
+
+    Attributes:
+        cls, sep, mask, unknown: ids of special tokens.
+        replacements: int64 ids of the ordinary entries.
+        continues: bool by id, the entries that continue a word; empty where words are not masked as wholes.
+    """
+
+    cls: int
+    sep: int
+    mask: int
+    unknown: int
+    replacements: np.ndarray
+    continues: np.ndarray
+
+    @classmethod
+    def read(cls, tokenizer: Path, *, whole_words: bool) -> Entries:
+        special = special_ids(tokenizer)
+        model = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
+        continues = np.zeros(max(model["vocab"].values()) + 1, np.bool_)
+        continues[[token for entry, token in model["vocab"].items() if entry.startswith(model["continuing_subword_prefix"])]] = True
+        return cls(
+            special["[CLS]"], special["[SEP]"], special["[MASK]"], special["[UNK]"],
+            replacements=np.setdiff1d(np.arange(len(continues)), list(special.values())),
+            continues=continues if whole_words else np.empty(0, np.bool_),
+        )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def _fill(
+    rows: np.ndarray,
+    epochs: np.ndarray,
+    indices: np.ndarray,
+    bounds: np.ndarray,
+    prediction_bounds: np.ndarray,
+    row_starts: np.ndarray,
+    tokens_at: np.ndarray,
+    token_starts: np.ndarray,
+    like: np.ndarray,
+    cls: int,
+    sep: int,
+    mask_id: int,
+    unknown: int,
+    replacements: np.ndarray,
+    continues: np.ndarray,
+    seed: int,
+    purpose: int,
+    input_ids: np.ndarray,
+    token_type_ids: np.ndarray,
+    position_ids: np.ndarray,
+    positions: np.ndarray,
+    labels: np.ndarray,
+) -> None:
+    """Fill in the samples of `rows`, one after another.
+
+    Args:
+        bounds, prediction_bounds: (samples + 1,) where each sample's tokens and predictions begin in the outputs.
+        row_starts: (samples,) where the micro-batch that a sample stands in begins; `positions` count from there.
+        like: an empty array of the tokens' dtype.
+    """
+    for k in range(len(rows)):
+        a_start, a_length, b_start, b_length, _ = unpack_row(rows, k)
+        begin, end, second = bounds[k], bounds[k + 1], a_length + 2
+        sample = input_ids[begin:end]
+        sample[0], sample[second - 1], sample[-1] = cls, sep, sep
+        for target, start, length in ((1, a_start, a_length), (second, b_start, b_length)):
+            shard = last_not_above(token_starts, start)
+            offset = start - token_starts[shard]
+            source = view(tokens_at[shard], offset + length, like)
+            for j in range(length):
+                sample[target + j] = source[offset + j]
+        token_type_ids[begin : begin + second] = 0
+        token_type_ids[begin + second : end] = 1
+        for j in range(end - begin):
+            position_ids[begin + j] = j
+        first, last = prediction_bounds[k], prediction_bounds[k + 1]
+        mask(
+            sample, second, continues, replacements, unknown, mask_id,
+            seed, epochs[k], indices[k], purpose, positions[first:last], labels[first:last],
+        )  # fmt: skip
+        positions[first:last] += begin - row_starts[k]
+
+
+class SampleStream:
+    """All samples of a split, by epoch and index; opened at once, whatever its size. Threads may share it."""
+
+    def __init__(self, store: TokenStore, index: np.ndarray, entries: Entries, config: DataConfig, *, seed: int, purpose: int, fingerprint: str = "") -> None:
+        """Bring the parts together; `open` reads them from disk.
+
+        Args:
+            index: (samples, 2) uint64, rows as `pairs.unpack` reads them.
+            purpose: the masks' stream of random numbers.
+            fingerprint: what all samples follow from.
+        """
+        self.store, self.index, self.entries, self.config = store, index, entries, config
+        self.seed, self.purpose, self.fingerprint = seed, purpose, fingerprint
+        self.tokens_at = addresses([shard.tokens for shard in store.shards])
+        self.like = np.empty(0, store.shards[0].tokens.dtype)
+
+    @classmethod
+    def open(cls, tokens: Path, samples: Path, config: DataConfig, *, seed: int, split: str = "train") -> SampleStream:
+        """Open finished token shards and their finished index.
+
+        Raises:
+            UserError: either is missing or unfinished.
+        """
+        return cls(
+            TokenStore.open(tokens / split),
+            open_index(samples, split),
+            Entries.read(tokens / "tokenizer", whole_words=config.whole_word_masking),
+            config,
+            seed=seed,
+            purpose=PURPOSE_MASKING if split == "train" else PURPOSE_VALIDATION,
+            fingerprint=stream_fingerprint(tokens, config, seed=seed),
+        )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def lengths(self, indices: np.ndarray) -> np.ndarray:
+        """Tokens in some samples, special tokens included: (n,) int64."""
+        return unpack(self.index[indices]).lengths
+
+    def micro_batches(self, epochs: Sequence[np.ndarray], indices: Sequence[np.ndarray]) -> tuple[MicroBatch, ...]:
+        """The finished samples, masked, in this order; one row for each pair of arrays."""
+        sizes = [len(row) for row in indices]
+        all_epochs, all_indices = np.concatenate(epochs), np.concatenate(indices)
+        rows = self.index[all_indices]
+        pairs = unpack(rows)
+        predictions = number_of_predictions(pairs.lengths, self.config.mlm_probability)
+        bounds, prediction_bounds = _cumulative(pairs.lengths), _cumulative(predictions)
+        firsts = _cumulative(np.array(sizes))
+        input_ids, token_type_ids, position_ids = (np.empty(bounds[-1], np.int64) for _ in range(3))
+        positions, labels = (np.empty(prediction_bounds[-1], np.int64) for _ in range(2))
+        entries = self.entries
+        _fill(
+            rows, all_epochs, all_indices, bounds, prediction_bounds, np.repeat(bounds[firsts[:-1]], sizes), self.tokens_at, self.store.token_starts, self.like,
+            entries.cls, entries.sep, entries.mask, entries.unknown, entries.replacements, entries.continues,
+            self.seed, self.purpose, input_ids, token_type_ids, position_ids, positions, labels,
+        )  # fmt: skip
+        nsp_labels = pairs.is_random.astype(np.int64)
+        batches = []
+        for first, last in itertools.pairwise(firsts):
+            tokens, predicted = slice(bounds[first], bounds[last]), slice(prediction_bounds[first], prediction_bounds[last])
+            batches.append(
+                MicroBatch(
+                    input_ids=input_ids[tokens],
+                    token_type_ids=token_type_ids[tokens],
+                    position_ids=position_ids[tokens],
+                    cu_seqlens=(bounds[first : last + 1] - bounds[first]).astype(np.int32),
+                    mlm_positions=positions[predicted],
+                    mlm_labels=labels[predicted],
+                    nsp_labels=nsp_labels[first:last],
+                    epochs=all_epochs[first:last],
+                    indices=all_indices[first:last],
+                )
+            )
+        return tuple(batches)
+
+    def step(self, first_sample: int, *, global_batch_size: int, micro_batch_size: int, world_size: int, rank: int) -> RankStep:
+        """One rank's micro-batches of a global step, and the step's global counts.
+
+        Args:
+            first_sample: samples consumed before this step.
+        """
+        epochs, indices = samples_at(first_sample, global_batch_size, size=len(self), seed=self.seed)
+        lengths = self.lengths(indices)
+        mine = deal(lengths, slot_size=micro_batch_size, world_size=world_size)[:, rank]
+        return RankStep(
+            micro_batches=self.micro_batches(epochs[mine], indices[mine]),
+            global_sequences=global_batch_size,
+            global_predictions=int(number_of_predictions(lengths, self.config.mlm_probability).sum()),
+            global_tokens=int(lengths.sum()),
+        )
+
+    def validation(self, sequences: int, *, micro_batch_size: int, world_size: int, rank: int) -> tuple[MicroBatch, ...]:
+        """One rank's share of `sequences` samples, drawn once and for all, each exactly once over all ranks; masks never change.
+
+        Every rank gets equally many micro-batches, since some engines communicate in every forward pass.
+
+        Raises:
+            UserError: there are fewer samples than ranks.
+        """
+        _, indices = samples_at(0, min(sequences, len(self)), size=len(self), seed=self.seed)
+        if len(indices) < world_size:
+            raise UserError(f"{len(indices)} validation samples cannot be shared by {world_size} ranks", where="tokens.validation_fraction", remedy="hold out more documents")
+        wanted = -(-len(indices) // (micro_batch_size * world_size)) * world_size
+        mine = np.array_split(indices, min(wanted, len(indices) // world_size * world_size))[rank::world_size]
+        return self.micro_batches([np.zeros_like(slot) for slot in mine], mine)
+
+
+def stream_fingerprint(tokens: Path, config: DataConfig, *, seed: int) -> str:
+    """What every sample of every epoch follows from; computed without the index."""
+    masking = {"mlm_probability": config.mlm_probability, "whole_word_masking": config.whole_word_masking}
+    return fingerprint({"index": index_fingerprint(tokens, config, seed=seed), "masking": masking, "seed": seed})
+
+
+def _cumulative(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts)])
