@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -12,6 +13,7 @@ from biobert_scale.config import DataConfig, TokensConfig, VocabularyConfig
 from biobert_scale.data.samples import build_samples
 from biobert_scale.files import Manifest, write_json
 from biobert_scale.tokens.build import build_tokens
+from biobert_scale.tokens.shards import TokenShard, TokenStore
 from biobert_scale.tokens.vocabulary import build_vocabulary
 
 
@@ -45,3 +47,24 @@ def write_tokens(directory: Path, *, documents: int = 400) -> Path:
 def write_samples(tokens: Path, directory: Path, config: DataConfig, *, seed: int = 1) -> Path:
     build_samples(tokens, directory, config, seed=seed)
     return directory
+
+
+def token_store(documents: list[list[int]], *, shards: int = 1) -> TokenStore:
+    """A store in memory: the sentences' lengths by document; the tokens count from 0."""
+    parts = [part.tolist() for part in np.array_split(np.arange(len(documents)), shards)]
+    held = []
+    for part in parts:
+        sentences, tokens = [len(documents[k]) for k in part], [sum(documents[k]) for k in part]
+        held.append(
+            TokenShard(
+                tokens=np.arange(sum(tokens)).astype(np.uint16),
+                token_offsets=np.cumsum([0, *tokens], dtype=np.int32),
+                sentence_lengths=np.array([length for k in part for length in documents[k]], np.uint32),
+                sentence_offsets=np.cumsum([0, *sentences], dtype=np.int32),
+            )
+        )
+    return TokenStore(
+        tuple(held),
+        token_starts=np.cumsum([0, *(len(shard.tokens) for shard in held)], dtype=np.int64),
+        document_starts=np.cumsum([0, *map(len, parts)], dtype=np.int64),
+    )

@@ -12,6 +12,8 @@ from transformers import AutoModelForMaskedLM, BertForPreTraining
 
 from biobert_scale.config import ModelConfig
 from biobert_scale.errors import UserError
+from biobert_scale.data.batches import MicroBatch
+from biobert_scale.data.layouts import fill_bucket
 from biobert_scale.modeling.bert import PackedBatch, PackedBertForPreTraining, bert_config, build_model, load_encoder
 from biobert_scale.modeling.flops import training_flops
 
@@ -68,6 +70,24 @@ def test_losses_and_gradients_equal_the_padded_library_model(model: PackedBertFo
     expected.backward()
     for (name, ours), theirs in zip(model.named_parameters(), reference.parameters(), strict=True):
         assert torch.allclose(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6), name
+
+
+def test_a_filled_bucket_gives_the_same_sums_and_gradients(model: PackedBertForPreTraining, batch: PackedBatch) -> None:
+    arrays = {name: getattr(batch, name).numpy() for name in MicroBatch.__dataclass_fields__ if hasattr(batch, name)}
+    plain = MicroBatch(**arrays, epochs=np.zeros(3, np.int64), indices=np.arange(3))
+    model.eval()  # dropout would draw other numbers for more tokens
+    found = []
+    for bucket in (1, 24, 32):  # padding: one sequence of no tokens twice, then one of eight
+        filled = PackedBatch.of(fill_bucket(plain, bucket=bucket, mlm_probability=0.15, pad_token_id=0))
+        model.zero_grad()
+        sums = model(filled)
+        (sums["mlm_loss"] + sums["nsp_loss"]).backward()
+        found.append(({name: value.item() for name, value in sums.items()}, [parameter.grad.clone() for parameter in model.parameters()]))
+    expected = {name: value.item() for name, value in model(batch).items()}
+    for sums, gradients in found:
+        assert sums == pytest.approx(expected, rel=1e-5)
+        for ours, first in zip(gradients, found[0][1], strict=True):
+            torch.testing.assert_close(ours, first, rtol=1e-4, atol=1e-6)
 
 
 def test_a_sequence_does_not_see_its_neighbours(model: PackedBertForPreTraining, batch: PackedBatch) -> None:
