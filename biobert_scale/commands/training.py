@@ -25,6 +25,8 @@ class TrainOptions:
     """Finished token shards."""
     output: Path
     """Run directory; a run that is already there goes on from its newest intact checkpoint."""
+    samples: Path | None = None
+    """Index of the samples; runs on the same tokens, lengths and seed can share one. Made where it is missing (default: OUTPUT/samples)."""
     config: str = "biobert-large"
     """Recipe: a name or the path of a TOML file."""
     settings: Annotated[Config, tyro.conf.arg(name="")]
@@ -47,7 +49,7 @@ def train(arguments: list[str]) -> int:
     from biobert_scale.training.loop import train as run_training
     from biobert_scale.training.preemption import EXIT_CODE
 
-    return 0 if run_training(options.settings, options.tokens, options.output) else EXIT_CODE
+    return 0 if run_training(options.settings, options.tokens, options.output, samples=options.samples) else EXIT_CODE
 
 
 def _options_over(settings: Config) -> type[TrainOptions]:

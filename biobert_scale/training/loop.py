@@ -35,18 +35,20 @@ logger = logging.getLogger(__name__)
 FINISHED = "finished.json"
 
 
-def train(config: Config, tokens: Path, run: Path) -> bool:
+def train(config: Config, tokens: Path, run: Path, *, samples: Path | None = None) -> bool:
     """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is one.
 
     Args:
         tokens: finished token shards.
         run: the run directory: checkpoints, `metrics.jsonl`, TensorBoard events, the resolved configuration.
+        samples: the directory of the samples' index, which runs on the same tokens, lengths and seed can share; made where it is
+            missing (default: in the run directory).
 
     Returns:
         Whether the schedule's end was reached.
     """
     vocabulary_size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
-    trainer = Trainer(config, tokens, run, vocabulary_size)
+    trainer = Trainer(config, tokens, run, samples or run / "samples", vocabulary_size)
     try:
         return trainer.run_to_end()
     finally:
@@ -66,16 +68,16 @@ class HostStep:
 class Trainer:
     """One rank's part of a run."""
 
-    def __init__(self, config: Config, tokens: Path, run: Path, vocabulary_size: int) -> None:
+    def __init__(self, config: Config, tokens: Path, run: Path, samples: Path, vocabulary_size: int) -> None:
         self.config, self.run = config, run
         self.accelerator: Accelerator = runtime.start(config, run=str(run))
         self.stop = StopRequest(run)
         with self.accelerator.main_process_first():
             if self.accelerator.is_main_process:
                 run.mkdir(parents=True, exist_ok=True)
-                build_samples(tokens, run / "samples", config.data, seed=config.seed)
-        self.training_stream = SampleStream.open(tokens, run / "samples", config.data, seed=config.seed)
-        self.validation_stream = SampleStream.open(tokens, run / "samples", config.data, seed=config.seed, split="validation")
+                build_samples(tokens, samples, config.data, seed=config.seed)
+        self.training_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed)
+        self.validation_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed, split="validation")
         self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
         self.bert_config = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=self.pad_token_id)
         model = build_model(self.bert_config, seed=config.seed)

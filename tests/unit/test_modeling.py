@@ -11,9 +11,9 @@ import torch
 from transformers import AutoModelForMaskedLM, BertForPreTraining
 
 from biobert_scale.config import ModelConfig
-from biobert_scale.errors import UserError
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.layouts import fill_bucket
+from biobert_scale.errors import UserError
 from biobert_scale.modeling.bert import PackedBatch, PackedBertForPreTraining, bert_config, build_model, load_encoder
 from biobert_scale.modeling.flops import training_flops
 
