@@ -82,6 +82,8 @@ class VocabularyConfig:
     """Lower-case and strip accents before splitting (an uncased model)."""
     minimum_frequency: int = 2
     """Pairs seen fewer times are not merged."""
+    training_characters: int = 1_000_000_000
+    """Text to train on at most, in characters, kept in memory; of a larger corpus the documents whose ids have the smallest hashes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,20 +16,34 @@ from biobert_scale.config import (
 
 
 def tokens_vocabulary(
-    *, corpus: Path, output: Path, settings: Annotated[VocabularyConfig, tyro.conf.arg(name="")] = VocabularyConfig(), vocabulary: Path | None = None, overwrite: bool = False
+    *,
+    corpus: Path,
+    output: Path,
+    settings: Annotated[VocabularyConfig, tyro.conf.arg(name="")] = VocabularyConfig(),
+    vocabulary: Path | None = None,
+    compare: tyro.conf.UseAppendAction[tuple[Path, ...]] = (),
+    overwrite: bool = False,
 ) -> None:
-    """Make a tokenizer directory that `AutoTokenizer.from_pretrained` opens.
+    """Make a tokenizer directory that `AutoTokenizer.from_pretrained` opens, and tell what it makes of the corpus.
 
     Args:
         corpus: a finished corpus.
-        output: directory to write.
-        settings: size and case.
-        vocabulary: take this vocab.txt instead of training one.
+        output: directory to write. Where it is finished already, nothing is written, and the table is printed again.
+        settings: size, case, and the text to train on.
+        vocabulary: take this vocab.txt, or the one in this model directory, instead of training one.
+        compare: print a column for this vocab.txt or tokenizer directory beside it; may be repeated. Changes nothing in the output.
         overwrite: replace what other inputs or settings wrote there.
     """
-    from biobert_scale.tokens.vocabulary import build_vocabulary
+    from biobert_scale.files import read_json
+    from biobert_scale.tokens.vocabulary import REPORT, build_vocabulary, compare_vocabularies
+    from biobert_scale.tokens.vocabulary_file import read_entries
+    from biobert_scale.tokens.vocabulary_report import render
 
+    for path in compare:
+        read_entries(path)  # a mistake here is told before the work, not after it
     print_counts(build_vocabulary(corpus, output, settings, vocabulary=vocabulary, overwrite=overwrite))
+    print()
+    print(render(compare_vocabularies(corpus, output, compare) if compare else read_json(output / REPORT)))
 
 
 def tokens_build(

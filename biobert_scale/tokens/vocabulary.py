@@ -6,80 +6,172 @@ Wu et al. 2016, "Google's Neural Machine Translation System"; the normaliser and
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from biobert_scale.config import VocabularyConfig
-from biobert_scale.corpus.build import documents
 from biobert_scale.errors import UserError
-from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, stage_key, write_atomically, write_json
+from biobert_scale.files import (
+    Manifest,
+    begin_stage,
+    describe_inputs,
+    finish_stage,
+    read_json,
+    read_manifest,
+    stage_key,
+    write_atomically,
+    write_json,
+)
+from biobert_scale.tokens.vocabulary_file import SPECIAL_TOKENS, declared_lowercase, is_lowercase, read_entries, vocabulary_file
+from biobert_scale.tokens.vocabulary_report import Words, vocabulary_report
+from biobert_scale.tokens.vocabulary_sample import Draw, draw, seen
+
+__all__ = ["REPORT", "SPECIAL_TOKENS", "STAGE", "build_vocabulary", "compare_vocabularies", "load_tokenizer", "special_ids"]
 
 STAGE = "vocabulary"
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+REPORT = "report.json"
+_log = logging.getLogger(__name__)
 _ALPHABET = 1000
 """Characters that a trained vocabulary knows, the most frequent first: a word with any other becomes [UNK]."""
+_MEASURED_CHARACTERS = 20_000_000
+_THIS = "this"
+"""The name in reports of the vocabulary that was built; the same wherever it lies, so that equal builds stay equal."""
 
 
-def build_vocabulary(corpus: Path, output: Path, config: VocabularyConfig, *, vocabulary: Path | None = None, overwrite: bool = False) -> Manifest:
-    """Write a tokenizer directory: `vocab.txt`, `tokenizer.json`, `tokenizer_config.json`.
+def build_vocabulary(
+    corpus: Path, output: Path, config: VocabularyConfig, *, vocabulary: Path | None = None, overwrite: bool = False
+) -> Manifest:
+    """Write a tokenizer directory: `vocab.txt`, `tokenizer.json`, `tokenizer_config.json`; and `report.json`, what it makes of the corpus.
 
     Args:
-        corpus: a finished corpus, to train on.
-        vocabulary: an existing `vocab.txt` to take instead of training (its size then overrides `config.size`).
+        corpus: a finished corpus, to train and measure on.
+        vocabulary: an existing `vocab.txt` (or a directory that holds one) to take instead of training: its entries keep their ids, and its
+            size overrides `config.size`.
 
     Raises:
-        UserError: unfinished corpus, unreadable vocabulary, or a corpus too small for the wanted size.
+        UserError: unfinished corpus, unreadable vocabulary or one of the other case, or a size that the corpus's characters alone exceed.
     """
-    inputs = describe_inputs([vocabulary] if vocabulary else [corpus])
+    for name in ("size", "minimum_frequency", "training_characters"):
+        if getattr(config, name) < 1:
+            raise UserError(f"{name} cannot be {getattr(config, name)}", where=f"vocabulary.{name}", remedy="give a positive number")
+    inputs = describe_inputs([corpus] if vocabulary is None else [vocabulary_file(vocabulary), corpus])
     key = stage_key(STAGE, inputs, config)
+    entries = None if vocabulary is None else _taken(vocabulary, config)
     if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
         return manifest
-    tokenizer = _from_file(vocabulary, lowercase=config.lowercase) if vocabulary else _train(corpus, config)
-    entries = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+    wanted = config.training_characters if entries is None else 0
+    training, measured = draw(corpus, training_characters=wanted, measured_characters=_MEASURED_CHARACTERS)
+    counts: dict[str, Any] = {}
+    if entries is None:
+        counts = {"training_documents": len(training), "training_characters": training.characters}
+        _log.info("training on %d documents, %d characters", len(training), training.characters)
+        entries = _train(training, config)
+    tokenizer = _from_entries(entries, lowercase=config.lowercase)
+    sample = {"documents": len(measured), "characters": measured.characters, "documents_seen": seen(training, measured) if counts else None}
+    write_json(output / REPORT, vocabulary_report(Words(measured.texts()), {_THIS: tokenizer}, sample))
     write_atomically(output / "vocab.txt", "\n".join(entries) + "\n")
     write_atomically(output / "tokenizer.json", tokenizer.to_str(pretty=True))
     write_json(output / "tokenizer_config.json", _transformers_settings(config.lowercase))
     return finish_stage(
         output, stage=STAGE, key=key, inputs=inputs, config=config, libraries=["tokenizers"],
-        counts={"entries": len(entries), "continuations": sum(entry.startswith("##") for entry in entries)},
-        outputs=[output / name for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json")],
+        counts={"entries": len(entries), "continuations": sum(entry.startswith("##") for entry in entries), **counts},
+        outputs=[output / name for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", REPORT)],
     )  # fmt: skip
 
 
-def _train(corpus: Path, config: VocabularyConfig) -> Tokenizer:
-    tokenizer = _bert_tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100), lowercase=config.lowercase)
-    # A normaliser of its own: training holds the tokenizer's while it asks for the next text, and would wait for itself.
+def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) -> dict[str, Any]:
+    """Measure a finished vocabulary beside others, on the documents of its own report; nothing is written.
+
+    Args:
+        corpus: the corpus that the vocabulary was built from.
+        directory: the finished vocabulary.
+        others: each a `vocab.txt` or a tokenizer directory. Case is as the directory says, or lower where no entry has a capital letter.
+
+    Returns:
+        A report as `vocabulary_report` gives it.
+
+    Raises:
+        UserError: a vocabulary that cannot be read, or another corpus.
+    """
+    manifest = read_manifest(directory, STAGE)
+    if describe_inputs([corpus])[0]["sha256"] != manifest.inputs[-1]["sha256"]:
+        raise UserError("the vocabulary was built from another corpus", where=corpus, remedy="give the corpus that it was built from")
+    tokenizers = {_THIS: load_tokenizer(directory)}
+    for path in others:
+        entries = read_entries(path)
+        tokenizers[_name(path, set(tokenizers))] = _from_entries(entries, lowercase=is_lowercase(path, entries))
+    _, measured = draw(corpus, training_characters=0, measured_characters=_MEASURED_CHARACTERS)
+    sample = {name: read_json(directory / REPORT)["sample"][name] for name in ("documents", "characters", "documents_seen")}
+    return vocabulary_report(Words(measured.texts()), tokenizers, sample)
+
+
+def _name(path: Path, taken: set[str]) -> str:
+    """A short name for a column: the directory's where the file is named as they all are."""
+    path = path.resolve()
+    name = path.parent.name if path.name in ("vocab.txt", "tokenizer.json") else path.name
+    return str(path) if name in taken else name
+
+
+def _taken(vocabulary: Path, config: VocabularyConfig) -> list[str]:
+    entries = read_entries(vocabulary)
+    declared = declared_lowercase(vocabulary)
+    if declared is not None and declared != config.lowercase:
+        case, option = ("lower-cased", "lowercase") if declared else ("cased", "no-lowercase")
+        what = f"the vocabulary is for {case} text, as its tokenizer_config.json says"
+        raise UserError(what, where=vocabulary, remedy=f"add --{option}, or take another vocabulary")
+    if is_lowercase(vocabulary, entries) and not config.lowercase:
+        _log.warning("%s: no entry has a capital letter, so words with one become [UNK]; was --lowercase meant?", vocabulary)
+    return entries
+
+
+def _train(training: Draw, config: VocabularyConfig) -> list[str]:
+    """Train on the drawn texts; returns the entries in the order of their ids."""
+    code_points = _code_points(training)
+    # What the normaliser makes of a character depends on that character alone, so each is normalised once, not once per occurrence.
     normalizer = _normalizer(config.lowercase)
+    normal = {chr(point): normalizer.normalize_str(chr(point)) for point in np.flatnonzero(code_points).tolist()}
     counts: Counter[str] = Counter()
-    for text in _texts(corpus):
-        counts.update(normalizer.normalize_str(text))
-    alphabet = sorted(sorted((char for char in counts if not char.isspace()), key=lambda char: (-counts[char], char))[:_ALPHABET])
+    for char, form in normal.items():
+        for part in form:
+            counts[part] += 0 if part.isspace() else int(code_points[ord(char)])
+    alphabet = sorted(sorted(+counts, key=lambda char: (-counts[char], char))[:_ALPHABET])
     # The trainer numbers continuations in the order in which its hash table yields words, which changes from run to run,
     # and breaks ties between merges by these numbers. Named as special tokens, they are numbered in this order instead.
     first = [*SPECIAL_TOKENS, *alphabet, *(f"##{char}" for char in alphabet)]
     if len(first) > config.size:
-        raise UserError(f"the corpus's {len(alphabet)} characters alone need {len(first)} entries, more than the vocabulary's {config.size}", where="vocabulary.size", remedy="ask for a larger vocabulary")
-    rare = {ord(char): " " for char in counts.keys() - set(alphabet)}
-    trainer = trainers.WordPieceTrainer(vocab_size=config.size, min_frequency=config.minimum_frequency, special_tokens=first, show_progress=False)
-    tokenizer.train_from_iterator((normalizer.normalize_str(text).translate(rare) for text in _texts(corpus)), trainer)
-    vocabulary = tokenizer.get_vocab()
-    return _from_entries(sorted(vocabulary, key=vocabulary.__getitem__), lowercase=config.lowercase)
+        what = f"the corpus's {len(alphabet)} characters alone need {len(first)} entries, more than the vocabulary's {config.size}"
+        raise UserError(what, where="vocabulary.size", remedy="ask for a larger vocabulary")
+    # Words are cut at characters outside the alphabet: no entry could spell them.
+    known = {*alphabet, " "}
+    rare = {char: "".join(part if part in known else " " for part in form) for char, form in normal.items() if not known.issuperset(form)}
+    pattern = re.compile(f"[{re.escape(''.join(rare))}]" if rare else "(?!)")
+    texts = (pattern.sub(lambda match: rare[match[0]], text) for text in training.texts())
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=config.size, min_frequency=config.minimum_frequency, special_tokens=first, show_progress=False
+    )
+    tokenizer = _bert_tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100), lowercase=config.lowercase)
+    tokenizer.train_from_iterator(texts, trainer)
+    ids: dict[str, int] = tokenizer.get_vocab()
+    if len(ids) < config.size:
+        _log.warning("the corpus gives a vocabulary of %d entries, not of %d", len(ids), config.size)
+    return sorted(ids, key=ids.__getitem__)
 
 
-def _texts(corpus: Path) -> Iterator[str]:
-    for document in documents(corpus):
-        yield document["text"]
-
-
-def _from_file(path: Path, *, lowercase: bool) -> Tokenizer:
-    entries = path.read_text(encoding="utf-8").splitlines()
-    for token in SPECIAL_TOKENS:
-        if token not in entries:
-            raise UserError(f"the vocabulary has no {token}", where=path, remedy="give a BERT vocab.txt, one entry a line")
-    return _from_entries(entries, lowercase=lowercase)
+def _code_points(training: Draw) -> NDArray[np.int64]:
+    """(0x110000,) how often each character occurs."""
+    counts = np.zeros(0x110000, np.int64)
+    for text in training.texts():
+        found = np.bincount(np.frombuffer(text.encode("utf-32-le"), np.uint32))
+        counts[: len(found)] += found
+    return counts
 
 
 def _from_entries(entries: list[str], *, lowercase: bool) -> Tokenizer:

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from biobert_scale.config import TokensConfig, VocabularyConfig
-from biobert_scale.errors import UserError
 from biobert_scale.tokens.build import build_tokens, split_of
 from biobert_scale.tokens.sentences import split_sentences
 from biobert_scale.tokens.shards import TokenStore
@@ -25,32 +24,6 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build_vocabulary(directory / "corpus", directory / "vocabulary", VocabularyConfig(size=300))
     build_tokens(directory / "corpus", directory / "vocabulary", directory / "tokens", TokensConfig(validation_fraction=0.2))
     return directory
-
-
-def test_the_transformers_tokenizer_gives_our_ids(stages: Path) -> None:
-    from transformers import AutoTokenizer
-
-    theirs, ours = AutoTokenizer.from_pretrained(stages / "vocabulary"), load_tokenizer(stages / "vocabulary")
-    for text in ("Word12 word3 (WORD7).", "naïve Αβ-catenin 5 mg/kg", ""):
-        assert theirs(text)["input_ids"] == ours.encode(text).ids
-    assert theirs.mask_token == "[MASK]" and len(theirs) == 300
-    assert theirs.tokenize("Word12") != theirs.tokenize("word12"), "the case was lost"
-
-
-def test_the_same_corpus_gives_the_same_vocabulary(stages: Path, tmp_path: Path) -> None:
-    """The library's trainer alone does not: it breaks ties by the order of a hash table."""
-    again = build_vocabulary(stages / "corpus", tmp_path / "again", VocabularyConfig(size=300))
-    assert again.outputs == build_vocabulary(stages / "corpus", stages / "vocabulary", VocabularyConfig(size=300)).outputs
-
-
-def test_an_existing_vocabulary_keeps_its_ids(stages: Path, tmp_path: Path) -> None:
-    entries = ["[PAD]", "alpha", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "beta", "##s"]
-    (tmp_path / "vocab.txt").write_text("\n".join(entries) + "\n")
-    build_vocabulary(stages / "corpus", tmp_path / "out", VocabularyConfig(), vocabulary=tmp_path / "vocab.txt")
-    assert load_tokenizer(tmp_path / "out").encode("betas alpha Gamma").ids == [3, 6, 7, 1, 2, 4]
-    (tmp_path / "broken.txt").write_text("alpha\n")
-    with pytest.raises(UserError, match=r"no \[PAD\]"):
-        build_vocabulary(stages / "corpus", tmp_path / "broken", VocabularyConfig(), vocabulary=tmp_path / "broken.txt")
 
 
 def test_every_document_stands_in_one_split_with_all_its_tokens(stages: Path) -> None:
