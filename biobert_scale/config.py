@@ -173,6 +173,8 @@ class PrecisionConfig:
     """fp16 only: overflows tolerated before the scale halves."""
     min_loss_scale: float = 1.0
     """fp16 only: the scale's floor; an overflow there stops the run."""
+    max_skipped_in_a_row: int = 50
+    """Steps skipped one after another, for overflowing gradients, after which the run stops."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +203,25 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuardsConfig:
+    """What a run does about trouble that it notices itself. Rolling back takes the last checkpoint and goes on behind the samples seen since."""
+
+    non_finite_loss: Literal["stop", "skip", "roll_back"] = "stop"
+    """A loss that is no number. `skip` needs an engine that looks at the gradients: fp16, bf16, or `ddp`."""
+    loss_spike: Literal["warn", "stop", "roll_back"] = "warn"
+    """A loss above `spike_factor` times the running median."""
+    spike_factor: float = 1.5
+    spike_window: int = 200
+    """Steps of the running median."""
+    roll_backs: int = 3
+    """Times that a run rolls back before it stops."""
+    starvation_fraction: float = 0.2
+    """Share of the time spent waiting for data above which a line says so."""
+    stall_seconds: float = 900.0
+    """A step that lasts longer is reported, with the rank that the others wait for."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """The optimisation. `gradient_accumulation_steps` is derived from these and the world size, never set."""
 
@@ -214,6 +235,7 @@ class TrainingConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
+    guards: GuardsConfig = field(default_factory=GuardsConfig)
     log_every_steps: int = 10
 
 
@@ -368,6 +390,10 @@ def check_config(config: Config, *, where: str) -> None:
         "training.global_batch_size",
         f"use {_nearest_multiples(training.global_batch_size, training.micro_batch_size)}",
     )
+    guards = training.guards
+    refuse(guards.spike_factor <= 1 or guards.spike_window < 1 or guards.roll_backs < 0 or guards.stall_seconds <= 0, "spike_factor must be above 1, spike_window and stall_seconds positive, roll_backs at least 0", "training.guards", "correct the value")
+    refuse(training.precision.max_skipped_in_a_row < 1, "at least one step must be allowed to be skipped", "training.precision.max_skipped_in_a_row", "use at least 1")
+    refuse(guards.non_finite_loss == "skip" and training.precision.dtype == "fp32" and training.engine.name == "deepspeed", "DeepSpeed does not look at fp32 gradients, so that training.guards.non_finite_loss = skip has no effect with training.precision.dtype = fp32", "training.guards.non_finite_loss", 'use "stop" or "roll_back", or training.engine.name = "ddp"')
     refuse(not 0 <= schedule.warmup_steps < schedule.total_steps, f"warmup_steps {schedule.warmup_steps} is not below total_steps {schedule.total_steps}", "training.schedule.warmup_steps", "shorten the warm-up or lengthen the run")
 
 

@@ -27,6 +27,8 @@ class TrainOptions:
     """Run directory; a run that is already there goes on from its newest intact checkpoint."""
     samples: Path | None = None
     """Index of the samples; runs on the same tokens, lengths and seed can share one. Made where it is missing (default: OUTPUT/samples)."""
+    profile: str = ""
+    """Steps FIRST:LAST whose trace torch's profiler writes to OUTPUT/profile."""
     config: str = "biobert-large"
     """Recipe: a name or the path of a TOML file."""
     settings: Annotated[Config, tyro.conf.arg(name="")]
@@ -48,8 +50,9 @@ def train(arguments: list[str]) -> int:
     check_config(options.settings, where="command line")
     from biobert_scale.training.loop import train as run_training
     from biobert_scale.training.preemption import EXIT_CODE
+    from biobert_scale.training.profile import parse_steps
 
-    return 0 if run_training(options.settings, options.tokens, options.output, samples=options.samples) else EXIT_CODE
+    return 0 if run_training(options.settings, options.tokens, options.output, samples=options.samples, profile=parse_steps(options.profile) if options.profile else None) else EXIT_CODE
 
 
 def _options_over(settings: Config) -> type[TrainOptions]:

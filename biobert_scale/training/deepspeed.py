@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import UserError
 
@@ -74,3 +76,13 @@ def _fill(settings: dict[str, Any], keys: list[str], value: Any, source: str, pa
     if found not in ("auto", value):
         raise UserError(f"'{'.'.join(keys)}' is {found!r} here but {value!r} by {source} of the run configuration", where=path, remedy='write "auto" in the file, or change the run configuration')
     inner[keys[-1]] = value
+
+
+def tell_grad_norm(engine: Any) -> None:
+    """Make the engine keep the norm that it clips by: at stage 0 in fp32 it forgets it."""
+    if engine.zero_optimization_stage() == 0 and not engine.fp16_enabled() and not engine.bfloat16_enabled():
+
+        def clip() -> None:
+            engine._global_grad_norm = torch.nn.utils.clip_grad_norm_(engine.module.parameters(), engine.gradient_clipping())
+
+        engine.clip_fp32_gradients = clip

@@ -14,28 +14,35 @@ from torch import Tensor
 
 from biobert_scale.config import Config
 from biobert_scale.data.batches import RankStep
-from biobert_scale.data.layouts import IGNORED
 from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.samples import build_samples
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
 from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
-from biobert_scale.modeling.flops import training_flops
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import checkpoint, runtime
+from biobert_scale.training.deepspeed import tell_grad_norm
+from biobert_scale.training.device import device_peak, peak_memory_bytes
+from biobert_scale.training.guards import Guards
+from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.optimizer import build_optimizer
+from biobert_scale.training.pace import Pace
 from biobert_scale.training.preemption import StopRequest
+from biobert_scale.training.profile import StepProfile
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.telemetry import Telemetry
+from biobert_scale.training.timing import StepTimer
+from biobert_scale.training.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
 FINISHED = "finished.json"
+TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def train(config: Config, tokens: Path, run: Path, *, samples: Path | None = None) -> bool:
+def train(config: Config, tokens: Path, run: Path, *, samples: Path | None = None, profile: tuple[int, int] | None = None) -> bool:
     """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is one.
 
     Args:
@@ -43,16 +50,23 @@ def train(config: Config, tokens: Path, run: Path, *, samples: Path | None = Non
         run: the run directory: checkpoints, `metrics.jsonl`, TensorBoard events, the resolved configuration.
         samples: the directory of the samples' index, which runs on the same tokens, lengths and seed can share; made where it is
             missing (default: in the run directory).
+        profile: first and last step of a trace, written to the run directory.
 
     Returns:
         Whether the schedule's end was reached.
+
+    Raises:
+        RunFailed: a guard stopped the run, or a rank was lost; the last checkpoint is kept.
     """
     vocabulary_size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
-    trainer = Trainer(config, tokens, run, samples or run / "samples", vocabulary_size)
+    trainer = Trainer(config, tokens, run, samples or run / "samples", vocabulary_size, profile)
     try:
         return trainer.run_to_end()
+    except RuntimeError as error:  # what a collective raises when another rank does not come
+        raise trainer.lost_rank(error) from error
     finally:
         accelerator = trainer.accelerator
+        trainer.close()
         trainer.drop_engine()
         runtime.stop(accelerator)
 
@@ -68,9 +82,10 @@ class HostStep:
 class Trainer:
     """One rank's part of a run."""
 
-    def __init__(self, config: Config, tokens: Path, run: Path, samples: Path, vocabulary_size: int) -> None:
+    def __init__(self, config: Config, tokens: Path, run: Path, samples: Path, vocabulary_size: int, profile: tuple[int, int] | None) -> None:
         self.config, self.run = config, run
         self.accelerator: Accelerator = runtime.start(config, run=str(run))
+        rank, world_size, device = self.accelerator.process_index, self.accelerator.num_processes, self.accelerator.device
         self.stop = StopRequest(run)
         with self.accelerator.main_process_first():
             if self.accelerator.is_main_process:
@@ -79,14 +94,26 @@ class Trainer:
         self.training_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed)
         self.validation_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed, split="validation")
         self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
-        self.bert_config = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=self.pad_token_id)
-        model = build_model(self.bert_config, seed=config.seed)
+        shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=self.pad_token_id)
+        model = build_model(shape, seed=config.seed)
         self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, config.training.optimizer))
+        self.timer = StepTimer(device)
+        if self.accelerator.deepspeed_plugin:
+            tell_grad_norm(self.model)
+            self.model.step = self.timer.wrap("step", self.model.step)
         self.state = checkpoint.load(self.accelerator, run, config, samples_fingerprint=self.training_stream.fingerprint)
         self.saved_at = self.state.global_step if self.state.global_step else None
+        self.loss_scale = LossScale(self.accelerator, self.model, config.training.precision, run, skipped_steps=self.state.skipped_steps)
+        self.guards = Guards(config.training.guards, run, writes=self.accelerator.is_main_process)
+        peak = device_peak(device, TORCH_TYPES[config.training.precision.dtype])
+        self.pace = Pace(shape, peak, self.timer, world_size=world_size)
         if self.accelerator.is_main_process:
             write_json(run / "config.json", config)
+            write_json(run / "device.json", peak)
+            logger.info("%d rank(s) on %s: %.1f TFLOP/s at most (%s)", world_size, peak.device, peak.flops_per_second / 1e12, peak.source)
         self.telemetry = Telemetry(self.accelerator, run, global_step=self.state.global_step, total_steps=config.training.schedule.total_steps)
+        self.profile = StepProfile(profile or (0, -1), run / "profile" / f"rank-{rank:05d}.json")
+        self.watchdog = Watchdog(run, rank=rank, world_size=world_size, stall_seconds=config.training.guards.stall_seconds)
 
     def run_to_end(self) -> bool:
         """The whole run as a list of what happens in it."""
@@ -97,11 +124,14 @@ class Trainer:
         with self.loader() as loader:
             while self.state.global_step < total and not stopped:
                 started = time.perf_counter()
+                self.watchdog.at(self.state.global_step + 1, 0, "waiting for data")
+                self.profile.before(self.state.global_step + 1)
                 batch = next(loader)
                 waited = time.perf_counter() - started
                 before = self.state.global_step
                 sums = self.train_step(batch)
                 stopped = self.report_step(batch.step, sums, started, waited)
+                self.profile.after(self.state.global_step)
                 step, taken = self.state.global_step, self.state.global_step > before
                 if taken and (step % training.validation.every_steps == 0 or step == total):
                     self.validate()
@@ -114,8 +144,10 @@ class Trainer:
             else:
                 self.stop.path.unlink(missing_ok=True)
                 logger.warning("stopped at step %d (%s); the same command goes on from there", self.state.global_step, self.stop.reason or "asked on another rank")
-        self.telemetry.close()
         return finished
+
+    left_out = False
+    """Whether the last step was left out for gradients that are no numbers."""
 
     @property
     def data_step(self) -> int:
@@ -150,15 +182,16 @@ class Trainer:
         parts = self.accelerator.num_processes * len(batch.micro_batches)
         counts = batch.step
         totals = torch.zeros(4, device=self.accelerator.device)
-        for micro_batch in batch.micro_batches:
+        for number, micro_batch in enumerate(batch.micro_batches):
+            self.watchdog.at(self.state.global_step + 1, number, "computing")
             with self.accelerator.accumulate(self.model):
-                sums = self.model(micro_batch.to(self.accelerator.device))
-                loss = sums["mlm_loss"] / counts.global_predictions + sums["nsp_loss"] / counts.global_sequences
-                self.accelerator.backward(loss * parts)
+                with self.timer.part("forward"):
+                    sums = self.model(micro_batch.to(self.accelerator.device))
+                    loss = sums["mlm_loss"] / counts.global_predictions + sums["nsp_loss"] / counts.global_sequences
+                with self.timer.part("backward"), self.loss_scale.floor():
+                    self.accelerator.backward(loss * parts)
                 if self.accelerator.sync_gradients:
-                    self.grad_norm = self.clip_gradients()
-                self.optimizer.step()
-                self.optimizer.zero_grad()
+                    self.take_step()
             totals += torch.stack([sums[name].detach() for name in ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")])
         return totals
 
@@ -168,81 +201,96 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
 
-    def clip_gradients(self) -> float | None:
-        """Clip, and return the norm before clipping; DeepSpeed has clipped by itself and tells its norm."""
+    def take_step(self) -> None:
+        """Clip and step, and keep the norm before clipping. DeepSpeed has done both at the end of its backward pass."""
         if self.accelerator.deepspeed_plugin:
             norm = self.model.get_global_grad_norm()
         else:
-            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.training.optimizer.max_grad_norm)
-        return None if norm is None else float(norm)
+            with self.timer.part("step"):
+                norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.training.optimizer.max_grad_norm)
+                self.step_unless_non_finite(norm)
+        self.grad_norm = None if norm is None else float(norm)
 
-    def skipped_steps(self) -> int:
-        if self.accelerator.deepspeed_plugin:
-            return int(self.model.skipped_steps)
-        return self.state.skipped_steps + int(self.accelerator.optimizer_step_was_skipped)
+    def step_unless_non_finite(self, norm: Tensor) -> None:
+        """Without an engine: nothing is learned from gradients that are no numbers. fp16's scaler looks at them itself."""
+        self.left_out = self.config.training.precision.dtype != "fp16" and not bool(torch.isfinite(norm))
+        if not self.left_out:
+            self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def report_step(self, batch: RankStep, sums: Tensor, started: float, waited: float) -> bool:
-        """Add the ranks' sums up, move the counters, log; returns whether any rank has been asked to stop."""
+        """Bring the ranks' figures together, judge them, move the counters, log; returns whether any rank has been asked to stop."""
         training = self.config.training
-        values = torch.cat([sums.double(), torch.tensor([float(self.stop.heard())], dtype=torch.float64, device=sums.device)])
-        mlm, nsp, mlm_correct, nsp_correct, stop = self.accelerator.reduce(values, reduction="sum").tolist()
-        loss = mlm / batch.global_predictions + nsp / batch.global_sequences
-        if not np.isfinite(loss) and training.precision.dtype != "fp16":
-            raise RunFailed(f"the loss is {loss} at step {self.state.global_step + 1}", where=self.run, remedy="lower the learning rate; the last checkpoint is kept")
-        skipped = self.skipped_steps()
-        taken = 1 - (skipped - self.state.skipped_steps)
+        skipped = self.loss_scale.after_step(left_out=self.left_out)
+        ranks = self.gather(*sums, self.stop.heard(), waited)  # (ranks, 6)
+        mlm, nsp, mlm_correct, nsp_correct, stop, _ = ranks.sum(0).tolist()
+        self.watchdog.at(self.state.global_step + 1, len(batch.micro_batches), "reporting")
+        step = self.state.global_step + 1
         self.state = replace(
             self.state,
-            global_step=self.state.global_step + taken,
+            global_step=self.state.global_step + (not skipped),
             consumed_samples=self.state.consumed_samples + training.global_batch_size,
             consumed_tokens=self.state.consumed_tokens + batch.global_tokens,
-            skipped_steps=skipped,
+            skipped_steps=self.loss_scale.skipped_steps,
         )
         seconds = time.perf_counter() - started
-        if self.state.global_step % training.log_every_steps == 0 or stop or self.state.global_step == training.schedule.total_steps:
+        self.pace.add(batch, seconds)
+        losses = ranks[:, 0] / batch.global_predictions + ranks[:, 1] / batch.global_sequences
+        if self.guards.judge(step, losses, skipped=skipped, waited=ranks[:, 5], seconds=seconds) == "roll back":
+            self.roll_back()
+        elif skipped or stop or self.state.global_step % training.log_every_steps == 0 or self.state.global_step == training.schedule.total_steps:
             self.telemetry.log(
                 self.state.global_step,
                 {
                     "consumed_samples": self.state.consumed_samples,
                     "consumed_tokens": self.state.consumed_tokens,
-                    "train/loss": loss,
+                    "train/loss": float(losses.sum()),
                     "train/mlm_loss": mlm / batch.global_predictions,
                     "train/nsp_loss": nsp / batch.global_sequences,
                     "train/mlm_accuracy": mlm_correct / batch.global_predictions,
                     "train/nsp_accuracy": nsp_correct / batch.global_sequences,
                     "optim/learning_rate": self.rate,
                     "optim/grad_norm": self.grad_norm,
-                    "optim/skipped_steps": skipped,
-                    "optim/loss_scale": self.loss_scale(),
+                    "optim/skipped_steps": self.state.skipped_steps,
+                    "optim/loss_scale": self.loss_scale.value,
                     "data/epoch": self.state.consumed_samples / len(self.training_stream),
-                    **self.speed(batch, seconds, waited),
+                    **self.speed(),
                 },
             )
         return bool(stop)
 
-    def speed(self, batch: RankStep, seconds: float, waited: float) -> dict[str, float]:
-        ranks = self.accelerator.num_processes
-        lengths = np.concatenate([np.diff(micro_batch.cu_seqlens)[: len(micro_batch.nsp_labels)] for micro_batch in batch.micro_batches])
-        predictions = sum(int((micro_batch.mlm_labels != IGNORED).sum()) for micro_batch in batch.micro_batches)
-        mine = training_flops(self.bert_config, lengths, predictions)
-        return {
-            "perf/tokens_per_second_per_device": batch.global_tokens / seconds / ranks,
-            "perf/sequences_per_second": batch.global_sequences / seconds,
-            "perf/model_flops_per_second_per_device": mine / seconds,
-            "perf/step_seconds": seconds,
-            "perf/data_wait_seconds": waited,
-        }
+    def gather(self, *values: Tensor | float) -> np.ndarray:
+        """(ranks, values) float64: every rank's scalars, on every rank."""
+        mine = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=self.accelerator.device) for value in values])
+        return np.asarray(self.accelerator.gather(mine[None]).cpu())
 
-    def loss_scale(self) -> float:
-        if self.config.training.precision.dtype != "fp16":
-            return 1.0
-        if self.accelerator.deepspeed_plugin:
-            return float(self.model.optimizer.cur_scale)  # engine.loss_scale() tells the configured value, not this one
-        return float(self.accelerator.scaler.get_scale())
+    def speed(self) -> dict[str, float]:
+        figures = self.pace.take()
+        # What a rank does alone; in the rest of a step it may be waiting for others.
+        alone = self.gather(figures["perf/data_wait_seconds"] + figures["perf/forward_seconds"])[:, 0]
+        memory = self.gather(float(peak_memory_bytes(self.accelerator.device)))
+        return {**figures, "perf/slowest_rank": int(alone.argmax()), "perf/slowest_rank_excess": float(alone.max() / alone.mean() - 1), "perf/peak_memory_bytes": int(memory.max())}
+
+    def roll_back(self) -> None:
+        """Take up the last checkpoint again, and go on behind the samples seen since."""
+        seen = self.state
+        loaded = checkpoint.load(self.accelerator, self.run, self.config, samples_fingerprint=self.training_stream.fingerprint)
+        if loaded.global_step == 0:
+            raise RunFailed("there is no checkpoint to roll back to", where=self.run, remedy="lower the learning rate, or save checkpoints more often")
+        self.state = replace(loaded, consumed_samples=seen.consumed_samples, consumed_tokens=seen.consumed_tokens)
+        self.loss_scale.skipped_steps = self.state.skipped_steps
+        self.saved_at = None  # the checkpoint of that step knows less of the samples
+        self.telemetry.rewind(self.state.global_step)
+        logger.warning("rolled back to step %d; %d samples are left behind", self.state.global_step, seen.consumed_samples - loaded.consumed_samples)
 
     @torch.no_grad()
     def validate(self) -> None:
         """Score the held-out samples, each exactly once over all ranks, and log their means."""
+        self.watchdog.at(self.state.global_step, 0, "validating")
+        with self.timer.part("validation"):
+            self.score_held_out()
+
+    def score_held_out(self) -> None:
         device = self.accelerator.device
         batches = self.validation_stream.validation(
             self.config.training.validation.sequences,
@@ -257,7 +305,7 @@ class Trainer:
             counts = [torch.tensor(float(len(labels)), device=device) for labels in (batch.mlm_labels, batch.nsp_labels)]
             totals += torch.stack([*(sums[name] for name in ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")), *counts]).double()
         self.model.train()
-        mlm, nsp, mlm_correct, nsp_correct, predictions, sequences = self.accelerator.reduce(totals, reduction="sum").tolist()
+        mlm, nsp, mlm_correct, nsp_correct, predictions, sequences = self.gather(*totals).sum(0).tolist()
         values = {
             "validation/mlm_loss": mlm / predictions,
             "validation/perplexity": float(np.exp(mlm / predictions)),
@@ -272,8 +320,22 @@ class Trainer:
 
     def save(self) -> None:
         if self.saved_at != self.state.global_step:
-            checkpoint.save(self.accelerator, self.run, self.state, self.config, samples_fingerprint=self.training_stream.fingerprint)
+            self.watchdog.at(self.state.global_step, 0, "saving")
+            with self.timer.part("checkpoint"):
+                checkpoint.save(self.accelerator, self.run, self.state, self.config, samples_fingerprint=self.training_stream.fingerprint)
             self.saved_at = self.state.global_step
+
+    def lost_rank(self, error: RuntimeError) -> Exception:
+        """The failure to tell of, where a collective ran into its time-out; any other error as it is."""
+        if not any(sign in str(error).lower() for sign in ("timed out", "timeout", "connection closed by peer", "connection reset by peer")):
+            return error
+        text, _ = self.watchdog.diagnosis()
+        return RunFailed(f"a collective failed at step {self.state.global_step + 1}: {text}", where=self.run, remedy="look at that rank's log; the same command goes on from the last checkpoint")
+
+    def close(self) -> None:
+        self.watchdog.close()
+        self.profile.close()
+        self.telemetry.close()
 
     def drop_engine(self) -> None:
         del self.model, self.optimizer

@@ -22,9 +22,14 @@ class Telemetry:
         self.accelerator, self.path = accelerator, run / METRICS
         accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": global_step + 1}})
         self.bar = tqdm(total=total_steps, initial=global_step, unit="step", disable=None if accelerator.is_main_process else True)
-        if accelerator.is_main_process:
-            kept = [line for line in read_metrics(run) if line["global_step"] <= global_step]
+        self.rewind(global_step)
+
+    def rewind(self, global_step: int) -> None:
+        """Drop what was recorded beyond a step."""
+        if self.accelerator.is_main_process:
+            kept = [line for line in read_metrics(self.path.parent) if line["global_step"] <= global_step]
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.bar.n = global_step
 
     def log(self, global_step: int, values: dict[str, Any]) -> None:
         """Record values of one step."""

@@ -1,0 +1,63 @@
+"""What the device can do: its peak rate of matrix products, where that figure comes from, and memory used."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+
+import torch
+
+# Dense tensor-core rates in FLOP/s, 16-bit inputs with 32-bit accumulation, from the makers' data sheets; without sparsity.
+_DATA_SHEETS = {
+    "H200": 989.4e12,
+    "H100 PCIe": 756e12,
+    "H100": 989.4e12,
+    "A100": 312e12,
+    "A10G": 70e12,
+    "A10": 125e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "V100": 125e12,
+    "T4": 65e12,
+}
+_SIZE, _SECONDS = 1024, 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevicePeak:
+    """The rate that model FLOPs are compared with."""
+
+    device: str
+    flops_per_second: float
+    source: str
+    """`data sheet`, or `measured` with a matrix product of this process."""
+
+
+def device_peak(device: torch.device, dtype: torch.dtype) -> DevicePeak:
+    """The peak of one rank's device: from its data sheet for a known GPU in 16 bits, else measured in a third of a second."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU thread(s)"
+    if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
+        for known, rate in _DATA_SHEETS.items():
+            if known in name:
+                return DevicePeak(device=name, flops_per_second=rate, source="data sheet, dense 16-bit")
+    return DevicePeak(device=name, flops_per_second=_measure(device, dtype), source=f"measured, {_SIZE} x {_SIZE} matrices in {str(dtype).removeprefix('torch.')}")
+
+
+def _measure(device: torch.device, dtype: torch.dtype) -> float:
+    left, right = (torch.randn(_SIZE, _SIZE, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
+    best, begun = float("inf"), time.perf_counter()
+    while time.perf_counter() < begun + _SECONDS:
+        started = time.perf_counter()
+        torch.mm(left, right)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return 2 * _SIZE**3 / best
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory used so far: of the GPU by tensors, of a CPU by the process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

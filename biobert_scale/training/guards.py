@@ -1,0 +1,109 @@
+"""What a run watches for while nobody looks: losses that are no numbers or jump, steps that wait for data.
+
+Each kind of trouble is reported once, with the step and the rank it came from, in the log and in `events.jsonl`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import statistics
+from collections import deque
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from biobert_scale.config import GuardsConfig
+from biobert_scale.errors import RunFailed
+
+logger = logging.getLogger(__name__)
+
+EVENTS = "events.jsonl"
+_STEPS_BEFORE_JUDGING = 20
+
+Action = Literal["go on", "roll back"]
+
+
+class Guards:
+    """Judges every step by figures that all ranks have, so that all ranks come to the same answer."""
+
+    def __init__(self, config: GuardsConfig, run: Path, *, writes: bool) -> None:
+        """Watch from here on.
+
+        Args:
+            writes: whether this rank tells (the main process); the others judge in silence.
+        """
+        self.config, self.run, self.writes = config, run, writes
+        self.losses: deque[float] = deque(maxlen=config.spike_window)
+        self.waits: deque[tuple[float, float]] = deque(maxlen=config.spike_window)
+        self.roll_backs = 0
+        self.told: set[str] = set()
+
+    def judge(self, global_step: int, rank_losses: np.ndarray, *, skipped: bool, waited: np.ndarray, seconds: float) -> Action:
+        """Say what is to be done after a step.
+
+        Args:
+            global_step: the step just computed.
+            rank_losses: (ranks,) each rank's part of the loss; they sum to it.
+            skipped: the engine found the gradients overflowed and took no step (what fp16 is expected to do now and then).
+            waited: (ranks,) seconds that each rank waited for its data.
+            seconds: the whole step.
+
+        Raises:
+            RunFailed: a policy says `stop`, or rolling back has not helped.
+        """
+        self._starvation(global_step, waited, seconds)
+        loss = float(rank_losses.sum())
+        if not math.isfinite(loss):
+            rank = int(np.flatnonzero(~np.isfinite(rank_losses))[0])
+            if skipped and self.config.non_finite_loss != "roll_back":
+                # The gradients were no numbers either: the engine has left the weights alone.
+                self._tell("non-finite loss", global_step, rank, f"the loss is {loss}; the step was skipped")
+                return "go on"
+            return self._act("non-finite loss", self.config.non_finite_loss, global_step, rank, f"the loss is {loss}")
+        if len(self.losses) >= _STEPS_BEFORE_JUDGING and loss > self.config.spike_factor * (usual := statistics.median(self.losses)):
+            rank = int(rank_losses.argmax())
+            text = f"the loss is {loss:.3f}, the median of the last {len(self.losses)} steps {usual:.3f}"
+            return self._act("loss spike", self.config.loss_spike, global_step, rank, text)
+        self.losses.append(loss)
+        return "go on"
+
+    def _act(self, kind: str, policy: str, global_step: int, rank: int, text: str) -> Action:
+        if policy in ("warn", "skip"):
+            self._tell(kind, global_step, rank, text)
+            return "go on"
+        if policy == "roll_back" and self.roll_backs < self.config.roll_backs:
+            self.roll_backs += 1
+            self.losses.clear()
+            self._tell(f"{kind}, rolled back {self.roll_backs} of {self.config.roll_backs} times", global_step, rank, text)
+            return "roll back"
+        self._tell(f"{kind}, stopped", global_step, rank, text)
+        remedy = "the last checkpoint is kept; lower the learning rate, or let training.guards roll back past these samples"
+        raise RunFailed(f"{text} at step {global_step}, from rank {rank}", where=self.run, remedy=remedy)
+
+    def _starvation(self, global_step: int, waited: np.ndarray, seconds: float) -> None:
+        self.waits.append((float(waited.max()), seconds))
+        if len(self.waits) < _STEPS_BEFORE_JUDGING:
+            return
+        waiting, all_of_it = (sum(parts) for parts in zip(*self.waits, strict=True))
+        if waiting > self.config.starvation_fraction * all_of_it:
+            share = f"{waiting / all_of_it:.0%} of the last {len(self.waits)} steps went by waiting for data: raise loader.workers, or look at the disk"
+            self._tell("data starvation", global_step, int(waited.argmax()), share)
+
+    def _tell(self, kind: str, global_step: int, rank: int, text: str) -> None:
+        if kind in self.told:
+            return
+        self.told.add(kind)
+        if self.writes:
+            logger.warning("%s at step %d, rank %d: %s", kind, global_step, rank, text)
+            record_event(self.run, kind, global_step, rank, text)
+
+
+def record_event(run: Path, kind: str, global_step: int, rank: int, text: str) -> None:
+    """Append a line to the run's `events.jsonl`."""
+    record: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind, "global_step": global_step, "rank": rank, "what": text}
+    with open(run / EVENTS, "a") as stream:
+        stream.write(json.dumps(record) + "\n")

@@ -1,0 +1,78 @@
+"""FP16's dynamic loss scale: read from whichever engine keeps it, and stopped where it can help no more.
+
+Micikevicius et al. 2018, "Mixed precision training". An overflow skips the step; it moves neither the weights nor the
+schedule, and `consumed_samples` alone tells that the samples were seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from biobert_scale.config import PrecisionConfig
+from biobert_scale.errors import RunFailed
+
+_FLOOR_MESSAGE = "loss scale already at minimum"
+"""What DeepSpeed's scaler raises, as a bare Exception."""
+
+
+class LossScale:
+    """The live scale and the count of skipped steps."""
+
+    def __init__(self, accelerator: Accelerator, model: Any, config: PrecisionConfig, run: Path, *, skipped_steps: int) -> None:
+        """Watch an engine.
+
+        Args:
+            model: the prepared model (DeepSpeed's engine, or the module).
+            skipped_steps: what the run has skipped before.
+        """
+        self.accelerator, self.model, self.config, self.run = accelerator, model, config, run
+        self.skipped_steps, self.in_a_row = skipped_steps, 0
+
+    @property
+    def value(self) -> float:
+        """The scale of the next step; 1 where nothing is scaled."""
+        if self.config.dtype != "fp16":
+            return 1.0
+        if self.accelerator.deepspeed_plugin:
+            return float(self.model.optimizer.cur_scale)  # engine.loss_scale() tells the configured value, not this one
+        return float(self.accelerator.scaler.get_scale())
+
+    def after_step(self, *, left_out: bool = False) -> bool:
+        """Whether the step just computed was skipped.
+
+        Args:
+            left_out: the loop itself has not stepped.
+
+        Raises:
+            RunFailed: too many were skipped in a row, or the scale has reached its floor.
+        """
+        before = self.skipped_steps
+        if self.accelerator.deepspeed_plugin:
+            self.skipped_steps = int(self.model.skipped_steps)
+        else:
+            self.skipped_steps += int(left_out or self.accelerator.optimizer_step_was_skipped)
+        skipped = self.skipped_steps > before
+        self.in_a_row = self.in_a_row + 1 if skipped else 0
+        if self.in_a_row >= self.config.max_skipped_in_a_row:
+            self._stop(f"{self.in_a_row} steps in a row overflowed")
+        if skipped and self.config.dtype == "fp16" and not self.accelerator.deepspeed_plugin and self.value < self.config.min_loss_scale:
+            self._stop(f"the loss scale has fallen below its floor of {self.config.min_loss_scale:g}")
+        return skipped
+
+    @contextmanager
+    def floor(self) -> Iterator[None]:
+        """Turn the engine's exception at the scale's floor into one line."""
+        try:
+            yield
+        except Exception as error:
+            if _FLOOR_MESSAGE not in str(error):
+                raise
+            self._stop(f"a step overflowed at the loss scale's floor of {self.config.min_loss_scale:g}")
+
+    def _stop(self, what: str) -> None:
+        raise RunFailed(what, where=self.run, remedy="the last checkpoint is kept; lower the learning rate, or train in bf16") from None

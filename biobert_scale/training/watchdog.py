@@ -1,0 +1,118 @@
+"""Which rank the others wait for, when a step does not end.
+
+Every rank's thread writes where its rank stands to a file of the run directory. A rank that hangs in its data or its
+computation stands behind the others; one that was stopped, or whose node is gone, no longer writes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from biobert_scale.files import write_atomically
+from biobert_scale.training.guards import record_event
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY = "heartbeats"
+_SILENT_INTERVALS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat:
+    """Where a rank stands. `since` and `written` are seconds since 1970."""
+
+    rank: int
+    host: str
+    global_step: int
+    micro_step: int
+    doing: str
+    since: float
+    written: float
+
+
+class Watchdog:
+    """Writes this rank's heartbeat, and tells once when the run has stood still for too long."""
+
+    def __init__(self, run: Path, *, rank: int, world_size: int, stall_seconds: float) -> None:
+        """Start the thread.
+
+        Args:
+            run: the run directory, on a file system that all ranks share.
+            stall_seconds: how long a step may last.
+        """
+        self.run, self.rank, self.world_size, self.stall_seconds = run, rank, world_size, stall_seconds
+        self.interval = min(10.0, stall_seconds / 5)
+        self.host = socket.gethostname()
+        self.told = False
+        self.stopped = threading.Event()
+        self.standing = (0, 0, "starting", time.time())
+        (run / DIRECTORY).mkdir(parents=True, exist_ok=True)
+        self._write()
+        self.thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
+        self.thread.start()
+
+    def at(self, global_step: int, micro_step: int, doing: str) -> None:
+        """Note where this rank stands; costs nothing."""
+        self.standing = (global_step, micro_step, doing, time.time())
+
+    def close(self) -> None:
+        self.stopped.set()
+        self.thread.join()
+        self._path(self.rank).unlink(missing_ok=True)
+
+    def _path(self, rank: int) -> Path:
+        return self.run / DIRECTORY / f"rank-{rank:05d}.json"
+
+    def _write(self) -> None:
+        global_step, micro_step, doing, since = self.standing
+        beat = Heartbeat(rank=self.rank, host=self.host, global_step=global_step, micro_step=micro_step, doing=doing, since=since, written=time.time())
+        write_atomically(self._path(self.rank), json.dumps(asdict(beat)))
+
+    def _watch(self) -> None:
+        while not self.stopped.wait(self.interval):
+            try:
+                self._write()
+                if not self.told and time.time() > self.standing[-1] + self.stall_seconds:
+                    self.told = True
+                    self._tell()
+            except OSError as error:  # a full disk or a server that hangs must not end the run
+                logger.warning("heartbeat: %s", error)
+
+    def _tell(self) -> None:
+        beats = self.heartbeats()
+        silent = self._silent(beats)
+        # The first rank that can still speak speaks for all.
+        if self.rank != min((beat.rank for beat in beats if beat.rank not in silent), default=self.rank):
+            return
+        text, rank = self.diagnosis()
+        logger.error("step %d has not ended for %.0f s: %s", self.standing[0], time.time() - self.standing[-1], text)
+        record_event(self.run, "stalled", self.standing[0], rank, text)
+
+    def heartbeats(self) -> list[Heartbeat]:
+        """The ranks' last ones, by rank."""
+        found = []
+        for rank in range(self.world_size):
+            if self._path(rank).exists():
+                found.append(Heartbeat(**json.loads(self._path(rank).read_text())))
+        return found
+
+    def _silent(self, beats: list[Heartbeat]) -> set[int]:
+        now = time.time()
+        return {beat.rank for beat in beats if beat.written < now - _SILENT_INTERVALS * self.interval} | (set(range(self.world_size)) - {beat.rank for beat in beats})
+
+    def diagnosis(self) -> tuple[str, int]:
+        """What the heartbeats say, and the rank they point at."""
+        beats = {beat.rank: beat for beat in self.heartbeats()}
+        if silent := sorted(self._silent(list(beats.values()))):
+            rank = silent[0]
+            where = f"on {beats[rank].host} at step {beats[rank].global_step}, {beats[rank].doing}" if rank in beats else "without a heartbeat"
+            others = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
+            return f"rank {rank}{others} shows no sign of life, last seen {where}", rank
+        last = min(beats.values(), key=lambda beat: (beat.global_step, beat.micro_step, beat.since))
+        return f"rank {last.rank} on {last.host} is behind the others at step {last.global_step}, micro-step {last.micro_step}, {last.doing} for {time.time() - last.since:.0f} s", last.rank
