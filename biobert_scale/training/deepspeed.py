@@ -31,6 +31,9 @@ def engine_config(config: Config, *, world_size: int) -> dict[str, Any]:
             raise UserError(f"the section '{section}' contradicts training.{'schedule' if section == 'scheduler' else section} of the run configuration", where=path, remedy="remove it: the run configuration decides")
     for dotted, (value, source) in _run_values(config, world_size).items():
         _fill(settings, dotted.split("."), value, source, path)
+    if config.training.precision.dtype == "fp16" and not settings.get("zero_optimization", {}).get("stage", 0):
+        # Its backward pass leaves the loss unscaled there, and its step divides the gradients by the scale all the same (0.19).
+        raise UserError("DeepSpeed's stage 0 does not scale the loss in fp16", where=path, remedy='use "zero1" (training.engine.deepspeed_config), training.engine.name = "ddp", or bf16')
     return settings
 
 

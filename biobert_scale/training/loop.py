@@ -209,7 +209,7 @@ class Trainer:
             with self.timer.part("step"):
                 norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.training.optimizer.max_grad_norm)
                 self.step_unless_non_finite(norm)
-        self.grad_norm = None if norm is None else float(norm)
+        self.grad_norm = None if norm is None else self.loss_scale.true_norm(float(norm))
 
     def step_unless_non_finite(self, norm: Tensor) -> None:
         """Without an engine: nothing is learned from gradients that are no numbers. fp16's scaler looks at them itself."""

@@ -32,15 +32,21 @@ class LossScale:
         """
         self.accelerator, self.model, self.config, self.run = accelerator, model, config, run
         self.skipped_steps, self.in_a_row = skipped_steps, 0
-
-    @property
-    def value(self) -> float:
+        self.value = self._read()
         """The scale of the next step; 1 where nothing is scaled."""
+
+    def _read(self) -> float:
         if self.config.dtype != "fp16":
             return 1.0
         if self.accelerator.deepspeed_plugin:
             return float(self.model.optimizer.cur_scale)  # engine.loss_scale() tells the configured value, not this one
         return float(self.accelerator.scaler.get_scale())
+
+    def true_norm(self, norm: float) -> float:
+        """The gradient norm of the step just taken, called before `after_step`: DeepSpeed's stage 3 divides it by the next step's scale."""
+        if self.config.dtype == "fp16" and self.accelerator.deepspeed_plugin and self.model.zero_optimization_stage() == 3:
+            return norm * self._read() / self.value
+        return norm
 
     def after_step(self, *, left_out: bool = False) -> bool:
         """Whether the step just computed was skipped.
@@ -56,12 +62,12 @@ class LossScale:
             self.skipped_steps = int(self.model.skipped_steps)
         else:
             self.skipped_steps += int(left_out or self.accelerator.optimizer_step_was_skipped)
-        skipped = self.skipped_steps > before
+        skipped, scale, self.value = self.skipped_steps > before, self.value, self._read()
         self.in_a_row = self.in_a_row + 1 if skipped else 0
         if self.in_a_row >= self.config.max_skipped_in_a_row:
             self._stop(f"{self.in_a_row} steps in a row overflowed")
-        if skipped and self.config.dtype == "fp16" and not self.accelerator.deepspeed_plugin and self.value < self.config.min_loss_scale:
-            self._stop(f"the loss scale has fallen below its floor of {self.config.min_loss_scale:g}")
+        if skipped and self.config.dtype == "fp16" and scale <= self.config.min_loss_scale:
+            self._stop_at_floor()  # not every engine does so by itself
         return skipped
 
     @contextmanager
@@ -72,7 +78,10 @@ class LossScale:
         except Exception as error:
             if _FLOOR_MESSAGE not in str(error):
                 raise
-            self._stop(f"a step overflowed at the loss scale's floor of {self.config.min_loss_scale:g}")
+            self._stop_at_floor()
+
+    def _stop_at_floor(self) -> None:
+        self._stop(f"a step overflowed at the loss scale's floor of {self.config.min_loss_scale:g}")
 
     def _stop(self, what: str) -> None:
         raise RunFailed(what, where=self.run, remedy="the last checkpoint is kept; lower the learning rate, or train in bf16") from None

@@ -35,10 +35,7 @@ def start(config: Config, *, run: str) -> Accelerator:
     world_size = describe_ranks()
     precision = config.training.precision.dtype
     on_gpu = torch.cuda.is_available()
-    if precision == "fp16" and not on_gpu:
-        raise UserError("fp16 needs a GPU, and none is found", where="training.precision.dtype", remedy='use "bf16" or "fp32" on a CPU')
-    if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported():
-        raise UserError("this GPU does not compute in bf16", where="training.precision.dtype", remedy='use "fp16"')
+    check_precision(precision, on_gpu=on_gpu)
     # Without an explicit back end, every rank on a CPU would believe that it is alone.
     group = InitProcessGroupKwargs(
         backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds)
@@ -66,6 +63,19 @@ def start(config: Config, *, run: str) -> Accelerator:
     unset_hf_deepspeed_config()
     assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
     return accelerator
+
+
+def check_precision(precision: str, *, on_gpu: bool) -> None:
+    """Refuse a precision that the device or the libraries cannot do, before anything is begun.
+
+    Raises:
+        UserError: with one that they can.
+    """
+    if precision == "fp16" and not on_gpu:
+        # DeepSpeed refuses it, and without DeepSpeed it would silently be fp32.
+        raise UserError("fp16 needs a GPU, and none is found", where="training.precision.dtype", remedy='use "bf16" or "fp32" on a CPU')
+    if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise UserError("this GPU does not compute in bf16", where="training.precision.dtype", remedy='use "fp16"')
 
 
 def describe_ranks() -> int:
