@@ -18,6 +18,7 @@ COMMANDS = {
     "corpus synthesize": "write the made-up literature in the publishers' formats",
     "tokens vocabulary": "train a WordPiece vocabulary on a corpus, or take an existing one",
     "tokens build": "documents to token shards",
+    "tokens inspect": "counts, lengths, pieces and decoded documents of token shards",
     "train": "pre-train; also under accelerate launch, deepspeed, torchrun and srun",
     "checkpoint list": "the checkpoints of a run, and whether their files are intact",
     "export": "a checkpoint to a Hugging Face model directory",
