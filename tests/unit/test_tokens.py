@@ -341,7 +341,8 @@ def test_names_of_special_tokens_in_a_text_are_words(pieces: WordPieces) -> None
 
 def test_pieces_of_real_articles_are_the_librarys(real_data: Path, tmp_path: Path) -> None:
     vocabulary = real_data / "bert" / "bert-large-cased" / "vocab.txt"
-    build_vocabulary(tmp_path, tmp_path / "vocabulary", VocabularyConfig(), vocabulary=vocabulary)
+    write_corpus(tmp_path / "corpus", documents=5)
+    build_vocabulary(tmp_path / "corpus", tmp_path / "vocabulary", VocabularyConfig(), vocabulary=vocabulary)
     with tarfile.open(next((real_data / "pmc").glob("*.tar.gz"))) as archive:
         members = [member for member in itertools.islice(archive, 60) if member.name.endswith(".xml")]
         raw = [archive.extractfile(member).read().decode() for member in members]  # type: ignore[union-attr]
