@@ -18,6 +18,7 @@ COMMANDS = {
     "corpus synthesize": "write the made-up literature in the publishers' formats",
     "tokens vocabulary": "train a WordPiece vocabulary on a corpus, or take an existing one",
     "tokens build": "documents to token shards",
+    "tokens inspect": "counts, lengths, pieces and decoded documents of token shards",
     "train": "pre-train; also under accelerate launch, deepspeed, torchrun and srun",
     "checkpoint list": "the checkpoints of a run, and whether their files are intact",
     "export": "a checkpoint to a Hugging Face model directory",
@@ -26,6 +27,7 @@ COMMANDS = {
     "evaluate finetune": "fine-tune and score a model on a benchmark",
     "evaluate table": "means over seeds of all scored runs below a directory",
     "bench corpus": "speed and memory of reading raw XML, beside other readers",
+    "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
     "report": "one self-contained HTML page of a run",
 }
 """Command -> what it does. The command's code is the function of that name in `commands/`."""

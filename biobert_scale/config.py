@@ -91,9 +91,7 @@ class TokensConfig:
     """How documents become token shards."""
 
     validation_fraction: float = 0.005
-    """Share of documents held out, chosen by a hash of the document's id."""
-    documents_per_shard: int = 50_000
-    """Documents in one Arrow file of the output."""
+    """Share of documents held out, chosen by a hash of the document's id: above 0, below 1."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from biobert_scale.config import DataConfig, TokensConfig, VocabularyConfig
 from biobert_scale.data.samples import build_samples
-from biobert_scale.files import Manifest, write_json
+from biobert_scale.files import Manifest, sha256_file, write_json
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.shards import TokenShard, TokenStore
 from biobert_scale.tokens.vocabulary import build_vocabulary
@@ -33,7 +33,8 @@ def write_corpus(directory: Path, *, documents: int, shards: int = 1) -> None:
     names = [f"part-{index:05d}.parquet" for index in range(shards)]
     for index, name in enumerate(names):
         pq.write_table(pa.Table.from_pylist(rows[index * documents // shards : (index + 1) * documents // shards]), directory / name)
-    write_json(directory / "manifest.json", Manifest(stage="corpus", key="made up", inputs=[], config={}, counts={}, outputs=dict.fromkeys(names, "")))
+    outputs = {name: sha256_file(directory / name) for name in names}
+    write_json(directory / "manifest.json", Manifest(stage="corpus", key="made up", inputs=[], config={}, counts={}, outputs=outputs))
 
 
 def write_tokens(directory: Path, *, documents: int = 400) -> Path:

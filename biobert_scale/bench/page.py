@@ -34,7 +34,7 @@ def _race(race: dict[str, Any]) -> list[str]:
     lines += ["| | MB/s | documents/s | times the slowest |", "|---|---|---|---|"]
     for speed in race["speeds"]:
         documents = statistics.median(speed["documents_per_second"])
-        lines.append(f"| {speed['name']} | {_spread(speed['megabytes_per_second'])} | {documents:,.0f} | {medians[speed['name']] / slowest:.1f} |")
+        lines.append(f"| {speed['name']} | {spread(speed['megabytes_per_second'])} | {documents:,.0f} | {medians[speed['name']] / slowest:.1f} |")
     return lines
 
 
@@ -49,7 +49,7 @@ def _stage(stage: dict[str, Any]) -> list[str]:
         "|---|---|---|",
     ]
     for name, seconds in stage["seconds"].items():
-        lines.append(f"| {name} | {_spread(seconds)} | {_spread([stage['megabytes'] / taken for taken in seconds])} |")
+        lines.append(f"| {name} | {spread(seconds)} | {spread([stage['megabytes'] / taken for taken in seconds])} |")
     return [*lines, "", f"Two workers are {one / two:.2f} times as fast as one. Starting them, and other work on the machine, is in all of it."]
 
 
@@ -68,5 +68,6 @@ def _memory(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _spread(values: list[float]) -> str:
-    return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
+def spread(values: list[float], digits: int = 1) -> str:
+    """Median, with the least and the most."""
+    return f"{statistics.median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from tyro.conf import Positional
 
 from biobert_scale.commands.common import cluster, print_counts
 from biobert_scale.config import (
+    DataConfig,
     SlurmConfig,
     TokensConfig,
     VocabularyConfig,
@@ -63,12 +65,51 @@ def tokens_build(
         corpus: a finished corpus.
         vocabulary: a finished vocabulary.
         output: directory to write.
-        settings: held-out share and shard size.
+        settings: held-out share.
         executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on it.
-        workers: local: processes at once.
+        workers: local: processes at once, each on one core.
         slurm: the array jobs.
         overwrite: replace what other inputs or settings wrote there.
     """
     from biobert_scale.tokens.build import build_tokens
 
     print_counts(build_tokens(corpus, vocabulary, output, settings, workers=workers, slurm=cluster(executor, slurm), overwrite=overwrite))
+
+
+def tokens_inspect(
+    tokens: Positional[Path],
+    /,
+    *,
+    output: Path | None = None,
+    samples: int = 3,
+    seed: int = 1,
+    verify: bool = False,
+    pretraining_samples: int = 0,
+    settings: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig(),
+) -> None:
+    """Tell what token shards hold: counts, lengths, the most frequent pieces, and a few documents sentence by sentence.
+
+    Args:
+        tokens: finished token shards.
+        output: directory to write pictures of it to: lengths.png and pieces.png.
+        samples: documents to show.
+        seed: which ones.
+        verify: first compare every file with its checksum in the manifest.
+        pretraining_samples: also show this many of the held-out pairs as training gets them, masks included, and their statistics.
+        settings: how these pairs are packed and masked.
+    """
+    from biobert_scale.tokens.build import verify_tokens
+    from biobert_scale.tokens.inspect import draw, render, summarise
+
+    if verify:
+        verify_tokens(tokens)
+        print("every file is as it was written")
+    summary = summarise(tokens, samples=samples, seed=seed)
+    print(render(summary))
+    if pretraining_samples:
+        from biobert_scale.data.inspect import render_samples
+
+        print("\n" + render_samples(tokens, settings, seed=seed, samples=pretraining_samples))
+    if output is not None:
+        for path in draw(summary, output):
+            print(path)

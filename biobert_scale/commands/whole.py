@@ -55,3 +55,37 @@ def bench_corpus(*, raw: Path, output: Path, repeats: int = 5, jats_megabytes: f
     from biobert_scale.bench.corpus import bench_corpus
 
     print(bench_corpus(raw, output, repeats=repeats, jats_megabytes=jats_megabytes, memory_gigabytes=memory_gigabytes))
+
+
+def bench_data(
+    *,
+    corpus: Path,
+    vocabulary: Path,
+    output: Path,
+    repeats: int = 5,
+    max_seq_length: int = 512,
+    turn_seconds: float = 1,
+    index_million_tokens: float = 150,
+    scale_million_samples: float = 150,
+) -> None:
+    """Measure the way from documents to batches, beside transformers, datasets and plain Python, and write dated JSON and Markdown.
+
+    Args:
+        corpus: a finished corpus; tens of MB of text are enough.
+        vocabulary: a finished vocabulary.
+        output: directory of the results.
+        repeats: turns of each contestant.
+        max_seq_length: samples of this many tokens are measured, and of a quarter of it.
+        turn_seconds: CPU time of one turn in making samples, in seconds.
+        index_million_tokens: size of the repeated corpus whose index is built, in millions.
+        scale_million_samples: samples of the large index that a fresh process opens, in millions (16 MB of temporary files each).
+    """
+    from biobert_scale.bench.data import bench_data
+
+    print(
+        bench_data(
+            corpus, vocabulary, output,
+            repeats=repeats, max_seq_length=max_seq_length, turn_seconds=turn_seconds,
+            index_million_tokens=index_million_tokens, scale_million_samples=scale_million_samples,
+        )
+    )  # fmt: skip

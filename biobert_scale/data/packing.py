@@ -185,8 +185,8 @@ def _pack_shard(
             if count == 2 and last - first <= 3:
                 threshold = random_thresholds[last - first - 1]
             is_random = count == 1 or block[2] < threshold
-            # Nor is just the last sentence given back.
-            choices = count - 2 if is_random and end == last and count > 2 else max(count - 1, 1)
+            # Nor is just the last sentence given back; it does not make a true B alone either, or a short B would tell.
+            choices = count - 2 if end == last and count > 2 else max(count - 1, 1)
             a_end = first + 1 + draw_below(choices, block[3])
             a_length = 0
             for k in range(first, a_end):

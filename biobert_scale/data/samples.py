@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -103,6 +102,6 @@ def open_index(samples: Path, split: str) -> np.ndarray:
 
 def index_fingerprint(tokens: Path, config: DataConfig, *, seed: int) -> str:
     """What the pairs follow from: the tokens' content, how they are packed, the seed. Not where the tokens lie."""
-    outputs: dict[str, Any] = read_manifest(tokens, TOKENS_STAGE).outputs
+    outputs = {name: digest for name, digest in read_manifest(tokens, TOKENS_STAGE).outputs.items() if name.endswith(".arrow")}
     packing = {name: getattr(config, name) for name in ("max_seq_length", "short_sequence_probability", "random_next_probability")}
     return stage_key(STAGE, [{"tokens": fingerprint(outputs)}], {"packing": packing, "seed": seed})

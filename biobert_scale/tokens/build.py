@@ -7,100 +7,193 @@ so that an interrupted build goes on where it was.
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
-from tokenizers import Tokenizer
+from tqdm import tqdm
 
 from biobert_scale.config import SlurmConfig, TokensConfig
+from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
 from biobert_scale.corpus.engine import run_tasks
-from biobert_scale.files import MANIFEST, Manifest, begin_stage, describe_inputs, finish_stage, read_manifest, stage_key
-from biobert_scale.tokens.sentences import split_sentences
-from biobert_scale.tokens.shards import SPLITS, schema, shard_name, token_counts, write_dataset_files, write_shard
+from biobert_scale.corpus.pipeline import staged
+from biobert_scale.errors import UserError
+from biobert_scale.files import (
+    MANIFEST,
+    Manifest,
+    begin_stage,
+    describe_inputs,
+    finish_stage,
+    read_json,
+    read_manifest,
+    sha256_file,
+    stage_key,
+    write_json,
+)
+from biobert_scale.tokens.pieces import WordPieces, tokenize_documents
+from biobert_scale.tokens.shards import SPLITS, Rows, id_type, schema, shard_name, token_counts, write_dataset_files
+from biobert_scale.tokens.vocabulary import REPORT as VOCABULARY_REPORT
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
 from biobert_scale.tokens.vocabulary import load_tokenizer, special_ids
 
 STAGE = "tokens"
-_DOCUMENTS_AT_ONCE = 512
+_DOCUMENTS_AT_ONCE = 128
+_log = logging.getLogger(__name__)
 
 
 def build_tokens(
-    corpus: Path, vocabulary: Path, output: Path, config: TokensConfig, *, workers: int = 1, slurm: SlurmConfig | None = None, overwrite: bool = False
+    corpus: Path,
+    vocabulary: Path,
+    output: Path,
+    config: TokensConfig,
+    *,
+    workers: int = 1,
+    slurm: SlurmConfig | None = None,
+    overwrite: bool = False,
 ) -> Manifest:
     """Write the splits `train` and `validation`, and the tokenizer beside them.
 
     Args:
         corpus: a finished corpus.
         vocabulary: a finished vocabulary.
-        workers: processes at once; the output does not depend on it.
+        workers: processes at once, each on one core; the output does not depend on it.
         slurm: run the shards as array jobs instead; `output` is then on a file system that all nodes see.
 
+    Returns:
+        The manifest. The corpus' documents are those of both splits plus the rejects: `no_text` (no piece at all) and
+        `unknown_pieces_only`. `unknown_sentences` counts what was left out of the documents that stayed.
+
     Raises:
-        UserError: an input is missing or unfinished.
+        UserError: an input is missing, unfinished or damaged, `output` holds something else, or no document is left to train on.
     """
-    corpus_manifest = read_manifest(corpus, "corpus")
-    entries = read_manifest(vocabulary, VOCABULARY_STAGE).counts["entries"]
+    _check_options(config, workers)
+    corpus_manifest, vocabulary_manifest = read_manifest(corpus, CORPUS_STAGE), read_manifest(vocabulary, VOCABULARY_STAGE)
     inputs = describe_inputs([corpus, vocabulary])
     key = stage_key(STAGE, inputs, config)
-    if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
-        return manifest
-    sources = [corpus / name for name in sorted(corpus_manifest.outputs) if name.endswith(".parquet")]
-    for split in SPLITS:
-        (output / split).mkdir(exist_ok=True)
-    tokenize = _Tokenize(sources, vocabulary, output, entries, config)
-    run_tasks(tokenize, tasks=len(sources), workers=workers, slurm=slurm, work=output / ".work" / "tokens", description="tokenizing")
-    write_dataset_files(output, schema(entries), len(sources), key)
-    shutil.copytree(vocabulary, output / "tokenizer", dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
-    shards = {split: [output / split / shard_name(index, len(sources)) for index in range(len(sources))] for split in SPLITS}
-    counts: dict[str, Any] = {"vocabulary": entries, "shards": len(sources)}
-    for split in SPLITS:
-        counts[split] = dict(zip(("documents", "sentences", "tokens"), token_counts(shards[split]), strict=True))
-    manifest = finish_stage(
-        output, stage=STAGE, key=key, inputs=inputs, config=config, counts=counts,
-        outputs=[path for paths in shards.values() for path in paths], libraries=["tokenizers", "sentencex", "pyarrow", "datatrove"],
-    )  # fmt: skip
-    shutil.rmtree(output / ".work")
+    work = output / ".work"
+    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite)
+    if manifest is None:
+        for name in vocabulary_manifest.outputs:
+            _check_file(vocabulary, vocabulary_manifest, name)
+        tokenize = _Tokenize(corpus, corpus_manifest, vocabulary, output, vocabulary_manifest.counts["entries"], config)
+        run_tasks(tokenize, tasks=len(tokenize.sources), workers=workers, slurm=slurm, work=work / "tasks", description="tokenizing")
+        counts, rejects = tokenize.count()
+        _check_counts(counts, rejects, corpus)
+        others = write_dataset_files(output, schema(tokenize.entries), len(tokenize.sources), key)
+        shutil.copytree(vocabulary, output / "tokenizer", dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, VOCABULARY_REPORT))
+        others += [output / "tokenizer" / name for name in vocabulary_manifest.outputs if name != VOCABULARY_REPORT]
+        for stale in (stale for split in SPLITS for stale in (output / split).glob(".*.part")):  # of a killed task
+            stale.unlink()
+        manifest = finish_stage(
+            output,
+            stage=STAGE,
+            key=key,
+            inputs=inputs,
+            config=config,
+            counts=counts,
+            rejects=rejects,
+            outputs=[*(path for split in SPLITS for path in tokenize.shards(split)), *others],
+            libraries=["tokenizers", "sentencex", "pyarrow", "datatrove", "datasets"],
+        )
+    shutil.rmtree(work, ignore_errors=True)
     return manifest
+
+
+def _check_options(config: TokensConfig, workers: int) -> None:
+    for name, value, sound in (
+        ("workers", workers, workers >= 1),
+        ("validation_fraction", config.validation_fraction, 0 < config.validation_fraction < 1),
+    ):
+        if not sound:
+            raise UserError(f"{name} cannot be {value}", where="tokens build", remedy="see `biobert-scale tokens build --help`")
+
+
+def _check_counts(counts: dict[str, Any], rejects: dict[str, int], corpus: Path) -> None:
+    assert counts["documents"] == sum(counts[split]["documents"] for split in SPLITS) + sum(rejects.values())
+    if not counts["train"]["documents"]:
+        told = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
+        what = f"no document is left to train on of {counts['documents']}" + (f" ({told})" if told else "")
+        raise UserError(what, where=corpus, remedy="build a larger corpus, or check that the vocabulary fits its language")
+    if not counts["validation"]["documents"]:
+        _log.warning("no document fell into the validation split: hold out more with tokens.validation_fraction")
+
+
+def verify_tokens(directory: Path) -> None:
+    """Compare every file of finished token shards with the manifest's SHA-256.
+
+    Raises:
+        UserError: the first shard or other file that is missing or damaged; or no finished token shards.
+    """
+    manifest = read_manifest(directory, STAGE)
+    for name in tqdm(sorted(manifest.outputs), desc="verifying", disable=None):
+        _check_file(directory, manifest, name)
+
+
+def _check_file(directory: Path, manifest: Manifest, name: str) -> None:
+    remedy = f"restore the file, or build '{manifest.stage}' again with --overwrite"
+    if not (directory / name).is_file():
+        raise UserError("missing file", where=directory / name, remedy=remedy)
+    if sha256_file(directory / name) != manifest.outputs[name]:
+        raise UserError("damaged or changed: its SHA-256 is not the manifest's", where=directory / name, remedy=remedy)
 
 
 class _Tokenize:
     """Task `rank`: document shard `rank`."""
 
-    def __init__(self, sources: list[Path], vocabulary: Path, output: Path, entries: int, config: TokensConfig) -> None:
-        self.sources, self.vocabulary, self.output, self.entries, self.config = sources, vocabulary, output, entries, config
+    def __init__(self, corpus: Path, manifest: Manifest, vocabulary: Path, output: Path, entries: int, config: TokensConfig) -> None:
+        self.corpus, self.manifest, self.vocabulary, self.output, self.config = corpus, manifest, vocabulary, output, config
+        self.entries, self.schema = entries, schema(entries)
+        self.sources = sorted(name for name in manifest.outputs if name.endswith(".parquet"))
+        self.pieces: WordPieces | None = None  # a process' tasks share one: words that one has met are known to the next
+
+    def shards(self, split: str) -> list[Path]:
+        """The shards of all tasks."""
+        return [self.output / split / shard_name(index, len(self.sources)) for index in range(len(self.sources))]
 
     def __call__(self, rank: int) -> None:
-        tokenizer = load_tokenizer(self.vocabulary)
-        unknown = special_ids(self.vocabulary)["[UNK]"]
-        rows: dict[str, tuple[list[str], list[np.ndarray], list[np.ndarray]]] = {split: ([], [], []) for split in SPLITS}
-        for ids, texts in _batches(self.sources[rank]):
-            for document_id, sentences in zip(ids, _tokenize(tokenizer, texts), strict=True):
+        _check_file(self.corpus, self.manifest, self.sources[rank])
+        if self.pieces is None:
+            self.pieces = WordPieces(load_tokenizer(self.vocabulary), id_type(self.schema))
+        unknown = self.pieces.id_type.type(special_ids(self.vocabulary)["[UNK]"]).tobytes()
+        rows, notes = {split: Rows(self.schema) for split in SPLITS}, Counter[str]()
+        for ids, texts in _batches(self.corpus / self.sources[rank]):
+            notes["documents"] += len(ids)
+            for document_id, sentences in zip(ids, tokenize_documents(self.pieces, texts), strict=True):
                 # A sentence of unknown pieces only (a stray symbol) teaches nothing and would be masked as [UNK].
-                sentences = [sentence for sentence in sentences if any(token != unknown for token in sentence)]
-                if sentences:
-                    names, tokens, lengths = rows[split_of(document_id, self.config.validation_fraction)]
-                    names.append(document_id)
-                    tokens.append(np.concatenate([np.asarray(sentence, np.uint32) for sentence in sentences]))
-                    lengths.append(np.asarray([len(sentence) for sentence in sentences], np.uint32))
+                known = [sentence for sentence in sentences if sentence != unknown * (len(sentence) // len(unknown))]
+                if known:
+                    rows[split_of(document_id, self.config.validation_fraction)].append(document_id, known)
+                    notes["unknown_sentences"] += len(sentences) - len(known)
+                else:
+                    notes["unknown_pieces_only" if sentences else "no_text"] += 1
         for split in SPLITS:
-            write_shard(self.output / split / shard_name(rank, len(self.sources)), schema(self.entries), *rows[split])
+            with staged(self.shards(split)[rank]) as path:
+                rows[split].write(path)
+        write_json(self._notes(rank), notes)
+
+    def _notes(self, rank: int) -> Path:
+        return self.output / ".work" / "notes" / f"{rank:05d}.json"
+
+    def count(self) -> tuple[dict[str, Any], dict[str, int]]:
+        """The manifest's counts and rejects, when all tasks are done."""
+        notes = Counter[str]()
+        for rank in range(len(self.sources)):
+            notes.update(read_json(self._notes(rank)))
+        counts: dict[str, Any] = {"documents": notes["documents"], "vocabulary": self.entries, "shards": len(self.sources)}
+        for split in SPLITS:
+            counts[split] = dict(zip(("documents", "sentences", "tokens"), token_counts(self.shards(split)), strict=True))
+        counts["unknown_sentences"] = notes["unknown_sentences"]
+        return counts, {reason: notes[reason] for reason in ("no_text", "unknown_pieces_only") if notes[reason]}
 
 
 def _batches(source: Path) -> Iterator[tuple[list[str], list[str]]]:
-    for batch in pq.ParquetFile(source).iter_batches(batch_size=_DOCUMENTS_AT_ONCE, columns=["id", "text"]):
-        yield batch.column("id").to_pylist(), batch.column("text").to_pylist()
-
-
-def _tokenize(tokenizer: Tokenizer, texts: list[str]) -> Iterator[list[list[int]]]:
-    """For each text, the ids of each of its sentences, special tokens left out."""
-    sentences = [[text[start:end] for start, end in split_sentences(text)] for text in texts]
-    encodings = iter(tokenizer.encode_batch_fast([sentence for document in sentences for sentence in document], add_special_tokens=False))
-    for document in sentences:
-        yield [ids for _ in document if (ids := next(encodings).ids)]
+    with pq.ParquetFile(source) as shard:
+        for batch in shard.iter_batches(batch_size=_DOCUMENTS_AT_ONCE, columns=["id", "text"], use_threads=False):
+            yield batch.column("id").to_pylist(), batch.column("text").to_pylist()
 
 
 def split_of(document_id: str, validation_fraction: float) -> str:

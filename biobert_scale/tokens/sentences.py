@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import sentencex
 
 # The splitter counts a wide space as one byte and may stop inside the next character: it gets plain ones.
-_SPACES = dict.fromkeys((*range(0x09, 0x0A), *range(0x0B, 0x0E), *range(0x1C, 0x20), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000), " ")
+_SPACES = dict.fromkeys(
+    (0x09, *range(0x0B, 0x0E), *range(0x1C, 0x20), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000), " "
+)
+_ANY_SPACE = re.compile("[" + "".join(map(chr, _SPACES)) + "]")  # few texts hold one, and looking is cheaper than translating
 
 # Abbreviations of this literature at which the splitter stops. The first kind never ends a sentence; the second does where a
 # capital letter follows.
@@ -22,7 +27,8 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
     Returns:
         Half-open `(start, end)` spans in order; together they cover every character that is not white space.
     """
-    text = text.translate(_SPACES)
+    if _ANY_SPACE.search(text):
+        text = text.translate(_SPACES)
     spans: list[tuple[int, int]] = []
     line_start = 0
     for line in text.split("\n"):

@@ -7,9 +7,11 @@ record batch, so that its tokens are a single buffer.
 from __future__ import annotations
 
 import os
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,27 +30,57 @@ def schema(vocabulary_size: int) -> pa.Schema:
     return pa.schema([("id", pa.string()), ("input_ids", pa.list_(ids)), ("sentence_lengths", pa.list_(pa.uint32()))])
 
 
-def write_shard(path: Path, table_schema: pa.Schema, ids: list[str], tokens: list[np.ndarray], sentence_lengths: list[np.ndarray]) -> None:
-    """Write one shard atomically.
+class Rows:
+    """The documents of a shard while they are gathered, in flat arrays: two or four bytes a token.
 
     Args:
-        ids, tokens, sentence_lengths: one entry a document; a document's sentence lengths sum to its tokens.
+        table_schema: see `schema`.
     """
-    columns = [pa.array(ids, pa.string()), _list_array(tokens, table_schema.field("input_ids").type), _list_array(sentence_lengths, table_schema.field("sentence_lengths").type)]
-    staging = path.with_name(path.name + ".part")
-    with open(staging, "wb") as sink:
-        with pa.ipc.new_stream(sink, table_schema) as writer:
-            writer.write_batch(pa.record_batch(columns, schema=table_schema))
-        sink.flush()
-        os.fsync(sink.fileno())
-    os.replace(staging, path)
+
+    def __init__(self, table_schema: pa.Schema) -> None:
+        self.schema = table_schema
+        self.ids: list[str] = []
+        self.tokens = bytearray()
+        self.token_offsets, self.sentence_offsets = array("q", [0]), array("q", [0])
+        self.sentence_lengths = array("I")
+        self.id_type = id_type(table_schema)
+
+    def append(self, document_id: str, sentences: list[bytes]) -> None:
+        """Add a document: the ids of its sentences, as bytes of `id_type`."""
+        self.ids.append(document_id)
+        for sentence in sentences:
+            self.tokens += sentence
+        size = self.id_type.itemsize
+        self.sentence_lengths.extend([len(sentence) // size for sentence in sentences])
+        self.token_offsets.append(len(self.tokens) // size)
+        self.sentence_offsets.append(len(self.sentence_lengths))
+
+    def write(self, path: Path) -> None:
+        """Write the shard; the caller renames it.
+
+        Raises:
+            UserError: more than 2**31 - 1 tokens, which Arrow's lists cannot count.
+        """
+        if self.token_offsets[-1] >= 1 << 31:
+            what = f"{self.token_offsets[-1]:,} tokens in one shard, more than an Arrow list can count"
+            raise UserError(what, where=path, remedy="build the corpus with smaller corpus.characters_per_shard")
+        tokens = np.frombuffer(self.tokens, self.id_type)
+        columns = [
+            pa.array(self.ids, pa.string()),
+            _lists(self.token_offsets, tokens, self.schema.field("input_ids").type),
+            _lists(self.sentence_offsets, np.asarray(self.sentence_lengths, np.uint32), self.schema.field("sentence_lengths").type),
+        ]
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, self.schema) as writer:
+            writer.write_batch(pa.record_batch(columns, schema=self.schema))
 
 
-def _list_array(rows: list[np.ndarray], kind: pa.DataType) -> pa.Array:
-    offsets = np.zeros(len(rows) + 1, np.int32)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
-    values = np.concatenate(rows) if rows else np.empty(0)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values.astype(kind.value_type.to_pandas_dtype()), kind.value_type))
+def _lists(offsets: array[int], values: np.ndarray, kind: pa.DataType) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array(np.asarray(offsets, np.int32)), pa.array(values), type=kind)
+
+
+def id_type(table_schema: pa.Schema) -> np.dtype:
+    """uint16 or uint32."""
+    return np.dtype(table_schema.field("input_ids").type.value_type.to_pandas_dtype())
 
 
 def shard_name(index: int, count: int) -> str:
@@ -56,25 +88,26 @@ def shard_name(index: int, count: int) -> str:
     return f"data-{index:05d}-of-{count:05d}.arrow"
 
 
-def write_dataset_files(directory: Path, table_schema: pa.Schema, shards: int, fingerprint: str) -> None:
-    """Write the small JSON files that make the shards a `datasets.DatasetDict` on disk."""
+def write_dataset_files(directory: Path, table_schema: pa.Schema, shards: int, fingerprint: str) -> list[Path]:
+    """Write the small JSON files that make the shards a `datasets.DatasetDict` on disk; returns their paths."""
     from datasets import DatasetInfo, Features
 
     for split in SPLITS:
+        (directory / split).mkdir(exist_ok=True)
         DatasetInfo(features=Features.from_arrow_schema(table_schema)).write_to_directory(str(directory / split))
-        write_json(
-            directory / split / "state.json",
-            {
-                "_data_files": [{"filename": shard_name(index, shards)} for index in range(shards)],
-                "_fingerprint": fingerprint[:16],
-                "_format_columns": None,
-                "_format_kwargs": {},
-                "_format_type": None,
-                "_output_all_columns": False,
-                "_split": split,
-            },
-        )
+        state: dict[str, Any] = {
+            "_data_files": [{"filename": shard_name(index, shards)} for index in range(shards)],
+            "_fingerprint": fingerprint[:16],
+            "_format_columns": None,
+            "_format_kwargs": {},
+            "_format_type": None,
+            "_output_all_columns": False,
+            "_split": split,
+        }
+        write_json(directory / split / "state.json", state)
     write_json(directory / "dataset_dict.json", {"splits": list(SPLITS)})
+    names = ("dataset_info.json", "state.json")
+    return [directory / "dataset_dict.json", *(directory / split / name for split in SPLITS for name in names)]
 
 
 @dataclass(frozen=True)
@@ -171,7 +204,10 @@ def _map_shard(path: Path) -> list[TokenShard]:
         if not ended:
             raise UserError("a token shard that is cut off or no Arrow stream", where=path, remedy=_REBUILD)
         with pa.memory_map(str(path)) as source:
-            return [_view(batch, path) for batch in pa.ipc.open_stream(source)]
+            reader = pa.ipc.open_stream(source)
+            if not _are_columns(reader.schema):
+                raise UserError("an Arrow file with other columns than a token shard's", where=path, remedy=_REBUILD)
+            return [_view(batch) for batch in reader]
     except FileNotFoundError:
         raise UserError("a token shard is missing", where=path, remedy=_REBUILD) from None
     except (pa.ArrowException, ValueError, OSError) as error:
@@ -180,13 +216,15 @@ def _map_shard(path: Path) -> list[TokenShard]:
         raise UserError(f"a damaged token shard ({str(error).splitlines()[0]})", where=path, remedy=_REBUILD) from None
 
 
-def _view(batch: pa.RecordBatch, path: Path) -> TokenShard:
-    kinds = {field.name: field.type for field in batch.schema}
-    ids = kinds.get("input_ids")
-    if ids not in (pa.list_(pa.uint16()), pa.list_(pa.uint32())) or kinds.get("sentence_lengths") != pa.list_(pa.uint32()):
-        raise UserError("an Arrow file with other columns than a token shard's", where=path, remedy=_REBUILD)
+def _view(batch: pa.RecordBatch) -> TokenShard:
     batch.validate()  # sizes only: reads no tokens
     return TokenShard(*_columns(batch.column("input_ids")), *_columns(batch.column("sentence_lengths")))
+
+
+def _are_columns(columns: pa.Schema) -> bool:
+    kinds = {field.name: field.type for field in columns}
+    wide = pa.list_(pa.uint32())
+    return kinds.get("input_ids") in (pa.list_(pa.uint16()), wide) and kinds.get("sentence_lengths") == wide
 
 
 def _columns(column: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
@@ -199,12 +237,10 @@ def _columns(column: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def token_counts(paths: Iterable[Path]) -> tuple[int, int, int]:
-    """Documents, sentences and tokens in some shards."""
-    documents = sentences = tokens = 0
-    for path in paths:
-        with pa.memory_map(str(path)) as source:
-            for batch in pa.ipc.open_stream(source):
-                documents += batch.num_rows
-                sentences += len(batch.column("sentence_lengths").values)
-                tokens += len(batch.column("input_ids").values)
-    return documents, sentences, tokens
+    """Documents, sentences and tokens in some shards.
+
+    Raises:
+        UserError: one of them is missing or damaged.
+    """
+    shards = [shard for path in paths for shard in _map_shard(path)]
+    return sum(len(s.token_offsets) - 1 for s in shards), sum(len(s.sentence_lengths) for s in shards), sum(len(s.tokens) for s in shards)

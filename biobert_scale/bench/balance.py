@@ -1,0 +1,43 @@
+"""How evenly a step's tokens are spread over ranks and micro-steps: dealt by length, and dealt at random."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from biobert_scale.bench.samples import GLOBAL_BATCH_SIZE, MICRO_BATCH_SIZE, RANKS, SEED
+from biobert_scale.data.batches import deal
+from biobert_scale.data.order import samples_at
+from biobert_scale.data.pairs import unpack
+
+
+def measure_balance(index: np.ndarray, *, steps: int) -> dict[str, Any]:
+    """Both ways on the same steps.
+
+    Args:
+        index: (samples, 2) uint64, the samples that the steps are drawn from.
+
+    Returns:
+        For each way: tokens of the fullest micro-batch of a micro-step over their mean, of the fullest rank over their mean,
+        and of all micro-steps' fullest micro-batches over what perfectly equal ones would have: means and worst values.
+    """
+    rng = np.random.default_rng(SEED)
+    ratios: dict[str, dict[str, list[float]]] = {way: {"micro_batch": [], "rank": [], "step": []} for way in ("dealt by length", "dealt at random")}
+    for step in range(steps):
+        _, indices = samples_at(step * GLOBAL_BATCH_SIZE, GLOBAL_BATCH_SIZE, size=len(index), seed=SEED)
+        lengths = unpack(index[indices]).lengths
+        by_length = deal(lengths, slot_size=MICRO_BATCH_SIZE, world_size=RANKS)
+        at_random = rng.permutation(len(lengths)).reshape(by_length.shape)
+        for way, dealt in (("dealt by length", by_length), ("dealt at random", at_random)):
+            loads = lengths[dealt].sum(axis=2)  # (micro_steps, ranks)
+            fullest, ranks = loads.max(axis=1), loads.sum(axis=0)
+            ratios[way]["micro_batch"].extend(fullest / loads.mean(axis=1))
+            ratios[way]["rank"].append(ranks.max() / ranks.mean())
+            ratios[way]["step"].append(fullest.sum() / loads.mean(axis=1).sum())
+    return {
+        "steps": steps,
+        "samples": len(index),
+        "mean_length": float(unpack(index).lengths.mean()),
+        "ways": {way: {name: {"mean": float(np.mean(values)), "worst": float(np.max(values))} for name, values in of.items()} for way, of in ratios.items()},
+    }

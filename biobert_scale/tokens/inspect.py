@@ -1,0 +1,234 @@
+"""What token shards hold, for a person: counts, lengths, pieces, and decoded documents, as text and as pictures."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tqdm import tqdm
+
+from biobert_scale.errors import UserError
+from biobert_scale.files import Manifest, read_manifest
+from biobert_scale.tokens.build import STAGE
+from biobert_scale.tokens.shards import SPLITS, TokenShard, TokenStore
+from biobert_scale.tokens.vocabulary import load_tokenizer, special_ids
+
+DOCUMENT_EDGES = (0, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 32768, 65536)
+"""Lower bounds, in tokens, of the classes of the histogram of documents; the last one is open."""
+SENTENCE_EDGES = (*range(0, 130, 10), 150, 200, 300, 512)
+"""The same of sentences."""
+_BAR_WIDTH = 40
+_PIECES_SHOWN = 40
+_SENTENCES_SHOWN = 12
+_TOKENS_AT_ONCE = 1 << 22
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """A document to show: its sentences, decoded, with the number of tokens of each."""
+
+    id: str
+    split: str
+    sentences: list[tuple[int, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Token shards in numbers. The counts by value are (largest value + 1,) int64 over both splits."""
+
+    directory: Path
+    manifest: Manifest
+    document_tokens: NDArray[np.int64]
+    """How many documents have 0, 1, 2, ... tokens."""
+    document_sentences: NDArray[np.int64]
+    """How many documents have 0, 1, 2, ... sentences."""
+    sentence_tokens: NDArray[np.int64]
+    """How many sentences have 0, 1, 2, ... tokens."""
+    piece_counts: NDArray[np.int64]
+    """(vocabulary,) how often each piece stands in the texts."""
+    pieces: list[str]
+    """The vocabulary, by id."""
+    unknown: int
+    """The id of [UNK]."""
+    samples: list[Document]
+
+
+def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
+    """Read token shards once.
+
+    Args:
+        samples: documents of both splits to draw, each with the same probability, without repetition.
+
+    Raises:
+        UserError: the directory holds no finished token shards, or a damaged one.
+    """
+    if samples < 0:
+        raise UserError(f"samples cannot be {samples}", where="tokens inspect", remedy="give 0 or more")
+    manifest = read_manifest(directory, STAGE)
+    tokenizer = load_tokenizer(directory / "tokenizer")
+    stores = {split: TokenStore.open(directory / split) for split in SPLITS}
+    for split, store in stores.items():
+        if store.documents != manifest.counts[split]["documents"] or store.tokens != manifest.counts[split]["tokens"]:
+            raise UserError("the shards are not those that the manifest counted", where=directory / split, remedy="build the tokens again")
+    entries = manifest.counts["vocabulary"]
+    by_value = [np.zeros(0, np.int64) for _ in range(3)]
+    piece_counts = np.zeros(entries, np.int64)
+    for shard in tqdm([shard for store in stores.values() for shard in store.shards], desc="counting", disable=None):
+        lengths = (np.diff(shard.token_offsets), np.diff(shard.sentence_offsets), shard.sentence_lengths)
+        by_value = [_add(total, np.bincount(values)) for total, values in zip(by_value, lengths, strict=True)]
+        piece_counts += _count_pieces(shard, entries, directory)
+    return Summary(
+        directory=directory,
+        manifest=manifest,
+        document_tokens=by_value[0],
+        document_sentences=by_value[1],
+        sentence_tokens=by_value[2],
+        piece_counts=piece_counts,
+        pieces=[tokenizer.id_to_token(index) for index in range(entries)],
+        unknown=special_ids(directory / "tokenizer")["[UNK]"],
+        samples=_draw_documents(directory, stores, tokenizer, samples, seed),
+    )
+
+
+def _add(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    longer, shorter = (left, right) if len(left) > len(right) else (right, left)
+    longer[: len(shorter)] += shorter
+    return longer
+
+
+def _count_pieces(shard: TokenShard, entries: int, where: Path) -> NDArray[np.int64]:
+    counts = np.zeros(entries, np.int64)
+    for start in range(0, len(shard.tokens), _TOKENS_AT_ONCE):
+        found = np.bincount(shard.tokens[start : start + _TOKENS_AT_ONCE], minlength=entries)
+        if len(found) > entries:
+            what = f"a token id of {len(found) - 1}, beyond the vocabulary's {entries}"
+            raise UserError(what, where=where, remedy="build the tokens again")
+        counts += found
+    return counts
+
+
+def _draw_documents(directory: Path, stores: dict[str, TokenStore], tokenizer: Tokenizer, samples: int, seed: int) -> list[Document]:
+    from datasets import load_from_disk
+
+    total = sum(store.documents for store in stores.values())
+    chosen = sorted(random.Random(seed).sample(range(total), min(samples, total)))
+    drawn, first = [], 0
+    for split, store in stores.items():
+        inside = [row - first for row in chosen if first <= row < first + store.documents]
+        table = load_from_disk(str(directory / split)) if inside else None
+        for row in inside:
+            assert table is not None
+            fields, sentences, start = table[row], [], 0
+            for length in fields["sentence_lengths"]:
+                sentences.append((length, tokenizer.decode(fields["input_ids"][start : start + length], skip_special_tokens=False)))
+                start += length
+            drawn.append(Document(id=fields["id"], split=split, sentences=sentences))
+        first += store.documents
+    return drawn
+
+
+def quantile(counts: NDArray[np.int64], share: float) -> int:
+    """The smallest value that at least `share` of all do not exceed; 0 of nothing.
+
+    Args:
+        counts: (largest value + 1,) how many have each value.
+    """
+    return int(np.searchsorted(np.cumsum(counts), share * counts.sum())) if counts.sum() else 0
+
+
+def histogram(counts: NDArray[np.int64], edges: tuple[int, ...]) -> NDArray[np.int64]:
+    """(classes,) how many fall into each class, of the counts by value."""
+    return np.bincount(np.searchsorted(edges, np.arange(len(counts)), "right") - 1, weights=counts, minlength=len(edges)).astype(np.int64)
+
+
+def render(summary: Summary) -> str:
+    """The summary as text."""
+    counts, rejects = summary.manifest.counts, summary.manifest.rejects
+    stands = f"{counts['documents']:,} documents in {counts['shards']:,} shards, vocabulary of {counts['vocabulary']:,}"
+    lines = [f"{summary.directory}: {stands}", ""]
+    lines.append(f"{'split':<12}{'documents':>14}{'share':>9}{'sentences':>16}{'tokens':>18}")
+    for split in SPLITS:
+        numbers = counts[split]
+        share = numbers["documents"] / counts["documents"]
+        lines.append(f"{split:<12}{numbers['documents']:>14,}{share:>9.3%}{numbers['sentences']:>16,}{numbers['tokens']:>18,}")
+    lines += [f"left out, {reason}: {number:,} documents" for reason, number in sorted(rejects.items())]
+    lines += [f"left out of the others: {counts['unknown_sentences']:,} sentences of unknown pieces only", ""]
+    lines.append(f"{'':<24}{'median':>10}{'95 %':>10}{'longest':>12}")
+    for name, by_value in _measures(summary):
+        lines.append(f"{name:<24}{quantile(by_value, 0.5):>10,}{quantile(by_value, 0.95):>10,}{len(by_value) - 1:>12,}")
+    unknown, tokens = int(summary.piece_counts[summary.unknown]), int(summary.piece_counts.sum())
+    unused = int(np.count_nonzero(summary.piece_counts == 0))
+    lines += ["", f"[UNK]: {unknown:,} of {tokens:,} tokens ({unknown / tokens:.4%})"]
+    lines += [f"pieces that never occur: {unused:,} of {counts['vocabulary']:,}"]
+    lines += ["", "length of documents, in tokens", *_bars(histogram(summary.document_tokens, DOCUMENT_EDGES), DOCUMENT_EDGES)]
+    lines += ["", "length of sentences, in tokens", *_bars(histogram(summary.sentence_tokens, SENTENCE_EDGES), SENTENCE_EDGES)]
+    lines += ["", "the most frequent pieces", *_frequent(summary)]
+    for document in summary.samples:
+        lines += ["", f"{document.id}  ({document.split}, {sum(length for length, _ in document.sentences):,} tokens)"]
+        lines += [f"{length:>6} | {text}" for length, text in document.sentences[:_SENTENCES_SHOWN]]
+        if (more := len(document.sentences) - _SENTENCES_SHOWN) > 0:
+            lines.append(f"       ... and {more:,} more sentences")
+    return "\n".join(lines)
+
+
+def _measures(summary: Summary) -> list[tuple[str, NDArray[np.int64]]]:
+    return [
+        ("tokens a document", summary.document_tokens),
+        ("sentences a document", summary.document_sentences),
+        ("tokens a sentence", summary.sentence_tokens),
+    ]
+
+
+def _frequent(summary: Summary) -> list[str]:
+    order = np.argsort(-summary.piece_counts, kind="stable")[:_PIECES_SHOWN]
+    told = [f"{summary.pieces[i]} {summary.piece_counts[i] / summary.piece_counts.sum():.2%}" for i in order if summary.piece_counts[i]]
+    return ["  " + "".join(f"{piece:<22}" for piece in told[row : row + 5]).rstrip() for row in range(0, len(told), 5)]
+
+
+def _labels(edges: tuple[int, ...]) -> list[str]:
+    upper = [f"-{edge - 1:,}" for edge in edges[1:]] + [" and more"]
+    return [f"{edge:,}{end}" for edge, end in zip(edges, upper, strict=True)]
+
+
+def _shown(counts: NDArray[np.int64]) -> range:
+    used = np.flatnonzero(counts)
+    return range(used[0], used[-1] + 1)
+
+
+def _bars(counts: NDArray[np.int64], edges: tuple[int, ...]) -> list[str]:
+    labels, scale = _labels(edges), _BAR_WIDTH / counts.max()
+    return [f"  {labels[i]:>16} {'#' * int(np.ceil(counts[i] * scale)):<{_BAR_WIDTH}} {counts[i]:,}" for i in _shown(counts)]
+
+
+def draw(summary: Summary, output: Path) -> list[Path]:
+    """Write `lengths.png` and `pieces.png`; returns their paths."""
+    from matplotlib.figure import Figure
+
+    output.mkdir(parents=True, exist_ok=True)
+    lengths = Figure(figsize=(8, 5.6), layout="constrained")
+    drawn = (("documents", summary.document_tokens, DOCUMENT_EDGES), ("sentences", summary.sentence_tokens, SENTENCE_EDGES))
+    for axes, (name, by_value, edges) in zip(lengths.subplots(2, 1), drawn, strict=True):
+        counts, labels = histogram(by_value, edges), _labels(edges)
+        axes.bar([labels[i] for i in _shown(counts)], [counts[i] for i in _shown(counts)], color="#4269d0")
+        axes.set_title(f"{counts.sum():,} {name}, half of them of at most {quantile(by_value, 0.5):,} tokens", loc="left", fontsize=10)
+        axes.set_ylabel(name)
+        axes.set_xlabel(f"tokens in the {name[:-1]}", fontsize=9)
+        axes.tick_params(axis="x", rotation=35, labelsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    pieces = Figure(figsize=(8, 4), layout="constrained")
+    axes = pieces.subplots()
+    ranked = np.sort(summary.piece_counts)[::-1]
+    used = int(np.count_nonzero(ranked))
+    axes.loglog(np.arange(1, used + 1), ranked[:used], color="#4269d0")
+    axes.set_title(f"{ranked.sum():,} tokens of {used:,} different pieces of {len(ranked):,}", loc="left", fontsize=10)
+    axes.set_xlabel("rank of the piece", fontsize=9)
+    axes.set_ylabel("occurrences")
+    axes.spines[["top", "right"]].set_visible(False)
+    paths = [output / "lengths.png", output / "pieces.png"]
+    for figure, path in zip((lengths, pieces), paths, strict=True):
+        figure.savefig(path, dpi=120)
+    return paths
