@@ -227,6 +227,8 @@ class TrainingConfig:
     """Sequences in one optimizer step, over all ranks."""
     micro_batch_size: int = 2
     """Sequences in one forward pass of one rank."""
+    initial_weights: str = ""
+    """Where the run starts: a Hugging Face model directory, or a TensorFlow checkpoint's path or directory; empty for random weights."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)

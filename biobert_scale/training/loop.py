@@ -19,7 +19,8 @@ from biobert_scale.data.samples import build_samples
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
-from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+from biobert_scale.modeling.bert import PackedBatch, bert_config
+from biobert_scale.modeling.initial import initial_model
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import checkpoint, runtime
@@ -95,7 +96,8 @@ class Trainer:
         self.validation_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed, split="validation")
         self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
         shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=self.pad_token_id)
-        model = build_model(shape, seed=config.seed)
+        # Read on every rank; a checkpoint of the run, where there is one, then overwrites it.
+        model = initial_model(shape, config.training.initial_weights, seed=config.seed, tokenizer=tokens / "tokenizer")
         self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, config.training.optimizer))
         self.timer = StepTimer(device)
         if self.accelerator.deepspeed_plugin:

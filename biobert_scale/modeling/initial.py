@@ -1,0 +1,225 @@
+"""The weights that a pre-training run starts from: random, a Hugging Face model's, or a TensorFlow checkpoint's."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import BertConfig
+
+from biobert_scale.config import ModelConfig
+from biobert_scale.errors import UserError
+from biobert_scale.files import read_json
+from biobert_scale.modeling.bert import PackedBertForPreTraining, build_model
+from biobert_scale.modeling.carry import carry_embeddings
+from biobert_scale.modeling.tensorflow import tensorflow_weights
+from biobert_scale.tokens.vocabulary_file import is_lowercase, read_entries
+
+logger = logging.getLogger(__name__)
+
+_EMBEDDINGS = "bert.embeddings.word_embeddings.weight"
+_BIAS = "cls.predictions.bias"
+_TIED = {"cls.predictions.decoder.weight": _EMBEDDINGS, "cls.predictions.decoder.bias": _BIAS}
+_HEADS = ("bert.pooler.", "cls.")
+"""What a model may lack: encoders come without heads, masked language models without the one on sentence pairs."""
+_SHAPE = (
+    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
+    "type_vocab_size", "hidden_act", "layer_norm_eps",
+)  # fmt: skip
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_OTHERS = "take other weights"
+_RESTORE = "restore the file from where it came from"
+_REMEDY = "give a Hugging Face model directory (with model.safetensors and vocab.txt) or a TensorFlow checkpoint (such as bert_model.ckpt)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Existing weights: where their configuration and vocabulary lie, and the tensors by transformers' names."""
+
+    directory: Path
+    config: BertConfig
+    tensors: dict[str, Tensor]
+
+
+def initial_model(config: BertConfig, source: str | Path | None, *, seed: int, tokenizer: Path) -> PackedBertForPreTraining:
+    """A model to start a run with, in fp32 whatever type the weights were stored in; the same on every rank.
+
+    Args:
+        config: the run's shape and vocabulary size.
+        source: a Hugging Face model directory; a TensorFlow checkpoint's path without `.index`, or its directory; or
+            nothing, for random weights.
+        seed: for the random weights, and for those of the heads that the source lacks.
+        tokenizer: the run's tokenizer directory. Embeddings are carried over to its vocabulary, entry by entry.
+
+    Raises:
+        UserError: nothing readable there, or a model of another shape.
+    """
+    model = build_model(config, seed=seed)
+    if not source:
+        return model
+    found = read_source(Path(source))
+    refuse_other_shape(config, found)
+    tensors = _on_vocabulary(_without_aliases(found), found, read_entries(tokenizer))
+    _load(model, tensors, found.directory)
+    return model
+
+
+def read_source(path: Path) -> Source:
+    """Find out of which kind the weights are, and read them.
+
+    Raises:
+        UserError: no weights there, or unreadable ones.
+    """
+    if path.is_dir() and (files := _weight_files(path)):
+        tensors = {name: tensor for file in files for name, tensor in _read_file(file).items()}
+        return Source(directory=path, config=_read_config(path), tensors=_current_names(tensors))
+    indexes = sorted(path.glob("*.index")) if path.is_dir() else [path.with_name(f"{path.name}.index")]
+    if len(indexes) > 1:
+        names = ", ".join(index.stem for index in indexes)
+        raise UserError(f"several TensorFlow checkpoints ({names})", where=path, remedy="name one of them, without .index")
+    if not indexes or not indexes[0].is_file():
+        raise UserError("no weights to start from" if path.exists() else "no such directory or checkpoint", where=path, remedy=_REMEDY)
+    prefix = indexes[0].with_suffix("")
+    return Source(directory=prefix.parent, config=_read_config(prefix.parent), tensors=tensorflow_weights(prefix))
+
+
+def _read_config(directory: Path) -> BertConfig:
+    for name in ("config.json", "bert_config.json"):
+        path = directory / name
+        if path.is_file():
+            raw = read_json(path)
+            kind = raw.get("model_type", "bert") if isinstance(raw, dict) else "no object"
+            if kind != "bert":
+                raise UserError(f"the model is of type {kind}, not bert", where=path, remedy=_REMEDY)
+            try:
+                return BertConfig.from_dict(raw)
+            except Exception as error:  # the library has several kinds of its own
+                told = " ".join(str(error).split())
+                raise UserError(f"not BERT's configuration ({told})", where=path, remedy="correct the file") from None
+    raise UserError("neither config.json nor bert_config.json beside the weights", where=directory, remedy=_REMEDY)
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (directory / name).is_file():
+            return [directory / name]
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            try:
+                files = [directory / part for part in sorted(set(read_json(index)["weight_map"].values()))]
+            except (KeyError, TypeError, AttributeError):
+                raise UserError("no weight_map in the index of the weights", where=index, remedy=_RESTORE) from None
+            for file in files:
+                if not file.is_file():
+                    raise UserError("a file of the weights is missing", where=file, remedy=_RESTORE)
+            return files
+    return []
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    """A file's tensors, those of a known floating-point type in fp32."""
+    try:
+        # Pickles hold tensors only, or are not opened: anything else in them could run code.
+        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"the weights cannot be read ({str(error).splitlines()[0]})", where=path, remedy=_RESTORE) from None
+    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise UserError("the file is no state dictionary", where=path, remedy=_REMEDY)
+    return {name: tensor.float() if tensor.dtype in _FLOATS else tensor for name, tensor in content.items()}
+
+
+def _current_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Today's names: LayerNorm's were once TensorFlow's, and an encoder saved by itself has no `bert.` in front."""
+    bare = not any(name.startswith("bert.") for name in tensors)
+    renamed = {}
+    for name, tensor in tensors.items():
+        name = name.removesuffix("gamma") + "weight" if name.endswith("LayerNorm.gamma") else name
+        name = name.removesuffix("beta") + "bias" if name.endswith("LayerNorm.beta") else name
+        renamed[f"bert.{name}" if bare and name.startswith(("embeddings.", "encoder.", "pooler.")) else name] = tensor
+    return renamed
+
+
+def refuse_other_shape(config: BertConfig, source: Source) -> None:
+    """Refuse weights of another shape than the run's.
+
+    Raises:
+        UserError: naming the first key that differs, and both values.
+    """
+    for key in _SHAPE:
+        ours, theirs = getattr(config, key), getattr(source.config, key)
+        if ours != theirs:
+            remedy = f"set model.{key} to {theirs}, or {_OTHERS}" if key in ModelConfig.__dataclass_fields__ else _OTHERS
+            raise UserError(f"{key} is {ours} in the recipe and {theirs} in the initial weights", where=source.directory, remedy=remedy)
+
+
+def _without_aliases(source: Source) -> dict[str, Tensor]:
+    """Each tied weight under one name.
+
+    Raises:
+        UserError: both names are there with different values.
+    """
+    tensors = dict(source.tensors)
+    for alias, name in _TIED.items():
+        tensor = tensors.pop(alias, None)
+        if tensor is not None and not torch.equal(tensors.setdefault(name, tensor), tensor):
+            raise UserError(f"{alias} differs from {name}, which BERT shares", where=source.directory, remedy=_OTHERS)
+    return tensors
+
+
+def _on_vocabulary(tensors: dict[str, Tensor], source: Source, new: list[str]) -> dict[str, Tensor]:
+    """The tensors with embeddings and output bias in the order of the run's vocabulary."""
+    old = read_entries(source.directory)
+    embeddings, bias = tensors.get(_EMBEDDINGS), tensors.get(_BIAS)
+    if embeddings is None or len(embeddings) < len(old) or (bias is not None and len(bias) != len(embeddings)):
+        rows = [0 if tensor is None else len(tensor) for tensor in (embeddings, bias)]
+        what = f"{rows[0]} embeddings and {rows[1]} output biases do not fit a vocabulary of {len(old)} entries"
+        raise UserError(what, where=source.directory, remedy="put the vocabulary there that the weights were trained with")
+    logger.info("initial weights from %s", source.directory)
+    if len(embeddings) > len(old):
+        logger.warning("%d embeddings beyond their vocabulary's %d entries are dropped", len(embeddings) - len(old), len(old))
+    embeddings, bias, counts = carry_embeddings(embeddings, bias, old=old, new=new, lowercase=is_lowercase(source.directory, old))
+    if old != new:
+        logger.info(
+            "embeddings of this run's %d entries: %d copied, %d averaged over pieces of the old vocabulary, %d the mean of all its rows",
+            len(new), counts.copied, counts.averaged, counts.unknown,
+        )  # fmt: skip
+    return {**tensors, _EMBEDDINGS: embeddings, **({} if bias is None else {_BIAS: bias})}
+
+
+def _load(model: PackedBertForPreTraining, tensors: dict[str, Tensor], where: Path) -> None:
+    """Copy the tensors into the model's own parameters, which leaves shared ones shared.
+
+    Raises:
+        UserError: the encoder lacks a weight or has one too many, or a weight has another shape or no finite value.
+    """
+    parameters = dict(model.named_parameters())
+    missing = [name for name in parameters if name not in tensors]
+    others = [name for name in tensors if name not in parameters and name != "bert.embeddings.position_ids"]
+    encoder = [name for name in missing if not name.startswith(_HEADS)] + [name for name in others if name.startswith("bert.")]
+    if encoder:
+        what = "lack" if encoder[0] in parameters else "have, unlike BERT,"
+        raise UserError(f"the initial weights {what} {encoder[0]}", where=where, remedy=_OTHERS)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            if name not in tensors:
+                continue
+            tensor = tensors[name]
+            if tensor.dtype != torch.float32:
+                raise UserError(f"{name} is stored as {tensor.dtype}", where=where, remedy="take weights in fp32, bf16 or fp16")
+            if tensor.shape != parameter.shape:
+                what = f"{name} has the shape {tuple(tensor.shape)} in the initial weights and {tuple(parameter.shape)} in the recipe"
+                raise UserError(what, where=where, remedy=_OTHERS)
+            if not torch.isfinite(tensor).all():
+                raise UserError(f"{name} holds values that are not finite", where=where, remedy=_OTHERS)
+            parameter.copy_(tensor)
+    if missing:
+        logger.warning("freshly initialised, as the initial weights lack them: %s", ", ".join(missing))
+    if others:
+        logger.info("of the initial weights these have no place here: %s", ", ".join(others))
