@@ -7,7 +7,7 @@ them with real engines. Activations are an estimate, and say so. All sizes are i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from biobert_scale.config import Config, ModelConfig
@@ -226,8 +226,3 @@ def checkpoint_bytes(count: int, sharding: Sharding, *, bytes_a_weight: int) -> 
     p = _FP32 if sharding.stage is None else bytes_a_weight
     has_own = sharding.stage is not None and (sharding.stage > 0 or p == 2)
     return count * (p + (_FP32 if has_own else 0) + 2 * _FP32)
-
-
-def by_part(parts: Parts) -> dict[str, int]:
-    """The parts that hold something, in order."""
-    return {field.name: getattr(parts, field.name) for field in fields(parts) if getattr(parts, field.name)}
