@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import tyro
 from tyro.conf import Positional
@@ -31,8 +31,34 @@ class TrainOptions:
     """Steps FIRST:LAST whose trace torch's profiler writes to OUTPUT/profile."""
     config: str = "biobert-large"
     """Recipe: a name or the path of a TOML file."""
+    dry_run: bool = False
+    """Print what the run would be and start nothing (see `train --dry-run --help`)."""
     settings: Annotated[Config, tyro.conf.arg(name="")]
     """The recipe's settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRunOptions:
+    """Print what a run would be: parameters, batch, schedule, arithmetic, memory, disk. Starts no ranks and writes nothing."""
+
+    tokens: Path | None = None
+    """Finished token shards, for the vocabulary's size and the epochs; without them the recipe's vocabulary counts."""
+    output: Path | None = None
+    """Run directory; only its index of samples is read, where there is one."""
+    samples: Path | None = None
+    """Index of the samples (default: OUTPUT/samples)."""
+    config: str = "biobert-large"
+    """Recipe: a name or the path of a TOML file."""
+    dry_run: bool = True
+    world_size: int = 0
+    """Ranks of the run; 0 for as many as the launcher started, one without a launcher."""
+    device_tflops: float = 0.0
+    """10^12 operations that a device really does in a second, for the days that the run takes; 0 leaves them out."""
+    settings: Annotated[Config, tyro.conf.arg(name="")]
+    """The recipe's settings."""
+
+
+Options = TypeVar("Options", TrainOptions, DryRunOptions)
 
 
 def train(arguments: list[str]) -> int:
@@ -46,7 +72,9 @@ def train(arguments: list[str]) -> int:
         elif argument.startswith("--config="):
             recipe = argument.removeprefix("--config=")
     settings = load_config(recipe)
-    options = tyro.cli(_options_over(settings), prog="biobert-scale train", args=arguments)
+    if "--dry-run" in arguments:
+        return _dry_run(tyro.cli(_options_over(settings, DryRunOptions), prog="biobert-scale train --dry-run", args=arguments))
+    options = tyro.cli(_options_over(settings, TrainOptions), prog="biobert-scale train", args=arguments)
     check_config(options.settings, where="command line")
     from biobert_scale.training.loop import train as run_training
     from biobert_scale.training.preemption import EXIT_CODE
@@ -55,18 +83,36 @@ def train(arguments: list[str]) -> int:
     return 0 if run_training(options.settings, options.tokens, options.output, samples=options.samples, profile=parse_steps(options.profile) if options.profile else None) else EXIT_CODE
 
 
-def _options_over(settings: Config) -> type[TrainOptions]:
-    """`TrainOptions` whose settings default to a recipe's."""
+def _dry_run(options: DryRunOptions) -> int:
+    if options.world_size < 0 or options.device_tflops < 0:
+        raise UserError("a negative number", where="--world-size, --device-tflops", remedy="give a positive one, or leave it out")
+    check_config(options.settings, where="command line")
+    from biobert_scale.training.dry_run import describe_run
+
+    world_size, tells = options.world_size, True
+    if not world_size:
+        from biobert_scale.training import runtime
+
+        world_size, tells = runtime.describe_ranks(), runtime.is_first_rank()
+    samples = options.samples or (options.output / "samples" if options.output else None)
+    table = describe_run(options.settings, world_size=world_size, tokens=options.tokens, samples=samples, device_tflops=options.device_tflops)
+    if tells:
+        print(table)
+    return 0
+
+
+def _options_over(settings: Config, options: type[Options]) -> type[Options]:
+    """Options whose settings default to a recipe's."""
     from dataclasses import field, make_dataclass
 
     made = make_dataclass(
-        "TrainOptions",
+        options.__name__,
         [("settings", Annotated[Config, tyro.conf.arg(name="")], field(default=settings, kw_only=True))],
-        bases=(TrainOptions,),
+        bases=(options,),
         frozen=True,
         kw_only=True,
     )
-    made.__doc__ = TrainOptions.__doc__
+    made.__doc__ = options.__doc__
     return made
 
 

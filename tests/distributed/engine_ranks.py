@@ -1,0 +1,140 @@
+"""One rank that starts real engines one after another, and writes what each of them holds and sends.
+
+Run by `test_offload.py` under two ranks: `python engine_ranks.py OUTPUT CASE...`, a case being ds_config:dtype.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+SENT: Counter[str] = Counter()
+"""Elements that collectives were called with, by collective: the whole buffer, not one rank's part."""
+WHOLE = {"all_reduce": 0, "all_gather_into_tensor": 0, "reduce_scatter_tensor": 1, "reduce": 0}
+"""Collective -> which of its arguments is the whole buffer."""
+
+
+def count_collectives() -> None:
+    """Count before the libraries take their own references."""
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            buffer = args[WHOLE[name]] if len(args) > WHOLE[name] else kwargs.get("tensor", kwargs.get("output_tensor" if WHOLE[name] == 0 else "input"))
+            assert buffer is not None, (name, sorted(kwargs))
+            SENT[name] += buffer.numel()
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in WHOLE:
+        wrapped = counted(name, getattr(dist, name))
+        setattr(dist, name, wrapped)
+        setattr(dist.distributed_c10d, name, wrapped)
+
+
+def bytes_of(tensors: Iterable[Any]) -> int:
+    """Bytes of the distinct storages behind some tensors."""
+    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors if torch.is_tensor(tensor)}
+    return sum(storages.values())
+
+
+def held(engine: Any) -> dict[str, Any]:
+    """What an engine holds after a step, by part, and which optimizer does the work."""
+    outer = engine.optimizer
+    inner = getattr(outer, "optimizer", outer)
+    names = ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat", "fp32_groups")
+    master = [tensor for name in names for group in getattr(outer, name, ()) for tensor in (group if isinstance(group, list) else [group])]
+    moments = [value for state in inner.state.values() for key, value in state.items() if key.startswith("exp_avg")]
+    weights = list(engine.module.parameters())
+    partitions = [parameter.ds_tensor for parameter in weights if hasattr(parameter, "ds_tensor")]
+    return {
+        "optimizer": f"{type(inner).__module__}.{type(inner).__name__}",
+        "wrapper": type(outer).__name__,
+        "groups": [{key: group[key] for key in ("betas", "eps", "weight_decay")} for group in inner.param_groups],
+        "weights": bytes_of(partitions) if partitions else bytes_of(weights),
+        "whole": bytes_of(parameter for parameter in weights if getattr(parameter, "ds_persist", False)),
+        "fp32_weights": bytes_of(master),
+        "moments": bytes_of(moments),
+        "gradients": bytes_of([outer.grad_partitions_flat_buffer]) if hasattr(outer, "grad_partitions_flat_buffer") else 0,
+        "tag_validation_fails": bool(engine.checkpoint_tag_validation_fail()),
+    }
+
+
+def kept_gradients(engine: Any) -> dict[str, int]:
+    """Bytes of gradients that an engine keeps between two micro-batches: on the parameters, reduced, and in the host's memory."""
+    outer = engine.optimizer
+    averaged = [tensor for name in ("averaged_gradients", "all_grad_tensors") for group in (getattr(outer, name, None) or {}).values() for tensor in group or ()]
+    return {
+        "on_parameters": bytes_of(parameter.grad for parameter in engine.module.parameters()),
+        "reduced": bytes_of(averaged),
+        "accumulated": bytes_of(getattr(outer, "accumulated_grads_in_cpu", {}).values()),
+        "fp32": bytes_of(tensor.grad for name in ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat") for tensor in getattr(outer, name, ())),
+    }
+
+
+def main(output: Path, cases: list[str]) -> None:
+    count_collectives()
+    from accelerate.state import AcceleratorState
+
+    from biobert_scale.config import load_config
+    from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+    from biobert_scale.training import runtime
+    from biobert_scale.training.optimizer import build_optimizer
+
+    results = {}
+    for case in cases:
+        name, dtype = case.split(":")
+        config = load_config(output / "recipe.json")
+        training = replace(config.training, precision=replace(config.training.precision, dtype=dtype), engine=replace(config.training.engine, deepspeed_config=name))
+        config = replace(config, training=training)
+        accelerator = runtime.start(config, run=str(output))
+        model = build_model(bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0), seed=1)
+        engine, optimizer = accelerator.prepare(model, build_optimizer(model, config.training.optimizer))
+        del model
+        torch.manual_seed(accelerator.process_index)
+        losses: list[float] = []
+        most_gathered, kept = 0, {}
+        for step in range(2):
+            if step == 1:
+                SENT.clear()
+            for _ in range(accelerator.gradient_accumulation_steps):
+                with accelerator.accumulate(engine):
+                    sums = engine(made_up_batch(PackedBatch, config.data.max_seq_length, config.vocabulary.size))
+                    losses.append(float(sums["mlm_loss"]))
+                    live = sum(parameter.numel() for parameter in engine.module.parameters() if not getattr(parameter, "ds_persist", True))
+                    most_gathered = max(most_gathered, live)
+                    accelerator.backward(sums["mlm_loss"] + sums["nsp_loss"])
+                    optimizer.step()
+                    optimizer.zero_grad()
+                if not kept:
+                    kept = kept_gradients(engine)
+        results[case] = {**held(engine), "kept": kept, "gathered": most_gathered, "sent": dict(SENT), "losses": losses, "steps": engine.global_steps}
+        del engine, optimizer
+        accelerator.free_memory()
+        rank = accelerator.process_index
+        del accelerator
+        gc.collect()
+        AcceleratorState._reset_state()
+    (output / f"rank{rank}.json").write_text(json.dumps(results))
+    dist.destroy_process_group()
+
+
+def made_up_batch(kind: Any, length: int, vocabulary: int) -> Any:
+    return kind(
+        input_ids=torch.randint(5, vocabulary, (length,)), token_type_ids=torch.zeros(length, dtype=torch.long), position_ids=torch.arange(length),
+        cu_seqlens=torch.tensor([0, length], dtype=torch.int32), sequence_lengths=(length,),
+        mlm_positions=torch.tensor([1, 5]), mlm_labels=torch.randint(5, vocabulary, (2,)), nsp_labels=torch.tensor([0]),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
