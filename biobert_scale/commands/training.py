@@ -47,6 +47,8 @@ class DryRunOptions:
     """Run directory; only its index of samples is read, where there is one."""
     samples: Path | None = None
     """Index of the samples (default: OUTPUT/samples)."""
+    profile: str = ""
+    """Taken from the command of a run, and left alone."""
     config: str = "biobert-large"
     """Recipe: a name or the path of a TOML file."""
     dry_run: bool = True

@@ -174,10 +174,10 @@ def refuse_changes(saved: dict[str, Any], config: Config, *, where: Path) -> Non
         UserError: naming the first such key, its old and its new value.
     """
     current = asdict(config)
-    for section in (("seed",), ("model",), ("data",), ("training", "global_batch_size"), ("training", "optimizer"), ("training", "schedule"), ("training", "precision", "dtype"), ("training", "engine", "name")):
+    for section in (("seed",), ("model",), ("data",), ("training", "global_batch_size"), ("training", "optimizer"), ("training", "schedule"), ("training", "precision", "dtype"), ("training", "engine", "name"), ("training", "initial_weights")):
         old, new = saved, current
         for key in section:
-            old, new = old[key], new[key]
+            old, new = old.get(key, ""), new[key]
         for key, before, after in _differences(".".join(section), old, new):
             raise UserError(f"{key} was {before!r} and is now {after!r}", where=where, remedy="set it back, or start a new run in another --output")
 
