@@ -12,7 +12,7 @@ from biobert_scale.training.telemetry import read_metrics
 from tests.distributed.launching import column, command, environment, train
 from tests.helpers import write_tokens
 
-WORKER = str(Path(__file__).with_name("fp16_worker.py"))
+WORKER = str(Path(__file__).with_name("faulty_worker.py"))
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_fp16(tokens: Path, run: Path, overflowing: str, *overrides: str, processes: int = 1, steps: int = 8) -> subprocess.CompletedProcess[str]:
     scaling = ("--training.precision.initial-scale-power", "10", "--training.precision.hysteresis", "1", "--training.precision.loss-scale-window", "4")
     line = command(tokens, run, *scaling, *overrides, processes=processes, dtype="fp16", steps=steps, worker=WORKER)
-    return subprocess.run(line, env={**environment(), "OVERFLOWING_STEPS": overflowing}, capture_output=True, text=True, timeout=300, cwd=run.parent)
+    return subprocess.run(line, env={**environment(), "OVERFLOWING_STEPS": overflowing, "LIFT_FP16": "1"}, capture_output=True, text=True, timeout=300, cwd=run.parent)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,42 @@
+"""One rank of a run that is made to go wrong: steps that overflow, losses that are no numbers, fp16 on a CPU.
+
+What to do is read from the environment: OVERFLOWING_STEPS and NAN_STEPS, numbers of the data stream's steps; LIFT_FP16 lifts DeepSpeed's
+and this package's refusals of fp16 on a CPU.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from typing import Any
+
+from deepspeed.accelerator import get_accelerator
+
+from biobert_scale.cli import main
+from biobert_scale.training import runtime
+from biobert_scale.training.loop import HostStep, Trainer
+
+
+def steps(name: str) -> set[int]:
+    return {int(step) for step in os.environ.get(name, "").split(",") if step}
+
+
+def train_step(trainer: Any, batch: HostStep) -> Any:
+    step = trainer.data_step
+    if step in steps("OVERFLOWING_STEPS"):
+        # A loss divided by almost nothing: its gradients exceed fp16, and divided by nothing every type.
+        divisor = 1e-6 if trainer.config.training.precision.dtype == "fp16" else 0.0
+        batch = replace(batch, step=replace(batch.step, global_predictions=divisor))
+    sums = original(trainer, batch)
+    return sums * float("nan") if step in steps("NAN_STEPS") else sums
+
+
+original = Trainer.train_step
+Trainer.train_step = train_step  # type: ignore[method-assign]
+if os.environ.get("LIFT_FP16"):
+    get_accelerator().is_fp16_supported = lambda: True
+    runtime.check_precision = lambda precision, *, on_gpu: None
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,0 +1,116 @@
+"""Faults put into real runs: what the guards and the watchdog do about them."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from biobert_scale.files import read_json
+from biobert_scale.training.guards import EVENTS
+from biobert_scale.training.telemetry import read_metrics
+from tests.distributed.launching import column, command, environment, train
+from tests.helpers import write_tokens
+
+WORKER = str(Path(__file__).with_name("faulty_worker.py"))
+ALONE = ("--training.engine.name", "ddp", "--training.micro-batch-size", "16")
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokens(tmp_path_factory.mktemp("tokens"), documents=200)
+
+
+def faulty(tokens: Path, run: Path, *overrides: str, **faults: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(tokens, run, *ALONE, *overrides, processes=1, worker=WORKER), env={**environment(), **faults}, capture_output=True, text=True, timeout=300, cwd=run.parent
+    )
+
+
+def events(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / EVENTS).read_text().splitlines()] if (run / EVENTS).exists() else []
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tokens: Path, tmp_path: Path) -> None:
+    done = faulty(tokens, tmp_path / "run", NAN_STEPS="4")
+    told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
+    assert done.returncode == 1 and len(told) == 1 and "nan at step 5, from rank 0" in told[0], done.stderr[-2000:]
+    assert (tmp_path / "run" / "checkpoints" / "step-00000003" / "manifest.json").exists()
+
+
+def test_rolling_back_leaves_the_samples_behind_and_finishes(tokens: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done = faulty(tokens, run, "--training.guards.non-finite-loss", "roll_back", NAN_STEPS="4")
+    assert done.returncode == 0, done.stderr[-2000:]
+    steps = column(read_metrics(run), "train/loss", "consumed_samples")
+    assert [step for step, *_ in steps] == list(range(1, 9)), "the records of what was rolled back must go"
+    # Steps 4 and 5 are taken again, on other samples than the ones seen before.
+    assert [consumed for *_, consumed in steps] == [16 * attempt for attempt in (1, 2, 3, 6, 7, 8, 9, 10)]
+    assert [(event["global_step"], event["rank"]) for event in events(run)] == [(5, 0)]
+    assert read_json(run / "finished.json")["global_step"] == 8
+
+
+def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_path: Path) -> None:
+    """Without an engine that looks: the loop itself leaves the step out, and goes on."""
+    run = tmp_path / "run"
+    done = faulty(tokens, run, OVERFLOWING_STEPS="2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = column(read_metrics(run), "train/loss", "optim/skipped_steps")
+    assert [step for step, *_ in records] == [1, 2, 2, 3, 4, 5, 6, 7, 8] and records[-1][2] == 1
+    assert all(0 < loss < 10 for _, loss, _ in records)
+
+
+def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    line = command(tokens, run, "--training.guards.stall-seconds", "5", "--training.checkpoint.every-steps", "1000", processes=2, steps=100_000)
+    process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    try:
+        deadline = time.monotonic() + 240
+        while not any(record["global_step"] >= 3 for record in read_metrics(run)):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        second = next(child for child in psutil.Process(process.pid).children(recursive=True) if child.environ().get("RANK") == "1")
+        second.send_signal(signal.SIGSTOP)
+        while not events(run):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        second.send_signal(signal.SIGCONT)
+        (event,) = events(run)
+        assert event["kind"] == "stalled" and event["rank"] == 1
+    finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.kill()
+        process.kill()
+        process.wait()
+
+
+def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    line = command(
+        tokens, run, "--training.guards.stall-seconds", "4", "--training.engine.communication-timeout-seconds", "12", "--training.engine.name", "ddp", processes=2, steps=100_000
+    )
+    process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    deadline = time.monotonic() + 240
+    while not any(record["global_step"] >= 3 for record in read_metrics(run)):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    second = next(child for child in psutil.Process(process.pid).children(recursive=True) if child.environ().get("RANK") == "1")
+    second.send_signal(signal.SIGSTOP)
+    try:
+        stderr = process.communicate(timeout=120)[1]
+    finally:
+        second.kill()
+    told = [text for text in stderr.splitlines() if text.startswith("biobert-scale:")]
+    assert process.returncode != 0 and len(told) == 1 and "rank 1" in told[0] and "no sign of life" in told[0], stderr[-3000:]
+
+
+def test_a_profile_holds_the_steps_asked_for(tokens: Path, tmp_path: Path) -> None:
+    train(tokens, tmp_path / "run", *ALONE, "--profile", "3:4", processes=1)
+    trace = json.loads((tmp_path / "run" / "profile" / "rank-00000.json").read_text())
+    assert len(trace["traceEvents"]) > 100
