@@ -77,9 +77,10 @@ def test_the_plain_library_on_padded_batches_gives_the_same_losses(tokens: Path,
 def plain_training(config: Config, tokens: Path, alone: Run) -> list[tuple[float, ...]]:
     special = special_ids(tokens / "tokenizer")
     stream = SampleStream.open(tokens, write_samples(tokens, tokens.parent / "samples", config.data), config.data, seed=config.seed)
-    shape = bert_config(config.model, vocabulary_size=alone[1]["bert.embeddings.word_embeddings.weight"].shape[0], pad_token_id=special["[PAD]"])
-    model = BertForPreTraining(shape)
-    model.load_state_dict(build_model(shape, seed=config.seed).state_dict())
+    size = alone[1]["bert.embeddings.word_embeddings.weight"].shape[0]
+    ours, plain = (bert_config(config.model, vocabulary_size=size, pad_token_id=special["[PAD]"]) for _ in range(2))
+    model = BertForPreTraining(plain)
+    model.load_state_dict(build_model(ours, seed=config.seed).state_dict())
     settings, schedule = config.training.optimizer, config.training.schedule
     bare = [parameter for name, parameter in model.named_parameters() if name.endswith("bias") or "LayerNorm" in name]
     decayed = [parameter for name, parameter in model.named_parameters() if not (name.endswith("bias") or "LayerNorm" in name)]

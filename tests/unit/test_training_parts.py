@@ -34,7 +34,14 @@ def test_no_decay_on_biases_and_layer_norms() -> None:
     assert decayed["betas"] == (0.9, 0.999) and decayed["eps"] == 1e-6
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_fp16_at_stage_0_is_refused() -> None:
+    config = load_config("biobert-large")
+    config = replace(config, training=replace(config.training, engine=replace(config.training.engine, deepspeed_config="zero0")))
+    with pytest.raises(UserError, match=r"does not scale the loss.*zero0\.json"):
+        engine_config(config, world_size=16)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
 def test_deepspeed_s_file_is_filled_from_the_run(stage: int) -> None:
     config = load_config("biobert-large")
     config = replace(config, training=replace(config.training, engine=replace(config.training.engine, deepspeed_config=f"zero{stage}")))
