@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,14 +33,15 @@ _LIBRARIES = ("torch", "transformers", "accelerate", "deepspeed", "numpy")
 _POINTS = 10
 
 
-def bench_learning(tokens: Path, output: Path, *, config: str = "demo-real", steps: int = 0) -> str:
-    """Train both ways, and write `learning-DATE.json`, `learning-DATE.md` and `learning-DATE.png`.
+def bench_learning(tokens: Path, output: Path, *, config: str = "demo-real", steps: int = 0, equal_rates: bool = False) -> str:
+    """Train both ways, and write `learning-DATE.json`, `learning-DATE.md` and `learning-DATE.png` (`learning-equal-rates-DATE`).
 
     Args:
         tokens: finished token shards.
         output: directory of the results.
         config: recipe, by name or path.
         steps: optimizer steps of each run, the warm-up shortened in proportion; 0 for the recipe's.
+        equal_rates: give the `Trainer` this package's learning rate at each step, in place of its own `linear` schedule.
 
     Returns:
         The page.
@@ -62,21 +64,22 @@ def bench_learning(tokens: Path, output: Path, *, config: str = "demo-real", ste
         build_samples(tokens, scratch / "samples", recipe.data, seed=recipe.seed)
         _compile(tokens, scratch / "samples", recipe)
         load = os.getloadavg()[0]
-        sides = [_timed(_ours, tokens, scratch, recipe), _timed(_peers, tokens, scratch, recipe)]
+        sides = [_timed(_ours, tokens, scratch, recipe), _timed(partial(_peers, equal_rates=equal_rates), tokens, scratch, recipe)]
     result: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": machine(),
         "load_before": load,
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, one thread of torch each",
         "versions": versions(_LIBRARIES),
-        "command": f"biobert-scale bench learning --tokens DIR --config {config if config in recipe_names() else 'FILE'} --steps {recipe.training.schedule.total_steps}",
+        "command": f"biobert-scale bench learning --tokens DIR --config {config if config in recipe_names() else 'FILE'} --steps {recipe.training.schedule.total_steps}"
+        + " --equal-rates" * equal_rates,
         "recipe_dtype": read.training.precision.dtype,
         "tokens": counts,
         "settings": {"seed": recipe.seed, "model": recipe.model, "data": recipe.data, "training": recipe.training},
         "sides": sides,
     }
     assert [_seen(point) for point in sides[0]["curve"]] == [_seen(point) for point in sides[1]["curve"]], "the two sides did not see the same samples"
-    stem = f"learning-{result['date']}"
+    stem = f"learning-{'equal-rates-' * equal_rates}{result['date']}"
     page = learning_page(result, recipe, figure=f"{stem}.png")
     write_json(output / f"{stem}.json", result)
     write_atomically(output / f"{stem}.png", learning_figure(result))
@@ -153,8 +156,8 @@ def _ours(tokens: Path, scratch: Path, config: Config) -> dict[str, Any]:
     }
 
 
-def _peers(tokens: Path, scratch: Path, config: Config) -> dict[str, Any]:
+def _peers(tokens: Path, scratch: Path, config: Config, *, equal_rates: bool) -> dict[str, Any]:
     """transformers' `Trainer`, in a process of its own too."""
-    arguments = {"config": scratch / "recipe.json", "tokens": tokens, "samples": scratch / "samples", "scratch": scratch / "trainer"}
-    told = run_alone("biobert_scale.bench.learning_peer", {name: str(path) for name, path in arguments.items()})
-    return {"name": "transformers' Trainer", "engine": "Accelerate", **told}
+    paths = {"config": scratch / "recipe.json", "tokens": tokens, "samples": scratch / "samples", "scratch": scratch / "trainer"}
+    told = run_alone("biobert_scale.bench.learning_peer", {**{name: str(path) for name, path in paths.items()}, "equal_rates": equal_rates})
+    return {"name": "transformers' Trainer", "engine": "Accelerate", "schedule": "this package's learning rates" if equal_rates else "`linear`", **told}

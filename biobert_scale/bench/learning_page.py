@@ -33,7 +33,7 @@ def learning_page(result: dict[str, Any], config: Config, *, figure: str) -> str
         f"- Both: {training.schedule.total_steps:,} steps ({training.schedule.warmup_steps:,} of warm-up) of {training.global_batch_size}"
         f" sequences of at most {config.data.max_seq_length} tokens; {_optimizer(config)}; {_precision(result, config)}",
         f"- {ours['name']}: {ours['engine']}, one process, micro-batches of {training.micro_batch_size}, {ours['attention']}",
-        f"- {peers['name']}: `BertForPreTraining`, its own loss, `adamw_torch` and `linear`; a step's sequences as one padded batch, {peers['attention']} attention",
+        f"- {peers['name']}: `BertForPreTraining`, its own loss, `adamw_torch` and {peers['schedule']}; a step's sequences as one padded batch, {peers['attention']} attention",
         "",
         *_verdict(result),
         "",

@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import IterableDataset
 from transformers import BertForPreTraining, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from biobert_scale.bench.child import answer
-from biobert_scale.config import Config, load_config
+from biobert_scale.config import Config, ScheduleConfig, load_config
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.layouts import IGNORED, padded
 from biobert_scale.data.stream import SampleStream
@@ -23,17 +25,19 @@ from biobert_scale.modeling.bert import bert_config
 from biobert_scale.modeling.initial import initial_model
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
+from biobert_scale.training.schedule import learning_rate
 
 Rows = dict[str, Tensor]
 
 
-def train_with_transformers(*, begun: float, config: str, tokens: str, samples: str, scratch: str) -> dict[str, Any]:
+def train_with_transformers(*, begun: float, config: str, tokens: str, samples: str, scratch: str, equal_rates: bool) -> dict[str, Any]:
     """Train as a recipe says, on the samples of its stream in their order, one padded global batch a step.
 
     Args:
         begun: the process' beginning, by the monotonic clock.
         config: the recipe's file.
         scratch: where the `Trainer` may write.
+        equal_rates: give it this package's learning rate at each step, in place of its own `linear` schedule.
 
     Returns:
         `curve` (held-out losses by step, as `metrics.jsonl` names them, with the real tokens consumed), `training_seconds` (evaluation
@@ -47,13 +51,26 @@ def train_with_transformers(*, begun: float, config: str, tokens: str, samples: 
     )
     model = plain_model(recipe, directory, pad_token_id)
     watch = Evaluation([rows(batch, pad_token_id) for batch in held_out], every_steps=recipe.training.validation.every_steps, batches=batches)
-    Trainer(model=model, args=training_arguments(recipe, Path(scratch)), train_dataset=batches, data_collator=lambda items: items[0], callbacks=[watch]).train()
+    trainer = EqualRates if equal_rates else Trainer
+    trainer(model=model, args=training_arguments(recipe, Path(scratch)), train_dataset=batches, data_collator=lambda items: items[0], callbacks=[watch]).train()
     return {
         "curve": watch.curve,
         "training_seconds": watch.seconds,
         "real_tokens": batches.consumed(recipe.training.schedule.total_steps),
         "attention": model.config._attn_implementation,
     }
+
+
+class EqualRates(Trainer):
+    """A `Trainer` with this package's learning rates: in the warm-up its own are those of one step before."""
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
+        """Called by `train`."""
+        schedule = ScheduleConfig(warmup_steps=int(self.args.warmup_steps), total_steps=num_training_steps)
+        taken_on = optimizer or self.optimizer
+        assert taken_on is not None
+        self.lr_scheduler = LambdaLR(taken_on, lambda steps_taken: learning_rate(steps_taken, peak=1, schedule=schedule))
+        return self.lr_scheduler
 
 
 class PaddedSteps(IterableDataset[Rows]):
