@@ -28,6 +28,7 @@ COMMANDS = {
     "evaluate table": "means over seeds of all scored runs below a directory",
     "bench corpus": "speed and memory of reading raw XML, beside other readers",
     "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
+    "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
     "report": "one self-contained HTML page of a run",
 }
 """Command -> what it does. The command's code is the function of that name in `commands/`."""

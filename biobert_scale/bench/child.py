@@ -11,7 +11,8 @@ from typing import Any
 
 from biobert_scale.errors import RunFailed
 
-_ONE_THREAD = ("OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1", "RAYON_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1")
+ONE_THREAD = ("OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1", "RAYON_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1")
+"""What `env` is told before a command."""
 
 
 def run_alone(module: str, arguments: dict[str, Any]) -> Any:
@@ -23,7 +24,7 @@ def run_alone(module: str, arguments: dict[str, Any]) -> Any:
     Raises:
         RunFailed: the process failed; what it said is on the standard error.
     """
-    command = ["env", *_ONE_THREAD, sys.executable, "-m", module, json.dumps(arguments), repr(time.monotonic())]
+    command = ["env", *ONE_THREAD, sys.executable, "-m", module, json.dumps(arguments), repr(time.monotonic())]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         raise RunFailed(f"a measurement ended with code {done.returncode}", where=module, remedy="see the messages above")

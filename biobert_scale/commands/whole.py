@@ -89,3 +89,18 @@ def bench_data(
             index_million_tokens=index_million_tokens, scale_million_samples=scale_million_samples,
         )
     )  # fmt: skip
+
+
+def bench_learning(*, tokens: Path, output: Path, config: str = "demo-real", steps: int = 0, equal_rates: bool = False) -> None:
+    """Train a small model with this package and with transformers' Trainer, from equal weights on equal samples; write dated JSON, Markdown and a picture.
+
+    Args:
+        tokens: finished token shards.
+        output: directory of the results.
+        config: recipe: a name or the path of a TOML file. One batch of it must fit the device, padded.
+        steps: optimizer steps of each run, the warm-up shortened in proportion; 0 for the recipe's.
+        equal_rates: give the Trainer this package's learning rate at each step; its own schedule is one step behind in the warm-up.
+    """
+    from biobert_scale.bench.learning import bench_learning
+
+    print(bench_learning(tokens, output, config=config, steps=steps, equal_rates=equal_rates))
