@@ -15,7 +15,8 @@ from biobert_scale.data.layouts import IGNORED
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.modeling.bert import bert_config
 from biobert_scale.tokens.vocabulary_file import read_entries
-from tests.distributed.test_training import RECIPE, train
+from tests.distributed.launching import TINY as RECIPE
+from tests.distributed.launching import train
 from tests.helpers import write_tokens
 
 

@@ -15,8 +15,11 @@ from biobert_scale.files import read_json, write_json
 from biobert_scale.training.deepspeed import find_file
 from biobert_scale.training.dry_run import plan_run
 from biobert_scale.training.memory import Sharding
-from tests.distributed.test_training import ROOT, environment, free_port, losses, train
+from tests.distributed.launching import ROOT, environment, free_port, train
+from tests.distributed.launching import column as losses
 from tests.helpers import write_tokens
+
+pytestmark = pytest.mark.slow  # a dozen engines are started
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
@@ -153,7 +156,6 @@ def test_an_offloaded_run_trains(tokens: Path, name: str, tmp_path: Path) -> Non
     assert predicted < size < 1.5 * predicted + 100_000, (predicted, size)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["zero2_offload", "zero3_offload"])
 def test_an_offloaded_run_resumes_exactly(tokens: Path, name: str, tmp_path: Path) -> None:
     options = ("--training.engine.deepspeed-config", name)
