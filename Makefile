@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test test-slow lint clean
+.PHONY: install demo test test-slow test-proofs lint clean
 
 install: $(INSTALLED)
 
@@ -22,10 +22,13 @@ demo: $(INSTALLED)
 	$(BIN)/biobert-scale demo --output runs/demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m 'not slow and not proof' -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m 'slow and not proof'
+
+test-proofs: $(INSTALLED)
+	$(BIN)/python -m pytest -m proof
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

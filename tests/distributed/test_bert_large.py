@@ -17,7 +17,7 @@ from biobert_scale.training.telemetry import read_metrics
 from tests.distributed.launching import environment, free_port
 from tests.helpers import write_corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.proof
 
 
 def test_bert_large_takes_two_steps_under_zero_3(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def assert_equal(ours: Run, theirs: Run) -> None:
         assert float((ours[1][name] - weight).norm()) <= 1e-5 * float(weight.norm()), name
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.parametrize("processes", [2, 4])
 @pytest.mark.parametrize("engine", ["ddp", "zero0", "zero1", "zero2", "zero3"])
 def test_every_engine_at_every_world_size_is_one_process(tokens: Path, alone: Run, tmp_path: Path, engine: str, processes: int) -> None:
@@ -59,7 +59,7 @@ def test_every_engine_at_every_world_size_is_one_process(tokens: Path, alone: Ru
     assert_equal(result(tokens, tmp_path, *chosen, "--training.micro-batch-size", "2", processes=processes), alone)
 
 
-@pytest.mark.slow
+@pytest.mark.proof
 def test_sixteen_ranks_of_two_by_eight_are_one_rank_of_256(tokens: Path, tmp_path: Path) -> None:
     batch = ("--training.global-batch-size", "256")
     one = result(tokens, tmp_path / "one", *batch, "--training.micro-batch-size", "256", "--training.engine.name", "ddp", processes=1, steps=3)
