@@ -27,6 +27,54 @@ def number_of_predictions(lengths: np.ndarray, mlm_probability: float) -> np.nda
 
 
 @numba.njit(cache=True, nogil=True)
+def _first_pieces(input_ids: np.ndarray, second_segment: int, continues: np.ndarray, unknown_id: int, words: np.ndarray) -> int:
+    """Where the words of a sample begin, [UNK] left out; returns how many there are."""
+    filled = 0
+    for position in range(1, len(input_ids) - 1):
+        if position == second_segment - 1 or input_ids[position] == unknown_id:
+            continue
+        begins_segment = position == 1 or position == second_segment
+        if begins_segment or len(continues) == 0 or not continues[input_ids[position]] or input_ids[position - 1] == unknown_id:
+            words[filled] = position
+            filled += 1
+    return filled
+
+
+@numba.njit(cache=True, nogil=True)
+def _choose(
+    input_ids: np.ndarray, second_segment: int, continues: np.ndarray, unknown_id: int, seed: int, epoch: int, index: int, purpose: int, wanted: int, chosen: np.ndarray
+) -> None:
+    """Mark `wanted` positions in `chosen` (length,), all False before."""
+    length = len(input_ids)
+    block, words = np.empty(4, np.uint32), np.empty(length, np.int64)
+    filled = _first_pieces(input_ids, second_segment, continues, unknown_id, words)
+    draw, predicted, passed_over = 0, 0, 0
+    while predicted < wanted and filled > 0:
+        philox(seed, draw, index & 0xFFFFFFFF, index >> 32, epoch * 8 + purpose, block)
+        k = draw_below(filled, block[0])
+        draw += 1
+        start = words[k]
+        filled -= 1
+        words[k] = words[filled]
+        end = start + 1
+        if len(continues) > 0:
+            while end < length - 1 and end != second_segment - 1 and continues[input_ids[end]]:
+                end += 1
+        if end - start <= wanted - predicted:
+            chosen[start:end] = True
+            predicted += end - start
+        elif passed_over == 0:
+            passed_over = start
+    if predicted < wanted and passed_over > 0:
+        chosen[passed_over : passed_over + wanted - predicted] = True
+        predicted = wanted
+    for position in range(1, length - 1):  # hardly anything but [UNK]
+        if predicted < wanted and not chosen[position] and position != second_segment - 1:
+            chosen[position] = True
+            predicted += 1
+
+
+@numba.njit(cache=True, nogil=True)
 def mask(
     input_ids: np.ndarray,
     second_segment: int,
@@ -54,50 +102,10 @@ def mask(
         replacements: the vocabulary's ordinary entries (no special tokens).
         positions, labels: (predictions,) filled with the predicted positions, ascending, and their original entries.
     """
-    length, wanted = len(input_ids), len(positions)
-    block = np.empty(4, np.uint32)
-    chosen = np.zeros(length, np.bool_)
-    words, filled = np.empty(length, np.int64), 0
-    for position in range(1, length - 1):
-        if position == second_segment - 1:
-            continue
-        token = input_ids[position]
-        if token == unknown_id:
-            continue
-        if len(continues) == 0 or not continues[token] or position == 1 or position == second_segment or input_ids[position - 1] == unknown_id:
-            words[filled] = position
-            filled += 1
-    draw, predicted = 0, 0
-    passed_over = 0
-    while predicted < wanted and filled > 0:
-        philox(seed, draw, index & 0xFFFFFFFF, index >> 32, epoch * 8 + purpose, block)
-        k = draw_below(filled, block[0])
-        draw += 1
-        start = words[k]
-        filled -= 1
-        words[k] = words[filled]
-        end = start + 1
-        if len(continues) > 0:
-            while end < length - 1 and end != second_segment - 1 and continues[input_ids[end]]:
-                end += 1
-        if end - start > wanted - predicted:
-            if passed_over == 0:
-                passed_over = start
-            continue
-        for position in range(start, end):
-            chosen[position] = True
-        predicted += end - start
-    if predicted < wanted and passed_over > 0:
-        for position in range(passed_over, passed_over + wanted - predicted):
-            chosen[position] = True
-        predicted = wanted
-    if predicted < wanted:  # hardly anything but [UNK]
-        for position in range(1, length - 1):
-            if predicted < wanted and not chosen[position] and position != second_segment - 1:
-                chosen[position] = True
-                predicted += 1
+    chosen, block = np.zeros(len(input_ids), np.bool_), np.empty(4, np.uint32)
+    _choose(input_ids, second_segment, continues, unknown_id, seed, epoch, index, purpose, len(positions), chosen)
     filled = 0
-    for position in range(1, length - 1):
+    for position in range(1, len(input_ids) - 1):
         if chosen[position]:
             positions[filled] = position
             labels[filled] = input_ids[position]
