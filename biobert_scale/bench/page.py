@@ -39,18 +39,26 @@ def _race(race: dict[str, Any]) -> list[str]:
 
 
 def _stage(stage: dict[str, Any]) -> list[str]:
-    one, two = (statistics.median(stage["seconds"][workers]) for workers in ("1", "2"))
+    clock = {name: statistics.median(seconds) for name, seconds in stage["seconds"].items()}
     lines = [
         "## The whole stage: read, clean, compare, write",
         "",
-        f"{stage['files']} files of equal size in each kind, {stage['megabytes']:.1f} MB of XML, {stage['documents']:,} documents kept; by the clock.",
+        f"{stage['files']} files of equal size in each kind, {stage['megabytes']:.1f} MB of XML, {stage['documents']:,} documents kept.",
         "",
-        "| workers | seconds | MB/s |",
-        "|---|---|---|",
+        "| | seconds by the clock | MB/s | MB a second of CPU time |",
+        "|---|---|---|---|",
     ]
     for name, seconds in stage["seconds"].items():
-        lines.append(f"| {name} | {spread(seconds)} | {spread([stage['megabytes'] / taken for taken in seconds])} |")
-    return [*lines, "", f"Two workers are {one / two:.2f} times as fast as one. Starting them, and other work on the machine, is in all of it."]
+        megabytes = stage["megabytes"] * (2 if name.startswith("2 builds") else 1)
+        cpu = spread([megabytes / taken for taken in stage["cpu_seconds"][name]]) if name in stage["cpu_seconds"] else ""
+        lines.append(f"| {name} | {spread(seconds)} | {spread([megabytes / taken for taken in seconds])} | {cpu} |")
+    one = clock["1 worker"]
+    return [
+        *lines,
+        "",
+        f"Two workers are {one / clock['2 workers']:.2f} times as fast as one, starting them included. Two builds that share nothing but the machine "
+        f"together are {2 * one / clock['2 builds side by side']:.2f} times as fast as one alone: more a second worker cannot bring here.",
+    ]
 
 
 def _memory(rows: list[dict[str, Any]]) -> list[str]:

@@ -15,6 +15,7 @@ _REMOVED: Final = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\uffff"
     "\U000e0000-\U0010ffff]"
 )
+_LATE: Final = re.compile("[\ufff0-\U0010ffff]")
 _NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
 _ASCII_WITHOUT_LETTERS: Final = bytes(code for code in range(128) if not chr(code).isalpha())
 _MINIMUM_LETTER_SHARE: Final = 0.5
@@ -33,9 +34,14 @@ _MINIMUM_ENGLISH_SHARE: Final = 0.05
 
 def clean_text(text: str) -> str:
     """Normalise to NFC, drop what has no glyph, collapse white space within lines, and drop empty lines."""
-    text = unicodedata.normalize("NFC", _REMOVED.sub("", text))
-    lines = (" ".join(line.split()) for line in text.split("\n"))
-    return "\n".join(line for line in lines if line)
+    return unicodedata.normalize("NFC", "\n".join(filter(None, map(_clean_line, text.split("\n")))))
+
+
+def _clean_line(line: str) -> str:
+    # Most lines are clean, which this tells faster: of white space only the blank is printable, and of what is removed only late characters.
+    if line.isprintable() and "  " not in line and line == line.strip() and (line.isascii() or not _LATE.search(line)):
+        return line
+    return " ".join(_REMOVED.sub("", line).split())
 
 
 def count_words(text: str) -> int:
@@ -57,7 +63,7 @@ def reject_reason(document: Document, config: CorpusConfig) -> str | None:
     if count_words(document.text) < config.minimum_words:
         return "too_short"
     judged = document.text[:_JUDGED_CHARACTERS]
-    if not _language_is_kept(document, judged.split(), config):
+    if not _language_is_kept(document, judged.lower().split(), config):
         return "language"
     # Plain letters alone are enough nearly always, and counted ten times as fast.
     if ascii_letters(judged) < _MINIMUM_LETTER_SHARE * len(judged) and letter_share(judged) < _MINIMUM_LETTER_SHARE:
@@ -76,8 +82,8 @@ def _language_is_kept(document: Document, words: list[str], config: CorpusConfig
 
 
 def english_share(words: list[str]) -> float:
-    """Share of frequent English function words among `words`; they are rare in the languages that look most like it."""
-    return sum(map(_ENGLISH.__contains__, map(str.lower, words))) / max(len(words), 1)
+    """Share of frequent English function words among `words` (in lower case); they are rare in the languages that look most like it."""
+    return sum(map(_ENGLISH.__contains__, words)) / max(len(words), 1)
 
 
 def ascii_letters(text: str) -> int:

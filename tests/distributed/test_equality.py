@@ -48,7 +48,10 @@ def assert_equal(ours: Run, theirs: Run) -> None:
         assert step == pytest.approx(expected, rel=1e-5)
     assert ours[1].keys() == theirs[1].keys()
     for name, weight in theirs[1].items():
-        assert float((ours[1][name] - weight).norm()) <= 1e-5 * float(weight.norm()), name
+        if name.endswith("key.bias"):  # softmax takes no notice of what is added to every key: rounding alone moves it
+            assert float(ours[1][name].abs().max()) < 1e-6, name
+        else:
+            assert float((ours[1][name] - weight).norm()) <= 1e-5 * float(weight.norm()), name
 
 
 @pytest.mark.proof
