@@ -20,12 +20,13 @@ import torch
 from biobert_scale.bench.child import ONE_THREAD, run_alone
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.learning_page import learning_figure, learning_page
-from biobert_scale.config import Config, check_config, load_config, recipe_names
+from biobert_scale.config import Config
 from biobert_scale.data.samples import build_samples
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_manifest, write_atomically, write_json
 from biobert_scale.modeling.emulation import multiplies_natively
+from biobert_scale.recipes import check_config, load_config, recipe_names
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.training.telemetry import read_metrics
 

@@ -16,13 +16,14 @@ from torch.utils.data import IterableDataset
 from transformers import BertForPreTraining, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from biobert_scale.bench.child import answer
-from biobert_scale.config import Config, ScheduleConfig, load_config
+from biobert_scale.config import Config, ScheduleConfig
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.layouts import IGNORED, padded
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.files import read_manifest
 from biobert_scale.modeling.bert import bert_config
 from biobert_scale.modeling.initial import initial_model
+from biobert_scale.recipes import load_config
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training.schedule import learning_rate

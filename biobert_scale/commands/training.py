@@ -9,12 +9,9 @@ from typing import Annotated, TypeVar
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.config import (
-    Config,
-    check_config,
-    load_config,
-)
+from biobert_scale.config import Config
 from biobert_scale.errors import UserError
+from biobert_scale.recipes import check_config, load_config
 
 
 @dataclass(frozen=True, kw_only=True)

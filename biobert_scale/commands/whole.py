@@ -6,10 +6,8 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from biobert_scale.config import (
-    load_config,
-)
 from biobert_scale.errors import UserError
+from biobert_scale.recipes import load_config
 
 
 def demo(*, output: Path = Path("runs/demo"), raw: Path | None = None, benchmarks: Path | None = None, recipe: str = "", processes: int = 2) -> None:

@@ -1,0 +1,126 @@
+"""The recipes that come with the package, and how a recipe is read: from TOML, checked as a whole, unknown keys refused with their path."""
+
+from __future__ import annotations
+
+import importlib.resources
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import cattrs
+from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+
+from biobert_scale.config import Config, nearest_multiples
+from biobert_scale.errors import UserError
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(entry.name.removesuffix(".toml") for entry in importlib.resources.files(__name__).iterdir() if entry.name.endswith(".toml"))
+
+
+def load_config(recipe: str | Path) -> Config:
+    """Read a recipe by its name (`biobert-large`), or by the path of a TOML file or of a run's resolved `config.json`.
+
+    Raises:
+        UserError: no such recipe, not TOML, an unknown key, a wrong type, or values that contradict each other.
+    """
+    text, where = _recipe_text(str(recipe))
+    try:
+        raw = json.loads(text) if where.endswith(".json") else tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"not valid {'JSON' if where.endswith('.json') else 'TOML'} ({error})", where=where, remedy="correct that line") from None
+    return structure_config(raw, where=where)
+
+
+def _recipe_text(recipe: str) -> tuple[str, str]:
+    path = Path(recipe)
+    if path.suffix in (".toml", ".json") or len(path.parts) > 1:
+        if not path.is_file():
+            raise UserError("no such configuration file", where=path, remedy="check the path, or name one of: " + ", ".join(recipe_names()))
+        return path.read_text(), str(path)
+    entry = importlib.resources.files(__name__) / f"{recipe}.toml"
+    if not entry.is_file():
+        raise UserError("no such recipe", where=recipe, remedy="name one of: " + ", ".join(recipe_names()) + ", or the path of a .toml file")
+    return entry.read_text(), f"recipe {recipe}"
+
+
+def structure_config(raw: dict[str, Any], *, where: str) -> Config:
+    """Turn nested dictionaries into a checked `Config`."""
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    converter.register_structure_hook(str, _structure_strictly)
+    converter.register_structure_hook(int, _structure_strictly)
+    converter.register_structure_hook(bool, _structure_strictly)
+    converter.register_structure_hook(float, _structure_float)
+    try:
+        config = converter.structure(raw, Config)
+    except ClassValidationError as error:
+        key, problem = _first_problem(error, ())
+        remedy = f"remove it or correct its name (known: {problem[1]})" if problem[1] else "correct the value"
+        raise UserError(problem[0], where=f"{where}: {key}", remedy=remedy) from None
+    check_config(config, where=where)
+    return config
+
+
+def _structure_strictly(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__} {value!r}")
+    return value
+
+
+def _structure_float(value: Any, _: type) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"expected float, found {type(value).__name__} {value!r}")
+    return float(value)
+
+
+def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, tuple[str, str]]:
+    """Descend a cattrs error group to its first leaf: (dotted key, (what is wrong, known names or ''))."""
+    match error:
+        case ForbiddenExtraKeysError():
+            known = ", ".join(sorted(error.cl.__dataclass_fields__))  # type: ignore[attr-defined]
+            key = sorted(error.extra_fields)[0]
+            return ".".join((*path, key)), ("unknown configuration key", known)
+        case ClassValidationError() | IterableValidationError():
+            inner = error.exceptions[0]
+            notes = getattr(inner, "__notes__", [])
+            names = [str(note.name) for note in notes if hasattr(note, "name")]
+            return _first_problem(inner, (*path, *names))
+        case KeyError():
+            return ".".join(path) or str(error.args[0]), ("missing configuration key", "")
+        case _:
+            return ".".join(path), (str(error), "")
+
+
+def check_config(config: Config, *, where: str) -> None:
+    """Refuse values that contradict each other.
+
+    Raises:
+        UserError: with both keys named.
+    """
+    def refuse(condition: bool, what: str, key: str, remedy: str) -> None:
+        if condition:
+            raise UserError(what, where=f"{where}: {key}", remedy=remedy)
+
+    model, data, training = config.model, config.data, config.training
+    schedule = training.schedule
+    refuse(model.hidden_size % model.num_attention_heads != 0, f"hidden_size {model.hidden_size} is not a multiple of num_attention_heads {model.num_attention_heads}", "model.hidden_size", "make it divide")
+    refuse(data.max_seq_length > model.max_position_embeddings, f"max_seq_length {data.max_seq_length} exceeds model.max_position_embeddings {model.max_position_embeddings}", "data.max_seq_length", "shorten the samples or enlarge the model's positions")
+    refuse(data.max_seq_length < 16, f"max_seq_length {data.max_seq_length} is too short for two segments", "data.max_seq_length", "use at least 16")
+    refuse(min(config.loader.workers, config.loader.prefetch_steps) < 1 or config.loader.token_bucket < 0, "workers and prefetch_steps must be positive, token_bucket at least 0", "loader", "use at least 1; 0 for no buckets")
+    for key in ("mlm_probability", "short_sequence_probability", "random_next_probability"):
+        refuse(not 0.0 <= getattr(data, key) <= 1.0, f"{getattr(data, key)} is no probability", f"data.{key}", "use a value from 0 to 1")
+    refuse(not 0.0 < config.tokens.validation_fraction < 1.0, f"{config.tokens.validation_fraction} is no proper fraction", "tokens.validation_fraction", "use a value between 0 and 1")
+    refuse(training.micro_batch_size < 1 or training.global_batch_size < 1, "batch sizes must be positive", "training", "use at least 1")
+    refuse(
+        training.global_batch_size % training.micro_batch_size != 0,
+        f"global_batch_size {training.global_batch_size} is not a multiple of micro_batch_size {training.micro_batch_size}",
+        "training.global_batch_size",
+        f"use {nearest_multiples(training.global_batch_size, training.micro_batch_size)}",
+    )
+    guards = training.guards
+    refuse(guards.spike_factor <= 1 or guards.spike_window < 1 or guards.roll_backs < 0 or guards.stall_seconds <= 0, "spike_factor must be above 1, spike_window and stall_seconds positive, roll_backs at least 0", "training.guards", "correct the value")
+    refuse(training.precision.max_skipped_in_a_row < 1, "at least one step must be allowed to be skipped", "training.precision.max_skipped_in_a_row", "use at least 1")
+    refuse(guards.non_finite_loss == "skip" and training.precision.dtype == "fp32" and training.engine.name == "deepspeed", "DeepSpeed does not look at fp32 gradients, so that training.guards.non_finite_loss = skip has no effect with training.precision.dtype = fp32", "training.guards.non_finite_loss", 'use "stop" or "roll_back", or training.engine.name = "ddp"')
+    refuse(not 0 <= schedule.warmup_steps < schedule.total_steps, f"warmup_steps {schedule.warmup_steps} is not below total_steps {schedule.total_steps}", "training.schedule.warmup_steps", "shorten the warm-up or lengthen the run")

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertForPreTraining
 
-from biobert_scale.config import structure_config
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     MANIFEST,
@@ -25,6 +24,7 @@ from biobert_scale.files import (
     write_atomically,
 )
 from biobert_scale.modeling.bert import bert_config
+from biobert_scale.recipes import structure_config
 from biobert_scale.release.card import model_card
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids

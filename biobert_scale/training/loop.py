@@ -35,6 +35,7 @@ from biobert_scale.training.profile import StepProfile
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.telemetry import Telemetry
 from biobert_scale.training.timing import StepTimer
+from biobert_scale.training.validation import gather, held_out_scores
 from biobert_scale.training.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -224,7 +225,7 @@ class Trainer:
         """Bring the ranks' figures together, judge them, move the counters, log; returns whether any rank has been asked to stop."""
         training = self.config.training
         skipped = self.loss_scale.after_step(left_out=self.left_out)
-        ranks = self.gather(*sums, self.stop.heard(), waited)  # (ranks, 6)
+        ranks = gather(self.accelerator, *sums, self.stop.heard(), waited)  # (ranks, 6)
         mlm, nsp, mlm_correct, nsp_correct, stop, _ = ranks.sum(0).tolist()
         self.watchdog.at(self.state.global_step + 1, len(batch.micro_batches), "reporting")
         step = self.state.global_step + 1
@@ -261,16 +262,11 @@ class Trainer:
             )
         return bool(stop)
 
-    def gather(self, *values: Tensor | float) -> np.ndarray:
-        """(ranks, values) float64: every rank's scalars, on every rank."""
-        mine = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=self.accelerator.device) for value in values])
-        return np.asarray(self.accelerator.gather(mine[None]).cpu())
-
     def speed(self) -> dict[str, float]:
         figures = self.pace.take()
         # What a rank does alone; in the rest of a step it may be waiting for others.
-        alone = self.gather(figures["perf/data_wait_seconds"] + figures["perf/forward_seconds"])[:, 0]
-        memory = self.gather(float(peak_memory_bytes(self.accelerator.device)))
+        alone = gather(self.accelerator, figures["perf/data_wait_seconds"] + figures["perf/forward_seconds"])[:, 0]
+        memory = gather(self.accelerator, float(peak_memory_bytes(self.accelerator.device)))
         return {**figures, "perf/slowest_rank": int(alone.argmax()), "perf/slowest_rank_excess": float(alone.max() / alone.mean() - 1), "perf/peak_memory_bytes": int(memory.max())}
 
     def roll_back(self) -> None:
@@ -285,40 +281,14 @@ class Trainer:
         self.telemetry.rewind(self.state.global_step)
         logger.warning("rolled back to step %d; %d samples are left behind", self.state.global_step, seen.consumed_samples - loaded.consumed_samples)
 
-    @torch.no_grad()
     def validate(self) -> None:
         """Score the held-out samples, each exactly once over all ranks, and log their means."""
         self.watchdog.at(self.state.global_step, 0, "validating")
         with self.timer.part("validation"):
-            self.score_held_out()
-
-    def score_held_out(self) -> None:
-        device = self.accelerator.device
-        batches = self.validation_stream.validation(
-            self.config.training.validation.sequences,
-            micro_batch_size=self.config.training.micro_batch_size,
-            world_size=self.accelerator.num_processes,
-            rank=self.accelerator.process_index,
-        )
-        totals = torch.zeros(6, dtype=torch.float64, device=device)
-        self.model.eval()
-        for batch in batches:
-            sums = self.model(PackedBatch.of(batch).to(device))
-            counts = [torch.tensor(float(len(labels)), device=device) for labels in (batch.mlm_labels, batch.nsp_labels)]
-            totals += torch.stack([*(sums[name] for name in ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")), *counts]).double()
-        self.model.train()
-        mlm, nsp, mlm_correct, nsp_correct, predictions, sequences = self.gather(*totals).sum(0).tolist()
-        values = {
-            "validation/mlm_loss": mlm / predictions,
-            "validation/perplexity": float(np.exp(mlm / predictions)),
-            "validation/nsp_loss": nsp / sequences,
-            "validation/mlm_accuracy": mlm_correct / predictions,
-            "validation/nsp_accuracy": nsp_correct / sequences,
-            "validation/sequences": int(sequences),
-        }
+            values = held_out_scores(self.accelerator, self.model, self.validation_stream, self.config)
         self.telemetry.log(self.state.global_step, values)
         if self.accelerator.is_main_process:
-            logger.info("step %d: validation MLM loss %.4f, NSP accuracy %.3f", self.state.global_step, mlm / predictions, nsp_correct / sequences)
+            logger.info("step %d: validation MLM loss %.4f, NSP accuracy %.3f", self.state.global_step, values["validation/mlm_loss"], values["validation/nsp_accuracy"])
 
     def save(self) -> None:
         if self.saved_at != self.state.global_step:

@@ -85,8 +85,8 @@ def main(output: Path, cases: list[str]) -> None:
     count_collectives()
     from accelerate.state import AcceleratorState
 
-    from biobert_scale.config import load_config
     from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+    from biobert_scale.recipes import load_config
     from biobert_scale.training import runtime
     from biobert_scale.training.optimizer import build_optimizer
 

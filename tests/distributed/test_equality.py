@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertForPreTraining
 
-from biobert_scale.config import Config, structure_config
+from biobert_scale.config import Config
 from biobert_scale.data.layouts import padded
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.modeling.bert import bert_config, build_model
+from biobert_scale.recipes import structure_config
 from biobert_scale.release.export import export_model
 from biobert_scale.tokens.vocabulary import special_ids
 from tests.distributed.launching import TINY, column, train

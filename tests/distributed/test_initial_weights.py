@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertForPreTraining
 
-from biobert_scale.config import structure_config
 from biobert_scale.data.layouts import IGNORED
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.modeling.bert import bert_config
+from biobert_scale.recipes import structure_config
 from biobert_scale.tokens.vocabulary_file import read_entries
 from tests.distributed.launching import TINY as RECIPE
 from tests.distributed.launching import train

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from biobert_scale.config import Config, structure_config
+from biobert_scale.config import Config
 from biobert_scale.files import read_json, write_json
+from biobert_scale.recipes import structure_config
 from biobert_scale.training.deepspeed import find_file
 from biobert_scale.training.dry_run import plan_run
 from biobert_scale.training.memory import Sharding

@@ -32,7 +32,7 @@ def test_the_result_holds_every_contestant_and_what_it_read(raw: Path, tmp_path:
         assert all(len(speed["megabytes_per_second"]) == 2 and min(speed["megabytes_per_second"]) > 0 for speed in race["speeds"])
     builds = ["1 worker, no near-duplicate search", "1 worker", "2 workers", "2 builds side by side"]
     assert {name: len(seconds) for name, seconds in result["stage"]["seconds"].items()} == dict.fromkeys(builds, 2)
-    assert all(0 < cpu for name in builds[:2] for cpu in result["stage"]["cpu_seconds"][name])
+    assert all(cpu > 0 for name in builds[:2] for cpu in result["stage"]["cpu_seconds"][name])
     assert result["stage"]["documents"] == 136
     small, large = result["memory"]
     assert small["records"] == 60 and large["expanded_megabytes"] >= 1 and large["records"] > 1000

@@ -8,8 +8,8 @@ import pytest
 
 from biobert_scale.bench.learning import shortened
 from biobert_scale.cli import main
-from biobert_scale.config import load_config
 from biobert_scale.files import write_json
+from biobert_scale.recipes import load_config
 from tests.helpers import write_tokens
 
 STEPS = 8

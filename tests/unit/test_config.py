@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.config import TrainingConfig, gradient_accumulation_steps, load_config, recipe_names
+from biobert_scale.config import TrainingConfig, gradient_accumulation_steps
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
+from biobert_scale.recipes import load_config, recipe_names
 
 
 def write(path: Path, text: str) -> Path:

@@ -9,8 +9,8 @@ import torch
 from transformers import BertConfig, BertForPreTraining
 
 from biobert_scale.cli import main
-from biobert_scale.config import load_config
 from biobert_scale.errors import UserError
+from biobert_scale.recipes import load_config
 from biobert_scale.training.dry_run import count_parameters, describe_run, plan_run, render
 from tests.helpers import write_samples, write_tokens
 

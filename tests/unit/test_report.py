@@ -21,9 +21,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from biobert_scale.config import load_config
 from biobert_scale.errors import UserError
 from biobert_scale.files import finish_stage, write_json
+from biobert_scale.recipes import load_config
 from biobert_scale.report import write_report
 from biobert_scale.report.figures import thin
 from biobert_scale.report.page import render

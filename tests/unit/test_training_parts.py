@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from biobert_scale.config import OptimizerConfig, ScheduleConfig, load_config
+from biobert_scale.config import OptimizerConfig, ScheduleConfig
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json, sha256_file, write_json
+from biobert_scale.recipes import load_config
 from biobert_scale.training import checkpoint
 from biobert_scale.training.deepspeed import engine_config, find_file
 from biobert_scale.training.optimizer import build_optimizer

@@ -1,0 +1,55 @@
+"""Scores on held-out samples, each counted exactly once over all ranks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from biobert_scale.config import Config
+from biobert_scale.data.stream import SampleStream
+from biobert_scale.modeling.bert import PackedBatch
+
+_SUMS = ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")
+
+
+@torch.no_grad()
+def held_out_scores(accelerator: Accelerator, model: nn.Module, stream: SampleStream, config: Config) -> dict[str, float]:
+    """The metrics `validation/...`: means over all predictions and all sequences, whatever the number of ranks.
+
+    Args:
+        model: the prepared model; evaluated without dropout, and left in training mode.
+        stream: the validation split.
+    """
+    device, training = accelerator.device, config.training
+    batches = stream.validation(
+        training.validation.sequences,
+        micro_batch_size=training.micro_batch_size,
+        world_size=accelerator.num_processes,
+        rank=accelerator.process_index,
+    )
+    totals = torch.zeros(6, dtype=torch.float64, device=device)
+    model.eval()
+    for batch in batches:
+        sums = model(PackedBatch.of(batch).to(device))
+        counts = [torch.tensor(float(len(labels)), device=device) for labels in (batch.mlm_labels, batch.nsp_labels)]
+        totals += torch.stack([*(sums[name] for name in _SUMS), *counts]).double()
+    model.train()
+    mlm, nsp, mlm_correct, nsp_correct, predictions, sequences = gather(accelerator, *totals).sum(0).tolist()
+    return {
+        "validation/mlm_loss": mlm / predictions,
+        "validation/perplexity": math.exp(mlm / predictions),
+        "validation/nsp_loss": nsp / sequences,
+        "validation/mlm_accuracy": mlm_correct / predictions,
+        "validation/nsp_accuracy": nsp_correct / sequences,
+        "validation/sequences": int(sequences),
+    }
+
+
+def gather(accelerator: Accelerator, *values: Tensor | float) -> np.ndarray:
+    """(ranks, values) float64: every rank's scalars, on every rank."""
+    mine = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=accelerator.device) for value in values])
+    return np.asarray(accelerator.gather(mine[None]).cpu())
