@@ -8,6 +8,7 @@ gives what such hardware gives, at fp32's speed.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,5 +34,24 @@ def emulate_in_fp32(model: nn.Module) -> None:
 def _linear(module: nn.Linear, inputs: Tensor) -> Tensor:
     if multiplies_natively(inputs):
         return nn.functional.linear(inputs, module.weight, module.bias)
-    bias = None if module.bias is None else module.bias.float()
-    return nn.functional.linear(inputs.float(), module.weight.float(), bias).to(inputs.dtype)
+    product: Tensor = _Fp32Linear.apply(inputs, module.weight, module.bias)
+    return product
+
+
+class _Fp32Linear(torch.autograd.Function):
+    """`linear` of bf16 tensors through fp32 copies, none of which outlives the product: kept for the backward pass are the bf16 ones."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.bias_type = None if bias is None else bias.dtype
+        return nn.functional.linear(inputs.float(), weight.float(), None if bias is None else bias.float()).to(inputs.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        inputs, weight = ctx.saved_tensors
+        gradient = gradients[0].float()
+        flat = gradient.flatten(0, -2)
+        for_inputs = (gradient @ weight.float()).to(inputs.dtype)
+        for_weight = (flat.T @ inputs.float().flatten(0, -2)).to(weight.dtype)
+        return for_inputs, for_weight, None if ctx.bias_type is None else flat.sum(0).to(ctx.bias_type)

@@ -14,6 +14,7 @@ from biobert_scale.config import ModelConfig
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.layouts import fill_bucket
 from biobert_scale.errors import UserError
+from biobert_scale.modeling import emulation
 from biobert_scale.modeling.bert import PackedBatch, PackedBertForPreTraining, bert_config, build_model, load_encoder
 from biobert_scale.modeling.flops import training_flops
 
@@ -110,6 +111,22 @@ def test_bf16_on_a_cpu_is_the_rounded_fp32_product(model: PackedBertForPreTraini
     exact = torch.nn.functional.linear(inputs.double(), linear.weight.double(), linear.bias.double())
     assert linear(inputs).dtype == torch.bfloat16
     assert (linear(inputs).double() - exact).abs().max() <= exact.abs().max() * 2**-8
+
+
+def test_bf16_on_a_cpu_keeps_no_fp32_copy_for_the_backward_pass(model: PackedBertForPreTraining, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(emulation, "multiplies_natively", lambda _: False)
+    linear = model.bert.encoder.layer[0].intermediate.dense.to(torch.bfloat16)
+    inputs = torch.randn(5, 10, 64).to(torch.bfloat16).requires_grad_()
+    kept: list[torch.Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        output = linear(inputs)
+    assert kept and {tensor.dtype for tensor in kept} == {torch.bfloat16}
+    output.backward(gradient := torch.randn_like(output))
+    exact = [tensor.detach().double().requires_grad_() for tensor in (inputs, linear.weight, linear.bias)]
+    torch.nn.functional.linear(*exact).backward(gradient.double())
+    for ours, theirs in zip((inputs, linear.weight, linear.bias), exact, strict=True):
+        assert ours.grad is not None and ours.grad.dtype == torch.bfloat16 and theirs.grad is not None
+        assert (ours.grad.double() - theirs.grad).abs().max() <= theirs.grad.abs().max() * 2**-8
 
 
 def test_heads_share_the_embeddings(model: PackedBertForPreTraining) -> None:
