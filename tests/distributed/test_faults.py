@@ -57,6 +57,18 @@ def test_rolling_back_leaves_the_samples_behind_and_finishes(tokens: Path, tmp_p
     assert read_json(run / "finished.json")["global_step"] == 8
 
 
+@pytest.mark.parametrize("engine", ["zero1", pytest.param("zero3", marks=pytest.mark.slow)])
+def test_rolling_back_heals_the_weights_that_an_engine_spoilt(tokens: Path, tmp_path: Path, engine: str) -> None:
+    """DeepSpeed does not look at fp32 gradients: one bad step spoils weights and moments on all ranks, and the next loss shows it."""
+    run = tmp_path / "run"
+    line = command(tokens, run, "--training.engine.deepspeed-config", engine, "--training.guards.non-finite-loss", "roll_back", processes=2, worker=WORKER)
+    done = subprocess.run(line, env={**environment(), "OVERFLOWING_STEPS": "4"}, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    records = column(read_metrics(run), "train/loss", "optim/grad_norm")
+    assert [step for step, *_ in records] == list(range(1, 9)) and all(0 < loss < 10 and 0 < norm < 100 for _, loss, norm in records)
+    assert events(run) and read_json(run / "finished.json")["skipped_steps"] == 0
+
+
 def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_path: Path) -> None:
     """Without an engine that looks: the loop itself leaves the step out, and goes on."""
     run = tmp_path / "run"
