@@ -88,7 +88,7 @@ def build_corpus(
     manifest = begin_stage(output, stage=STAGE, key=key, begun_key=begun, overwrite=overwrite)
     if manifest is None:
         _log.info("extracting %d files", len(files))
-        run = partial(run_tasks, workers=workers, slurm=slurm)
+        run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
         extracting = partial(extract_file, tasks, work, config, benchmarks)
         run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
         sound = _sound(tasks, work, key, max_bad_files)

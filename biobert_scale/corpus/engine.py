@@ -33,6 +33,7 @@ def run_tasks(
     workers: int = 1,
     slurm: SlurmConfig | None = None,
     description: str = "tasks",
+    preload: tuple[str, ...] = (),
 ) -> None:
     """Call `function(rank)` for every rank below `tasks` that has not completed before.
 
@@ -42,6 +43,7 @@ def run_tasks(
         workers: processes at once on this machine.
         slurm: run the tasks as array jobs of a cluster instead. Both ways know what the other has completed.
         description: what the tasks do, for the progress bar.
+        preload: modules that the tasks need besides the function's own; workers on this machine find them imported.
 
     Raises:
         UserError: a task found a mistake in its input.
@@ -54,7 +56,7 @@ def run_tasks(
         if slurm is not None:
             run_on_slurm([_Step(function)], tasks=tasks, work=work, config=slurm, show=progress.show)
         else:
-            _LocalExecutor(progress, [_Step(function)], tasks=tasks, workers=min(workers, tasks), logging_dir=str(work)).run()
+            _LocalExecutor(progress, preload, [_Step(function)], tasks=tasks, workers=min(workers, tasks), logging_dir=str(work)).run()
 
 
 class _Step:
@@ -105,9 +107,9 @@ class _LocalExecutor(LocalPipelineExecutor):
     Its log lines are off: errors reach the caller as exceptions.
     """
 
-    def __init__(self, progress: Progress, *arguments: Any, **options: Any) -> None:
+    def __init__(self, progress: Progress, preload: tuple[str, ...], *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.progress = progress
+        self.progress, self.preload = progress, preload
 
     def run(self) -> None:
         waiting = self.get_incomplete_ranks()
@@ -122,7 +124,7 @@ class _LocalExecutor(LocalPipelineExecutor):
     def _run_in_processes(self, waiting: list[int]) -> None:
         completed, waiting = self.tasks - len(waiting), waiting[::-1]
         # Imported once, before the workers part: their imports would take longer than a small file.
-        multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, self.pipeline[0].module])
+        multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, self.pipeline[0].module, *self.preload])
         workers = [_Worker(self) for _ in range(min(self.workers, len(waiting)))]
         try:
             for worker in workers:
