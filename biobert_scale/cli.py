@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 
 from biobert_scale import __version__
-from biobert_scale.errors import UserError, from_os_error
+from biobert_scale.errors import UserError, from_os_error, is_first_rank
 
 COMMANDS = {
     "demo": "raw XML to scored model and report, on a made-up literature or on real files",
@@ -20,13 +19,17 @@ COMMANDS = {
     "tokens build": "documents to token shards",
     "tokens inspect": "counts, lengths, pieces and decoded documents of token shards",
     "train": "pre-train; also under accelerate launch, deepspeed, torchrun and srun",
-    "checkpoint list": "the checkpoints of a run, and whether their files are intact",
+    "checkpoint list": "the checkpoints of a run: sizes, ages, and what is not whole",
+    "checkpoint verify": "compare every file of a run's checkpoints with its checksum",
+    "checkpoint reshard": "write a checkpoint again with another number of files",
+    "checkpoint prune": "delete older checkpoints, and what interrupted saves left",
     "export": "a checkpoint to a Hugging Face model directory",
     "evaluate prepare": "benchmark files to tokenised, validated splits",
     "evaluate baselines": "dictionary, CRF and TF-IDF baselines on a benchmark",
     "evaluate finetune": "fine-tune and score a model on a benchmark",
     "evaluate table": "means over seeds of all scored runs below a directory",
     "bench corpus": "speed and memory of reading raw XML, beside other readers",
+    "bench checkpoint": "how long training stands still for a checkpoint, beside accelerate's and torch's own",
     "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
     "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
     "report": "one self-contained HTML page of a run",
@@ -58,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run(name: str, arguments: list[str]) -> int:
     """Run one command by its name."""
     # Under a launcher every rank meets the same error: one of them tells it.
-    tells = os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+    tells = is_first_rank()
     logging.basicConfig(level=logging.INFO if tells else logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     for library in ("accelerate", "DeepSpeed", "datasets", "torch.distributed", "numba", "filelock", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)

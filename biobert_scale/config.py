@@ -158,7 +158,7 @@ class PrecisionConfig:
     loss_scale_window: int = 1000
     """fp16 only: steps without overflow after which the scale doubles."""
     hysteresis: int = 2
-    """fp16 only: overflows tolerated before the scale halves."""
+    """fp16 only: the scale halves at this many overflows, counted since it last grew (1: at every one). DeepSpeed's; without it always 1."""
     min_loss_scale: float = 1.0
     """fp16 only: the scale's floor; an overflow there stops the run."""
     max_skipped_in_a_row: int = 50
@@ -180,6 +180,12 @@ class CheckpointConfig:
     every_steps: int = 1000
     keep_last: int = 3
     """Complete checkpoints kept; older ones are deleted only after a newer one is in place."""
+    keep_every_steps: int = 0
+    """Checkpoints of multiples of this step are kept for good; 0 for none."""
+    keep_best: int = 1
+    """So many checkpoints are kept for their validation loss, however old; 0 for none."""
+    background: bool = True
+    """Copy the state to the host's memory and go on training while it is written; needs that memory twice on a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +201,7 @@ class GuardsConfig:
     """What a run does about trouble that it notices itself. Rolling back takes the last checkpoint and goes on behind the samples seen since."""
 
     non_finite_loss: Literal["stop", "skip", "roll_back"] = "stop"
-    """A loss that is no number. `skip` needs an engine that looks at the gradients: fp16, bf16, or `ddp`."""
+    """A loss that is no number. `skip` goes on without that step's gradients; it needs an engine that looks at them (not stage 0 in fp32)."""
     loss_spike: Literal["warn", "stop", "roll_back"] = "warn"
     """A loss above `spike_factor` times the running median."""
     spike_factor: float = 1.5
@@ -227,6 +233,8 @@ class TrainingConfig:
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)
     log_every_steps: int = 10
+    trackers: tuple[str, ...] = ("tensorboard",)
+    """Accelerate's trackers that metrics go to, besides `metrics.jsonl` (tensorboard, wandb, mlflow, ...); each needs its package."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The options of `train`, `checkpoint ...` and `export`."""
+"""The options of `train` and `export`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from biobert_scale.config import Config
-from biobert_scale.errors import UserError
+from biobert_scale.errors import UserError, is_first_rank
 from biobert_scale.recipes import check_config, load_config
 
 
@@ -26,6 +26,10 @@ class TrainOptions:
     """Index of the samples; runs on the same tokens, lengths and seed can share one. Made where it is missing (default: OUTPUT/samples)."""
     profile: str = ""
     """Steps FIRST:LAST whose trace torch's profiler writes to OUTPUT/profile."""
+    save_before_limit: float = 0.0
+    """In a SLURM job: save and stop so many seconds before its time limit; 0 does not look at the limit."""
+    resume: str = "auto"
+    """auto: go on from the newest intact checkpoint of OUTPUT, or begin where there is none. never: refuse where there is one. must: refuse where there is none."""
     config: str = "biobert-large"
     """Recipe: a name or the path of a TOML file."""
     dry_run: bool = False
@@ -45,6 +49,10 @@ class DryRunOptions:
     samples: Path | None = None
     """Index of the samples (default: OUTPUT/samples)."""
     profile: str = ""
+    """Taken from the command of a run, and left alone."""
+    save_before_limit: float = 0.0
+    """Taken from the command of a run, and left alone."""
+    resume: str = "auto"
     """Taken from the command of a run, and left alone."""
     config: str = "biobert-large"
     """Recipe: a name or the path of a TOML file."""
@@ -78,8 +86,15 @@ def train(arguments: list[str]) -> int:
     from biobert_scale.training.loop import train as run_training
     from biobert_scale.training.preemption import EXIT_CODE
     from biobert_scale.training.profile import parse_steps
+    from biobert_scale.training.restarts import is_restart
+    from biobert_scale.training.retention import check_resume
+    from biobert_scale.training.time_limit import slurm_end_time
 
-    return 0 if run_training(options.settings, options.tokens, options.output, samples=options.samples, profile=parse_steps(options.profile) if options.profile else None) else EXIT_CODE
+    check_resume(options.output, "auto" if options.resume == "never" and is_restart() else options.resume)
+    profile = parse_steps(options.profile) if options.profile else None
+    limit = slurm_end_time() if options.save_before_limit else None
+    deadline = limit - options.save_before_limit if limit is not None else None
+    return 0 if run_training(options.settings, options.tokens, options.output, samples=options.samples, profile=profile, deadline=deadline) else EXIT_CODE
 
 
 def _dry_run(options: DryRunOptions) -> int:
@@ -92,7 +107,7 @@ def _dry_run(options: DryRunOptions) -> int:
     if not world_size:
         from biobert_scale.training import runtime
 
-        world_size, tells = runtime.describe_ranks(), runtime.is_first_rank()
+        world_size, tells = runtime.describe_ranks(), is_first_rank()
     samples = options.samples or (options.output / "samples" if options.output else None)
     table = describe_run(options.settings, world_size=world_size, tokens=options.tokens, samples=samples, device_tflops=options.device_tflops)
     if tells:
@@ -113,26 +128,6 @@ def _options_over(settings: Config, options: type[Options]) -> type[Options]:
     )
     made.__doc__ = options.__doc__
     return made
-
-
-def checkpoint_list(run: Positional[Path], /) -> int:
-    """List a run's checkpoints with their sizes, and verify every file's checksum; exit code 1 if one is broken.
-
-    Args:
-        run: the run directory.
-    """
-    from biobert_scale.training.checkpoint import complete, problem
-
-    found = complete(run)
-    if not found:
-        raise UserError("no complete checkpoint", where=run, remedy="check the path: it is the --output of `biobert-scale train`")
-    broken = 0
-    for checkpoint in found:
-        size = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())
-        trouble = problem(checkpoint)
-        broken += trouble is not None
-        print(f"{checkpoint.name}  {size / 1e6:10.1f} MB  {trouble or 'intact'}")
-    return int(broken > 0)
 
 
 def export(source: Positional[Path], /, *, tokens: Path, output: Path, overwrite: bool = False) -> None:

@@ -102,3 +102,17 @@ def bench_learning(*, tokens: Path, output: Path, config: str = "demo-real", ste
     from biobert_scale.bench.learning import bench_learning
 
     print(bench_learning(tokens, output, config=config, steps=steps, equal_rates=equal_rates))
+
+
+def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: Path | None = None, repeats: int = 5) -> None:
+    """Measure how long training stands still for a checkpoint, at once and behind its back, beside accelerate's and torch's own; write dated JSON and Markdown.
+
+    Args:
+        output: directory of the results.
+        config: recipe: a name or the path of a TOML file.
+        directory: a directory on the disk to measure (default: the temporary one); two checkpoints must fit.
+        repeats: turns of each contestant.
+    """
+    from biobert_scale.bench.checkpoint import bench_checkpoint
+
+    print(bench_checkpoint(load_config(config), output, directory=directory, repeats=repeats))

@@ -6,6 +6,7 @@ into transformers' models by name through its attention interface, so the encode
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ def packed_attention(
         (1, tokens, heads, head size), and None in the place of the attention weights.
     """
     assert attention_mask is None and query.shape[0] == 1 and sum(sequence_lengths) == query.shape[2]
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and _has_flash_kernels(query.device):
         # The library call behind F.scaled_dot_product_attention's flash path, which unlike its public variable-length
         # wrapper takes a dropout probability.
         longest = max(sequence_lengths)
@@ -60,6 +61,12 @@ def packed_attention(
         for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
     ]
     return torch.cat(parts, dim=2).transpose(1, 2).to(dtype), None
+
+
+@functools.cache
+def _has_flash_kernels(device: torch.device) -> bool:
+    """FlashAttention 2 is for Ampere and what came after."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def register() -> None:

@@ -119,8 +119,19 @@ def check_config(config: Config, *, where: str) -> None:
         "training.global_batch_size",
         f"use {nearest_multiples(training.global_batch_size, training.micro_batch_size)}",
     )
+    for key, value in (
+        ("log_every_steps", training.log_every_steps),
+        ("checkpoint.every_steps", training.checkpoint.every_steps),
+        ("checkpoint.keep_last", training.checkpoint.keep_last),
+        ("validation.every_steps", training.validation.every_steps),
+        ("validation.sequences", training.validation.sequences),
+    ):
+        refuse(value < 1, f"{value} is not positive", f"training.{key}", "use at least 1")
+    refuse(min(training.checkpoint.keep_every_steps, training.checkpoint.keep_best) < 0, "keep_every_steps and keep_best cannot be negative", "training.checkpoint", "use 0 for none")
+    refuse(training.optimizer.max_grad_norm <= 0, f"{training.optimizer.max_grad_norm} is no norm to clip to", "training.optimizer.max_grad_norm", "use a positive number; a large one for no clipping")
     guards = training.guards
+    patience = training.engine.communication_timeout_seconds
+    refuse(guards.stall_seconds >= patience, f"stall_seconds {guards.stall_seconds:g} is not below training.engine.communication_timeout_seconds {patience}", "training.guards.stall_seconds", "use less, so that the rank that is waited for is named before the ranks give up")
     refuse(guards.spike_factor <= 1 or guards.spike_window < 1 or guards.roll_backs < 0 or guards.stall_seconds <= 0, "spike_factor must be above 1, spike_window and stall_seconds positive, roll_backs at least 0", "training.guards", "correct the value")
     refuse(training.precision.max_skipped_in_a_row < 1, "at least one step must be allowed to be skipped", "training.precision.max_skipped_in_a_row", "use at least 1")
-    refuse(guards.non_finite_loss == "skip" and training.precision.dtype == "fp32" and training.engine.name == "deepspeed", "DeepSpeed does not look at fp32 gradients, so that training.guards.non_finite_loss = skip has no effect with training.precision.dtype = fp32", "training.guards.non_finite_loss", 'use "stop" or "roll_back", or training.engine.name = "ddp"')
     refuse(not 0 <= schedule.warmup_steps < schedule.total_steps, f"warmup_steps {schedule.warmup_steps} is not below total_steps {schedule.total_steps}", "training.schedule.warmup_steps", "shorten the warm-up or lengthen the run")

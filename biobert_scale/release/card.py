@@ -30,7 +30,7 @@ tags: [bert, biomedical, masked-lm, next-sentence-prediction]
 
 A BERT encoder ({model.num_hidden_layers} layers, hidden {model.hidden_size}, {model.num_attention_heads} heads, {parameters:,} parameters,
 {tokens.counts["vocabulary"]:,} {case} word pieces) pre-trained with masked language modelling and next sentence prediction
-by biobert_scale {checkpoint["version"]}.
+by biobert_scale {checkpoint["versions"]["biobert_scale"]}.
 
 | | |
 |---|---|

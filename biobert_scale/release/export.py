@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
 from transformers import BertForPreTraining
 
 from biobert_scale.errors import UserError
@@ -28,7 +24,9 @@ from biobert_scale.recipes import structure_config
 from biobert_scale.release.card import model_card
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
-from biobert_scale.training.checkpoint import CONFIG, newest_intact, problem
+from biobert_scale.training.checkpoint import CONFIG
+from biobert_scale.training.retention import find_checkpoint, read_record
+from biobert_scale.training.shards import Shards
 
 STAGE = "export"
 
@@ -50,13 +48,9 @@ def export_model(source: Path, tokens: Path, output: Path, *, overwrite: bool = 
     if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
         return manifest
     config = structure_config(read_json(checkpoint / CONFIG), where=str(checkpoint / CONFIG))
-    weights = fp32_weights(checkpoint)
     vocabulary = tokens_manifest.counts["vocabulary"]
-    rows = weights["bert.embeddings.word_embeddings.weight"].shape[0]
-    if rows != vocabulary:
-        raise UserError(f"the checkpoint has {rows} embeddings, the tokenizer {vocabulary} entries", where=tokens, remedy="give the token shards that the run was trained on")
     model = BertForPreTraining(bert_config(config.model, vocabulary_size=vocabulary, pad_token_id=special_ids(tokens / "tokenizer")["[PAD]"]))
-    _load(model, weights, checkpoint)
+    _load(model, checkpoint)
     model.save_pretrained(output, safe_serialization=True)
     for path in sorted((tokens / "tokenizer").iterdir()):
         shutil.copy2(path, output / path.name)
@@ -69,37 +63,18 @@ def export_model(source: Path, tokens: Path, output: Path, *, overwrite: bool = 
     )  # fmt: skip
 
 
-def find_checkpoint(source: Path) -> Path:
-    """The newest intact checkpoint of a run, or the checkpoint itself once its checksums hold."""
-    if (source / MANIFEST).is_file() and (source / CONFIG).is_file():
-        if trouble := problem(source):
-            raise UserError(f"the checkpoint is broken: {trouble}", where=source, remedy="export another one")
-        return source
-    checkpoint = newest_intact(source)
-    if checkpoint is None:
-        raise UserError("no intact checkpoint", where=source, remedy="give the --output of `biobert-scale train`, or one of its checkpoints")
-    return checkpoint
+def _load(model: BertForPreTraining, checkpoint: Path) -> None:
+    """Read the full-precision weights of a verified checkpoint into a model, a parameter at a time.
 
-
-def fp32_weights(checkpoint: Path) -> dict[str, Tensor]:
-    """The full-precision weights of a verified checkpoint, gathered from the engine's shards, on the CPU."""
-    manifest = read_json(checkpoint / MANIFEST)
-    if manifest["engine"] == "ddp":
-        return load_file(checkpoint / "model.safetensors")
-    if manifest["zero_stage"] == 0:
-        # Pickled by the engine; the caller has verified its checksum.
-        saved: dict[str, Any] = torch.load(checkpoint / "pytorch_model" / "mp_rank_00_model_states.pt", map_location="cpu", weights_only=False)
-        return {name: tensor.float() for name, tensor in saved["module"].items()}
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
-
-    gathered: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint), tag="pytorch_model")
-    return gathered
-
-
-def _load(model: BertForPreTraining, weights: dict[str, Tensor], checkpoint: Path) -> None:
-    # The decoder shares the embeddings' weight and the heads share one bias: either name may be absent.
-    missing, unexpected = model.load_state_dict(weights, strict=False)
-    tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "cls.predictions.bias"}
-    if set(missing) - tied or unexpected:
-        raise UserError(f"the weights do not fit the model ({', '.join([*missing, *unexpected][:3])} ...)", where=checkpoint, remedy="export with the version that trained it")
-    model.tie_weights()
+    Raises:
+        UserError: the checkpoint lacks a parameter, holds another one, or one of another shape.
+    """
+    with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
+        parameters = dict(model.named_parameters())  # the decoder shares the embeddings' weight, the heads one bias: each is here once
+        if strange := parameters.keys() ^ set(shards.names()):
+            raise UserError(f"the weights do not fit the model ({', '.join(sorted(strange)[:3])} ...)", where=checkpoint, remedy="export with the version that trained it")
+        for name, weights in shards.weights():
+            if weights.numel() != parameters[name].numel():
+                what = f"{name} has {weights.numel()} elements, the model's has {parameters[name].numel()}"
+                raise UserError(what, where=checkpoint, remedy="give the token shards that the run was trained on")
+            parameters[name].data.copy_(weights.view_as(parameters[name]))

@@ -1,33 +1,52 @@
 """Checkpoints as transactions: written beside, synced, checksummed, renamed; older ones go only after.
 
-A checkpoint is a directory `checkpoints/step-00001000` with the engine's shards, the trainer's state, the resolved
-configuration, and a manifest of every file's size and SHA-256. Without an intact manifest it does not count.
+A checkpoint is a directory `checkpoints/step-00001000`: for each rank one safetensors file with the fp32 weights and moments that it
+holds (see `shards`), the trainer's state, the resolved configuration, and a manifest of every file's size and SHA-256. Without an
+intact manifest it does not count. Any number of ranks under any engine reads it; nothing in it is pickled.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
-import re
 import shutil
+import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 
 from biobert_scale import __version__
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
-from biobert_scale.files import MANIFEST, fsync_directory, read_json, sha256_file, write_json
+from biobert_scale.files import MANIFEST, fingerprint, fsync_directory, read_json, sha256_file, write_json
+from biobert_scale.training.fragments import held_fragments, shared_out, take_up
+from biobert_scale.training.loss_scale import LossScale
+from biobert_scale.training.retention import (
+    FORMAT,
+    checkpoint_path,
+    complete,
+    incomplete,
+    problem,
+    read_record,
+    remove,
+    staging_path,
+    superfluous,
+)
+from biobert_scale.training.shards import Shards
+from biobert_scale.training.snapshot import ShardWriter, note_path, on_host
 
 logger = logging.getLogger(__name__)
 
-DIRECTORY = "checkpoints"
 STATE = "trainer_state.json"
 CONFIG = "config.json"
-_FULL_BYTES = 1 << 20
+_BYTES_PER_PARAMETER = 12  # fp32 weight and two moments
+_SPARE_BYTES = 1 << 22
+_LIBRARIES = ("torch", "deepspeed", "accelerate", "transformers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,139 +61,204 @@ class TrainerState:
     """Steps whose gradients overflowed: seen, but not taken."""
 
 
-def save(accelerator: Accelerator, run: Path, state: TrainerState, config: Config, *, samples_fingerprint: str) -> Path:
-    """Write a checkpoint from all ranks, and then delete the oldest beyond `keep_last`.
+class Checkpoints:
+    """A run's checkpoints: written behind the training's back, one at a time, and loaded. Every method but `close` is called by all ranks together."""
 
-    Args:
-        run: the run directory, on a file system that all ranks share.
-        samples_fingerprint: what the data stream was made from, checked on resuming.
+    def __init__(self, accelerator: Accelerator, run: Path, config: Config, model: Any, optimizer: Any, loss_scale: LossScale, *, samples_fingerprint: str) -> None:
+        """Keep checkpoints of a prepared model and optimizer.
 
-    Returns:
-        The finished checkpoint's directory.
-    """
-    final = run / DIRECTORY / f"step-{state.global_step:08d}"
-    staging = final.with_name(f".{final.name}.part")
-    if accelerator.is_main_process:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-    accelerator.wait_for_everyone()
-    try:
-        accelerator.save_state(str(staging), safe_serialization=True)
-    except Exception as error:
-        # The libraries' writers report a full disk each in their own words.
-        if shutil.disk_usage(staging).free > _FULL_BYTES:
-            raise
-        shutil.rmtree(staging, ignore_errors=True)
-        raise RunFailed("no space is left on the disk", where=final, remedy="free some space and run it again: the last checkpoint is kept") from error
-    accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        write_json(staging / STATE, state)
-        write_json(staging / CONFIG, config)
-        _write_manifest(staging, state, accelerator, config, samples_fingerprint)
-        shutil.rmtree(final, ignore_errors=True)  # an earlier, broken one of the same step
-        os.rename(staging, final)
-        fsync_directory(final.parent)
-        for old in complete(run)[: -config.training.checkpoint.keep_last]:
-            shutil.rmtree(old)
-    accelerator.wait_for_everyone()
-    return final
+        Args:
+            run: the run directory, on a file system that all ranks share.
+            samples_fingerprint: what the data stream was made from, checked on resuming.
+        """
+        self.accelerator, self.run, self.config, self.loss_scale = accelerator, run, config, loss_scale
+        self.model, self.optimizer, self.samples_fingerprint = model, optimizer, samples_fingerprint
+        self.writer: ShardWriter | None = None
+        self.written: dict[str, float] = {}
+        """Figures of the last save, for the log: how long training stood still for it, and how long its writing took."""
 
+    def save(self, state: TrainerState, *, validation_loss: float | None, wait: bool) -> None:
+        """Write a checkpoint.
 
-def _write_manifest(directory: Path, state: TrainerState, accelerator: Accelerator, config: Config, samples_fingerprint: str) -> None:
-    files = {}
-    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
-        with open(path, "rb") as stream:
-            os.fsync(stream.fileno())
-        files[str(path.relative_to(directory))] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-    manifest = {
-        "stage": "checkpoint",
-        **asdict(state),
-        "world_size": accelerator.num_processes,
-        "engine": config.training.engine.name,
-        "zero_stage": accelerator.deepspeed_plugin.zero_stage if accelerator.deepspeed_plugin else None,
-        "samples_fingerprint": samples_fingerprint,
-        "version": __version__,
-        "files": files,
-    }
-    write_json(directory / MANIFEST, manifest)
+        Args:
+            validation_loss: of this very step, where it is known.
+            wait: return only when it is in place; otherwise when the state has been copied, and writing goes on behind.
 
-
-def complete(run: Path) -> list[Path]:
-    """The run's checkpoints that have a manifest, oldest first; their contents are not yet verified."""
-    directory = run / DIRECTORY
-    if not directory.is_dir():
-        return []
-    return sorted(path for path in directory.iterdir() if re.fullmatch(r"step-\d{8,}", path.name) and (path / MANIFEST).is_file())
-
-
-def problem(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, or None where every file has the size and SHA-256 of its manifest."""
-    try:
-        manifest = read_json(checkpoint / MANIFEST)
-        files = manifest["files"].items()
-    except (UserError, KeyError, AttributeError, TypeError):
-        return "its manifest is unreadable"
-    for name, record in files:
-        path = checkpoint / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != record["bytes"]:
-            return f"{name} has {path.stat().st_size} bytes, not {record['bytes']}"
-        if sha256_file(path) != record["sha256"]:
-            return f"{name} is corrupted (its SHA-256 differs)"
-    return None
-
-
-def newest_intact(run: Path) -> Path | None:
-    """The newest checkpoint whose files verify; broken ones are named in the log and passed over."""
-    for checkpoint in reversed(complete(run)):
-        if (trouble := problem(checkpoint)) is None:
-            return checkpoint
-        logger.warning("checkpoint %s is passed over: %s", checkpoint.name, trouble)
-    return None
-
-
-def load(accelerator: Accelerator, run: Path, config: Config, *, samples_fingerprint: str) -> TrainerState:
-    """Load the newest intact checkpoint into the prepared model and optimizer, on all ranks.
-
-    Returns:
-        Where the run stands; the beginning where there is no checkpoint.
-
-    Raises:
-        UserError: the checkpoint comes from other data, other settings, or another number of ranks.
-    """
-    chosen: list[Any] = [newest_intact(run) if accelerator.is_main_process else None]
-    broadcast_object_list(chosen)
-    checkpoint: Path | None = chosen[0]
-    if checkpoint is None:
-        return TrainerState()
-    manifest = read_json(checkpoint / MANIFEST)
-    if manifest["samples_fingerprint"] != samples_fingerprint:
-        raise UserError(
-            f"the checkpoint was trained on samples {manifest['samples_fingerprint'][:12]}, these are {samples_fingerprint[:12]}",
-            where=checkpoint,
-            remedy="give the tokens it was trained on, or start a new run in another --output",
+        Raises:
+            RunFailed: this one, or the one before, could not be written; the checkpoints before it are kept.
+        """
+        begun = time.perf_counter()
+        self.finish()
+        final = checkpoint_path(self.run, state.global_step)
+        fragments = held_fragments(self.model, self.optimizer)
+        replicated = not (self.accelerator.deepspeed_plugin and self.accelerator.deepspeed_plugin.zero_stage)
+        if replicated:
+            fragments = shared_out(fragments, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes)
+        elements = sum(self._gather(sum(fragment.numel for fragment in fragments)))
+        self._agree(self._make_room(final, elements * _BYTES_PER_PARAMETER))
+        behind = self.config.training.checkpoint.background and not wait
+        record = self._record(state, validation_loss)
+        self.writer = ShardWriter(
+            staging_path(final),
+            on_host(fragments, copied=behind),
+            rank=self.accelerator.process_index,
+            ranks=self.accelerator.num_processes,
+            patience=self.config.training.engine.communication_timeout_seconds,
+            commit=partial(self._commit, final, state, record) if self.accelerator.is_main_process else None,
         )
-    refuse_changes(read_json(checkpoint / CONFIG), config, where=checkpoint)
-    if manifest["world_size"] != accelerator.num_processes:
-        raise UserError(
-            f"the checkpoint was written by {manifest['world_size']} ranks, this run has {accelerator.num_processes}",
-            where=checkpoint,
-            remedy=f"resume with {manifest['world_size']} ranks",
-        )
-    # The engine's shards are pickled; their checksums have just been verified.
-    accelerator.load_state(str(checkpoint))
-    return TrainerState(**read_json(checkpoint / STATE))
+        if behind:
+            self.writer.start()
+            self.written["perf/checkpoint_stall_seconds"] = time.perf_counter() - begun
+        else:
+            self.writer.run()
+            self.finish()
+            self.written["perf/checkpoint_stall_seconds"] = time.perf_counter() - begun
+
+    def failed(self) -> bool:
+        """Whether this rank knows that the save under way has gone wrong."""
+        return self.writer is not None and self.writer.trouble is not None
+
+    def finish(self) -> None:
+        """Wait until the save under way, if there is one, is in place.
+
+        Raises:
+            RunFailed: it could not be written.
+        """
+        if self.writer is None:
+            return
+        if self.writer.is_alive():
+            self.writer.join()
+        writer, self.writer = self.writer, None
+        self.written["perf/checkpoint_write_seconds"] = writer.seconds
+        if self.accelerator.is_main_process and writer.trouble is not None:
+            shutil.rmtree(writer.staging, ignore_errors=True)
+        self._agree(str(writer.trouble) if writer.trouble is not None else "")
+
+    def close(self) -> None:
+        """At the end of a run that may have failed: let the save under way come to its end, without asking the others."""
+        if self.writer is not None and self.writer.is_alive():
+            self.writer.given_up.set()
+            self.writer.join()
+        self.writer = self.model = self.optimizer = None
+
+    def load(self) -> TrainerState:
+        """Load the newest intact checkpoint into the model and the optimizer.
+
+        Returns:
+            Where the run stands; the beginning where there is no checkpoint.
+
+        Raises:
+            UserError: the checkpoint comes from other data or other settings, or its format is another version's.
+        """
+        checkpoint = self._newest_intact()
+        if checkpoint is None:
+            return TrainerState()
+        record = read_record(checkpoint)
+        if record["samples_fingerprint"] != self.samples_fingerprint:
+            raise UserError(
+                f"the checkpoint was trained on samples {record['samples_fingerprint'][:12]}, these are {self.samples_fingerprint[:12]}",
+                where=checkpoint,
+                remedy="give the tokens it was trained on, or start a new run in another --output",
+            )
+        refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint)
+        saved = read_json(checkpoint / STATE)
+        state = TrainerState(**saved["state"])
+        with Shards(checkpoint, record["shards"]) as shards:
+            for fragment in held_fragments(self.model, self.optimizer):
+                shards.fill(fragment)
+        take_up(self.model, self.optimizer, steps_taken=state.global_step)
+        self.loss_scale.restore(saved["loss_scale"], skipped_steps=state.skipped_steps)
+        self.accelerator.wait_for_everyone()
+        logger.info("going on from %s, written by %d rank(s)", checkpoint.name, record["world_size"])
+        return state
+
+    def _newest_intact(self) -> Path | None:
+        """The newest checkpoint whose files verify; the ranks share the reading. Broken ones are named in the log and passed over."""
+        found: list[Any] = [complete(self.run) if self.accelerator.is_main_process else None]
+        candidates = broadcast_object_list(found)[0]
+        for checkpoint in reversed(candidates):
+            troubles = [trouble for trouble in self._gather(problem(checkpoint, part=self.accelerator.process_index, parts=self.accelerator.num_processes)) if trouble]
+            if not troubles:
+                return Path(checkpoint)
+            logger.warning("checkpoint %s is passed over: %s", checkpoint.name, troubles[0])
+        if candidates:
+            remedy = "restore its files; to begin anew, choose another --output"
+            raise UserError(f"none of {len(candidates)} checkpoint(s) is intact", where=self.run, remedy=f"see `biobert-scale checkpoint verify`; {remedy}")
+        return None
+
+    def _gather(self, value: Any) -> list[Any]:
+        return list(gather_object([value])) if self.accelerator.num_processes > 1 else [value]
+
+    def _agree(self, trouble: str) -> None:
+        """Stop on all ranks where one is in trouble."""
+        troubles = [told for told in self._gather(trouble) if told]
+        if troubles:
+            remedy = "free some space and run it again: the last checkpoint is kept"
+            raise RunFailed(f"a checkpoint could not be written ({troubles[0]})", where=self.run, remedy=remedy)
+
+    def _make_room(self, final: Path, needed: int) -> str:
+        """On the main process: an empty staging directory on a disk with room for it; returns what is in the way, or nothing."""
+        if not self.accelerator.is_main_process:
+            return ""
+        staging = staging_path(final)
+        try:
+            for left in incomplete(self.run):  # of saves that were interrupted: none is under way here
+                shutil.rmtree(left, ignore_errors=True)
+            staging.mkdir(parents=True)
+            free = shutil.disk_usage(staging).free
+        except OSError as error:
+            return str(error)
+        if free >= needed + _SPARE_BYTES:
+            return ""
+        staging.rmdir()
+        return f"no space is left on the disk: {needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free"
+
+    def _record(self, state: TrainerState, validation_loss: float | None) -> dict[str, Any]:
+        plugin, ranks = self.accelerator.deepspeed_plugin, self.accelerator.num_processes
+        return {
+            "stage": "checkpoint",
+            "format": FORMAT,
+            **asdict(state),
+            "world_size": ranks,
+            "engine": self.config.training.engine.name,
+            "zero_stage": plugin.zero_stage if plugin else None,
+            "validation_mlm_loss": validation_loss,
+            "samples_fingerprint": self.samples_fingerprint,
+            "config_fingerprint": fingerprint(self.config),
+            "versions": {"biobert_scale": __version__, **{name: importlib.metadata.version(name) for name in _LIBRARIES}},
+            "loss_scale": self.loss_scale.state(),
+        }
+
+    def _commit(self, final: Path, state: TrainerState, record: dict[str, Any], shards: dict[str, Any]) -> None:
+        """On the main process, perhaps in a thread: the small files, the manifest, the name; then older checkpoints may go."""
+        staging = staging_path(final)
+        write_json(staging / STATE, {"state": asdict(state), "loss_scale": record.pop("loss_scale")})
+        write_json(staging / CONFIG, self.config)
+        small = {name: {"bytes": (staging / name).stat().st_size, "sha256": sha256_file(staging / name)} for name in (STATE, CONFIG)}
+        for rank in range(len(shards)):
+            note_path(staging, rank).unlink()
+        commit(staging, final, {**record, "shards": sorted(shards), "files": {**shards, **small}})
+        for old in superfluous(final.parent.parent, self.config.training.checkpoint):
+            remove(old)
+
+
+def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
+    """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name goes."""
+    write_json(staging / MANIFEST, record)
+    if final.exists():
+        remove(final)
+    os.rename(staging, final)
+    fsync_directory(final.parent)
 
 
 def refuse_changes(saved: dict[str, Any], config: Config, *, where: Path) -> None:
-    """Refuse to go on with settings that would make it another run.
+    """Refuse to go on with settings that would make it another run. Ranks, micro-batch, engine and ZeRO stage may change.
 
     Raises:
         UserError: naming the first such key, its old and its new value.
     """
     current = asdict(config)
-    for section in (("seed",), ("model",), ("data",), ("training", "global_batch_size"), ("training", "optimizer"), ("training", "schedule"), ("training", "precision", "dtype"), ("training", "engine", "name"), ("training", "initial_weights")):
+    for section in (("seed",), ("model",), ("data",), ("training", "global_batch_size"), ("training", "optimizer"), ("training", "schedule"), ("training", "precision", "dtype"), ("training", "initial_weights")):
         old, new = saved, current
         for key in section:
             old, new = old.get(key, ""), new[key]

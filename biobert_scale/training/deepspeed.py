@@ -38,6 +38,9 @@ def engine_config(config: Config, *, world_size: int) -> dict[str, Any]:
     if config.training.precision.dtype == "fp16" and not settings.get("zero_optimization", {}).get("stage", 0):
         # Its backward pass leaves the loss unscaled there, and its step divides the gradients by the scale all the same (0.19).
         raise UserError("DeepSpeed's stage 0 does not scale the loss in fp16", where=path, remedy='use "zero1" (training.engine.deepspeed_config), training.engine.name = "ddp", or bf16')
+    if config.training.guards.non_finite_loss == "skip" and config.training.precision.dtype == "fp32" and not settings["zero_optimization"].get("stage", 0):
+        remedy = 'use "stop" or "roll_back" (training.guards.non_finite_loss), or "zero1" (training.engine.deepspeed_config)'
+        raise UserError("DeepSpeed's stage 0 does not look at fp32 gradients, so that training.guards.non_finite_loss = skip has no effect", where=path, remedy=remedy)
     return settings
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import time
 from dataclasses import dataclass
 
 import torch
+
+from biobert_scale.modeling.emulation import multiplies_natively
 
 # Dense tensor-core rates in FLOP/s, 16-bit inputs with 32-bit accumulation, from the makers' data sheets; without sparsity.
 _DATA_SHEETS = {
@@ -39,8 +42,10 @@ def device_peak(device: torch.device, dtype: torch.dtype) -> DevicePeak:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU thread(s)"
     if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
         for known, rate in _DATA_SHEETS.items():
-            if known in name:
+            if re.search(rf"\b{known}\b", name):
                 return DevicePeak(device=name, flops_per_second=rate, source="data sheet, dense 16-bit")
+    if not multiplies_natively(torch.empty(0, dtype=dtype, device=device)):
+        dtype = torch.float32  # which the model multiplies in, too
     return DevicePeak(device=name, flops_per_second=_measure(device, dtype), source=f"measured, {_SIZE} x {_SIZE} matrices in {str(dtype).removeprefix('torch.')}")
 
 

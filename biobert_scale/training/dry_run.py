@@ -92,7 +92,7 @@ def plan_run(config: Config, *, world_size: int, vocabulary_size: int) -> DryRun
         sequence_flops=training_flops(shape, np.array([length]), predictions),
         memory=rank_memory(groups, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, accumulates=micro_steps > 1, activations=activations),
         communication=communication_bytes(count, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, micro_steps=micro_steps),
-        checkpoint=checkpoint_bytes(count, sharding, bytes_a_weight=bytes_a_weight),
+        checkpoint=checkpoint_bytes(count),
     )
 
 
@@ -208,9 +208,11 @@ def _memory(parts: Parts) -> list[Line]:
 
 def _checkpoints(run: DryRun) -> list[Line]:
     settings = run.config.training.checkpoint
+    for_good = (run.config.training.schedule.total_steps - 1) // settings.keep_every_steps if settings.keep_every_steps else 0
+    kept = settings.keep_last + settings.keep_best + for_good
     return [
         ("one checkpoint", gigabytes(run.checkpoint), f"every {settings.every_steps:,} steps"),
-        ("disk space", gigabytes(run.checkpoint * (settings.keep_last + 1)), f"{settings.keep_last} kept, and one while it is written"),
+        ("disk space", gigabytes(run.checkpoint * (kept + 1)), f"{kept} kept at the end, and one while it is written"),
     ]
 
 

@@ -42,13 +42,12 @@ class Guards:
         self.roll_backs = 0
         self.told: set[str] = set()
 
-    def judge(self, global_step: int, rank_losses: np.ndarray, *, skipped: bool, waited: np.ndarray, seconds: float) -> Action:
+    def judge(self, global_step: int, rank_losses: np.ndarray, *, waited: np.ndarray, seconds: float) -> Action:
         """Say what is to be done after a step.
 
         Args:
             global_step: the step just computed.
             rank_losses: (ranks,) each rank's part of the loss; they sum to it.
-            skipped: the engine found the gradients overflowed and took no step (what fp16 is expected to do now and then).
             waited: (ranks,) seconds that each rank waited for its data.
             seconds: the whole step.
 
@@ -59,10 +58,6 @@ class Guards:
         loss = float(rank_losses.sum())
         if not math.isfinite(loss):
             rank = int(np.flatnonzero(~np.isfinite(rank_losses))[0])
-            if skipped and self.config.non_finite_loss != "roll_back":
-                # The gradients were no numbers either: the engine has left the weights alone.
-                self._tell("non-finite loss", global_step, rank, f"the loss is {loss}; the step was skipped")
-                return "go on"
             return self._act("non-finite loss", self.config.non_finite_loss, global_step, rank, f"the loss is {loss}")
         if len(self.losses) >= _STEPS_BEFORE_JUDGING and loss > self.config.spike_factor * (usual := statistics.median(self.losses)):
             rank = int(rank_losses.argmax())

@@ -23,7 +23,8 @@ from biobert_scale.modeling.bert import PackedBatch, bert_config
 from biobert_scale.modeling.initial import initial_model
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
-from biobert_scale.training import checkpoint, runtime
+from biobert_scale.training import runtime
+from biobert_scale.training.checkpoint import Checkpoints
 from biobert_scale.training.deepspeed import tell_grad_norm
 from biobert_scale.training.device import device_peak, peak_memory_bytes
 from biobert_scale.training.guards import Guards
@@ -32,6 +33,7 @@ from biobert_scale.training.optimizer import build_optimizer
 from biobert_scale.training.pace import Pace
 from biobert_scale.training.preemption import StopRequest
 from biobert_scale.training.profile import StepProfile
+from biobert_scale.training.restarts import note_end, note_start
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.telemetry import Telemetry
 from biobert_scale.training.timing import StepTimer
@@ -44,7 +46,9 @@ FINISHED = "finished.json"
 TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def train(config: Config, tokens: Path, run: Path, *, samples: Path | None = None, profile: tuple[int, int] | None = None) -> bool:
+def train(
+    config: Config, tokens: Path, run: Path, *, samples: Path | None = None, profile: tuple[int, int] | None = None, deadline: float | None = None
+) -> bool:
     """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is one.
 
     Args:
@@ -53,6 +57,7 @@ def train(config: Config, tokens: Path, run: Path, *, samples: Path | None = Non
         samples: the directory of the samples' index, which runs on the same tokens, lengths and seed can share; made where it is
             missing (default: in the run directory).
         profile: first and last step of a trace, written to the run directory.
+        deadline: when to save and stop at the latest, in seconds since the epoch.
 
     Returns:
         Whether the schedule's end was reached.
@@ -61,15 +66,21 @@ def train(config: Config, tokens: Path, run: Path, *, samples: Path | None = Non
         RunFailed: a guard stopped the run, or a rank was lost; the last checkpoint is kept.
     """
     vocabulary_size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
-    trainer = Trainer(config, tokens, run, samples or run / "samples", vocabulary_size, profile)
+    accelerator = runtime.start(config, run=str(run))
+    trainer = None
     try:
+        with runtime.first_rank_first(accelerator):
+            if accelerator.is_main_process:
+                run.mkdir(parents=True, exist_ok=True)
+                build_samples(tokens, samples or run / "samples", config.data, seed=config.seed)
+        trainer = Trainer(accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, deadline)
         return trainer.run_to_end()
     except RuntimeError as error:  # what a collective raises when another rank does not come
-        raise trainer.lost_rank(error) from error
+        raise (trainer.lost_rank(error) if trainer is not None else error) from error
     finally:
-        accelerator = trainer.accelerator
-        trainer.close()
-        trainer.drop_engine()
+        if trainer is not None:
+            trainer.close()
+            trainer.drop_engine()
         runtime.stop(accelerator)
 
 
@@ -84,15 +95,11 @@ class HostStep:
 class Trainer:
     """One rank's part of a run."""
 
-    def __init__(self, config: Config, tokens: Path, run: Path, samples: Path, vocabulary_size: int, profile: tuple[int, int] | None) -> None:
+    def __init__(self, accelerator: Accelerator, config: Config, tokens: Path, run: Path, samples: Path, vocabulary_size: int, profile: tuple[int, int] | None, deadline: float | None) -> None:
         self.config, self.run = config, run
-        self.accelerator: Accelerator = runtime.start(config, run=str(run))
+        self.accelerator = accelerator
         rank, world_size, device = self.accelerator.process_index, self.accelerator.num_processes, self.accelerator.device
-        self.stop = StopRequest(run)
-        with self.accelerator.main_process_first():
-            if self.accelerator.is_main_process:
-                run.mkdir(parents=True, exist_ok=True)
-                build_samples(tokens, samples, config.data, seed=config.seed)
+        self.stop = StopRequest(run, deadline=deadline)
         self.training_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed)
         self.validation_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed, split="validation")
         self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
@@ -104,9 +111,16 @@ class Trainer:
         if self.accelerator.deepspeed_plugin:
             tell_grad_norm(self.model)
             self.model.step = self.timer.wrap("step", self.model.step)
-        self.state = checkpoint.load(self.accelerator, run, config, samples_fingerprint=self.training_stream.fingerprint)
+        self.loss_scale = LossScale(self.accelerator, self.model, config.training.precision, run)
+        self.checkpoints = Checkpoints(
+            self.accelerator, run, config, self.model, self.optimizer, self.loss_scale, samples_fingerprint=self.training_stream.fingerprint
+        )
+        self.state = self.checkpoints.load()
         self.saved_at = self.state.global_step if self.state.global_step else None
-        self.loss_scale = LossScale(self.accelerator, self.model, config.training.precision, run, skipped_steps=self.state.skipped_steps)
+        self.held_out: tuple[int, float] = (-1, 0.0)
+        with runtime.first_rank_first(accelerator):
+            if accelerator.is_main_process:
+                note_start(run, self.state.global_step)
         self.guards = Guards(config.training.guards, run, writes=self.accelerator.is_main_process)
         peak = device_peak(device, TORCH_TYPES[config.training.precision.dtype])
         self.pace = Pace(shape, peak, self.timer, world_size=world_size)
@@ -114,7 +128,7 @@ class Trainer:
             write_json(run / "config.json", config)
             write_json(run / "device.json", peak)
             logger.info("%d rank(s) on %s: %.1f TFLOP/s at most (%s)", world_size, peak.device, peak.flops_per_second / 1e12, peak.source)
-        self.telemetry = Telemetry(self.accelerator, run, global_step=self.state.global_step, total_steps=config.training.schedule.total_steps)
+        self.telemetry = Telemetry(self.accelerator, run, self.state, training=config.training)
         self.profile = StepProfile(profile or (0, -1), run / "profile" / f"rank-{rank:05d}.json")
         self.watchdog = Watchdog(run, rank=rank, world_size=world_size, stall_seconds=config.training.guards.stall_seconds)
 
@@ -138,10 +152,12 @@ class Trainer:
                 step, taken = self.state.global_step, self.state.global_step > before
                 if taken and (step % training.validation.every_steps == 0 or step == total):
                     self.validate()
-                if stopped or (taken and (step % training.checkpoint.every_steps == 0 or step == total)):
-                    self.save()
+                if stopped or step == total or (taken and step % training.checkpoint.every_steps == 0):
+                    self.save(wait=stopped or step == total)
+            self.checkpoints.finish()
         finished = self.state.global_step >= total
         if self.accelerator.is_main_process:
+            note_end(self.run)
             if finished:
                 write_json(self.run / FINISHED, asdict(self.state))
             else:
@@ -185,6 +201,7 @@ class Trainer:
         parts = self.accelerator.num_processes * len(batch.micro_batches)
         counts = batch.step
         totals = torch.zeros(4, device=self.accelerator.device)
+        self.accelerator.step = 0  # Accelerate counts micro-batches for ever: after a change of their number a step would end in the middle
         for number, micro_batch in enumerate(batch.micro_batches):
             self.watchdog.at(self.state.global_step + 1, number, "computing")
             with self.accelerator.accumulate(self.model):
@@ -193,7 +210,9 @@ class Trainer:
                     loss = sums["mlm_loss"] / counts.global_predictions + sums["nsp_loss"] / counts.global_sequences
                 with self.timer.part("backward"), self.loss_scale.floor():
                     self.accelerator.backward(loss * parts)
-                if self.accelerator.sync_gradients:
+                last = number == len(batch.micro_batches) - 1
+                assert self.accelerator.sync_gradients == last
+                if last:
                     self.take_step()
             totals += torch.stack([sums[name].detach() for name in ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")])
         return totals
@@ -225,6 +244,9 @@ class Trainer:
         """Bring the ranks' figures together, judge them, move the counters, log; returns whether any rank has been asked to stop."""
         training = self.config.training
         skipped = self.loss_scale.after_step(left_out=self.left_out)
+        scale = self.loss_scale.value
+        if self.checkpoints.failed():
+            self.stop.reason = self.stop.reason or "a checkpoint could not be written"
         ranks = gather(self.accelerator, *sums, self.stop.heard(), waited)  # (ranks, 6)
         mlm, nsp, mlm_correct, nsp_correct, stop, _ = ranks.sum(0).tolist()
         self.watchdog.at(self.state.global_step + 1, len(batch.micro_batches), "reporting")
@@ -237,9 +259,9 @@ class Trainer:
             skipped_steps=self.loss_scale.skipped_steps,
         )
         seconds = time.perf_counter() - started
-        self.pace.add(batch, seconds)
+        self.pace.add(batch, seconds, waited=waited)
         losses = ranks[:, 0] / batch.global_predictions + ranks[:, 1] / batch.global_sequences
-        if self.guards.judge(step, losses, skipped=skipped, waited=ranks[:, 5], seconds=seconds) == "roll back":
+        if self.guards.judge(step, losses, waited=ranks[:, 5], seconds=seconds) == "roll back":
             self.roll_back()
         elif skipped or stop or self.state.global_step % training.log_every_steps == 0 or self.state.global_step == training.schedule.total_steps:
             self.telemetry.log(
@@ -255,7 +277,7 @@ class Trainer:
                     "optim/learning_rate": self.rate,
                     "optim/grad_norm": self.grad_norm,
                     "optim/skipped_steps": self.state.skipped_steps,
-                    "optim/loss_scale": self.loss_scale.value,
+                    "optim/loss_scale": scale,
                     "data/epoch": self.state.consumed_samples / len(self.training_stream),
                     **self.speed(),
                 },
@@ -272,13 +294,15 @@ class Trainer:
     def roll_back(self) -> None:
         """Take up the last checkpoint again, and go on behind the samples seen since."""
         seen = self.state
-        loaded = checkpoint.load(self.accelerator, self.run, self.config, samples_fingerprint=self.training_stream.fingerprint)
+        self.checkpoints.finish()
+        loaded = self.checkpoints.load()
         if loaded.global_step == 0:
             raise RunFailed("there is no checkpoint to roll back to", where=self.run, remedy="lower the learning rate, or save checkpoints more often")
-        self.state = replace(loaded, consumed_samples=seen.consumed_samples, consumed_tokens=seen.consumed_tokens)
-        self.loss_scale.skipped_steps = self.state.skipped_steps
+        # What has been seen and skipped stays seen and skipped: the samples go on behind it.
+        self.state = replace(seen, global_step=loaded.global_step)
+        self.loss_scale.restore({}, skipped_steps=seen.skipped_steps)
         self.saved_at = None  # the checkpoint of that step knows less of the samples
-        self.telemetry.rewind(self.state.global_step)
+        self.telemetry.rewind(loaded)
         logger.warning("rolled back to step %d; %d samples are left behind", self.state.global_step, seen.consumed_samples - loaded.consumed_samples)
 
     def validate(self) -> None:
@@ -286,16 +310,19 @@ class Trainer:
         self.watchdog.at(self.state.global_step, 0, "validating")
         with self.timer.part("validation"):
             values = held_out_scores(self.accelerator, self.model, self.validation_stream, self.config)
-        self.telemetry.log(self.state.global_step, values)
+        self.held_out = (self.state.global_step, values["validation/mlm_loss"])
+        self.telemetry.log(self.state.global_step, {"consumed_samples": self.state.consumed_samples, **values})
         if self.accelerator.is_main_process:
             logger.info("step %d: validation MLM loss %.4f, NSP accuracy %.3f", self.state.global_step, values["validation/mlm_loss"], values["validation/nsp_accuracy"])
 
-    def save(self) -> None:
-        if self.saved_at != self.state.global_step:
-            self.watchdog.at(self.state.global_step, 0, "saving")
+    def save(self, *, wait: bool) -> None:
+        step = self.state.global_step
+        if self.saved_at != step:
+            self.watchdog.at(step, 0, "saving")
             with self.timer.part("checkpoint"):
-                checkpoint.save(self.accelerator, self.run, self.state, self.config, samples_fingerprint=self.training_stream.fingerprint)
-            self.saved_at = self.state.global_step
+                self.checkpoints.save(self.state, validation_loss=self.held_out[1] if self.held_out[0] == step else None, wait=wait)
+            self.saved_at = step
+            self.telemetry.log(step, {"consumed_samples": self.state.consumed_samples, **self.checkpoints.written})
 
     def lost_rank(self, error: RuntimeError) -> Exception:
         """The failure to tell of, where a collective ran into its time-out; any other error as it is."""
@@ -305,9 +332,11 @@ class Trainer:
         return RunFailed(f"a collective failed at step {self.state.global_step + 1}: {text}", where=self.run, remedy="look at that rank's log; the same command goes on from the last checkpoint")
 
     def close(self) -> None:
+        self.checkpoints.close()
         self.watchdog.close()
         self.profile.close()
         self.telemetry.close()
 
     def drop_engine(self) -> None:
-        del self.model, self.optimizer
+        """A live engine keeps a communication thread that aborts the process at its end."""
+        del self.model, self.optimizer, self.loss_scale, self.checkpoints

@@ -19,19 +19,21 @@ from biobert_scale.errors import RunFailed
 _FLOOR_MESSAGE = "loss scale already at minimum"
 """What DeepSpeed's scaler raises, as a bare Exception."""
 
+_SCALER_COUNTS = ("cur_iter", "last_overflow_iter", "cur_hysteresis")
+"""What DeepSpeed's scaler counts between two changes of the scale."""
+
 
 class LossScale:
     """The live scale and the count of skipped steps."""
 
-    def __init__(self, accelerator: Accelerator, model: Any, config: PrecisionConfig, run: Path, *, skipped_steps: int) -> None:
+    def __init__(self, accelerator: Accelerator, model: Any, config: PrecisionConfig, run: Path) -> None:
         """Watch an engine.
 
         Args:
             model: the prepared model (DeepSpeed's engine, or the module).
-            skipped_steps: what the run has skipped before.
         """
         self.accelerator, self.model, self.config, self.run = accelerator, model, config, run
-        self.skipped_steps, self.in_a_row = skipped_steps, 0
+        self.skipped_steps, self.in_a_row = 0, 0
         self.value = self._read()
         """The scale of the next step; 1 where nothing is scaled."""
 
@@ -41,6 +43,31 @@ class LossScale:
         if self.accelerator.deepspeed_plugin:
             return float(self.model.optimizer.cur_scale)  # engine.loss_scale() tells the configured value, not this one
         return float(self.accelerator.scaler.get_scale())
+
+    def state(self) -> dict[str, float]:
+        """What a checkpoint keeps: the scale, and where it stands between two changes. Empty where nothing is scaled."""
+        if self.config.dtype != "fp16":
+            return {}
+        if self.accelerator.deepspeed_plugin:
+            scaler = self.model.optimizer.loss_scaler
+            return {"scale": float(scaler.cur_scale), **{name: getattr(scaler, name) for name in _SCALER_COUNTS}}
+        kept = self.accelerator.scaler.state_dict()
+        return {"scale": float(kept["scale"]), "growth_tracker": kept["_growth_tracker"]}
+
+    def restore(self, state: dict[str, float], *, skipped_steps: int) -> None:
+        """Go on from a checkpoint's `state`, also from another engine's, whose counts between two changes then begin anew."""
+        if self.accelerator.deepspeed_plugin:
+            self.model.skipped_steps = skipped_steps
+        if self.config.dtype == "fp16" and state:
+            if self.accelerator.deepspeed_plugin:
+                scaler = self.model.optimizer.loss_scaler
+                scaler.cur_scale = state["scale"]
+                for name in _SCALER_COUNTS:
+                    setattr(scaler, name, state.get(name, getattr(scaler, name)))
+            else:
+                scaler = self.accelerator.scaler
+                scaler.load_state_dict({**scaler.state_dict(), "scale": state["scale"], "_growth_tracker": int(state.get("growth_tracker", 0))})
+        self.skipped_steps, self.in_a_row, self.value = skipped_steps, 0, self._read()
 
     def true_norm(self, norm: float) -> float:
         """The gradient norm of the step just taken, called before `after_step`: DeepSpeed's stage 3 divides it by the next step's scale."""

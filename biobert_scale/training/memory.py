@@ -221,8 +221,6 @@ def communication_bytes(count: int, sharding: Sharding, *, world_size: int, byte
     return whole * (world_size - 1) // world_size
 
 
-def checkpoint_bytes(count: int, sharding: Sharding, *, bytes_a_weight: int) -> int:
-    """All ranks' files of one checkpoint: the weights, the optimizer's fp32 copy where there is one, the moments."""
-    p = _FP32 if sharding.stage is None else bytes_a_weight
-    has_own = sharding.stage is not None and (sharding.stage > 0 or p == 2)
-    return count * (p + (_FP32 if has_own else 0) + 2 * _FP32)
+def checkpoint_bytes(count: int) -> int:
+    """All ranks' files of one checkpoint: fp32 weights and two moments, whatever the engine."""
+    return 3 * _FP32 * count

@@ -21,10 +21,10 @@ class Pace:
 
     def _begin(self) -> None:
         self.steps = self.tokens = self.sequences = self.flops = self.computed = self.real = 0
-        self.seconds = 0.0
+        self.seconds = self.waited = 0.0
 
-    def add(self, step: RankStep, seconds: float) -> None:
-        """Count a step and the seconds from its beginning to the end of its report."""
+    def add(self, step: RankStep, seconds: float, *, waited: float) -> None:
+        """Count a step, the seconds from its beginning to the end of its report, and those of them that it waited for its data."""
         lengths = np.concatenate([np.diff(batch.cu_seqlens)[: len(batch.nsp_labels)] for batch in step.micro_batches])
         predictions = sum(int((batch.mlm_labels != IGNORED).sum()) for batch in step.micro_batches)
         self.steps += 1
@@ -34,6 +34,7 @@ class Pace:
         self.computed += sum(len(batch.input_ids) for batch in step.micro_batches)
         self.real += int(lengths.sum())
         self.seconds += seconds
+        self.waited += waited
 
     def take(self) -> dict[str, float]:
         """The figures since the last call, as `metrics.jsonl` names them; seconds are those of a mean step, save for what is not in every step."""
@@ -46,7 +47,7 @@ class Pace:
             "perf/mfu": rate / self.peak.flops_per_second,
             "perf/padding_fraction": 1 - self.real / self.computed,
             "perf/step_seconds": self.seconds / self.steps,
-            "perf/data_wait_seconds": parts["data"] / self.steps,
+            "perf/data_wait_seconds": self.waited / self.steps,
             "perf/forward_seconds": parts["forward"] / self.steps,
             "perf/backward_seconds": parts["backward"] / self.steps,
             "perf/optimizer_seconds": parts["step"] / self.steps,

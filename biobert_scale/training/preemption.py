@@ -1,8 +1,9 @@
-"""Asking a run to save and stop: SIGTERM, SIGUSR1, or a file named STOP in the run directory."""
+"""Asking a run to save and stop: SIGTERM, SIGUSR1, a file named STOP in the run directory, or the end of the job's time."""
 
 from __future__ import annotations
 
 import signal
+import time
 from pathlib import Path
 from types import FrameType
 
@@ -15,8 +16,13 @@ STOP_FILE = "STOP"
 class StopRequest:
     """Remembers a request until a step boundary, where all ranks agree on it."""
 
-    def __init__(self, run: Path) -> None:
-        self.path = run / STOP_FILE
+    def __init__(self, run: Path, *, deadline: float | None = None) -> None:
+        """Listen from here on.
+
+        Args:
+            deadline: seconds since the epoch from which on this rank asks by itself.
+        """
+        self.path, self.deadline = run / STOP_FILE, deadline
         self.reason = ""
         for number in (signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._note)
@@ -28,4 +34,6 @@ class StopRequest:
         """Whether this rank has been asked to stop."""
         if not self.reason and self.path.exists():
             self.reason = f"the file {STOP_FILE}"
+        if not self.reason and self.deadline is not None and time.time() >= self.deadline:
+            self.reason = "the end of the job's time"
         return bool(self.reason)

@@ -10,17 +10,26 @@ import datetime
 import gc
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration, DeepSpeedPlugin, InitProcessGroupKwargs
+from accelerate.tracking import get_available_trackers
+from accelerate.utils import DataLoaderConfiguration, DeepSpeedPlugin, GradScalerKwargs, InitProcessGroupKwargs, broadcast_object_list
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import UserError
 from biobert_scale.training.deepspeed import engine_config
+
+_LAUNCHERS = (
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
+)
+"""How srun and Open MPI name the number of processes, a process' rank, and its rank on its node."""
 
 
 def start(config: Config, *, run: str) -> Accelerator:
@@ -40,6 +49,7 @@ def start(config: Config, *, run: str) -> Accelerator:
     group = InitProcessGroupKwargs(
         backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds)
     )
+    handlers: list[Any] = [group]
     options: dict[str, Any] = {}
     if config.training.engine.name == "deepspeed":
         if not on_gpu:
@@ -50,19 +60,49 @@ def start(config: Config, *, run: str) -> Accelerator:
     else:
         os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
         options["cpu"] = not on_gpu
+        scaling = config.training.precision
+        handlers.append(GradScalerKwargs(init_scale=2.0**scaling.initial_scale_power, growth_interval=scaling.loss_scale_window))
     accelerator = Accelerator(
         gradient_accumulation_steps=gradient_accumulation_steps(config.training, world_size),
         mixed_precision={"fp32": "no"}.get(precision, precision),
-        log_with="tensorboard",
+        log_with=_trackers(config.training.trackers),
         project_dir=run,
         dataloader_config=DataLoaderConfiguration(),
-        kwargs_handlers=[group],
+        kwargs_handlers=handlers,
         **options,
     )
     # transformers would build the model under zero.Init at stage 3, with other random numbers than at every other stage.
     unset_hf_deepspeed_config()
     assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
     return accelerator
+
+
+def _trackers(names: tuple[str, ...]) -> list[str]:
+    """Accelerate leaves out in silence what is not installed.
+
+    Raises:
+        UserError: a tracker that is not there.
+    """
+    available = [tracker.value for tracker in get_available_trackers()]
+    for name in names:
+        if name not in available:
+            raise UserError(f"no tracker '{name}' is installed", where="training.trackers", remedy=f"install its package, or use some of: {', '.join(sorted(available))}")
+    return list(names)
+
+
+@contextmanager
+def first_rank_first(accelerator: Accelerator) -> Iterator[None]:
+    """What is inside is done on rank 0 before the others; what it raises there, all of them raise."""
+    told: list[UserError | None] = [None]
+    if accelerator.is_main_process:
+        try:
+            yield
+        except UserError as error:
+            told[0] = error
+    if (error := broadcast_object_list(told)[0]) is not None:
+        raise error
+    if not accelerator.is_main_process:
+        yield
 
 
 def check_precision(precision: str, *, on_gpu: bool) -> None:
@@ -79,18 +119,22 @@ def check_precision(precision: str, *, on_gpu: bool) -> None:
 
 
 def describe_ranks() -> int:
-    """Complete the environment that the launcher left, and return the world size."""
+    """Complete the environment that the launcher left, and return the world size.
+
+    Raises:
+        UserError: a launcher started several processes and did not say where they meet.
+    """
     environment = os.environ
-    if "RANK" not in environment and int(environment.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in environment and "MASTER_ADDR" in environment:
-        environment.update(RANK=environment["SLURM_PROCID"], LOCAL_RANK=environment["SLURM_LOCALID"], WORLD_SIZE=environment["SLURM_NTASKS"])
+    for tasks, rank, local_rank in _LAUNCHERS:
+        if "RANK" not in environment and int(environment.get(tasks, "1")) > 1:
+            if "MASTER_ADDR" not in environment:
+                what, remedy = f"{tasks} is {environment[tasks]}, but MASTER_ADDR is not set", "export MASTER_ADDR (the first node's name) and MASTER_PORT before starting the ranks"
+                raise UserError(what, where="the environment", remedy=remedy)
+            environment.setdefault("MASTER_PORT", "29500")
+            environment.update(RANK=environment[rank], LOCAL_RANK=environment[local_rank], WORLD_SIZE=environment[tasks])
     if "RANK" not in environment:
         environment.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
     return int(environment["WORLD_SIZE"])
-
-
-def is_first_rank() -> bool:
-    """Whether this process is rank 0, answered before the ranks have joined."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 def stop(accelerator: Accelerator) -> None:

@@ -1,45 +1,66 @@
-"""Where numbers go: `metrics.jsonl` in the run directory, and Accelerate's trackers (TensorBoard)."""
+"""Where numbers go: `metrics.jsonl` in the run directory, and Accelerate's trackers (TensorBoard by default)."""
 
 from __future__ import annotations
 
 import json
+import logging
+import math
+import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 from tqdm import tqdm
 
+from biobert_scale.config import TrainingConfig
 from biobert_scale.files import write_atomically
+from biobert_scale.training.checkpoint import TrainerState
 
+logger = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_LINES = 30
 METRICS = "metrics.jsonl"
 
 
 class Telemetry:
     """Writes on the main process; on the others every call does nothing."""
 
-    def __init__(self, accelerator: Accelerator, run: Path, *, global_step: int, total_steps: int) -> None:
-        """Open the run's records; lines beyond `global_step`, left by a run that got further than its checkpoint, go."""
-        self.accelerator, self.path = accelerator, run / METRICS
-        accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": {"purge_step": global_step + 1}})
-        self.bar = tqdm(total=total_steps, initial=global_step, unit="step", disable=None if accelerator.is_main_process else True)
-        self.rewind(global_step)
+    def __init__(self, accelerator: Accelerator, run: Path, state: TrainerState, *, training: TrainingConfig) -> None:
+        """Open the run's records; what lies beyond `state`, left by a run that got further than its checkpoint, goes."""
+        self.accelerator, self.path, self.training = accelerator, run / METRICS, training
+        accelerator.init_trackers(run.name or "run", init_kwargs={"tensorboard": {"purge_step": state.global_step + 1}})
+        self.bar = tqdm(total=training.schedule.total_steps, initial=state.global_step, unit="step", disable=None if accelerator.is_main_process else True)
+        self.begun, self.begun_at, self.told_at = time.monotonic(), state.global_step, time.monotonic()
+        self.rewind(state)
 
-    def rewind(self, global_step: int) -> None:
-        """Drop what was recorded beyond a step."""
+    def rewind(self, state: TrainerState) -> None:
+        """Drop what was recorded beyond a state."""
         if self.accelerator.is_main_process:
-            kept = [line for line in read_metrics(self.path.parent) if line["global_step"] <= global_step]
+            kept = [line for line in read_metrics(self.path.parent) if state.global_step and line["global_step"] <= state.global_step and line["consumed_samples"] <= state.consumed_samples]
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
-        self.bar.n = global_step
+        self.bar.n = state.global_step
 
     def log(self, global_step: int, values: dict[str, Any]) -> None:
         """Record values of one step."""
         self.accelerator.log(values, step=global_step)
         if self.accelerator.is_main_process:
+            # JSON knows no infinity and no NaN, which an overflowing step's gradient norm is.
+            finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
             with open(self.path, "a") as stream:
-                stream.write(json.dumps({"global_step": global_step, **values}) + "\n")
+                stream.write(json.dumps({"global_step": global_step, **finite}) + "\n")
             if "train/loss" in values:
-                self.bar.update(global_step - self.bar.n)
-                self.bar.set_postfix(loss=f"{values['train/loss']:.3f}", refresh=False)
+                self._show(global_step, values)
+
+    def _show(self, global_step: int, values: dict[str, Any]) -> None:
+        """A bar on a terminal; elsewhere a line, at most one in half a minute."""
+        self.bar.update(global_step - self.bar.n)
+        self.bar.set_postfix(loss=f"{values['train/loss']:.3f}", refresh=False)
+        now = time.monotonic()
+        if self.bar.disable and global_step > self.begun_at and now > self.told_at + _SECONDS_BETWEEN_LINES:
+            self.told_at, total = now, self.training.schedule.total_steps
+            left = timedelta(seconds=round((now - self.begun) / (global_step - self.begun_at) * (total - global_step)))
+            logger.info("step %d of %d: loss %.4f, %.3g tokens/s a device, %s to go", global_step, total, values["train/loss"], values["perf/tokens_per_second_per_device"], left)
 
     def close(self) -> None:
         self.bar.close()

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-PARTS = ("data", "forward", "backward", "step", "checkpoint", "validation")
+PARTS = ("forward", "backward", "step", "checkpoint", "validation")
 
 
 class StepTimer:

@@ -57,22 +57,22 @@ def test_rolling_back_leaves_the_samples_behind_and_finishes(tokens: Path, tmp_p
     assert read_json(run / "finished.json")["global_step"] == 8
 
 
-@pytest.mark.parametrize("engine", ["zero1", pytest.param("zero3", marks=pytest.mark.slow)])
-def test_rolling_back_heals_the_weights_that_an_engine_spoilt(tokens: Path, tmp_path: Path, engine: str) -> None:
-    """DeepSpeed does not look at fp32 gradients: one bad step spoils weights and moments on all ranks, and the next loss shows it."""
+@pytest.mark.parametrize("engine", ["zero0", pytest.param("zero1", marks=pytest.mark.slow), pytest.param("zero3", marks=pytest.mark.slow)])
+def test_rolling_back_restores_what_an_engine_learned_from_it(tokens: Path, tmp_path: Path, engine: str) -> None:
+    """DeepSpeed's stage 0 does not look at fp32 gradients: the bad step spoils weights and moments on both ranks."""
     run = tmp_path / "run"
     line = command(tokens, run, "--training.engine.deepspeed-config", engine, "--training.guards.non-finite-loss", "roll_back", processes=2, worker=WORKER)
-    done = subprocess.run(line, env={**environment(), "OVERFLOWING_STEPS": "4"}, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    done = subprocess.run(line, env={**environment(), "NAN_STEPS": "4"}, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
-    records = column(read_metrics(run), "train/loss", "optim/grad_norm")
-    assert [step for step, *_ in records] == list(range(1, 9)) and all(0 < loss < 10 and 0 < norm < 100 for _, loss, norm in records)
-    assert events(run) and read_json(run / "finished.json")["skipped_steps"] == 0
+    records = column(read_metrics(run), "train/loss", "optim/grad_norm", "consumed_samples")
+    assert [(step, consumed) for step, *_, consumed in records] == [(step, 16 * attempt) for step, attempt in enumerate((1, 2, 3, 6, 7, 8, 9, 10), 1)]
+    assert all(0 < loss < 10 and 0 < norm < 100 for _, loss, norm, _ in records)
 
 
 def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_path: Path) -> None:
     """Without an engine that looks: the loop itself leaves the step out, and goes on."""
     run = tmp_path / "run"
-    done = faulty(tokens, run, OVERFLOWING_STEPS="2")
+    done = faulty(tokens, run, OVERFLOWING_STEPS="2")  # the loss that is told stays sound
     assert done.returncode == 0, done.stderr[-2000:]
     records = column(read_metrics(run), "train/loss", "optim/skipped_steps")
     assert [step for step, *_ in records] == [1, 2, 2, 3, 4, 5, 6, 7, 8] and records[-1][2] == 1

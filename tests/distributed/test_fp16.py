@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.training.checkpoint import newest_intact
+from biobert_scale.training.retention import newest_intact
 from biobert_scale.training.telemetry import read_metrics
 from tests.distributed.launching import column, command, environment, train
 from tests.helpers import write_tokens

@@ -67,7 +67,7 @@ def test_a_corrupted_checkpoint_costs_steps_and_nothing_else(tokens: Path, refer
     run = tmp_path / "run"
     train(tokens, run, processes=1)
     newest = max((run / "checkpoints").glob("step-*"))
-    shard = next(newest.glob("pytorch_model/*optim_states.pt"))
+    shard = next(newest.glob("state-*.safetensors"))
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
@@ -101,7 +101,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(tokens: Path, tmp_path: Path) -> 
         full = [str(run) if argument == str(tmp_path / "recipe") else argument for argument in recipe_command]
         done = subprocess.run(full, env=environment(), capture_output=True, text=True, timeout=300, cwd=tmp_path)
         assert done.returncode == 1 and "no space is left" in done.stderr and "Traceback" not in done.stderr, done.stderr[-2000:]
-        from biobert_scale.training.checkpoint import newest_intact
+        from biobert_scale.training.retention import newest_intact
 
         assert newest_intact(run) is not None
     finally:

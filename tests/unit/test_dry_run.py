@@ -70,7 +70,7 @@ def test_the_published_run_in_numbers() -> None:
     weights = 24 * (4 * 1024**2 + 2 * 1024 * 4096)
     heads = 77 * (1024**2 + 1024 * 28_996) + 1024**2 + 2 * 1024
     assert run.sequence_flops == 6 * (512 * weights + heads) + 12 * 24 * 1024 * 512**2
-    assert run.checkpoint == 14 * 334_661_958
+    assert run.checkpoint == 12 * 334_661_958
     assert run.communication == 3 * 2 * 334_661_958 * 15 // 16
 
 

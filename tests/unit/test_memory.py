@@ -8,7 +8,7 @@ import torch
 
 from biobert_scale.config import ModelConfig
 from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
-from biobert_scale.training.memory import RankMemory, Sharding, activation_bytes, checkpoint_bytes, communication_bytes, rank_memory
+from biobert_scale.training.memory import RankMemory, Sharding, activation_bytes, communication_bytes, rank_memory
 
 GROUPS = [[600, 300, 100], [20, 12]]
 """Two groups, as the optimizer has them: 1,000 and 32 elements."""
@@ -83,11 +83,6 @@ def test_what_is_sent_in_a_step() -> None:
     assert [sent(0), sent(1), sent(2)] == [2 * unit, 3 * unit, 17 * unit]
     assert sent(3) == 16 * unit and sent(3, reuse_distance=100) == 24 * unit
     assert communication_bytes(1600, Sharding(stage=1), world_size=1, bytes_a_weight=2, micro_steps=8) == 0
-
-
-def test_what_a_checkpoint_holds() -> None:
-    sizes = [checkpoint_bytes(1, Sharding(stage=stage), bytes_a_weight=p) for stage, p in ((None, 2), (0, 4), (0, 2), (1, 2), (1, 4), (3, 2))]
-    assert sizes == [12, 12, 14, 14, 16, 14]
 
 
 def test_the_estimate_of_activations_is_what_a_real_pass_keeps() -> None:

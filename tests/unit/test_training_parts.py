@@ -1,23 +1,25 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from biobert_scale.config import OptimizerConfig, ScheduleConfig
 from biobert_scale.errors import UserError
-from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.recipes import load_config
-from biobert_scale.training import checkpoint
+from biobert_scale.training import runtime
+from biobert_scale.training.checkpoint import TrainerState
 from biobert_scale.training.deepspeed import engine_config, find_file
 from biobert_scale.training.optimizer import build_optimizer
 from biobert_scale.training.preemption import StopRequest
 from biobert_scale.training.schedule import learning_rate
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.telemetry import Telemetry, read_metrics
 
 
 def test_the_schedule_is_the_recipe_s() -> None:
@@ -75,43 +77,6 @@ def test_a_contradiction_names_both_places(tmp_path: Path) -> None:
     assert engine_config(mine, world_size=16)["checkpoint"] == {"tag_validation": "Fail"}
 
 
-def fake_checkpoint(run: Path, step: int) -> Path:
-    directory = run / checkpoint.DIRECTORY / f"step-{step:08d}"
-    directory.mkdir(parents=True)
-    (directory / "weights").write_bytes(bytes([step]) * 100)
-    write_json(directory / "manifest.json", {"stage": "checkpoint", "files": {"weights": {"bytes": 100, "sha256": sha256_file(directory / "weights")}}})
-    return directory
-
-
-def test_a_broken_checkpoint_is_named_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first, second, third, fourth = (fake_checkpoint(tmp_path, step) for step in (1, 2, 3, 4))
-    assert checkpoint.newest_intact(tmp_path) == fourth
-    (fourth / "weights").write_bytes(b"\x05" * 100)
-    (third / "weights").write_bytes(b"\x03" * 99)
-    (second / "weights").unlink()
-    assert checkpoint.newest_intact(tmp_path) == first
-    assert all(words in caplog.text for words in ("step-00000004", "SHA-256", "99 bytes", "missing"))
-    (first / "manifest.json").unlink()
-    assert checkpoint.newest_intact(tmp_path) is None
-
-
-def test_a_directory_that_was_never_renamed_does_not_count(tmp_path: Path) -> None:
-    fake_checkpoint(tmp_path, 7).rename(tmp_path / checkpoint.DIRECTORY / ".step-00000007.part")
-    assert checkpoint.complete(tmp_path) == []
-
-
-def test_other_settings_are_refused_on_resume(tmp_path: Path) -> None:
-    config = load_config("demo")
-    write_json(tmp_path / "config.json", config)
-    saved = read_json(tmp_path / "config.json")
-    checkpoint.refuse_changes(saved, config, where=tmp_path)
-    longer = replace(config, training=replace(config.training, log_every_steps=99))
-    checkpoint.refuse_changes(saved, longer, where=tmp_path)
-    other = replace(config, training=replace(config.training, optimizer=replace(config.training.optimizer, betas=(0.9, 0.5))))
-    with pytest.raises(UserError, match=r"training\.optimizer\.betas was \[0\.9, .*\] and is now \[0\.9, 0\.5\]"):
-        checkpoint.refuse_changes(saved, other, where=tmp_path)
-
-
 def test_a_stop_is_heard_from_a_signal_and_from_a_file(tmp_path: Path) -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
@@ -130,3 +95,40 @@ def test_a_stop_is_heard_from_a_signal_and_from_a_file(tmp_path: Path) -> None:
 def test_a_line_cut_by_a_crash_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"global_step": 1}\n{"global_step": 2}\n{"global_st')
     assert [record["global_step"] for record in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_records_beyond_a_checkpoint_go_and_what_is_no_number_is_null(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"global_step": step, "consumed_samples": seen}) + "\n" for step, seen in ((0, 0), (1, 16), (2, 32), (2, 48), (3, 64))))
+    training = load_config("demo").training
+    telemetry = Telemetry(Accelerator(cpu=True, log_with=[]), tmp_path, TrainerState(global_step=2, consumed_samples=32), training=training)
+    telemetry.log(3, {"consumed_samples": 48, "optim/grad_norm": float("inf"), "optim/loss_scale": 2.0})
+    telemetry.close()
+    assert [(record["global_step"], record["consumed_samples"]) for record in read_metrics(tmp_path)] == [(0, 0), (1, 16), (2, 32), (3, 48)]
+    assert "Infinity" not in (tmp_path / "metrics.jsonl").read_text() and read_metrics(tmp_path)[-1]["optim/grad_norm"] is None
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "MASTER_ADDR": "n1"}, ("3", "1", "4", "29500")),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0", "MASTER_ADDR": "n1", "MASTER_PORT": "7"}, ("1", "0", "2", "7")),
+        ({"SLURM_NTASKS": "16", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "MASTER_ADDR": "n1"}, ("0", "0", "1", "")),  # in a batch script, outside srun
+    ],
+)
+def test_ranks_are_read_from_the_launcher(monkeypatch: pytest.MonkeyPatch, names: dict[str, str], expected: tuple[str, ...]) -> None:
+    monkeypatch.setattr(os, "environ", dict(names))
+    assert runtime.describe_ranks() == int(expected[2])
+    assert tuple(os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")) == expected[:3]
+    assert not expected[3] or os.environ["MASTER_PORT"] == expected[3]
+
+
+def test_ranks_that_do_not_know_where_to_meet_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"})
+    with pytest.raises(UserError, match="MASTER_ADDR is not set"):
+        runtime.describe_ranks()
+
+
+def test_a_tracker_that_is_not_installed_is_refused() -> None:
+    config = load_config("demo")
+    with pytest.raises(UserError, match="no tracker 'aim'"):
+        runtime.start(replace(config, training=replace(config.training, trackers=("aim",), precision=replace(config.training.precision, dtype="fp32"))), run="unused")

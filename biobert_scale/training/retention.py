@@ -1,0 +1,168 @@
+"""A run's checkpoints on disk: which there are, what is wrong with one, and which may go."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from biobert_scale.config import CheckpointConfig
+from biobert_scale.errors import UserError
+from biobert_scale.files import MANIFEST, read_json, sha256_file
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY = "checkpoints"
+FORMAT = 1
+_NAME = re.compile(r"step-(\d{8,})")
+_UNFINISHED = re.compile(r"\.(step-\d{8,})\.part")
+
+
+def checkpoint_path(run: Path, step: int) -> Path:
+    return run / DIRECTORY / f"step-{step:08d}"
+
+
+def staging_path(final: Path) -> Path:
+    return final.with_name(f".{final.name}.part")
+
+
+def step_of(checkpoint: Path) -> int:
+    found = _NAME.fullmatch(checkpoint.name)
+    assert found is not None, checkpoint
+    return int(found[1])
+
+
+def complete(run: Path) -> list[Path]:
+    """The run's checkpoints that have a manifest, oldest first; their contents are not yet verified."""
+    directory = run / DIRECTORY
+    if not directory.is_dir():
+        return []
+    return sorted((path for path in directory.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).is_file()), key=step_of)
+
+
+def incomplete(run: Path) -> list[Path]:
+    """What interrupted saves have left: directories that never got a manifest, or never their name."""
+    directory = run / DIRECTORY
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if _UNFINISHED.fullmatch(path.name) or (_NAME.fullmatch(path.name) and not (path / MANIFEST).is_file()))
+
+
+def read_record(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's manifest.
+
+    Raises:
+        UserError: it is unreadable, or of another version's format.
+    """
+    manifest = read_json(checkpoint / MANIFEST)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise UserError("no checkpoint's manifest", where=checkpoint / MANIFEST, remedy="give another checkpoint")
+    if manifest.get("format") != FORMAT:
+        raise UserError(f"written in format {manifest.get('format')}, this version reads format {FORMAT}", where=checkpoint, remedy="use the version that wrote it")
+    return manifest
+
+
+def problem(checkpoint: Path, *, part: int = 0, parts: int = 1) -> str | None:
+    """What is wrong with a checkpoint, or None where every file has the size and SHA-256 of its manifest.
+
+    Args:
+        part: of `parts` that share the work, the one that looks into every so-many-th file; sizes are looked at by each.
+    """
+    try:
+        if trouble := missing(checkpoint):
+            return trouble
+        files = read_record(checkpoint)["files"]
+        for name in sorted(files)[part::parts]:
+            if sha256_file(checkpoint / name) != files[name]["sha256"]:
+                return f"{name} is corrupted (its SHA-256 differs)"
+    except OSError as error:
+        return f"{error.filename or checkpoint} cannot be read ({error.strerror})"
+    return None
+
+
+def missing(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint by its manifest and its files' sizes alone."""
+    try:
+        for name, record in read_record(checkpoint)["files"].items():
+            path = checkpoint / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != record["bytes"]:
+                return f"{name} has {path.stat().st_size} bytes, not {record['bytes']}"
+            if not isinstance(record["sha256"], str):
+                return "its manifest is unreadable"
+    except UserError as error:
+        return error.what
+    except (KeyError, TypeError):
+        return "its manifest is unreadable"
+    return None
+
+
+def newest_intact(run: Path) -> Path | None:
+    """The newest checkpoint whose files verify; broken ones are named in the log and passed over."""
+    for checkpoint in reversed(complete(run)):
+        if (trouble := problem(checkpoint)) is None:
+            return checkpoint
+        logger.warning("checkpoint %s is passed over: %s", checkpoint.name, trouble)
+    return None
+
+
+def find_checkpoint(source: Path) -> Path:
+    """The newest intact checkpoint of a run, or the checkpoint itself once its checksums hold.
+
+    Raises:
+        UserError: there is none.
+    """
+    if (source / MANIFEST).is_file():
+        if trouble := problem(source):
+            raise UserError(f"the checkpoint is broken: {trouble}", where=source, remedy="take another one")
+        return source
+    if (checkpoint := newest_intact(source)) is None:
+        raise UserError("no intact checkpoint", where=source, remedy="give the --output of `biobert-scale train`, or one of its checkpoints")
+    return checkpoint
+
+
+def check_resume(run: Path, policy: str) -> None:
+    """Refuse a run directory that is not what the user took it for.
+
+    Args:
+        policy: `auto` takes any, `never` none that has a checkpoint, `must` only one that has.
+
+    Raises:
+        UserError: with what is there.
+    """
+    if policy not in ("auto", "never", "must"):
+        raise UserError(f"no policy '{policy}'", where="--resume", remedy="use auto, never or must")
+    found = complete(run)
+    if policy == "never" and found:
+        raise UserError(f"there are checkpoints up to step {step_of(found[-1])}", where=run, remedy="choose another --output, or go on with --resume auto")
+    if policy == "must" and not found:
+        raise UserError("there is no checkpoint to go on from", where=run, remedy="check --output, or begin with --resume auto")
+
+
+def superfluous(run: Path, config: CheckpointConfig) -> list[Path]:
+    """Checkpoints beyond those to keep: the last ones, every so-many-th step, and the best by validation loss."""
+    found = complete(run)
+    kept = set(found[-config.keep_last :])
+    if config.keep_every_steps:
+        kept |= {path for path in found if step_of(path) % config.keep_every_steps == 0}
+    if config.keep_best:
+        scored = [(loss, step_of(path), path) for path in found if (loss := _validation_loss(path)) is not None]
+        kept |= {path for *_, path in sorted(scored)[: config.keep_best]}
+    return [path for path in found if path not in kept]
+
+
+def _validation_loss(checkpoint: Path) -> float | None:
+    try:
+        loss = read_record(checkpoint).get("validation_mlm_loss")
+    except UserError:
+        return None
+    return None if loss is None else float(loss)
+
+
+def remove(checkpoint: Path) -> None:
+    """Delete a checkpoint, its manifest first: what a crash leaves of it does not count as one."""
+    (checkpoint / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(checkpoint, ignore_errors=True)

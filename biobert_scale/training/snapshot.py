@@ -1,0 +1,104 @@
+"""One rank's part in writing a checkpoint: its tensors copied to the host, its file written by a thread, its word given in a note."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biobert_scale.files import read_json, write_json
+from biobert_scale.training.fragments import Fragment
+from biobert_scale.training.shards import shard_name, tensor_name, write_shard
+
+logger = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.02
+
+
+def note_path(staging: Path, rank: int) -> Path:
+    """Where a rank tells what it has written, or why it could not."""
+    return staging / f".rank-{rank:05d}.json"
+
+
+def on_host(fragments: list[Fragment], *, copied: bool) -> dict[str, Tensor]:
+    """The fragments' tensors under their names on disk, in the host's memory.
+
+    Args:
+        copied: of tensors that are there already take copies, so that training may go on.
+    """
+    tensors = {}
+    for fragment in fragments:
+        for kind, tensor in fragment.tensors.items():
+            source = tensor.detach()
+            if source.device.type != "cpu":
+                target = torch.empty(source.shape, dtype=torch.float32, pin_memory=True)
+                target.copy_(source, non_blocking=True)
+            else:
+                target = source.clone(memory_format=torch.contiguous_format) if copied or not source.is_contiguous() else source
+            tensors[tensor_name(kind, fragment.name, fragment.start)] = target
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return tensors
+
+
+class ShardWriter(threading.Thread):
+    """Writes one rank's file, and on the main process then ends the transaction.
+
+    `trouble` and `seconds` are set when the thread has ended. No collective is called here: the ranks meet in the file system.
+    """
+
+    def __init__(self, staging: Path, tensors: dict[str, Tensor], *, rank: int, ranks: int, patience: float, commit: Callable[[dict[str, Any]], None] | None) -> None:
+        """Make a thread; `start` or `run` it.
+
+        Args:
+            patience: seconds after which ranks that give no word are given up.
+            commit: on the main process: what is to be done with the files' sizes and SHA-256, once every rank has written.
+        """
+        super().__init__(name="checkpoint writer", daemon=True)
+        self.staging, self.tensors, self.rank, self.ranks, self.patience, self.commit = staging, tensors, rank, ranks, patience, commit
+        self.trouble: Exception | None = None
+        self.seconds = 0.0
+        self.given_up = threading.Event()
+
+    def run(self) -> None:
+        """Write, give word, and commit."""
+        begun = time.perf_counter()
+        try:
+            self._write()
+            if self.commit is not None:
+                self.commit(self._gather_notes())
+        except Exception as error:
+            self.trouble = error
+        self.tensors = {}
+        self.seconds = time.perf_counter() - begun
+
+    def _write(self) -> None:
+        name = shard_name(self.rank, self.ranks)
+        try:
+            size, digest = write_shard(self.staging / name, self.tensors)
+            write_json(note_path(self.staging, self.rank), {"file": name, "bytes": size, "sha256": digest})
+        except Exception as error:
+            try:
+                write_json(note_path(self.staging, self.rank), {"error": str(error)})
+            except OSError:  # not even that: the main process will find the note missing
+                logger.error("rank %d could not write its part of %s: %s", self.rank, self.staging, error)
+            raise
+
+    def _gather_notes(self) -> dict[str, Any]:
+        files, deadline = {}, time.monotonic() + self.patience
+        for rank in range(self.ranks):
+            while not (note := note_path(self.staging, rank)).exists():
+                if time.monotonic() > deadline or self.given_up.is_set():
+                    raise TimeoutError(f"rank {rank} has not written its part of {self.staging.name}")
+                time.sleep(_POLL_SECONDS)
+            told = read_json(note)
+            if "error" in told:
+                raise OSError(f"rank {rank}: {told['error']}")
+            files[told["file"]] = {"bytes": told["bytes"], "sha256": told["sha256"]}
+        return files

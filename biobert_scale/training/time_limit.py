@@ -1,0 +1,46 @@
+"""When a SLURM job ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+
+from biobert_scale.errors import UserError
+
+_LEFT = re.compile(r"(?:(?:(?P<days>\d+)-)?(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+)")
+
+
+def slurm_end_time() -> float | None:
+    """The job's end by its time limit, in seconds since the epoch; None where it has no limit.
+
+    Source: SLURM_JOB_END_TIME where this SLURM sets it, else `squeue --format=%L`.
+
+    Raises:
+        UserError: this is no SLURM job, or squeue does not tell.
+    """
+    if told := os.environ.get("SLURM_JOB_END_TIME"):
+        return float(told)
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        raise UserError("this is no SLURM job", where="--save-before-limit", remedy="leave the option out")
+    try:
+        left = subprocess.run(["squeue", "--noheader", f"--jobs={job}", "--format=%L"], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UserError(f"squeue does not tell when the job ends ({error})", where="--save-before-limit", remedy="leave the option out, or use sbatch's --signal") from None
+    if left == "UNLIMITED":
+        return None
+    return time.time() + seconds_of(left)
+
+
+def seconds_of(left: str) -> int:
+    """SLURM's `days-hours:minutes:seconds`, of which the first parts may be missing.
+
+    Raises:
+        UserError: it is nothing of the kind (`INVALID`, where the limit has passed).
+    """
+    if (found := _LEFT.fullmatch(left)) is None:
+        raise UserError(f"'{left}' is no time", where="squeue", remedy="leave --save-before-limit out")
+    days, hours, minutes, seconds = (int(part or 0) for part in found.group("days", "hours", "minutes", "seconds"))
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -1,0 +1,88 @@
+"""One rank of a run that kills itself with SIGKILL at given points: inside steps, and inside saves.
+
+The environment's DEATHS names a JSON file with a list of deaths, one for each start of the run (its place is the elastic agent's count of
+restarts): the point, the global step at hand, and the rank (-1 for every one). An empty entry lives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+
+from biobert_scale.cli import main
+from biobert_scale.training import checkpoint, retention, snapshot
+from biobert_scale.training.loop import Trainer
+
+
+def planned() -> dict[str, Any]:
+    deaths = json.loads(Path(os.environ["DEATHS"]).read_text())
+    count = int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+    return deaths[count] if count < len(deaths) else {}
+
+
+DEATH = planned()
+STEP = [0]
+
+
+def at(point: str) -> None:
+    """Die here, if that is the plan."""
+    if DEATH and DEATH["point"] == point and STEP[0] >= DEATH["step"] and DEATH["rank"] in (-1, int(os.environ.get("RANK", "0"))):
+        print(f"killed {point} at step {STEP[0]}", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train_step(trainer: Trainer, batch: Any) -> Any:
+    STEP[0] = trainer.state.global_step + 1
+    at("before the step")
+    return original_step(trainer, batch)
+
+
+def backward(accelerator: Accelerator, *arguments: Any, **options: Any) -> Any:
+    done = original_backward(accelerator, *arguments, **options)
+    at("after the backward pass" if accelerator.sync_gradients else "between two micro-batches")
+    return done
+
+
+def on_host(*arguments: Any, **options: Any) -> Any:
+    at("before the copy")
+    return original_on_host(*arguments, **options)
+
+
+def write_shard(path: Path, tensors: Any) -> Any:
+    if DEATH and DEATH["point"] == "half a file":
+        original_write(path, tensors)
+        os.truncate(path, path.stat().st_size // 2)
+        at("half a file")
+    told = original_write(path, tensors)
+    at("file without its note")
+    return told
+
+
+def commit(staging: Path, final: Path, record: Any) -> None:
+    at("before the manifest")
+    if DEATH and DEATH["point"] == "before the name":
+        checkpoint.write_json(staging / "manifest.json", record)
+        at("before the name")
+    original_commit(staging, final, record)
+    at("before pruning")
+
+
+def remove(path: Path) -> None:
+    (path / "manifest.json").unlink(missing_ok=True)
+    at("half pruned")
+    original_remove(path)
+
+
+original_step, original_backward, original_on_host = Trainer.train_step, Accelerator.backward, checkpoint.on_host
+original_write, original_commit, original_remove = snapshot.write_shard, checkpoint.commit, retention.remove
+Trainer.train_step, Accelerator.backward, checkpoint.on_host = train_step, backward, on_host  # type: ignore[method-assign,assignment]
+snapshot.write_shard, checkpoint.commit, checkpoint.remove = write_shard, commit, remove  # type: ignore[assignment]
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
