@@ -84,7 +84,7 @@ def train(arguments: list[str]) -> int:
     options = tyro.cli(_options_over(settings, TrainOptions), prog="biobert-scale train", args=arguments)
     check_config(options.settings, where="command line")
     from biobert_scale.training.loop import train as run_training
-    from biobert_scale.training.preemption import EXIT_CODE
+    from biobert_scale.training.preemption import exit_code
     from biobert_scale.training.profile import parse_steps
     from biobert_scale.training.restarts import is_restart
     from biobert_scale.training.retention import check_resume
@@ -94,7 +94,7 @@ def train(arguments: list[str]) -> int:
     profile = parse_steps(options.profile) if options.profile else None
     limit = slurm_end_time() if options.save_before_limit else None
     deadline = limit - options.save_before_limit if limit is not None else None
-    return 0 if run_training(options.settings, options.tokens, options.output, samples=options.samples, profile=profile, deadline=deadline) else EXIT_CODE
+    return exit_code(finished=run_training(options.settings, options.tokens, options.output, samples=options.samples, profile=profile, deadline=deadline))
 
 
 def _dry_run(options: DryRunOptions) -> int:

@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from biobert_scale.data.stream import SampleStream
 from biobert_scale.files import write_json
+from biobert_scale.recipes import structure_config
 from biobert_scale.training.restarts import STARTS
 from biobert_scale.training.retention import complete, incomplete, read_record
 from biobert_scale.training.shards import Shards
 from biobert_scale.training.telemetry import read_metrics
-from tests.distributed.launching import column, command, environment, train
+from tests.distributed.launching import TINY, column, command, environment, train
 from tests.distributed.mortal_points import IN_SAVES, IN_STEPS, OF_THE_MAIN_PROCESS
-from tests.helpers import write_tokens
+from tests.helpers import write_samples, write_tokens
 
 WORKER = str(Path(__file__).with_name("mortal_worker.py"))
 DROPOUT = ("--model.hidden-dropout-prob", "0.1", "--model.attention-probs-dropout-prob", "0.1")
@@ -99,7 +102,7 @@ def test_thirty_kills_at_random_points_leave_no_trace(tokens: Path, tmp_path: Pa
 
 @pytest.mark.slow
 def test_a_crash_loop_stops_with_the_reason(tokens: Path, tmp_path: Path) -> None:
-    deaths = [{"point": "before the step", "step": 4, "rank": 0}] * 6
+    deaths = [{"point": "before the step", "step": 4, "rank": 0}] * 3
     done, _ = survive(tokens, tmp_path / "run", deaths, *OFTEN, processes=1, timeout=300)
     assert done.returncode != 0 and "restarted 2 times at step 2 without reaching another checkpoint" in done.stderr
     assert done.stderr.count("killed before the step") == 3
@@ -201,3 +204,20 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(tokens: Pa
         assert_same(disk / "run", whole)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_the_first_step_after_resuming_takes_as_long_at_step_100_000_as_at_100(tokens: Path, tmp_path: Path) -> None:
+    """CPU time from opening the stream to the first batches; turns alternate, and the least of each counts."""
+    config = structure_config(TINY, where="tiny")
+    samples = write_samples(tokens, tmp_path / "samples", config.data)
+
+    def first_step(step: int) -> float:
+        begun = time.process_time()
+        stream = SampleStream.open(tokens, samples, config.data, seed=1)
+        stream.step(step * 256, global_batch_size=256, micro_batch_size=2, world_size=16, rank=3)
+        return time.process_time() - begun
+
+    first_step(0)
+    taken = [(first_step(100), first_step(100_000)) for _ in range(15)]
+    early, late = (min(column) for column in zip(*taken, strict=True))
+    assert late == pytest.approx(early, rel=0.2)
