@@ -32,7 +32,6 @@ def engine_config(config: Config, *, world_size: int) -> dict[str, Any]:
     if "zero_optimization" not in settings:
         # DeepSpeed passes over top-level keys that it does not know, so a misspelt section would mean stage 0 without a word.
         raise UserError("no section 'zero_optimization'", where=path, remedy='write it, if only {"stage": 0}; see ds_configs/zero0.json')
-    settings.setdefault("checkpoint", {}).setdefault("tag_validation", "Fail")  # DeepSpeed's own default only warns
     for dotted, (value, source) in _run_values(config, world_size).items():
         _fill(settings, dotted.split("."), value, source, path)
     if config.training.precision.dtype == "fp16" and not settings.get("zero_optimization", {}).get("stage", 0):

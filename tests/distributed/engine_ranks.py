@@ -65,7 +65,6 @@ def held(engine: Any) -> dict[str, Any]:
         "fp32_weights": bytes_of(master),
         "moments": bytes_of(moments),
         "gradients": bytes_of([outer.grad_partitions_flat_buffer]) if hasattr(outer, "grad_partitions_flat_buffer") else 0,
-        "tag_validation_fails": bool(engine.checkpoint_tag_validation_fail()),
     }
 
 

@@ -73,8 +73,6 @@ def test_a_contradiction_names_both_places(tmp_path: Path) -> None:
     path.write_text(json.dumps({("zero_optimisation" if key == "zero_optimization" else key): value for key, value in settings.items()}))
     with pytest.raises(UserError, match="no section 'zero_optimization'"):
         engine_config(mine, world_size=16)
-    path.write_text(json.dumps({key: value for key, value in settings.items() if key != "checkpoint"}))
-    assert engine_config(mine, world_size=16)["checkpoint"] == {"tag_validation": "Fail"}
 
 
 def test_a_stop_is_heard_from_a_signal_and_from_a_file(tmp_path: Path) -> None:
