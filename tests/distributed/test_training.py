@@ -84,6 +84,8 @@ def test_what_does_not_fit_is_refused_in_one_line(tokens: Path, tmp_path: Path) 
         done = subprocess.run(command(tokens, run, *overrides, processes=1), env=environment(), capture_output=True, text=True, timeout=300)
         told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
         assert done.returncode == 2 and len(told) == 1 and says in told[0], done.stderr[-2000:]
+    both = subprocess.run(command(tokens, run, "--seed", "2", processes=2), env=environment(), capture_output=True, text=True, timeout=300)
+    assert both.returncode == 1 and both.stderr.count("biobert-scale: the checkpoint was trained on") == 1, both.stderr[-2000:]
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tokens: Path, tmp_path: Path) -> None:
