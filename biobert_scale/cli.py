@@ -32,6 +32,7 @@ COMMANDS = {
     "bench checkpoint": "how long training stands still for a checkpoint, beside accelerate's and torch's own",
     "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
     "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
+    "bench train-step": "optimizer steps a second, beside transformers' own ways",
     "report": "one self-contained HTML page of a run",
 }
 """Command -> what it does. The command's code is the function of that name in `commands/`."""

@@ -20,7 +20,7 @@ _HOMES = {
 def run(name: str, arguments: list[str]) -> int:
     """Parse a command's arguments and run it; returns the exit code."""
     module = importlib.import_module(f"{__name__}.{_HOMES[name.split()[0]]}")
-    function: Callable[..., int | None] = getattr(module, name.replace(" ", "_"))
+    function: Callable[..., int | None] = getattr(module, name.translate({ord(" "): "_", ord("-"): "_"}))
     if name == "train":  # its recipe decides the defaults of its options
         return function(arguments) or 0
     return tyro.cli(function, prog=f"biobert-scale {name}", args=arguments) or 0

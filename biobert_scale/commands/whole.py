@@ -7,7 +7,7 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from biobert_scale.errors import UserError
-from biobert_scale.recipes import load_config
+from biobert_scale.recipes import check_config, load_config
 
 
 def demo(*, output: Path = Path("runs/demo"), raw: Path | None = None, benchmarks: Path | None = None, recipe: str = "", processes: int = 2) -> None:
@@ -116,3 +116,31 @@ def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: 
     from biobert_scale.bench.checkpoint import bench_checkpoint
 
     print(bench_checkpoint(load_config(config), output, directory=directory, repeats=repeats))
+
+
+def bench_train_step(
+    *, tokens: Path, output: Path, config: str = "biobert-large", dtype: str = "", sequences: int = 32, micro_batch_size: int = 8, steps: int = 2, repeats: int = 5, contestants: str = "oab", name: str = "steps"
+) -> None:
+    """Measure optimizer steps beside transformers' own ways to take them, on the same samples in turns; write dated JSON and Markdown.
+
+    Args:
+        tokens: finished token shards; their documents' lengths decide the samples'.
+        output: directory of the results.
+        config: recipe: a name or the path of a TOML file.
+        dtype: fp32, bf16 or fp16 (default: the recipe's).
+        sequences: sequences of a step.
+        micro_batch_size: sequences of a forward pass.
+        steps: steps of a turn.
+        repeats: turns of each contestant.
+        contestants: o: this project; a: BertForPreTraining in an Accelerate loop; b: the Trainer; c: as a, with torch.compile.
+        name: part of the result's file name.
+    """
+    from dataclasses import replace
+
+    from biobert_scale.bench.train_step import bench_train_step
+
+    recipe = load_config(config)
+    precision = replace(recipe.training.precision, dtype=dtype or recipe.training.precision.dtype)  # type: ignore[arg-type]
+    recipe = replace(recipe, training=replace(recipe.training, precision=precision, global_batch_size=sequences, micro_batch_size=micro_batch_size))
+    check_config(recipe, where="command line")
+    print(bench_train_step(recipe, tokens, output, steps=steps, repeats=repeats, contestants=tuple(contestants), name=name))

@@ -1,0 +1,39 @@
+"""The training step benchmark's result as Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from biobert_scale.bench.page import spread
+
+
+def train_step_page(result: dict[str, Any]) -> str:
+    """Render what `bench_train_step` measured; medians of the turns, with the slowest and the fastest beside them."""
+    layers, hidden, intermediate, vocabulary = result["model"]
+    machine = result["machine"]
+    medians = {name: statistics.median(seconds) for name, seconds in result["seconds"].items()}
+    slowest = max(medians.values())
+    lines = [
+        f"# Training steps, {result['name']}, {result['date']}",
+        "",
+        f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; device: {machine['device']}",
+        f"- Versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
+        f"- Model: BERT of {layers} layers, hidden {hidden}, intermediate {intermediate}, {vocabulary:,} entries; {result['dtype']}",
+        f"- A turn: {result['steps']} steps of {result['global_batch_size']} sequences in micro-batches of {result['micro_batch_size']}; "
+        f"{result['tokens']:,} real tokens, {result['mean_length']:.0f} a sequence of at most {result['max_seq_length']}, {result['predictions']:,} predictions",
+        "",
+        "| | sequences/s | real tokens/s | times the slowest | of the device's peak |" + (" peak memory, GB |" if result["machine"]["device"] and any(result["peak_memory_bytes"].values()) else ""),
+        "|---|---|---|---|---|" + ("---|" if any(result["peak_memory_bytes"].values()) else ""),
+    ]
+    for name, seconds in result["seconds"].items():
+        rates = [result["sequences"] / taken for taken in seconds]
+        memory = f" {result['peak_memory_bytes'][name] / 1e9:.1f} |" if any(result["peak_memory_bytes"].values()) else ""
+        share = result["flops"] / medians[name] / result["peak"]
+        lines.append(f"| {name} | {spread(rates)} | {result['tokens'] / medians[name]:,.0f} | {slowest / medians[name]:.2f} | {share:.0%} |{memory}")
+    lines += [
+        "",
+        "The device's peak is a matrix product measured here (CPU), or its data sheet's figure; the FLOPs are those that the real tokens and predictions need,",
+        "the same for every row. (a) and (b) pad each micro-batch to its longest sequence, (c) to the full length, for which it is compiled once.",
+    ]
+    return "\n".join(lines) + "\n"
