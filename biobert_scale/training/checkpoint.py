@@ -134,11 +134,14 @@ class Checkpoints:
             shutil.rmtree(writer.staging, ignore_errors=True)
         self._agree(str(writer.trouble) if writer.trouble is not None else "")
 
-    def close(self) -> None:
-        """At the end of a run that may have failed: let the save under way come to its end, without asking the others."""
+    def close(self, *, patience: float) -> None:
+        """At the end of a run that may have failed: let the save under way come to its end, without asking the others.
+
+        Args:
+            patience: seconds to wait for their parts.
+        """
         if self.writer is not None and self.writer.is_alive():
-            self.writer.given_up.set()
-            self.writer.join()
+            self.writer.hurry(patience)
         self.writer = self.model = self.optimizer = None
 
     def load(self) -> TrainerState:

@@ -67,7 +67,7 @@ def train(
     """
     vocabulary_size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
     accelerator = runtime.start(config, run=str(run))
-    trainer = None
+    trainer, patience = None, 60.0
     try:
         with runtime.first_rank_first(accelerator):
             if accelerator.is_main_process:
@@ -76,10 +76,11 @@ def train(
         trainer = Trainer(accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, deadline)
         return trainer.run_to_end()
     except RuntimeError as error:  # what a collective raises when another rank does not come
+        patience = 2.0
         raise (trainer.lost_rank(error) if trainer is not None else error) from error
     finally:
         if trainer is not None:
-            trainer.close()
+            trainer.close(patience=patience)
             trainer.drop_engine()
         runtime.stop(accelerator)
 
@@ -331,8 +332,9 @@ class Trainer:
         text, _ = self.watchdog.diagnosis()
         return RunFailed(f"a collective failed at step {self.state.global_step + 1}: {text}", where=self.run, remedy="look at that rank's log; the same command goes on from the last checkpoint")
 
-    def close(self) -> None:
-        self.checkpoints.close()
+    def close(self, *, patience: float) -> None:
+        """Let go of everything but the engine; a save under way is waited for, for so many seconds."""
+        self.checkpoints.close(patience=patience)
         self.watchdog.close()
         self.profile.close()
         self.telemetry.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -64,7 +65,12 @@ class ShardWriter(threading.Thread):
         self.staging, self.tensors, self.rank, self.ranks, self.patience, self.commit = staging, tensors, rank, ranks, patience, commit
         self.trouble: Exception | None = None
         self.seconds = 0.0
-        self.given_up = threading.Event()
+        self.deadline = math.inf
+
+    def hurry(self, seconds: float) -> None:
+        """Wait no longer than this for the others from now on."""
+        self.deadline = time.monotonic() + seconds
+        self.join()
 
     def run(self) -> None:
         """Write, give word, and commit."""
@@ -91,10 +97,11 @@ class ShardWriter(threading.Thread):
             raise
 
     def _gather_notes(self) -> dict[str, Any]:
-        files, deadline = {}, time.monotonic() + self.patience
+        files = {}
+        self.deadline = min(self.deadline, time.monotonic() + self.patience)
         for rank in range(self.ranks):
             while not (note := note_path(self.staging, rank)).exists():
-                if time.monotonic() > deadline or self.given_up.is_set():
+                if time.monotonic() > self.deadline:
                     raise TimeoutError(f"rank {rank} has not written its part of {self.staging.name}")
                 time.sleep(_POLL_SECONDS)
             told = read_json(note)
