@@ -18,7 +18,7 @@ from biobert_scale.training.checkpoint import refuse_changes
 from biobert_scale.training.fragments import KINDS, Fragment, held_fragments, shared_out, take_up
 from biobert_scale.training.retention import complete, newest_intact, remove, superfluous
 from biobert_scale.training.shards import Shards, shard_name, tensor_name, write_shard
-from biobert_scale.training.snapshot import on_host
+from biobert_scale.training.snapshot import ShardWriter, on_host
 
 
 def fake_checkpoint(run: Path, step: int, *, loss: float | None = None) -> Path:
@@ -145,6 +145,24 @@ def test_elements_that_are_in_no_shard_are_named(tmp_path: Path) -> None:
     names = write(tmp_path, held_fragments(model, optimizer), 2)
     with Shards(tmp_path, names[1:]) as shards, pytest.raises(UserError, match=r"elements 0 to \d+ of weight of 0\.weight are in no shard"):
         shards.fill(held_fragments(model, optimizer)[0])
+
+
+@pytest.mark.parametrize("other_comes", [True, False])
+def test_a_save_is_committed_once_every_rank_has_written_and_not_before(tmp_path: Path, other_comes: bool) -> None:
+    model, optimizer = stepped()
+    told: list[dict[str, object]] = []
+    writers = [
+        ShardWriter(tmp_path, on_host(shared_out(held_fragments(model, optimizer), rank=rank, world_size=2), copied=True), rank=rank, ranks=2, patience=60, commit=told.append if rank == 0 else None)
+        for rank in range(2)
+    ]
+    writers[0].start()
+    writers[0].join(0.1)
+    assert writers[0].is_alive() and not told
+    if other_comes:
+        writers[1].run()
+    writers[0].hurry(60 if other_comes else 0.1)
+    assert bool(told) == other_comes and isinstance(writers[0].trouble, TimeoutError) != other_comes
+    assert not told or told[0].keys() == {shard_name(rank, 2) for rank in range(2)}
 
 
 def test_a_copy_does_not_change_with_its_original() -> None:
