@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from biobert_scale.bench.samples import GLOBAL_BATCH_SIZE, MICRO_BATCH_SIZE, RANKS, SEED
-from biobert_scale.data.batches import deal
+from biobert_scale.data.dealing import deal
 from biobert_scale.data.order import samples_at
 from biobert_scale.data.pairs import unpack
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from biobert_scale.config import DataConfig
 from biobert_scale.data.addresses import addresses, last_not_above, view
-from biobert_scale.data.batches import MicroBatch, RankStep, deal
+from biobert_scale.data.batches import MicroBatch, RankStep
+from biobert_scale.data.dealing import deal
 from biobert_scale.data.masking import mask, number_of_predictions
 from biobert_scale.data.order import samples_at
 from biobert_scale.data.pairs import unpack, unpack_row

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biobert_scale.config import DataConfig, LoaderConfig
-from biobert_scale.data.batches import MicroBatch, RankStep, deal
+from biobert_scale.data.batches import MicroBatch, RankStep
+from biobert_scale.data.dealing import deal
 from biobert_scale.data.layouts import IGNORED, fill_bucket, padded
 from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.masking import number_of_predictions
