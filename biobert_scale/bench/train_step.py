@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from transformers import (
+    AutoTokenizer,
     BertForPreTraining,
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerFast,
@@ -28,18 +31,15 @@ from transformers import (
 )
 
 from biobert_scale.bench.environment import machine, versions
+from biobert_scale.bench.made_up import made_up_steps
 from biobert_scale.bench.train_step_page import train_step_page
 from biobert_scale.bench.turns import in_turns
 from biobert_scale.config import Config
 from biobert_scale.data.batches import MicroBatch, RankStep
 from biobert_scale.data.layouts import padded
-from biobert_scale.data.samples import build_samples
-from biobert_scale.data.stream import SampleStream
 from biobert_scale.files import read_manifest, write_atomically, write_json
 from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
 from biobert_scale.modeling.flops import training_flops
-from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
-from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training.device import device_peak, peak_memory_bytes
 from biobert_scale.training.optimizer import build_optimizer
 
@@ -54,7 +54,7 @@ class Load:
     config: Config
     vocabulary_size: int
     pad_token_id: int
-    tokenizer: Path
+    tokenizer: Path | None
     steps: list[RankStep]
     device: torch.device
 
@@ -74,50 +74,46 @@ Runner = Callable[[], float]
 """Takes all steps once, and returns the seconds that they took."""
 
 
-def bench_train_step(config: Config, tokens: Path, output: Path, *, steps: int, repeats: int, contestants: tuple[str, ...], name: str) -> str:
+def bench_train_step(
+    config: Config, tokens: Path | None, output: Path, *, steps: int, repeats: int, contestants: tuple[str, ...], name: str, lengths: str = "full"
+) -> str:
     """Measure, and write `train-step-NAME-DATE.json` and `.md`.
 
     Args:
         config: model, sample lengths, precision and batch; one process computes the whole global batch, in micro-batches.
-        tokens: finished token shards.
+        tokens: finished token shards, whose documents decide the samples' lengths; None for made-up samples (see `lengths`).
         steps: optimizer steps of a turn.
         repeats: turns of each contestant, after one that is not counted.
         contestants: of `OURS`, `LOOP`, `TRAINER`, `COMPILED`, by the letters `o`, `a`, `b`, `c`.
         name: what the result is called.
+        lengths: of made-up samples: `full` or `abstracts`.
 
     Returns:
         The page.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     makers = {"o": (OURS, _ours), "a": (LOOP, _loop), "b": (TRAINER, _trainer), "c": (COMPILED, _compiled)}
-    with tempfile.TemporaryDirectory() as scratch:
-        build_samples(tokens, Path(scratch) / "samples", config.data, seed=config.seed)
-        stream = SampleStream.open(tokens, Path(scratch) / "samples", config.data, seed=config.seed)
-        batch = config.training.global_batch_size
-        made = [stream.step(step * batch, global_batch_size=batch, micro_batch_size=config.training.micro_batch_size, world_size=1, rank=0) for step in range(steps)]
-        load = Load(
-            config=config, vocabulary_size=read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"], pad_token_id=special_ids(tokens / "tokenizer")["[PAD]"],
-            tokenizer=tokens / "tokenizer", steps=made, device=device,
-        )  # fmt: skip
-        runners = {title: make(load) for letter, (title, make) in makers.items() if letter in contestants}
-        seconds: dict[str, list[float]] = {title: [] for title in runners}
-        memory: dict[str, int] = {}
-        for title, run in runners.items():  # compiles, allocates
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats()
-            run()
-            memory[title] = peak_memory_bytes(device) if device.type == "cuda" else 0
-        for _, title in in_turns(list(runners), repeats):
-            seconds[title].append(runners[title]())
-    lengths = np.concatenate([np.diff(micro_batch.cu_seqlens) for step in made for micro_batch in step.micro_batches])
+    load = _load(config, tokens, steps, lengths, device)
+    made = load.steps
+    runners = {title: make(load) for letter, (title, make) in makers.items() if letter in contestants}
+    seconds: dict[str, list[float]] = {title: [] for title in runners}
+    memory: dict[str, int] = {}
+    for title, run in runners.items():  # compiles, allocates
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        run()
+        memory[title] = peak_memory_bytes(device) if device.type == "cuda" else 0
+    for _, title in in_turns(list(runners), repeats):
+        seconds[title].append(runners[title]())
+    sizes = np.concatenate([np.diff(micro_batch.cu_seqlens) for step in made for micro_batch in step.micro_batches])
     predictions = sum(len(micro_batch.mlm_labels) for step in made for micro_batch in step.micro_batches)
     result = {
         "date": date.today().isoformat(), "machine": {**machine(), "device": device_peak(device, load.dtype).device}, "versions": versions(_LIBRARIES),
-        "name": name, "dtype": config.training.precision.dtype, "steps": steps, "sequences": len(lengths), "tokens": int(lengths.sum()),
-        "predictions": predictions, "mean_length": float(lengths.mean()), "max_seq_length": config.data.max_seq_length,
+        "name": name, "dtype": config.training.precision.dtype, "steps": steps, "sequences": len(sizes), "tokens": int(sizes.sum()),
+        "predictions": predictions, "mean_length": float(sizes.mean()), "max_seq_length": config.data.max_seq_length,
         "micro_batch_size": config.training.micro_batch_size, "global_batch_size": config.training.global_batch_size,
         "model": [config.model.num_hidden_layers, config.model.hidden_size, config.model.intermediate_size, load.vocabulary_size],
-        "flops": float(training_flops(load.shape(), lengths, predictions)), "peak": device_peak(device, load.dtype).flops_per_second,
+        "flops": float(training_flops(load.shape(), sizes, predictions)), "peak": device_peak(device, load.dtype).flops_per_second,
         "seconds": seconds, "peak_memory_bytes": memory,
     }  # fmt: skip
     page = train_step_page(result)
@@ -125,6 +121,37 @@ def bench_train_step(config: Config, tokens: Path, output: Path, *, steps: int, 
     write_json(output / f"{stem}.json", result)
     write_atomically(output / f"{stem}.md", page)
     return page
+
+
+def _load(config: Config, tokens: Path | None, steps: int, lengths: str, device: torch.device) -> Load:
+    batch, micro_batch_size = config.training.global_batch_size, config.training.micro_batch_size
+    if tokens is None:
+        made = made_up_steps(
+            steps, sequences=batch, micro_batch_size=micro_batch_size, max_seq_length=config.data.max_seq_length,
+            mlm_probability=config.data.mlm_probability, vocabulary_size=config.vocabulary.size, lengths=lengths,
+        )  # fmt: skip
+        return Load(config=config, vocabulary_size=config.vocabulary.size, pad_token_id=0, tokenizer=None, steps=made, device=device)
+    from biobert_scale.data.samples import build_samples
+    from biobert_scale.data.stream import SampleStream
+
+    with tempfile.TemporaryDirectory() as scratch:
+        build_samples(tokens, Path(scratch) / "samples", config.data, seed=config.seed)
+        stream = SampleStream.open(tokens, Path(scratch) / "samples", config.data, seed=config.seed)
+        made = [stream.step(step * batch, global_batch_size=batch, micro_batch_size=micro_batch_size, world_size=1, rank=0) for step in range(steps)]
+    return Load(
+        config=config, vocabulary_size=read_manifest(tokens).counts["vocabulary"], pad_token_id=AutoTokenizer.from_pretrained(tokens / "tokenizer").pad_token_id,
+        tokenizer=tokens / "tokenizer", steps=made, device=device,
+    )  # fmt: skip
+
+
+def _tokenizer(load: Load) -> PreTrainedTokenizerFast:
+    """For the collator: it asks for the mask's and the special tokens' ids and for the number of entries alone."""
+    if load.tokenizer is not None:
+        return PreTrainedTokenizerFast.from_pretrained(load.tokenizer)
+    entries = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
+    words = {f"w{number}": number for number in range(load.vocabulary_size) if number not in entries.values()}
+    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({**entries, **words}, unk_token="[UNK]")), **named)
 
 
 def _timed(load: Load, work: Callable[[], object]) -> float:
@@ -230,7 +257,7 @@ class _Clock(TrainerCallback):
 
 def _trainer(load: Load) -> Runner:
     training = load.config.training
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(load.tokenizer)
+    tokenizer = _tokenizer(load)
     model, rows, clock = BertForPreTraining(load.shape()), _Rows(load), _Clock()
     scratch = tempfile.mkdtemp()
     arguments = TrainingArguments(

@@ -119,12 +119,13 @@ def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: 
 
 
 def bench_train_step(
-    *, tokens: Path, output: Path, config: str = "biobert-large", dtype: str = "", sequences: int = 32, micro_batch_size: int = 8, steps: int = 2, repeats: int = 5, contestants: str = "oab", name: str = "steps"
+    *, output: Path, tokens: Path | None = None, lengths: str = "full", config: str = "biobert-large", dtype: str = "", sequences: int = 32, micro_batch_size: int = 8, steps: int = 2, repeats: int = 5, contestants: str = "oab", name: str = "steps"
 ) -> None:
     """Measure optimizer steps beside transformers' own ways to take them, on the same samples in turns; write dated JSON and Markdown.
 
     Args:
-        tokens: finished token shards; their documents' lengths decide the samples'.
+        tokens: finished token shards; their documents' lengths decide the samples'. Without them samples are made up.
+        lengths: of made-up samples: full, or abstracts (a mean of about 290 tokens of 512).
         output: directory of the results.
         config: recipe: a name or the path of a TOML file.
         dtype: fp32, bf16 or fp16 (default: the recipe's).
@@ -143,4 +144,4 @@ def bench_train_step(
     precision = replace(recipe.training.precision, dtype=dtype or recipe.training.precision.dtype)  # type: ignore[arg-type]
     recipe = replace(recipe, training=replace(recipe.training, precision=precision, global_batch_size=sequences, micro_batch_size=micro_batch_size))
     check_config(recipe, where="command line")
-    print(bench_train_step(recipe, tokens, output, steps=steps, repeats=repeats, contestants=tuple(contestants), name=name))
+    print(bench_train_step(recipe, tokens, output, steps=steps, repeats=repeats, contestants=tuple(contestants), name=name, lengths=lengths))

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from biobert_scale.bench.made_up import made_up_steps
+from biobert_scale.cli import main
+
+RECIPE = """
+name = "tiny"
+[vocabulary]
+size = 300
+[model]
+hidden_size = 32
+num_hidden_layers = 2
+num_attention_heads = 2
+intermediate_size = 64
+max_position_embeddings = 64
+[data]
+max_seq_length = 64
+[training.engine]
+name = "ddp"
+"""
+
+
+def test_every_contestant_takes_the_same_steps_and_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    command = ["bench", "train-step", "--config", str(tmp_path / "tiny.toml"), "--output", str(tmp_path / "out"), "--dtype", "fp32", "--sequences", "8", "--micro-batch-size", "4", "--lengths", "abstracts"]
+    assert main([*command, "--steps", "2", "--repeats", "2", "--contestants", "oab", "--name", "tiny"]) == 0
+    (page,) = (tmp_path / "out").glob("train-step-tiny-*.md")
+    result = json.loads(page.with_suffix(".json").read_text())
+    assert page.read_text().strip() in capsys.readouterr().out
+    assert [name[:3] for name in result["seconds"]] == ["thi", "(a)", "(b)"] and all(len(taken) == 2 and min(taken) > 0 for taken in result["seconds"].values())
+    assert result["sequences"] == 16 and result["tokens"] < 16 * 64 and all(name in page.read_text() for name in result["seconds"])
+
+
+@pytest.mark.parametrize("lengths", ["full", "abstracts"])
+def test_made_up_steps_are_like_real_ones(lengths: str) -> None:
+    steps = made_up_steps(20, sequences=32, micro_batch_size=8, max_seq_length=512, mlm_probability=0.15, vocabulary_size=1000, lengths=lengths)
+    sizes = np.concatenate([np.diff(batch.cu_seqlens) for step in steps for batch in step.micro_batches])
+    assert len(sizes) == 20 * 32 and sizes.max() <= 512
+    assert sizes.mean() == 512 if lengths == "full" else 270 < sizes.mean() < 310
+    for step in steps:
+        assert len(step.micro_batches) == 4 and step.global_tokens == sum(len(batch.input_ids) for batch in step.micro_batches)
+        assert 0.14 < step.global_predictions / step.global_tokens < 0.16
+        for batch in step.micro_batches:
+            assert np.array_equal(batch.input_ids[batch.mlm_positions], batch.mlm_labels) and len(np.unique(batch.mlm_positions)) == len(batch.mlm_positions)
+            assert np.array_equal(batch.position_ids[batch.cu_seqlens[:-1]], np.zeros(8))
