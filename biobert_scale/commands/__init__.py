@@ -24,4 +24,6 @@ def run(name: str, arguments: list[str]) -> int:
     function: Callable[..., int | None] = getattr(module, name.replace(" ", "_"))
     if name == "train":  # its recipe decides the defaults of its options
         return function(arguments) or 0
+    if name == "doctor":  # the deepspeed launcher appends its rank to everybody's arguments; the environment tells it as well
+        arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
     return tyro.cli(function, prog=f"biobert-scale {name}", args=arguments) or 0
