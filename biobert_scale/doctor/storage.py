@@ -45,20 +45,20 @@ def check_storage(ranks: Ranks, run: Path, config: Config, *, checkpoint_bytes: 
             trouble = _attempt(lambda: _write(folder / f"rank-{ranks.rank}", size))
             seconds = time.perf_counter() - started
         written = ranks.gather((seconds, trouble))
-        arrived: list[bool] | None = None
+        absent: list[int] = []
         if ranks.rank == 0:
             room = _room(run, place, config, checkpoint_bytes)
-            arrived = [_appears(folder / f"rank-{rank}") for rank in range(ranks.world_size) if seen[rank] and not written[rank][1]]
-        arrived, room = ranks.gather((arrived, room))[0]
-    finally:
+            absent = [rank for rank in range(ranks.world_size) if seen[rank] and not written[rank][1] and not _appears(folder / f"rank-{rank}")]
+        absent, room = ranks.gather((absent, room))[0]
         ranks.meet()
+    finally:
         if ranks.rank == 0:
             shutil.rmtree(folder, ignore_errors=True)
     hosts = ranks.hosts()
     return [
-        _speed(ranks, config, place, size, written, checkpoint_bytes),
+        _speed(config, place, size, written, checkpoint_bytes),
         room,
-        _shared(ranks, place, seen, arrived, hosts),
+        _shared(ranks, place, sorted({*absent, *(rank for rank, sees in enumerate(seen) if not sees)}), hosts),
     ]
 
 
@@ -105,13 +105,14 @@ def _write(path: Path, size: int) -> None:
         os.fsync(stream.fileno())
 
 
-def _speed(ranks: Ranks, config: Config, place: Path, size: int, written: list[tuple[float, str]], checkpoint_bytes: int) -> Finding:
+def _speed(config: Config, place: Path, size: int, written: list[tuple[float, str]], checkpoint_bytes: int) -> Finding:
     for rank, (_, trouble) in enumerate(written):
         if trouble:
             return Finding(check=_DIRECTORY, status="FAIL", told=f"rank {rank} cannot write: {trouble}", remedy="have its owner, mode or quota changed, or choose another --output")
-    speed = size * ranks.world_size / max(max(seconds for seconds, _ in written), 1e-9)
+    seconds = [seconds for seconds, _ in written if seconds]
+    speed = size * len(seconds) / max(seconds)
     takes = checkpoint_bytes / speed
-    told = f"{speed / 1e6:,.0f} MB/s to the disk from {ranks.world_size} rank(s) in {place}; a checkpoint of {checkpoint_bytes / 1e9:.3g} GB takes {takes:,.1f} s"
+    told = f"{speed / 1e6:,.0f} MB/s to the disk from {len(seconds)} rank(s) in {place}; a checkpoint of {checkpoint_bytes / 1e9:.3g} GB takes {takes:,.1f} s"
     patience = config.training.guards.stall_seconds
     slow = takes > patience
     remedy = "choose a faster --output: a stop would wait that long for its checkpoint" if slow else ""
@@ -129,10 +130,9 @@ def _room(run: Path, place: Path, config: Config, checkpoint_bytes: int) -> Find
     return Finding(check=_SPACE, status="OK" if enough else "FAIL", told=told, remedy=remedy, figures={"free": free, "needed": need})
 
 
-def _shared(ranks: Ranks, place: Path, seen: list[bool], arrived: list[bool], hosts: list[str]) -> Finding:
+def _shared(ranks: Ranks, place: Path, blind: list[int], hosts: list[str]) -> Finding:
     if ranks.world_size == 1:
         return Finding(check=_SHARED, status="OK", told="one process alone: start the doctor under the run's launcher to know of other nodes")
-    blind = [rank for rank, sees in enumerate(seen) if not sees] or [rank for rank, came in enumerate(arrived) if not came]
     if blind:
         nodes = ", ".join(sorted({hosts[rank] for rank in blind}))
         told = f"{len(blind)} rank(s) on {nodes} share no files with rank 0 in {place}"
