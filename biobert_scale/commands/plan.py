@@ -46,7 +46,7 @@ def plan(
         transfer_gbs: 10^9 bytes a second between a device and its host, for offloading.
         global_batch_size: sequences of a step; 0: the recipe's.
         tokens: finished token shards, for the vocabulary's size; without them the recipe's counts.
-        run: run directories that were measured: the first gives the rates that are not given here, and all are compared with their predictions.
+        run: run directories that were measured: the first half of the first one gives the rates that are not given here, and all are compared with their predictions.
         json: a file to write the plan to.
     """
     rates_given = (device_tflops, bandwidth_gbs, network_gbs, memory_gbs, host_gbs, transfer_gbs)
@@ -74,9 +74,10 @@ def plan(
         flops=device_tflops * 1e12, bandwidth=bandwidth_gbs * 1e9, network=network_gbs * 1e9, transfer=transfer_gbs * 1e9,
         device_step=ADAMW_BYTES / memory_gbs / 1e9 if memory_gbs else 0.0, host_step=ADAMW_BYTES / host_gbs / 1e9 if host_gbs else 0.0,
     )  # fmt: skip
-    given, measured = rates, [read_run(path) for path in run]
-    if measured:
-        rates = rates_from(measured[0], given)
+    given = rates
+    if run:
+        rates = rates_from(read_run(run[0], half="first"), given)
+    measured = [read_run(path, half="second" if number == 0 else None) for number, path in enumerate(run)]
     predictions = predict_all(settings, machine, rates, vocabulary_size=size)
     comparisons = [
         compare(one, rates, own_rates=number == 0 and not given.flops) for number, one in enumerate(measured)

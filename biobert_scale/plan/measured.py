@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from biobert_scale.config import Config
 from biobert_scale.errors import UserError
@@ -54,7 +54,7 @@ class Comparison:
 
     run: str
     own_rates: bool
-    """The rates were taken from this very run: its seconds are a fit, no prediction."""
+    """The rates were taken from this very run's first half, and its second half was measured."""
     predicted_step_seconds: float | None
     measured_step_seconds: float
     predicted_peak_memory: int
@@ -71,8 +71,11 @@ class Comparison:
         return self.predicted_peak_memory / self.measured_peak_memory - 1
 
 
-def read_run(run: Path) -> MeasuredRun:
+def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> MeasuredRun:
     """A run's figures.
+
+    Args:
+        half: of its records, to tell rates from the one and compare them with the other; all of them where they are fewer than five.
 
     Raises:
         UserError: no run, or one too short to have been measured.
@@ -82,8 +85,12 @@ def read_run(run: Path) -> MeasuredRun:
     if len(records) < 2:
         raise UserError(f"{len(records)} record(s) of speed, too few to tell a rate", where=run / METRICS, remedy="let the run go on for a few more log lines (training.log_every_steps)")
 
+    counted = records[1:]
+    if half is not None and len(counted) >= 4:
+        counted = counted[: len(counted) // 2] if half == "first" else counted[len(counted) // 2 :]
+
     def median(*names: str) -> float:
-        return statistics.median(sum(record[name] for name in names) for record in records[1:])
+        return statistics.median(sum(record[name] for name in names) for record in counted)
 
     return MeasuredRun(
         run=run,
@@ -94,7 +101,7 @@ def read_run(run: Path) -> MeasuredRun:
         step_seconds=median("perf/step_seconds"),
         compute_seconds=median("perf/forward_seconds", "perf/backward_seconds"),
         optimizer_seconds=median("perf/optimizer_seconds"),
-        flops=statistics.median(record["perf/model_flops_per_second_per_device"] * record["perf/step_seconds"] for record in records[1:]),
+        flops=statistics.median(record["perf/model_flops_per_second_per_device"] * record["perf/step_seconds"] for record in counted),
         peak_memory=max(record["perf/peak_memory_bytes"] for record in records),
     )
 

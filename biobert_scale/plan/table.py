@@ -99,7 +99,7 @@ def _measured(one: Mapping[str, Any]) -> tuple[str, ...]:
         one["run"],
         _number(one["measured_step_seconds"]), _number(one["predicted_step_seconds"]), "-" if error is None else f"{error:+.1%}",
         f"{one['measured_peak_memory'] / 2**30:.3f}", f"{one['predicted_peak_memory'] / 2**30:.3f}", f"{one['peak_memory_error']:+.1%}",
-        "its own rates: the seconds are a fit" if one["own_rates"] else "",
+        "by its own first half" if one["own_rates"] else "",
     )  # fmt: skip
 
 

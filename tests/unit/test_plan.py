@@ -200,6 +200,18 @@ def test_a_run_s_own_records_tell_its_rates(measured: Path) -> None:
     assert own.predicted_peak_memory == predicted and own.peak_memory_error == pytest.approx(predicted / 1e9 - 1)
 
 
+def test_a_run_s_second_half_is_predicted_from_its_first(measured: Path, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (measured / "metrics.jsonl").read_text().splitlines()]
+    for line in lines[-2:]:  # slower by a quarter of a second of waiting
+        line["perf/step_seconds"] = 2.25
+        line["perf/model_flops_per_second_per_device"] *= 2 / 2.25
+    (measured / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["plan", "--config", "demo", "--devices", "2", "--run", str(measured), "--json", str(tmp_path / "plan.json")]) == 0
+    (own,) = json.loads((tmp_path / "plan.json").read_text())["measured"]
+    assert (own["predicted_step_seconds"], own["measured_step_seconds"]) == (pytest.approx(2.0), 2.25)
+    assert own["step_seconds_error"] == pytest.approx(2.0 / 2.25 - 1)
+
+
 def test_a_given_rate_stands_and_is_found_wrong(measured: Path) -> None:
     run = read_run(measured)
     rates = rates_from(run, Rates(flops=run.flops / 0.75))
