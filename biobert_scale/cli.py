@@ -33,6 +33,8 @@ COMMANDS = {
     "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
     "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
     "bench train-step": "optimizer steps a second, beside transformers' own ways",
+    "plan": "memory, communication and time of a recipe on a machine, under every ZeRO stage and micro-batch",
+    "doctor": "check the machine, the ranks, the checkpoint directory and the tokens before a run; also under every launcher",
     "report": "one self-contained HTML page of a run",
 }
 """Command -> what it does. The command's code is the function of that name in `commands/`."""

@@ -64,8 +64,11 @@ class DryRun:
     """Bytes of one checkpoint, all ranks' files."""
 
 
-def plan_run(config: Config, *, world_size: int, vocabulary_size: int) -> DryRun:
+def plan_run(config: Config, *, world_size: int, vocabulary_size: int, counted: tuple[dict[str, int], list[list[int]]] | None = None) -> DryRun:
     """Work a run out from its configuration.
+
+    Args:
+        counted: what `count_parameters` said, where several runs of one model are worked out.
 
     Raises:
         UserError: the batch does not divide over the ranks, or the DeepSpeed file contradicts the run configuration.
@@ -74,7 +77,7 @@ def plan_run(config: Config, *, world_size: int, vocabulary_size: int) -> DryRun
     micro_steps = gradient_accumulation_steps(training, world_size)
     sharding = Sharding.of(config, world_size=world_size)
     shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
-    parameters, groups = count_parameters(config, shape)
+    parameters, groups = counted or count_parameters(config, shape)
     count = sum(parameters.values())
     bytes_a_weight = 4 if training.precision.dtype == "fp32" else 2
     length = data.max_seq_length
@@ -207,13 +210,18 @@ def _memory(parts: Parts) -> list[Line]:
 
 
 def _checkpoints(run: DryRun) -> list[Line]:
-    settings = run.config.training.checkpoint
-    for_good = (run.config.training.schedule.total_steps - 1) // settings.keep_every_steps if settings.keep_every_steps else 0
-    kept = settings.keep_last + settings.keep_best + for_good
+    settings, kept = run.config.training.checkpoint, kept_checkpoints(run.config)
     return [
         ("one checkpoint", gigabytes(run.checkpoint), f"every {settings.every_steps:,} steps"),
         ("disk space", gigabytes(run.checkpoint * (kept + 1)), f"{kept} kept at the end, and one while it is written"),
     ]
+
+
+def kept_checkpoints(config: Config) -> int:
+    """How many checkpoints a run keeps at its end, at most."""
+    settings = config.training.checkpoint
+    for_good = (config.training.schedule.total_steps - 1) // settings.keep_every_steps if settings.keep_every_steps else 0
+    return settings.keep_last + settings.keep_best + for_good
 
 
 def gigabytes(size: int) -> str:

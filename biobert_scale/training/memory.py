@@ -200,8 +200,8 @@ def activation_bytes(model: ModelConfig, *, sequences: int, length: int, predict
     return sequences * length * a_token + predictions * (4 * p * hidden + 3 * _FP32 * vocabulary_size)
 
 
-def communication_bytes(count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int) -> int:
-    """Bytes that one rank sends in one optimizer step, by ring algorithms.
+def communication_parts(count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int) -> tuple[int, int]:
+    """Bytes that one rank sends in one optimizer step, by ring algorithms: to reduce gradients, and to gather weights.
 
     With c = count x bytes and f = (ranks - 1) / ranks, an all-reduce sends 2cf, a gather or a reduce-scatter cf. DDP and stage
     0 reduce once a step; stage 1 gathers the new weights besides; stage 2 reduces in every micro-step, by all-reduce;
@@ -211,14 +211,21 @@ def communication_bytes(count: int, sharding: Sharding, *, world_size: int, byte
     c = count * (_FP32 if sharding.stage is None else bytes_a_weight)
     match sharding.stage:
         case None | 0:
-            whole = 2 * c
+            reduced, gathered = 2 * c, 0
         case 1:
-            whole = 2 * c + c
+            reduced, gathered = 2 * c, c
         case 2:
-            whole = micro_steps * 2 * c + c
+            reduced, gathered = micro_steps * 2 * c, c
         case _:
-            whole = micro_steps * (c + (c if sharding.reuse_distance >= 2 * count else 2 * c))
-    return whole * (world_size - 1) // world_size
+            reduced, gathered = micro_steps * c, micro_steps * (c if sharding.reuse_distance >= 2 * count else 2 * c)
+    whole = (reduced + gathered) * (world_size - 1) // world_size
+    in_gathers = gathered * (world_size - 1) // world_size
+    return whole - in_gathers, in_gathers
+
+
+def communication_bytes(count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int) -> int:
+    """The sum of `communication_parts`."""
+    return sum(communication_parts(count, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, micro_steps=micro_steps))
 
 
 def checkpoint_bytes(count: int) -> int:

@@ -137,6 +137,23 @@ def describe_ranks() -> int:
     return int(environment["WORLD_SIZE"])
 
 
+def join(*, timeout_seconds: float) -> tuple[int, int, int]:
+    """Meet the other ranks without an engine, to examine what connects them: gloo, and on GPUs NCCL besides.
+
+    Returns:
+        Rank, world size, and rank on the node.
+
+    Raises:
+        UserError: see `describe_ranks`.
+        torch.distributed.DistError: the others do not come.
+    """
+    world_size = describe_ranks()
+    if world_size > 1:
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        torch.distributed.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout_seconds))
+    return int(os.environ["RANK"]), world_size, int(os.environ.get("LOCAL_RANK", "0"))
+
+
 def stop(accelerator: Accelerator) -> None:
     """Leave the group. The caller drops its engine first: a live one keeps a communication thread that aborts at exit."""
     accelerator.free_memory()

@@ -127,6 +127,36 @@ def main(output: Path, cases: list[str]) -> None:
     dist.destroy_process_group()
 
 
+def check_plan(config: Any, engine: str, told: list[dict[str, Any]]) -> None:
+    """Compare what `plan` prints for a run, by part of the memory, with what its engine's ranks told: within a tenth.
+
+    Args:
+        config: of the run that was started, micro-batch included.
+        told: of each rank, what `held` and `kept_gradients` returned.
+    """
+    from biobert_scale.plan.choose import Choice, predict_all
+    from biobert_scale.plan.predict import Machine, Rates
+    from biobert_scale.plan.table import as_json
+
+    machine = Machine(devices=len(told), devices_per_node=len(told), device_memory=0)
+    predictions = predict_all(config, machine, Rates(), vocabulary_size=config.vocabulary.size)
+    rows = as_json(config, machine, Rates(), {}, config.vocabulary.size, predictions, Choice(taken=None, reason=""), [])["configurations"]
+    (row,) = [row for row in rows if (row["engine"], row["micro_batch_size"]) == (engine, config.training.micro_batch_size)]
+
+    def gradients(one: dict[str, Any]) -> int:
+        kept = one["kept"]
+        return one["gradients"] + kept["fp32"] if row["stage"] == 3 else kept["on_parameters"] + kept["reduced"] + kept["accumulated"] + kept["fp32"]
+
+    for part, found in (
+        ("weights", max(one["weights"] + one["whole"] for one in told)),
+        # Stage 0's wrapper names the weights as its fp32 copy in fp32, where there is none.
+        ("optimizer", max(one["moments"] + (0 if (row["stage"], config.training.precision.dtype) == (0, "fp32") else one["fp32_weights"]) for one in told)),
+        ("gradients", max(map(gradients, told))),
+    ):
+        planned = row["device"][part] + row["host"][part]
+        assert abs(planned - found) <= 0.1 * found, (engine, part, planned, found)
+
+
 def made_up_batch(kind: Any, length: int, vocabulary: int) -> Any:
     return kind(
         input_ids=torch.randint(5, vocabulary, (length,)), token_type_ids=torch.zeros(length, dtype=torch.long), position_ids=torch.arange(length),

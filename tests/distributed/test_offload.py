@@ -16,6 +16,7 @@ from biobert_scale.recipes import structure_config
 from biobert_scale.training.deepspeed import find_file
 from biobert_scale.training.dry_run import plan_run
 from biobert_scale.training.memory import Sharding
+from tests.distributed.engine_ranks import check_plan
 from tests.distributed.launching import ROOT, environment, free_port, train
 from tests.distributed.launching import column as losses
 from tests.helpers import write_tokens
@@ -111,6 +112,11 @@ def test_memory_is_what_was_predicted(ranks: list[dict[str, dict[str, Any]]], ca
     else:
         gradients = kept["on_parameters"] + kept["reduced"] + kept["accumulated"] + kept["fp32"]
     assert predicted.device.gradients + predicted.host.gradients == gradients
+
+
+@pytest.mark.parametrize("case", PACKAGED)
+def test_the_plan_s_memory_is_what_engines_hold(ranks: list[dict[str, dict[str, Any]]], case: str) -> None:
+    check_plan(run_of(case), case.split(":")[0], [rank[case] for rank in ranks])
 
 
 def test_what_is_sent_is_what_was_predicted(ranks: list[dict[str, dict[str, Any]]], directory: Path) -> None:

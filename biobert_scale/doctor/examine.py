@@ -1,0 +1,110 @@
+"""The whole examination: what each rank finds by itself, then what they find together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from biobert_scale.config import Config
+from biobert_scale.doctor.findings import Finding, guarded, merge
+from biobert_scale.doctor.machine import check_accelerator, check_compiler, check_driver, check_open_files, check_shared_memory
+from biobert_scale.doctor.network import check_all_reduce, check_clocks
+from biobert_scale.doctor.ranks import Ranks, alone, device_of
+from biobert_scale.doctor.storage import check_storage
+from biobert_scale.doctor.tokens import check_tokens
+from biobert_scale.doctor.versions import check_versions
+from biobert_scale.errors import UserError, is_first_rank
+from biobert_scale.files import read_manifest
+from biobert_scale.tokens.build import STAGE
+from biobert_scale.training import runtime
+from biobert_scale.training.dry_run import DryRun, plan_run
+
+
+def examine(
+    config: Config, *, tokens: Path | None, output: Path | None, minimum_gbs: float = 0.0, timeout_seconds: float = 60.0
+) -> tuple[list[Finding], dict[str, Any], bool]:
+    """Every check, under whatever started this process.
+
+    Args:
+        tokens: finished token shards; their checks are left out without.
+        output: the run directory; likewise.
+        minimum_gbs: see `check_all_reduce`.
+        timeout_seconds: how long the ranks wait for each other.
+
+    Returns:
+        The findings, the same on all ranks; what the ranks are; and whether this is the rank that tells.
+    """
+    ranks, met = _join(timeout_seconds)
+    try:
+        hosts = ranks.hosts()
+        found = [*met, *_by_itself(ranks, config, tokens)]
+        findings = merge(ranks.gather(found), hosts)
+        findings += _together(ranks, config, tokens, output, minimum_gbs)
+        who = {"world_size": ranks.world_size, "nodes": len(set(hosts)), "hosts": hosts, "device": ranks.device.type}
+        return findings, who, ranks.rank == 0
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:
+    """The ranks, or where they do not find each other this one alone, and that as a finding."""
+    try:
+        rank, world_size, local_rank = runtime.join(timeout_seconds=timeout_seconds)
+    except dist.DistError as error:
+        remedy = "check that MASTER_ADDR resolves and MASTER_PORT is open on every node, and that as many ranks were started as were announced"
+        told = f"the ranks do not find each other within {timeout_seconds:g} s: {str(error).splitlines()[0]}"
+        return alone(0 if is_first_rank() else 1), [Finding(check="ranks", status="FAIL", told=told, remedy=remedy)]
+    device = device_of(local_rank)
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.set_device(device)
+    words = "one process alone" if world_size == 1 else f"{world_size} met"
+    return Ranks(rank=rank, world_size=world_size, local_rank=local_rank, device=device), [Finding(check="ranks", status="OK", told=words)]
+
+
+def _by_itself(ranks: Ranks, config: Config, tokens: Path | None) -> list[Finding]:
+    """The checks that a rank does without the others."""
+    precision = config.training.precision.dtype
+    found = [
+        *check_versions(),
+        *guarded("accelerator", lambda: check_accelerator(ranks, precision)),
+        *check_driver(ranks),
+        *check_compiler(ranks),
+        *check_shared_memory(),
+        *check_open_files(ranks.world_size),
+        *guarded("batch", lambda: _batch(config, ranks.world_size)),
+    ]
+    if tokens is not None:
+        found += guarded("tokens", lambda: check_tokens(ranks, tokens))
+    return found
+
+
+def _together(ranks: Ranks, config: Config, tokens: Path | None, output: Path | None, minimum_gbs: float) -> list[Finding]:
+    """The checks that all ranks do at once; each returns the same findings on all of them."""
+    run = ranks.gather(_numbers(config, ranks.world_size, tokens))[0]
+    found = check_all_reduce(ranks, minimum_gbs=minimum_gbs, step_bytes=run.communication if run is not None else 0) + check_clocks(ranks)
+    if output is not None:
+        size = run.checkpoint if run is not None else 0
+        found += check_storage(ranks, output, config, checkpoint_bytes=size)
+    return found
+
+
+def _batch(config: Config, world_size: int) -> list[Finding]:
+    """Does the batch divide over as many ranks as were started?"""
+    run = plan_run(config, world_size=world_size, vocabulary_size=config.vocabulary.size)
+    training = config.training
+    told = f"{world_size} x {training.micro_batch_size} x {run.micro_steps} = {training.global_batch_size} (ranks x micro-batch x accumulation steps)"
+    return [Finding(check="batch", status="OK", told=told)]
+
+
+def _numbers(config: Config, world_size: int, tokens: Path | None) -> DryRun | None:
+    """The run in numbers, where it can be told; why it cannot is another check's finding."""
+    try:
+        size = config.vocabulary.size if tokens is None else read_manifest(tokens, STAGE).counts["vocabulary"]
+        return plan_run(config, world_size=world_size, vocabulary_size=size)
+    except UserError:
+        return None

@@ -1,0 +1,58 @@
+"""Are the libraries those that the package was tested with?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from biobert_scale.doctor.findings import Finding
+
+LIBRARIES = ("torch", "deepspeed", "accelerate", "transformers")
+_CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def check_versions(checkout: Path = _CHECKOUT) -> list[Finding]:
+    """Python and the libraries against the package's ranges (outside: FAIL) and `constraints.txt`'s pins (another: WARN).
+
+    Args:
+        checkout: where `pyproject.toml` and `constraints.txt` lie; an installed package has no such file, and only its own ranges count.
+    """
+    python, ranges, pins = _declared(checkout)
+    found = platform.python_version()
+    inside = python.contains(found)
+    remedy = "" if inside else f"use a Python {python}"
+    findings = [Finding(check="version of python", status="OK" if inside else "FAIL", told=found if inside else f"{found}, outside {python}", remedy=remedy, same=found)]
+    return findings + [_check_library(name, ranges.get(name, SpecifierSet()), pins.get(name)) for name in LIBRARIES]
+
+
+def _check_library(name: str, allowed: SpecifierSet, pin: str | None) -> Finding:
+    check = f"version of {name}"
+    try:
+        found = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(check=check, status="FAIL", told="not installed", remedy=f"pip install '{name}{allowed}'")
+    if not allowed.contains(found, prereleases=True):
+        return Finding(check=check, status="FAIL", told=f"{found}, outside {allowed}", remedy=f"pip install '{name}{allowed}'", same=found)
+    if pin is not None and not SpecifierSet(f"=={pin}").contains(found, prereleases=True):
+        return Finding(check=check, status="WARN", told=f"{found}; tested with {pin}", remedy=f"pip install {name}=={pin}", same=found)
+    return Finding(check=check, status="OK", told=f"{found} (tested with {pin})" if pin else found, same=found)
+
+
+def _declared(checkout: Path) -> tuple[SpecifierSet, dict[str, SpecifierSet], dict[str, str]]:
+    """The range of Python, the libraries' ranges, and their pins."""
+    if (project := checkout / "pyproject.toml").is_file():
+        declared = tomllib.loads(project.read_text())["project"]
+        python, requirements = declared["requires-python"], declared["dependencies"]
+    else:
+        python = importlib.metadata.metadata("biobert_scale")["Requires-Python"] or ""
+        requirements = importlib.metadata.requires("biobert_scale") or []
+    ranges = {one.name: one.specifier for one in map(Requirement, requirements) if one.marker is None}
+    constraints = checkout / "constraints.txt"
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", constraints.read_text(), re.MULTILINE)) if constraints.is_file() else {}
+    return SpecifierSet(python), ranges, pins
