@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from pathlib import Path
 
 
@@ -31,11 +30,6 @@ class RunFailed(UserError):
     """Something outside the user's input stopped the work (a full disk, a killed worker): one line, exit code 1."""
 
     exit_code = 1
-
-
-def is_first_rank() -> bool:
-    """Whether this process is the one of a launcher's that tells what all of them meet."""
-    return next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK") if name in os.environ), "0") == "0"
 
 
 def _rebuild(kind: type[UserError], what: str, where: str, remedy: str) -> UserError:

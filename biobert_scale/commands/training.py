@@ -10,7 +10,8 @@ import tyro
 from tyro.conf import Positional
 
 from biobert_scale.config import Config
-from biobert_scale.errors import UserError, is_first_rank
+from biobert_scale.errors import UserError
+from biobert_scale.launched import is_first_rank, is_restart
 from biobert_scale.recipes import check_config, load_config
 
 
@@ -86,7 +87,6 @@ def train(arguments: list[str]) -> int:
     from biobert_scale.training.loop import train as run_training
     from biobert_scale.training.preemption import exit_code
     from biobert_scale.training.profile import parse_steps
-    from biobert_scale.training.restarts import is_restart
     from biobert_scale.training.retention import check_resume
     from biobert_scale.training.time_limit import slurm_end_time
 

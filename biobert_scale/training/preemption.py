@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
 from types import FrameType
+
+from biobert_scale.launched import restarts_allowed
 
 EXIT_CODE = 75
 """The exit code of a run that saved and stopped before its end (sysexits' EX_TEMPFAIL: try again later)."""
@@ -16,8 +17,7 @@ STOP_FILE = "STOP"
 
 def exit_code(*, finished: bool) -> int:
     """What the process ends with: an elastic agent with restarts left would start anything but 0 again at once."""
-    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0)
-    return 0 if finished or restarts > 0 else EXIT_CODE
+    return 0 if finished or restarts_allowed() > 0 else EXIT_CODE
 
 
 class StopRequest:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_json, write_json
+from biobert_scale.launched import is_restart
 
 STARTS = "starts.json"
-_COUNTS = ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
 _RESTARTS_WITHOUT_PROGRESS = 2
-
-
-def is_restart() -> bool:
-    """Whether a launcher or SLURM has started this again by itself."""
-    return any(int(os.environ.get(name) or 0) > 0 for name in _COUNTS)
 
 
 def note_start(run: Path, global_step: int) -> None:

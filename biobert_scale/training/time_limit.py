@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import time
 
 from biobert_scale.errors import UserError
+from biobert_scale.launched import slurm_job, slurm_job_end
 
 _LEFT = re.compile(r"(?:(?:(?P<days>\d+)-)?(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+)")
 
@@ -20,10 +20,9 @@ def slurm_end_time() -> float | None:
     Raises:
         UserError: this is no SLURM job, or squeue does not tell.
     """
-    if told := os.environ.get("SLURM_JOB_END_TIME"):
-        return float(told)
-    job = os.environ.get("SLURM_JOB_ID")
-    if job is None:
+    if (told := slurm_job_end()) is not None:
+        return told
+    if not (job := slurm_job()):
         raise UserError("this is no SLURM job", where="--save-before-limit", remedy="leave the option out")
     try:
         left = subprocess.run(["squeue", "--noheader", f"--jobs={job}", "--format=%L"], capture_output=True, text=True, check=True, timeout=60).stdout.strip()

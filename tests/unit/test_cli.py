@@ -41,7 +41,7 @@ def test_every_command_has_help(name: str) -> None:
         (["export", "missing", "--tokens", "t", "--output", "o"], "no intact checkpoint"),
         (["demo", "--raw", "missing"], "--raw and --benchmarks"),
         (["report", "missing"], "missing"),
-        (["checkpoint", "list", "missing"], "no complete checkpoint"),
+        (["checkpoint", "list", "missing"], "no checkpoint"),
         (["evaluate", "table", "missing"], "no finished evaluation"),
     ],
 )

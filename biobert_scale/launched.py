@@ -1,0 +1,31 @@
+"""What launchers and SLURM tell a process through the environment, besides ranks (see `training/runtime.py`)."""
+
+from __future__ import annotations
+
+import os
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the one of a launcher's that tells what all of them meet."""
+    return next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK") if name in os.environ), "0") == "0"
+
+
+def is_restart() -> bool:
+    """Whether torchrun or SLURM has started this again by itself."""
+    return any(int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+
+
+def restarts_allowed() -> int:
+    """How often torchrun's agent starts the ranks again where one ends with anything but 0."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0)
+
+
+def slurm_job() -> str:
+    """The number of the SLURM job; empty outside of one."""
+    return os.environ.get("SLURM_JOB_ID", "")
+
+
+def slurm_job_end() -> float | None:
+    """The end of the job's time in seconds since the epoch, where this SLURM tells it so."""
+    told = os.environ.get("SLURM_JOB_END_TIME")
+    return float(told) if told else None
