@@ -32,6 +32,8 @@ COMMANDS = {
     "bench checkpoint": "how long training stands still for a checkpoint, beside accelerate's and torch's own",
     "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
     "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
+    "launch site": "write the example of the file that describes a cluster",
+    "launch slurm": "render, check and submit SLURM jobs: one stage, or the whole chain",
     "report": "one self-contained HTML page of a run",
 }
 """Command -> what it does. The command's code is the function of that name in `commands/`."""

@@ -12,7 +12,7 @@ import tyro
 
 _HOMES = {
     "corpus": "corpus", "tokens": "tokens", "train": "training", "checkpoint": "checkpoint", "export": "training",
-    "evaluate": "evaluation", "bench": "whole", "demo": "whole", "report": "whole",
+    "evaluate": "evaluation", "launch": "launch", "bench": "whole", "demo": "whole", "report": "whole",
 }  # fmt: skip
 """First word of a command -> the module that holds its function."""
 
