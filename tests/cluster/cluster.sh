@@ -46,7 +46,8 @@ write_settings() {
     chmod 600 munge.key
     # Debian's slurmd loads a cgroup plugin even where nothing uses one; this one asks for no mounted hierarchy.
     printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n' > cgroup.conf
-    echo "NodeName=node[1-2] Name=gpu Count=8" > gres.conf # to be asked for; no job finds one
+    for number in 0 1 2 3 4 5 6 7; do mknod "gpu$number" c 1 3; done # to be asked for; no job finds one
+    echo "NodeName=node[1-2] Name=gpu File=$directory/gpu[0-7]" > gres.conf
     cat > slurm.conf <<SETTINGS
 ClusterName=made-up
 SlurmctldHost=head($(address head))

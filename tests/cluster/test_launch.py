@@ -1,0 +1,167 @@
+"""The rendered jobs on a real cluster: to the end, through every kind of interruption with the same losses, and as a chain."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from biobert_scale.corpus.synthetic import write_synthetic
+from biobert_scale.files import read_json, write_json
+from biobert_scale.training.retention import complete
+from biobert_scale.training.telemetry import read_metrics
+from tests.cluster.conftest import Cluster
+from tests.distributed.launching import TINY, column, train
+from tests.helpers import write_tokens
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+STEPS = 300
+SITE = """
+[devices]
+cpus_per_device = 1
+memory_gib_per_device = 1
+[processors]
+cpus = 2
+memory_gib = 4
+"""
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokens(tmp_path_factory.mktemp("tokens"), documents=200)
+
+
+def prepare(work: Path, tokens: Path | None, recipe: dict[str, Any]) -> None:
+    work.mkdir(parents=True, exist_ok=True)
+    (work / "site.toml").write_text(SITE)
+    write_json(work / "recipe.json", recipe)
+    if tokens is not None:
+        (work / "tokens").symlink_to(tokens)
+
+
+def submit(cluster: Cluster, work: Path, *options: str) -> dict[str, str]:
+    """Render, check and submit; returns the jobs by their stages."""
+    printed = cluster.run(
+        sys.executable, "-m", "biobert_scale.cli", "launch", "slurm", "--site", str(work / "site.toml"), "--config", str(work / "recipe.json"),
+        "--work", str(work), "--quiet", "--submit", *options,
+    )  # fmt: skip
+    assert "to start at" in printed, printed
+    return dict(line.split()[1:] for line in printed.splitlines() if line.startswith("submitted: "))
+
+
+def pretrain(cluster: Cluster, tokens: Path, work: Path, *options: str, steps: int = STEPS, nodes: int = 2, devices: int = 2) -> str:
+    prepare(work, tokens, TINY)
+    sizes = ("--nodes", str(nodes), "--devices-per-node", str(devices), "--settings", f"training.schedule.total-steps={steps}")
+    return submit(cluster, work, *sizes, *options)["pretrain"]
+
+
+def log(work: Path) -> str:
+    return "".join(path.read_text() for path in sorted((work / "jobs" / "logs").glob("*.log")))
+
+
+def wait_until(condition: Callable[[], object], work: Path, *, seconds: float = 400) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, log(work)[-6000:]
+        time.sleep(0.2)
+
+
+def state(cluster: Cluster, job: str) -> str:
+    """The job's state; an array's are joined."""
+    return "+".join(sorted(set(cluster.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").split())))
+
+
+def step(work: Path) -> int:
+    return max((record["global_step"] for record in read_metrics(work / "pretraining")), default=0)
+
+
+def losses(work: Path) -> list[tuple[Any, ...]]:
+    return column(read_metrics(work / "pretraining"), "train/loss")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two nodes of two ranks, to the end in one go."""
+    work = tmp_path_factory.mktemp("undisturbed") / "work"
+    job = pretrain(cluster, tokens, work)
+    wait_until(lambda: state(cluster, job) not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"), work)
+    assert state(cluster, job) == "COMPLETED", log(work)[-6000:]
+    return work
+
+
+def test_two_nodes_of_two_ranks_train_like_one_process(undisturbed: Path, tokens: Path, tmp_path: Path) -> None:
+    assert read_json(undisturbed / "pretraining" / "finished.json")["global_step"] == STEPS
+    told = log(undisturbed)
+    assert "4 rank(s) on" in told and "on node[1-2]" in told and "pre-training ended with 0" in told and "going on from" not in told
+    (record,) = (undisturbed / "pretraining" / "jobs").iterdir()
+    assert "torch==" in (record / "packages.txt").read_text() and "SLURM_JOB_NUM_NODES=2" in (record / "environment.txt").read_text()
+    assert (record / "job.sbatch").read_text() == (undisturbed / "jobs" / "pretrain.sbatch").read_text()
+    alone = column(train(tokens, tmp_path / "alone", steps=STEPS, processes=1), "train/loss")
+    ours = losses(undisturbed)
+    assert [number for number, _ in ours] == list(range(1, STEPS + 1))
+    assert [loss for _, loss in ours[:40]] == pytest.approx([loss for _, loss in alone[:40]], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (("scancel", "--batch", "--signal=USR1"), "SIGUSR1: asking the run to save and stop"),
+        (("scontrol", "requeue"), "start 1, on"),
+        (("scancel", "--signal=KILL"), ""),
+    ],
+    ids=["USR1", "requeue", "killed ranks"],
+)
+def test_an_interrupted_run_comes_back_with_the_same_losses(
+    cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path, command: tuple[str, ...], says: str
+) -> None:
+    job = pretrain(cluster, tokens, tmp_path)
+    wait_until(lambda: step(tmp_path) >= 12, tmp_path)
+    cluster.run(*command, job)
+    if command[-1].endswith("KILL"):  # no reason to come back by itself; the same job, submitted again, does
+        wait_until(lambda: state(cluster, job) == "FAILED", tmp_path)
+        assert "pre-training ended with 137" in log(tmp_path)
+        job = submit(cluster, tmp_path, "--nodes", "2", "--devices-per-node", "2", "--settings", f"training.schedule.total-steps={STEPS}")["pretrain"]
+    wait_until(lambda: state(cluster, job) == "COMPLETED", tmp_path)
+    told = log(tmp_path)
+    assert says in told and "going on from step-" in told and "start 1, on" in told or command[-1].endswith("KILL"), told
+    assert losses(tmp_path) == losses(undisturbed)
+
+
+def test_the_time_limit_saves_requeues_and_goes_on(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
+    """SLURM's own signal ahead of a limit; then the end is asked for, and nothing comes back."""
+    job = pretrain(cluster, tokens, tmp_path, "--time", "00:10:00", "--signal-seconds", "90", steps=1_000_000)
+    wait_until(lambda: step(tmp_path) >= 12, tmp_path)
+    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=3")
+    wait_until(lambda: "start 1, on" in log(tmp_path), tmp_path)
+    told = log(tmp_path)
+    assert "SIGUSR1: asking the run to save and stop" in told and "pre-training ended with 75, asked to stop" in told and "stopped at step" in told
+    saved = complete(tmp_path / "pretraining")[-1].name
+    cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=10")
+    wait_until(lambda: f"going on from {saved}" in log(tmp_path) and step(tmp_path) > int(saved.removeprefix("step-")) + 5, tmp_path)
+    cluster.run("scancel", "--batch", "--signal=TERM", job)
+    wait_until(lambda: state(cluster, job) == "FAILED", tmp_path)
+    assert log(tmp_path).count("ended with 75") == 2 and complete(tmp_path / "pretraining")[-1].name > saved
+    numbers = [number for number, _ in losses(tmp_path)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_cancelled_job_leaves_an_intact_checkpoint(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
+    job = pretrain(cluster, tokens, tmp_path, steps=1_000_000)
+    wait_until(lambda: step(tmp_path) >= 12, tmp_path)
+    cluster.run("scancel", job)
+    wait_until(lambda: state(cluster, job) == "CANCELLED", tmp_path)
+    said = cluster.run(sys.executable, "-m", "biobert_scale.cli", "checkpoint", "verify", str(tmp_path / "pretraining"))
+    assert complete(tmp_path / "pretraining")[-1].name in said, said
+
+
+def test_a_crashed_node_costs_the_steps_since_the_last_checkpoint(cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path) -> None:
+    job = pretrain(cluster, tokens, tmp_path)
+    wait_until(lambda: step(tmp_path) >= 12, tmp_path)
+    cluster.run("kill", "-KILL", (cluster.directory / "node2.pid").read_text().strip())
+    wait_until(lambda: state(cluster, job) == "COMPLETED", tmp_path)
+    assert "start 1, on" in log(tmp_path) and "going on from step-" in log(tmp_path)
+    assert losses(tmp_path) == losses(undisturbed)
