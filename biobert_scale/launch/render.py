@@ -19,7 +19,7 @@ STAGES = ("corpus", "tokens", "pretrain", "export", "evaluate", "table")
 """The chain. Each is a template of that name and a job of its own."""
 _LEAST_SECONDS = 60
 """SLURM sends the signal up to a minute too early."""
-_TIME = re.compile(r"(?:(?P<days>\d+)-(?P<d_hours>\d+)(?::(?P<d_minutes>\d+)(?::(?P<d_seconds>\d+))?)?|(?:(?P<hours>\d+):)?(?P<minutes>\d+)(?::(?P<seconds>\d+))?)")
+_TIME = re.compile(r"(?:\d+-)?\d+(?::\d+){0,2}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ def render(stages: Iterable[str], *, launch: LaunchConfig, site: Site, config: C
         UserError: a size or a limit that cannot work, or a value that a script cannot hold.
     """
     chosen = [stage for stage in STAGES if stage in set(stages)]
-    _check(launch, config, site)
+    _check(chosen, launch, config, site)
     scripts = {f"{stage}.sbatch": _fill(template(f"{stage}.sbatch"), _values(stage, launch, site, config, places)) for stage in chosen}
     return {**scripts, "submit.sh": _fill(template("submit.sh"), {"stages": " ".join(chosen)})}
 
@@ -94,18 +94,22 @@ def limit_seconds(time: str, *, option: str) -> int:
     Raises:
         UserError: none of them.
     """
-    if (found := _TIME.fullmatch(time)) is None or (found["hours"] and not found["seconds"]):
+    if not _TIME.fullmatch(time):
         raise UserError(f"'{time}' is no time limit", where=option, remedy="write hours:minutes:seconds, or days-hours")
-    number = {name: int(value or 0) for name, value in found.groupdict().items()}
-    hours = 24 * number["days"] + number["d_hours"] + number["hours"]
-    return (hours * 60 + number["d_minutes"] + number["minutes"]) * 60 + number["d_seconds"] + number["seconds"]
+    days, dash, clock = time.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if not dash and len(parts) < 3:
+        parts = [0, *parts]  # without days, one number is minutes, and two are minutes and seconds
+    hours, minutes, seconds = (*parts, 0, 0)[:3]
+    return ((24 * int(days or 0) + hours) * 60 + minutes) * 60 + seconds
 
 
-def _check(launch: LaunchConfig, config: Config, site: Site) -> None:
+def _check(stages: list[str], launch: LaunchConfig, config: Config, site: Site) -> None:
     for option, number in (("--nodes", launch.nodes), ("--devices-per-node", launch.devices_per_node)):
         if number < 1:
             raise UserError(f"{number} is not positive", where=option, remedy="use at least 1")
-    gradient_accumulation_steps(config.training, launch.nodes * launch.devices_per_node)
+    if "pretrain" in stages:
+        gradient_accumulation_steps(config.training, launch.nodes * launch.devices_per_node)
     for field in ("time", "corpus_time", "tokens_time", "evaluation_time"):
         option = f"--{field.replace('_', '-')}"
         if limit_seconds(getattr(launch, field), option=option) < 1:
