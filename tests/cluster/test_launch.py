@@ -14,7 +14,7 @@ from biobert_scale.corpus.synthetic import write_synthetic
 from biobert_scale.files import read_json, write_json
 from biobert_scale.training.retention import complete
 from biobert_scale.training.telemetry import read_metrics
-from tests.cluster.conftest import Cluster
+from tests.cluster.conftest import ROOT, Cluster
 from tests.distributed.launching import TINY, column, train
 from tests.helpers import write_tokens
 
@@ -164,4 +164,95 @@ def test_a_crashed_node_costs_the_steps_since_the_last_checkpoint(cluster: Clust
     cluster.run("kill", "-KILL", (cluster.directory / "node2.pid").read_text().strip())
     wait_until(lambda: state(cluster, job) == "COMPLETED", tmp_path)
     assert "start 1, on" in log(tmp_path) and "going on from step-" in log(tmp_path)
+    assert losses(tmp_path) == losses(undisturbed)
+
+
+CHAIN = {
+    **TINY,
+    "corpus": {"minimum_words": 5},
+    "vocabulary": {"size": 600},
+    "tokens": {"validation_fraction": 0.1},
+    "evaluation": {
+        "tasks": ["NCBI-disease", "HoC"],
+        "seeds": [1, 2],
+        "entities": {"epochs": 1, "max_seq_length": 64, "dropout": 0.0},
+        "documents": {"epochs": 1, "max_seq_length": 64, "dropout": 0.0},
+    },
+}
+WHOLE = ("--stages", "all", "--nodes", "2", "--devices-per-node", "1", "--settings")
+
+
+def test_the_whole_chain_from_raw_files_to_the_table(cluster: Cluster, tmp_path: Path) -> None:
+    """The corpus as arrays that its job submits; pre-training is sent back to the queue once, and what comes after waits for it."""
+    write_synthetic(tmp_path / "raw", seed=1, abstracts=300, full_texts=10)
+    prepare(tmp_path, None, CHAIN)
+    jobs = submit(cluster, tmp_path, *WHOLE, "training.schedule.total-steps=300", "--array-tasks", "2")
+    assert list(jobs) == ["corpus", "tokens", "pretrain", "export", "evaluate", "table"]
+    wait_until(lambda: step(tmp_path) >= 12 or "FAILED" in state(cluster, jobs["corpus"]) + state(cluster, jobs["tokens"]), tmp_path)
+    cluster.run("scancel", "--batch", "--signal=USR1", jobs["pretrain"])
+    wait_until(lambda: "start 1, on" in log(tmp_path), tmp_path)
+    assert state(cluster, jobs["export"]) == "PENDING"
+    wait_until(lambda: state(cluster, jobs["table"]) in ("COMPLETED", "CANCELLED", "FAILED"), tmp_path)
+    assert {stage: state(cluster, job) for stage, job in jobs.items()} == dict.fromkeys(jobs, "COMPLETED"), log(tmp_path)[-6000:]
+    scored = sorted(str(path.parent.relative_to(tmp_path / "evaluation")) for path in (tmp_path / "evaluation").rglob("metrics.json"))
+    assert scored == ["HoC/pretrained-seed1", "HoC/pretrained-seed2", "NCBI-disease/pretrained-seed1", "NCBI-disease/pretrained-seed2"]
+    assert "NCBI-disease" in (tmp_path / "evaluation" / "table.txt").read_text()
+
+
+def test_the_chain_ends_where_a_stage_fails(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    prepare(tmp_path, None, CHAIN)
+    jobs = submit(cluster, tmp_path, *WHOLE, "training.schedule.total-steps=300")
+    wait_until(lambda: state(cluster, jobs["table"]) in ("COMPLETED", "CANCELLED", "FAILED"), tmp_path)
+    states = [state(cluster, job) for job in jobs.values()]
+    assert states == ["FAILED", *["CANCELLED"] * 5], states
+    assert not (tmp_path / "tokens").exists() and "biobert-scale: " in log(tmp_path)
+
+
+def test_a_job_that_slurm_would_not_take_is_refused_before_it_is_submitted(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
+    prepare(tmp_path, tokens, TINY)
+    with pytest.raises(AssertionError, match="cannot be satisfied|not available"):
+        submit(cluster, tmp_path, "--nodes", "2", "--devices-per-node", "9", "--settings", "training.global-batch-size=18", "training.micro-batch-size=1")
+    assert not cluster.run("squeue", "--noheader", "--states=pending,running").strip()
+
+
+@pytest.mark.proof  # sixteen ranks
+def test_two_nodes_of_eight_ranks(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
+    prepare(tmp_path, tokens, TINY)
+    job = submit(cluster, tmp_path, "--nodes", "2", "--devices-per-node", "8", "--settings", "training.micro-batch-size=1")["pretrain"]
+    wait_until(lambda: state(cluster, job) in ("COMPLETED", "FAILED"), tmp_path, seconds=800)
+    assert "16 rank(s) on" in log(tmp_path) and "pre-training ended with 0" in log(tmp_path), log(tmp_path)[-6000:]
+    alone = column(train(tokens, tmp_path / "alone", processes=1), "train/loss")
+    assert [loss for _, loss in losses(tmp_path)] == pytest.approx([loss for _, loss in alone], rel=1e-4)
+
+
+NODE_COMMANDS = {
+    "accelerate": (
+        "accelerate.commands.launch --config_file {root}/launch/accelerate/two-nodes-of-8.yaml --num_processes 4 --machine_rank $SLURM_NODEID"
+        " --main_process_ip node1 --main_process_port 29517 -m"
+    ),
+    "deepspeed": (
+        "deepspeed.launcher.runner --hostfile {work}/hostfile --no_ssh --node_rank $SLURM_NODEID --master_addr node1 --master_port 29518 --module"
+    ),
+    "torchrun": "torch.distributed.run --nnodes 2 --nproc-per-node 2 --node-rank $SLURM_NODEID --master-addr node1 --master-port 29519 -m",
+}
+
+
+@pytest.mark.parametrize("launcher", NODE_COMMANDS)
+def test_a_launcher_on_each_of_two_nodes_trains_as_srun_does(
+    cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path, launcher: str
+) -> None:
+    """What a site without SLURM starts by hand on each node, here by srun, one process a node."""
+    prepare(tmp_path, tokens, read_json(undisturbed / "jobs" / "recipe.json"))
+    (tmp_path / "hostfile").write_text("node1 slots=2\nnode2 slots=2\n")
+    (tmp_path / "job.sh").write_text(
+        f"#!/bin/bash\ncd {tmp_path}\n"
+        f"srun --kill-on-bad-exit=1 bash -c 'exec {sys.executable} -m {NODE_COMMANDS[launcher].format(root=ROOT, work=tmp_path)}"
+        " biobert_scale.train --config recipe.json --tokens tokens --output pretraining'\n"
+    )
+    options = ("--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=2", f"--output={tmp_path}/jobs/logs/job.log")
+    (tmp_path / "jobs" / "logs").mkdir(parents=True)
+    job = cluster.run("sbatch", "--parsable", *options, str(tmp_path / "job.sh")).strip()
+    wait_until(lambda: state(cluster, job) in ("COMPLETED", "FAILED"), tmp_path)
+    assert state(cluster, job) == "COMPLETED", log(tmp_path)[-6000:]
     assert losses(tmp_path) == losses(undisturbed)
