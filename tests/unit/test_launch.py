@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 import subprocess
 from dataclasses import replace
@@ -196,6 +198,34 @@ def test_the_command_writes_shows_and_checks(tmp_path: Path, capsys: pytest.Capt
     assert sorted(path.name for path in (tmp_path / "work" / "jobs").glob("*.*")) == sorted([*(f"{stage}.sbatch" for stage in STAGES), "recipe.json", "submit.sh"])
     assert main(["launch", "slurm", "--site", site, "--work", str(tmp_path / "work"), "--submit"]) == 2
     assert "--submit" in capsys.readouterr().err
+
+
+def readme_commands(start: str) -> list[list[str]]:
+    """The commands of launch/README.md's bash blocks that begin with some words."""
+    text = (Path(__file__).parents[2] / "launch" / "README.md").read_text()
+    lines = "".join(re.findall(r"```bash\n(.*?)```", text, re.S)).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line.strip().startswith(start)]
+
+
+def test_the_readmes_launches_render(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(_bash_alone(tmp_path)))
+    commands = readme_commands("biobert-scale launch")
+    assert len(commands) >= 6
+    for command in commands:
+        assert main([word for word in command[1:] if word != "--submit"]) == 0, command
+
+
+def test_the_readmes_launchers_take_their_files_and_options() -> None:
+    from accelerate.commands.launch import launch_command_parser
+
+    files, parser = [], launch_command_parser()
+    for command in readme_commands("accelerate launch"):
+        known = parser.parse_args(command[2:])
+        files.append(known.config_file)
+        assert known.module and known.training_script == "biobert_scale.train", command
+    root = Path(__file__).parents[2]
+    assert {root / name for name in files} == set((root / "launch" / "accelerate").glob("*.yaml"))
 
 
 def _bash_alone(directory: Path) -> Path:
