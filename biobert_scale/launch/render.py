@@ -247,6 +247,6 @@ def _absolute(config: Config) -> Config:
 
 
 def _fill(text: str, values: dict[str, Any]) -> str:
-    """Put the values in; a line that is nothing but an empty one goes."""
+    """Put the values in; a line that holds nothing but an empty value is left out."""
     text = "\n".join(line for line in text.split("\n") if not (re.fullmatch(r"@[a-z_]+@", line) and values[line[1:-1]] == ""))
     return re.sub(r"@([a-z_]+)@", lambda name: str(values[name[1]]), text)
