@@ -34,6 +34,7 @@ keep_running() { # NODE: start it, plug its cable in, and do so again when it ha
         ip link add "to-$1" type veth peer name eth0 netns "$machine"
         ip link set "to-$1" master bridge0 up
         wait $! || true
+        while [ -e "$1.down" ]; do sleep 0.1; done # a test that wants it to stay away
     done
 }
 

@@ -127,19 +127,23 @@ def test_an_interrupted_run_comes_back_with_the_same_losses(
     assert losses(tmp_path) == losses(undisturbed)
 
 
-def test_a_killed_rank_fails_the_job_and_the_same_job_submitted_again_goes_on(
-    cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path
-) -> None:
+def test_a_killed_rank_costs_the_steps_since_the_last_checkpoint(cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path) -> None:
     job = pretrain(cluster, tokens, tmp_path)
     wait_until(lambda: step(tmp_path) >= 12, tmp_path)
     ranks = cluster.run("pgrep", "--full", f"^{sys.executable} -m biobert_scale.train .*{tmp_path}/").split()
     assert len(ranks) == 4
     cluster.run("kill", "-KILL", ranks[-1])
-    wait_until(lambda: state(cluster, job) == "FAILED", tmp_path)
-    assert "pre-training ended with 137" in log(tmp_path)
-    again = cluster.run("sbatch", "--parsable", str(tmp_path / "jobs" / "pretrain.sbatch")).strip()
-    wait_until(lambda: state(cluster, again) == "COMPLETED", tmp_path)
+    wait_until(lambda: state(cluster, job) == "COMPLETED", tmp_path)
+    assert "pre-training ended with 137" in log(tmp_path) and "going on from step-" in log(tmp_path)
     assert losses(tmp_path) == losses(undisturbed)
+
+
+def test_a_run_that_fails_before_its_first_checkpoint_stays_failed(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "tokens").mkdir()
+    prepare(tmp_path, None, RECIPE)
+    job = submit(cluster, tmp_path, "--nodes", "2", "--devices-per-node", "1")["pretrain"]
+    wait_until(lambda: state(cluster, job) == "FAILED", tmp_path)
+    assert "pre-training ended with 2" in log(tmp_path) and log(tmp_path).count("biobert-scale: unfinished") == 1
 
 
 def test_the_time_limit_saves_requeues_and_goes_on(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
@@ -172,7 +176,11 @@ def test_a_cancelled_job_leaves_an_intact_checkpoint(cluster: Cluster, tokens: P
 def test_a_crashed_node_costs_the_steps_since_the_last_checkpoint(cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path) -> None:
     job = pretrain(cluster, tokens, tmp_path)
     wait_until(lambda: step(tmp_path) >= 12, tmp_path)
+    away = cluster.directory / "node2.down"
+    away.touch()
     cluster.run("kill", "-KILL", (cluster.directory / "node2.pid").read_text().strip())
+    wait_until(lambda: state(cluster, job) == "PENDING", tmp_path)
+    away.unlink()
     wait_until(lambda: state(cluster, job) == "COMPLETED", tmp_path)
     assert "start 1, on" in log(tmp_path) and "going on from step-" in log(tmp_path)
     assert losses(tmp_path) == losses(undisturbed)
