@@ -36,6 +36,8 @@ COMMANDS = {
     "bench train-step": "optimizer steps a second, beside transformers' own ways",
     "plan": "memory, communication and time of a recipe on a machine, under every ZeRO stage and micro-batch",
     "doctor": "check the machine, the ranks, the checkpoint directory and the tokens before a run; also under every launcher",
+    "launch site": "write the example of the file that describes a cluster",
+    "launch slurm": "render, check and submit SLURM jobs: one stage, or the whole chain",
     "report": "one self-contained HTML page of a run",
 }
 """Command -> what it does. The command's code is the function of that name in `commands/`."""

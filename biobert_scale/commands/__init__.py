@@ -12,8 +12,7 @@ import tyro
 
 _HOMES = {
     "corpus": "corpus", "tokens": "tokens", "train": "training", "checkpoint": "checkpoint", "export": "training",
-    "evaluate": "evaluation", "bench": "whole", "demo": "whole", "report": "whole",
-    "plan": "plan", "doctor": "doctor",
+    "evaluate": "evaluation", "bench": "whole", "demo": "whole", "report": "whole", "plan": "plan", "doctor": "doctor", "launch": "launch",
 }  # fmt: skip
 """First word of a command -> the module that holds its function."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.resources
 import json
 import tomllib
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -48,19 +50,51 @@ def _recipe_text(recipe: str) -> tuple[str, str]:
 
 def structure_config(raw: dict[str, Any], *, where: str) -> Config:
     """Turn nested dictionaries into a checked `Config`."""
+    try:
+        config = strict_converter().structure(raw, Config)
+    except ClassValidationError as error:
+        key, what, remedy = first_problem(error)
+        raise UserError(what, where=f"{where}: {key}", remedy=remedy) from None
+    check_config(config, where=where)
+    return config
+
+
+def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Config:
+    """A recipe with some settings changed, each given as `training.micro-batch-size=4`: the value in TOML, or a bare word.
+
+    Raises:
+        UserError: no such setting, or a value that it cannot have.
+    """
+    raw = asdict(config)
+    for change in changes:
+        name, sign, text = change.partition("=")
+        *sections, key = name.replace("-", "_").split(".")
+        inner: Any = raw
+        for section in sections:
+            inner = inner.get(section) if isinstance(inner, dict) else None
+        if not sign or not isinstance(inner, dict) or key not in inner:
+            raise UserError(f"'{change}' changes no setting", where=where, remedy="write it as training.micro-batch-size=4")
+        try:
+            inner[key] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            inner[key] = text
+    return structure_config(raw, where=where)
+
+
+def strict_converter() -> cattrs.Converter:
+    """Makes frozen dataclasses of what TOML or JSON held: unknown keys and wrong types are refused."""
     converter = cattrs.Converter(forbid_extra_keys=True)
     converter.register_structure_hook(str, _structure_strictly)
     converter.register_structure_hook(int, _structure_strictly)
     converter.register_structure_hook(bool, _structure_strictly)
     converter.register_structure_hook(float, _structure_float)
-    try:
-        config = converter.structure(raw, Config)
-    except ClassValidationError as error:
-        key, problem = _first_problem(error, ())
-        remedy = f"remove it or correct its name (known: {problem[1]})" if problem[1] else "correct the value"
-        raise UserError(problem[0], where=f"{where}: {key}", remedy=remedy) from None
-    check_config(config, where=where)
-    return config
+    return converter
+
+
+def first_problem(error: ClassValidationError) -> tuple[str, str, str]:
+    """(dotted key, what is wrong with it, remedy) of the first of a converter's complaints."""
+    key, (what, known) = _first_problem(error, ())
+    return key, what, f"remove it or correct its name (known: {known})" if known else "correct the value"
 
 
 def _structure_strictly(value: Any, kind: type) -> Any:

@@ -7,6 +7,7 @@
 # outside of them, so several clusters can run side by side, and everything ends with the process that this script becomes.
 # Prints "ready" once both nodes are idle. The first process of the head is the only child of the process that was started:
 # `nsenter --target THAT_CHILD --mount --net --uts --pid COMMAND` runs a command on the head, with SLURM_CONF=DIRECTORY/slurm.conf.
+# Each node says that it has eight processors and eight GPUs, whatever the machine has.
 # Made for Debian's packages slurmctld, slurmd, slurm-client, munge and iproute2 (SLURM 22.05).
 set -euo pipefail
 
@@ -33,6 +34,7 @@ keep_running() { # NODE: start it, plug its cable in, and do so again when it ha
         ip link add "to-$1" type veth peer name eth0 netns "$machine"
         ip link set "to-$1" master bridge0 up
         wait $! || true
+        while [ -e "$1.down" ]; do sleep 0.1; done # a test that wants it to stay away
     done
 }
 
@@ -45,6 +47,8 @@ write_settings() {
     chmod 600 munge.key
     # Debian's slurmd loads a cgroup plugin even where nothing uses one; this one asks for no mounted hierarchy.
     printf 'CgroupPlugin=cgroup/v1\nCgroupAutomount=no\n' > cgroup.conf
+    for number in 0 1 2 3 4 5 6 7; do mknod "gpu$number" c 1 3; done # to be asked for; no job finds one
+    echo "NodeName=node[1-2] Name=gpu File=$directory/gpu[0-7]" > gres.conf
     cat > slurm.conf <<SETTINGS
 ClusterName=made-up
 SlurmctldHost=head($(address head))
@@ -75,8 +79,9 @@ SlurmdTimeout=10
 KillWait=2
 MinJobAge=3600
 MailProg=/bin/true
-NodeName=node1 NodeAddr=$(address node1) CPUs=2 RealMemory=8000
-NodeName=node2 NodeAddr=$(address node2) CPUs=2 RealMemory=8000
+GresTypes=gpu
+NodeName=node1 NodeAddr=$(address node1) CPUs=8 RealMemory=12000 Gres=gpu:8
+NodeName=node2 NodeAddr=$(address node2) CPUs=8 RealMemory=12000 Gres=gpu:8
 PartitionName=main Nodes=ALL Default=YES MaxTime=24:00:00 State=UP
 SETTINGS
 }

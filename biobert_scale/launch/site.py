@@ -1,0 +1,105 @@
+"""The site file: everything that one cluster does in its own way."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cattrs
+
+from biobert_scale.errors import UserError
+from biobert_scale.recipes import first_problem, strict_converter
+
+_PACKAGED = (Path(__file__).resolve().parent / "slurm", Path(__file__).resolve().parents[2] / "launch" / "slurm")
+"""Where the templates lie in an installed package, and in a checkout."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Devices:
+    """The jobs that need accelerators."""
+
+    partition: str = ""
+    option: str = "--gres=gpu:{count}"
+    """How a job asks for `{count}` devices on each node; empty where there are none to ask for."""
+    cpus_per_device: int = 8
+    memory_gib_per_device: int = 32
+    sbatch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processors:
+    """The jobs without accelerators."""
+
+    partition: str = ""
+    cpus: int = 16
+    memory_gib: int = 64
+    sbatch: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One cluster. What each field means stands in `launch/slurm/site.toml`."""
+
+    account: str = ""
+    sbatch: tuple[str, ...] = ()
+    srun: tuple[str, ...] = ()
+    setup: str = ""
+    python: str = ""
+    container: tuple[str, ...] = ()
+    master_port: int = 0
+    doctor: bool = False
+    doctor_options: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+    devices: Devices = field(default_factory=Devices)
+    processors: Processors = field(default_factory=Processors)
+
+
+def template(name: str) -> str:
+    """A file of `launch/slurm/` by its name."""
+    directory = next(directory for directory in _PACKAGED if directory.is_dir())
+    return (directory / name).read_text()
+
+
+def load_site(path: Path) -> Site:
+    """Read a site file.
+
+    Raises:
+        UserError: it is missing, not TOML, has an unknown key or a value that no job could use.
+    """
+    if not path.is_file():
+        raise UserError("no site file", where=path, remedy=f"write the commented example there: biobert-scale launch site --output {path}")
+    try:
+        raw: dict[str, Any] = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"not valid TOML ({error})", where=path, remedy="correct that line") from None
+    try:
+        site = strict_converter().structure(raw, Site)
+    except cattrs.ClassValidationError as error:
+        key, what, remedy = first_problem(error)
+        raise UserError(what, where=f"{path}: {key}", remedy=remedy) from None
+    _check(site, path)
+    return site
+
+
+def _check(site: Site, path: Path) -> None:
+    def refuse(condition: bool, what: str, key: str, remedy: str) -> None:
+        if condition:
+            raise UserError(what, where=f"{path}: {key}", remedy=remedy)
+
+    for name in site.environment:
+        refuse(not re.fullmatch(r"[A-Za-z_]\w*", name), f"'{name}' is no name of a variable", "environment", "use letters, digits and _")
+    for key, options in (("sbatch", site.sbatch), ("srun", site.srun), ("devices.sbatch", site.devices.sbatch), ("processors.sbatch", site.processors.sbatch)):
+        for option in options:
+            refuse(not re.match(r"--?[A-Za-z]", option), f"'{option}' is no option", key, 'write each as "--name=value"')
+    refuse(bool(site.devices.option) and "{count}" not in site.devices.option, "no {count} in it", "devices.option", 'write "--gres=gpu:{count}", or "" where devices are not asked for')
+    for key, number in (
+        ("devices.cpus_per_device", site.devices.cpus_per_device),
+        ("devices.memory_gib_per_device", site.devices.memory_gib_per_device),
+        ("processors.cpus", site.processors.cpus),
+        ("processors.memory_gib", site.processors.memory_gib),
+    ):
+        refuse(number < 1, f"{number} is not positive", key, "use at least 1")
+    refuse(site.master_port != 0 and not 1024 <= site.master_port <= 65535, f"{site.master_port} is no port", "master_port", "use 1024 to 65535, or 0")
