@@ -7,8 +7,8 @@ import logging
 import sys
 
 from biobert_scale import __version__
+from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import UserError, from_os_error
-from biobert_scale.launched import is_first_rank
 
 COMMANDS = {
     "demo": "raw XML to scored model and report, on a made-up literature or on real files",

@@ -10,8 +10,8 @@ import tyro
 from tyro.conf import Positional
 
 from biobert_scale.config import Config
+from biobert_scale.environment import is_first_rank, is_restart
 from biobert_scale.errors import UserError
-from biobert_scale.launched import is_first_rank, is_restart
 from biobert_scale.recipes import check_config, load_config
 
 

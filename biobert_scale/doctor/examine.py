@@ -15,9 +15,9 @@ from biobert_scale.doctor.ranks import Ranks, alone, device_of
 from biobert_scale.doctor.storage import check_storage
 from biobert_scale.doctor.tokens import check_tokens
 from biobert_scale.doctor.versions import check_versions
+from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest
-from biobert_scale.launched import is_first_rank
 from biobert_scale.tokens.build import STAGE
 from biobert_scale.training import runtime
 from biobert_scale.training.dry_run import DryRun, plan_run

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from biobert_scale.launched import restarts_allowed
+from biobert_scale.environment import restarts_allowed
 
 EXIT_CODE = 75
 """The exit code of a run that saved and stopped before its end (sysexits' EX_TEMPFAIL: try again later)."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from biobert_scale.environment import is_restart
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_json, write_json
-from biobert_scale.launched import is_restart
 
 STARTS = "starts.json"
 _RESTARTS_WITHOUT_PROGRESS = 2

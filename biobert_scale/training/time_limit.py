@@ -6,8 +6,8 @@ import re
 import subprocess
 import time
 
+from biobert_scale.environment import slurm_job, slurm_job_end
 from biobert_scale.errors import UserError
-from biobert_scale.launched import slurm_job, slurm_job_end
 
 _LEFT = re.compile(r"(?:(?:(?P<days>\d+)-)?(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+)")
 

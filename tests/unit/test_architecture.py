@@ -53,6 +53,6 @@ def test_the_reader_of_imports_sees_a_forbidden_one(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_read_in_its_own_places_only() -> None:
-    allowed = {"launched.py", "training/runtime.py"}
+    allowed = {"environment.py", "training/runtime.py"}
     found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "os.environ" in path.read_text() or "os.getenv" in path.read_text()}
     assert found <= allowed
