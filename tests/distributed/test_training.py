@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_refused_in_one_line(tokens: Path, tmp_path: Path) 
         told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
         assert done.returncode == 2 and len(told) == 1 and says in told[0], done.stderr[-2000:]
     both = subprocess.run(command(tokens, run, "--seed", "2", processes=2), env=environment(), capture_output=True, text=True, timeout=300)
-    assert both.returncode == 1 and both.stderr.count("biobert-scale: the checkpoint was trained on") == 1, both.stderr[-2000:]
+    assert both.returncode == 1 and both.stderr.count("biobert-scale: the samples here have the fingerprint") == 1, both.stderr[-2000:]
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tokens: Path, tmp_path: Path) -> None:
@@ -94,12 +94,12 @@ def test_a_full_disk_keeps_the_last_checkpoint(tokens: Path, tmp_path: Path) -> 
         pytest.skip("mounting a small file system needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True, text=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=5m", "tmpfs", str(disk)], capture_output=True, text=True)
     if mounted.returncode:
         pytest.skip(f"no tmpfs here: {mounted.stderr.strip()}")
     try:
         run = disk / "run"
-        recipe_command = command(tokens, tmp_path / "recipe", "--training.checkpoint.keep-last", "9", "--training.checkpoint.every-steps", "1", processes=1)
+        recipe_command = command(tokens, tmp_path / "recipe", "--training.checkpoint.keep-last", "99", "--training.checkpoint.every-steps", "1", processes=1)
         full = [str(run) if argument == str(tmp_path / "recipe") else argument for argument in recipe_command]
         done = subprocess.run(full, env=environment(), capture_output=True, text=True, timeout=300, cwd=tmp_path)
         assert done.returncode == 1 and "no space is left" in done.stderr and "Traceback" not in done.stderr, done.stderr[-2000:]
