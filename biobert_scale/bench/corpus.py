@@ -7,18 +7,12 @@ stage runs in worker processes, so its clock is the wall's. Other work on the ma
 from __future__ import annotations
 
 import importlib
-import io
 import itertools
-import multiprocessing
 import re
-import resource
-import shutil
-import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,8 +23,7 @@ from lxml import etree
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.memory import measure_reading
 from biobert_scale.bench.page import corpus_page
-from biobert_scale.config import CorpusConfig
-from biobert_scale.corpus.build import build_corpus
+from biobert_scale.bench.stage import measure_stage, serialised_records
 from biobert_scale.corpus.jats import read_jats
 from biobert_scale.corpus.markup import PARSER_OPTIONS
 from biobert_scale.corpus.medline import read_medline
@@ -40,7 +33,6 @@ from biobert_scale.files import write_atomically, write_json
 
 _WALK, _READER, _PEER = "lxml alone", "this reader", "pubmed-parser"
 _PMID = re.compile(rb"(<PMID[^>]*>)\d+(</PMID>)")
-_DEALT_FILES = 8
 _FIRST_NUMBER = 100_000_000
 _LIBRARIES = ("lxml", "isal", "datatrove", "pyarrow", "pubmed-parser")
 
@@ -73,7 +65,7 @@ class Contestant:
     """Reads one file and returns how many documents it held."""
 
 
-def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: float = 30, memory_gigabytes: float = 1) -> str:
+def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: float = 30, memory_gigabytes: float = 1, copies: int = 1) -> str:
     """Measure the readers and the stage, and write `corpus-DATE.json` and `corpus-DATE.md`.
 
     Args:
@@ -82,6 +74,7 @@ def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: f
         repeats: turns of each contestant.
         jats_megabytes: size of the sample of articles that the JATS readers take turns on.
         memory_gigabytes: expanded size of the MEDLINE file whose reader's memory is measured; 0 leaves that out.
+        copies: times that the whole stage meets all the material, each time with other words (see `measure_stage`).
 
     Returns:
         The page.
@@ -101,9 +94,9 @@ def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: f
             "date": date.today().isoformat(),
             "machine": machine(),
             "versions": versions(_LIBRARIES),
-            "command": f"biobert-scale bench corpus --raw DIR --repeats {repeats} --jats-megabytes {jats_megabytes:g} --memory-gigabytes {memory_gigabytes:g}",
+            "command": f"biobert-scale bench corpus --raw DIR --repeats {repeats} --jats-megabytes {jats_megabytes:g} --memory-gigabytes {memory_gigabytes:g} --copies {copies}",
             "races": [asdict(race) for race in races],
-            "stage": _stage(medline, packages, Path(scratch), repeats),
+            "stage": measure_stage(medline, packages, Path(scratch), repeats=repeats, copies=copies),
             "memory": _memory(medline, Path(scratch), memory_gigabytes) if memory_gigabytes else [],
         }
     page = corpus_page(result)
@@ -226,72 +219,6 @@ def _unpack_sample(packages: list[RawFile], directory: Path, wanted_bytes: float
     return paths
 
 
-def _stage(medline: list[Path], packages: list[RawFile], scratch: Path, repeats: int) -> dict[str, Any]:
-    """The whole stage (read, clean, compare, write) on all the material, in turns, by the clock and by CPU time.
-
-    A file is one worker's work, and so is a shard: the same material is first dealt to files of equal size, and written to several shards.
-    Two builds side by side, which share nothing but the machine, show what a second worker can bring there at most.
-    """
-    raw = scratch / "raw"
-    records = [record for path in medline for record in _serialised_records(path)]
-    megabytes = (_deal_records(records, raw, _DEALT_FILES) + _deal_articles(packages, raw)) / 1e6
-    config = CorpusConfig(characters_per_shard=max(int(megabytes * 1e6 / 3 / _DEALT_FILES), 1))  # about a third of the XML is text
-    alone = replace(config, near_duplicate_similarity=2.0)
-    turns: dict[str, list[tuple[float, float]]] = {}
-    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
-        builds: dict[str, Callable[[], object]] = {
-            "1 worker, no near-duplicate search": lambda: _build(raw, scratch / "corpus", alone, 1),
-            "1 worker": lambda: _build(raw, scratch / "corpus", config, 1),
-            "2 workers": lambda: _build(raw, scratch / "corpus", config, 2),
-            "2 builds side by side": lambda: list(pool.map(_build, [raw] * 2, [scratch / "left", scratch / "right"], [config] * 2, [1] * 2)),
-        }
-        builds["2 builds side by side"]()  # loads the libraries there
-        documents = _build(raw, scratch / "corpus", config, 1)
-        for _, (name, build) in itertools.product(range(repeats), builds.items()):
-            begun, cpu = time.perf_counter(), _cpu_seconds()
-            build()
-            turns.setdefault(name, []).append((time.perf_counter() - begun, _cpu_seconds() - cpu))
-    seconds = {name: [clock for clock, _ in taken] for name, taken in turns.items()}
-    cpu_seconds = {name: [cpu for _, cpu in taken] for name, taken in turns.items() if name.startswith("1 worker")}
-    return {"megabytes": megabytes, "files": 2 * _DEALT_FILES, "documents": documents, "seconds": seconds, "cpu_seconds": cpu_seconds}
-
-
-def _build(raw: Path, output: Path, config: CorpusConfig, workers: int) -> int:
-    """Build, count the documents, and take the result away."""
-    documents: int = build_corpus(raw, output, config, workers=workers).counts["documents"]
-    shutil.rmtree(output)
-    return documents
-
-
-def _cpu_seconds() -> float:
-    """Of this process and of its children that have ended."""
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
-
-
-def _deal_records(records: list[bytes], raw: Path, files: int) -> int:
-    raw.mkdir()
-    for part in range(files):
-        with igzip.open(raw / f"pubmed24n{part:04d}.xml.gz", "wb") as out:
-            out.write(b"<PubmedArticleSet>" + b"".join(records[part::files]) + b"</PubmedArticleSet>")
-    return sum(map(len, records))
-
-
-def _deal_articles(packages: list[RawFile], raw: Path) -> int:
-    members = [member for file in packages for member in package_members(file.path)]
-    for part in range(_DEALT_FILES):
-        with tarfile.open(raw / f"oa_comm_xml.{part:02d}.tar.gz", "w:gz", compresslevel=1) as package:
-            for name, content in members[part::_DEALT_FILES]:
-                header = tarfile.TarInfo(name)
-                header.size = len(content)
-                package.addfile(header, io.BytesIO(content))
-    return sum(len(content) for _, content in members)
-
-
-def _serialised_records(path: Path) -> list[bytes]:
-    with open_decompressed(path) as stream:
-        return [etree.tostring(element, encoding="utf-8") for element in etree.parse(stream, etree.XMLParser(**PARSER_OPTIONS)).getroot()]
-
-
 def _memory(medline: list[Path], scratch: Path, gigabytes: float) -> list[dict[str, Any]]:
     """Peak memory of a process that reads the largest real file, and one that reads a far larger file of the same records."""
     largest = max(medline, key=_expanded_bytes)
@@ -302,7 +229,7 @@ def _memory(medline: list[Path], scratch: Path, gigabytes: float) -> list[dict[s
 
 def _write_repeated(source: Path, target: Path, wanted_bytes: int) -> None:
     """Repeat a file's records in one PubmedArticleSet until it is `wanted_bytes` long; every record gets a PMID of its own."""
-    records = _serialised_records(source)
+    records = serialised_records(source)
     written, number = 0, _FIRST_NUMBER
     with igzip.open(target, "wb", compresslevel=1) as out:
         out.write(b"<?xml version='1.0' encoding='utf-8'?>\n<PubmedArticleSet>\n")

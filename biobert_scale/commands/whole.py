@@ -40,7 +40,7 @@ def report(run: Positional[Path], /, *, output: Path | None = None) -> None:
     print(write_report(run, output or run / "report.html"))
 
 
-def bench_corpus(*, raw: Path, output: Path, repeats: int = 5, jats_megabytes: float = 30, memory_gigabytes: float = 1) -> None:
+def bench_corpus(*, raw: Path, output: Path, repeats: int = 5, jats_megabytes: float = 30, memory_gigabytes: float = 1, copies: int = 1) -> None:
     """Measure how fast raw XML is read, beside bare lxml and pubmed-parser, and write dated JSON and Markdown.
 
     Args:
@@ -49,10 +49,11 @@ def bench_corpus(*, raw: Path, output: Path, repeats: int = 5, jats_megabytes: f
         repeats: turns of each contestant.
         jats_megabytes: size of the sample of articles that the JATS readers take turns on, in MB.
         memory_gigabytes: expanded size of the MEDLINE file whose reading's memory is measured, in GB; 0 leaves that out.
+        copies: times that the whole stage meets all the material, each time with other words and ids.
     """
     from biobert_scale.bench.corpus import bench_corpus
 
-    print(bench_corpus(raw, output, repeats=repeats, jats_megabytes=jats_megabytes, memory_gigabytes=memory_gigabytes))
+    print(bench_corpus(raw, output, repeats=repeats, jats_megabytes=jats_megabytes, memory_gigabytes=memory_gigabytes, copies=copies))
 
 
 def bench_data(

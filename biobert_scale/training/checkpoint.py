@@ -19,6 +19,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
+from torch import Tensor
 
 from biobert_scale import __version__
 from biobert_scale.config import Config
@@ -74,6 +75,8 @@ class Checkpoints:
         self.accelerator, self.run, self.config, self.loss_scale = accelerator, run, config, loss_scale
         self.model, self.optimizer, self.samples_fingerprint = model, optimizer, samples_fingerprint
         self.writer: ShardWriter | None = None
+        self.buffers: dict[str, Tensor] = {}
+        """The state as it was when it was last copied; no writer reads it any more when the next save begins."""
         self.written: dict[str, float] = {}
         """Figures of the last save, for the log: how long training stood still for it, and how long its writing took."""
 
@@ -100,7 +103,7 @@ class Checkpoints:
         record = self._record(state, validation_loss)
         self.writer = ShardWriter(
             staging_path(final),
-            on_host(fragments, copied=behind),
+            on_host(fragments, copied=behind, buffers=self.buffers),
             rank=self.accelerator.process_index,
             ranks=self.accelerator.num_processes,
             patience=self.config.training.engine.communication_timeout_seconds,

@@ -21,7 +21,7 @@ def raw(tmp_path: Path) -> Path:
 
 def test_the_result_holds_every_contestant_and_what_it_read(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results"
-    command = ["bench", "corpus", "--raw", str(raw), "--output", str(out), "--repeats", "2", "--memory-gigabytes", "0.001"]
+    command = ["bench", "corpus", "--raw", str(raw), "--output", str(out), "--repeats", "2", "--memory-gigabytes", "0.001", "--copies", "2"]
     assert main(command) == 0
     (page,) = out.glob("corpus-*.md")
     result = json.loads(page.with_suffix(".json").read_text())
@@ -33,7 +33,7 @@ def test_the_result_holds_every_contestant_and_what_it_read(raw: Path, tmp_path:
     builds = ["1 worker, no near-duplicate search", "1 worker", "2 workers", "2 builds side by side"]
     assert {name: len(seconds) for name, seconds in result["stage"]["seconds"].items()} == dict.fromkeys(builds, 2)
     assert all(cpu > 0 for name in builds[:2] for cpu in result["stage"]["cpu_seconds"][name])
-    assert result["stage"]["documents"] == 136
+    assert result["stage"]["documents"] == 2 * 136, "a copy counts as a duplicate"
     small, large = result["memory"]
     assert small["records"] == 60 and large["expanded_megabytes"] >= 1 and large["records"] > 1000
     assert str(tmp_path) not in page.read_text()

@@ -103,7 +103,7 @@ def write(directory: Path, fragments: list[Fragment], ranks: int) -> list[str]:
     names = []
     for rank in range(ranks):
         name = shard_name(rank, ranks)
-        size, digest = write_shard(directory / name, on_host(shared_out(fragments, rank=rank, world_size=ranks), copied=False))
+        size, digest = write_shard(directory / name, on_host(shared_out(fragments, rank=rank, world_size=ranks), copied=False, buffers={}))
         assert (size, digest) == ((directory / name).stat().st_size, sha256_file(directory / name))
         names.append(name)
     return names
@@ -152,7 +152,7 @@ def test_a_save_is_committed_once_every_rank_has_written_and_not_before(tmp_path
     model, optimizer = stepped()
     told: list[dict[str, object]] = []
     writers = [
-        ShardWriter(tmp_path, on_host(shared_out(held_fragments(model, optimizer), rank=rank, world_size=2), copied=True), rank=rank, ranks=2, patience=60, commit=told.append if rank == 0 else None)
+        ShardWriter(tmp_path, on_host(shared_out(held_fragments(model, optimizer), rank=rank, world_size=2), copied=True, buffers={}), rank=rank, ranks=2, patience=60, commit=told.append if rank == 0 else None)
         for rank in range(2)
     ]
     writers[0].start()
@@ -168,13 +168,16 @@ def test_a_save_is_committed_once_every_rank_has_written_and_not_before(tmp_path
 def test_a_copy_does_not_change_with_its_original() -> None:
     model, optimizer = stepped()
     fragments = held_fragments(model, optimizer)
-    copies, views = on_host(fragments, copied=True), on_host(fragments, copied=False)
+    buffers: dict[str, torch.Tensor] = {}
+    copies, views = on_host(fragments, copied=True, buffers=buffers), on_host(fragments, copied=False, buffers={})
     before = {name: tensor.clone() for name, tensor in copies.items()}
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1)
     assert all(torch.equal(copies[name], before[name]) for name in copies)
     assert not all(torch.equal(views[name], before[name]) for name in views)
+    again = on_host(held_fragments(model, optimizer), copied=True, buffers=buffers)
+    assert all(again[name] is copies[name] and torch.equal(again[name], views[name]) for name in views), "the memory is used again"
 
 
 def test_the_command_line_lists_verifies_and_prunes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
