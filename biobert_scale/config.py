@@ -127,6 +127,29 @@ class LoaderConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """How the same mathematics is computed: nothing here changes it but the rounding, and it may differ from start to start of a run.
+
+    Every switch has a plain way beside it (the value in brackets), to compare with and to fall back on.
+    """
+
+    unpadded: bool = True
+    """Lay sequences end to end, without padding (false: padded rows and a mask)."""
+    attention: Literal["auto", "flash-attn", "sdpa"] = "auto"
+    """Of unpadded sequences. `auto`: PyTorch's FlashAttention on GPUs that have it, in 16 bits; `flash-attn`: that package (sdpa: PyTorch's, sequence by sequence)."""
+    sparse_head: bool = True
+    """The MLM head on predicted positions alone (false: on all, and then choose)."""
+    head_rows: int = 1024
+    """Predictions whose logits are in fp32 at a time; between passes they are kept in the precision of training (0: all at once, by autograd)."""
+    fused_qkv: bool = True
+    """Queries, keys and values by one matrix product (false: three). Without effect at ZeRO stage 3, which gathers weights module by module."""
+    fused_optimizer: bool = True
+    """AdamW in one pass over all weights (false: one operation after another). Without effect in fp16 without DeepSpeed."""
+    compile: bool = False
+    """Fuse each layer's element-wise operations with torch.compile (false: one by one); the first steps take a minute more. Needs Triton on a GPU, a C++ compiler on a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
     """AdamW (Loshchilov and Hutter 2019) with BERT's settings."""
 
@@ -280,6 +303,7 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 

@@ -13,9 +13,10 @@ def train_step_page(result: dict[str, Any]) -> str:
     layers, hidden, intermediate, vocabulary = result["model"]
     machine = result["machine"]
     medians = {name: statistics.median(seconds) for name, seconds in result["seconds"].items()}
-    slowest = max(medians.values())
+    ablation = result.get("kind") == "ablation"
+    compared = next(iter(medians.values())) if ablation else max(medians.values())
     lines = [
-        f"# Training steps, {result['name']}, {result['date']}",
+        f"# {'One switch after another' if ablation else 'Training steps'}, {result['name']}, {result['date']}",
         "",
         f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; device: {machine['device']}",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
@@ -23,17 +24,19 @@ def train_step_page(result: dict[str, Any]) -> str:
         f"- A turn: {result['steps']} steps of {result['global_batch_size']} sequences in micro-batches of {result['micro_batch_size']}; "
         f"{result['tokens']:,} real tokens, {result['mean_length']:.0f} a sequence of at most {result['max_seq_length']}, {result['predictions']:,} predictions",
         "",
-        "| | sequences/s | real tokens/s | times the slowest | of the device's peak |" + (" peak memory, GB |" if result["machine"]["device"] and any(result["peak_memory_bytes"].values()) else ""),
-        "|---|---|---|---|---|" + ("---|" if any(result["peak_memory_bytes"].values()) else ""),
+        f"| | sequences/s | real tokens/s | times {'as shipped' if ablation else 'the slowest'} | of the device's peak | peak memory, GB |",
+        "|---|---|---|---|---|---|",
     ]
     for name, seconds in result["seconds"].items():
         rates = [result["sequences"] / taken for taken in seconds]
-        memory = f" {result['peak_memory_bytes'][name] / 1e9:.1f} |" if any(result["peak_memory_bytes"].values()) else ""
         share = result["flops"] / medians[name] / result["peak"]
-        lines.append(f"| {name} | {spread(rates)} | {result['tokens'] / medians[name]:,.0f} | {slowest / medians[name]:.2f} | {share:.0%} |{memory}")
+        memory = result["peak_memory_bytes"][name] / 1e9
+        lines.append(f"| {name} | {spread(rates, 2)} | {result['tokens'] / medians[name]:,.0f} | {compared / medians[name]:.2f} | {share:.0%} | {memory:.1f} |")
     lines += [
         "",
         "The device's peak is a matrix product measured here (CPU), or its data sheet's figure; the FLOPs are those that the real tokens and predictions need,",
-        "the same for every row. (a) and (b) pad each micro-batch to its longest sequence, (c) to the full length, for which it is compiled once.",
+        "the same for every row. Memory is that of a step: on a GPU of its tensors, on a CPU of the process, libraries included.",
     ]
+    if not ablation:
+        lines += ["(a) and (b) pad each micro-batch to its longest sequence, (c) to the full length, for which it is compiled once."]
     return "\n".join(lines) + "\n"

@@ -134,7 +134,7 @@ def bench_train_step(
         micro_batch_size: sequences of a forward pass.
         steps: steps of a turn.
         repeats: turns of each contestant.
-        contestants: o: this project; a: BertForPreTraining in an Accelerate loop; b: the Trainer; c: as a, with torch.compile.
+        contestants: o: this project; p: compiled; a: BertForPreTraining in an Accelerate loop; b: the Trainer; c: as a, with torch.compile. Or `ablation`.
         name: part of the result's file name.
     """
     from dataclasses import replace
@@ -145,4 +145,4 @@ def bench_train_step(
     precision = replace(recipe.training.precision, dtype=dtype or recipe.training.precision.dtype)  # type: ignore[arg-type]
     recipe = replace(recipe, training=replace(recipe.training, precision=precision, global_batch_size=sequences, micro_batch_size=micro_batch_size))
     check_config(recipe, where="command line")
-    print(bench_train_step(recipe, tokens, output, steps=steps, repeats=repeats, contestants=tuple(contestants), name=name, lengths=lengths))
+    print(bench_train_step(recipe, tokens, output, steps=steps, repeats=repeats, contestants=contestants, name=name, lengths=lengths))

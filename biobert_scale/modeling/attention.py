@@ -7,15 +7,18 @@ into transformers' models by name through its attention interface, so the encode
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
+from biobert_scale.errors import UserError
 from biobert_scale.modeling.emulation import multiplies_natively
 
 PACKED_ATTENTION = "packed"
+"""The name in transformers' terms; `packed-sdpa` and `packed-flash-attn` insist on one way, this one takes the fastest there is."""
 
 
 def packed_attention(
@@ -27,40 +30,61 @@ def packed_attention(
     *,
     scaling: float | None = None,
     dropout: float = 0.0,
-    cu_seqlens: Tensor,
-    sequence_lengths: tuple[int, ...],
+    cu_seqlens: Tensor | None = None,
+    sequence_lengths: Tensor | None = None,
+    longest: int = 0,
+    way: str = "auto",
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Softmax attention within each sequence of a packed row.
+    """Softmax attention within each sequence of a packed row, or within padded rows.
 
     Args:
         module: the calling layer (transformers' convention; unused).
-        query, key, value: (1, heads, tokens, head size).
-        attention_mask: must be None: the boundaries are the mask.
+        query, key, value: (rows, heads, tokens, head size); one row where it is packed.
+        attention_mask: of padded rows, (rows, 1, 1, tokens), true where there is a token; None for a packed row: its boundaries are the mask.
         cu_seqlens: (sequences + 1,) int32 on the tensors' device, from 0 to tokens.
-        sequence_lengths: the same boundaries as lengths on the host, so that nothing waits for the device.
+        sequence_lengths: (sequences,) int64, the same boundaries as lengths on the host, so that nothing waits for the device.
+        longest: no sequence has more tokens. The models' limit rather than the row's longest, so that a compiled model meets one value.
+        way: `auto`, `flash-attn` or `sdpa`.
 
     Returns:
-        (1, tokens, heads, head size), and None in the place of the attention weights.
+        (rows, tokens, heads, head size), and None in the place of the attention weights.
     """
-    assert attention_mask is None and query.shape[0] == 1 and sum(sequence_lengths) == query.shape[2]
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and _has_flash_kernels(query.device):
+    if cu_seqlens is None:
+        return nn.functional.scaled_dot_product_attention(query, key, value, attention_mask, dropout_p=dropout, scale=scaling).transpose(1, 2), None
+    assert attention_mask is None and query.shape[0] == 1 and sequence_lengths is not None
+    if way == "flash-attn":
+        rows = (states[0].transpose(0, 1) for states in (query, key, value))
+        return _flash_attn()(*rows, cu_seqlens, cu_seqlens, longest, longest, dropout_p=dropout, softmax_scale=scaling).unsqueeze(0), None
+    if way == "auto" and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and _has_flash_kernels(query.device):
         # The library call behind F.scaled_dot_product_attention's flash path, which unlike its public variable-length
         # wrapper takes a dropout probability.
-        longest = max(sequence_lengths)
         output, *_rest = torch.ops.aten._flash_attention_forward(
             query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1),
             cu_seqlens, cu_seqlens, longest, longest, dropout, False, False, scale=scaling,
         )  # (tokens, heads, head size)  # fmt: skip
         return output.unsqueeze(0), None
-    dtype, lengths = query.dtype, list(sequence_lengths)
+    return _one_by_one(query, key, value, sequence_lengths, dropout, scaling), None
+
+
+@torch.compiler.disable  # it is a loop over lengths, other ones in every batch
+def _one_by_one(query: Tensor, key: Tensor, value: Tensor, sequence_lengths: Tensor, dropout: float, scaling: float | None) -> Tensor:
+    dtype, lengths = query.dtype, sequence_lengths.tolist()
     if not multiplies_natively(query):
         query, key, value = query.float(), key.float(), value.float()
     parts = [
         nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
         for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
     ]
-    return torch.cat(parts, dim=2).transpose(1, 2).to(dtype), None
+    return torch.cat(parts, dim=2).transpose(1, 2).to(dtype)
+
+
+@functools.cache
+def _flash_attn() -> Any:
+    try:
+        return importlib.import_module("flash_attn").flash_attn_varlen_func
+    except ImportError:
+        raise UserError("the package flash-attn is not installed", where="compute.attention = flash-attn", remedy='install it, or use "auto"') from None
 
 
 @functools.cache
@@ -70,9 +94,18 @@ def _has_flash_kernels(device: torch.device) -> bool:
 
 
 def register() -> None:
-    """Make `attn_implementation="packed"` known to transformers. Calling it again changes nothing."""
-    AttentionInterface.register(PACKED_ATTENTION, packed_attention)
-    AttentionMaskInterface.register(PACKED_ATTENTION, _no_mask)
+    """Make `attn_implementation="packed"` and the ways of insisting known to transformers. Calling it again changes nothing."""
+    for way, name in _NAMES.items():
+        AttentionInterface.register(name, functools.partial(packed_attention, way=way))
+        AttentionMaskInterface.register(name, _no_mask)
+
+
+def implementation(way: str) -> str:
+    """The name that transformers knows a way of `compute.attention` by."""
+    return _NAMES[way]
+
+
+_NAMES = {"auto": PACKED_ATTENTION, "sdpa": "packed-sdpa", "flash-attn": "packed-flash-attn"}
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining, BertModel
 from transformers.utils import logging as transformers_logging
 
-from biobert_scale.config import ModelConfig
+from biobert_scale.config import ComputeConfig, ModelConfig
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.errors import UserError
 from biobert_scale.modeling import attention
@@ -63,24 +63,36 @@ _TENSORS = ("input_ids", "token_type_ids", "position_ids", "cu_seqlens", "mlm_po
 class PackedBertForPreTraining(BertForPreTraining):
     """`transformers.BertForPreTraining` with another forward: the same modules, parameters and state dictionary."""
 
+    compute = ComputeConfig(head_rows=0, fused_qkv=False)
+    """How it is computed; set by `switch_on`."""
+
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:  # type: ignore[override]
         """Sums over one micro-batch, to be divided by global counts, never by local ones.
 
         Returns:
             fp32 scalars: `mlm_loss`, `nsp_loss` (summed cross-entropies, in nats), `mlm_correct`, `nsp_correct`.
         """
-        hidden = encode_packed(
-            self.bert, batch.input_ids, batch.token_type_ids, batch.position_ids, batch.cu_seqlens, sequence_lengths=batch.sequence_lengths
-        )  # (tokens, hidden)
-        prediction_scores = self.cls.predictions(hidden[batch.mlm_positions]).float()  # (predictions, vocabulary)
+        encode = encode_packed if self.compute.unpadded else encode_padded
+        hidden = encode(self.bert, batch.input_ids, batch.token_type_ids, batch.position_ids, batch.cu_seqlens, sequence_lengths=batch.sequence_lengths)  # (tokens, hidden)
         # The pooler reads the first position of each row it is given: give it each sequence's own [CLS].
         first = hidden[batch.cu_seqlens[: len(batch.nsp_labels)].long()].unsqueeze(1)
         relation_scores = self.cls.seq_relationship(self.bert.pooler(first)).float()  # (sequences, 2)
         return {
-            "mlm_loss": nn.functional.cross_entropy(prediction_scores, batch.mlm_labels, reduction="sum"),
+            **self._predict(hidden, batch),
             "nsp_loss": nn.functional.cross_entropy(relation_scores, batch.nsp_labels, reduction="sum"),
-            "mlm_correct": (prediction_scores.argmax(-1) == batch.mlm_labels).sum().float(),
             "nsp_correct": (relation_scores.argmax(-1) == batch.nsp_labels).sum().float(),
+        }
+
+    def _predict(self, hidden: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
+        head = self.cls.predictions
+        if self.compute.sparse_head and self.compute.head_rows:
+            loss, correct = head.decoder(head.transform(hidden[batch.mlm_positions]), batch.mlm_labels)
+            return {"mlm_loss": loss, "mlm_correct": correct}
+        scores = head(hidden[batch.mlm_positions]) if self.compute.sparse_head else head(hidden)[batch.mlm_positions]
+        scores = scores.float()  # (predictions, vocabulary)
+        return {
+            "mlm_loss": nn.functional.cross_entropy(scores, batch.mlm_labels, reduction="sum"),
+            "mlm_correct": (scores.argmax(-1) == batch.mlm_labels).sum().float(),
         }
 
 
@@ -107,8 +119,23 @@ def encode_packed(
     if sequence_lengths is None:
         sequence_lengths = tuple(cu_seqlens.diff().tolist())
     hidden = encoder.embeddings(input_ids[None], token_type_ids[None], position_ids[None])
-    output = encoder.encoder(hidden, attention_mask=None, cu_seqlens=cu_seqlens, sequence_lengths=sequence_lengths)
+    output = encoder.encoder(
+        hidden, attention_mask=None, cu_seqlens=cu_seqlens, sequence_lengths=torch.tensor(sequence_lengths), longest=encoder.config.max_position_embeddings
+    )
     return cast(Tensor, output.last_hidden_state[0])
+
+
+def encode_padded(
+    encoder: BertModel, input_ids: Tensor, token_type_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, sequence_lengths: tuple[int, ...]
+) -> Tensor:
+    """As `encode_packed`, by way of rows padded to the longest sequence: what packing is compared with."""
+    rows, longest = len(sequence_lengths), max(sequence_lengths)
+    lengths = torch.tensor(sequence_lengths, device=input_ids.device)
+    cells = position_ids + longest * torch.arange(rows, device=input_ids.device).repeat_interleave(lengths, output_size=len(input_ids))
+    padded = [states.new_zeros(rows * longest).index_copy(0, cells, states).view(rows, longest) for states in (input_ids, token_type_ids, position_ids)]
+    mask = torch.arange(longest, device=input_ids.device) < lengths[:, None]  # (rows, longest)
+    output = encoder.encoder(encoder.embeddings(*padded), attention_mask=mask[:, None, None])
+    return cast(Tensor, output.last_hidden_state.flatten(0, 1)[cells])
 
 
 def bert_config(model: ModelConfig, *, vocabulary_size: int, pad_token_id: int) -> BertConfig:

@@ -32,9 +32,14 @@ def emulate_in_fp32(model: nn.Module) -> None:
 
 
 def _linear(module: nn.Linear, inputs: Tensor) -> Tensor:
+    return linear(inputs, module.weight, module.bias)
+
+
+def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`nn.functional.linear`, in fp32 where the inputs' type is bf16 and the device has no instruction for it."""
     if multiplies_natively(inputs):
-        return nn.functional.linear(inputs, module.weight, module.bias)
-    product: Tensor = _Fp32Linear.apply(inputs, module.weight, module.bias)
+        return nn.functional.linear(inputs, weight, bias)
+    product: Tensor = _Fp32Linear.apply(inputs, weight, bias)
     return product
 
 

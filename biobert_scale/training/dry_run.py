@@ -84,7 +84,7 @@ def plan_run(config: Config, *, world_size: int, vocabulary_size: int, counted: 
     predictions = int(number_of_predictions(np.array(length), data.mlm_probability))
     activations = activation_bytes(
         config.model, sequences=training.micro_batch_size, length=length, predictions=training.micro_batch_size * predictions,
-        vocabulary_size=vocabulary_size, bytes_a_weight=bytes_a_weight,
+        vocabulary_size=vocabulary_size, bytes_a_weight=bytes_a_weight, head_rows=config.compute.head_rows,
     )  # fmt: skip
     return DryRun(
         config=config,

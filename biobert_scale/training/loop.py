@@ -21,6 +21,7 @@ from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
 from biobert_scale.modeling.bert import PackedBatch, bert_config
 from biobert_scale.modeling.initial import initial_model
+from biobert_scale.modeling.switches import switch_on
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import runtime
@@ -107,7 +108,11 @@ class Trainer:
         shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=self.pad_token_id)
         # Read on every rank; a checkpoint of the run, where there is one, then overwrites it.
         model = initial_model(shape, config.training.initial_weights, seed=config.seed, tokenizer=tokens / "tokenizer")
-        self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, config.training.optimizer))
+        engine = self.accelerator.deepspeed_plugin
+        switch_on(model, config.compute, partitioned=bool(engine and engine.zero_stage == 3))
+        # The scaler that stands in for an engine in fp16 tells a skipped step from a taken one by whether the optimizer was called.
+        fused = config.compute.fused_optimizer and not (engine is None and config.training.precision.dtype == "fp16")
+        self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, config.training.optimizer, fused=fused))
         self.timer = StepTimer(device)
         if self.accelerator.deepspeed_plugin:
             tell_grad_norm(self.model)

@@ -180,24 +180,27 @@ def _stage_3(sizes: Sequence[int], sharding: Sharding, world_size: int, p: int, 
     return RankMemory(device=device, host=Parts(weights=in_host))
 
 
-def activation_bytes(model: ModelConfig, *, sequences: int, length: int, predictions: int, vocabulary_size: int, bytes_a_weight: int) -> int:
+def activation_bytes(model: ModelConfig, *, sequences: int, length: int, predictions: int, vocabulary_size: int, bytes_a_weight: int, head_rows: int = 0) -> int:
     """Estimate of what the forward pass of one micro-batch keeps for the backward pass, at its largest.
 
     A token keeps in each layer 8 hidden + 2 intermediate numbers (Korthikanti et al. 2022, section 4.1, without the
     attention matrices, which a fused kernel computes again), a byte of dropout mask for each of 2 hidden ones, four bytes a
     head for the softmax and 16 for the two LayerNorms. A predicted token keeps four hidden numbers and, when the loss's
-    backward pass begins, three rows of fp32 scores over the vocabulary.
+    backward pass begins, three rows of fp32 scores over the vocabulary; or one in the precision of the layers, and for
+    `head_rows` at a time the three.
 
     Args:
         sequences, length: the micro-batch, every sequence of full length.
         predictions: masked positions in it.
         bytes_a_weight: 2 where the layers compute in 16 bits.
+        head_rows: predictions dealt with at a time; 0 for all (see `ComputeConfig`).
     """
     hidden, inner, p = model.hidden_size, model.intermediate_size, bytes_a_weight
     dropped = model.hidden_dropout_prob > 0
     a_layer = p * (8 * hidden + 2 * inner) + 2 * hidden * dropped + 4 * model.num_attention_heads + 16
     a_token = model.num_hidden_layers * a_layer + 2 * p * hidden + hidden * dropped
-    return sequences * length * a_token + predictions * (4 * p * hidden + 3 * _FP32 * vocabulary_size)
+    scores = 3 * _FP32 * min(predictions, head_rows) + p * predictions if head_rows else 3 * _FP32 * predictions
+    return sequences * length * a_token + predictions * 4 * p * hidden + scores * vocabulary_size
 
 
 def communication_parts(count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int) -> tuple[int, int]:

@@ -8,9 +8,13 @@ from torch import nn
 from biobert_scale.config import OptimizerConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """The optimizer over a model's parameters; the learning rate is set anew before every step."""
+def build_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool = False) -> torch.optim.AdamW:
+    """The optimizer over a model's parameters; the learning rate is set anew before every step.
+
+    Args:
+        fused: update all weights in one pass, by torch's own kernel.
+    """
     decayed = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim >= 2]
     others = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim < 2]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.epsilon)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.epsilon, fused=fused)

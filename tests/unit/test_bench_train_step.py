@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from biobert_scale.bench.contestants import ABLATION, load_of
 from biobert_scale.bench.made_up import made_up_steps
+from biobert_scale.bench.train_step import contest
 from biobert_scale.cli import main
+from biobert_scale.config import ComputeConfig
+from biobert_scale.recipes import load_config
 
 RECIPE = """
 name = "tiny"
@@ -35,6 +42,20 @@ def test_every_contestant_takes_the_same_steps_and_is_told_of(tmp_path: Path, ca
     assert page.read_text().strip() in capsys.readouterr().out
     assert [name[:3] for name in result["seconds"]] == ["thi", "(a)", "(b)"] and all(len(taken) == 2 and min(taken) > 0 for taken in result["seconds"].values())
     assert result["sequences"] == 16 and result["tokens"] < 16 * 64 and all(name in page.read_text() for name in result["seconds"])
+
+
+def test_an_ablation_changes_one_switch_after_another(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    config = load_config(tmp_path / "tiny.toml")
+    precision, training = replace(config.training.precision, dtype="fp32"), config.training
+    config = replace(config, training=replace(training, precision=precision, global_batch_size=8, micro_batch_size=4))
+    load = load_of(config, None, 1, "abstracts", torch.device("cpu"))
+    makers = {title: make for title, make in ABLATION.items() if title != "compiled"}
+    result = contest(load, makers, repeats=1)
+    assert list(result["seconds"]) == list(makers) and min(result["peak_memory_bytes"].values()) > 1e8
+    changed = [make.keywords for make in makers.values() if isinstance(make, partial)]
+    assert {name for one in changed for name in one} == {field.name for field in fields(ComputeConfig)}, "a switch has no row"
+    assert all(value != getattr(ComputeConfig(), name) for one in changed for name, value in one.items() if name != "compile"), "a row changes nothing"
 
 
 @pytest.mark.parametrize("lengths", ["full", "abstracts"])

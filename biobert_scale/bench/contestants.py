@@ -1,0 +1,245 @@
+"""Ways to take optimizer steps: this project's, and what people run otherwise, on the same model, samples, precision and AdamW."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from transformers import (
+    AutoTokenizer,
+    BertForPreTraining,
+    DataCollatorForLanguageModeling,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+
+from biobert_scale.bench.made_up import made_up_steps
+from biobert_scale.config import Config
+from biobert_scale.data.batches import MicroBatch, RankStep
+from biobert_scale.data.layouts import padded
+from biobert_scale.files import read_manifest
+from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+from biobert_scale.modeling.switches import switch_on
+from biobert_scale.training.optimizer import build_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What every contestant computes on."""
+
+    config: Config
+    vocabulary_size: int
+    pad_token_id: int
+    tokenizer: Path | None
+    steps: list[RankStep]
+    device: torch.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.config.training.precision.dtype]
+
+    @property
+    def mixed_precision(self) -> str:
+        return "no" if self.dtype == torch.float32 else self.config.training.precision.dtype
+
+    def shape(self) -> Any:
+        return bert_config(self.config.model, vocabulary_size=self.vocabulary_size, pad_token_id=self.pad_token_id)
+
+
+Runner = Callable[[], float]
+"""Takes all steps once, and returns the seconds that they took."""
+
+
+def load_of(config: Config, tokens: Path | None, steps: int, lengths: str, device: torch.device) -> Load:
+    """Steps of one process: of finished token shards, or made up (`full` or `abstracts`) where there are none."""
+    batch, micro_batch_size = config.training.global_batch_size, config.training.micro_batch_size
+    if tokens is None:
+        made = made_up_steps(
+            steps, sequences=batch, micro_batch_size=micro_batch_size, max_seq_length=config.data.max_seq_length,
+            mlm_probability=config.data.mlm_probability, vocabulary_size=config.vocabulary.size, lengths=lengths,
+        )  # fmt: skip
+        return Load(config=config, vocabulary_size=config.vocabulary.size, pad_token_id=0, tokenizer=None, steps=made, device=device)
+    from biobert_scale.data.samples import build_samples
+    from biobert_scale.data.stream import SampleStream
+
+    with tempfile.TemporaryDirectory() as scratch:
+        build_samples(tokens, Path(scratch) / "samples", config.data, seed=config.seed)
+        stream = SampleStream.open(tokens, Path(scratch) / "samples", config.data, seed=config.seed)
+        made = [stream.step(step * batch, global_batch_size=batch, micro_batch_size=micro_batch_size, world_size=1, rank=0) for step in range(steps)]
+    return Load(
+        config=config, vocabulary_size=read_manifest(tokens).counts["vocabulary"], pad_token_id=AutoTokenizer.from_pretrained(tokens / "tokenizer").pad_token_id,
+        tokenizer=tokens / "tokenizer", steps=made, device=device,
+    )  # fmt: skip
+
+
+def _tokenizer(load: Load) -> PreTrainedTokenizerFast:
+    """For the collator: it asks for the mask's and the special tokens' ids and for the number of entries alone."""
+    if load.tokenizer is not None:
+        return PreTrainedTokenizerFast.from_pretrained(load.tokenizer)
+    entries = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
+    words = {f"w{number}": number for number in range(load.vocabulary_size) if number not in entries.values()}
+    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({**entries, **words}, unk_token="[UNK]")), **named)
+
+
+def _timed(load: Load, work: Callable[[], object]) -> float:
+    if load.device.type == "cuda":
+        torch.cuda.synchronize()
+    begun = time.perf_counter()
+    work()
+    if load.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - begun
+
+
+def ours(load: Load) -> Runner:
+    """This package's model on its own micro-batches; `load.config.compute` says how."""
+    accelerator = Accelerator(mixed_precision=load.mixed_precision, cpu=load.device.type == "cpu")
+    model = switch_on(build_model(load.shape(), seed=load.config.seed), load.config.compute)
+    fused = load.config.compute.fused_optimizer and load.dtype != torch.float16
+    model, optimizer = accelerator.prepare(model, build_optimizer(model, load.config.training.optimizer, fused=fused))
+    model.train()
+    batches = [[PackedBatch.of(micro_batch, pin=load.device.type == "cuda") for micro_batch in step.micro_batches] for step in load.steps]
+
+    def run() -> None:
+        for step, micro_batches in zip(load.steps, batches, strict=True):
+            for micro_batch in micro_batches:
+                sums = model(micro_batch.to(load.device))
+                accelerator.backward(sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences)
+            _finish(load, accelerator, model, optimizer)
+
+    return lambda: _timed(load, run)
+
+
+def _finish(load: Load, accelerator: Accelerator, model: nn.Module, optimizer: Any) -> None:
+    accelerator.clip_grad_norm_(model.parameters(), load.config.training.optimizer.max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def loop(load: Load, *, compiled: bool = False) -> Runner:
+    """`BertForPreTraining` on padded micro-batches under Accelerate."""
+    accelerator = Accelerator(mixed_precision=load.mixed_precision, cpu=load.device.type == "cpu")
+    shape = load.shape()
+    shape._attn_implementation = "sdpa"
+    model: nn.Module = BertForPreTraining(shape)
+    optimizer = build_optimizer(model, load.config.training.optimizer)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    called: Any = torch.compile(model) if compiled else model
+    model.train()
+    # A compiled model wants one shape, and gets the full one; the other pads to the longest of each micro-batch.
+    length = load.config.data.max_seq_length if compiled else 0
+    batches = [[_tensors(micro_batch, load, length) for micro_batch in step.micro_batches] for step in load.steps]
+
+    def run() -> None:
+        for micro_batches in batches:
+            for rows in micro_batches:
+                loss = called(**{name: tensor.to(load.device, non_blocking=True) for name, tensor in rows.items()}).loss
+                accelerator.backward(loss / len(micro_batches))
+            _finish(load, accelerator, model, optimizer)
+
+    return lambda: _timed(load, run)
+
+
+def _tensors(batch: MicroBatch, load: Load, length: int) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in padded(batch, pad_token_id=load.pad_token_id, length=length).items()}
+
+
+class _Rows(Dataset[dict[str, Any]]):
+    """The same sequences, unmasked: the collator masks."""
+
+    def __init__(self, load: Load) -> None:
+        self.rows: list[dict[str, Any]] = []
+        for step in load.steps:
+            for batch in step.micro_batches:
+                ids = batch.input_ids.copy()
+                ids[batch.mlm_positions] = batch.mlm_labels
+                for number, (start, stop) in enumerate(zip(batch.cu_seqlens[:-1], batch.cu_seqlens[1:], strict=True)):
+                    row = {"input_ids": ids[start:stop].tolist(), "token_type_ids": batch.token_type_ids[start:stop].tolist()}
+                    self.rows.append({**row, "next_sentence_label": int(batch.nsp_labels[number])})
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[index]
+
+
+class _Clock(TrainerCallback):
+    """The seconds between the beginning of the first step and the end of the last."""
+
+    def __init__(self) -> None:
+        self.begun = self.seconds = 0.0
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == 0:
+            self.begun = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step == state.max_steps:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.seconds = time.perf_counter() - self.begun
+
+
+def trainer(load: Load) -> Runner:
+    """transformers' Trainer, which masks as it goes."""
+    training = load.config.training
+    tokenizer = _tokenizer(load)
+    model, rows, clock = BertForPreTraining(load.shape()), _Rows(load), _Clock()
+    scratch = tempfile.mkdtemp()
+    arguments = TrainingArguments(
+        output_dir=scratch, max_steps=len(load.steps), per_device_train_batch_size=training.micro_batch_size,
+        gradient_accumulation_steps=training.global_batch_size // training.micro_batch_size, optim="adamw_torch", learning_rate=training.optimizer.learning_rate,
+        weight_decay=training.optimizer.weight_decay, max_grad_norm=training.optimizer.max_grad_norm, bf16=load.dtype == torch.bfloat16, fp16=load.dtype == torch.float16,
+        remove_unused_columns=False, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True, dataloader_pin_memory=load.device.type == "cuda",
+    )  # fmt: skip
+    worker = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=DataCollatorForLanguageModeling(tokenizer), callbacks=[clock])
+
+    def run() -> float:
+        worker.train()
+        return clock.seconds
+
+    return run
+
+
+def switched(load: Load, **changes: Any) -> Runner:
+    """This package's model with other switches of `compute`."""
+    return ours(replace(load, config=replace(load.config, compute=replace(load.config.compute, **changes))))
+
+
+Maker = Callable[[Load], Runner]
+CONTESTANTS: dict[str, tuple[str, Maker]] = {
+    "o": ("this project", ours),
+    "p": ("this project, compiled", partial(switched, compile=True)),
+    "a": ("(a) BertForPreTraining, plain Accelerate loop", loop),
+    "b": ("(b) Trainer with its masked-LM collator", trainer),
+    "c": ("(c) as (a), sdpa and torch.compile", partial(loop, compiled=True)),
+}
+"""By the letter that names them on the command line."""
+
+_PLAIN: dict[str, Any] = {"unpadded": False, "attention": "sdpa", "sparse_head": False, "head_rows": 0, "fused_qkv": False, "fused_optimizer": False, "compile": False}
+ABLATION: dict[str, Maker] = {
+    "as shipped": ours,
+    "compiled": partial(switched, compile=True),
+    "padded rows": partial(switched, unpadded=False),
+    "MLM head on all positions": partial(switched, sparse_head=False),
+    "fp32 logits, all at once": partial(switched, head_rows=0),
+    "three products for queries, keys, values": partial(switched, fused_qkv=False),
+    "AdamW one operation after another": partial(switched, fused_optimizer=False),
+    "every switch off": partial(switched, **_PLAIN),
+}
+"""This package's model with one switch of `compute` changed, and with all of them off."""

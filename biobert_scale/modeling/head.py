@@ -1,0 +1,89 @@
+"""The masked-LM loss without the logits in fp32.
+
+Logits are (predictions, vocabulary): in fp32, with the copies that softmax and its gradient make, they are the largest tensors of
+a step. Here they exist once, in the precision of training; what needs fp32 is done some rows at a time, and the backward pass
+turns them into their own gradient where they stand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from biobert_scale.modeling.emulation import multiplies_natively
+
+
+def score_by_rows(decoder: nn.Linear, *, rows: int) -> None:
+    """Let a decoder that is given labels besides its inputs return `cross_entropy`'s two sums instead of logits.
+
+    It stays one call of the module, so that what gathers a module's weights when it is called (ZeRO stage 3) does so here.
+    """
+    plain = decoder.forward
+
+    def forward(hidden: Tensor, labels: Tensor | None = None) -> Any:
+        return plain(hidden) if labels is None else cross_entropy(hidden, decoder.weight, decoder.bias, labels, rows=rows)
+
+    decoder.forward = forward  # type: ignore[method-assign]
+
+
+def cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of `hidden @ weight.T + bias`, summed, and how many of the largest logits are the labels'.
+
+    Args:
+        hidden: (predictions, hidden), of the type of training, or of any under autocast.
+        weight, bias: (vocabulary, hidden), (vocabulary,).
+        labels: (predictions,) int64.
+        rows: predictions dealt with at a time.
+
+    Returns:
+        Two fp32 scalars; the first has gradients, which can be taken once.
+    """
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden, weight, bias = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
+    with torch.autocast(device, enabled=False):
+        loss, correct = _CrossEntropy.apply(hidden, weight, bias, labels, rows)
+    return loss, correct
+
+
+class _CrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        logits = hidden.new_empty(len(hidden), len(weight))
+        log_sums, picked = (torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(2))
+        correct = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        native = multiplies_natively(hidden)
+        matrix, vector = (weight, bias) if native else (weight.float(), bias.float())
+        for first in range(0, len(hidden), rows):
+            part = slice(first, first + rows)
+            if native:
+                torch.addmm(vector, hidden[part], matrix.T, out=logits[part])
+            else:
+                logits[part] = torch.addmm(vector, hidden[part].float(), matrix.T)
+            exact = logits[part].float()
+            log_sums[part] = exact.logsumexp(-1)
+            picked[part] = exact.gather(1, labels[part, None])[:, 0]
+            correct += (exact.argmax(-1) == labels[part]).sum()
+        ctx.save_for_backward(hidden, weight, labels, log_sums)
+        ctx.logits, ctx.rows, ctx.bias_type = logits, rows, bias.dtype
+        ctx.mark_non_differentiable(correct)
+        return (log_sums - picked).sum(), correct
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        hidden, weight, labels, log_sums = ctx.saved_tensors
+        logits, ctx.logits = ctx.logits, None
+        assert logits is not None, "the logits have become their gradient: a second backward pass needs another forward pass"
+        for first in range(0, len(hidden), ctx.rows):
+            part = slice(first, first + ctx.rows)
+            exact = (logits[part].float() - log_sums[part, None]).exp_()
+            exact.scatter_add_(1, labels[part, None], exact.new_full((len(exact), 1), -1.0))
+            logits[part] = exact.mul_(gradients[0])
+        native = multiplies_natively(hidden)
+        product = logits if native else logits.float()
+        for_hidden = (product @ (weight if native else weight.float())).to(hidden.dtype)
+        for_weight = (product.T @ (hidden if native else hidden.float())).to(weight.dtype)
+        return for_hidden, for_weight, product.sum(0).to(ctx.bias_type), None, None

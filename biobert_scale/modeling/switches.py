@@ -1,0 +1,48 @@
+"""The switches of `compute`, put to a model: the same parameters and names, computed in fewer passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.bert.modeling_bert import BertSelfAttention
+
+from biobert_scale.config import ComputeConfig
+from biobert_scale.modeling import attention
+from biobert_scale.modeling.bert import PackedBertForPreTraining
+from biobert_scale.modeling.emulation import linear
+from biobert_scale.modeling.head import score_by_rows
+
+
+def switch_on(model: PackedBertForPreTraining, compute: ComputeConfig, *, partitioned: bool = False) -> PackedBertForPreTraining:
+    """Make a model, as built or loaded, compute in the way that is asked for. To be called once, before an engine takes it.
+
+    Args:
+        partitioned: the engine gathers a module's weights when the module is called, so that no other code can reach them.
+    """
+    model.compute = compute
+    model.config._attn_implementation = attention.implementation(compute.attention)
+    if compute.head_rows:
+        score_by_rows(model.cls.predictions.decoder, rows=compute.head_rows)
+    for layer in model.bert.encoder.layer:
+        if compute.fused_qkv and not partitioned:
+            layer.attention.self.__class__ = FusedSelfAttention
+        if compute.compile:
+            layer.compile(dynamic=True)
+    return model
+
+
+class FusedSelfAttention(BertSelfAttention):
+    """Queries, keys and values by one product with the three weights side by side; the parameters stay three."""
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, past_key_values: Any = None, **kwargs: Any) -> tuple[Tensor, None]:
+        """(rows, tokens, hidden) -> the same shape."""
+        assert past_key_values is None
+        parts = (self.query, self.key, self.value)
+        mixed = linear(hidden_states, torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
+        query, key, value = mixed.unflatten(-1, (3, -1, self.attention_head_size)).permute(2, 0, 3, 1, 4)  # (rows, heads, tokens, head size) each
+        attend: Any = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
+        output, _ = attend(self, query, key, value, attention_mask, dropout=self.dropout.p if self.training else 0.0, scaling=self.scaling, **kwargs)
+        return output.flatten(-2), None
