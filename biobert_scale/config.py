@@ -146,7 +146,8 @@ class ComputeConfig:
     fused_optimizer: bool = True
     """AdamW in one pass over all weights (false: one operation after another). Without effect in fp16 without DeepSpeed."""
     compile: bool = False
-    """Fuse each layer's element-wise operations with torch.compile (false: one by one); the first steps take a minute more. Needs Triton on a GPU, a C++ compiler on a CPU."""
+    """Fuse each layer's element-wise operations with torch.compile (false: one by one); the first step takes half a minute more. Needs Triton on a GPU,
+    a C++ compiler on a CPU. Without effect at ZeRO stage 3."""
 
 
 @dataclass(frozen=True, kw_only=True)

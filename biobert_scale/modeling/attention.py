@@ -67,7 +67,6 @@ def packed_attention(
     return _one_by_one(query, key, value, sequence_lengths, dropout, scaling), None
 
 
-@torch.compiler.disable  # it is a loop over lengths, other ones in every batch
 def _one_by_one(query: Tensor, key: Tensor, value: Tensor, sequence_lengths: Tensor, dropout: float, scaling: float | None) -> Tensor:
     dtype, lengths = query.dtype, sequence_lengths.tolist()
     if not multiplies_natively(query):

@@ -28,11 +28,15 @@ def emulate_in_fp32(model: nn.Module) -> None:
     """Give a model's linear layers a forward that multiplies in fp32 whenever it meets bf16 without the instruction."""
     for module in model.modules():
         if type(module) is nn.Linear:
-            module.forward = functools.partial(_linear, module)  # type: ignore[method-assign]
+            module.__class__ = EmulatingLinear
 
 
-def _linear(module: nn.Linear, inputs: Tensor) -> Tensor:
-    return linear(inputs, module.weight, module.bias)
+class EmulatingLinear(nn.Linear):
+    """`nn.Linear` by `linear` below."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(..., inputs) -> (..., outputs)."""
+        return linear(input, self.weight, self.bias)
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.bert.modeling_bert import BertSelfAttention
+from transformers.models.bert.modeling_bert import BertLayer, BertSelfAttention
 
 from biobert_scale.config import ComputeConfig
 from biobert_scale.modeling import attention
@@ -20,7 +21,8 @@ def switch_on(model: PackedBertForPreTraining, compute: ComputeConfig, *, partit
     """Make a model, as built or loaded, compute in the way that is asked for. To be called once, before an engine takes it.
 
     Args:
-        partitioned: the engine gathers a module's weights when the module is called, so that no other code can reach them.
+        partitioned: the engine gathers a module's weights when the module is called, so that no other code can reach them:
+            some switches have no effect then.
     """
     model.compute = compute
     model.config._attn_implementation = attention.implementation(compute.attention)
@@ -29,9 +31,28 @@ def switch_on(model: PackedBertForPreTraining, compute: ComputeConfig, *, partit
     for layer in model.bert.encoder.layer:
         if compute.fused_qkv and not partitioned:
             layer.attention.self.__class__ = FusedSelfAttention
-        if compute.compile:
-            layer.compile(dynamic=True)
+        if compute.compile and not partitioned:
+            layer.__class__ = CompiledLayer
     return model
+
+
+class CompiledLayer(BertLayer):
+    """A layer whose element-wise operations (bias, GELU, dropout, residual, LayerNorm) are fused; attention stays the kernel it is."""
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **kwargs: Any) -> Tensor:
+        """(rows, tokens, hidden) -> the same shape."""
+        context, _weights = self.attention.self(hidden_states, attention_mask, **kwargs)
+        return _compiled()(self, context, hidden_states)
+
+
+@functools.cache
+def _compiled() -> Any:
+    """One function for all layers and all numbers of tokens: it is compiled once for training and once for scoring."""
+    return torch.compile(_behind_attention, dynamic=True)
+
+
+def _behind_attention(layer: BertLayer, context: Tensor, residual: Tensor) -> Tensor:
+    return layer.feed_forward_chunk(layer.attention.output(context, residual))
 
 
 class FusedSelfAttention(BertSelfAttention):

@@ -76,10 +76,11 @@ def test_a_switch_changes_rounding_alone_under_autocast(name: str) -> None:
 @pytest.mark.slow
 def test_compiled_layers_change_no_loss_and_no_gradient_at_any_shape() -> None:
     compiled, plain = build(replace(PLAIN, **SWITCHES["all"], compile=True)), build(PLAIN)
+    torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     for lengths in ((7, 12, 5), (9, 9), (30, 3, 3, 8), (7, 12, 6)):
         assert_same(compiled, plain, batch_of(*lengths))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 6, "other lengths or another layer compile again"
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "other lengths or another layer compile again"
     compiled.eval()
     assert torch.isfinite(compiled(batch_of(7, 12, 5))["mlm_loss"])
 
