@@ -119,6 +119,24 @@ def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: 
     print(bench_checkpoint(load_config(config), output, directory=directory, repeats=repeats))
 
 
+def bench_train(*, config: str = "biobert-large", processes: int = 0, lengths: str = "full", seconds: float = 120) -> None:
+    """Find the micro-batch, engine and switches that are fastest on these devices, and print them as lines of a recipe.
+
+    Args:
+        config: recipe: a name or the path of a TOML file.
+        processes: ranks on this machine, one device each (default: as many as it has GPUs, or one).
+        lengths: of the made-up samples: full, or abstracts (a mean of about 290 tokens of 512).
+        seconds: after which no more candidate is begun.
+    """
+    import torch
+
+    from biobert_scale.bench.tune import bench_train
+
+    if processes < 0 or seconds <= 0 or lengths not in ("full", "abstracts"):
+        raise UserError("a negative number, or no such lengths", where="bench train", remedy="see `biobert-scale bench train --help`")
+    print(bench_train(load_config(config), processes=processes or max(torch.cuda.device_count(), 1), seconds=seconds, lengths=lengths))
+
+
 def bench_train_step(
     *, output: Path, tokens: Path | None = None, lengths: str = "full", config: str = "biobert-large", dtype: str = "", sequences: int = 32, micro_batch_size: int = 8, steps: int = 2, repeats: int = 5, contestants: str = "oab", name: str = "steps"
 ) -> None:

@@ -30,14 +30,23 @@ DEATH = planned()
 STEP = [0]
 
 
+def tell(*what: Any) -> None:
+    """Append a line to the list of what happened, in one piece: the ranks' standard errors mix."""
+    with open(Path(os.environ["DEATHS"]).with_suffix(".log"), "ab", buffering=0) as log:
+        log.write((json.dumps([int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0), *what]) + "\n").encode())
+
+
 def at(point: str) -> None:
     """Die here, if that is the plan."""
     if DEATH and DEATH["point"] == point and STEP[0] >= DEATH["step"] and DEATH["rank"] in (-1, int(os.environ.get("RANK", "0"))):
         print(f"killed {point} at step {STEP[0]}", file=sys.stderr, flush=True)
+        tell("killed", point, STEP[0])
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def train_step(trainer: Trainer, batch: Any) -> Any:
+    if not STEP[0]:
+        tell("started", "", trainer.state.global_step)
     STEP[0] = trainer.state.global_step + 1
     at("before the step")
     return original_step(trainer, batch)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
-import re
 import subprocess
 import sys
 import time
@@ -68,9 +68,10 @@ def survive(tokens: Path, run: Path, deaths: list[dict[str, Any]], *overrides: s
     # torch's agent would hand out the old store's address after a restart.
     where = {**environment(), "DEATHS": str(run.with_name("deaths.json")), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     done = subprocess.run(line, env=where, capture_output=True, text=True, timeout=timeout, cwd=run.parent)
-    killed = re.findall(r"killed (.+) at step (\d+)", done.stderr)
-    resumed = [int(step) for step in re.findall(r"going on from step-(\d+)", done.stderr)]
-    return done, [[point, step, str(int(step) - 1 - at)] for (point, step), at in zip(dict.fromkeys(killed), resumed, strict=False)]
+    told = [json.loads(line) for line in run.with_name("deaths.log").read_text().splitlines()]
+    started = {start: step for start, what, _, step in told if what == "started"}
+    killed = {start: (point, step) for start, what, point, step in told if what == "killed"}
+    return done, [[point, str(step), str(step - 1 - started[start + 1])] for start, (point, step) in killed.items() if start + 1 in started]
 
 
 @pytest.mark.slow

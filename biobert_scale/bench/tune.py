@@ -1,0 +1,218 @@
+"""Which micro-batch, engine and switches take the most sequences a second on these devices: `bench train`.
+
+The ranks are started once, and try one candidate after another: the micro-batch doubled until nothing is gained or memory ends, then
+compiled layers, then other engines. What has been measured is kept when a candidate brings the ranks down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list, gather_object
+
+from biobert_scale.bench.made_up import made_up_steps
+from biobert_scale.config import Config
+from biobert_scale.environment import is_first_rank
+from biobert_scale.errors import RunFailed
+from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+from biobert_scale.modeling.emulation import multiplies_natively
+from biobert_scale.modeling.switches import switch_on
+from biobert_scale.recipes import structure_config
+from biobert_scale.training import runtime
+from biobert_scale.training.device import peak_memory_bytes
+from biobert_scale.training.optimizer import build_optimizer
+
+_MICRO_STEPS = 2
+_WORTH = 1.03
+"""Times as fast that a larger micro-batch must be for a still larger one to be tried."""
+_ENGINES = ("ddp", "zero1", "zero2", "zero3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A way to run the recipe."""
+
+    micro_batch_size: int
+    engine: str
+    """`ddp`, or a file of `ds_configs/`."""
+    compile: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What a candidate did; no speed where memory did not suffice."""
+
+    candidate: Candidate
+    sequences_per_second: float
+    peak_memory_bytes: int
+
+
+def bench_train(config: Config, *, processes: int, seconds: float, lengths: str) -> str:
+    """Try candidates for about so long, and tell the best as lines of a recipe.
+
+    Args:
+        config: the recipe, whose model, lengths, precision and global batch are used.
+        processes: ranks on this machine, one device each.
+        lengths: of made-up samples, `full` or `abstracts`.
+
+    Returns:
+        A table and the lines.
+
+    Raises:
+        RunFailed: no candidate ran.
+    """
+    config, note = _computable(config)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = Path(scratch) / "trials.jsonl"
+        job = Path(scratch) / "job.json"
+        job.write_text(json.dumps({"config": asdict(config), "seconds": seconds, "lengths": lengths, "found": str(found)}))
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+        try:
+            done = subprocess.run([sys.executable, *launcher, "-m", "biobert_scale.bench.tune", str(job)], capture_output=True, text=True, timeout=2 * seconds + 120)
+            said = done.stderr
+        except subprocess.TimeoutExpired:
+            said = "a candidate took too long"
+        trials = [_trial_of(json.loads(line)) for line in found.read_text().splitlines()] if found.exists() else []
+    if not any(trial.sequences_per_second for trial in trials):
+        raise RunFailed(f"nothing could be measured ({said.strip().splitlines()[-1] if said.strip() else 'without a word'})", where="bench train", remedy="try `train` itself with a micro-batch of 1")
+    return tune_page(config, trials, processes=processes, note=note)
+
+
+def _computable(config: Config) -> tuple[Config, str]:
+    """The recipe in a precision that this device does without emulation."""
+    wanted = config.training.precision.dtype
+    if torch.cuda.is_available():
+        return config, ""
+    dtype = "bf16" if wanted != "fp32" and multiplies_natively(torch.empty(0, dtype=torch.bfloat16)) else "fp32"
+    if dtype == wanted:
+        return config, ""
+    precision = replace(config.training.precision, dtype=dtype)  # type: ignore[arg-type]
+    return replace(config, training=replace(config.training, precision=precision)), f"{wanted} is not for this CPU: measured in {dtype}"
+
+
+def _trial_of(record: dict[str, Any]) -> Trial:
+    return Trial(**{**record, "candidate": Candidate(**record["candidate"])})
+
+
+def search(job: dict[str, Any]) -> None:
+    """One rank's part: try what rank 0 chooses until it has nothing more to try."""
+    config = structure_config(job["config"], where="bench train")
+    world_size = runtime.describe_ranks()
+    first_rank, deadline = is_first_rank(), time.monotonic() + job["seconds"]
+    first = config.training.engine.deepspeed_config if config.training.engine.name == "deepspeed" else "ddp"
+    trials: list[Trial] = []
+    candidate: Candidate | None = Candidate(micro_batch_size=1, engine=first)
+    while candidate is not None:
+        trial = _try(config, candidate, job["lengths"], world_size=world_size)
+        trials.append(trial)
+        if first_rank:
+            with open(job["found"], "a") as out:
+                out.write(json.dumps(asdict(trial)) + "\n")
+        candidate = _agreed(next_candidate(config, trials, world_size=world_size) if time.monotonic() < deadline else None)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _agreed(candidate: Candidate | None) -> Candidate | None:
+    chosen = [candidate]
+    if torch.distributed.is_initialized():
+        broadcast_object_list(chosen)
+    return chosen[0]
+
+
+def next_candidate(config: Config, trials: list[Trial], *, world_size: int) -> Candidate | None:
+    """What to try after some trials: the micro-batch doubled while that is worth it, then the best one otherwise; None where nothing is left."""
+    tried = {trial.candidate for trial in trials}
+    best = max(trials, key=lambda trial: trial.sequences_per_second)
+    last, previous = trials[-1], [trial for trial in trials[:-1] if replace(trial.candidate, micro_batch_size=1) == replace(trials[-1].candidate, micro_batch_size=1)]
+    larger = replace(last.candidate, micro_batch_size=2 * last.candidate.micro_batch_size)
+    gained = not previous or last.sequences_per_second > _WORTH * previous[-1].sequences_per_second
+    if len({replace(trial.candidate, micro_batch_size=1) for trial in trials}) == 1 and gained and config.training.global_batch_size % (larger.micro_batch_size * world_size) == 0:
+        return larger
+    others = [replace(best.candidate, compile=True), *(replace(best.candidate, engine=engine) for engine in _ENGINES if world_size > 1 or engine in ("ddp", "zero1"))]
+    return next((other for other in others if other not in tried), None)
+
+
+def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int) -> Trial:
+    training, engine = config.training, config.training.engine
+    engine = replace(engine, name="ddp") if candidate.engine == "ddp" else replace(engine, name="deepspeed", deepspeed_config=candidate.engine)
+    training = replace(
+        training, micro_batch_size=candidate.micro_batch_size, global_batch_size=candidate.micro_batch_size * world_size * _MICRO_STEPS, engine=engine, trackers=()
+    )  # fmt: skip
+    config = replace(config, training=training, compute=replace(config.compute, compile=candidate.compile))
+    seconds, memory = float("inf"), 0
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(torch.OutOfMemoryError):
+        seconds, memory = _measure(config, lengths)
+    gc.collect()
+    AcceleratorState._reset_state()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    told = gather_object([(seconds, memory)]) if torch.distributed.is_initialized() else [(seconds, memory)]
+    slowest = max(seconds for seconds, _ in told)
+    return Trial(candidate=candidate, sequences_per_second=training.global_batch_size / slowest, peak_memory_bytes=max(memory for _, memory in told))
+
+
+def _measure(config: Config, lengths: str) -> tuple[float, int]:
+    """Seconds of an optimizer step on this rank, the faster of two after one that warms up, and its peak memory."""
+    accelerator = runtime.start(config, run=tempfile.gettempdir())
+    plugin, training = accelerator.deepspeed_plugin, config.training
+    model = build_model(bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0), seed=config.seed)
+    switch_on(model, config.compute, partitioned=bool(plugin and plugin.zero_stage == 3))
+    fused = config.compute.fused_optimizer and not (plugin is None and training.precision.dtype == "fp16")
+    model, optimizer = accelerator.prepare(model, build_optimizer(model, training.optimizer, fused=fused))
+    (step,) = made_up_steps(
+        1, sequences=training.micro_batch_size * _MICRO_STEPS, micro_batch_size=training.micro_batch_size, max_seq_length=config.data.max_seq_length,
+        mlm_probability=config.data.mlm_probability, vocabulary_size=config.vocabulary.size, lengths=lengths, seed=accelerator.process_index,
+    )  # fmt: skip
+    batches = [PackedBatch.of(batch) for batch in step.micro_batches]
+    taken = []
+    for _ in range(3):
+        accelerator.wait_for_everyone()
+        begun = time.perf_counter()
+        for batch in batches:
+            with accelerator.accumulate(model):
+                sums = model(batch.to(accelerator.device))
+                accelerator.backward(sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences)
+                if plugin is None and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), training.optimizer.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+        if accelerator.device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begun)
+    memory = peak_memory_bytes(accelerator.device)
+    del model, optimizer
+    accelerator.free_memory()
+    return min(taken[1:]), memory
+
+
+def tune_page(config: Config, trials: list[Trial], *, processes: int, note: str = "") -> str:
+    """The table of trials, and the best one as lines of a recipe."""
+    best = max(trials, key=lambda trial: trial.sequences_per_second)
+    lines = [f"{config.name}, {config.training.precision.dtype}, {processes} process(es)" + (f"; {note}" if note else ""), ""]
+    lines += ["| micro-batch | engine | compiled | sequences/s | of the best | peak memory, GB |", "|---|---|---|---|---|---|"]
+    for trial in trials:
+        rate, candidate = trial.sequences_per_second, trial.candidate
+        told = f"{rate:.2f} | {rate / best.sequences_per_second:.0%} | {trial.peak_memory_bytes / 1e9:.1f}" if rate else "out of memory | |"
+        lines.append(f"| {candidate.micro_batch_size} | {candidate.engine} | {'yes' if candidate.compile else 'no'} | {told} |")
+    lines += ["", "For the recipe:", "", "[training]", f"micro_batch_size = {best.candidate.micro_batch_size}", "", "[training.engine]"]
+    lines += ['name = "ddp"'] if best.candidate.engine == "ddp" else ['name = "deepspeed"', f'deepspeed_config = "{best.candidate.engine}"']
+    lines += ["", "[compute]", f"compile = {str(best.candidate.compile).lower()}"]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    search(json.loads(Path(sys.argv[1]).read_text()))
