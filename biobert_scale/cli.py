@@ -33,6 +33,7 @@ COMMANDS = {
     "bench checkpoint": "how long training stands still for a checkpoint, beside accelerate's and torch's own",
     "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
     "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
+    "bench scaling": "the same step on more and more ranks under every engine: time, and bytes sent",
     "bench train": "find the micro-batch, engine and switches that are fastest on these devices",
     "bench train-step": "optimizer steps a second, beside transformers' own ways",
     "plan": "memory, communication and time of a recipe on a machine, under every ZeRO stage and micro-batch",

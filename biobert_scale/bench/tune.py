@@ -7,7 +7,6 @@ compiled layers, then other engines. What has been measured is kept when a candi
 from __future__ import annotations
 
 import contextlib
-import gc
 import json
 import subprocess
 import sys
@@ -18,20 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list, gather_object
 
-from biobert_scale.bench.made_up import made_up_steps
+from biobert_scale.bench.engine import forget_engine, time_steps
 from biobert_scale.config import Config
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
-from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
 from biobert_scale.modeling.emulation import multiplies_natively
-from biobert_scale.modeling.switches import switch_on
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
-from biobert_scale.training.device import peak_memory_bytes
-from biobert_scale.training.optimizer import build_optimizer
 
 _MICRO_STEPS = 2
 _WORTH = 1.03
@@ -152,51 +146,13 @@ def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int)
     )  # fmt: skip
     config = replace(config, training=training, compute=replace(config.compute, compile=candidate.compile))
     seconds, memory = float("inf"), 0
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(torch.OutOfMemoryError):
-        seconds, memory = _measure(config, lengths)
-    gc.collect()
-    AcceleratorState._reset_state()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        timed = time_steps(config, lengths=lengths, steps=3)
+        seconds, memory = min(timed.seconds[1:]), timed.peak_memory_bytes
+    forget_engine()
     told = gather_object([(seconds, memory)]) if torch.distributed.is_initialized() else [(seconds, memory)]
     slowest = max(seconds for seconds, _ in told)
     return Trial(candidate=candidate, sequences_per_second=training.global_batch_size / slowest, peak_memory_bytes=max(memory for _, memory in told))
-
-
-def _measure(config: Config, lengths: str) -> tuple[float, int]:
-    """Seconds of an optimizer step on this rank, the faster of two after one that warms up, and its peak memory."""
-    accelerator = runtime.start(config, run=tempfile.gettempdir())
-    plugin, training = accelerator.deepspeed_plugin, config.training
-    model = build_model(bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0), seed=config.seed)
-    switch_on(model, config.compute, partitioned=bool(plugin and plugin.zero_stage == 3))
-    fused = config.compute.fused_optimizer and not (plugin is None and training.precision.dtype == "fp16")
-    model, optimizer = accelerator.prepare(model, build_optimizer(model, training.optimizer, fused=fused))
-    (step,) = made_up_steps(
-        1, sequences=training.micro_batch_size * _MICRO_STEPS, micro_batch_size=training.micro_batch_size, max_seq_length=config.data.max_seq_length,
-        mlm_probability=config.data.mlm_probability, vocabulary_size=config.vocabulary.size, lengths=lengths, seed=accelerator.process_index,
-    )  # fmt: skip
-    batches = [PackedBatch.of(batch) for batch in step.micro_batches]
-    taken = []
-    for _ in range(3):
-        accelerator.wait_for_everyone()
-        begun = time.perf_counter()
-        for batch in batches:
-            with accelerator.accumulate(model):
-                sums = model(batch.to(accelerator.device))
-                accelerator.backward(sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences)
-                if plugin is None and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), training.optimizer.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
-        if accelerator.device.type == "cuda":
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - begun)
-    memory = peak_memory_bytes(accelerator.device)
-    del model, optimizer
-    accelerator.free_memory()
-    return min(taken[1:]), memory
 
 
 def tune_page(config: Config, trials: list[Trial], *, processes: int, note: str = "") -> str:

@@ -119,6 +119,20 @@ def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: 
     print(bench_checkpoint(load_config(config), output, directory=directory, repeats=repeats))
 
 
+def bench_scaling(*, output: Path, config: str = "demo", ranks: tuple[int, ...] = (1, 2, 4), steps: int = 3) -> None:
+    """Run the same step on more and more ranks of this machine under every engine; write dated JSON and Markdown.
+
+    Args:
+        output: directory of the results.
+        config: recipe: a name or the path of a TOML file.
+        ranks: numbers of ranks; the recipe's global batch must divide over each, in micro-batches.
+        steps: optimizer steps that are counted, of each engine.
+    """
+    from biobert_scale.bench.scaling import bench_scaling
+
+    print(bench_scaling(load_config(config), output, ranks=ranks, steps=steps))
+
+
 def bench_train(*, config: str = "biobert-large", processes: int = 0, lengths: str = "full", seconds: float = 120) -> None:
     """Find the micro-batch, engine and switches that are fastest on these devices, and print them as lines of a recipe.
 

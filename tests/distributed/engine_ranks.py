@@ -8,8 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,28 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-SENT: Counter[str] = Counter()
-"""Elements that collectives were called with, by collective: the whole buffer, not one rank's part."""
-WHOLE = {"all_reduce": 0, "all_gather_into_tensor": 0, "reduce_scatter_tensor": 1, "reduce": 0}
-"""Collective -> which of its arguments is the whole buffer."""
-
-
-def count_collectives() -> None:
-    """Count before the libraries take their own references."""
-
-    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            buffer = args[WHOLE[name]] if len(args) > WHOLE[name] else kwargs.get("tensor", kwargs.get("output_tensor" if WHOLE[name] == 0 else "input"))
-            assert buffer is not None, (name, sorted(kwargs))
-            SENT[name] += buffer.numel()
-            return function(*args, **kwargs)
-
-        return call
-
-    for name in WHOLE:
-        wrapped = counted(name, getattr(dist, name))
-        setattr(dist, name, wrapped)
-        setattr(dist.distributed_c10d, name, wrapped)
+from biobert_scale.bench.collectives import count_collectives
 
 
 def bytes_of(tensors: Iterable[Any]) -> int:
@@ -81,7 +59,7 @@ def kept_gradients(engine: Any) -> dict[str, int]:
 
 
 def main(output: Path, cases: list[str]) -> None:
-    count_collectives()
+    sent = count_collectives()
     from accelerate.state import AcceleratorState
 
     from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
@@ -104,7 +82,7 @@ def main(output: Path, cases: list[str]) -> None:
         most_gathered, kept = 0, {}
         for step in range(2):
             if step == 1:
-                SENT.clear()
+                sent.clear()
             for _ in range(accelerator.gradient_accumulation_steps):
                 with accelerator.accumulate(engine):
                     sums = engine(made_up_batch(PackedBatch, config.data.max_seq_length, config.vocabulary.size))
@@ -116,7 +94,7 @@ def main(output: Path, cases: list[str]) -> None:
                     optimizer.zero_grad()
                 if not kept:
                     kept = kept_gradients(engine)
-        results[case] = {**held(engine), "kept": kept, "gathered": most_gathered, "sent": dict(SENT), "losses": losses, "steps": engine.global_steps}
+        results[case] = {**held(engine), "kept": kept, "gathered": most_gathered, "sent": dict(sent.elements), "losses": losses, "steps": engine.global_steps}
         del engine, optimizer
         accelerator.free_memory()
         rank = accelerator.process_index

@@ -1,0 +1,82 @@
+"""A recipe's step under its engine, on made-up samples, timed on this rank."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from accelerate.state import AcceleratorState
+
+from biobert_scale.bench.made_up import made_up_steps
+from biobert_scale.config import Config
+from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+from biobert_scale.modeling.switches import switch_on
+from biobert_scale.training import runtime
+from biobert_scale.training.device import peak_memory_bytes
+from biobert_scale.training.optimizer import build_optimizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timed:
+    """What one rank saw."""
+
+    seconds: list[float]
+    """Of each optimizer step."""
+    peak_memory_bytes: int
+    parameters: int
+    world_size: int
+
+
+def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callable[[], None] = lambda: None) -> Timed:
+    """Take some optimizer steps as training does, and let go of everything but the process group, so that it can be called again.
+
+    Args:
+        lengths: of the samples, `full` or `abstracts`.
+        before_step: called before each.
+    """
+    training = config.training
+    accelerator = runtime.start(config, run=tempfile.gettempdir())
+    plugin, on_gpu, world_size = accelerator.deepspeed_plugin, accelerator.device.type == "cuda", accelerator.num_processes
+    model = build_model(bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0), seed=config.seed)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    switch_on(model, config.compute, partitioned=bool(plugin and plugin.zero_stage == 3))
+    fused = config.compute.fused_optimizer and not (plugin is None and training.precision.dtype == "fp16")
+    model, optimizer = accelerator.prepare(model, build_optimizer(model, training.optimizer, fused=fused))
+    (step,) = made_up_steps(
+        1, sequences=training.global_batch_size // world_size, micro_batch_size=training.micro_batch_size, max_seq_length=config.data.max_seq_length,
+        mlm_probability=config.data.mlm_probability, vocabulary_size=config.vocabulary.size, lengths=lengths, seed=accelerator.process_index,
+    )  # fmt: skip
+    batches = [PackedBatch.of(batch, pin=on_gpu) for batch in step.micro_batches]
+    taken = []
+    for _ in range(steps):
+        accelerator.wait_for_everyone()
+        before_step()
+        begun = time.perf_counter()
+        for batch in batches:
+            with accelerator.accumulate(model):
+                sums = model(batch.to(accelerator.device))
+                accelerator.backward(sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences)
+                if plugin is None and accelerator.sync_gradients:
+                    accelerator.clip_grad_norm_(model.parameters(), training.optimizer.max_grad_norm)
+                optimizer.step()
+                optimizer.zero_grad()
+        if on_gpu:
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begun)
+    memory = peak_memory_bytes(accelerator.device)
+    del model, optimizer
+    accelerator.free_memory()
+    return Timed(seconds=taken, peak_memory_bytes=memory, parameters=parameters, world_size=world_size)
+
+
+def forget_engine() -> None:
+    """After `time_steps`, or after it ran out of memory: make room for another engine in this process."""
+    gc.collect()
+    AcceleratorState._reset_state()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
