@@ -76,7 +76,8 @@ def measure_parity(*, tiny: bool) -> dict[str, Any]:
     batch = PackedBatch.of(load.steps[0].micro_batches[0]).to(device)
 
     def losses_and_gradients(dtype: str, batch: PackedBatch = batch, **switches: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        model = build_model(bert_config(shape, vocabulary_size=load.vocabulary_size, pad_token_id=0), seed=1).to(device)
+        model: Any = build_model(bert_config(shape, vocabulary_size=load.vocabulary_size, pad_token_id=0), seed=1)
+        model.to(device)
         switch_on(model, replace(config.compute, **switches))
         with torch.autocast(device.type, _TYPES[dtype], enabled=dtype != "fp32"):
             sums = model(batch)
@@ -84,9 +85,9 @@ def measure_parity(*, tiny: bool) -> dict[str, Any]:
         gradients = torch.cat([parameter.grad.float().flatten() for parameter in model.parameters()])
         return torch.stack([sums["mlm_loss"], sums["nsp_loss"]]).detach().float(), gradients
 
-    plain = {"unpadded": False, "sparse_head": False, "head_rows": 0, "fused_qkv": False}
+    plain: dict[str, Any] = {"unpadded": False, "sparse_head": False, "head_rows": 0, "fused_qkv": False}
     loss, gradient = losses_and_gradients("fp32", **plain)
-    cases = {"fp32": ("fp32", {})} | {f"{dtype}{', compiled' * on}": (dtype, {"compile": on}) for dtype in _types(device) for on in (False, True)}
+    cases: dict[str, tuple[str, dict[str, Any]]] = {"fp32": ("fp32", {})} | {f"{dtype}{', compiled' * on}": (dtype, {"compile": on}) for dtype in _types(device) for on in (False, True)}
     cases |= {f"{dtype}, plain": (dtype, plain) for dtype in _types(device)}
     errors = {}
     for name, (dtype, switches) in cases.items():
@@ -111,6 +112,7 @@ def measure_sweep(*, tiny: bool, dtype: str = "bf16", lengths: str = "full", sec
                 continue
             config = suite_config(dtype=dtype, sequences=sequences, micro_batch_size=micro_batch_size, tiny=tiny)
             load = load_of(config, None, 2, lengths, device)
+            run: Any = None
             row: dict[str, Any] = {"compiled": compile, "micro_batch_size": micro_batch_size}
             try:
                 if device.type == "cuda":

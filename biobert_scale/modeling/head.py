@@ -25,7 +25,7 @@ def score_by_rows(decoder: nn.Linear, *, rows: int) -> None:
     def forward(hidden: Tensor, labels: Tensor | None = None) -> Any:
         return plain(hidden) if labels is None else cross_entropy(hidden, decoder.weight, decoder.bias, labels, rows=rows)
 
-    decoder.forward = forward  # type: ignore[method-assign]
+    decoder.forward = forward  # type: ignore[method-assign, assignment]
 
 
 def cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:

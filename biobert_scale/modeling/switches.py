@@ -28,7 +28,8 @@ def switch_on(model: PackedBertForPreTraining, compute: ComputeConfig, *, partit
     model.config._attn_implementation = attention.implementation(compute.attention)
     if compute.head_rows:
         score_by_rows(model.cls.predictions.decoder, rows=compute.head_rows)
-    for layer in model.bert.encoder.layer:
+    layers: Any = model.bert.encoder.layer
+    for layer in layers:
         if compute.fused_qkv and not partitioned:
             layer.attention.self.__class__ = FusedSelfAttention
         if compute.compile and not partitioned:
@@ -58,8 +59,8 @@ def _behind_attention(layer: BertLayer, context: Tensor, residual: Tensor) -> Te
 class FusedSelfAttention(BertSelfAttention):
     """Queries, keys and values by one product with the three weights side by side; the parameters stay three."""
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, past_key_values: Any = None, **kwargs: Any) -> tuple[Tensor, None]:
-        """(rows, tokens, hidden) -> the same shape."""
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, past_key_values: Any = None, **kwargs: Any) -> Any:
+        """(rows, tokens, hidden) -> the same shape, and None in the place of the attention weights."""
         assert past_key_values is None
         parts = (self.query, self.key, self.value)
         mixed = linear(hidden_states, torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
