@@ -79,7 +79,7 @@ class _CrossEntropy(torch.autograd.Function):
         assert logits is not None, "the logits have become their gradient: a second backward pass needs another forward pass"
         for first in range(0, len(hidden), ctx.rows):
             part = slice(first, first + ctx.rows)
-            exact = (logits[part].float() - log_sums[part, None]).exp_()
+            exact = torch.sub(logits[part], log_sums[part, None]).exp_()  # fp32: the wider of the two types
             exact.scatter_add_(1, labels[part, None], exact.new_full((len(exact), 1), -1.0))
             logits[part] = exact.mul_(gradients[0])
         native = multiplies_natively(hidden)

@@ -187,7 +187,7 @@ def activation_bytes(model: ModelConfig, *, sequences: int, length: int, predict
     attention matrices, which a fused kernel computes again), a byte of dropout mask for each of 2 hidden ones, four bytes a
     head for the softmax and 16 for the two LayerNorms. A predicted token keeps four hidden numbers and, when the loss's
     backward pass begins, three rows of fp32 scores over the vocabulary; or one in the precision of the layers, and for
-    `head_rows` at a time the three.
+    `head_rows` at a time two of fp32.
 
     Args:
         sequences, length: the micro-batch, every sequence of full length.
@@ -199,7 +199,7 @@ def activation_bytes(model: ModelConfig, *, sequences: int, length: int, predict
     dropped = model.hidden_dropout_prob > 0
     a_layer = p * (8 * hidden + 2 * inner) + 2 * hidden * dropped + 4 * model.num_attention_heads + 16
     a_token = model.num_hidden_layers * a_layer + 2 * p * hidden + hidden * dropped
-    scores = 3 * _FP32 * min(predictions, head_rows) + p * predictions if head_rows else 3 * _FP32 * predictions
+    scores = 2 * _FP32 * min(predictions, head_rows) + p * predictions if head_rows else 3 * _FP32 * predictions
     return sequences * length * a_token + predictions * 4 * p * hidden + scores * vocabulary_size
 
 
