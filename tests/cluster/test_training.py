@@ -21,7 +21,7 @@ JOB = """#!/bin/bash
 #SBATCH --job-name=train --partition=main --nodes=2 --ntasks-per-node=1 --requeue --time={limit} --open-mode=append --output={directory}/job.log
 export MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1) MASTER_PORT=29511
 # As the templates do: a rank that has saved and stopped must not be taken for a crash, which would kill the others.
-srun --kill-on-bad-exit=1 bash -c '"$@"; code=$?; [ $code = 75 ] && exit 0; exit $code' rank {python} -m biobert_scale.train {options}
+srun --kill-on-bad-exit=1 bash -c 'trap "" USR1; "$@"; code=$?; [ $code = 75 ] && exit 0; exit $code' rank {python} -m biobert_scale.train {options}
 code=$?
 [ $code = 0 ] && ! [ -f {directory}/run/finished.json ] && code=75
 echo "ended with $code"
