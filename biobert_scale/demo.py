@@ -13,7 +13,6 @@ import os
 import platform
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from biobert_scale import __version__
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_json, write_json
+from biobert_scale.launch.ports import free_port
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ def _launch(config: Config, recipe: Path, output: Path, *, processes: int, inter
     threads = max(1, (os.cpu_count() or 1) // processes)
     command = [
         sys.executable, "-m", "accelerate.commands.launch", "--use_deepspeed", "--num_processes", str(processes), "--num_machines", "1",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", str(threads), "--main_process_port", str(_free_port()),
+        "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", str(threads), "--main_process_port", str(free_port()),
         "-m", "biobert_scale.train", "--config", str(recipe), "--tokens", str(output / "tokens"), "--output", str(run),
     ]  # fmt: skip
     watch.note(command)
@@ -248,9 +248,3 @@ def _gpu() -> str | None:
     except FileNotFoundError:
         return None
     return found.stdout.strip() or None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

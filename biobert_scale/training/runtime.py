@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 import gc
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -133,7 +132,8 @@ def describe_ranks() -> int:
             environment.setdefault("MASTER_PORT", "29500")
             environment.update(RANK=environment[rank], LOCAL_RANK=environment[local_rank], WORLD_SIZE=environment[tasks])
     if "RANK" not in environment:
-        environment.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(_free_port()))
+        # Port 0: the one process takes a free one as it listens. A number found free before may be another's by then.
+        environment.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     return int(environment["WORLD_SIZE"])
 
 
@@ -160,12 +160,6 @@ def stop(accelerator: Accelerator) -> None:
     gc.collect()
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _skip_compiled_communication() -> None:

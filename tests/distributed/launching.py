@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from biobert_scale.files import write_json
+from biobert_scale.launch.ports import free_port
 from biobert_scale.training.telemetry import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +29,6 @@ TINY: dict[str, Any] = {
         "validation": {"every_steps": 4, "sequences": 21},
     },
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def command(tokens: Path, run: Path, *overrides: str, processes: int, dtype: str = "fp32", steps: int = 8, worker: str = "") -> list[str]:
