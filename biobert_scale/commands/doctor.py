@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from biobert_scale.errors import UserError
 
@@ -29,13 +30,13 @@ def doctor(
 
     settings = load_config(config)
     from biobert_scale.doctor.examine import examine
-    from biobert_scale.doctor.findings import render
+    from biobert_scale.doctor.findings import Finding, render
     from biobert_scale.files import write_json
 
-    findings, who, tells = examine(settings, tokens=tokens, output=output, minimum_gbs=minimum_bandwidth_gbs, timeout_seconds=timeout_seconds)
-    failed = any(finding.status == "FAIL" for finding in findings)
-    if tells:
+    def tell(findings: list[Finding], who: dict[str, Any]) -> None:
         print(render(findings, f"{settings.name} on {who['world_size']} rank(s), {who['nodes']} node(s), {who['device']}"), flush=True)
         if json is not None:
+            failed = any(finding.status == "FAIL" for finding in findings)
             write_json(json, {"recipe": settings.name, **who, "failed": failed, "findings": [asdict(finding) for finding in findings]})
-    return int(failed)
+
+    return int(examine(settings, tokens=tokens, output=output, tell=tell, minimum_gbs=minimum_bandwidth_gbs, timeout_seconds=timeout_seconds))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +26,19 @@ from biobert_scale.training.dry_run import DryRun, plan_run
 
 
 def examine(
-    config: Config, *, tokens: Path | None, output: Path | None, minimum_gbs: float = 0.0, timeout_seconds: float = 60.0
-) -> tuple[list[Finding], dict[str, Any], bool]:
+    config: Config, *, tokens: Path | None, output: Path | None, tell: Callable[[list[Finding], dict[str, Any]], None], minimum_gbs: float = 0.0, timeout_seconds: float = 60.0
+) -> bool:
     """Every check, under whatever started this process.
 
     Args:
         tokens: finished token shards; their checks are left out without.
         output: the run directory; likewise.
+        tell: what one rank does with the findings and with what the ranks are, before any rank leaves: launchers kill the others of one that fails.
         minimum_gbs: see `check_all_reduce`.
         timeout_seconds: how long the ranks wait for each other.
 
     Returns:
-        The findings, the same on all ranks; what the ranks are; and whether this is the rank that tells.
+        Whether something failed, the same on all ranks.
     """
     ranks, met = _join(timeout_seconds)
     try:
@@ -44,7 +47,11 @@ def examine(
         findings = merge(ranks.gather(found), hosts)
         findings += _together(ranks, config, tokens, output, minimum_gbs)
         who = {"world_size": ranks.world_size, "nodes": len(set(hosts)), "hosts": hosts, "device": ranks.device.type}
-        return findings, who, ranks.rank == 0
+        if ranks.rank == 0:
+            tell(findings, who)
+        with suppress(RuntimeError):  # a network that is ill has been told of
+            ranks.meet()
+        return any(finding.status == "FAIL" for finding in findings)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

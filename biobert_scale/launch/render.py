@@ -155,14 +155,14 @@ def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places
         taken = ["--vocabulary", str(launch.vocabulary.resolve())] if launch.vocabulary else []
         values |= {"vocabulary": " ".join([_changed(config.vocabulary), shlex.join(taken)]).strip(), "settings": _changed(config.tokens)}
     elif stage == "pretrain":
-        values |= _pretraining(launch, site)
+        values |= _pretraining(launch, site, values)
     elif stage == "evaluate":
         values |= _evaluation(launch, config)
     return {**values, "common": _fill(template("common.sh"), values).rstrip()}
 
 
-def _pretraining(launch: LaunchConfig, site: Site) -> dict[str, Any]:
-    doctor = f'"${{ranks[@]}}" "${{biobert[@]}}" doctor {shlex.join(site.doctor_options)}'.rstrip() if site.doctor else ""
+def _pretraining(launch: LaunchConfig, site: Site, values: dict[str, Any]) -> dict[str, Any]:
+    doctor = _fill(template("doctor.sh"), {**values, "doctor_options": "".join(f" {shlex.quote(option)}" for option in site.doctor_options)}).rstrip() if site.doctor else ""
     return {
         "nodes": launch.nodes,
         "devices_per_node": launch.devices_per_node,

@@ -50,7 +50,7 @@ class Site:
     python: str = ""
     container: tuple[str, ...] = ()
     master_port: int = 0
-    doctor: bool = False
+    doctor: bool = True
     doctor_options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     devices: Devices = field(default_factory=Devices)

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +23,22 @@ class Cluster:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command on the head."""
-        inside = ["nsenter", f"--target={self.head}", "--mount", "--net", "--uts", "--pid", f"--wd={ROOT}", *command]
-        environment = {**os.environ, "SLURM_CONF": str(self.directory / "slurm.conf"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(inside, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return self.inside(ROOT)(list(command), {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+
+    def inside(self, directory: Path) -> Callable[[list[str], dict[str, str]], subprocess.Popen[str]]:
+        """What starts a command on the head, in a directory and with an environment."""
+
+        def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+            entered = ["nsenter", f"--target={self.head}", "--mount", "--net", "--uts", "--pid", f"--wd={directory}", *command]
+            environment = {**environment, "SLURM_CONF": str(self.directory / "slurm.conf")}
+            return subprocess.Popen(entered, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+        return start
 
     def run(self, *command: str) -> str:
         """Run a command on the head, to its good end, and return what it printed."""
         process = self.start(*command)
-        printed, complaints = process.communicate(timeout=60)
+        printed, complaints = process.communicate(timeout=300)
         assert process.returncode == 0, complaints
         return printed
 

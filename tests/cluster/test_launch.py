@@ -18,10 +18,11 @@ from tests.cluster.conftest import ROOT, Cluster
 from tests.distributed.launching import TINY, column, train
 from tests.helpers import write_tokens
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 STEPS = 200
 RECIPE: dict[str, Any] = {**TINY, "training": {**TINY["training"], "validation": {"every_steps": 100, "sequences": 21}}}
 SITE = """
+{more}
 [devices]
 cpus_per_device = 1
 memory_gib_per_device = 1
@@ -36,9 +37,9 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tokens(tmp_path_factory.mktemp("tokens"), documents=200)
 
 
-def prepare(work: Path, tokens: Path | None, recipe: dict[str, Any]) -> None:
+def prepare(work: Path, tokens: Path | None, recipe: dict[str, Any], *, site: str = "doctor = false") -> None:
     work.mkdir(parents=True, exist_ok=True)
-    (work / "site.toml").write_text(SITE)
+    (work / "site.toml").write_text(SITE.format(more=site))
     write_json(work / "recipe.json", recipe)
     if tokens is not None:
         (work / "tokens").symlink_to(tokens)
@@ -64,7 +65,7 @@ def log(work: Path) -> str:
     return "".join(path.read_text() for path in sorted((work / "jobs" / "logs").glob("*.log")))
 
 
-def wait_until(condition: Callable[[], object], work: Path, *, seconds: float = 400) -> None:
+def wait_until(condition: Callable[[], object], work: Path, *, seconds: float = 800) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, log(work)[-6000:]
@@ -128,14 +129,24 @@ def test_an_interrupted_run_comes_back_with_the_same_losses(
 
 
 def test_a_killed_rank_costs_the_steps_since_the_last_checkpoint(cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path) -> None:
+    """Also where the next start is killed before it gets anywhere: a failure that comes once, or twice, does not end the run."""
     job = pretrain(cluster, tokens, tmp_path)
     wait_until(lambda: step(tmp_path) >= 12, tmp_path)
-    ranks = cluster.run("pgrep", "--full", f"^{sys.executable} -m biobert_scale.train .*{tmp_path}/").split()
+    ranks = ranks_of(cluster, tmp_path)
     assert len(ranks) == 4
     cluster.run("kill", "-KILL", ranks[-1])
+    wait_until(lambda: "start 1, on" in log(tmp_path) and ranks_of(cluster, tmp_path), tmp_path)
+    assert "going on from" not in log(tmp_path)
+    cluster.run("kill", "-KILL", ranks_of(cluster, tmp_path)[-1])
     wait_until(lambda: state(cluster, job) == "COMPLETED", tmp_path)
-    assert "pre-training ended with 137" in log(tmp_path) and "going on from step-" in log(tmp_path)
+    assert log(tmp_path).count("pre-training ended with 137") == 2 and "start 2, on" in log(tmp_path) and "going on from step-" in log(tmp_path)
     assert losses(tmp_path) == losses(undisturbed)
+
+
+def ranks_of(cluster: Cluster, work: Path) -> list[str]:
+    """The processes of a job's ranks, as the head numbers them."""
+    process = cluster.start("pgrep", "--full", f"^{sys.executable} -m biobert_scale.train .*{work}/")
+    return process.communicate(timeout=60)[0].split()
 
 
 def test_a_run_that_fails_before_its_first_checkpoint_stays_failed(cluster: Cluster, tmp_path: Path) -> None:
@@ -245,11 +256,26 @@ def test_a_job_that_slurm_would_not_take_is_refused_before_it_is_submitted(clust
     assert cluster.run(*queued) == before
 
 
+@pytest.mark.parametrize(("open_files", "ends"), [(600, "COMPLETED"), (200, "FAILED")])
+def test_the_doctor_looks_before_the_ranks_train(cluster: Cluster, tokens: Path, tmp_path: Path, open_files: int, ends: str) -> None:
+    """Four ranks can do with 288 open files, and shall have four times that: a warning goes on, what fails ends the job."""
+    prepare(tmp_path, tokens, RECIPE, site=f'setup = "ulimit -n {open_files}"')
+    job = submit(cluster, tmp_path, "--nodes", "2", "--devices-per-node", "2")["pretrain"]
+    wait_until(lambda: state(cluster, job) in ("COMPLETED", "FAILED"), tmp_path)
+    told, (record,) = log(tmp_path), (tmp_path / "pretraining" / "jobs").iterdir()
+    assert state(cluster, job) == ends and "tiny on 4 rank(s), 2 node(s), cpu" in told, told[-6000:]
+    found = {finding["check"]: finding for finding in read_json(record / "doctor.json")["findings"]}
+    assert f"{found['open files']['status']:<4}  open files" in told and found["open files"]["remedy"] in told
+    assert found["open files"]["status"] == ("WARN" if ends == "COMPLETED" else "FAIL") and found["tokens"]["status"] == "OK"
+    assert "(2 host(s))" in found["checkpoint directory on all ranks"]["told"] and found["all-reduce"]["figures"]["bus_bandwidth"] > 0
+    assert step(tmp_path) == (8 if ends == "COMPLETED" else 0) and ("pre-training ended" in told) == (ends == "COMPLETED")
+
+
 @pytest.mark.proof  # sixteen ranks
 def test_two_nodes_of_eight_ranks(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
     prepare(tmp_path, tokens, RECIPE)
     job = submit(cluster, tmp_path, "--nodes", "2", "--devices-per-node", "8", "--settings", "training.micro-batch-size=1")["pretrain"]
-    wait_until(lambda: state(cluster, job) in ("COMPLETED", "FAILED"), tmp_path, seconds=800)
+    wait_until(lambda: state(cluster, job) in ("COMPLETED", "FAILED"), tmp_path)
     assert "16 rank(s) on" in log(tmp_path) and "pre-training ended with 0" in log(tmp_path), log(tmp_path)[-6000:]
     alone = column(train(tokens, tmp_path / "alone", processes=1), "train/loss")
     assert [loss for _, loss in losses(tmp_path)] == pytest.approx([loss for _, loss in alone], rel=1e-4)

@@ -81,11 +81,13 @@ def test_the_sites_own_lines_are_in_every_job() -> None:
 
 
 def test_a_container_a_port_and_the_doctor() -> None:
-    site = replace(SITE, container=("apptainer", "exec", "--nv", "my image.sif"), master_port=29400, doctor=True, doctor_options=("--json",))
+    site = replace(SITE, container=("apptainer", "exec", "--nv", "my image.sif"), master_port=29400, doctor_options=("--minimum-bandwidth-gbs", "5"))
     script = scripts(("pretrain",), site=site)["pretrain.sbatch"]
-    assert "apptainer exec --nv 'my image.sif' /opt/env/bin/python -m biobert_scale.train" in script
-    assert "MASTER_PORT=29400\n" in script and '"${ranks[@]}" "${biobert[@]}" doctor --json\n' in script
-    assert "doctor" not in scripts(("pretrain",))["pretrain.sbatch"]
+    assert "apptainer exec --nv 'my image.sif' /opt/env/bin/python -m biobert_scale.train" in script and "MASTER_PORT=29400\n" in script
+    (doctor,) = re.findall(r'"\$\{ranks\[@\]\}" apptainer .* -m biobert_scale.doctor (.*) \|\| \{\n', script)
+    known = shlex.split(doctor.replace("$", ""))
+    assert known[:6] == ["--config", "/shared/my work/jobs/recipe.json", "--tokens", "tokens", "--output", "run"] and known[-2:] == ["--minimum-bandwidth-gbs", "5"]
+    assert "doctor" not in scripts(("pretrain",), site=replace(SITE, doctor=False))["pretrain.sbatch"]
 
 
 def test_the_recipe_decides_what_is_built_and_scored(tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_a_script_that_bash_cannot_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck")
-@pytest.mark.parametrize("site", [Site(), replace(SITE, setup="module load cuda/12", doctor=True)], ids=["plain", "full"])
+@pytest.mark.parametrize("site", [Site(), replace(SITE, setup="module load cuda/12"), Site(doctor=False)], ids=["plain", "full", "without the doctor"])
 def test_the_rendered_scripts_are_clean_bash(tmp_path: Path, site: Site) -> None:
     for name, script in scripts(site=site).items():
         (tmp_path / name).write_text(script)

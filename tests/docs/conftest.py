@@ -1,0 +1,3 @@
+from __future__ import annotations
+
+from tests.cluster.conftest import cluster as cluster
