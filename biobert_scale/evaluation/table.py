@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.prepared import TASKS
 from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCES
 from biobert_scale.evaluation.scores import Counts, paired_bootstrap
-from biobert_scale.evaluation.tasks import ENTITY_TASKS, HALLMARK_TASK
 from biobert_scale.files import MANIFEST, read_json, read_manifest
 
-_KINDS = ("pre-trained", "random weights", "baseline")
+_KINDS = ("pre-trained", "random weights", "predictions", "baseline")
 
 
 def score_table(runs: Path) -> dict[str, Any]:
@@ -39,8 +39,7 @@ def score_table(runs: Path) -> dict[str, Any]:
     if not groups:
         raise UserError("no finished evaluation", where=runs, remedy="run `biobert-scale evaluate finetune` first, or check the path")
     rows = [_row(group) for group in groups.values()]
-    tasks = (*ENTITY_TASKS, HALLMARK_TASK)
-    rows.sort(key=lambda row: (tasks.index(row["task"]), _KINDS.index(row["kind"]), -row["mean"]))
+    rows.sort(key=lambda row: (TASKS.index(row["task"]), _KINDS.index(row["kind"]), -row["mean"]))
     return {
         "rows": rows,
         "references": [asdict(reference) for reference in REFERENCES],
@@ -83,7 +82,7 @@ def compare(first: Path, second: Path) -> dict[str, float]:
     checksums = [read_json(run / "metrics.json")["data"] for run in (first, second)]
     if checksums[0] != checksums[1] or counts[0].keys() != counts[1].keys():
         raise UserError("the two runs scored different data", where=f"{first}, {second}", remedy="compare runs of one task and preparation")
-    return paired_bootstrap(list(counts[0].values()), [counts[1][pmid] for pmid in counts[0]])
+    return paired_bootstrap([list(counts[0].values())], [[counts[1][pmid] for pmid in counts[0]]])
 
 
 def _documents(path: Path) -> dict[str, Counts]:
@@ -108,8 +107,7 @@ def render_table(table: dict[str, Any]) -> str:
         for task, score in reference["scores"].items():
             lines.append((task, reference["model"], "", "", "", "", f"{score:.2f}"))
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    tasks = (*ENTITY_TASKS, HALLMARK_TASK)
-    body = sorted(lines[1:], key=lambda line: (tasks.index(line[0]), bool(line[-1])))
+    body = sorted(lines[1:], key=lambda line: (TASKS.index(line[0]), bool(line[-1])))
     comparable = {row["task"] for row in table["rows"] if row["published_data"]}
     chosen = [lines[0], *(line for line in body if not line[-1] or line[0] in comparable)]
     sources = sorted(

@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from typing import Any
 
-from biobert_scale.evaluation.tasks import ENTITY_TASKS, HALLMARK_TASK
+from biobert_scale.evaluation.prepared import ENTITY_TASKS, HALLMARK_TASK
 from biobert_scale.report.markup import Html, element, join, paragraph, section, table
 from biobert_scale.report.sources import Sources
 

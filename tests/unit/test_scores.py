@@ -126,8 +126,8 @@ def test_paired_bootstrap_sees_a_difference_that_separate_intervals_hide():
     rng = np.random.default_rng(1)
     worse = [Counts(int(tp), 2, 3) for tp in rng.integers(0, 30, 60)]
     better = [Counts(count.tp + 1, 2, 2) for count in worse]
-    found = paired_bootstrap(better, worse)
+    found = paired_bootstrap([better], [worse])
     assert found["difference"] == pytest.approx(total(better).f1 - total(worse).f1)
     assert 0 < found["low"] < found["difference"] < found["high"] and found["p_not_better"] == 0.0
     assert bootstrap_interval(worse)[1] > bootstrap_interval(better)[0]
-    assert paired_bootstrap(worse, worse)["p_not_better"] == 1.0
+    assert paired_bootstrap([worse], [worse])["p_not_better"] == 1.0
