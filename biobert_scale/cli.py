@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate finetune": "fine-tune and score a model on benchmarks: seeds, a grid, protocols",
     "evaluate predict": "a fine-tuned model's predictions as CoNLL, PubTator or HoC rows, and their scores",
     "evaluate score": "score a file of predictions, from here or anywhere",
+    "evaluate errors": "a run's errors as a page of highlighted sentences",
     "evaluate table": "means, intervals and comparisons of all scored runs below a directory",
     "bench corpus": "speed and memory of reading raw XML, beside other readers",
     "bench checkpoint": "how long training stands still for a checkpoint, beside accelerate's and torch's own",

@@ -13,16 +13,23 @@ from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.environment import is_first_rank
 
 
-def evaluate_prepare(*, benchmarks: Path, output: Path, overwrite: bool = False) -> None:
+def evaluate_prepare(*, benchmarks: Path, output: Path, download: bool = False, sources: Path | None = None, overwrite: bool = False) -> None:
     """Read the benchmarks' original files (BC5CDR, NCBI-disease, HoC), validate them, and write tokenised splits.
 
     Args:
         benchmarks: directory that holds them, at any depth.
         output: directory to write.
+        download: first fetch into it what is missing of BC5CDR and NCBI-disease, from their publishers, with checksums.
+        sources: TOML file with other addresses (path, url, sha256), as evaluation/benchmarks.toml in the package.
         overwrite: replace what other files left there.
     """
     from biobert_scale.evaluation.tasks import prepare
 
+    if download or sources is not None:
+        from biobert_scale.evaluation.download import download as fetch
+        from biobert_scale.evaluation.download import read_sources
+
+        fetch(benchmarks, read_sources(sources))
     print_counts(prepare(benchmarks, output, overwrite=overwrite))
 
 
@@ -122,12 +129,35 @@ def _print_scores(metrics: dict[str, Any]) -> None:
     print(", ".join(f"{key} {metrics[key]}" for key in ("orphan_inside_tags", "n_truncated_tokens") if key in metrics) or "no tags repaired")
 
 
-def evaluate_table(runs: Positional[Path], /) -> None:
-    """Print the means over seeds of every finished run below a directory, and published scores for reference.
+def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> None:
+    """Print the means over seeds of every finished run below a directory, their intervals and comparisons, and published scores.
 
     Args:
         runs: directory that holds them, at any depth.
+        output: directory to write besides: table.txt, table.json, scores.svg (bars), and steps.svg where several checkpoints were scored.
     """
-    from biobert_scale.evaluation.table import render_table, score_table
+    from biobert_scale.evaluation.table import render_table, score_table, write_table
 
-    print(render_table(score_table(runs)))
+    table = score_table(runs)
+    print(render_table(table))
+    if output is not None:
+        from biobert_scale.files import write_atomically
+        from biobert_scale.report.score_charts import score_bars, score_steps
+
+        write_table(table, output)
+        write_atomically(output / "scores.svg", score_bars(table["rows"]).svg)
+        if steps := score_steps(table["rows"]):
+            write_atomically(output / "steps.svg", steps.svg)
+
+
+def evaluate_errors(run: Positional[Path], /, *, prepared: Path, output: Path) -> None:
+    """Write a run's errors as an HTML page: every document with a wrong or missing answer, highlighted.
+
+    Args:
+        run: a directory that `evaluate finetune`, `predict` or `baselines` wrote (one system's).
+        prepared: the directory that it was scored on.
+        output: the page.
+    """
+    from biobert_scale.report.errors import write_errors
+
+    print(write_errors(run, prepared, output))

@@ -214,7 +214,9 @@ def test_the_table_gathers_seeds_and_leaves_unfinished_runs_out(runs, tmp_path):
     text = render_table(table)
     assert "pre-trained" in text and "89.13" not in text, "published scores do not belong beside made-up data"
     text = render_table(table | {"rows": [row | {"published_data": True}]})
-    assert "89.13" in text and "81.54" not in text
+    assert "89.13" in text and "81.54" not in text and row["interval_95"][0] <= row["mean"] <= row["interval_95"][1]
+    text = render_table(table | {"rows": [row | {"published_data": True, "protocol": "biobert"}]})
+    assert "89.13" not in text and "89.71" in text, "published scores of another protocol are called the same"
     unfinished = tmp_path / "runs" / "x"
     unfinished.mkdir(parents=True)
     (unfinished / "metrics.json").write_text((runs / "entities-1" / "metrics.json").read_text())

@@ -138,7 +138,7 @@ def test_what_a_file_leaves_out_counts_as_missed_and_never_shrinks_the_gold(runs
 
 def test_runs_without_weights_are_told_so(runs, prepared, tmp_path):
     finetune(prepared, "NCBI-disease", runs / "model", tmp_path / "run", dataclasses.replace(BUDGET, keep_weights=False, epochs=1), seed=1)
-    with pytest.raises(UserError, match="no fine-tuned weights|no tokenizer"):
+    with pytest.raises(UserError, match=r"no fine-tuned weights|no tokenizer"):
         predict(tmp_path / "run", prepared, tmp_path / "out")
 
 
