@@ -21,7 +21,7 @@ from biobert_scale import __version__
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.fit import Benchmark, Fitted, fit
-from biobert_scale.evaluation.heads import read_weights, save_head, write_weights
+from biobert_scale.evaluation.heads import Head, read_weights, save_head, write_weights
 from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.packing import load_tokenizer
@@ -161,20 +161,20 @@ class _Run:
         set_dropout(encoder, config.dropout)
         return encoder
 
-    def _fresh(self, config: FinetuneConfig) -> nn.Module:
+    def _fresh(self, config: FinetuneConfig) -> Head:
         """The encoder with the benchmark's new layer, as before any training."""
         encoder = self._build(config)
         torch.manual_seed(self._seed)
         return self.benchmark.model(encoder, config.dropout)
 
-    def choose(self, points: list[FinetuneConfig], trials: Path, rule: Protocol) -> tuple[nn.Module, dict[str, Any], Fitted]:
+    def choose(self, points: list[FinetuneConfig], trials: Path, rule: Protocol) -> tuple[Head, dict[str, Any], Fitted]:
         """Train every point that an earlier start has not finished, and take the one that dev prefers.
 
         Returns:
             The model that predicts the test split, what `metrics.json` tells of the choice, and the training that made it.
         """
         fits: list[Fitted] = []
-        tagger = None
+        tagger: Head | None = None
         for point in points:
             name = f"learning-rate-{point.learning_rate:g}-batch-{point.batch_size}-epochs-{point.epochs}"
             trained, fitted = self._try(point, trials / name, best=max((max(f.dev_scores) for f in fits), default=-1.0))
@@ -202,7 +202,7 @@ class _Run:
         }
         return tagger, selection, again if rule.retrain else fitted
 
-    def _try(self, point: FinetuneConfig, trial: Path, *, best: float) -> tuple[nn.Module | None, Fitted]:
+    def _try(self, point: FinetuneConfig, trial: Path, *, best: float) -> tuple[Head | None, Fitted]:
         """Train one point, or read what an earlier start left of it; only a new best keeps its weights."""
         record = trial / "dev.json"
         if record.is_file():

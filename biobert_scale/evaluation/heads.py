@@ -11,17 +11,19 @@ from transformers import PreTrainedTokenizerBase
 
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.hoc import HallmarkTask
-from biobert_scale.evaluation.ner import TAGS, EntityTask
+from biobert_scale.evaluation.hoc import DocumentClassifier, HallmarkTask
+from biobert_scale.evaluation.ner import TAGS, EntityTask, Tagger
 from biobert_scale.evaluation.prepared import ENTITY_TYPES, HALLMARK_TASKS
 from biobert_scale.evaluation.readers import HALLMARKS
 from biobert_scale.files import write_atomically
 from biobert_scale.modeling.bert import load_encoder
 
 WEIGHTS = "model.safetensors"
+Head = Tagger | DocumentClassifier
+"""A fine-tuned model."""
 
 
-def save_head(directory: Path, model: nn.Module, tokenizer: PreTrainedTokenizerBase, task: str) -> list[Path]:
+def save_head(directory: Path, model: Head, tokenizer: PreTrainedTokenizerBase, task: str) -> list[Path]:
     """Write a fine-tuned model.
 
     An entity tagger is what `AutoModelForTokenClassification` opens. HoC's classifier reads [CLS] without BERT's pooler, which
@@ -56,7 +58,7 @@ def read_weights(path: Path, model: nn.Module) -> None:
     model.load_state_dict(load_file(path))
 
 
-def load_head(directory: Path, benchmark: EntityTask | HallmarkTask, config: FinetuneConfig) -> nn.Module:
+def load_head(directory: Path, benchmark: EntityTask | HallmarkTask, config: FinetuneConfig) -> Head:
     """Open a fine-tuned model, ready to predict.
 
     Raises:

@@ -76,7 +76,7 @@ class HallmarkTask:
         """Inputs to train on."""
         return len(self._gold)
 
-    def model(self, encoder: BertModel, dropout: float) -> nn.Module:
+    def model(self, encoder: BertModel, dropout: float) -> DocumentClassifier:
         return DocumentClassifier(encoder, dropout)
 
     def terms(self, chosen: Sequence[int]) -> int:

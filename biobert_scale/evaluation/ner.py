@@ -152,7 +152,7 @@ class EntityTask:
         """Sentences to train on."""
         return len(self._training)
 
-    def model(self, encoder: BertModel, dropout: float) -> nn.Module:
+    def model(self, encoder: BertModel, dropout: float) -> Tagger:
         return Tagger(encoder, dropout)
 
     def terms(self, chosen: Sequence[int]) -> int:
