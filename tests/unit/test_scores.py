@@ -21,6 +21,7 @@ from biobert_scale.evaluation.scores import (
     count_labels,
     entity_spans,
     example_based_f1,
+    f1_of,
     paired_bootstrap,
     total,
 )
@@ -104,6 +105,14 @@ def test_document_scores_agree_with_scikit_learn(pair):
         assert found["precision"] == pytest.approx(100 * precision_score(gold[labelled], predicted[labelled], **options))
         assert found["recall"] == pytest.approx(100 * recall_score(gold[labelled], predicted[labelled], **options))
     assert found["documents"] == labelled.sum()
+
+
+@given(MATRICES)
+@settings(max_examples=150, deadline=None)
+def test_the_resampled_measure_is_the_one_that_is_reported(pair):
+    counts = count_labels(*pair)
+    assert f1_of(counts, "micro") == pytest.approx(total(counts).f1, abs=1e-9)
+    assert f1_of(counts, "example") == pytest.approx(example_based_f1(*pair)["f1"], abs=1e-9)
 
 
 def test_perfect_answers_score_100_where_documents_carry_no_label():
