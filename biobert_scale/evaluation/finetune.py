@@ -151,7 +151,8 @@ class _Run:
     ) -> None:
         self._model, self._seed, self._random, self._accelerator = model, seed, random_weights, accelerator
         self._name = f"{task} seed {seed}"
-        self._build(config)  # what is wrong with the model or the settings is told before any text is read
+        # What is wrong with the model or the settings is told before any text is read.
+        self._spare: BertModel | None = self._build(config)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
         self.benchmark = open_benchmark(prepared, task, self.tokenizer, config)
 
@@ -163,7 +164,7 @@ class _Run:
 
     def _fresh(self, config: FinetuneConfig) -> Head:
         """The encoder with the benchmark's new layer, as before any training."""
-        encoder = self._build(config)
+        encoder, self._spare = self._spare or self._build(config), None
         torch.manual_seed(self._seed)
         return self.benchmark.model(encoder, config.dropout)
 

@@ -203,15 +203,18 @@ def _render_published(table: dict[str, Any]) -> list[str]:
     blocks = []
     for heading, references, tasks in (
         ("Published, same protocol:", table["references"], comparable),
-        ("Published, other protocols (not comparable with anything above but where named):", table["other_protocols"], {task for task, _ in shown}),
+        ("Published, other protocols (no row above is comparable unless it names the same):", table["other_protocols"], {task for task, _ in shown}),
     ):
-        lines = [("task", "model", "F1", "protocol; source")]
-        for task in TASKS:
-            for reference in references:
-                if task in tasks and task in reference["scores"]:
-                    lines.append((task, reference["model"], f"{reference['scores'][task]:.2f}", f"{reference['protocol']}; {reference['source']}"))
-        if len(lines) > 1:
-            blocks.append(f"{heading}\n{_aligned(lines)}")
+        known = [reference for reference in references if tasks & reference["scores"].keys()]
+        columns = [task for task in TASKS if task in tasks and any(task in reference["scores"] for reference in known)]
+        notes = list(dict.fromkeys(f"{reference['protocol']}; {reference['source']}" for reference in known))
+        lines: list[tuple[str, ...]] = [("model", *columns, "source")]
+        for reference in known:
+            scores = (f"{reference['scores'][task]:.2f}" if task in reference["scores"] else "-" for task in columns)
+            place = 1 + notes.index(f"{reference['protocol']}; {reference['source']}")
+            lines.append((reference["model"], *scores, f"[{place}]"))
+        if known:
+            blocks.append("\n".join([heading, _aligned(lines), *(f"[{place}] {note}" for place, note in enumerate(notes, 1))]))
     return blocks
 
 

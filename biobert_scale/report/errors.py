@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import itertools
 import string
 from collections import Counter
@@ -20,13 +21,13 @@ from biobert_scale.evaluation.prepared import HALLMARK_TASKS, data_checksums, re
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.readers import HALLMARKS
 from biobert_scale.files import read_json, read_manifest, write_atomically
-from biobert_scale.report.markup import Html, element, join, markup, paragraph, table
+from biobert_scale.report.markup import Html, details, element, join, markup, paragraph, table
 
 _MOST_ITEMS = 300
 _KINDS = {
     "missed": "a gold mention that no prediction touches",
     "invented": "a prediction that touches no gold mention",
-    "wrong boundary": "a prediction that shares characters with a gold mention, but not both ends",
+    "wrong boundary": "a prediction that shares characters with a gold mention, but not both ends; the two count one each",
 }
 _FOUND = "found"
 
@@ -50,8 +51,9 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
     title = f"{metrics['task']}: errors of {metrics['model']}"
     seed = "" if metrics["seed"] is None else f", seed {metrics['seed']}"
     told = f"{metrics['kind']}{seed}; {metrics['protocol']}, {metrics.get('split', 'test')} split; {metrics['score_name']} {metrics['score']:.2f}"
+    today = datetime.date.today()
     page = string.Template(template).substitute(
-        title=markup(title), name=markup(title), description=markup(told), date=markup(metrics["task"]), version=markup(__version__), links="", body=body
+        title=markup(title), name=markup(title), description=markup(told), date=f"{today.day} {today:%B %Y}", version=markup(__version__), links="", body=body
     )
     write_atomically(output, page)
     return output
@@ -118,7 +120,8 @@ def _document(document: AnnotatedDocument, marks: Sequence[tuple[int, int, str, 
 
 def _common(what: str, names: Counter[str], known: set[str]) -> Html:
     rows = [(name, str(count), "yes" if name in known else "no") for name, count in names.most_common(15)]
-    return table(f"common-{what}", f"Most often {what} or cut wrongly", ("name", "times", "a name of the training set"), rows, text=True) if rows else Html("")
+    shown = table(f"common-{what}", f"The names most often {what} or cut wrongly", ("name", "times", "a name of the training set"), rows, text=True)
+    return details(f"Most often {what} or cut wrongly", shown) if rows else Html("")
 
 
 def _documents(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
@@ -145,7 +148,7 @@ def _documents(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
 
 def _labelled(sentence: str, own: Iterable[int], missed: set[int]) -> Html:
     lost = [HALLMARKS[label] for label in own if label in missed]
-    return element("span", sentence, class_="mark gold", title="; ".join(lost)) if lost else markup(sentence)
+    return element("span", sentence, class_="mark gold missed", title="; ".join(lost)) if lost else markup(sentence)
 
 
 def _limited(items: list[Html]) -> list[Html]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -73,8 +74,10 @@ def test_dev_alone_chooses_among_the_grid_and_a_begun_grid_goes_on(prepared, mod
     arguments = command(prepared, model, tmp_path / "cli", "--task", "NCBI-disease", "--grid.learning-rate", "0", "1e-3", "--grid.batch-size", "4", "8", "--grid.epochs", "1", "3")
     process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment())
     home = tmp_path / "cli" / "NCBI-disease" / "pretrained-seed1"
-    while process.poll() is None and len(list(home.glob("trials/*/dev.json"))) < 3:
-        pass
+    while len(list(home.glob("trials/*/dev.json"))) < 3:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)
+            break
     process.kill()
     process.communicate()
     assert not (home / "metrics.json").exists()
