@@ -64,14 +64,14 @@ def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(prepared, mode
 
 
 def test_dev_alone_chooses_among_the_grid_and_a_begun_grid_goes_on(prepared, model, tmp_path):
-    grid = GridConfig(learning_rate=(0.0, 1e-3), batch_size=(8,), epochs=(1, 2))
+    grid = GridConfig(learning_rate=(0.0, 1e-3), batch_size=(4,), epochs=(1, 3))
     whole = finetune(prepared, "NCBI-disease", model, tmp_path / "whole", BUDGET, seed=1, grid=grid)
     trials = whole["selection"]["trials"]
     assert len(trials) == 4 and not (tmp_path / "whole" / "trials").exists()
     best = max(trials, key=lambda trial: max(trial["dev_scores"]))
     assert whole["selection"]["chosen"] == {name: best[name] for name in ("learning_rate", "batch_size", "epochs")}
     assert whole["selection"]["chosen"]["learning_rate"] == 1e-3 and whole["score"] > 0
-    arguments = command(prepared, model, tmp_path / "cli", "--task", "NCBI-disease", "--grid.learning-rate", "0", "1e-3", "--grid.batch-size", "8", "--grid.epochs", "1", "2")
+    arguments = command(prepared, model, tmp_path / "cli", "--task", "NCBI-disease", "--grid.learning-rate", "0", "1e-3", "--grid.batch-size", "4", "--grid.epochs", "1", "3")
     process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment())
     home = tmp_path / "cli" / "NCBI-disease" / "pretrained-seed1"
     while len(list(home.glob("trials/*/dev.json"))) < 2:
