@@ -276,6 +276,19 @@ class FinetuneConfig:
     dropout: float = 0.1
     hallmark_unit: Literal["document", "sentence-union"] = "document"
     """HoC only: classify whole documents, or sentences whose labels are then united. Scores are of documents either way."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 on a GPU that computes in it, fp32 elsewhere."""
+    keep_weights: bool = True
+    """Keep the fine-tuned weights beside the scores, for `evaluate predict`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridConfig:
+    """Settings that a fine-tuning run tries, every combination, before dev chooses; an empty list tries the budget's own value."""
+
+    learning_rate: tuple[float, ...] = ()
+    batch_size: tuple[int, ...] = ()
+    epochs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -287,6 +300,9 @@ class EvaluationConfig:
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     entities: FinetuneConfig = field(default_factory=FinetuneConfig)
     documents: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(max_seq_length=512))
+    protocol: Literal["", "blurb", "biobert"] = ""
+    """Of the entity benchmarks; empty for `blurb`. The documents' follows from their benchmark."""
+    grid: GridConfig = field(default_factory=GridConfig)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,17 +178,17 @@ def _launch(config: Config, recipe: Path, output: Path, *, processes: int, inter
 
 def finetune_all(config: Config, output: Path, *, workers: int) -> None:
     """Fine-tune the exported model and the same shape from random weights on every benchmark, with one budget."""
-    from biobert_scale.evaluation.tasks import HALLMARK_TASK, prepared_tasks
+    from biobert_scale.evaluation.prepared import HALLMARK_TASKS, prepared_tasks
+    from biobert_scale.evaluation.sweep import run_name
 
     jobs = []
     for task in prepared_tasks(output / "benchmarks"):
         if task not in config.evaluation.tasks:
             continue
-        budget = config.evaluation.documents if task == HALLMARK_TASK else config.evaluation.entities
+        budget = config.evaluation.documents if task in HALLMARK_TASKS else config.evaluation.entities
         for seed in config.evaluation.seeds:
             for random_weights in (False, True):
-                kind = "random" if random_weights else "pretrained"
-                directory = output / "evaluation" / task / f"{kind}-seed{seed}"
+                directory = output / "evaluation" / task / run_name(task, "", seed=seed, random_weights=random_weights)
                 jobs.append((output / "benchmarks", task, output / "export", directory, budget, seed, random_weights))
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
         for task, kind, score in tqdm(pool.map(_finetune, jobs), total=len(jobs), desc="fine-tuning", disable=None):

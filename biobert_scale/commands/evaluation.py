@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from tyro.conf import Positional
 
 from biobert_scale.commands.common import print_counts
-from biobert_scale.config import (
-    FinetuneConfig,
-)
+from biobert_scale.config import FinetuneConfig, GridConfig
+from biobert_scale.environment import is_first_rank
 
 
-def evaluate_prepare(*, benchmarks: Path, output: Path, overwrite: bool = False) -> None:
+def evaluate_prepare(*, benchmarks: Path, output: Path, download: bool = False, sources: Path | None = None, overwrite: bool = False) -> None:
     """Read the benchmarks' original files (BC5CDR, NCBI-disease, HoC), validate them, and write tokenised splits.
 
     Args:
         benchmarks: directory that holds them, at any depth.
         output: directory to write.
+        download: first fetch into it what is missing of BC5CDR and NCBI-disease, from their publishers, with checksums.
+        sources: TOML file with other addresses (path, url, sha256), as evaluation/benchmarks.toml in the package.
         overwrite: replace what other files left there.
     """
     from biobert_scale.evaluation.tasks import prepare
 
+    if download or sources is not None:
+        from biobert_scale.evaluation.download import download as fetch
+        from biobert_scale.evaluation.download import read_sources
+
+        fetch(benchmarks, read_sources(sources))
     print_counts(prepare(benchmarks, output, overwrite=overwrite))
 
 
@@ -43,38 +49,115 @@ def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False)
 def evaluate_finetune(
     *,
     prepared: Path,
-    task: str,
+    task: tuple[str, ...],
     model: Path,
     output: Path,
     settings: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = FinetuneConfig(),
-    seed: int = 1,
+    seed: tuple[int, ...] = (1,),
+    protocol: str = "",
+    grid: GridConfig = GridConfig(),
     random_weights: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Fine-tune a model on one benchmark, choose the epoch on dev, and score it once on test.
+    """Fine-tune a model on benchmarks, choose settings and epoch on dev, and score each run once on test.
+
+    One directory per task and seed; finished runs are not done again, so the same command goes on where it was stopped. Also
+    under accelerate launch and torchrun.
 
     Args:
         prepared: a directory that `evaluate prepare` wrote.
-        task: BC5CDR-chem, BC5CDR-disease, NCBI-disease or HoC.
+        task: any of BC5CDR-chem, BC5CDR-disease, NCBI-disease, HoC, HoC-BLUE.
         model: a Hugging Face BERT directory.
-        output: directory to write: metrics.json and predictions.tsv.
+        output: directory to write; a run goes to TASK/pretrained-seedN (or random-seedN): metrics, predictions, weights.
         settings: the budget.
-        seed: keys the order, dropout and fresh weights.
+        seed: each keys the order, dropout and fresh weights of one run per task.
+        protocol: blurb (default) or biobert; HoC has hoc-blurb, HoC-BLUE has hoc-blue.
+        grid: settings to try, every combination; dev chooses.
         random_weights: start from random weights of the model's shape.
         overwrite: replace what other data or settings left there.
     """
-    from biobert_scale.evaluation.finetune import finetune
+    from biobert_scale.evaluation.sweep import sweep
 
-    metrics = finetune(prepared, task, model, output, settings, seed=seed, random_weights=random_weights, overwrite=overwrite)
-    print(f"{task}, {metrics['kind']}, seed {seed}: {metrics['score_name']} {metrics['score']:.2f}")
+    found = sweep(
+        prepared, task, model, output, settings, seeds=seed, protocol=protocol, grid=grid, random_weights=(random_weights,), overwrite=overwrite
+    )  # fmt: skip
+    if is_first_rank():
+        for run in found:
+            print(f"{run['task']}, {run['kind']}, {run['protocol']}, seed {run['seed']}: {run['score_name']} {run['score']:.2f}")
 
 
-def evaluate_table(runs: Positional[Path], /) -> None:
-    """Print the means over seeds of every finished run below a directory, and published scores for reference.
+def evaluate_predict(run: Positional[Path], /, *, prepared: Path, output: Path, split: str = "test", overwrite: bool = False) -> None:
+    """Predict a split with a fine-tuned model: CoNLL and PubTator files, or HoC rows with probabilities, and its scores.
+
+    Args:
+        run: a directory that `evaluate finetune` wrote.
+        prepared: a directory that `evaluate prepare` wrote.
+        output: directory to write.
+        split: train, dev or test.
+        overwrite: replace what other data left there.
+    """
+    from biobert_scale.evaluation.predict import predict
+
+    _print_scores(predict(run, prepared, output, split=split, overwrite=overwrite))
+
+
+def evaluate_score(
+    predictions: Positional[Path], /, *, prepared: Path, task: str, output: Path, name: str = "", split: str = "test", overwrite: bool = False
+) -> None:
+    """Score a file of predictions, from here or anywhere: CoNLL, PubTator, or HoC rows.
+
+    Args:
+        predictions: the file.
+        prepared: a directory that `evaluate prepare` wrote: the gold.
+        task: the benchmark.
+        output: directory to write.
+        name: the system's name in tables (default: the file's).
+        split: train, dev or test.
+        overwrite: replace what other predictions left there.
+    """
+    from biobert_scale.evaluation.predict import score
+
+    _print_scores(score(prepared, task, predictions, output, name=name, split=split, overwrite=overwrite))
+
+
+def _print_scores(metrics: dict[str, Any]) -> None:
+    low, high = metrics["interval_95"]
+    print(f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f} (95% interval {low:.2f} to {high:.2f})")
+    for name, values in metrics["scores"].items():
+        counts = ", ".join(f"{key} {values[key]}" for key in ("tp", "fp", "fn") if key in values)
+        print(f"  {name}: P {values['precision']:.2f} R {values['recall']:.2f} F1 {values['f1']:.2f}" + (f" ({counts})" if counts else ""))
+    print(", ".join(f"{key} {metrics[key]}" for key in ("orphan_inside_tags", "n_truncated_tokens") if key in metrics) or "no tags repaired")
+
+
+def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> None:
+    """Print the means over seeds of every finished run below a directory, their intervals and comparisons, and published scores.
 
     Args:
         runs: directory that holds them, at any depth.
+        output: directory to write besides: table.txt, table.json, scores.svg (bars), and steps.svg where several checkpoints were scored.
     """
-    from biobert_scale.evaluation.table import render_table, score_table
+    from biobert_scale.evaluation.table import render_table, score_table, write_table
 
-    print(render_table(score_table(runs)))
+    table = score_table(runs)
+    print(render_table(table))
+    if output is not None:
+        from biobert_scale.files import write_atomically
+        from biobert_scale.report.score_charts import score_bars, score_steps
+
+        write_table(table, output)
+        write_atomically(output / "scores.svg", score_bars(table["rows"]).svg)
+        if steps := score_steps(table["rows"]):
+            write_atomically(output / "steps.svg", steps.svg)
+
+
+def evaluate_errors(run: Positional[Path], /, *, prepared: Path, output: Path) -> None:
+    """Write a run's errors as an HTML page: every document with a wrong or missing answer, highlighted.
+
+    Args:
+        run: a directory that `evaluate finetune`, `predict` or `baselines` wrote (one system's).
+        prepared: the directory that it was scored on.
+        output: the page.
+    """
+    from biobert_scale.report.errors import write_errors
+
+    print(write_errors(run, prepared, output))

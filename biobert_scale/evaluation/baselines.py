@@ -21,12 +21,15 @@ from numpy.typing import NDArray
 
 from biobert_scale import __version__
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, PREDICTIONS, data_checksums, write_documents
-from biobert_scale.evaluation.hoc import label_matrix, score_labels, write_labels
-from biobert_scale.evaluation.ner import score_tags, write_tags
+from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
+from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, describe_run, write_documents
+from biobert_scale.evaluation.hoc import PREDICTIONS, label_matrix, score_labels, write_labels
+from biobert_scale.evaluation.hoc import break_down as break_down_labels
+from biobert_scale.evaluation.ner import write_entity_predictions
+from biobert_scale.evaluation.prepared import HALLMARK_TASKS, gold_spans, prepared_tasks, read_annotated, read_documents, read_sentences
+from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
-from biobert_scale.evaluation.tasks import HALLMARK_TASK, is_published, prepared_tasks, read_documents, read_gold, read_sentences
 from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, stage_key, write_json
 
 logger = logging.getLogger(__name__)
@@ -56,7 +59,7 @@ def run_baselines(prepared: Path, output: Path, *, tasks: Sequence[str] | None =
     key = stage_key(STAGE, inputs, config)
     if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
         return done
-    scores = {task: (_run_documents if task == HALLMARK_TASK else _run_entities)(prepared, task, output / task) for task in chosen}
+    scores = {task: (_run_documents if task in HALLMARK_TASKS else _run_entities)(prepared, task, output / task) for task in chosen}
     files = [path for task in chosen for path in sorted((output / task).glob("*/*")) if path.is_file()]
     return finish_stage(
         output, stage=STAGE, key=key, inputs=inputs, config=config, counts=scores, outputs=files, libraries=_DISTRIBUTIONS.values()
@@ -73,9 +76,11 @@ def _library(module: str) -> Any:
 
 def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
     train, test = read_sentences(prepared, task, "train"), read_sentences(prepared, task, "test")
-    gold = read_gold(prepared, task, "test")
+    documents = read_annotated(prepared, task, "test")
+    gold, known = gold_spans(documents), names_of(read_annotated(prepared, task, "train"))
     methods: dict[str, Callable[[], Tags]] = {
         "no entity": lambda: [["O"] * len(sentence.tokens) for sentence in test],
+        "dictionary of all mentions": lambda: dictionary_tags(train, test, least_share=0.0),
         "dictionary": lambda: dictionary_tags(train, test),
         "CRF": lambda: crf_tags(train, test),
     }
@@ -84,13 +89,14 @@ def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
         started = time.monotonic()
         tags = method()
         directory = output / name.replace(" ", "-")
-        write_tags(directory / PREDICTIONS, test, tags)
-        scores[name] = _write_run(prepared, task, directory, name, "blurb", "entity F1", score_tags(test, gold, tags), started)
+        write_entity_predictions(directory, task, test, documents, tags)
+        result = score_tags(test, gold, tags) | break_down(documents, spans_of(test, tags, gold), known)
+        scores[name] = _write_run(prepared, task, directory, name, result, started)
     return scores
 
 
 def _run_documents(prepared: Path, task: str, output: Path) -> dict[str, float]:
-    train, test = read_documents(prepared, "train"), read_documents(prepared, "test")
+    train, test = read_documents(prepared, "train", task), read_documents(prepared, "test", task)
     methods: dict[str, Callable[[], NDArray[np.float64]]] = {
         "majority": lambda: majority_labels(train, test),
         "TF-IDF documents": lambda: tfidf_documents(train, test),
@@ -102,40 +108,35 @@ def _run_documents(prepared: Path, task: str, output: Path) -> dict[str, float]:
         probabilities = method()
         directory = output / name.replace(" ", "-")
         write_labels(directory / PREDICTIONS, test, probabilities > 0.5, probabilities)
-        result = score_labels(test, probabilities > 0.5)
-        scores[name] = _write_run(prepared, task, directory, name, "hoc-blurb", "micro-F1", result, started)
+        result = score_labels(test, probabilities > 0.5, protocol_of(task).measure) | break_down_labels(test, probabilities > 0.5)
+        scores[name] = _write_run(prepared, task, directory, name, result, started)
     return scores
 
 
-def _write_run(
-    prepared: Path, task: str, directory: Path, name: str, protocol: str, score_name: str, result: dict[str, Any], started: float
-) -> float:
+def _write_run(prepared: Path, task: str, directory: Path, name: str, result: dict[str, Any], started: float) -> float:
     write_documents(directory / DOCUMENTS, result.pop("documents"))
+    rule = protocol_of(task)
     metrics = {
-        "task": task,
-        "protocol": protocol,
-        "score_name": score_name,
-        "kind": "baseline",
-        "model": name,
-        "seed": None,
+        **describe_run(prepared, task, rule, model=name, kind="baseline", seed=None),
         "random_weights": None,
         **result,
         "n_truncated_tokens": 0,
+        "selection": {"rule": "trained on train with fixed settings; dev is not looked at; test predicted once"},
         "config": {},
-        "data": data_checksums(prepared, task),
-        "published_data": is_published(prepared, task),
         "versions": {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS.values()},
         "seconds": round(time.monotonic() - started, 2),
     }
     write_json(directory / METRICS, metrics)
-    logger.info("%s, %s: %s %.2f", task, name, score_name, metrics["score"])
+    logger.info("%s, %s: %s %.2f", task, name, rule.score_name, metrics["score"])
     return float(metrics["score"])
 
 
-def dictionary_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence]) -> Tags:
+def dictionary_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence], *, least_share: float = 0.5) -> Tags:
     """Tag the longest training mentions found in each sentence, from left to right, capitals ignored.
 
-    A name enters the dictionary where it is a mention at least half the times that it occurs in the training set.
+    Args:
+        least_share: a name enters the dictionary where it is a mention at least this share of the times that it occurs in the
+            training set; 0 takes all.
     """
     names = {_lowered(sentence.tokens[start:end]) for sentence in train for _, start, end in entity_spans(sentence.tags)}
     longest = max(map(len, names), default=0)
@@ -150,7 +151,7 @@ def dictionary_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSenten
             for length in range(1, min(longest, len(words) - start) + 1)
             if words[start : start + length] in names
         )
-    kept = {name for name in names if 2 * mentions[name] >= occurrences[name]}
+    kept = {name for name in names if mentions[name] >= least_share * occurrences[name]}
     lengths: dict[str, set[int]] = defaultdict(set)
     for name in kept:
         lengths[name[0]].add(len(name))
@@ -164,7 +165,9 @@ def _lowered(tokens: Sequence[str]) -> tuple[str, ...]:
 def _match(words: tuple[str, ...], names: set[tuple[str, ...]], lengths: dict[str, set[int]]) -> list[str]:
     tags, position = ["O"] * len(words), 0
     while position < len(words):
-        found = [length for length in lengths.get(words[position], ()) if words[position : position + length] in names]
+        # A stretch that the sentence's end cuts short may be another name: its own length finds that one.
+        fitting = [length for length in lengths.get(words[position], ()) if position + length <= len(words)]
+        found = [length for length in fitting if words[position : position + length] in names]
         if found:
             tags[position : position + max(found)] = ["B"] + ["I"] * (max(found) - 1)
         position += max(found, default=1)

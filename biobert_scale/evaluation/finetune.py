@@ -1,31 +1,33 @@
-"""Fine-tune an encoder on one benchmark and score it: train on train, choose the epoch on dev, report test once."""
+"""Fine-tune an encoder on one benchmark and score it: dev chooses, test is predicted once."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import json
 import logging
-import math
+import shutil
 import time
-from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from accelerate import Accelerator
 from torch import nn
-from tqdm import tqdm
-from transformers import BertModel
+from transformers import BertModel, PreTrainedTokenizerBase
 
 from biobert_scale import __version__
-from biobert_scale.config import FinetuneConfig, ScheduleConfig
-from biobert_scale.errors import RunFailed, UserError
+from biobert_scale.config import FinetuneConfig, GridConfig
+from biobert_scale.errors import UserError
+from biobert_scale.evaluation.fit import Benchmark, Fitted, fit
+from biobert_scale.evaluation.heads import Head, read_weights, save_head, write_weights
 from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.packing import load_tokenizer
+from biobert_scale.evaluation.prepared import HALLMARK_TASKS, data_checksums, is_published, task_directory
+from biobert_scale.evaluation.protocols import Protocol, protocol_of
 from biobert_scale.evaluation.scores import Counts
-from biobert_scale.evaluation.tasks import HALLMARK_TASK, is_published, task_directory
 from biobert_scale.files import (
     MANIFEST,
     begin_stage,
@@ -33,20 +35,19 @@ from biobert_scale.files import (
     fingerprint,
     finish_stage,
     read_json,
-    read_manifest,
     stage_key,
     write_atomically,
     write_json,
 )
 from biobert_scale.modeling.bert import load_encoder
-from biobert_scale.training.schedule import learning_rate
+from biobert_scale.training.runtime import first_rank_first, start_plain
 
 logger = logging.getLogger(__name__)
 
 STAGE = "finetune"
-METRICS, PREDICTIONS, DOCUMENTS = "metrics.json", "predictions.tsv", "documents.jsonl"
-_LIBRARIES = ("torch", "transformers", "tokenizers", "numpy")
-_MAX_GRAD_NORM = 1.0
+METRICS, DOCUMENTS, MODEL = "metrics.json", "documents.jsonl", "model"
+_TRIALS = "trials"
+LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 
 
 def finetune(
@@ -57,159 +58,204 @@ def finetune(
     config: FinetuneConfig,
     *,
     seed: int,
+    protocol: str = "",
+    grid: GridConfig = GridConfig(),
     random_weights: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Fine-tune a model on a task; finished work is read back instead of done again.
+    """Fine-tune a model on a task; finished work is read back instead of done again, and an interrupted grid goes on.
 
-    The protocol is `blurb` for entities and `hoc-blurb` for documents (Gu et al. 2021): the weights of the best epoch on dev
-    predict the test split, which plays no other part.
+    Each seed repeats the whole procedure, the grid's search included. Under a launcher every rank calls this.
 
     Args:
         prepared: a directory that `prepare` wrote.
         task: one of its tasks.
         model: a Hugging Face BERT directory with its tokenizer.
-        output: for `metrics.json`, `predictions.tsv` (the test split) and `documents.jsonl` (counts of each test document).
+        output: for `metrics.json`, the test split's predictions, `documents.jsonl` (counts of each test document), and `model`.
         seed: keys the new layer's weights, the order and dropout; and the encoder's weights where those are random.
+        protocol: see `protocols.PROTOCOLS`; the task's first one by default.
+        grid: settings to try instead of the budget's.
         random_weights: start from fresh weights in the model's shape: what pre-training adds is the difference.
 
     Returns:
         What `metrics.json` holds; scores are in percent.
 
     Raises:
-        UserError: an unknown task, a model or tokenizer that does not serve, or a window longer than the model's positions.
+        UserError: an unknown task or protocol, a model or tokenizer that does not serve, a precision that the device has not, or
+            a window longer than the model's positions.
         RunFailed: the loss is not finite.
     """
     task_directory(prepared, task)
-    inputs = describe_inputs([prepared, *_model_files(model)])
-    settings = {"task": task, "model": model.name, "seed": seed, "random_weights": random_weights, "finetune": asdict(config)}
+    rule = protocol_of(task, protocol)
+    inputs = describe_inputs([prepared, *model_files(model)])
+    settings = {"task": task, "model": model.name, "protocol": rule.name, "seed": seed, "random_weights": random_weights} | {
+        "finetune": asdict(config), "grid": asdict(grid)
+    }  # fmt: skip
     key = stage_key(STAGE, inputs, settings)
-    if begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
+    accelerator = start_plain(config.precision)
+    done = None
+    with first_rank_first(accelerator):
+        done = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite and accelerator.is_main_process)
+    if done:
         return dict(read_json(output / METRICS))
     started = time.monotonic()
-    benchmark, tagger = _build(prepared, task, model, config, seed=seed, random_weights=random_weights)
-    dev_scores, losses = train(tagger, benchmark, config, seed=seed, description=f"{task} seed {seed}")
-    device = next(tagger.parameters()).device
-    with _precision(device):
-        result = benchmark.evaluate(tagger.eval(), "test", device)
-    benchmark.write_predictions(output / PREDICTIONS, "test", result.pop("predictions"))
-    write_documents(output / DOCUMENTS, result.pop("documents"))
-    metrics = {
-        "task": task,
-        "protocol": benchmark.protocol,
-        "score_name": benchmark.score_name,
-        "kind": "random weights" if random_weights else "pre-trained",
-        "model": model.name,
-        "model_fingerprint": fingerprint(inputs[1:]),
-        "seed": seed,
-        "random_weights": random_weights,
-        **result,
-        "dev_scores": dev_scores,
-        "train_losses": losses,
-        "chosen_epoch": 1 + dev_scores.index(max(dev_scores)),
-        "max_seq_length": config.max_seq_length,
-        "config": asdict(config),
-        "data": data_checksums(prepared, task),
-        "published_data": is_published(prepared, task),
-        "device": device.type,
-        "versions": {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in _LIBRARIES},
-        "seconds": round(time.monotonic() - started, 2),
-    }
-    write_json(output / METRICS, metrics)
-    files, counts = [output / METRICS, output / PREDICTIONS, output / DOCUMENTS], {"score": metrics["score"]}
-    finish_stage(output, stage=STAGE, key=key, inputs=inputs, config=settings, counts=counts, outputs=files, libraries=_LIBRARIES)
-    logger.info("%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, benchmark.score_name, metrics["score"])
+    run = _Run(prepared, task, model, config, accelerator, seed=seed, random_weights=random_weights)
+    tagger, selection, fitted = run.choose(_points(config, grid), output / _TRIALS, rule)
+    with accelerator.autocast():
+        result = run.benchmark.evaluate(tagger, "test", accelerator.device)
+    if accelerator.is_main_process:
+        files = write_result(output, run.benchmark, "test", result)
+        if config.keep_weights:
+            files += save_head(output / MODEL, tagger, run.tokenizer, task)
+        metrics = {
+            **describe_run(prepared, task, rule, model=model.name, kind="random weights" if random_weights else "pre-trained", seed=seed),
+            "model_fingerprint": fingerprint(inputs[1:]),
+            "pretraining_step": 0 if random_weights else pretraining_step(model),
+            "random_weights": random_weights,
+            **result,
+            **selection,
+            "train_losses": fitted.train_losses,
+            "max_seq_length": config.max_seq_length,
+            "config": asdict(config) | {name: values for name, values in asdict(grid).items() if values},
+            "device": accelerator.device.type,
+            "ranks": accelerator.num_processes,
+            "precision": accelerator.mixed_precision,
+            "versions": versions(),
+            "seconds": round(time.monotonic() - started, 2),
+        }
+        write_json(output / METRICS, metrics)
+        counts = {"score": metrics["score"]}
+        files.append(output / METRICS)
+        finish_stage(output, stage=STAGE, key=key, inputs=inputs, config=settings, counts=counts, outputs=files, libraries=LIBRARIES)
+        shutil.rmtree(output / _TRIALS, ignore_errors=True)
+        logger.info("%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, rule.score_name, metrics["score"])
+    accelerator.wait_for_everyone()
     return dict(read_json(output / METRICS))
 
 
-def _build(
-    prepared: Path, task: str, model: Path, config: FinetuneConfig, *, seed: int, random_weights: bool
-) -> tuple[EntityTask | HallmarkTask, nn.Module]:
-    """The benchmark in the model's word pieces, and the encoder with the benchmark's new layer on it."""
-    encoder = load_encoder(model, random_weights=random_weights, seed=seed)
-    _check_settings(config, encoder, model)
-    set_dropout(encoder, config.dropout)
-    tokenizer = load_tokenizer(model)
-    benchmark: EntityTask | HallmarkTask
-    if task == HALLMARK_TASK:
-        benchmark = HallmarkTask(prepared, tokenizer, config.max_seq_length, config.hallmark_unit)
-    else:
-        benchmark = EntityTask(prepared, task, tokenizer, config.max_seq_length)
-    torch.manual_seed(seed)
-    return benchmark, benchmark.model(encoder, config.dropout)
+def _points(config: FinetuneConfig, grid: GridConfig) -> list[FinetuneConfig]:
+    """Every combination of the grid."""
+    axes = (grid.learning_rate or (config.learning_rate,), grid.batch_size or (config.batch_size,), grid.epochs or (config.epochs,))
+    points = [replace(config, learning_rate=rate, batch_size=size, epochs=epochs) for rate, size, epochs in itertools.product(*axes)]
+    for point in points:
+        if point.epochs < 1 or point.batch_size < 1:
+            raise UserError("epochs and batch_size must be at least 1", where="evaluation", remedy="correct the configuration")
+    return points
 
 
-def train(
-    model: nn.Module, benchmark: EntityTask | HallmarkTask, config: FinetuneConfig, *, seed: int, description: str
-) -> tuple[list[float], list[float]]:
-    """Train a model in place and leave it with the weights of its best epoch on dev (the first among equals).
+class _Run:
+    """One benchmark in one model's word pieces, and trainings of that model on it."""
 
-    Returns:
-        The dev score (percent) and the mean training loss of every epoch.
+    def __init__(
+        self, prepared: Path, task: str, model: Path, config: FinetuneConfig, accelerator: Accelerator, *, seed: int, random_weights: bool
+    ) -> None:
+        self._model, self._seed, self._random, self._accelerator = model, seed, random_weights, accelerator
+        self._name = f"{task} seed {seed}"
+        # What is wrong with the model or the settings is told before any text is read.
+        self._spare: BertModel | None = self._build(config)
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
+        self.benchmark = open_benchmark(prepared, task, self.tokenizer, config)
 
-    Raises:
-        RunFailed: the loss is not finite.
-    """
-    # Device and precision are set here and not by Accelerate: an evaluation is one process, and must not inherit the engine,
-    # the precision or the process group that a training run left behind in it.
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.to(device)
-    size = benchmark.training_size()
-    steps_per_epoch = math.ceil(size / config.batch_size)
-    schedule = ScheduleConfig(
-        warmup_steps=int(config.warmup_fraction * steps_per_epoch * config.epochs), total_steps=steps_per_epoch * config.epochs
-    )
-    optimizer = _build_optimizer(model, config)
-    order = np.random.default_rng(seed)
-    dev_scores: list[float] = []
-    losses: list[float] = []
-    best: dict[str, torch.Tensor] = {}
-    progress = tqdm(total=schedule.total_steps, unit="step", desc=description, disable=None)
-    for epoch in range(config.epochs):
-        model.train()
-        chosen = order.permutation(size).tolist()
-        epoch_loss = torch.zeros((), device=device)
-        for step in range(steps_per_epoch):
-            rate = learning_rate(epoch * steps_per_epoch + step, peak=config.learning_rate, schedule=schedule)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            with _precision(device):
-                loss = benchmark.loss(model, chosen[step * config.batch_size : (step + 1) * config.batch_size], device)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), _MAX_GRAD_NORM)
-            optimizer.step()
-            optimizer.zero_grad()
-            epoch_loss += loss.detach()
-            progress.update()
-        losses.append(epoch_loss.item() / steps_per_epoch)
-        if not math.isfinite(losses[-1]):
-            raise RunFailed(f"the loss of epoch {epoch + 1} is {losses[-1]}", where=description, remedy="lower the learning rate")
-        with _precision(device):
-            dev_scores.append(benchmark.evaluate(model.eval(), "dev", device)["score"])
-        progress.set_postfix(loss=f"{losses[-1]:.3f}", dev=f"{dev_scores[-1]:.2f}")
-        if dev_scores[-1] > max(dev_scores[:-1], default=-1.0):
-            best = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    progress.close()
-    model.load_state_dict(best)
-    return dev_scores, losses
+    def _build(self, config: FinetuneConfig) -> BertModel:
+        encoder = load_encoder(self._model, random_weights=self._random, seed=self._seed)
+        _check_settings(config, encoder, self._model)
+        set_dropout(encoder, config.dropout)
+        return encoder
+
+    def _fresh(self, config: FinetuneConfig) -> Head:
+        """The encoder with the benchmark's new layer, as before any training."""
+        encoder, self._spare = self._spare or self._build(config), None
+        torch.manual_seed(self._seed)
+        return self.benchmark.model(encoder, config.dropout)
+
+    def choose(self, points: list[FinetuneConfig], trials: Path, rule: Protocol) -> tuple[Head, dict[str, Any], Fitted]:
+        """Train every point that an earlier start has not finished, and take the one that dev prefers.
+
+        Returns:
+            The model that predicts the test split, what `metrics.json` tells of the choice, and the training that made it.
+        """
+        fits: list[Fitted] = []
+        tagger: Head | None = None
+        for point in points:
+            name = f"learning-rate-{point.learning_rate:g}-batch-{point.batch_size}-epochs-{point.epochs}"
+            trained, fitted = self._try(point, trials / name, best=max((max(f.dev_scores) for f in fits), default=-1.0))
+            if not fits or max(fitted.dev_scores) > max(max(f.dev_scores) for f in fits):
+                tagger, chosen, home = trained, point, trials / name
+            fits.append(fitted)
+        fitted = fits[points.index(chosen)]
+        if rule.retrain:
+            tagger = self._fresh(chosen)
+            self.benchmark.train_on("train", "dev")
+            again = fit(tagger, self.benchmark, chosen, self._accelerator, seed=self._seed, description=f"{self._name}, train and dev", stop_after=fitted.chosen_epoch)
+        elif tagger is None:
+            tagger = self._fresh(chosen)
+            read_weights(home / "weights.safetensors", tagger)
+            tagger.to(self._accelerator.device).eval()
+        told = [{name: getattr(point, name) for name in ("learning_rate", "batch_size", "epochs")} for point in points]
+        selection = {
+            "selection": {
+                "rule": rule.selection,
+                "chosen": told[points.index(chosen)],
+                "trials": [point | {"dev_scores": fit.dev_scores, "chosen_epoch": fit.chosen_epoch} for point, fit in zip(told, fits, strict=True)],
+            },
+            "dev_scores": [] if rule.retrain else fitted.dev_scores,  # after training on dev its score means nothing
+            "chosen_epoch": fitted.chosen_epoch,
+        }
+        return tagger, selection, again if rule.retrain else fitted
+
+    def _try(self, point: FinetuneConfig, trial: Path, *, best: float) -> tuple[Head | None, Fitted]:
+        """Train one point, or read what an earlier start left of it; only a new best keeps its weights."""
+        record = trial / "dev.json"
+        if record.is_file():
+            return None, Fitted(**read_json(record))
+        tagger = self._fresh(point)
+        fitted = fit(tagger, self.benchmark, point, self._accelerator, seed=self._seed, description=self._name)
+        if self._accelerator.is_main_process:
+            if max(fitted.dev_scores) > best:
+                write_weights(trial / "weights.safetensors", tagger)
+                for other in trial.parent.glob("*/weights.safetensors"):
+                    if other.parent != trial:
+                        other.unlink()
+            write_json(record, fitted)
+        self._accelerator.wait_for_everyone()
+        return tagger, fitted
 
 
-def _build_optimizer(model: nn.Module, config: FinetuneConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices and embeddings alone; fused, because a small model spends half its time here."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=True)
+def open_benchmark(prepared: Path, task: str, tokenizer: PreTrainedTokenizerBase, config: FinetuneConfig, splits: tuple[str, ...] = ("train", "dev", "test")) -> Benchmark:
+    """A task in a model's word pieces."""
+    if task in HALLMARK_TASKS:
+        return HallmarkTask(prepared, task, tokenizer, config.max_seq_length, config.hallmark_unit, splits)
+    return EntityTask(prepared, task, tokenizer, config.max_seq_length, splits)
 
 
-def _precision(device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 products on a GPU that computes in it; fp32 everywhere else.
+def write_result(output: Path, benchmark: Benchmark, split: str, result: dict[str, Any]) -> list[Path]:
+    """Write a split's predictions and its documents' counts, and put the breakdown in their place in `result`."""
+    predictions = result.pop("predictions")
+    result.update(benchmark.break_down(split, predictions))
+    files = benchmark.write_predictions(output, split, predictions)
+    write_documents(output / DOCUMENTS, result.pop("documents"))
+    return [*files, output / DOCUMENTS]
 
-    A CPU without bf16 arithmetic of its own is several times slower in bf16 than in fp32, and one rule for every CPU keeps
-    their scores comparable.
-    """
-    wanted = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+def describe_run(prepared: Path, task: str, rule: Protocol, *, model: str, kind: str, seed: int | None, split: str = "test") -> dict[str, Any]:
+    """What every `metrics.json` begins with."""
+    return {
+        "task": task,
+        "protocol": rule.name,
+        "score_name": rule.score_name,
+        "measure": rule.measure,
+        "kind": kind,
+        "model": model,
+        "seed": seed,
+        "split": split,
+        "data": data_checksums(prepared, task),
+        "published_data": is_published(prepared, task),
+    }
+
+
+def versions(*more: str) -> dict[str, str]:
+    """This package's version and its libraries'."""
+    return {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in (*LIBRARIES, *more)}
 
 
 def set_dropout(encoder: BertModel, probability: float) -> None:
@@ -224,21 +270,21 @@ def _check_settings(config: FinetuneConfig, encoder: BertModel, model: Path) -> 
     if not 8 <= config.max_seq_length <= positions:
         what = f"max_seq_length {config.max_seq_length} is not between 8 and the model's {positions} positions"
         raise UserError(what, where=model, remedy="correct evaluation's max_seq_length")
-    if config.epochs < 1 or config.batch_size < 1:
-        raise UserError("epochs and batch_size must be at least 1", where="evaluation", remedy="correct the configuration")
 
 
-def _model_files(model: Path) -> list[Path]:
+def model_files(model: Path) -> list[Path]:
     """What a model directory stands for: its manifest where it has one, else its own files."""
     if (model / MANIFEST).exists() or not model.is_dir():
         return [model]
     return sorted(path for path in model.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".bin"))
 
 
-def data_checksums(prepared: Path, task: str) -> dict[str, str]:
-    """SHA-256 of each of a task's prepared files."""
-    outputs = read_manifest(prepared).outputs
-    return {Path(name).name: digest for name, digest in outputs.items() if Path(name).parent.name == task}
+def pretraining_step(model: Path) -> int | None:
+    """The optimizer step of pre-training that a model was exported at; None where its directory does not tell."""
+    if not (model / MANIFEST).exists():
+        return None
+    step = read_json(model / MANIFEST).get("counts", {}).get("global_step")
+    return step if isinstance(step, int) else None
 
 
 def write_documents(path: Path, documents: dict[str, Counts]) -> None:

@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from transformers import BertModel, PreTrainedTokenizerBase
 
 from biobert_scale.evaluation.packing import PackedInputs, in_batches, pack
+from biobert_scale.evaluation.prepared import SPLITS, read_documents
+from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
-from biobert_scale.evaluation.scores import bootstrap_interval, count_labels, example_based_f1, total
-from biobert_scale.evaluation.tasks import read_documents
+from biobert_scale.evaluation.scores import Measure, bootstrap_interval, count_labels, example_based_f1, f1_of, total
 from biobert_scale.files import write_atomically
+from biobert_scale.training.runtime import gather_parts, my_part
 
+PREDICTIONS = "predictions.tsv"
 _EVALUATION_TOKENS = 8192
 """Word pieces in one forward pass without gradients."""
 
@@ -46,12 +49,12 @@ class HallmarkTask:
     labels, and a document's probability of a label is its likeliest sentence's. Scores are of documents either way.
     """
 
-    protocol = "hoc-blurb"
-    score_name = "micro-F1"
-
-    def __init__(self, prepared: Path, tokenizer: PreTrainedTokenizerBase, max_seq_length: int, unit: str = "document") -> None:
-        self._documents = {split: read_documents(prepared, split) for split in ("train", "dev", "test")}
-        self._gold = label_matrix(self._documents["train"], unit)
+    def __init__(
+        self, prepared: Path, task: str, tokenizer: PreTrainedTokenizerBase, max_seq_length: int, unit: str = "document", splits: Sequence[str] = SPLITS
+    ) -> None:
+        self._measure = protocol_of(task).measure
+        self._documents = {split: read_documents(prepared, split, task) for split in splits}
+        self._gold = label_matrix(self._documents.get("train", []), unit)
         self._input_ids: dict[str, list[list[int]]] = {}
         self._owners: dict[str, NDArray[np.int64]] = {}
         self._cut: dict[str, int] = {}
@@ -65,38 +68,54 @@ class HallmarkTask:
             self._cut[split] = sum(max(len(ids) - budget, 0) for ids in pieces["input_ids"])
             self._input_ids[split] = [[tokenizer.cls_token_id, *ids[:budget], tokenizer.sep_token_id] for ids in pieces["input_ids"]]
 
+    def train_on(self, *splits: str) -> None:
+        """The training set is train: these protocols know no other."""
+        assert splits == ("train",)
+
     def training_size(self) -> int:
         """Inputs to train on."""
         return len(self._gold)
 
-    def model(self, encoder: BertModel, dropout: float) -> nn.Module:
+    def model(self, encoder: BertModel, dropout: float) -> DocumentClassifier:
         return DocumentClassifier(encoder, dropout)
 
+    def terms(self, chosen: Sequence[int]) -> int:
+        """Labels whose losses a step on the chosen inputs sums."""
+        return len(chosen) * len(HALLMARKS)
+
     def loss(self, model: nn.Module, chosen: Sequence[int], device: torch.device) -> Tensor:
-        """Mean binary cross-entropy over labels and the chosen training inputs."""
+        """Summed binary cross-entropy over labels and the chosen training inputs."""
         scores = model(pack([self._input_ids["train"][index] for index in chosen], device))
         labels = torch.from_numpy(self._gold[list(chosen)]).float()
-        return nn.functional.binary_cross_entropy_with_logits(scores, labels.to(device))
+        return nn.functional.binary_cross_entropy_with_logits(scores, labels.to(device), reduction="sum")
 
     @torch.no_grad()
     def predict(self, model: nn.Module, split: str, device: torch.device) -> NDArray[np.float32]:
-        """Probabilities of the labels, (documents, 10)."""
+        """Probabilities of the labels, (documents, 10). Ranks share the inputs out."""
         sequences = self._input_ids[split]
-        parts = []
-        for batch in in_batches([len(sequence) for sequence in sequences], _EVALUATION_TOKENS):
-            parts.append(model(pack([sequences[index] for index in batch], device)).sigmoid().cpu())
+        mine: list[tuple[int, list[float]]] = []
+        for batch in my_part(list(in_batches([len(sequence) for sequence in sequences], _EVALUATION_TOKENS))):
+            found = model(pack([sequences[index] for index in batch], device)).sigmoid().tolist()
+            mine += zip(batch, found, strict=True)
         probabilities = np.zeros((len(self._documents[split]), len(HALLMARKS)), np.float32)
-        np.maximum.at(probabilities, self._owners[split], torch.cat(parts).numpy())
+        for index, row in gather_parts(mine):
+            np.maximum.at(probabilities, self._owners[split][index], np.array(row, np.float32))
         return probabilities
 
     def evaluate(self, model: nn.Module, split: str, device: torch.device) -> dict[str, Any]:
-        """Predict a split and score it: see `score_labels`."""
+        """Predict a split and score it: see `score_labels`; `predictions` are the probabilities."""
         probabilities = self.predict(model, split, device)
-        scores = score_labels(self._documents[split], probabilities > 0.5)
+        scores = score_labels(self._documents[split], probabilities > 0.5, self._measure)
         return scores | {"n_truncated_tokens": self._cut[split], "predictions": probabilities}
 
-    def write_predictions(self, path: Path, split: str, probabilities: NDArray[np.float32]) -> None:
-        write_labels(path, self._documents[split], probabilities > 0.5, probabilities)
+    def break_down(self, split: str, probabilities: NDArray[np.float32]) -> dict[str, Any]:
+        """Where the errors lie: see the function of this name."""
+        return break_down(self._documents[split], probabilities > 0.5)
+
+    def write_predictions(self, directory: Path, split: str, probabilities: NDArray[np.float32]) -> list[Path]:
+        """Write `predictions.tsv`."""
+        write_labels(directory / PREDICTIONS, self._documents[split], probabilities > 0.5, probabilities)
+        return [directory / PREDICTIONS]
 
 
 def label_matrix(documents: Sequence[HallmarkDocument], unit: str = "document") -> NDArray[np.bool_]:
@@ -108,21 +127,38 @@ def label_matrix(documents: Sequence[HallmarkDocument], unit: str = "document") 
     return matrix
 
 
-def score_labels(documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_]) -> dict[str, Any]:
+def score_labels(documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_], measure: Measure = "micro") -> dict[str, Any]:
     """Score predicted labels, (documents, 10).
 
     Returns:
-        `score` (micro-F1 over all documents), `scores` (`micro`, and `example` over labelled documents: another benchmark's
-        measure, never to be compared with the first), `interval_95` (document bootstrap), `documents`: PMID to `Counts`.
+        `score` (by `measure`), `scores` (`micro`: micro-F1 over all documents; `example`: example-based over labelled documents;
+        two benchmarks' measures, never to be compared with each other), `interval_95` (document bootstrap), `documents`: PMID
+        to `Counts`.
     """
     gold = label_matrix(documents)
     counts = count_labels(gold, predicted)
     return {
-        "score": total(counts).f1,
+        "score": f1_of(counts, measure),
         "scores": {"micro": total(counts).as_dict(), "example": example_based_f1(gold, predicted)},
-        "interval_95": bootstrap_interval(counts),
+        "interval_95": bootstrap_interval(counts, measure=measure),
         "documents": {document.pmid: count for document, count in zip(documents, counts, strict=True)},
     }
+
+
+def break_down(documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_]) -> dict[str, Any]:
+    """Where the errors lie.
+
+    Returns:
+        `by_type`: counts and scores of each hallmark; `by_length`: of documents with so many words.
+    """
+    gold = label_matrix(documents)
+    by_type = {name: total(count_labels(gold[:, [column]], predicted[:, [column]])).as_dict() for column, name in enumerate(HALLMARKS)}
+    words = np.array([sum(len(sentence.split()) for sentence in document.sentences) for document in documents])
+    by_length = {}
+    for name, low, high in (("below 200", 0, 200), ("200 to 299", 200, 300), ("300 and more", 300, 10**9)):
+        chosen = (low <= words) & (words < high)
+        by_length[name] = {"documents": int(chosen.sum())} | total(count_labels(gold[chosen], predicted[chosen])).as_dict()
+    return {"by_type": by_type, "by_length": by_length}
 
 
 def write_labels(path: Path, documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_], probabilities: NDArray[Any]) -> None:

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 from transformers import BertModel, PreTrainedTokenizerBase
 
+from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
 from biobert_scale.evaluation.packing import PackedInputs, in_batches, pack
+from biobert_scale.evaluation.prepared import ENTITY_TYPES, SPLITS, gold_spans, read_annotated, read_sentences
+from biobert_scale.evaluation.pubtator import AnnotatedDocument, write_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence
-from biobert_scale.evaluation.scores import REPAIRS, Counts, bootstrap_interval, count_entities, total
-from biobert_scale.evaluation.tagging import document_spans
-from biobert_scale.evaluation.tasks import read_gold, read_sentences
 from biobert_scale.files import write_atomically
+from biobert_scale.training.runtime import gather_parts, my_part
 
 TAGS = ("O", "B", "I")
+PREDICTIONS, PUBTATOR = "predictions.tsv", "predictions.pubtator"
 _EVALUATION_TOKENS = 8192
 """Word pieces in one forward pass without gradients."""
 
@@ -125,56 +127,74 @@ class EntityTask:
         task: the benchmark's name.
         tokenizer: the model's.
         max_seq_length: word pieces in one window.
+        splits: those to read; the others cannot be trained on or predicted.
     """
 
-    protocol = "blurb"
-    score_name = "entity F1"
-
-    def __init__(self, prepared: Path, task: str, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> None:
-        self._prepared, self._task = prepared, task
-        self._sentences = {split: read_sentences(prepared, task, split) for split in ("train", "dev", "test")}
-        self._gold = {split: read_gold(prepared, task, split) for split in ("dev", "test")}
+    def __init__(self, prepared: Path, task: str, tokenizer: PreTrainedTokenizerBase, max_seq_length: int, splits: Sequence[str] = SPLITS) -> None:
+        self._task = task
+        self._sentences = {split: read_sentences(prepared, task, split) for split in splits}
+        self._annotated = {split: read_annotated(prepared, task, split) for split in {*splits, "train"}}
         self._windows = {split: make_windows(sentences, tokenizer, max_seq_length) for split, sentences in self._sentences.items()}
-        self._of_sentence: list[list[Window]] = [[] for _ in self._sentences["train"]]
-        for window in self._windows["train"]:
-            self._of_sentence[window.sentence].append(window)
+        self._training: list[tuple[str, list[Window]]] = []
+        if "train" in splits:
+            self.train_on("train")
+
+    def train_on(self, *splits: str) -> None:
+        """Choose the training set."""
+        self._training = []
+        for split in splits:
+            of_sentence: list[list[Window]] = [[] for _ in self._sentences[split]]
+            for window in self._windows[split]:
+                of_sentence[window.sentence].append(window)
+            self._training += [(split, windows) for windows in of_sentence]
 
     def training_size(self) -> int:
         """Sentences to train on."""
-        return len(self._of_sentence)
+        return len(self._training)
 
-    def model(self, encoder: BertModel, dropout: float) -> nn.Module:
+    def model(self, encoder: BertModel, dropout: float) -> Tagger:
         return Tagger(encoder, dropout)
 
+    def terms(self, chosen: Sequence[int]) -> int:
+        """Words whose losses a step on the chosen sentences sums."""
+        return sum(len(window.scored) for index in chosen for window in self._training[index][1])
+
     def loss(self, model: nn.Module, chosen: Sequence[int], device: torch.device) -> Tensor:
-        """Mean cross-entropy over the words of the chosen training sentences."""
-        windows = [window for index in chosen for window in self._of_sentence[index]]
-        sentences = self._sentences["train"]
-        labels = [TAGS.index(sentences[window.sentence].tags[word]) for window in windows for word in window.scored]
-        return nn.functional.cross_entropy(_forward(model, windows, device), torch.tensor(labels).to(device))
+        """Summed cross-entropy over the words of the chosen training sentences."""
+        pairs = [(self._sentences[split][window.sentence], window) for index in chosen for split, windows in [self._training[index]] for window in windows]
+        labels = [TAGS.index(sentence.tags[word]) for sentence, window in pairs for word in window.scored]
+        return nn.functional.cross_entropy(_forward(model, [window for _, window in pairs], device), torch.tensor(labels).to(device), reduction="sum")
 
     @torch.no_grad()
     def predict(self, model: nn.Module, split: str, device: torch.device) -> tuple[list[list[str]], int]:
-        """Tags of every sentence, and the number of words without a prediction (they count as O)."""
+        """Tags of every sentence, and the number of words without a prediction (they count as O). Ranks share the windows out."""
         windows, sentences = self._windows[split], self._sentences[split]
+        mine: list[tuple[int, list[int]]] = []
+        for batch in my_part(list(in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS))):
+            best = iter(_forward(model, [windows[index] for index in batch], device).argmax(-1).tolist())
+            mine += [(index, [next(best) for _ in windows[index].scored]) for index in batch]
         tags = [["O"] * len(sentence.tokens) for sentence in sentences]
         predicted = 0
-        for batch in in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS):
-            chosen = [windows[index] for index in batch]
-            best = iter(_forward(model, chosen, device).argmax(-1).tolist())
-            for window in chosen:
-                predicted += len(window.scored)
-                for word in window.scored:
-                    tags[window.sentence][word] = TAGS[next(best)]
+        for index, found in gather_parts(mine):
+            predicted += len(found)
+            for word, tag in zip(windows[index].scored, found, strict=True):
+                tags[windows[index].sentence][word] = TAGS[tag]
         return tags, sum(len(sentence.tokens) for sentence in sentences) - predicted
 
     def evaluate(self, model: nn.Module, split: str, device: torch.device) -> dict[str, Any]:
-        """Predict a split and score it: see `score_tags`."""
+        """Predict a split and score it: see `score_tags`; `predictions` are the tags."""
         tags, unpredicted = self.predict(model, split, device)
-        return score_tags(self._sentences[split], self._gold[split], tags) | {"n_truncated_tokens": unpredicted, "predictions": tags}
+        return score_tags(self._sentences[split], gold_spans(self._annotated[split]), tags) | {"n_truncated_tokens": unpredicted, "predictions": tags}
 
-    def write_predictions(self, path: Path, split: str, tags: list[list[str]]) -> None:
-        write_tags(path, self._sentences[split], tags)
+    def break_down(self, split: str, tags: Sequence[Sequence[str]]) -> dict[str, Any]:
+        """Where the errors lie: see `entity_scores.break_down`."""
+        documents = self._annotated[split]
+        spans = spans_of(self._sentences[split], tags, [document.pmid for document in documents])
+        return break_down(documents, spans, names_of(self._annotated["train"]))
+
+    def write_predictions(self, directory: Path, split: str, tags: Sequence[Sequence[str]]) -> list[Path]:
+        """Write `predictions.tsv` and, where the split has PMIDs, `predictions.pubtator`."""
+        return write_entity_predictions(directory, self._task, self._sentences[split], self._annotated[split], tags)
 
 
 def _forward(model: nn.Module, windows: Sequence[Window], device: torch.device) -> Tensor:
@@ -185,26 +205,17 @@ def _forward(model: nn.Module, windows: Sequence[Window], device: torch.device) 
     return model(pack([window.input_ids for window in windows], device), torch.tensor(first_pieces, dtype=torch.long).to(device))
 
 
-def score_tags(sentences: Sequence[TaggedSentence], gold: dict[str, set[tuple[int, int]]], tags: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Score predicted tags against the documents' mentions.
-
-    Returns:
-        `score` (F1 under the repair "conlleval"), `scores` for each repair, `interval_95` (document bootstrap), and
-        `documents`: PMID to `Counts`.
-    """
-    counts: dict[str, list[Counts]] = {}
-    for repair in REPAIRS:
-        predicted: dict[str, set[tuple[int, int]]] = {pmid: set() for pmid in gold}
-        for sentence, sentence_tags in zip(sentences, tags, strict=True):
-            predicted[sentence.pmid] |= document_spans(sentence, sentence_tags, repair)
-        counts[repair] = count_entities(list(gold.values()), list(predicted.values()))
-    main = counts["conlleval"]
-    return {
-        "score": total(main).f1,
-        "scores": {repair: total(of_repair).as_dict() for repair, of_repair in counts.items()},
-        "interval_95": bootstrap_interval(main),
-        "documents": dict(zip(gold, main, strict=True)),
-    }
+def write_entity_predictions(
+    directory: Path, task: str, sentences: Sequence[TaggedSentence], documents: Sequence[AnnotatedDocument], tags: Sequence[Sequence[str]]
+) -> list[Path]:
+    """As `EntityTask.write_predictions`."""
+    paths = [directory / PREDICTIONS]
+    write_tags(paths[0], sentences, tags)
+    if all(document.pmid.isdecimal() for document in documents):  # IOB2 files tell no documents
+        paths.append(directory / PUBTATOR)
+        spans = spans_of(sentences, tags, [document.pmid for document in documents])
+        write_pubtator(paths[1], documents, spans, ENTITY_TYPES[task])
+    return paths
 
 
 def write_tags(path: Path, sentences: Sequence[TaggedSentence], tags: Sequence[Sequence[str]]) -> None:

@@ -44,8 +44,8 @@ OTHER_PROTOCOLS = (
     ),
     PublishedScores(
         model="BlueBERT-large",
-        scores={"BC5CDR-chem": 91.7, "BC5CDR-disease": 82.9, "HoC": 87.3},
-        protocol="BLUE; HoC example-based F1 on another split",
+        scores={"BC5CDR-chem": 91.7, "BC5CDR-disease": 82.9, "HoC-BLUE": 87.3},
+        protocol="BLUE; HoC by example-based F1",
         source='Peng et al. 2019, "Transfer Learning in Biomedical Natural Language Processing"',
     ),
 )

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from biobert_scale.errors import UserError
+from biobert_scale.files import write_atomically
 
 _TEXT_LINE = re.compile(r"(\d+)\|([ta])\|(.*)")
 
@@ -130,3 +131,12 @@ def _parse_mention(fields: list[str], pmid: str, text: str, kinds: frozenset[str
     start += len(span) - len(span.lstrip())
     # Where one span names several concepts, the NCBI corpus has a kind of its own and BC5CDR lists the parts.
     return Mention(start=start, end=start + len(span.strip()), kind=kind, composite=kind == "CompositeMention" or len(fields) == 7)
+
+
+def write_pubtator(path: Path, documents: Iterable[AnnotatedDocument], spans: dict[str, set[tuple[int, int]]], kind: str) -> None:
+    """Write documents with these entities in place of their mentions; the concept is "-", since nobody looked for one."""
+    blocks = []
+    for document in documents:
+        rows = [f"{document.pmid}\t{start}\t{end}\t{document.text[start:end]}\t{kind}\t-\n" for start, end in sorted(spans[document.pmid])]
+        blocks.append(f"{document.pmid}|t|{document.title}\n{document.pmid}|a|{document.abstract}\n{''.join(rows)}\n")
+    write_atomically(path, "".join(blocks))

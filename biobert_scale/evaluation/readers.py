@@ -25,6 +25,13 @@ HALLMARKS = (
     "tumor promoting inflammation",
 )
 HALLMARK_HEADER = "labels\tsentence\tindex"
+_COLUMNS = {
+    HALLMARK_HEADER: (0, 1, 2),  # BLURB
+    "index\tsentence\tlabels": (2, 1, 0),  # BLUE
+    "index\tsentence1\tsentence2\tlabel": (-1, 1, 0),  # BLUE's later script: four names above three fields
+}
+"""Known headers -> the places of labels, sentence and index."""
+HALLMARK_HEADERS = frozenset(_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +103,7 @@ def _joined(tokens: list[str], tags: list[str], number: int) -> TaggedSentence:
 
 
 def read_hallmarks(path: Path) -> list[HallmarkDocument]:
-    """Read sentence rows `labels<TAB>sentence<TAB>PMID_sN` (quotes are text) and gather them into documents.
+    """Read sentence rows of labels, sentence and PMID_sN, in BLURB's or BLUE's columns (quotes are text), and gather them into documents.
 
     Where `<split>_pmid.tsv` lies beside the file, the documents must be exactly those that it lists.
 
@@ -104,22 +111,25 @@ def read_hallmarks(path: Path) -> list[HallmarkDocument]:
         UserError: a malformed row, a sentence out of its order, or documents other than the listed ones.
     """
     documents: dict[str, HallmarkDocument] = {}
+    columns = _COLUMNS[HALLMARK_HEADER]
     for number, line in read_lines(path):
         where = f"{path}:{number}"
         if number == 1:
-            if line != HALLMARK_HEADER:
+            if line not in _COLUMNS:
                 raise UserError("expected the header labels, sentence, index", where=where, remedy="restore the original file")
+            columns = _COLUMNS[line]
             continue
         fields = line.split("\t")
-        pmid, _, index = fields[-1].rpartition("_s")
-        if len(fields) != 3 or not pmid or not index.isdecimal() or not fields[1].strip():
+        flags, sentence, place = (fields[column] for column in columns) if len(fields) == 3 else ("", "", "")
+        pmid, _, index = place.rpartition("_s")
+        if not pmid or not index.isdecimal() or not sentence.strip():
             raise UserError("expected three fields: labels, sentence, PMID_sN", where=where, remedy="restore the original file")
-        labels = _hallmark_numbers(fields[0], where)
+        labels = _hallmark_numbers(flags, where, names=columns[0] != 0)
         document = documents.setdefault(pmid, HallmarkDocument(pmid=pmid, sentences=[], sentence_labels=[], labels=[]))
         if int(index) != len(document.sentences):
             what = f"sentence {index} of document {pmid} stands where sentence {len(document.sentences)} is due"
             raise UserError(what, where=where, remedy="restore the original file")
-        document.sentences.append(fields[1])
+        document.sentences.append(sentence)
         document.sentence_labels.append(labels)
         document.labels[:] = sorted({*document.labels, *labels})
     if not documents:
@@ -128,8 +138,14 @@ def read_hallmarks(path: Path) -> list[HallmarkDocument]:
     return list(documents.values())
 
 
-def _hallmark_numbers(field: str, where: str) -> list[int]:
+def _hallmark_numbers(field: str, where: str, *, names: bool) -> list[int]:
+    """Labels from flags (`0_0,1_1,...`), or where `names` also from the hallmarks' names."""
     flags = field.split(",")
+    if names and not flags[0].startswith("0_"):
+        told = [name.strip() for name in flags if name.strip() not in ("", "NULL")]
+        if unknown := sorted(set(told) - set(HALLMARKS)):
+            raise UserError(f"unknown hallmark '{unknown[0]}'", where=where, remedy="restore the original file")
+        return sorted({HALLMARKS.index(name) for name in told})
     if len(flags) != len(HALLMARKS) or any(flag not in (f"{number}_0", f"{number}_1") for number, flag in enumerate(flags)):
         raise UserError(
             "expected labels as 0_0,1_0,...,9_0 with 1 where a hallmark applies", where=where, remedy="restore the original file"

@@ -72,6 +72,14 @@ def entity_spans(tags: Sequence[str], repair: Repair = "conlleval") -> list[tupl
     return spans
 
 
+def count_orphans(tags: Sequence[str]) -> int:
+    """I tags that continue nothing: what the repairs differ in."""
+    return sum(
+        tag.startswith("I") and (before == "O" or before.partition("-")[2] != tag.partition("-")[2])
+        for before, tag in zip(["O", *tags], tags, strict=False)
+    )
+
+
 def count_entities(gold: Sequence[set[tuple[int, int]]], predicted: Sequence[set[tuple[int, int]]]) -> list[Counts]:
     """Counts of each document, from the spans (document characters) of its gold and predicted entities."""
     return [Counts(len(g & p), len(p - g), len(g - p)) for g, p in zip(gold, predicted, strict=True)]
@@ -106,43 +114,58 @@ def total(counts: Sequence[Counts]) -> Counts:
     return sum(counts, Counts())
 
 
-def bootstrap_interval(counts: Sequence[Counts], *, samples: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """95% percentile interval of the F1, resampling whole documents (Efron and Tibshirani 1993).
+Measure = Literal["micro", "example"]
+"""F1 of the summed counts; or the harmonic mean of documents' mean precision and mean recall (`example_based_f1`)."""
+
+
+def bootstrap_interval(*runs: Sequence[Counts], measure: Measure = "micro", samples: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """95% percentile interval of the runs' mean F1, resampling whole documents (Efron and Tibshirani 1993).
 
     Args:
-        counts: one per document: mentions of one document are no independent observations.
+        runs: counts of the same documents, one sequence per seed: mentions of one document are no independent observations,
+            and neither are two seeds' answers about it.
     """
-    low, high = np.percentile(_resample(counts, samples, seed)[0], (2.5, 97.5))
+    low, high = np.percentile(_resample([runs], measure, samples, seed)[0], (2.5, 97.5))
     return float(low), float(high)
 
 
-def paired_bootstrap(first: Sequence[Counts], second: Sequence[Counts], *, samples: int = 2000, seed: int = 0) -> dict[str, float]:
-    """Compare two systems on the same documents (Koehn 2004).
+def paired_bootstrap(
+    first: Sequence[Sequence[Counts]], second: Sequence[Sequence[Counts]], *, measure: Measure = "micro", samples: int = 2000, seed: int = 0
+) -> dict[str, float]:
+    """Compare two systems on the same documents (Koehn 2004); each is a list of runs, and its score their mean.
 
     Returns:
         `difference` of F1 (first minus second, points), its 95% interval `low` to `high`, and `p_not_better`, the share of
         resamples in which the first is not better.
     """
-    assert len(first) == len(second)
-    f1_first, f1_second = _resample(first, samples, seed, second)
+    assert {len(run) for run in (*first, *second)} == {len(first[0])}
+    f1_first, f1_second = _resample([first, second], measure, samples, seed)
     difference = f1_first - f1_second
     low, high = np.percentile(difference, (2.5, 97.5))
-    return {
-        "difference": total(first).f1 - total(second).f1,
-        "low": float(low),
-        "high": float(high),
-        "p_not_better": float((difference <= 0).mean()),
-    }
+    means = [float(np.mean([f1_of(run, measure) for run in system])) for system in (first, second)]
+    return {"difference": means[0] - means[1], "low": float(low), "high": float(high), "p_not_better": float((difference <= 0).mean())}
 
 
-def _resample(counts: Sequence[Counts], samples: int, seed: int, *others: Sequence[Counts]) -> list[NDArray[np.float64]]:
-    documents = len(counts)
+def f1_of(counts: Sequence[Counts], measure: Measure = "micro") -> float:
+    """The F1 of one run, in percent."""
+    return float(_f1s(np.ones((1, len(counts)), np.int64), counts, measure)[0])
+
+
+def _resample(systems: Sequence[Sequence[Sequence[Counts]]], measure: Measure, samples: int, seed: int) -> list[NDArray[np.float64]]:
+    """Every system's mean F1 over its runs in every resample."""
+    documents = len(systems[0][0])
     assert documents > 0
     # How often each document is drawn, (samples, documents): the same draws for every system.
     weights = np.random.default_rng(seed).multinomial(documents, np.full(documents, 1 / documents), size=samples)
-    return [_f1(weights @ np.array([(c.tp, c.fp, c.fn) for c in system])) for system in (counts, *others)]
+    return [np.mean([_f1s(weights, run, measure) for run in system], axis=0) for system in systems]
 
 
-def _f1(sums: NDArray[np.int64]) -> NDArray[np.float64]:
-    whole = 2 * sums[:, 0] + sums[:, 1] + sums[:, 2]
-    return 200.0 * sums[:, 0] / np.maximum(whole, 1)
+def _f1s(weights: NDArray[np.int64], counts: Sequence[Counts], measure: Measure) -> NDArray[np.float64]:
+    """F1 under each row of document weights, (rows,), in percent."""
+    if measure == "micro":
+        sums = weights @ np.array([(c.tp, c.fp, c.fn) for c in counts])
+        return 200.0 * sums[:, 0] / np.maximum(2 * sums[:, 0] + sums[:, 1] + sums[:, 2], 1)
+    table = np.array([(c.precision, c.recall, 1.0) if c.tp + c.fn else (0.0, 0.0, 0.0) for c in counts])
+    precision, recall, labelled = (weights @ table).T
+    both = precision + recall
+    return np.where(both > 0, 2 * precision * recall / np.maximum(both, 1e-12), 0.0) / np.maximum(labelled, 1.0)

@@ -176,13 +176,15 @@ def _pretraining(launch: LaunchConfig, site: Site, values: dict[str, Any]) -> di
 def _evaluation(launch: LaunchConfig, config: Config) -> dict[str, Any]:
     evaluation = config.evaluation
     kinds = ("pretrained", "random") if launch.random_weights else ("pretrained",)
+    protocol = f"--protocol {evaluation.protocol}" if evaluation.protocol else ""
+    grid = _changed(evaluation.grid, "grid.")
     return {
         "tasks": shlex.join(evaluation.tasks),
         "seeds": " ".join(map(str, evaluation.seeds)),
         "kinds": " ".join(kinds),
         "last": len(evaluation.tasks) * len(evaluation.seeds) * len(kinds) - 1,
-        "documents": _changed(evaluation.documents),
-        "entities": _changed(evaluation.entities),
+        "documents": " ".join(filter(None, (_changed(evaluation.documents), grid))),
+        "entities": " ".join(filter(None, (_changed(evaluation.entities), protocol, grid))),
     }
 
 
@@ -218,11 +220,11 @@ def _parallel(launch: LaunchConfig, site: Site, limit: str) -> str:
     return shlex.join(options + (["--sbatch", *more] if more else []))
 
 
-def _changed(settings: Any) -> str:
+def _changed(settings: Any, prefix: str = "") -> str:
     """A stage's settings as its command's options, those that are not the default."""
     default, words = type(settings)(), []
     for field in fields(settings):
-        value, option = getattr(settings, field.name), field.name.replace("_", "-")
+        value, option = getattr(settings, field.name), prefix + field.name.replace("_", "-")
         if value == getattr(default, field.name):
             continue
         match value:

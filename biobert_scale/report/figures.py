@@ -21,7 +21,7 @@ from biobert_scale.report.sources import Interruption, Sources
 Floats = NDArray[np.float64]
 
 _TRAINING, _SMOOTH, _VALIDATION, _AFTER, _LINE = "#9dbde0", "#1f5fa8", "#c8501e", "#2a7f4f", "#6b7280"
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 8.5,
     "axes.spines.top": False,
@@ -156,7 +156,7 @@ def _curve(panel: Panel, sources: Sources, marks: list[tuple[float, str]]) -> Fi
     if not len(steps):
         return None
     held_out = series(sources.validation, panel.validation, panel.factor) if panel.validation else (steps[:0], values[:0])
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         canvas, axes = _canvas(panel.unit)
         note = _draw(axes, steps, values, smooth=panel.noisy)
         if len(held_out[0]):
@@ -165,7 +165,7 @@ def _curve(panel: Panel, sources: Sources, marks: list[tuple[float, str]]) -> Fi
         _mark(axes, marks)
         if len(axes.get_legend_handles_labels()[0]) > 1:
             _legend(axes)
-        svg = _svg(canvas)
+        svg = svg_of(canvas)
     alt = f"{panel.title}, {panel.unit}: from {values[0]:.4g} at step {steps[0]:,.0f} to {values[-1]:.4g} at step {steps[-1]:,.0f}."
     if len(held_out[0]):
         alt += f" On validation: from {held_out[1][0]:.4g} to {held_out[1][-1]:.4g}."
@@ -242,7 +242,7 @@ def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
     at = seam.interruption.last_kept_step
     before = [record for record in sources.training if record["global_step"] <= at][-_ZOOM:]
     after = [record for record in sources.training if record["global_step"] > at][:_ZOOM]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         canvas, axes = _canvas("MLM loss (nats per prediction)")
         for records, colour, label in ((before, _SMOOTH, "before"), (after, _AFTER, "after")):
             axes.plot(*series(records, "train/mlm_loss"), "o-", color=colour, lw=0.9, ms=2.6, label=label)
@@ -253,13 +253,13 @@ def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
         step, label = _mark_of(seam.interruption)
         axes.axvline(step, color=_LINE, lw=1, ls=(0, (4, 3)), label=label, zorder=3)
         _legend(axes)
-        svg = _svg(canvas)
+        svg = svg_of(canvas)
     alt = f"Training MLM loss of {len(before)} records before and {len(after)} after the interruption at step {at:,}. {seam.verdict}"
     caption = f"Training MLM loss around step {at:,}; broad lines: the means that the table compares"
     return Figure(id=f"seam-zoom-{number}", title="Around the interruption", svg=svg, alt=alt, caption=f"{caption}.")
 
 
-def _svg(canvas: Canvas) -> bytes:
+def svg_of(canvas: Canvas) -> bytes:
     stream = io.BytesIO()
     canvas.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
     return stream.getvalue()

@@ -6,8 +6,9 @@ import math
 from collections import defaultdict
 from typing import Any
 
-from biobert_scale.evaluation.tasks import ENTITY_TASKS, HALLMARK_TASK
-from biobert_scale.report.markup import Html, element, join, paragraph, section, table
+from biobert_scale.evaluation.prepared import TASKS
+from biobert_scale.report.markup import Html, element, figure, join, paragraph, section, table
+from biobert_scale.report.score_charts import score_bars, score_steps
 from biobert_scale.report.sources import Sources
 
 _Row = dict[str, Any]
@@ -40,8 +41,16 @@ def scores(sources: Sources) -> Html:
         "Scores",
         table("scores", "Scores on the test splits", head, [*shown, *differences], totals=len(differences)),
         paragraph(explained),
+        *_plots(sources),
         _published(sources, {column[0] for column in columns}),
     )
+
+
+def _plots(sources: Sources) -> list[Html]:
+    assert sources.scores is not None
+    drawn = (score_bars(sources.scores["rows"]), score_steps(sources.scores["rows"]))
+    prefix = "Synthetic data. " if sources.synthetic else ""
+    return [figure(plot, prefix) for plot in drawn if plot is not None]
 
 
 def _arrange(rows: list[_Row]) -> tuple[list[_Column], dict[_System, dict[_Column, _Row]]]:
@@ -106,7 +115,7 @@ def _difference(trained: _Row | None, fresh: _Row | None) -> str:
 
 def _published(sources: Sources, tasks: set[str]) -> Html:
     assert sources.scores is not None
-    shown: list[str] = [task for task in (*ENTITY_TASKS, HALLMARK_TASK) if task in tasks]
+    shown: list[str] = [task for task in TASKS if task in tasks]
     parts = [element("h3", "Published scores"), paragraph(_comparable(sources, shown))]
     for identifier, caption, references in (
         ("published", "Published with the same protocol", sources.scores["references"]),

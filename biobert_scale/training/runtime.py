@@ -9,20 +9,30 @@ from __future__ import annotations
 import datetime
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import torch
 import torch.distributed
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.tracking import get_available_trackers
-from accelerate.utils import DataLoaderConfiguration, DeepSpeedPlugin, GradScalerKwargs, InitProcessGroupKwargs, broadcast_object_list
+from accelerate.utils import (
+    DataLoaderConfiguration,
+    DeepSpeedPlugin,
+    GradScalerKwargs,
+    InitProcessGroupKwargs,
+    broadcast_object_list,
+    gather_object,
+)
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import UserError
 from biobert_scale.training.deepspeed import engine_config
+
+T = TypeVar("T")
 
 _LAUNCHERS = (
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
@@ -74,6 +84,41 @@ def start(config: Config, *, run: str) -> Accelerator:
     unset_hf_deepspeed_config()
     assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
     return accelerator
+
+
+def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerator:
+    """Join the other ranks without DeepSpeed and without what an earlier run left in this process: what fine-tuning needs.
+
+    Args:
+        precision: "auto" is bf16 on a GPU that computes in it, else fp32: a CPU without bf16 arithmetic of its own is several
+            times slower in bf16, and one rule for every CPU keeps their scores comparable.
+
+    Raises:
+        UserError: the precision is not to be had on this device.
+    """
+    on_gpu = torch.cuda.is_available()
+    if precision == "auto":
+        precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    check_precision(precision, on_gpu=on_gpu)
+    AcceleratorState._reset_state(True)
+    for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_MIXED_PRECISION"):
+        os.environ.pop(name, None)
+    world_size = describe_ranks()
+    group = InitProcessGroupKwargs(backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(minutes=30))
+    accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not on_gpu, kwargs_handlers=[group])
+    assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
+    return accelerator
+
+
+def my_part(items: Sequence[T]) -> list[T]:
+    """This rank's share of items that all ranks hold."""
+    state = PartialState()
+    return list(items[state.process_index :: state.num_processes])
+
+
+def gather_parts(part: list[T]) -> list[T]:
+    """Every rank's share, in the order of ranks, on all of them."""
+    return list(gather_object(part))
 
 
 def _trackers(names: tuple[str, ...]) -> list[str]:

@@ -29,13 +29,13 @@ def write_entities(directory: Path) -> Path:
     return directory
 
 
-def write_hallmarks(directory: Path) -> Path:
-    """24 documents in every split: each name stands for the hallmark of its number, one document in three for none."""
+def write_hallmarks(directory: Path, *, every_document_labelled: bool = False) -> Path:
+    """24 documents in every split: each name stands for the hallmark of its number, one document in three for none (or none for none)."""
     directory.mkdir(parents=True, exist_ok=True)
     for split in PMIDS:
         rows = [HALLMARK_HEADER]
         for number in range(24):
-            label = number % 8 if number % 3 else None
+            label = number % 8 if number % 3 or every_document_labelled else None
             flags = ",".join(f"{index}_{int(index == label)}" for index in range(10))
             plain = ",".join(f"{index}_0" for index in range(10))
             subject = NAMES[label] if label is not None else "nothing"

@@ -14,11 +14,12 @@ from biobert_scale.evaluation.baselines import (
     tfidf_sentences,
     word_features,
 )
+from biobert_scale.evaluation.entity_scores import score_tags
 from biobert_scale.evaluation.hoc import score_labels
-from biobert_scale.evaluation.ner import score_tags
+from biobert_scale.evaluation.prepared import read_documents, read_gold, read_sentences
 from biobert_scale.evaluation.readers import HallmarkDocument, TaggedSentence
 from biobert_scale.evaluation.table import score_table
-from biobert_scale.evaluation.tasks import prepare, read_documents, read_gold, read_sentences
+from biobert_scale.evaluation.tasks import prepare
 from tests.unit.made_up_benchmarks import write_entities, write_hallmarks
 
 
@@ -75,7 +76,7 @@ def test_baselines_stand_in_the_table_as_finished_runs(tmp_path):
     nothing = json.loads((tmp_path / "runs" / "NCBI-disease" / "no-entity" / "metrics.json").read_text())
     assert nothing["scores"]["conlleval"]["fn"] == 32
     rows = score_table(tmp_path / "runs")["rows"]
-    assert len(rows) == 6 and all(row["kind"] == "baseline" and row["sd"] is None and row["interval_95"] for row in rows)
+    assert len(rows) == 7 and all(row["kind"] == "baseline" and row["sd"] is None and row["interval_95"] for row in rows)
     assert run_baselines(tmp_path / "out", tmp_path / "runs").key == manifest.key
     with pytest.raises(UserError, match="no task 'BC5CDR-chem'"):
         run_baselines(tmp_path / "out", tmp_path / "other", tasks=["BC5CDR-chem"])

@@ -9,13 +9,17 @@ from transformers import BertTokenizerFast
 
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import RunFailed, UserError
-from biobert_scale.evaluation.finetune import finetune, set_dropout, train
-from biobert_scale.evaluation.ner import EntityTask, Tagger, make_windows, score_tags
+from biobert_scale.evaluation.entity_scores import score_tags
+from biobert_scale.evaluation.finetune import finetune, set_dropout
+from biobert_scale.evaluation.fit import fit
+from biobert_scale.evaluation.ner import EntityTask, Tagger, make_windows
 from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
+from biobert_scale.evaluation.prepared import read_gold, read_sentences
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.table import compare, render_table, score_table
-from biobert_scale.evaluation.tasks import prepare, read_gold, read_sentences
+from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.modeling.bert import load_encoder
+from biobert_scale.training.runtime import start_plain
 from tests.unit.made_up_benchmarks import write_entities, write_hallmarks, write_model
 
 OVERFIT = FinetuneConfig(learning_rate=1e-3, epochs=12, batch_size=8, max_seq_length=64, dropout=0.0, weight_decay=0.0)
@@ -183,8 +187,8 @@ class GettingWorse(EntityTask):
 def test_the_best_epochs_weights_are_kept_and_not_the_last_ones(prepared, model):
     benchmark = GettingWorse(prepared, "NCBI-disease", load_tokenizer(model), 64)
     tagger = benchmark.model(load_encoder(model), 0.0)
-    scores, _ = train(tagger, benchmark, dataclasses.replace(OVERFIT, epochs=3), seed=1, description="falling")
-    assert scores == [49.0, 48.0, 47.0]
+    fitted = fit(tagger, benchmark, dataclasses.replace(OVERFIT, epochs=3), start_plain("auto"), seed=1, description="falling")
+    assert fitted.dev_scores == [49.0, 48.0, 47.0] and fitted.chosen_epoch == 1
     weights = tagger.classifier.weight.detach().cpu()
     assert torch.equal(weights, benchmark.seen[0].cpu()) and not torch.equal(weights, benchmark.seen[2].cpu())
 
@@ -210,7 +214,9 @@ def test_the_table_gathers_seeds_and_leaves_unfinished_runs_out(runs, tmp_path):
     text = render_table(table)
     assert "pre-trained" in text and "89.13" not in text, "published scores do not belong beside made-up data"
     text = render_table(table | {"rows": [row | {"published_data": True}]})
-    assert "89.13" in text and "81.54" not in text
+    assert "89.13" in text and "81.54" not in text and row["interval_95"][0] <= row["mean"] <= row["interval_95"][1]
+    text = render_table(table | {"rows": [row | {"published_data": True, "protocol": "biobert"}]})
+    assert "89.13" not in text and "89.71" in text, "published scores of another protocol are called the same"
     unfinished = tmp_path / "runs" / "x"
     unfinished.mkdir(parents=True)
     (unfinished / "metrics.json").write_text((runs / "entities-1" / "metrics.json").read_text())

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from biobert_scale.cli import main
+from biobert_scale.config import GridConfig
 from biobert_scale.errors import UserError
-from biobert_scale.launch.render import STAGES, LaunchConfig, Places, limit_seconds, render, write_scripts
+from biobert_scale.launch.render import STAGES, LaunchConfig, Places, _evaluation, limit_seconds, render, write_scripts
 from biobert_scale.launch.site import Devices, Processors, Site, load_site, template
 from biobert_scale.launch.submit import check_scripts
 from biobert_scale.recipes import change_settings, load_config
@@ -95,6 +96,10 @@ def test_the_recipe_decides_what_is_built_and_scored(tmp_path: Path) -> None:
     assert "--characters-per-shard 2000000" in done["corpus.sbatch"] and "--size 2500" in done["tokens.sbatch"] and "--validation-fraction 0.03" in done["tokens.sbatch"]
     assert "budget=(--learning-rate 0.0005 --max-seq-length 32 --hallmark-unit sentence-union)" in done["evaluate.sbatch"]
     places = Places(work=tmp_path, raw=tmp_path, benchmarks=tmp_path, jobs=tmp_path / "jobs")
+    searching = load_config("demo")
+    searching = replace(searching, evaluation=replace(searching.evaluation, protocol="biobert", grid=GridConfig(learning_rate=(1e-5, 3e-5), epochs=(5,))))
+    rendered = _evaluation(LaunchConfig(nodes=1, devices_per_node=1), searching)
+    assert rendered["entities"].endswith("--protocol biobert --grid.learning-rate 1e-05 3e-05 --grid.epochs 5") and "biobert" not in rendered["documents"]
     config = change_settings(load_config("demo"), ["training.optimizer.learning-rate=2e-3", "training.precision.dtype=fp32"], where="--settings")
     write_scripts(done, config, places)
     assert load_config(tmp_path / "jobs" / "recipe.json") == config and config.training.optimizer.learning_rate == 2e-3

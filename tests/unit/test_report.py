@@ -231,7 +231,7 @@ def test_made_up_literature_is_announced(page: lxml.html.HtmlElement, demo: Path
 
 def test_images_open_and_are_described(page: lxml.html.HtmlElement) -> None:
     images = page.xpath("//figure/img")
-    assert len(images) == 8
+    assert len(images) == 9
     for image in images:
         kind, data = image.get("src").split(",")
         drawing = lxml.etree.fromstring(base64.b64decode(data, validate=True))

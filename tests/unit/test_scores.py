@@ -21,6 +21,7 @@ from biobert_scale.evaluation.scores import (
     count_labels,
     entity_spans,
     example_based_f1,
+    f1_of,
     paired_bootstrap,
     total,
 )
@@ -106,6 +107,14 @@ def test_document_scores_agree_with_scikit_learn(pair):
     assert found["documents"] == labelled.sum()
 
 
+@given(MATRICES)
+@settings(max_examples=150, deadline=None)
+def test_the_resampled_measure_is_the_one_that_is_reported(pair):
+    counts = count_labels(*pair)
+    assert f1_of(counts, "micro") == pytest.approx(total(counts).f1, abs=1e-9)
+    assert f1_of(counts, "example") == pytest.approx(example_based_f1(*pair)["f1"], abs=1e-9)
+
+
 def test_perfect_answers_score_100_where_documents_carry_no_label():
     gold = np.zeros((5, 10), dtype=bool)
     gold[0, 3] = gold[2, 1] = True
@@ -126,8 +135,8 @@ def test_paired_bootstrap_sees_a_difference_that_separate_intervals_hide():
     rng = np.random.default_rng(1)
     worse = [Counts(int(tp), 2, 3) for tp in rng.integers(0, 30, 60)]
     better = [Counts(count.tp + 1, 2, 2) for count in worse]
-    found = paired_bootstrap(better, worse)
+    found = paired_bootstrap([better], [worse])
     assert found["difference"] == pytest.approx(total(better).f1 - total(worse).f1)
     assert 0 < found["low"] < found["difference"] < found["high"] and found["p_not_better"] == 0.0
     assert bootstrap_interval(worse)[1] > bootstrap_interval(better)[0]
-    assert paired_bootstrap(worse, worse)["p_not_better"] == 1.0
+    assert paired_bootstrap([worse], [worse])["p_not_better"] == 1.0

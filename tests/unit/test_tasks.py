@@ -5,10 +5,11 @@ import json
 import pytest
 
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.prepared import ENTITY_TASKS, read_annotated, read_documents, read_gold, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
 from biobert_scale.evaluation.readers import HALLMARK_HEADER, read_hallmarks, read_iob2
 from biobert_scale.evaluation.tagging import document_spans, tag_document
-from biobert_scale.evaluation.tasks import ENTITY_TASKS, prepare, read_documents, read_gold, read_sentences
+from biobert_scale.evaluation.tasks import prepare
 
 KINDS = frozenset({"Chemical", "Disease"})
 NCBI = ("NCBItrainset_corpus.txt", "NCBIdevelopset_corpus.txt", "NCBItestset_corpus.txt")
@@ -194,3 +195,40 @@ def test_the_published_sets_have_their_published_counts(real_data, tmp_path):
         lost = sum(counts[task][split]["mentions_lost_by_tagging"] for split in ("train", "dev", "test"))
         assert lost <= 0.001 * sum(columns[task])
     assert json.loads((tmp_path / "manifest.json").read_text())["stage"] == "benchmarks"
+
+
+@pytest.mark.parametrize("header", ["index\tsentence\tlabels", "index\tsentence1\tsentence2\tlabel"])
+def test_the_blue_layout_with_names_is_read_as_the_blurb_layout_with_flags(tmp_path, header):
+    rows = ["5_s0\tCells died.\tresisting cell death,inducing angiogenesis", "5_s1\tOther.\t", f"6_s0\tMore.\t{hallmarks(2)}"]
+    first, second = read_hallmarks(write(tmp_path / "train.tsv", "\n".join([header, *rows]) + "\n"))
+    assert first.sentences == ["Cells died.", "Other."] and first.sentence_labels == [[6, 7], []] and second.labels == [2]
+    with pytest.raises(UserError, match=r"u\.tsv:2"):
+        read_hallmarks(write(tmp_path / "u.tsv", f"{header}\n5_s0\tCells died.\tno such hallmark\n"))
+
+
+def test_the_two_hoc_sets_are_two_tasks(tmp_path):
+    for split in ("train", "dev", "test"):
+        number = {"train": 1, "dev": 2, "test": 3}[split]
+        write(tmp_path / "in" / "hoc" / f"{split}.tsv", f"{HALLMARK_HEADER}\n{hallmarks()}\tNothing.\t{number}_s0\n")
+        write(tmp_path / "in" / "other" / f"{split}.tsv", f"index\tsentence\tlabels\n{number}_s0\tCells died.\tresisting cell death\n")
+    counts = prepare(tmp_path / "in", tmp_path / "out").counts
+    assert list(counts) == ["HoC", "HoC-BLUE"] and counts["HoC-BLUE"]["test"]["labels"] == 1 and counts["HoC"]["test"]["labels"] == 0
+    assert read_documents(tmp_path / "out", "test", "HoC-BLUE")[0].labels == [7]
+
+
+def test_a_set_with_the_published_number_of_documents_and_other_counts_is_refused(tmp_path):
+    from biobert_scale.evaluation.sources import HALLMARK_DOCUMENTS
+
+    first = 0
+    for split, documents in zip(("train", "dev", "test"), HALLMARK_DOCUMENTS["HoC"], strict=True):
+        rows = [f"{hallmarks(1)}\tText.\t{first + number}_s0" for number in range(documents)]
+        write(tmp_path / "in" / f"{split}.tsv", "\n".join([HALLMARK_HEADER, *rows]) + "\n")
+        first += documents
+    with pytest.raises(UserError, match="unlabelled documents where"):
+        prepare(tmp_path / "in", tmp_path / "out")
+
+
+def test_gold_keeps_kinds_composites_and_the_whole_text(tmp_path):
+    prepare(made_up_set(tmp_path / "in"), tmp_path / "out")
+    document = next(d for d in read_annotated(tmp_path / "out", "NCBI-disease", "test") if d.mentions)
+    assert document.text == "Leaf palsy. Mice with leaf rot recovered." and {m.kind for m in document.mentions} == {"SpecificDisease"}

@@ -1,0 +1,107 @@
+"""The fine-tuning loop, on Accelerate: one process or many, fp32, bf16 or fp16."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import nn
+from tqdm import tqdm
+
+from biobert_scale.config import FinetuneConfig, ScheduleConfig
+from biobert_scale.errors import RunFailed
+from biobert_scale.evaluation.hoc import HallmarkTask
+from biobert_scale.evaluation.ner import EntityTask
+from biobert_scale.training.runtime import my_part
+from biobert_scale.training.schedule import learning_rate
+
+Benchmark = EntityTask | HallmarkTask
+_MAX_GRAD_NORM = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What became of one training: `dev_scores` (percent) and mean `train_losses` of every epoch."""
+
+    dev_scores: list[float]
+    train_losses: list[float]
+
+    @property
+    def chosen_epoch(self) -> int:
+        """The best epoch on dev, from 1; the first among equals."""
+        return 1 + self.dev_scores.index(max(self.dev_scores))
+
+
+def fit(
+    model: nn.Module, benchmark: Benchmark, config: FinetuneConfig, accelerator: Accelerator, *, seed: int, description: str, stop_after: int | None = None
+) -> Fitted:
+    """Train a model in place and leave it with the weights of its best epoch on dev.
+
+    Every rank calls this. A step's sequences are dealt to the ranks, and its loss is the sum over all of them divided by their
+    common number of terms, so that the number of ranks changes rounding and dropout only.
+
+    Args:
+        stop_after: stop after so many epochs of the schedule, without looking at dev, and keep the last weights.
+
+    Raises:
+        RunFailed: the loss is not finite.
+    """
+    size = benchmark.training_size()
+    steps = math.ceil(size / config.batch_size)
+    schedule = ScheduleConfig(warmup_steps=int(config.warmup_fraction * steps * config.epochs), total_steps=steps * config.epochs)
+    model.to(accelerator.device)
+    if accelerator.process_index:  # rank 0 draws what a process alone would draw
+        torch.manual_seed(seed + (accelerator.process_index << 32))
+    trained, optimizer = accelerator.prepare(model, _build_optimizer(model, config, fused=accelerator.mixed_precision != "fp16"))
+    order = np.random.default_rng(seed)
+    fitted = Fitted(dev_scores=[], train_losses=[])
+    best: dict[str, torch.Tensor] = {}
+    epochs = config.epochs if stop_after is None else stop_after
+    with tqdm(total=steps * epochs, unit="step", desc=description, disable=None if accelerator.is_main_process else True) as progress:
+        for epoch in range(epochs):
+            trained.train()
+            chosen = order.permutation(size).tolist()
+            losses = []
+            for step in range(steps):
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(epoch * steps + step, peak=config.learning_rate, schedule=schedule)
+                losses.append(_step(trained, optimizer, benchmark, chosen[step * config.batch_size : (step + 1) * config.batch_size], accelerator))
+                progress.update()
+            fitted.train_losses.append(torch.stack(losses).mean().item())
+            if not math.isfinite(fitted.train_losses[-1]):
+                raise RunFailed(f"the loss of epoch {epoch + 1} is {fitted.train_losses[-1]}", where=description, remedy="lower the learning rate")
+            if stop_after is None:
+                alone = accelerator.unwrap_model(trained).eval()
+                fitted.dev_scores.append(benchmark.evaluate(alone, "dev", accelerator.device)["score"])
+                progress.set_postfix(loss=f"{fitted.train_losses[-1]:.3f}", dev=f"{fitted.dev_scores[-1]:.2f}")
+                if fitted.chosen_epoch == epoch + 1:
+                    best = {name: value.detach().cpu().clone() for name, value in alone.state_dict().items()}
+    accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # whoever predicts chooses the precision again
+    if best:
+        model.load_state_dict(best)
+    accelerator.free_memory()
+    model.eval()
+    return fitted
+
+
+def _step(trained: nn.Module, optimizer: torch.optim.Optimizer, benchmark: Benchmark, chosen: list[int], accelerator: Accelerator) -> torch.Tensor:
+    """One optimizer step; returns the mean loss over all ranks."""
+    mine = my_part(chosen)
+    # A rank without a sequence takes part in the step all the same: the others wait for its gradients.
+    loss = benchmark.loss(trained, mine or chosen[:1], accelerator.device) * (bool(mine) / max(benchmark.terms(chosen), 1))
+    accelerator.backward(loss * accelerator.num_processes)  # DDP averages over ranks; the sum is meant
+    accelerator.clip_grad_norm_(trained.parameters(), _MAX_GRAD_NORM)
+    optimizer.step()
+    optimizer.zero_grad()
+    return accelerator.reduce(loss.detach(), "sum")
+
+
+def _build_optimizer(model: nn.Module, config: FinetuneConfig, *, fused: bool) -> torch.optim.AdamW:
+    """AdamW with weight decay on matrices and embeddings alone; fused, because a small model spends half its time here."""
+    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
+    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=fused)

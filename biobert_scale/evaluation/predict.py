@@ -1,0 +1,141 @@
+"""Predictions of a fine-tuned model on a split, and scores of anybody's predictions from their files."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from biobert_scale.config import FinetuneConfig
+from biobert_scale.errors import UserError
+from biobert_scale.evaluation.entity_scores import break_down, names_of, score_spans, score_tags, spans_of
+from biobert_scale.evaluation.finetune import (
+    DOCUMENTS,
+    LIBRARIES,
+    METRICS,
+    MODEL,
+    STAGE,
+    describe_run,
+    open_benchmark,
+    versions,
+    write_documents,
+    write_result,
+)
+from biobert_scale.evaluation.heads import load_head
+from biobert_scale.evaluation.hoc import break_down as break_down_labels
+from biobert_scale.evaluation.hoc import score_labels
+from biobert_scale.evaluation.packing import load_tokenizer
+from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
+from biobert_scale.evaluation.prepared import HALLMARK_TASKS, gold_spans, read_annotated, read_documents, read_sentences, task_directory
+from biobert_scale.evaluation.protocols import protocol_of
+from biobert_scale.files import begin_stage, describe_inputs, finish_stage, read_json, read_manifest, stage_key, write_json
+from biobert_scale.training.runtime import start_plain
+
+_PUBTATOR_LINE = re.compile(r"\d+\|t\|")
+
+
+def predict(run: Path, prepared: Path, output: Path, *, split: str = "test", overwrite: bool = False) -> dict[str, Any]:
+    """Predict a split with the weights that `finetune` kept, and score it.
+
+    Args:
+        run: a directory that `finetune` wrote.
+        output: for the predictions, `documents.jsonl` and `metrics.json`.
+
+    Raises:
+        UserError: no finished run, no weights in it, or a split that does not exist.
+    """
+    _check_split(split)
+    config = FinetuneConfig(**read_manifest(run, STAGE).config["finetune"])
+    told = read_json(run / METRICS)
+    task, rule = told["task"], protocol_of(told["task"], told["protocol"])
+    task_directory(prepared, task)
+    inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
+    key = stage_key("predictions", inputs, settings)
+    if begin_stage(output, stage="predictions", key=key, overwrite=overwrite):
+        return dict(read_json(output / METRICS))
+    started = time.monotonic()
+    accelerator = start_plain(config.precision)
+    benchmark = open_benchmark(prepared, task, load_tokenizer(run / MODEL), config, (split,))
+    model = load_head(run / MODEL, benchmark, config).to(accelerator.device)
+    with accelerator.autocast():
+        result = benchmark.evaluate(model, split, accelerator.device)
+    files = write_result(output, benchmark, split, result)
+    metrics = {
+        **describe_run(prepared, task, rule, model=told["model"], kind=told["kind"], seed=told["seed"], split=split),
+        **{name: told.get(name) for name in ("model_fingerprint", "pretraining_step", "config", "selection")},
+        **result,
+        "trained_on": told["data"],
+        "versions": versions(),
+        "seconds": round(time.monotonic() - started, 2),
+    }
+    write_json(output / METRICS, metrics)
+    finish_stage(
+        output, stage="predictions", key=key, inputs=inputs, config=settings, counts={"score": metrics["score"]}, outputs=[*files, output / METRICS],
+        libraries=LIBRARIES,
+    )  # fmt: skip
+    return dict(read_json(output / METRICS))
+
+
+def score(prepared: Path, task: str, predictions: Path, output: Path, *, name: str = "", split: str = "test", overwrite: bool = False) -> dict[str, Any]:
+    """Score a file of predictions against the prepared gold, which the file's own gold column never replaces.
+
+    Args:
+        predictions: `token gold predicted` lines (CoNLL), PubTator (scored in document characters), or HoC's tab-separated rows.
+        output: for `metrics.json` and `documents.jsonl`; `evaluate table` shows it.
+        name: what to call the system (default: the file's name).
+
+    Raises:
+        UserError: an unknown task, or a file that does not fit the split, with its line.
+    """
+    _check_split(split)
+    task_directory(prepared, task)
+    rule = protocol_of(task)
+    inputs, settings = describe_inputs([prepared, predictions]), {"task": task, "split": split, "name": name}
+    key = stage_key("scores", inputs, settings)
+    if begin_stage(output, stage="scores", key=key, overwrite=overwrite):
+        return dict(read_json(output / METRICS))
+    result = _score_labels(prepared, task, predictions, split) if task in HALLMARK_TASKS else _score_entities(prepared, task, predictions, split)
+    write_documents(output / DOCUMENTS, result.pop("documents"))
+    metrics = {
+        **describe_run(prepared, task, rule, model=name or predictions.stem, kind="predictions", seed=None, split=split),
+        **result,
+        "selection": {"rule": "not known: predictions from a file"},
+        "config": {},
+        "predictions_sha256": inputs[1]["sha256"],
+        "versions": versions(),
+        "seconds": 0.0,
+    }
+    write_json(output / METRICS, metrics)
+    finish_stage(
+        output, stage="scores", key=key, inputs=inputs, config=settings, counts={"score": metrics["score"]}, outputs=[output / METRICS, output / DOCUMENTS]
+    )
+    return dict(read_json(output / METRICS))
+
+
+def _score_entities(prepared: Path, task: str, predictions: Path, split: str) -> dict[str, Any]:
+    documents, sentences = read_annotated(prepared, task, split), read_sentences(prepared, task, split)
+    gold = gold_spans(documents)
+    with open(predictions, encoding="utf-8") as stream:
+        is_pubtator = bool(_PUBTATOR_LINE.match(stream.readline()))
+    if is_pubtator:
+        spans = read_spans(predictions, documents)
+        result = score_spans(gold, {"conlleval": spans, "discard": spans})
+    else:
+        tags, missing = read_tags(predictions, sentences)
+        spans = spans_of(sentences, tags, gold)
+        result = score_tags(sentences, gold, tags) | {"n_truncated_tokens": missing}
+    return result | break_down(documents, spans, names_of(read_annotated(prepared, task, "train")))
+
+
+def _score_labels(prepared: Path, task: str, predictions: Path, split: str) -> dict[str, Any]:
+    documents = read_documents(prepared, split, task)
+    predicted = read_labels(predictions, documents)
+    return score_labels(documents, predicted, protocol_of(task).measure) | break_down_labels(documents, np.asarray(predicted))
+
+
+def _check_split(split: str) -> None:
+    if split not in ("train", "dev", "test"):
+        raise UserError(f"no split '{split}'", where="--split", remedy="choose train, dev or test")

@@ -1,0 +1,94 @@
+"""What `prepare` wrote, read again: sentences and documents with their gold, and which set they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from biobert_scale.errors import UserError
+from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention
+from biobert_scale.evaluation.readers import HallmarkDocument, TaggedSentence
+from biobert_scale.files import MANIFEST, read_manifest, write_atomically
+
+SPLITS = ("train", "dev", "test")
+STAGE = "benchmarks"
+ENTITY_TASKS = ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease")
+HALLMARK_TASK, BLUE_HALLMARK_TASK = "HoC", "HoC-BLUE"
+HALLMARK_TASKS = (HALLMARK_TASK, BLUE_HALLMARK_TASK)
+"""Two benchmarks that share a corpus: other documents, another split, another measure."""
+TASKS = (*ENTITY_TASKS, *HALLMARK_TASKS)
+ENTITY_TYPES = {"BC5CDR-chem": "Chemical", "BC5CDR-disease": "Disease", "NCBI-disease": "Disease"}
+"""What predictions of a task are called in PubTator files."""
+
+
+def prepared_tasks(prepared: Path) -> list[str]:
+    """The tasks that a prepared directory holds."""
+    return [task for task in TASKS if task in read_manifest(prepared, STAGE).counts]
+
+
+def is_published(prepared: Path, task: str) -> bool:
+    """Whether a prepared task is the published set, so that published scores may stand beside one's own."""
+    return bool(read_manifest(prepared, STAGE).counts[task]["published"])
+
+
+def task_directory(prepared: Path, task: str) -> Path:
+    """A prepared task's directory.
+
+    Raises:
+        UserError: `prepare` did not finish there, or did not find this task.
+    """
+    if task not in (known := prepared_tasks(prepared)):
+        raise UserError(f"no task '{task}'", where=prepared / MANIFEST, remedy=f"choose one of: {', '.join(known)}")
+    return prepared / task
+
+
+def read_sentences(prepared: Path, task: str, split: str) -> list[TaggedSentence]:
+    """The sentences of an entity task."""
+    return [TaggedSentence(**row) for row in _rows(task_directory(prepared, task) / f"{split}.jsonl")]
+
+
+def read_annotated(prepared: Path, task: str, split: str) -> list[AnnotatedDocument]:
+    """The documents of an entity task with the corpus's own mentions."""
+    rows = _rows(task_directory(prepared, task) / f"{split}.gold.jsonl")
+    return [
+        AnnotatedDocument(
+            pmid=row["pmid"],
+            title=row["title"],
+            abstract=row["abstract"],
+            mentions=tuple(Mention(start=start, end=end, kind=kind, composite=composite) for start, end, _, kind, composite in row["mentions"]),
+        )
+        for row in rows
+    ]
+
+
+def read_gold(prepared: Path, task: str, split: str) -> dict[str, set[tuple[int, int]]]:
+    """Every document's mentions as spans of document characters, documents without one included."""
+    return gold_spans(read_annotated(prepared, task, split))
+
+
+def gold_spans(documents: Iterable[AnnotatedDocument]) -> dict[str, set[tuple[int, int]]]:
+    """PMID to the spans of a document's mentions."""
+    return {document.pmid: {(mention.start, mention.end) for mention in document.mentions} for document in documents}
+
+
+def read_documents(prepared: Path, split: str, task: str = HALLMARK_TASK) -> list[HallmarkDocument]:
+    """The documents of HoC, in BLURB's or BLUE's split."""
+    return [HallmarkDocument(**row) for row in _rows(task_directory(prepared, task) / f"{split}.jsonl")]
+
+
+def data_checksums(prepared: Path, task: str) -> dict[str, str]:
+    """SHA-256 of each of a task's prepared files."""
+    outputs = read_manifest(prepared).outputs
+    return {Path(name).name: digest for name, digest in outputs.items() if Path(name).parent.name == task}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    # Splitting at "\n" alone: JSON keeps Unicode line separators inside strings.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows as lines of JSON."""
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

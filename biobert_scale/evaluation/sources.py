@@ -1,0 +1,98 @@
+"""The benchmarks' original files: what they are called, what they must hold, and where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from biobert_scale.errors import UserError
+from biobert_scale.evaluation.prepared import BLUE_HALLMARK_TASK, ENTITY_TASKS, HALLMARK_TASK, HALLMARK_TASKS, SPLITS
+from biobert_scale.evaluation.readers import HALLMARK_HEADER, HALLMARK_HEADERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """A PubTator corpus: its files, kinds of mention, tasks (each with its kinds), and published counts."""
+
+    files: tuple[str, str, str]
+    kinds: frozenset[str]
+    tasks: dict[str, frozenset[str]]
+    documents: tuple[int, int, int]
+    mentions: dict[str, tuple[int, int, int]]
+
+
+_NCBI_KINDS = frozenset({"SpecificDisease", "DiseaseClass", "Modifier", "CompositeMention"})
+CORPORA = (
+    Corpus(
+        files=("CDR_TrainingSet.PubTator.txt", "CDR_DevelopmentSet.PubTator.txt", "CDR_TestSet.PubTator.txt"),
+        kinds=frozenset({"Chemical", "Disease"}),
+        tasks={"BC5CDR-chem": frozenset({"Chemical"}), "BC5CDR-disease": frozenset({"Disease"})},
+        documents=(500, 500, 500),
+        mentions={"BC5CDR-chem": (5203, 5347, 5385), "BC5CDR-disease": (4182, 4244, 4424)},
+    ),
+    Corpus(
+        files=("NCBItrainset_corpus.txt", "NCBIdevelopset_corpus.txt", "NCBItestset_corpus.txt"),
+        kinds=_NCBI_KINDS,
+        tasks={"NCBI-disease": _NCBI_KINDS},
+        documents=(592, 100, 100),
+        mentions={"NCBI-disease": (5134, 787, 960)},
+    ),
+)
+HALLMARK_DOCUMENTS = {HALLMARK_TASK: (1295, 186, 371), BLUE_HALLMARK_TASK: (1108, 157, 315)}
+HALLMARK_UNLABELLED = {HALLMARK_TASK: (197, 22, 53), BLUE_HALLMARK_TASK: (0, 0, 0)}
+IOB2_SENTENCES = {"BC5CDR-chem": (4560, 4581, 4797), "BC5CDR-disease": (4560, 4581, 4797), "NCBI-disease": (5424, 923, 940)}
+IOB2_MENTIONS = {"BC5CDR-chem": (5203, 5347, 5385), "BC5CDR-disease": (4182, 4246, 4424), "NCBI-disease": (5134, 787, 960)}
+"""Of Crichton et al.'s files; a sentence break makes two mentions of one in two places of BC5CDR-disease's development set."""
+
+
+def find_sources(benchmarks: Path) -> dict[str, tuple[Path, Path, Path]]:
+    """The train, dev and test file of every task found below a directory.
+
+    Raises:
+        UserError: no such directory, nothing known in it, a split missing, or a set found twice.
+    """
+    if not benchmarks.is_dir():
+        raise UserError("no such directory", where=benchmarks, remedy="name the directory that holds the benchmarks' original files")
+    sources: dict[str, tuple[Path, Path, Path]] = {}
+    for corpus in CORPORA:
+        homes = {path.parent for name in corpus.files for path in benchmarks.rglob(name)}
+        for home in _only_one(homes, " and ".join(corpus.tasks)):
+            sources |= dict.fromkeys(corpus.tasks, _three([home / name for name in corpus.files]))
+    homes = {path.parent for path in benchmarks.rglob("train.tsv") if _first_line(path) in HALLMARK_HEADERS}
+    for task in HALLMARK_TASKS:
+        for home in _only_one({home for home in homes if _hallmark_task(home, benchmarks) == task}, task):
+            sources[task] = _three([home / f"{split}.tsv" for split in SPLITS])
+    for task in ENTITY_TASKS:
+        homes = {path.parent for path in benchmarks.rglob("train.tsv") if path.parent.name == task} if task not in sources else set()
+        for home in _only_one(homes, task):
+            dev = home / "devel.tsv" if (home / "devel.tsv").is_file() else home / "dev.tsv"
+            sources[task] = _three([home / "train.tsv", dev, home / "test.tsv"])
+    if not sources:
+        known = f"{CORPORA[0].files[0]}, {CORPORA[1].files[0]}, HoC's train.tsv, or <task>/train.tsv in IOB2 ({', '.join(ENTITY_TASKS)})"
+        raise UserError("no benchmark that is known here", where=benchmarks, remedy=f"put there the original files: {known}")
+    return sources
+
+
+def _hallmark_task(home: Path, benchmarks: Path) -> str:
+    """BLUE's columns tell its set; where its rows have BLURB's columns, a directory's name must."""
+    named = any("blue" in part.lower() for part in home.relative_to(benchmarks).parts)
+    return BLUE_HALLMARK_TASK if named or _first_line(home / "train.tsv") != HALLMARK_HEADER else HALLMARK_TASK
+
+
+def _only_one(homes: set[Path], name: str) -> set[Path]:
+    if len(homes) > 1:
+        raise UserError(f"{name} is there {len(homes)} times", where=", ".join(map(str, sorted(homes))), remedy="keep one of them")
+    return homes
+
+
+def _three(paths: Sequence[Path]) -> tuple[Path, Path, Path]:
+    for path in paths:
+        if not path.is_file():
+            raise UserError("a split is missing", where=path, remedy="put all three files (train, dev, test) there")
+    return paths[0], paths[1], paths[2]
+
+
+def _first_line(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return stream.readline(200).decode(errors="replace").rstrip("\r\n")
