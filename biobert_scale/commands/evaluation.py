@@ -49,6 +49,7 @@ def evaluate_finetune(
     settings: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = FinetuneConfig(),
     seed: int = 1,
     random_weights: bool = False,
+    save_model: bool = False,
     overwrite: bool = False,
 ) -> None:
     """Fine-tune a model on one benchmark, choose the epoch on dev, and score it once on test.
@@ -61,11 +62,12 @@ def evaluate_finetune(
         settings: the budget.
         seed: keys the order, dropout and fresh weights.
         random_weights: start from random weights of the model's shape.
+        save_model: keep the fine-tuned weights in OUTPUT/model, for `export` and `tag`.
         overwrite: replace what other data or settings left there.
     """
     from biobert_scale.evaluation.finetune import finetune
 
-    metrics = finetune(prepared, task, model, output, settings, seed=seed, random_weights=random_weights, overwrite=overwrite)
+    metrics = finetune(prepared, task, model, output, settings, seed=seed, random_weights=random_weights, save_model=save_model, overwrite=overwrite)
     print(f"{task}, {metrics['kind']}, seed {seed}: {metrics['score_name']} {metrics['score']:.2f}")
 
 

@@ -24,6 +24,7 @@ from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.packing import load_tokenizer
+from biobert_scale.evaluation.saving import save_finetuned
 from biobert_scale.evaluation.scores import Counts
 from biobert_scale.evaluation.tasks import HALLMARK_TASK, is_published, task_directory
 from biobert_scale.files import (
@@ -39,6 +40,7 @@ from biobert_scale.files import (
     write_json,
 )
 from biobert_scale.modeling.bert import load_encoder
+from biobert_scale.release.heads import MODEL
 from biobert_scale.training.schedule import learning_rate
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ def finetune(
     *,
     seed: int,
     random_weights: bool = False,
+    save_model: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Fine-tune a model on a task; finished work is read back instead of done again.
@@ -72,6 +75,7 @@ def finetune(
         output: for `metrics.json`, `predictions.tsv` (the test split) and `documents.jsonl` (counts of each test document).
         seed: keys the new layer's weights, the order and dropout; and the encoder's weights where those are random.
         random_weights: start from fresh weights in the model's shape: what pre-training adds is the difference.
+        save_model: keep the weights that the scores are of, in `model/`.
 
     Returns:
         What `metrics.json` holds; scores are in percent.
@@ -82,7 +86,7 @@ def finetune(
     """
     task_directory(prepared, task)
     inputs = describe_inputs([prepared, *_model_files(model)])
-    settings = {"task": task, "model": model.name, "seed": seed, "random_weights": random_weights, "finetune": asdict(config)}
+    settings = {"task": task, "model": model.name, "seed": seed, "random_weights": random_weights, "finetune": asdict(config)} | ({"save_model": True} if save_model else {})
     key = stage_key(STAGE, inputs, settings)
     if begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
         return dict(read_json(output / METRICS))
@@ -117,6 +121,8 @@ def finetune(
     }
     write_json(output / METRICS, metrics)
     files, counts = [output / METRICS, output / PREDICTIONS, output / DOCUMENTS], {"score": metrics["score"]}
+    if save_model:
+        files += save_finetuned(output / MODEL, tagger, task=task, source=model, config=config)
     finish_stage(output, stage=STAGE, key=key, inputs=inputs, config=settings, counts=counts, outputs=files, libraries=_LIBRARIES)
     logger.info("%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, benchmark.score_name, metrics["score"])
     return dict(read_json(output / METRICS))
