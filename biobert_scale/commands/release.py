@@ -62,3 +62,53 @@ def export(
         from biobert_scale.release.push import Hub, push_release
 
         print(push_release(output, Hub(repository=push, endpoint=endpoint, private=private)))
+
+
+def tag(
+    models: Positional[tuple[Path, ...]],
+    /,
+    *,
+    input: Path = Path("-"),
+    output: Path = Path("-"),
+    format: Literal["jsonl", "pubtator"] = "jsonl",
+    input_format: Literal["auto", "lines", "text", "pubmed", "pubtator"] = "auto",
+    device: str = "auto",
+    batch_tokens: int = 8192,
+    max_seq_length: int = 0,
+) -> int:
+    """Mark the entities of texts: one JSON object a document, or PubTator, as a stream in the input's order.
+
+    Args:
+        models: fine-tuned models that were exported (or fine-tuning runs with --save-model); each marks its own types.
+        input: a file, gzipped or not; - for standard input.
+        output: a file; - for standard output.
+        format: jsonl: {"id", "text", "entities": [{"start", "end", "type", "text", "score"}]}; or pubtator.
+        input_format: lines: a document a line; text: the whole file is one; pubmed: PubMed XML; pubtator; auto: by the first bytes.
+        device: cpu, cuda, cuda:1, ...; auto: a GPU where there is one.
+        batch_tokens: word pieces in one forward pass.
+        max_seq_length: word pieces in one window, overlapping in longer sentences; 0 for what the model was fine-tuned with.
+    """
+    if not models:
+        raise UserError("no model", where="command line", remedy="give the directory of at least one")
+    if batch_tokens < 1:
+        raise UserError("--batch-tokens is below 1", where="command line", remedy="give a positive number")
+    import logging
+    import os
+    import sys
+
+    from biobert_scale.tag.documents import STANDARD, read_documents
+    from biobert_scale.tag.run import tag_stream
+    from biobert_scale.tag.tagger import EntityTagger, choose_device
+
+    if input != STANDARD and not input.is_file():
+        raise UserError("no such file", where=input, remedy="check the path")
+    chosen = choose_device(device)
+    taggers = [EntityTagger(model, chosen, max_seq_length=max_seq_length, batch_tokens=batch_tokens) for model in models]
+    try:
+        counts = tag_stream(read_documents(input, input_format), taggers, output, format)
+    except BrokenPipeError:  # `| head`: who reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    found = ", ".join(f"{number} {kind}" for kind, number in counts.entities.items()) or "no entity"
+    logging.getLogger(__name__).info("%d documents, %d characters in %.1f s: %s", counts.documents, counts.characters, counts.seconds, found)
+    return 0
