@@ -61,19 +61,18 @@ def read_documents(path: Path, form: InputFormat = "auto") -> Iterator[TextDocum
         UserError: the file is damaged, is not UTF-8, or is not of that format; with the place.
     """
     where = "standard input" if path == STANDARD else str(path)
-    with _opened(path) as stream:
+    with _opened(path) as stream, reading(where):
         if form == "auto":
             form = _recognise(stream.peek(_LOOK_BYTES)[:_LOOK_BYTES])
-        with reading(where):
-            if form == "pubmed":
-                yield from _pubmed(stream)
-            elif form == "pubtator":
-                yield from _pubtator(_lines(stream, where), where)
-            elif form == "lines":
-                yield from (TextDocument(id=str(number), title=line) for number, line in _lines(stream, where) if line.strip())
-            else:
-                text = "\n".join(line for _, line in _lines(stream, where))
-                yield from [TextDocument(id="1", title=text)] if text.strip() else []
+        if form == "pubmed":
+            yield from _pubmed(stream)
+        elif form == "pubtator":
+            yield from _pubtator(_lines(stream, where), where)
+        elif form == "lines":
+            yield from (TextDocument(id=str(number), title=line) for number, line in _lines(stream, where) if line.strip())
+        else:
+            text = "\n".join(line for _, line in _lines(stream, where))
+            yield from [TextDocument(id="1", title=text)] if text.strip() else []
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def test_what_is_there_is_not_sent_again(release: Path, server: HubServer) -> No
 
 def test_without_a_token_nothing_is_asked(release: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
-    with pytest.raises(UserError, match="no token for the hub: .*; set HF_TOKEN"):
+    with pytest.raises(UserError, match=r"no token for the hub: .*; set HF_TOKEN"):
         push_release(release, hub(server))
     assert not server.requests
 
@@ -114,7 +114,7 @@ def test_somebody_else_s_commit_in_between_is_kept(release: Path, server: HubSer
 
 def test_a_hub_that_is_out_of_reach_is_told(release: Path, server: HubServer) -> None:
     server.faults["/api/"] = deque(["lose"] * 5)
-    with pytest.raises(RunFailed, match="out of reach .* at 5 attempts; nothing was pushed"):
+    with pytest.raises(RunFailed, match=r"out of reach .* at 5 attempts; nothing was pushed"):
         push_release(release, hub(server))
 
 
@@ -122,7 +122,7 @@ def test_a_release_that_was_changed_is_not_pushed(release: Path, server: HubServ
     for name, content in contents(release).items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "vocab.txt").write_bytes(b"one more\n")
-    with pytest.raises(UserError, match="not listed: .*vocab.txt"):
+    with pytest.raises(UserError, match=r"not listed: .*vocab\.txt"):
         push_release(tmp_path, hub(server))
     (tmp_path / "vocab.txt").unlink()
     (tmp_path / "config.json").write_bytes(b"{}")

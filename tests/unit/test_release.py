@@ -15,7 +15,16 @@ import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForPreTraining, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel, pipeline
+from transformers import (
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    pipeline,
+)
 
 from biobert_scale.cli import main
 from biobert_scale.config import FinetuneConfig
@@ -167,7 +176,7 @@ def test_fp16_is_the_rounded_fp32_and_tied_weights_are_stored_once(trained: Trai
 def test_weights_beyond_fp16_are_refused(tmp_path: Path) -> None:
     model = BertModel(BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8))
     model.embeddings.word_embeddings.weight.data[3, 3] = 70_000.0
-    with pytest.raises(UserError, match="word_embeddings.weight has weights beyond fp16"):
+    with pytest.raises(UserError, match=r"word_embeddings\.weight has weights beyond fp16"):
         save_weights(model, tmp_path / "out", "fp16")
     save_weights(model, tmp_path / "out", "fp32")
 
