@@ -47,6 +47,8 @@ class HubServer(ThreadingHTTPServer):
         self.faults: dict[str, deque[int | str]] = defaultdict(deque)
         """By a word of the path: a status to answer with, `lose` (do it and cut the line), or `stranger` (somebody else commits first)."""
         self.requests: list[tuple[str, str]] = []
+        self.tells_ids = True
+        """Whether it tells a client what it holds of a file before the client sends it, as not every hub does."""
 
     @property
     def url(self) -> str:
@@ -148,7 +150,7 @@ def _preupload(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
         large = file["path"].endswith(".safetensors")
         known = _sibling(file["path"], files[file["path"]]) if file["path"] in files else {}
         oid = known["lfs"]["sha256"] if "lfs" in known else known.get("blobId")
-        answers.append({"path": file["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": oid})
+        answers.append({"path": file["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, **({"oid": oid} if server.tells_ids else {})})
     return 200, {"files": answers}
 
 
