@@ -267,6 +267,16 @@ def test_words_stand_where_they_say_in_text_of_any_alphabet() -> None:
         assert {number for number, character in enumerate(document.text) if not character.isspace()} <= covered
 
 
+def test_real_records_keep_their_words_where_they_are_and_survive_pubtator(real_data: Path, tmp_path: Path) -> None:
+    documents = list(read_documents(real_data / "pubmed" / "pubmed_sample_2031_records.xml.gz"))
+    assert len(documents) > 2000
+    for document in documents:
+        for sentence in split_words(document):
+            assert all(document.text[start:end] == token for token, start, end in zip(sentence.tokens, sentence.starts, sentence.ends, strict=True))
+    (tmp_path / "out").write_text("".join(pubtator_block(document, []) for document in documents), encoding="utf-8")
+    assert list(read_documents(tmp_path / "out")) == documents
+
+
 def refusals(model: Path, tmp_path: Path) -> Sequence[tuple[list[str], str]]:
     write_json(tmp_path / "labels" / "config.json", read_json(model / "config.json") | {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}})
     write_json(tmp_path / "encoder" / "config.json", read_json(model / "config.json") | {"architectures": ["BertForPreTraining"]})
