@@ -11,7 +11,7 @@ from collections.abc import Callable
 import tyro
 
 _HOMES = {
-    "corpus": "corpus", "tokens": "tokens", "train": "training", "checkpoint": "checkpoint", "export": "training",
+    "corpus": "corpus", "tokens": "tokens", "train": "training", "checkpoint": "checkpoint", "export": "release", "tag": "release",
     "evaluate": "evaluation", "bench": "whole", "demo": "whole", "report": "whole", "plan": "plan", "doctor": "doctor", "launch": "launch",
 }  # fmt: skip
 """First word of a command -> the module that holds its function."""

@@ -1,4 +1,4 @@
-"""The options of `train` and `export`."""
+"""The options of `train`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
-from tyro.conf import Positional
 
 from biobert_scale.config import Config
 from biobert_scale.environment import is_first_rank, is_restart
@@ -128,17 +127,3 @@ def _options_over(settings: Config, options: type[Options]) -> type[Options]:
     )
     made.__doc__ = options.__doc__
     return made
-
-
-def export(source: Positional[Path], /, *, tokens: Path, output: Path, overwrite: bool = False) -> None:
-    """Write a checkpoint's fp32 weights and the tokenizer as a Hugging Face model directory.
-
-    Args:
-        source: a run directory (its newest intact checkpoint is taken) or a checkpoint directory.
-        tokens: the token shards the run was trained on, for the tokenizer.
-        output: directory to write.
-        overwrite: replace an earlier export of another checkpoint.
-    """
-    from biobert_scale.release.export import export_model
-
-    export_model(source, tokens, output, overwrite=overwrite)

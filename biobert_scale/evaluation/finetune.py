@@ -21,7 +21,7 @@ from biobert_scale import __version__
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.fit import Benchmark, Fitted, fit
-from biobert_scale.evaluation.heads import Head, read_weights, save_head, write_weights
+from biobert_scale.evaluation.heads import Head, read_weights, save_finetuned, write_weights
 from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.packing import load_tokenizer
@@ -40,12 +40,13 @@ from biobert_scale.files import (
     write_json,
 )
 from biobert_scale.modeling.bert import load_encoder
+from biobert_scale.release.heads import MODEL
 from biobert_scale.training.runtime import first_rank_first, start_plain
 
 logger = logging.getLogger(__name__)
 
 STAGE = "finetune"
-METRICS, DOCUMENTS, MODEL = "metrics.json", "documents.jsonl", "model"
+METRICS, DOCUMENTS = "metrics.json", "documents.jsonl"
 _TRIALS = "trials"
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 
@@ -106,7 +107,7 @@ def finetune(
     if accelerator.is_main_process:
         files = write_result(output, run.benchmark, "test", result)
         if config.keep_weights:
-            files += save_head(output / MODEL, tagger, run.tokenizer, task)
+            files += save_finetuned(output / MODEL, tagger, task=task, source=model, config=config)
         metrics = {
             **describe_run(prepared, task, rule, model=model.name, kind="random weights" if random_weights else "pre-trained", seed=seed),
             "model_fingerprint": fingerprint(inputs[1:]),

@@ -1,13 +1,13 @@
-"""A fine-tuned model on disk: the encoder with its new layer, in transformers' names, and the tokenizer."""
+"""A fine-tuned model on disk: in the classes of transformers' pipelines, and back as this package trains and predicts with it."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import UserError
@@ -17,34 +17,48 @@ from biobert_scale.evaluation.prepared import ENTITY_TYPES, HALLMARK_TASKS
 from biobert_scale.evaluation.readers import HALLMARKS
 from biobert_scale.files import write_atomically
 from biobert_scale.modeling.bert import load_encoder
+from biobert_scale.release.heads import head_scale, save_head
 
 WEIGHTS = "model.safetensors"
 Head = Tagger | DocumentClassifier
 """A fine-tuned model."""
 
 
-def save_head(directory: Path, model: Head, tokenizer: PreTrainedTokenizerBase, task: str) -> list[Path]:
-    """Write a fine-tuned model.
+def save_finetuned(directory: Path, model: Head, *, task: str, source: Path, config: FinetuneConfig) -> list[Path]:
+    """Write the model that a fine-tuning run chose, for `transformers.pipeline` and `biobert-scale tag`.
 
-    An entity tagger is what `AutoModelForTokenClassification` opens. HoC's classifier reads [CLS] without BERT's pooler, which
-    is no class of transformers: its encoder opens with `AutoModel`, the whole with `load_head`.
+    Args:
+        source: the model directory that it started from; its tokenizer is taken.
 
     Returns:
         The files.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    config = model.bert.config.to_dict()
-    if task in HALLMARK_TASKS:
-        labels, config["architectures"], config["problem_type"] = list(HALLMARKS), ["BertModel"], "multi_label_classification"
-    else:
-        labels, config["architectures"] = [tag if tag == "O" else f"{tag}-{ENTITY_TYPES[task]}" for tag in TAGS], ["BertForTokenClassification"]
-    saved = type(model.bert.config).from_dict(config)
-    saved.id2label, saved.label2id = dict(enumerate(labels)), {label: number for number, label in enumerate(labels)}
-    saved._attn_implementation = None
-    saved.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    write_weights(directory / WEIGHTS, model)
-    return sorted(path for path in directory.iterdir() if path.is_file() and not path.name.startswith("."))
+    of_words = task not in HALLMARK_TASKS
+    # Pipelines join tags to entities by their prefixes: a bare B and I would be two types.
+    labels = [tag if tag == "O" else f"{tag}-{ENTITY_TYPES[task]}" for tag in TAGS] if of_words else list(HALLMARKS)
+    details: dict[str, Any] = {"task": task, "max_seq_length": config.max_seq_length}
+    if not of_words:
+        details["unit"] = config.hallmark_unit
+    return save_head(directory, model.bert, model.classifier, labels=labels, of_words=of_words, tokenizer=source, details=details)
+
+
+def load_head(directory: Path, benchmark: EntityTask | HallmarkTask, config: FinetuneConfig) -> Head:
+    """Open what `save_finetuned` wrote, ready to predict as at the end of its training, to the last bit.
+
+    Raises:
+        UserError: there is none, or one of another task.
+    """
+    if not (directory / WEIGHTS).is_file():
+        raise UserError("no fine-tuned weights", where=directory, remedy="fine-tune with --keep-weights")
+    with torch.random.fork_rng():
+        model = benchmark.model(load_encoder(directory, random_weights=True), config.dropout)
+    weights = {name: value for name, value in load_file(directory / WEIGHTS).items() if ".pooler." not in name}
+    weights["classifier.weight"] = weights["classifier.weight"] * head_scale(of_words=isinstance(benchmark, EntityTask))
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError("the weights are another task's", where=directory / WEIGHTS, remedy=str(error).splitlines()[-1].strip()) from None
+    return model.eval()
 
 
 def write_weights(path: Path, model: nn.Module) -> None:
@@ -56,20 +70,3 @@ def write_weights(path: Path, model: nn.Module) -> None:
 def read_weights(path: Path, model: nn.Module) -> None:
     """Load what `write_weights` wrote."""
     model.load_state_dict(load_file(path))
-
-
-def load_head(directory: Path, benchmark: EntityTask | HallmarkTask, config: FinetuneConfig) -> Head:
-    """Open a fine-tuned model, ready to predict.
-
-    Raises:
-        UserError: there is none, or one of another task.
-    """
-    if not (directory / WEIGHTS).is_file():
-        raise UserError("no fine-tuned weights", where=directory, remedy="fine-tune with --keep-weights")
-    with torch.random.fork_rng():
-        model = benchmark.model(load_encoder(directory, random_weights=True), config.dropout)
-    try:
-        read_weights(directory / WEIGHTS, model)
-    except RuntimeError as error:
-        raise UserError("the weights are another task's", where=directory / WEIGHTS, remedy=str(error).splitlines()[-1].strip()) from None
-    return model.eval()

@@ -16,7 +16,6 @@ from biobert_scale.evaluation.finetune import (
     DOCUMENTS,
     LIBRARIES,
     METRICS,
-    MODEL,
     STAGE,
     describe_run,
     open_benchmark,
@@ -32,6 +31,7 @@ from biobert_scale.evaluation.prediction_files import read_labels, read_spans, r
 from biobert_scale.evaluation.prepared import HALLMARK_TASKS, gold_spans, read_annotated, read_documents, read_sentences, task_directory
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.files import begin_stage, describe_inputs, finish_stage, read_json, read_manifest, stage_key, write_json
+from biobert_scale.release.heads import MODEL
 from biobert_scale.training.runtime import start_plain
 
 _PUBTATOR_LINE = re.compile(r"\d+\|t\|")

@@ -1,12 +1,15 @@
-"""A checkpoint of any ZeRO stage in; a Hugging Face model directory out: fp32 safetensors, configuration, tokenizer, card."""
+"""A checkpoint of any ZeRO stage in; a release out: safetensors, configuration, tokenizer, card, checksums."""
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from transformers import BertForPreTraining
 
+from biobert_scale.config import Config
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     MANIFEST,
@@ -18,10 +21,15 @@ from biobert_scale.files import (
     read_manifest,
     stage_key,
     write_atomically,
+    write_json,
 )
 from biobert_scale.modeling.bert import bert_config
 from biobert_scale.recipes import structure_config
-from biobert_scale.release.card import model_card
+from biobert_scale.release.card import SETTINGS, Facts, model_card
+from biobert_scale.release.checksums import CHECKSUMS, write_checksums
+from biobert_scale.release.history import read_corpus, read_run
+from biobert_scale.release.scores import read_scores
+from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training.checkpoint import CONFIG
@@ -29,38 +37,99 @@ from biobert_scale.training.retention import find_checkpoint, read_record
 from biobert_scale.training.shards import Shards
 
 STAGE = "export"
+CARD = "README.md"
 
 
-def export_model(source: Path, tokens: Path, output: Path, *, overwrite: bool = False) -> Manifest:
+def export_model(
+    source: Path,
+    tokens: Path,
+    output: Path,
+    *,
+    dtype: Dtype = "fp32",
+    corpus: Path | None = None,
+    evaluation: Path | None = None,
+    license: str = "",
+    overwrite: bool = False,
+) -> Manifest:
     """Write the model that `transformers.AutoModelForPreTraining` and its siblings open.
+
+    The manifest stands for what is computed with (weights, configuration, tokenizer). The card and the checksums are no part of it:
+    a later call with `corpus`, `evaluation` or `license` writes them anew, and the runs that started from this model still
+    find it unchanged.
 
     Args:
         source: a run directory (its newest intact checkpoint is taken) or a checkpoint directory.
         tokens: the token shards it was trained on, for the tokenizer and the card's figures.
+        dtype: see `save_weights`.
+        corpus: the corpus that the tokens were made from; the card then lists its parts and their licences.
+        evaluation: directory of fine-tuning runs; the card then lists the scores of those that started from this model.
+        license: of the weights, as the hub spells it.
 
     Raises:
-        UserError: no intact checkpoint, or token shards of another vocabulary.
+        UserError: no intact checkpoint, token shards of another vocabulary, another corpus, no run of this model, or weights that
+            fp16 does not hold.
     """
     checkpoint = find_checkpoint(source)
     tokens_manifest = read_manifest(tokens, TOKENS_STAGE)
+    history = read_corpus(corpus, tokens_manifest) if corpus is not None else None
     inputs = describe_inputs([checkpoint, tokens])
-    key = stage_key(STAGE, inputs, {})
-    if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
-        return manifest
+    settings = {"dtype": dtype}
+    key = stage_key(STAGE, inputs, settings)
     config = structure_config(read_json(checkpoint / CONFIG), where=str(checkpoint / CONFIG))
-    vocabulary = tokens_manifest.counts["vocabulary"]
+    state = read_json(checkpoint / MANIFEST)
+    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite)
+    if manifest is None:
+        parameters = _write_model(checkpoint, tokens, output, config, tokens_manifest.counts["vocabulary"], dtype)
+        manifest = finish_stage(
+            output, stage=STAGE, key=key, inputs=inputs, config=settings, libraries=["torch", "transformers", "safetensors"],
+            counts={"parameters": parameters, "global_step": state["global_step"]}, outputs=model_files(output),
+        )  # fmt: skip
+    elif (output / CHECKSUMS).is_file() and corpus is None and evaluation is None and not license:
+        return manifest
+    facts = Facts(
+        config=config,
+        checkpoint=state,
+        tokens=tokens_manifest,
+        run=read_run(checkpoint.parent.parent, state["global_step"]),
+        parameters=manifest.counts["parameters"],
+        dtype=dtype,
+        corpus=history,
+        scores=tuple(read_scores(evaluation, output)) if evaluation is not None else (),
+        license=license,
+    )
+    publish_card(output, model_card(facts))
+    return manifest
+
+
+def publish_card(output: Path, card: str) -> None:
+    """Write the card and then the checksums: a release has both, or it has no checksums."""
+    (output / CHECKSUMS).unlink(missing_ok=True)
+    write_atomically(output / CARD, card)
+    write_checksums(output)
+
+
+def model_files(output: Path) -> list[Path]:
+    """What a release computes with: all files but its card, its checksums and its manifest."""
+    return [path for path in output.iterdir() if path.is_file() and not path.name.startswith(".") and path.name not in (CARD, CHECKSUMS, MANIFEST)]
+
+
+def _write_model(checkpoint: Path, tokens: Path, output: Path, config: Config, vocabulary: int, dtype: Dtype) -> int:
+    """Write weights, tokenizer and settings; returns the number of parameters."""
     model = BertForPreTraining(bert_config(config.model, vocabulary_size=vocabulary, pad_token_id=special_ids(tokens / "tokenizer")["[PAD]"]))
     _load(model, checkpoint)
-    model.save_pretrained(output, safe_serialization=True)
+    save_weights(model, output, dtype)
     for path in sorted((tokens / "tokenizer").iterdir()):
         shutil.copy2(path, output / path.name)
-    state = read_json(checkpoint / MANIFEST)
-    write_atomically(output / "README.md", model_card(config, state, tokens_manifest, sum(parameter.numel() for parameter in model.parameters())))
-    return finish_stage(
-        output, stage=STAGE, key=key, inputs=inputs, config={}, libraries=["torch", "transformers", "safetensors"],
-        counts={"parameters": sum(parameter.numel() for parameter in model.parameters()), "global_step": state["global_step"]},
-        outputs=[path for path in output.iterdir() if path.is_file() and not path.name.startswith(".")],
-    )  # fmt: skip
+    limit_tokenizer(output, config.model.max_position_embeddings)
+    training = replace(config.training, initial_weights=Path(config.training.initial_weights).name)  # the path is of no use to others
+    write_json(output / SETTINGS, replace(config, training=training))
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def limit_tokenizer(output: Path, positions: int) -> None:
+    """Make the tokenizer cut at the model's last position, where it is asked to cut."""
+    settings: dict[str, Any] = read_json(output / "tokenizer_config.json")
+    write_json(output / "tokenizer_config.json", settings | {"model_max_length": positions})
 
 
 def _load(model: BertForPreTraining, checkpoint: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import biobert_scale
 
 PACKAGE = Path(biobert_scale.__file__).parent
-STAGES = ("corpus", "tokens", "data", "modeling", "training", "release", "evaluation", "report", "launch")
+STAGES = ("corpus", "tokens", "data", "modeling", "training", "release", "evaluation", "tag", "report", "launch")
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -1,0 +1,97 @@
+"""A fine-tuned encoder with its head, in the classes that transformers' pipelines load.
+
+Both heads of this package are a linear layer on last hidden states: of every word's first piece for entities, of [CLS] for
+documents. The first is what `BertForTokenClassification` computes. `BertForSequenceClassification` puts a pooler in between,
+tanh(Wx + b); it gets W = eI, b = 0 with a small power of two e, and the linear layer is multiplied by 1/e: tanh is the identity to
+rounding there, so that the class gives the same scores as the head that was trained.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, BertModel, PreTrainedModel
+
+from biobert_scale.release.weights import save_weights
+
+MODEL = "model"
+"""Where a fine-tuning run keeps its model, below its own directory."""
+DETAILS = "biobert_scale"
+"""Key of `config.json` under which a fine-tuned model says what it was trained for, and in what windows."""
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+_POOLER_SCALE = 2.0**-12
+"""e: hidden states of 20 are bent by less than one part in 100,000, those of 1 by less than one in 10 million; in fp16 e and weight / e
+are in range."""
+
+
+def save_head(
+    directory: Path,
+    encoder: BertModel,
+    classifier: nn.Linear,
+    *,
+    labels: Sequence[str],
+    of_words: bool,
+    tokenizer: Path,
+    details: dict[str, Any],
+) -> list[Path]:
+    """Write a model directory in fp32 with the tokenizer.
+
+    Args:
+        encoder: without a pooler.
+        classifier: (labels, hidden) on last hidden states.
+        labels: names in the order of its rows.
+        of_words: entities (softmax over the labels at every word's first piece); else documents (ten independent sigmoids, say, at [CLS]).
+        tokenizer: the model directory that the tokenizer is copied from.
+        details: what stands in `config.json` under `biobert_scale`.
+
+    Returns:
+        The files.
+    """
+    config = BertConfig(**_shape(encoder.config), id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)})
+    setattr(config, DETAILS, details)
+    model: PreTrainedModel
+    if of_words:
+        model = BertForTokenClassification(config)
+    else:
+        config.problem_type = "multi_label_classification"
+        model = BertForSequenceClassification(config)
+    _fill(model, encoder, classifier, scale=head_scale(of_words=of_words))
+    save_weights(model, directory, "fp32")
+    copy_tokenizer(tokenizer, directory)
+    return sorted(path for path in directory.iterdir() if path.is_file())
+
+
+def head_scale(*, of_words: bool) -> float:
+    """What a written head's weights are divided by; a power of two, so that nothing of them is lost."""
+    return 1.0 if of_words else _POOLER_SCALE
+
+
+def copy_tokenizer(source: Path, directory: Path) -> None:
+    """Copy a model's tokenizer files."""
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copy2(source / name, directory / name)
+
+
+def _shape(config: BertConfig) -> dict[str, Any]:
+    """The encoder's own settings, without what belongs to another head or to the way it was computed."""
+    left_out = {"architectures", "id2label", "label2id", "problem_type", "dtype", "torch_dtype", "transformers_version", DETAILS}
+    return {name: value for name, value in config.to_dict().items() if name not in left_out and not name.startswith("_")}
+
+
+@torch.no_grad()
+def _fill(model: PreTrainedModel, encoder: BertModel, classifier: nn.Linear, *, scale: float) -> None:
+    body: Any = model.bert
+    found = body.load_state_dict({name: weights.detach().float().cpu() for name, weights in encoder.state_dict().items()}, strict=False)
+    assert not found.unexpected_keys and all(name.startswith("pooler.") for name in found.missing_keys), found
+    head: Any = model.classifier
+    head.weight.copy_(classifier.weight.detach().float().cpu() / scale)
+    head.bias.copy_(classifier.bias.detach().float().cpu())
+    if body.pooler is not None:
+        body.pooler.dense.weight.copy_(scale * torch.eye(encoder.config.hidden_size))
+        body.pooler.dense.bias.zero_()

@@ -1,0 +1,1 @@
+"""A fine-tuned model on text, PubMed XML or PubTator: entities with character offsets."""

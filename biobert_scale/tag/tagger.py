@@ -1,0 +1,201 @@
+"""A token classifier on packed rows: documents to sentences, windows, tags, and spans of the documents' characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerBase
+
+from biobert_scale.errors import UserError
+from biobert_scale.evaluation.ner import Window, make_windows
+from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
+from biobert_scale.evaluation.readers import TaggedSentence
+from biobert_scale.evaluation.scores import entity_spans
+from biobert_scale.evaluation.tagging import WORD_PATTERN
+from biobert_scale.modeling import attention
+from biobert_scale.release.heads import DETAILS, MODEL
+from biobert_scale.release.weights import quietly
+from biobert_scale.tag.documents import TextDocument
+from biobert_scale.tokens.sentences import split_sentences
+
+_CLASS = "BertForTokenClassification"
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Entity:
+    """A name in a document: characters `start` to `end` (exclusive) of its text."""
+
+    start: int
+    end: int
+    type: str
+    text: str
+    score: float
+    """Mean over its words of the probability of their tags."""
+
+
+class EntityTagger:
+    """A fine-tuned model, ready to tag.
+
+    Args:
+        directory: what `biobert-scale export` wrote from a fine-tuning run, such a run itself, or any directory of a cased or uncased
+            `BertForTokenClassification` whose labels are O, B-X and I-X.
+        device: where it computes.
+        max_seq_length: word pieces in one window; 0 for what the model was fine-tuned with.
+        batch_tokens: word pieces in one forward pass.
+
+    Raises:
+        UserError: no such model, other labels, no tokenizer that fits, or a window longer than the model's positions.
+    """
+
+    def __init__(self, directory: Path, device: torch.device, *, max_seq_length: int = 0, batch_tokens: int = 8192) -> None:
+        if (directory / MODEL / "config.json").is_file():
+            directory = directory / MODEL
+        config = _read_config(directory)
+        self.directory, self.device, self.batch_tokens = directory, device, batch_tokens
+        self.labels = _labels(config)
+        self.types = sorted({label.partition("-")[2] for label in self.labels} - {""})
+        trained = getattr(config, DETAILS, {}).get("max_seq_length", config.max_position_embeddings)
+        self.max_seq_length = max_seq_length or trained
+        if not 8 <= self.max_seq_length <= config.max_position_embeddings:
+            what = f"a window of {self.max_seq_length} pieces is not between 8 and the model's {config.max_position_embeddings} positions"
+            raise UserError(what, where=directory, remedy="correct --max-seq-length")
+        self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(directory)
+        self.model: Any = _load(directory, config).eval()
+        self.model.to(device)
+
+    def tag(self, documents: Sequence[TextDocument]) -> list[list[Entity]]:
+        """The entities of each document in the order of the text."""
+        return self.compute(self.prepare(documents))
+
+    def prepare(self, documents: Sequence[TextDocument]) -> Prepared:
+        """What needs no device: sentences, words, word pieces and windows."""
+        sentences = [(index, sentence) for index, document in enumerate(documents) for sentence in split_words(document)]
+        windows = make_windows([sentence for _, sentence in sentences], self.tokenizer, self.max_seq_length)
+        return Prepared(documents=documents, sentences=sentences, windows=windows)
+
+    @torch.inference_mode()
+    def compute(self, prepared: Prepared) -> list[list[Entity]]:
+        """Tag what was prepared."""
+        tags = [["O"] * len(sentence.tokens) for _, sentence in prepared.sentences]
+        scores = [[0.0] * len(sentence.tokens) for _, sentence in prepared.sentences]
+        for batch in in_batches([len(window.input_ids) for window in prepared.windows], self.batch_tokens):
+            chosen = [prepared.windows[index] for index in batch]
+            probability, label = self._classify(chosen).max(-1)
+            found = zip(probability.tolist(), label.tolist(), strict=True)
+            for window in chosen:
+                for word in window.scored:
+                    scores[window.sentence][word], number = next(found)
+                    tags[window.sentence][word] = self.labels[number]
+        entities: list[list[Entity]] = [[] for _ in prepared.documents]
+        for (index, sentence), sentence_tags, sentence_scores in zip(prepared.sentences, tags, scores, strict=True):
+            entities[index] += find_entities(prepared.documents[index].text, sentence, sentence_tags, sentence_scores)
+        return entities
+
+    def _classify(self, windows: Sequence[Window]) -> Tensor:
+        """Probabilities of the labels at every scored word, (words, labels) fp32 on the host."""
+        positions, offset = [], 0
+        for window in windows:
+            positions += [offset + position for position in window.first_pieces]
+            offset += len(window.input_ids)
+        # As in fine-tuning: bf16 products on a GPU that computes in it, fp32 elsewhere.
+        in_bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=in_bf16):
+            hidden = pack([window.input_ids for window in windows], self.device).encode(self.model.bert)
+            scores = self.model.classifier(hidden[torch.tensor(positions, dtype=torch.long).to(self.device)])
+        return scores.float().softmax(-1).cpu()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Documents, their sentences (each with its document's index), and the sentences' windows."""
+
+    documents: Sequence[TextDocument]
+    sentences: list[tuple[int, TaggedSentence]]
+    windows: list[Window]
+
+
+def split_words(document: TextDocument) -> list[TaggedSentence]:
+    """A document's sentences in words, with their characters in its text: cut as the benchmarks' documents are."""
+    sentences: list[TaggedSentence] = []
+    for offset, part in document.parts():
+        for start, end in split_sentences(part):
+            words = [(match.start() + offset, match.end() + offset) for match in WORD_PATTERN.finditer(part, start, end)]
+            tokens = [part[first - offset : last - offset] for first, last in words]
+            if tokens:
+                sentences.append(
+                    TaggedSentence(
+                        pmid=document.id, sentence=len(sentences), tokens=tokens,
+                        starts=[first for first, _ in words], ends=[last for _, last in words], tags=["O"] * len(tokens),
+                    )
+                )  # fmt: skip
+    return sentences
+
+
+def find_entities(text: str, sentence: TaggedSentence, tags: Sequence[str], scores: Sequence[float]) -> list[Entity]:
+    """The entities that a sentence's tags describe; an I that continues nothing begins one (as the CoNLL script counts).
+
+    Every entity is checked against the text: its first and last words stand where its offsets say.
+    """
+    entities = []
+    for kind, first, last in entity_spans(tags):
+        start, end = sentence.starts[first], sentence.ends[last - 1]
+        assert text.startswith(sentence.tokens[first], start) and text.endswith(sentence.tokens[last - 1], start, end), (sentence, start, end)
+        score = sum(scores[first:last]) / (last - first)
+        entities.append(Entity(start=start, end=end, type=kind, text=text[start:end], score=score))
+    return entities
+
+
+def choose_device(name: str) -> torch.device:
+    """A device by its name; `auto` takes a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"no device '{name}' ({str(error).splitlines()[0]})", where="--device", remedy="use cpu, cuda or auto") from None
+    return device
+
+
+def _read_config(directory: Path) -> BertConfig:
+    if not (directory / "config.json").is_file():
+        remedy = "name a directory that `biobert-scale export` wrote; a model of a hub is fetched with `hf download OWNER/NAME --local-dir DIR`"
+        raise UserError("no model (config.json is missing)", where=directory, remedy=remedy)
+    config = BertConfig.from_pretrained(directory)
+    if config.architectures != [_CLASS]:
+        found = ", ".join(config.architectures or ["no class"])
+        if found == "BertForSequenceClassification":
+            remedy = 'it labels whole documents: use transformers\' pipeline("text-classification")'
+        else:
+            remedy = "fine-tune it first: `biobert-scale evaluate finetune`"
+        raise UserError(f"not a tagger of entities ({found})", where=directory, remedy=remedy)
+    labels = set(_labels(config))
+    if "O" not in labels or any(label != "O" and label[:2] not in ("B-", "I-") for label in labels):
+        raise UserError(f"labels other than O, B-X and I-X ({', '.join(sorted(labels))})", where=directory, remedy="correct id2label in its config.json")
+    return config
+
+
+def _labels(config: BertConfig) -> list[str]:
+    names: dict[Any, str] = config.id2label or {}
+    return [names[number] for number in sorted(names, key=int)]
+
+
+def _load(directory: Path, config: BertConfig) -> BertForTokenClassification:
+    loader: Any = BertForTokenClassification
+    attention.register()
+    config._attn_implementation = attention.PACKED_ATTENTION
+    try:
+        with quietly():
+            model, report = loader.from_pretrained(directory, config=config, dtype=torch.float32, output_loading_info=True)
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"the model's weights cannot be read ({str(error).strip().splitlines()[0]})", where=directory, remedy="export it again") from None
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(f"the model lacks weights ({missing[0]})", where=directory, remedy="export it again")
+    return model
