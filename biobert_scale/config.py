@@ -136,9 +136,11 @@ class ComputeConfig:
     unpadded: bool = True
     """Lay sequences end to end, without padding (false: padded rows and a mask)."""
     attention: Literal["auto", "flash-attn", "sdpa"] = "auto"
-    """Of unpadded sequences. `auto`: PyTorch's FlashAttention on GPUs that have it, in 16 bits; `flash-attn`: that package (sdpa: PyTorch's, sequence by sequence)."""
+    """Of unpadded sequences. `auto`: PyTorch's FlashAttention on GPUs that have it, in 16 bits, and on a CPU this package's own where there is dropout; `flash-attn`: that package (sdpa: PyTorch's, sequence by sequence)."""
     sparse_head: bool = True
     """The MLM head on predicted positions alone (false: on all, and then choose)."""
+    quick_dropout: bool = True
+    """On a CPU, masks of 16 random bits an element, from a fast generator (false: PyTorch's). Without effect on a GPU."""
     head_rows: int = 1024
     """Predictions whose logits are in fp32 at a time; between passes they are kept in the precision of training (0: all at once, by autograd)."""
     fused_qkv: bool = True

@@ -231,13 +231,14 @@ CONTESTANTS: dict[str, tuple[str, Maker]] = {
 }
 """By the letter that names them on the command line."""
 
-_PLAIN: dict[str, Any] = {"unpadded": False, "attention": "sdpa", "sparse_head": False, "head_rows": 0, "fused_qkv": False, "fused_optimizer": False, "compile": False}
+_PLAIN: dict[str, Any] = {"unpadded": False, "attention": "sdpa", "quick_dropout": False, "sparse_head": False, "head_rows": 0, "fused_qkv": False, "fused_optimizer": False, "compile": False}
 ABLATION: dict[str, Maker] = {
     "as shipped": ours,
     "compiled": partial(switched, compile=True),
     "padded rows": partial(switched, unpadded=False),
     "MLM head on all positions": partial(switched, sparse_head=False),
     "fp32 logits, all at once": partial(switched, head_rows=0),
+    "attention and dropout as PyTorch has them": partial(switched, attention="sdpa", quick_dropout=False),
     "three products for queries, keys, values": partial(switched, fused_qkv=False),
     "AdamW one operation after another": partial(switched, fused_optimizer=False),
     "every switch off": partial(switched, **_PLAIN),

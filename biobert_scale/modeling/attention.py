@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from biobert_scale.errors import UserError
+from biobert_scale.modeling.cpu_attention import attention_with_dropout
 from biobert_scale.modeling.emulation import multiplies_natively
 
 PACKED_ATTENTION = "packed"
@@ -64,6 +65,12 @@ def packed_attention(
             cu_seqlens, cu_seqlens, longest, longest, dropout, False, False, scale=scaling,
         )  # (tokens, heads, head size)  # fmt: skip
         return output.unsqueeze(0), None
+    if way == "auto" and query.device.type == "cpu" and dropout:
+        dtype = query.dtype
+        query, key, value = (states.squeeze(0).to(torch.promote_types(dtype, torch.float32)) for states in (query, key, value))
+        scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+        output = attention_with_dropout(query, key, value, sequence_lengths.tolist(), dropout=dropout, scaling=scaling)
+        return output.transpose(0, 1).unsqueeze(0).to(dtype), None
     return _one_by_one(query, key, value, sequence_lengths, dropout, scaling), None
 
 

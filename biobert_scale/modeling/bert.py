@@ -63,7 +63,7 @@ _TENSORS = ("input_ids", "token_type_ids", "position_ids", "cu_seqlens", "mlm_po
 class PackedBertForPreTraining(BertForPreTraining):
     """`transformers.BertForPreTraining` with another forward: the same modules, parameters and state dictionary."""
 
-    compute = ComputeConfig(head_rows=0, fused_qkv=False)
+    compute = ComputeConfig(quick_dropout=False, head_rows=0, fused_qkv=False)
     """How it is computed; set by `switch_on`."""
 
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:  # type: ignore[override]

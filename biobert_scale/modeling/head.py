@@ -7,12 +7,16 @@ turns them into their own gradient where they stand.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from biobert_scale.modeling.emulation import multiplies_natively
+
+_ROWS_IN_CACHE = 32
+"""Rows whose logits a CPU's cache holds from one pass over them to the next."""
 
 
 def score_by_rows(decoder: nn.Linear, *, rows: int) -> None:
@@ -57,18 +61,19 @@ class _CrossEntropy(torch.autograd.Function):
         correct = torch.zeros((), dtype=torch.float32, device=hidden.device)
         native = multiplies_natively(hidden)
         matrix, vector = (weight, bias) if native else (weight.float(), bias.float())
-        for first in range(0, len(hidden), rows):
-            part = slice(first, first + rows)
-            if native:
-                torch.addmm(vector, hidden[part], matrix.T, out=logits[part])
-            else:
+        if native:
+            torch.addmm(vector, hidden, matrix.T, out=logits)
+        else:
+            for part in _slices(len(hidden), rows):
                 logits[part] = torch.addmm(vector, hidden[part].float(), matrix.T)
+        ctx.rows = min(rows, _ROWS_IN_CACHE) if hidden.device.type == "cpu" else rows
+        for part in _slices(len(hidden), ctx.rows):
             exact = logits[part].float()
             log_sums[part] = exact.logsumexp(-1)
             picked[part] = exact.gather(1, labels[part, None])[:, 0]
             correct += (exact.argmax(-1) == labels[part]).sum()
         ctx.save_for_backward(hidden, weight, labels, log_sums)
-        ctx.logits, ctx.rows, ctx.bias_type = logits, rows, bias.dtype
+        ctx.logits, ctx.bias_type = logits, bias.dtype
         ctx.mark_non_differentiable(correct)
         return (log_sums - picked).sum(), correct
 
@@ -77,13 +82,17 @@ class _CrossEntropy(torch.autograd.Function):
         hidden, weight, labels, log_sums = ctx.saved_tensors
         logits, ctx.logits = ctx.logits, None
         assert logits is not None, "the logits have become their gradient: a second backward pass needs another forward pass"
-        for first in range(0, len(hidden), ctx.rows):
-            part = slice(first, first + ctx.rows)
-            exact = torch.sub(logits[part], log_sums[part, None]).exp_()  # fp32: the wider of the two types
-            exact.scatter_add_(1, labels[part, None], exact.new_full((len(exact), 1), -1.0))
-            logits[part] = exact.mul_(gradients[0])
+        for part in _slices(len(hidden), ctx.rows):
+            exact = logits[part].float().sub_(log_sums[part, None]).exp_()  # in place where the logits are in fp32 themselves
+            exact.scatter_add_(1, labels[part, None], exact.new_full((len(exact), 1), -1.0)).mul_(gradients[0])
+            if exact.dtype != logits.dtype:
+                logits[part] = exact
         native = multiplies_natively(hidden)
         product = logits if native else logits.float()
         for_hidden = (product @ (weight if native else weight.float())).to(hidden.dtype)
         for_weight = (product.T @ (hidden if native else hidden.float())).to(weight.dtype)
         return for_hidden, for_weight, product.sum(0).to(ctx.bias_type), None, None
+
+
+def _slices(number: int, size: int) -> Iterator[slice]:
+    return (slice(first, first + size) for first in range(0, number, size))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from transformers.models.bert.modeling_bert import BertLayer, BertSelfAttention
 from biobert_scale.config import ComputeConfig
 from biobert_scale.modeling import attention
 from biobert_scale.modeling.bert import PackedBertForPreTraining
+from biobert_scale.modeling.dropout import applied, draw_quickly, drawn_ahead
 from biobert_scale.modeling.emulation import linear
 from biobert_scale.modeling.head import score_by_rows
 
@@ -26,6 +27,8 @@ def switch_on(model: PackedBertForPreTraining, compute: ComputeConfig, *, partit
     """
     model.compute = compute
     model.config._attn_implementation = attention.implementation(compute.attention)
+    if compute.quick_dropout:
+        draw_quickly(model)
     if compute.head_rows:
         score_by_rows(model.cls.predictions.decoder, rows=compute.head_rows)
     layers: Any = model.bert.encoder.layer
@@ -43,7 +46,8 @@ class CompiledLayer(BertLayer):
     def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **kwargs: Any) -> Tensor:
         """(rows, tokens, hidden) -> the same shape."""
         context, _weights = self.attention.self(hidden_states, attention_mask, **kwargs)
-        return _compiled()(self, context, hidden_states)
+        masks = [drawn_ahead(part.dropout, hidden_states) for part in (self.attention.output, self.output)]
+        return _compiled()(self, context, hidden_states, masks)
 
 
 @functools.cache
@@ -52,8 +56,14 @@ def _compiled() -> Any:
     return torch.compile(_behind_attention, dynamic=True)
 
 
-def _behind_attention(layer: BertLayer, context: Tensor, residual: Tensor) -> Tensor:
-    return layer.feed_forward_chunk(layer.attention.output(context, residual))
+def _behind_attention(layer: Any, context: Tensor, residual: Tensor, masks: list[tuple[Tensor, float] | None]) -> Tensor:
+    inner, outer = layer.attention.output, layer.output
+    hidden = inner.LayerNorm(_drop(inner, inner.dense(context), masks[0]) + residual)
+    return cast(Tensor, outer.LayerNorm(_drop(outer, outer.dense(layer.intermediate(hidden)), masks[1]) + hidden))
+
+
+def _drop(part: Any, states: Tensor, mask: tuple[Tensor, float] | None) -> Tensor:
+    return cast(Tensor, part.dropout(states)) if mask is None else applied(states, *mask)
 
 
 class FusedSelfAttention(BertSelfAttention):

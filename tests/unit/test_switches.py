@@ -15,7 +15,7 @@ from biobert_scale.modeling.switches import switch_on
 from biobert_scale.training.optimizer import build_optimizer
 
 SHAPE = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, max_position_embeddings=64)
-PLAIN = ComputeConfig(unpadded=False, attention="sdpa", sparse_head=False, head_rows=0, fused_qkv=False, fused_optimizer=False)
+PLAIN = ComputeConfig(unpadded=False, attention="sdpa", quick_dropout=False, sparse_head=False, head_rows=0, fused_qkv=False, fused_optimizer=False)
 
 
 def batch_of(*lengths: int) -> PackedBatch:
@@ -37,6 +37,7 @@ def build(compute: ComputeConfig, *, dropout: float = 0.0, partitioned: bool = F
 def assert_same(ours: PackedBertForPreTraining, plain: PackedBertForPreTraining, batch: PackedBatch, *, autocast: bool = False, rtol: float = 1e-4) -> None:
     found = []
     for model in (ours, plain):
+        torch.manual_seed(4)  # of dropout
         model.train()
         model.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
@@ -59,7 +60,7 @@ SWITCHES = {
     "sparse_head": {"sparse_head": True},
     "head_rows": {"sparse_head": True, "head_rows": 3},
     "fused_qkv": {"fused_qkv": True},
-    "all": {"unpadded": True, "attention": "auto", "sparse_head": True, "head_rows": 4, "fused_qkv": True},
+    "all": {"unpadded": True, "attention": "auto", "quick_dropout": True, "sparse_head": True, "head_rows": 4, "fused_qkv": True},
 }
 
 
@@ -83,6 +84,15 @@ def test_compiled_layers_change_no_loss_and_no_gradient_at_any_shape() -> None:
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "other lengths or another layer compile again"
     compiled.eval()
     assert torch.isfinite(compiled(batch_of(7, 12, 5))["mlm_loss"])
+
+
+@pytest.mark.slow
+def test_compiled_layers_drop_what_the_others_drop() -> None:
+    switches = replace(PLAIN, **SWITCHES["all"])
+    compiled, eager = build(replace(switches, compile=True), dropout=0.2), build(switches, dropout=0.2)
+    torch._dynamo.reset()
+    for lengths in ((7, 12, 5), (9, 9)):
+        assert_same(compiled, eager, batch_of(*lengths))
 
 
 def test_dropout_is_drawn_with_every_switch_on() -> None:
