@@ -60,5 +60,6 @@ def attention_with_dropout(query: Tensor, key: Tensor, value: Tensor, lengths: l
     Returns:
         (heads, tokens, head size), laid out in memory as (tokens, heads, head size).
     """
-    output: Tensor = _Attention.apply(query, key, value, lengths, dropout, scaling)
+    with torch.autocast("cpu", enabled=False):
+        output: Tensor = _Attention.apply(query, key, value, lengths, dropout, scaling)
     return output
