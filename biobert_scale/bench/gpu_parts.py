@@ -85,7 +85,7 @@ def measure_parity(*, tiny: bool) -> dict[str, Any]:
         gradients = torch.cat([parameter.grad.float().flatten() for parameter in model.parameters()])
         return torch.stack([sums["mlm_loss"], sums["nsp_loss"]]).detach().float(), gradients
 
-    plain: dict[str, Any] = {"unpadded": False, "sparse_head": False, "head_rows": 0, "fused_qkv": False}
+    plain: dict[str, Any] = {"unpadded": False, "quick_dropout": False, "sparse_head": False, "head_rows": 0, "fused_qkv": False}
     loss, gradient = losses_and_gradients("fp32", **plain)
     cases: dict[str, tuple[str, dict[str, Any]]] = {"fp32": ("fp32", {})} | {f"{dtype}{', compiled' * on}": (dtype, {"compile": on}) for dtype in _types(device) for on in (False, True)}
     cases |= {f"{dtype}, plain": (dtype, plain) for dtype in _types(device)}
