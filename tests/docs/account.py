@@ -98,6 +98,7 @@ def furnish(account: Account) -> None:
     small = account.file("small")
     small.mkdir()
     write_json(small / "recipe.json", RECIPE)
+    account.file("article.txt").write_text("Two patients had hepatitis. Both had taken isoniazid for a month.\n")
     write_synthetic(small / "raw", abstracts=300, full_texts=10)
     (small / "mirror").mkdir()
     (small / "mirror" / "pubmed").symlink_to(small / "raw" / "pubmed")

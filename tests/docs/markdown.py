@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(r"(`{3,}|~{3,})\s*(\S*)")
-_KEYWORDS = ("until", "while", "for", "if", "do", "done", "then", "fi", "else")
+_KEYWORDS = ("until", "while", "if", "do", "done", "then", "fi", "else")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +66,19 @@ def links(path: Path) -> list[str]:
 
 
 def commands(script: str) -> list[list[str]]:
-    """The commands of a shell block as words; continued lines are joined, comments and keywords left out."""
+    """The commands of a shell block as words; continued lines are joined, pipes taken apart, comments, keywords and where output goes left out."""
     found = []
     for line in script.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
+        if words[:1] == ["for"]:
+            continue
         while words and words[0] in _KEYWORDS:
             words = words[1:]
+        if ">" in words:
+            words = words[: words.index(">")]
+        while "|" in words:
+            found.append(words[: words.index("|")])
+            words = words[words.index("|") + 1 :]
         if words:
             found.append(words)
     return found

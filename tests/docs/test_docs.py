@@ -23,7 +23,7 @@ from tests.docs.markdown import Block, code_spans, commands, links, read_blocks
 from tests.helpers import write_tokens
 
 logger = logging.getLogger(__name__)
-DOCUMENTS = ("README.md", "launch/README.md", "docs/doctor.md")
+DOCUMENTS = ("README.md", "launch/README.md", "docs/doctor.md", "docs/evaluation.md", "docs/release.md")
 
 PROGRAMS = """for name in accelerate deepspeed tensorboard torchrun; do
     sed "1s|.*|#!$PWD/env/bin/python|" {scripts}/$name > env/bin/$name
@@ -84,7 +84,7 @@ RULES = (
     Rule(document="README.md", begins="raw XML -> documents", place="no command", reason="a picture of the stages"),
     Rule(document="README.md", begins="make demo", place="here", leaves=("runs/demo/report.html",)),
     Rule(document="README.md", begins="biobert-scale demo --raw", place="here", leaves=("runs/real/report.html",)),
-    Rule(document="README.md", begins="biobert-scale corpus download", place="here", leaves=("pictures", "run/finished.json", "scores/seed1/metrics.json")),
+    Rule(document="README.md", begins="biobert-scale corpus download", place="here", leaves=("pictures", "run/finished.json", "scores/NCBI-disease/pretrained-seed3/metrics.json", "table/table.json", "entities.jsonl")),
     Rule(document="README.md", begins="from transformers import", place="python"),
     Rule(document="README.md", begins="biobert-scale train", place="here", leaves=("run/finished.json",)),
     Rule(document="launch/README.md", begins="python3 -m venv", place="here", leaves=("env/bin/biobert-scale",)),
@@ -104,10 +104,21 @@ RULES = (
     Rule(document="launch/README.md", begins="until [ -e run/finished.json", place="here", leaves=("run/finished.json",)),
     Rule(document="docs/doctor.md", begins="biobert-scale doctor", place="here"),
     Rule(document="docs/doctor.md", begins="accelerate launch", place="here"),
+    Rule(document="docs/evaluation.md", begins="biobert-scale evaluate prepare", place="parsed", reason="downloads, and forty runs a task; README's and release.md's blocks are run"),
+    Rule(document="docs/evaluation.md", begins="for step in", place="parsed", reason="needs those checkpoints"),
+    Rule(document="docs/release.md", begins="pre-training run", place="no command", reason="a picture of the way"),
+    Rule(document="docs/release.md", begins="biobert-scale export run --tokens tokens --corpus corpus --output", place="here", leaves=("model/SHA256SUMS",)),
+    Rule(document="docs/release.md", begins="biobert-scale export run --tokens tokens --corpus corpus --evaluation", place="here", leaves=("model/README.md",)),
+    Rule(document="docs/release.md", begins="biobert-scale evaluate finetune", place="here", leaves=("tagger/README.md",)),
+    Rule(document="docs/release.md", begins="from transformers import", place="python"),
+    Rule(document="docs/release.md", begins="export HF_TOKEN", place="parsed", reason="needs a hub's token"),
+    Rule(document="docs/release.md", begins="biobert-scale tag", place="here", leaves=("entities.jsonl",)),
+    Rule(document="docs/release.md", begins="zcat", place="parsed", reason="two models and a baseline file"),
+    Rule(document="docs/release.md", begins='{"id"', place="no command", reason="an answer"),
 )  # fmt: skip
 BLOCKS = [block for document in DOCUMENTS for block in read_blocks(ROOT / document, document)]
-OTHER_OPTIONS = {"--test-only", "--batch", "--signal", "--requeue", "--logdir"}
-"""Of SLURM and of TensorBoard, which the text names."""
+OTHER_OPTIONS = {"--test-only", "--batch", "--signal", "--requeue", "--logdir", "--check", "--multi_gpu"}
+"""Of SLURM, TensorBoard, sha256sum and accelerate, which the text names."""
 
 
 def rule_for(block: Block) -> Rule:
@@ -254,8 +265,8 @@ def chapter(document: str, *places: str) -> Iterator[Block]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_readme_from_top_to_bottom(account: Account) -> None:
-    for block in chapter("README.md", "here", "python"):
+def test_the_readme_and_the_release_from_top_to_bottom(account: Account) -> None:
+    for block in (*chapter("README.md", "here", "python"), *chapter("docs/release.md", "here", "python")):
         follow(block, account)
 
 
