@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining, BertModel
-from transformers.utils import logging as transformers_logging
 
 from biobert_scale.config import ComputeConfig, ModelConfig
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.errors import UserError
 from biobert_scale.modeling import attention
+from biobert_scale.modeling.dropout import draw_quickly
 from biobert_scale.modeling.emulation import emulate_in_fp32
+from biobert_scale.modeling.quiet import quietly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,12 +184,13 @@ def load_encoder(directory: Path, *, random_weights: bool = False, seed: int = 0
     config._attn_implementation = attention.PACKED_ATTENTION
     if random_weights:
         torch.manual_seed(seed)
-        return BertModel(config, add_pooling_layer=False)
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()  # the unused pre-training heads are no news
+        encoder = BertModel(config, add_pooling_layer=False)
+        draw_quickly(encoder)
+        return encoder
     try:
-        return BertModel.from_pretrained(directory, config=config, add_pooling_layer=False, dtype=torch.float32)
+        with quietly():
+            encoder = BertModel.from_pretrained(directory, config=config, add_pooling_layer=False, dtype=torch.float32)
     except OSError as error:
         raise UserError("the model's weights cannot be read", where=directory, remedy=f"export it again ({str(error).splitlines()[0]})") from None
-    finally:
-        transformers_logging.set_verbosity(verbosity)
+    draw_quickly(encoder)
+    return encoder

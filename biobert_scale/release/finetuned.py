@@ -11,12 +11,13 @@ from transformers import BertForSequenceClassification, BertForTokenClassificati
 
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, read_json, read_manifest, sha256_file, stage_key
+from biobert_scale.modeling.quiet import quietly
 from biobert_scale.release.card import NO_WARRANTY, weights_note
 from biobert_scale.release.checksums import CHECKSUMS
 from biobert_scale.release.export import STAGE, limit_tokenizer, model_files, publish_card
 from biobert_scale.release.heads import DETAILS, MODEL, copy_tokenizer
 from biobert_scale.release.scores import FINETUNED_STAGE, METRICS
-from biobert_scale.release.weights import Dtype, quietly, save_weights
+from biobert_scale.release.weights import Dtype, save_weights
 
 _CLASSES = {"BertForTokenClassification": BertForTokenClassification, "BertForSequenceClassification": BertForSequenceClassification}
 

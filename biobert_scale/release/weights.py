@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 import torch
 from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from biobert_scale.errors import UserError
+from biobert_scale.modeling.quiet import quietly
 
 Dtype = Literal["fp32", "fp16", "both"]
 
@@ -44,17 +42,3 @@ def _in_fp16(model: PreTrainedModel, output: Path) -> PreTrainedModel:
         if not torch.isfinite(weights).all():
             raise UserError(f"{name} has weights beyond fp16's range (65,504)", where=output, remedy="export with --dtype fp32")
     return half
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Without transformers' bars, which it draws into log files as well, and its notes on heads that a class leaves unused."""
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -18,8 +18,8 @@ from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.tagging import WORD_PATTERN
 from biobert_scale.modeling import attention
+from biobert_scale.modeling.quiet import quietly
 from biobert_scale.release.heads import DETAILS, MODEL
-from biobert_scale.release.weights import quietly
 from biobert_scale.tag.documents import TextDocument
 from biobert_scale.tokens.sentences import split_sentences
 
