@@ -35,6 +35,7 @@ COMMANDS = {
     "evaluate table": "means, intervals and comparisons of all scored runs below a directory",
     "bench corpus": "speed and memory of reading raw XML, beside other readers",
     "bench checkpoint": "how long training stands still for a checkpoint, beside accelerate's and torch's own",
+    "bench curves": "the loss curves of a small model with every switch of [compute] on and off",
     "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
     "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
     "bench scaling": "the same step on more and more ranks under every engine: time, and bytes sent",

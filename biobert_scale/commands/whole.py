@@ -105,6 +105,24 @@ def bench_learning(*, tokens: Path, output: Path, config: str = "demo-real", ste
     print(bench_learning(tokens, output, config=config, steps=steps, equal_rates=equal_rates))
 
 
+def bench_curves(*, tokens: Path, output: Path, config: str = "demo-real", steps: int = 200, seeds: int = 4, compiled: bool = False) -> int:
+    """Train a small model with every switch of [compute] on and off, and compare the loss curves; write dated JSON, Markdown and a picture. Exit code 1: one is out of tolerance.
+
+    Args:
+        tokens: finished token shards.
+        output: directory of the results.
+        config: recipe: a name or the path of a TOML file; trained in fp32, without dropout but where dropout is compared.
+        steps: optimizer steps of each run, the warm-up shortened in proportion.
+        seeds: runs of either way to draw dropout.
+        compiled: also with torch.compile, which needs a compiler.
+    """
+    from biobert_scale.bench.curves import bench_curves
+
+    page, within = bench_curves(load_config(config), tokens, output, steps=steps, seeds=seeds, compiled=compiled, name=config)
+    print(page)
+    return 0 if within else 1
+
+
 def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: Path | None = None, repeats: int = 5) -> None:
     """Measure how long training stands still for a checkpoint, at once and behind its back, beside accelerate's and torch's own; write dated JSON and Markdown.
 
