@@ -37,6 +37,7 @@ COMMANDS = {
     "bench checkpoint": "how long training stands still for a checkpoint, beside accelerate's and torch's own",
     "bench curves": "the loss curves of a small model with every switch of [compute] on and off",
     "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
+    "bench end-to-end": "raw XML to a validation loss, beside pubmed-parser, datasets.map and transformers' Trainer",
     "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
     "bench scaling": "the same step on more and more ranks under every engine: time, and bytes sent",
     "bench train": "find the micro-batch, engine and switches that are fastest on these devices",

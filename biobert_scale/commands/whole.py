@@ -123,6 +123,22 @@ def bench_curves(*, tokens: Path, output: Path, config: str = "demo-real", steps
     return 0 if within else 1
 
 
+def bench_end_to_end(*, raw: Path, output: Path, config: str = "demo-real", loss: float = 0.0, steps: int = 0, repeats: int = 1) -> None:
+    """Go from raw MEDLINE files to a validation loss with this package, and with pubmed-parser, datasets.map and transformers' Trainer; write dated JSON, Markdown and a picture.
+
+    Args:
+        raw: directory of MEDLINE `*.xml.gz` files.
+        output: directory of the results.
+        config: recipe: a name or the path of a TOML file. One batch of it must fit the device, padded.
+        loss: held-out MLM loss in nats that the time is told of; 0 for the worse of the two final losses.
+        steps: optimizer steps of each side, the warm-up shortened in proportion; 0 for the recipe's.
+        repeats: times that both sides run.
+    """
+    from biobert_scale.bench.end_to_end import bench_end_to_end
+
+    print(bench_end_to_end(raw, output, config=config, loss=loss, steps=steps, repeats=repeats))
+
+
 def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: Path | None = None, repeats: int = 5) -> None:
     """Measure how long training stands still for a checkpoint, at once and behind its back, beside accelerate's and torch's own; write dated JSON and Markdown.
 
