@@ -1,8 +1,13 @@
-"""Measurements in a process of their own: with one thread for every library, or with nothing loaded before."""
+"""Measurements in a process of their own: with one thread for every library, or with nothing loaded before.
+
+As a module, it runs a command for `run_measured`: a small process in between, because a command's peak memory counts what its parent had
+before it as well.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -31,6 +36,41 @@ def run_alone(module: str, arguments: dict[str, Any]) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def run_measured(command: list[str]) -> dict[str, Any]:
+    """Run a command alone on one thread.
+
+    Returns:
+        `seconds` by the clock, `cpu_seconds` and `peak_memory_bytes` (resident, of the process or its largest child), `begun_at` (seconds since
+        the epoch), and `said`, the last line of its standard output.
+
+    Raises:
+        RunFailed: it failed; what it said is on the standard error.
+    """
+    told: dict[str, Any] = run_alone(__name__, {"command": command})
+    return told
+
+
 def answer(function: Callable[..., Any]) -> None:
     """The other side of `run_alone`: call a function with `begun` (its process' beginning, by the monotonic clock) and the arguments."""
     print(json.dumps(function(begun=float(sys.argv[2]), **json.loads(sys.argv[1]))), flush=True)
+
+
+def _run(*, begun: float, command: list[str]) -> dict[str, Any]:
+    del begun
+    begun_at, clock = time.time(), time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = process.stdout.read().splitlines()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - clock
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(1)
+    return {
+        "seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "peak_memory_bytes": usage.ru_maxrss * 1024,
+        "begun_at": begun_at, "said": lines[-1] if lines else "",
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    answer(_run)

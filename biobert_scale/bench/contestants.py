@@ -107,6 +107,20 @@ def _timed(load: Load, work: Callable[[], object]) -> float:
 
 def ours(load: Load) -> Runner:
     """This package's model on its own micro-batches; `load.config.compute` says how."""
+    take = stepper(load)
+
+    def run() -> None:
+        for number in range(len(load.steps)):
+            take(number)
+
+    return lambda: _timed(load, run)
+
+
+def stepper(load: Load) -> Callable[..., list[Tensor]]:
+    """This package's model and AdamW, and a function that takes the load's step of a number, at a learning rate where one is given.
+
+    The function returns each micro-batch's part of the step's loss, on the device.
+    """
     accelerator = Accelerator(mixed_precision=load.mixed_precision, cpu=load.device.type == "cpu")
     model = switch_on(build_model(load.shape(), seed=load.config.seed), load.config.compute)
     fused = load.config.compute.fused_optimizer and load.dtype != torch.float16
@@ -114,14 +128,19 @@ def ours(load: Load) -> Runner:
     model.train()
     batches = [[PackedBatch.of(micro_batch, pin=load.device.type == "cuda") for micro_batch in step.micro_batches] for step in load.steps]
 
-    def run() -> None:
-        for step, micro_batches in zip(load.steps, batches, strict=True):
-            for micro_batch in micro_batches:
-                sums = model(micro_batch.to(load.device))
-                accelerator.backward(sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences)
-            _finish(load, accelerator, model, optimizer)
+    def take(number: int, learning_rate: float | None = None) -> list[Tensor]:
+        step, losses = load.steps[number], []
+        for group in optimizer.param_groups if learning_rate is not None else ():
+            group["lr"] = learning_rate
+        for micro_batch in batches[number]:
+            sums = model(micro_batch.to(load.device))
+            loss = sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences
+            accelerator.backward(loss)
+            losses.append(loss.detach())
+        _finish(load, accelerator, model, optimizer)
+        return losses
 
-    return lambda: _timed(load, run)
+    return take
 
 
 def _finish(load: Load, accelerator: Accelerator, model: nn.Module, optimizer: Any) -> None:
@@ -231,16 +250,17 @@ CONTESTANTS: dict[str, tuple[str, Maker]] = {
 }
 """By the letter that names them on the command line."""
 
-_PLAIN: dict[str, Any] = {"unpadded": False, "attention": "sdpa", "quick_dropout": False, "sparse_head": False, "head_rows": 0, "fused_qkv": False, "fused_optimizer": False, "compile": False}
-ABLATION: dict[str, Maker] = {
-    "as shipped": ours,
-    "compiled": partial(switched, compile=True),
-    "padded rows": partial(switched, unpadded=False),
-    "MLM head on all positions": partial(switched, sparse_head=False),
-    "fp32 logits, all at once": partial(switched, head_rows=0),
-    "attention and dropout as PyTorch has them": partial(switched, attention="sdpa", quick_dropout=False),
-    "three products for queries, keys, values": partial(switched, fused_qkv=False),
-    "AdamW one operation after another": partial(switched, fused_optimizer=False),
-    "every switch off": partial(switched, **_PLAIN),
+SWITCHES: dict[str, dict[str, Any]] = {
+    "compiled": {"compile": True},
+    "padded rows": {"unpadded": False},
+    "MLM head on all positions": {"sparse_head": False},
+    "fp32 logits, all at once": {"head_rows": 0},
+    "attention and dropout as PyTorch has them": {"attention": "sdpa", "quick_dropout": False},
+    "three products for queries, keys, values": {"fused_qkv": False},
+    "AdamW one operation after another": {"fused_optimizer": False},
 }
+"""What changes in `compute` when one switch is put the other way."""
+SWITCHES["every switch off"] = {name: value for changes in SWITCHES.values() for name, value in changes.items()} | {"compile": False}
+
+ABLATION: dict[str, Maker] = {"as shipped": ours, **{title: partial(switched, **changes) for title, changes in SWITCHES.items()}}
 """This package's model with one switch of `compute` changed, and with all of them off."""

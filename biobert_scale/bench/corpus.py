@@ -134,7 +134,7 @@ def _read_all(contestant: Contestant, files: list[Path]) -> int:
 def _medline_races(files: list[Path], repeats: int) -> list[Race]:
     ours = [Contestant(name=_WALK, read=_walk_medline), Contestant(name=_READER, read=lambda path: _count(read_medline(path)))]
     races = [race("MEDLINE, all files", files, ours, repeats=repeats)]
-    if (peer := _peer()) is not None:
+    if (peer := pubmed_parser()) is not None:
         theirs = Contestant(name=_PEER, read=lambda path: _count(peer.parse_medline_xml(str(path))))
         shared = [path for path in files if path.name.endswith(".gz") and _can_read(theirs, path)]
         note = f"{len(files) - len(shared)} of {len(files)} files left out: pubmed-parser stops at one of their records" if len(shared) < len(files) else ""
@@ -145,7 +145,7 @@ def _medline_races(files: list[Path], repeats: int) -> list[Race]:
 
 def _jats_races(articles: list[Path], repeats: int) -> list[Race]:
     ours = [Contestant(name=_WALK, read=_walk_jats), Contestant(name=_READER, read=lambda path: _one(read_jats(path.read_bytes())))]
-    if (peer := _peer()) is None:
+    if (peer := pubmed_parser()) is None:
         return [race("JATS", articles, ours, repeats=repeats)]
 
     def read(path: Path) -> int:
@@ -161,7 +161,8 @@ def _jats_races(articles: list[Path], repeats: int) -> list[Race]:
     return [race("JATS", shared, [*ours, theirs], repeats=repeats, note=note)]
 
 
-def _peer() -> Any:
+def pubmed_parser() -> Any:
+    """The package, or None where it is not installed."""
     try:
         return importlib.import_module("pubmed_parser")
     except ImportError:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -92,9 +93,9 @@ def _seen(point: dict[str, Any]) -> tuple[int, int]:
     return point["global_step"], point["consumed_tokens"]
 
 
-def shortened(config: Config, steps: int) -> Config:
-    """The recipe over so many steps, held-out losses at eleven of them, in a precision that the device computes in."""
-    training, every = config.training, max(1, steps // _POINTS)
+def shortened(config: Config, steps: int, *, points: int = _POINTS) -> Config:
+    """The recipe over so many steps, held-out losses before them and about `points` times on the way, in a precision that the device computes in."""
+    training, every = config.training, max(1, steps // points)
     warmup_steps = round(training.schedule.warmup_steps * steps / training.schedule.total_steps)
     return replace(
         config,
@@ -136,23 +137,40 @@ def _timed(side: Callable[[Path, Path, Config], dict[str, Any]], tokens: Path, s
 def _ours(tokens: Path, scratch: Path, config: Config) -> dict[str, Any]:
     """One process of this package's trainer."""
     run = scratch / "run"
-    options = {"--config": scratch / "recipe.json", "--tokens": tokens, "--samples": scratch / "samples", "--output": run}
-    command = ["env", *ONE_THREAD, sys.executable, "-m", "biobert_scale.train", *(str(word) for option in options.items() for word in option)]
-    code = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    command = train_command(config=scratch / "recipe.json", tokens=tokens, samples=scratch / "samples", output=run)
+    code = subprocess.run(["env", *ONE_THREAD, *command], stdout=subprocess.DEVNULL).returncode
     if code:
         raise RunFailed(f"this package's training ended with code {code}", where="bench learning", remedy="see the messages above")
-    metrics, engine = read_metrics(run), config.training.engine
-    steps = {record["global_step"]: record for record in metrics if "train/loss" in record}
-    tokens_at = {0: 0} | {step: record["consumed_tokens"] for step, record in steps.items()}
-    names = ("global_step", "validation/mlm_loss", "validation/nsp_loss", "validation/sequences")
-    # A record's seconds are those of a mean step since the record before.
-    seconds = sum((step - before) * steps[step]["perf/step_seconds"] for before, step in zip([0, *steps], steps, strict=False))
+    engine = config.training.engine
     return {
         "name": "biobert_scale",
         "engine": engine.name if engine.name == "ddp" else f"DeepSpeed, {engine.deepspeed_config}",
         "attention": "packed rows",
-        "curve": [{**{name: record[name] for name in names}, "consumed_tokens": tokens_at[record["global_step"]]} for record in metrics if names[1] in record],
-        "training_seconds": seconds,
+        **told_by_run(run, config),
+    }
+
+
+def train_command(**options: Path) -> list[str]:
+    """One process of this package's trainer, with these options."""
+    return [sys.executable, "-m", "biobert_scale.train", *(str(word) for name, path in options.items() for word in (f"--{name}", path))]
+
+
+def told_by_run(run: Path, config: Config) -> dict[str, Any]:
+    """What a finished run's `metrics.jsonl` tells, where steps are logged as often as held-out samples are scored: `curve`, `training_seconds`, `real_tokens`."""
+    metrics = read_metrics(run)
+    steps = {record["global_step"]: record for record in metrics if "train/loss" in record}
+    tokens_at = {0: 0} | {step: record["consumed_tokens"] for step, record in steps.items()}
+    names = ("global_step", "validation/mlm_loss", "validation/nsp_loss", "validation/sequences")
+    # A record's seconds are those of a mean step since the record before.
+    spans = [(step - before) * steps[step]["perf/step_seconds"] for before, step in zip([0, *steps], steps, strict=False)]
+    seconds_at = dict(zip([0, *steps], accumulate(spans, initial=0.0), strict=True))
+    return {
+        "curve": [
+            {**{name: record[name] for name in names}, "consumed_tokens": tokens_at[record["global_step"]], "training_seconds": seconds_at[record["global_step"]]}
+            for record in metrics
+            if names[1] in record
+        ],
+        "training_seconds": seconds_at[config.training.schedule.total_steps],
         "real_tokens": tokens_at[config.training.schedule.total_steps],
     }
 

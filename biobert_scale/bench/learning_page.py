@@ -10,7 +10,10 @@ from matplotlib.figure import Figure
 
 from biobert_scale.config import Config
 
-_OURS, _PEERS, _LINE = "#1f5fa8", "#e0a458", "#6b7280"
+STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#d1d5db", "grid.linewidth": 0.5}
+"""Of the benchmarks' pictures, in matplotlib's terms."""
+OURS, PEERS, LINE = "#1f5fa8", "#e0a458", "#6b7280"
+"""Colours of this package, of its peer, and of lines to compare with."""
 
 
 def learning_page(result: dict[str, Any], config: Config, *, figure: str) -> str:
@@ -112,16 +115,16 @@ def learning_figure(result: dict[str, Any]) -> bytes:
     """Both curves, and their difference below, as a PNG."""
     ours, peers = result["sides"]
     steps = [point["global_step"] for point in ours["curve"]]
-    with matplotlib.rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#d1d5db", "grid.linewidth": 0.5}):
+    with matplotlib.rc_context(STYLE):
         canvas = Figure(figsize=(6.4, 5.0), dpi=150, layout="constrained")
         above, below = canvas.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         # The curves nearly cover each other: the one below is broad, the one above is thin.
-        for side, style in ((peers, {"color": _PEERS, "lw": 5}), (ours, {"color": _OURS, "lw": 1.3, "marker": "o", "ms": 3.5})):
+        for side, style in ((peers, {"color": PEERS, "lw": 5}), (ours, {"color": OURS, "lw": 1.3, "marker": "o", "ms": 3.5})):
             above.plot(steps, [point["validation/mlm_loss"] for point in side["curve"]], label=side["name"], solid_capstyle="round", **style)
         above.set_ylabel("held-out MLM loss (nats)")
         above.legend(frameon=False)
-        below.axhline(0, color=_LINE, lw=0.8)
-        below.plot(steps, differences(result), color=_OURS, lw=1.3, marker="o", ms=3.5)
+        below.axhline(0, color=LINE, lw=0.8)
+        below.plot(steps, differences(result), color=OURS, lw=1.3, marker="o", ms=3.5)
         below.set_title(f"difference: {ours['name']} less {peers['name']}", loc="left", fontsize=9)
         below.set_ylabel("nats")
         below.set_xlabel("optimizer step")

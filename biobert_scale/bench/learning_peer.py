@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch import nn
 from torch.utils.data import IterableDataset
-from transformers import BertForPreTraining, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import BertForPreTraining, Trainer
 
 from biobert_scale.bench.child import answer
-from biobert_scale.config import Config, ScheduleConfig
+from biobert_scale.bench.trainer import EqualRates, Evaluation, Rows, training_arguments
+from biobert_scale.config import Config
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.layouts import IGNORED, padded
 from biobert_scale.data.stream import SampleStream
@@ -26,9 +24,6 @@ from biobert_scale.modeling.initial import initial_model
 from biobert_scale.recipes import load_config
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
-from biobert_scale.training.schedule import learning_rate
-
-Rows = dict[str, Tensor]
 
 
 def train_with_transformers(*, begun: float, config: str, tokens: str, samples: str, scratch: str, equal_rates: bool) -> dict[str, Any]:
@@ -50,8 +45,13 @@ def train_with_transformers(*, begun: float, config: str, tokens: str, samples: 
     held_out = SampleStream.open(directory, Path(samples), recipe.data, seed=recipe.seed, split="validation").validation(
         recipe.training.validation.sequences, micro_batch_size=recipe.training.micro_batch_size, world_size=1, rank=0
     )
-    model = plain_model(recipe, directory, pad_token_id)
-    watch = Evaluation([rows(batch, pad_token_id) for batch in held_out], every_steps=recipe.training.validation.every_steps, batches=batches)
+    model, scored = plain_model(recipe, directory, pad_token_id), [rows(batch, pad_token_id) for batch in held_out]
+
+    def score(model: BertForPreTraining, step: int) -> dict[str, Any]:
+        mlm, nsp = held_out_losses(model, scored)
+        return {"consumed_tokens": batches.consumed(step), "validation/mlm_loss": mlm, "validation/nsp_loss": nsp}
+
+    watch = Evaluation(score, every_steps=recipe.training.validation.every_steps)
     trainer = EqualRates if equal_rates else Trainer
     trainer(model=model, args=training_arguments(recipe, Path(scratch)), train_dataset=batches, data_collator=lambda items: items[0], callbacks=[watch]).train()
     return {
@@ -60,18 +60,6 @@ def train_with_transformers(*, begun: float, config: str, tokens: str, samples: 
         "real_tokens": batches.consumed(recipe.training.schedule.total_steps),
         "attention": model.config._attn_implementation,
     }
-
-
-class EqualRates(Trainer):
-    """A `Trainer` with this package's learning rates: in the warm-up its own are those of one step before."""
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
-        """Called by `train`."""
-        schedule = ScheduleConfig(warmup_steps=int(self.args.warmup_steps), total_steps=num_training_steps)
-        taken_on = optimizer or self.optimizer
-        assert taken_on is not None
-        self.lr_scheduler = LambdaLR(taken_on, lambda steps_taken: learning_rate(steps_taken, peak=1, schedule=schedule))
-        return self.lr_scheduler
 
 
 class PaddedSteps(IterableDataset[Rows]):
@@ -106,58 +94,6 @@ def plain_model(config: Config, tokens: Path, pad_token_id: int) -> BertForPreTr
     model = BertForPreTraining(bert_config(config.model, vocabulary_size=size, pad_token_id=pad_token_id))
     model.load_state_dict(started.state_dict())
     return model
-
-
-def training_arguments(config: Config, scratch: Path) -> TrainingArguments:
-    """A recipe in the `Trainer`'s terms."""
-    training, optimizer = config.training, config.training.optimizer
-    return TrainingArguments(
-        output_dir=str(scratch),
-        max_steps=training.schedule.total_steps,
-        per_device_train_batch_size=1,  # an item is a batch
-        optim="adamw_torch",
-        learning_rate=optimizer.learning_rate,
-        adam_beta1=optimizer.betas[0],
-        adam_beta2=optimizer.betas[1],
-        adam_epsilon=optimizer.epsilon,
-        weight_decay=optimizer.weight_decay,
-        max_grad_norm=optimizer.max_grad_norm,
-        lr_scheduler_type="linear",
-        warmup_steps=training.schedule.warmup_steps,
-        bf16=training.precision.dtype == "bf16",
-        seed=config.seed,
-        dataloader_pin_memory=torch.cuda.is_available(),
-        remove_unused_columns=False,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
-
-
-class Evaluation(TrainerCallback):
-    """Scores the held-out samples before the first step, every so many steps and after the last; the clock stands meanwhile."""
-
-    def __init__(self, held_out: list[Rows], *, every_steps: int, batches: PaddedSteps) -> None:
-        self.held_out, self.every_steps, self.batches = held_out, every_steps, batches
-        self.curve: list[dict[str, Any]] = []
-        self.seconds = self.since = 0.0
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.score(kwargs["model"], 0)
-        self.since = time.perf_counter()
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        if state.global_step % self.every_steps == 0 or state.global_step == state.max_steps:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            self.seconds += time.perf_counter() - self.since
-            self.score(kwargs["model"], state.global_step)
-            self.since = time.perf_counter()
-
-    def score(self, model: BertForPreTraining, step: int) -> None:
-        mlm, nsp = held_out_losses(model, self.held_out)
-        self.curve.append({"global_step": step, "consumed_tokens": self.batches.consumed(step), "validation/mlm_loss": mlm, "validation/nsp_loss": nsp})
 
 
 @torch.no_grad()

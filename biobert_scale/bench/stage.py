@@ -81,8 +81,7 @@ def _cpu_seconds() -> float:
 def _deal_records(records: list[bytes], raw: Path, files: int) -> int:
     raw.mkdir()
     for part in range(files):
-        with igzip.open(raw / f"pubmed24n{part:04d}.xml.gz", "wb") as out:
-            out.write(b"<PubmedArticleSet>" + b"".join(records[part::files]) + b"</PubmedArticleSet>")
+        write_records(raw / f"pubmed24n{part:04d}.xml.gz", records[part::files])
     return sum(map(len, records))
 
 
@@ -119,3 +118,9 @@ def serialised_records(path: Path) -> list[bytes]:
     """Every record of a MEDLINE file as it stands in the file."""
     with open_decompressed(path) as stream:
         return [etree.tostring(element, encoding="utf-8") for element in etree.parse(stream, etree.XMLParser(**PARSER_OPTIONS)).getroot()]
+
+
+def write_records(path: Path, records: list[bytes]) -> None:
+    """Write a MEDLINE file of records as `serialised_records` gives them."""
+    with igzip.open(path, "wb") as out:
+        out.write(b"<PubmedArticleSet>" + b"".join(records) + b"</PubmedArticleSet>")

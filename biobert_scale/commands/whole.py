@@ -105,6 +105,40 @@ def bench_learning(*, tokens: Path, output: Path, config: str = "demo-real", ste
     print(bench_learning(tokens, output, config=config, steps=steps, equal_rates=equal_rates))
 
 
+def bench_curves(*, tokens: Path, output: Path, config: str = "demo-real", steps: int = 200, seeds: int = 4, compiled: bool = False) -> int:
+    """Train a small model with every switch of [compute] on and off, and compare the loss curves; write dated JSON, Markdown and a picture. Exit code 1: one is out of tolerance.
+
+    Args:
+        tokens: finished token shards.
+        output: directory of the results.
+        config: recipe: a name or the path of a TOML file; trained in fp32, without dropout but where dropout is compared.
+        steps: optimizer steps of each run, the warm-up shortened in proportion.
+        seeds: runs of either way to draw dropout.
+        compiled: also with torch.compile, which needs a compiler.
+    """
+    from biobert_scale.bench.curves import bench_curves
+
+    page, within = bench_curves(load_config(config), tokens, output, steps=steps, seeds=seeds, compiled=compiled, name=config)
+    print(page)
+    return 0 if within else 1
+
+
+def bench_end_to_end(*, raw: Path, output: Path, config: str = "demo-real", loss: float = 0.0, steps: int = 0, repeats: int = 1) -> None:
+    """Go from raw MEDLINE files to a validation loss with this package, and with pubmed-parser, datasets.map and transformers' Trainer; write dated JSON, Markdown and a picture.
+
+    Args:
+        raw: directory of MEDLINE `*.xml.gz` files.
+        output: directory of the results.
+        config: recipe: a name or the path of a TOML file. One batch of it must fit the device, padded.
+        loss: held-out MLM loss in nats that the time is told of; 0 for the worse of the two final losses.
+        steps: optimizer steps of each side, the warm-up shortened in proportion; 0 for the recipe's.
+        repeats: times that both sides run.
+    """
+    from biobert_scale.bench.end_to_end import bench_end_to_end
+
+    print(bench_end_to_end(raw, output, config=config, loss=loss, steps=steps, repeats=repeats))
+
+
 def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: Path | None = None, repeats: int = 5) -> None:
     """Measure how long training stands still for a checkpoint, at once and behind its back, beside accelerate's and torch's own; write dated JSON and Markdown.
 

@@ -1,0 +1,24 @@
+"""An installation holds what a checkout holds."""
+
+from __future__ import annotations
+
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+MOVED = set(SETUP["package-dir"])
+
+
+def test_every_package_is_installed() -> None:
+    there = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "biobert_scale").rglob("*.py")}
+    assert set(SETUP["packages"]) - MOVED == there
+
+
+def test_every_other_file_is_installed() -> None:
+    files = [path for path in (ROOT / "biobert_scale").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")]
+    assert files
+    for path in files:
+        patterns = SETUP["package-data"].get(".".join(path.parent.relative_to(ROOT).parts), [])
+        assert any(fnmatch(path.name, pattern) for pattern in patterns), f"{path} is in no installation"
