@@ -224,7 +224,7 @@ def trainer(load: Load) -> Runner:
         output_dir=scratch, max_steps=len(load.steps), per_device_train_batch_size=training.micro_batch_size,
         gradient_accumulation_steps=training.global_batch_size // training.micro_batch_size, optim="adamw_torch", learning_rate=training.optimizer.learning_rate,
         weight_decay=training.optimizer.weight_decay, max_grad_norm=training.optimizer.max_grad_norm, bf16=load.dtype == torch.bfloat16, fp16=load.dtype == torch.float16,
-        remove_unused_columns=False, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True, dataloader_pin_memory=load.device.type == "cuda",
+        remove_unused_columns=False, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=load.device.type == "cpu", dataloader_pin_memory=load.device.type == "cuda",
     )  # fmt: skip
     worker = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=DataCollatorForLanguageModeling(tokenizer), callbacks=[clock])
 

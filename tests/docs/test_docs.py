@@ -266,7 +266,8 @@ def chapter(document: str, *places: str) -> Iterator[Block]:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_readme_and_the_release_from_top_to_bottom(account: Account) -> None:
-    for block in (*chapter("README.md", "here", "python"), *chapter("docs/release.md", "here", "python")):
+    *steps, other_run = chapter("README.md", "here", "python")
+    for block in (*steps, *chapter("docs/release.md", "here", "python"), other_run):
         follow(block, account)
 
 
