@@ -44,6 +44,11 @@ def _types(device: torch.device) -> list[str]:
     return ["bf16", "fp16"] if device.type == "cuda" else ["bf16"]
 
 
+def _possible(dtype: str, device: torch.device) -> str:
+    """fp16 is for GPUs; a trial on a CPU takes bf16 in its place."""
+    return dtype if dtype in _types(device) else "bf16"
+
+
 def _seconds(work: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -105,6 +110,7 @@ def measure_parity(*, tiny: bool) -> dict[str, Any]:
 def measure_sweep(*, tiny: bool, dtype: str = "bf16", lengths: str = "full", seconds: float = 100) -> dict[str, Any]:
     """Sequences a second by micro-batch, compiled and not, until the time is up; the whole step of 256 sequences each time."""
     device, begun, rows = _device(), time.monotonic(), []
+    dtype = _possible(dtype, device)
     sizes, sequences = ([4, 8], 8) if tiny else ([32, 64, 16, 128, 8], 256)
     for compile in (False, True):
         for micro_batch_size in sizes:
@@ -149,8 +155,7 @@ def measure_trainer(*, tiny: bool, dtype: str, scratch: str, compile: bool = Fal
     """The command `train` itself under DeepSpeed, on made-up tokens: its metrics of some steps, a save behind training included."""
     from biobert_scale.bench.made_up_tokens import write_made_up_tokens
 
-    if dtype not in _types(_device()):
-        dtype = "bf16"
+    dtype = _possible(dtype, _device())
     vocabulary, documents = (1000, 400) if tiny else (28_996, 2_000)
     tokens = write_made_up_tokens(Path(scratch) / "tokens", documents=documents, vocabulary_size=vocabulary, sentences=10 if tiny else 150)
     steps = 6 if tiny else 24
