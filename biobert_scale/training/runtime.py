@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import gc
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeVar
@@ -105,7 +106,12 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
         os.environ.pop(name, None)
     world_size = describe_ranks()
     group = InitProcessGroupKwargs(backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(minutes=30))
-    accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not on_gpu, kwargs_handlers=[group])
+    # It would give each process on a CPU all cores, whatever the caller chose who runs several.
+    threads = torch.get_num_threads()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
+        accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not on_gpu, kwargs_handlers=[group])
+    torch.set_num_threads(threads)
     assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
     return accelerator
 

@@ -47,6 +47,17 @@ def runs(prepared, model, tmp_path_factory):
     return directory
 
 
+def test_the_caller_s_number_of_threads_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        start_plain("fp32")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_32_sentences_are_learned_by_heart(runs):
     metrics = json.loads((runs / "entities-1" / "metrics.json").read_text())
     assert metrics["score"] == 100.0
