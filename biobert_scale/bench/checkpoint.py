@@ -24,8 +24,8 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.page import spread
+from biobert_scale.bench.results import write_result
 from biobert_scale.config import Config
-from biobert_scale.files import write_atomically, write_json
 from biobert_scale.modeling.bert import bert_config, build_model
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints, TrainerState
@@ -77,8 +77,7 @@ def bench_checkpoint(config: Config, output: Path, *, directory: Path | None = N
         "all_seconds": {name: [whole for _, whole in taken] for name, taken in seconds.items()},
     }  # fmt: skip
     page = checkpoint_page(result)
-    write_json(output / f"checkpoint-{result['date']}.json", result)
-    write_atomically(output / f"checkpoint-{result['date']}.md", page)
+    write_result(output, f"checkpoint-{result['date']}", result, page)
     return page
 
 

@@ -23,13 +23,13 @@ from lxml import etree
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.memory import measure_reading
 from biobert_scale.bench.page import corpus_page
+from biobert_scale.bench.results import write_result
 from biobert_scale.bench.stage import measure_stage, serialised_records
 from biobert_scale.corpus.jats import read_jats
 from biobert_scale.corpus.markup import PARSER_OPTIONS
 from biobert_scale.corpus.medline import read_medline
 from biobert_scale.corpus.raw import RawFile, find_raw_files, open_decompressed, package_members
 from biobert_scale.errors import UserError
-from biobert_scale.files import write_atomically, write_json
 
 _WALK, _READER, _PEER = "lxml alone", "this reader", "pubmed-parser"
 _PMID = re.compile(rb"(<PMID[^>]*>)\d+(</PMID>)")
@@ -101,8 +101,7 @@ def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: f
         }
     page = corpus_page(result)
     stem = f"corpus-{result['date']}"
-    write_json(output / f"{stem}.json", result)
-    write_atomically(output / f"{stem}.md", page)
+    write_result(output, stem, result, page)
     return page
 
 

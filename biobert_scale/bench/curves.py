@@ -17,9 +17,9 @@ from biobert_scale.bench.contestants import SWITCHES, Load, load_of, stepper
 from biobert_scale.bench.curves_page import curves_figure, curves_page
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.learning import shortened
+from biobert_scale.bench.results import write_result
 from biobert_scale.config import Config
 from biobert_scale.errors import UserError
-from biobert_scale.files import write_atomically, write_json
 from biobert_scale.recipes import recipe_names
 from biobert_scale.training.schedule import learning_rate
 
@@ -105,9 +105,7 @@ def bench_curves(config: Config, tokens: Path, output: Path, *, steps: int = 200
     }  # fmt: skip
     stem = f"curves-{result['date']}"
     page = curves_page(result, recipe, figure=f"{stem}.png")
-    write_json(output / f"{stem}.json", result)
-    write_atomically(output / f"{stem}.png", curves_figure(result))
-    write_atomically(output / f"{stem}.md", page)
+    write_result(output, stem, result, page, curves_figure(result))
     return page, all(one.within for one in compared)
 
 

@@ -18,13 +18,14 @@ from biobert_scale.bench.data_page import data_page
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.index import measure_building, measure_first_step
 from biobert_scale.bench.labels import measure_labels
+from biobert_scale.bench.results import write_result
 from biobert_scale.bench.samples import measure_samples, pack_all
 from biobert_scale.bench.stores import require_space, write_abstracts, write_repeated, write_simulated
 from biobert_scale.config import DataConfig
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
 from biobert_scale.data.pairs import LONGEST_SAMPLE
 from biobert_scale.errors import UserError
-from biobert_scale.files import read_manifest, write_atomically, write_json
+from biobert_scale.files import read_manifest
 from biobert_scale.tokens.shards import TokenStore
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
 
@@ -110,8 +111,7 @@ def bench_data(
         }
     page = data_page(result)
     stem = f"data-{result['date']}"
-    write_json(output / f"{stem}.json", result)
-    write_atomically(output / f"{stem}.md", page)
+    write_result(output, stem, result, page)
     return page
 
 

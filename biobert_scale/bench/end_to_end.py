@@ -24,12 +24,13 @@ from biobert_scale.bench.end_to_end_peer import masked_lm_loss
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.learning import shortened, told_by_run, train_command
 from biobert_scale.bench.learning_peer import plain_model, rows
+from biobert_scale.bench.results import write_result
 from biobert_scale.bench.stage import serialised_records, write_records
 from biobert_scale.config import Config
 from biobert_scale.corpus.raw import find_raw_files
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import UserError
-from biobert_scale.files import read_manifest, write_atomically, write_json
+from biobert_scale.files import read_manifest, write_json
 from biobert_scale.recipes import check_config, load_config, recipe_names
 from biobert_scale.release.export import export_model
 from biobert_scale.tokens.vocabulary import special_ids
@@ -83,9 +84,7 @@ def bench_end_to_end(raw: Path, output: Path, *, config: str, loss: float = 0.0,
     }  # fmt: skip
     stem = f"end-to-end-{result['date']}"
     page = end_to_end_page(result, recipe, figure=f"{stem}.png")
-    write_json(output / f"{stem}.json", result)
-    write_atomically(output / f"{stem}.png", end_to_end_figure(result))
-    write_atomically(output / f"{stem}.md", page)
+    write_result(output, stem, result, page, end_to_end_figure(result))
     return page
 
 

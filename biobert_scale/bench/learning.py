@@ -21,11 +21,12 @@ import torch
 from biobert_scale.bench.child import ONE_THREAD, run_alone
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.learning_page import learning_figure, learning_page
+from biobert_scale.bench.results import write_result
 from biobert_scale.config import Config
 from biobert_scale.data.samples import build_samples
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed, UserError
-from biobert_scale.files import read_manifest, write_atomically, write_json
+from biobert_scale.files import read_manifest, write_json
 from biobert_scale.modeling.emulation import multiplies_natively
 from biobert_scale.recipes import check_config, load_config, recipe_names
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
@@ -83,9 +84,7 @@ def bench_learning(tokens: Path, output: Path, *, config: str = "demo-real", ste
     assert [_seen(point) for point in sides[0]["curve"]] == [_seen(point) for point in sides[1]["curve"]], "the two sides did not see the same samples"
     stem = f"learning-{'equal-rates-' * equal_rates}{result['date']}"
     page = learning_page(result, recipe, figure=f"{stem}.png")
-    write_json(output / f"{stem}.json", result)
-    write_atomically(output / f"{stem}.png", learning_figure(result))
-    write_atomically(output / f"{stem}.md", page)
+    write_result(output, stem, result, page, learning_figure(result))
     return page
 
 

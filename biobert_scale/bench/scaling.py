@@ -22,10 +22,11 @@ from biobert_scale.bench.collectives import Sent, count_collectives
 from biobert_scale.bench.engine import forget_engine, time_steps
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.page import spread
+from biobert_scale.bench.results import write_result
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
-from biobert_scale.files import write_atomically, write_json
+from biobert_scale.files import write_json
 from biobert_scale.recipes import structure_config
 
 ENGINES = ("ddp", "zero0", "zero1", "zero2", "zero3")
@@ -67,8 +68,7 @@ def bench_scaling(config: Config, output: Path, *, ranks: tuple[int, ...], steps
         "command": f"biobert-scale bench scaling --config {config.name} --ranks {' '.join(map(str, ranks))} --steps {steps}",
     }  # fmt: skip
     page = scaling_page(result)
-    write_json(output / f"scaling-{result['date']}.json", result)
-    write_atomically(output / f"scaling-{result['date']}.md", page)
+    write_result(output, f"scaling-{result['date']}", result, page)
     return page
 
 

@@ -14,10 +14,10 @@ import torch
 
 from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Load, Maker, load_of
 from biobert_scale.bench.environment import machine, versions
+from biobert_scale.bench.results import write_result
 from biobert_scale.bench.train_step_page import train_step_page
 from biobert_scale.bench.turns import in_turns
 from biobert_scale.config import Config
-from biobert_scale.files import write_atomically, write_json
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.training.device import device_peak, peak_memory_bytes
 
@@ -48,8 +48,7 @@ def bench_train_step(
     result = {"date": date.today().isoformat(), "name": name, "kind": kind, **contest(load, makers, repeats=repeats)}
     page = train_step_page(result)
     stem = f"{kind}-{name}-{result['date']}"
-    write_json(output / f"{stem}.json", result)
-    write_atomically(output / f"{stem}.md", page)
+    write_result(output, stem, result, page)
     return page
 
 

@@ -115,23 +115,29 @@ def finetune(
             "random_weights": random_weights,
             **result,
             **selection,
+            **_conditions(config, grid, accelerator),
             "train_losses": fitted.train_losses,
-            "max_seq_length": config.max_seq_length,
-            "config": asdict(config) | {name: values for name, values in asdict(grid).items() if values},
-            "device": accelerator.device.type,
-            "ranks": accelerator.num_processes,
-            "precision": accelerator.mixed_precision,
-            "versions": versions(),
             "seconds": round(time.monotonic() - started, 2),
         }
         write_json(output / METRICS, metrics)
-        counts = {"score": metrics["score"]}
-        files.append(output / METRICS)
+        counts, files = {"score": metrics["score"]}, [*files, output / METRICS]
         finish_stage(output, stage=STAGE, key=key, inputs=inputs, config=settings, counts=counts, outputs=files, libraries=LIBRARIES)
         shutil.rmtree(output / _TRIALS, ignore_errors=True)
         logger.info("%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, rule.score_name, metrics["score"])
     accelerator.wait_for_everyone()
     return dict(read_json(output / METRICS))
+
+
+def _conditions(config: FinetuneConfig, grid: GridConfig, accelerator: Accelerator) -> dict[str, Any]:
+    """Under which settings, on what, with which libraries."""
+    return {
+        "max_seq_length": config.max_seq_length,
+        "config": asdict(config) | {name: values for name, values in asdict(grid).items() if values},
+        "device": accelerator.device.type,
+        "ranks": accelerator.num_processes,
+        "precision": accelerator.mixed_precision,
+        "versions": versions(),
+    }
 
 
 def _points(config: FinetuneConfig, grid: GridConfig) -> list[FinetuneConfig]:

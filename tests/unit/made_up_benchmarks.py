@@ -9,6 +9,7 @@ import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from biobert_scale.evaluation.readers import HALLMARK_HEADER
+from biobert_scale.evaluation.tasks import prepare
 
 NAMES = ("leaf palsy", "Noxal rot", "grey fever", "stem tremor", "bark ache", "Moss-eye", "reed cough", "root gout")
 FRAMES = ("Mice with {} slept.", "No {} was seen in cats.", "We saw {} and ran home.", "Old goats often had {} here.")
@@ -66,3 +67,13 @@ def write_model(directory: Path, *, lowercase: bool = False) -> Path:
     )
     BertModel(shape, add_pooling_layer=False).save_pretrained(directory)
     return directory
+
+
+def write_prepared(directory: Path, *, blue: bool = False) -> Path:
+    """The made-up NCBI-disease and HoC, with `blue` HoC-BLUE as well, as `evaluate prepare` leaves them."""
+    write_entities(directory / "in" / "entities")
+    write_hallmarks(directory / "in" / "hallmarks")
+    if blue:
+        write_hallmarks(directory / "in" / "blue", every_document_labelled=True)
+    prepare(directory / "in", directory / "out")
+    return directory / "out"

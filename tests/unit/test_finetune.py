@@ -20,18 +20,14 @@ from biobert_scale.evaluation.table import compare, render_table, score_table
 from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.modeling.bert import load_encoder
 from biobert_scale.training.runtime import start_plain
-from tests.unit.made_up_benchmarks import write_entities, write_hallmarks, write_model
+from tests.unit.made_up_benchmarks import write_model, write_prepared
 
 OVERFIT = FinetuneConfig(learning_rate=1e-3, epochs=12, batch_size=8, max_seq_length=64, dropout=0.0, weight_decay=0.0)
 
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("benchmarks")
-    write_entities(directory / "in" / "entities")
-    write_hallmarks(directory / "in" / "hallmarks")
-    prepare(directory / "in", directory / "out")
-    return directory / "out"
+    return write_prepared(tmp_path_factory.mktemp("benchmarks"))
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,7 @@ from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.predict import predict, score
 from biobert_scale.evaluation.prepared import read_annotated, read_gold, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
-from biobert_scale.evaluation.tasks import prepare
-from tests.unit.made_up_benchmarks import write_entities, write_hallmarks, write_model
+from tests.unit.made_up_benchmarks import write_model, write_prepared
 
 BUDGET = FinetuneConfig(learning_rate=1e-3, epochs=2, batch_size=8, max_seq_length=64)
 KINDS = frozenset({"Disease"})
@@ -27,11 +26,7 @@ KINDS = frozenset({"Disease"})
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("benchmarks")
-    write_entities(directory / "in" / "entities")
-    write_hallmarks(directory / "in" / "hallmarks")
-    prepare(directory / "in", directory / "out")
-    return directory / "out"
+    return write_prepared(tmp_path_factory.mktemp("benchmarks"))
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,6 @@ from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.hoc import DocumentClassifier
 from biobert_scale.evaluation.packing import pack
-from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.files import read_json, write_json
 from biobert_scale.modeling.bert import encode_packed, load_encoder
 from biobert_scale.recipes import load_config
@@ -46,7 +45,7 @@ from biobert_scale.release.weights import save_weights
 from biobert_scale.training import runtime
 from biobert_scale.training.loop import Trainer
 from tests.helpers import write_tokens
-from tests.unit.made_up_benchmarks import write_entities, write_hallmarks, write_model
+from tests.unit.made_up_benchmarks import write_model, write_prepared
 
 SEQUENCES = ([2, 17, 40, 41, 42, 3], [2, 99, 3], [2, *range(30, 50), 3])
 BUDGET = FinetuneConfig(learning_rate=1e-3, epochs=2, batch_size=8, max_seq_length=32, dropout=0.0)
@@ -111,11 +110,7 @@ def exported(trained: Trained) -> Path:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("benchmarks")
-    write_entities(directory / "in" / "entities")
-    write_hallmarks(directory / "in" / "hallmarks")
-    prepare(directory / "in", directory / "out")
-    return directory / "out"
+    return write_prepared(tmp_path_factory.mktemp("benchmarks"))
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,8 @@ from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.sweep import run_name, sweep
 from biobert_scale.evaluation.table import score_table
-from biobert_scale.evaluation.tasks import prepare
 from tests.distributed.launching import environment, free_port
-from tests.unit.made_up_benchmarks import write_entities, write_hallmarks, write_model
+from tests.unit.made_up_benchmarks import write_model, write_prepared
 
 BUDGET = FinetuneConfig(learning_rate=1e-3, epochs=2, batch_size=8, max_seq_length=64, keep_weights=False)
 OPTIONS = ["--learning-rate", "1e-3", "--epochs", "2", "--batch-size", "8", "--max-seq-length", "64", "--no-keep-weights"]
@@ -24,12 +23,7 @@ OPTIONS = ["--learning-rate", "1e-3", "--epochs", "2", "--batch-size", "8", "--m
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("benchmarks")
-    write_entities(directory / "in" / "entities")
-    write_hallmarks(directory / "in" / "hallmarks")
-    write_hallmarks(directory / "in" / "blue", every_document_labelled=True)
-    prepare(directory / "in", directory / "out")
-    return directory / "out"
+    return write_prepared(tmp_path_factory.mktemp("benchmarks"), blue=True)
 
 
 @pytest.fixture(scope="module")
