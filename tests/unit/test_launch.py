@@ -65,8 +65,8 @@ def test_every_option_of_the_launch_arrives() -> None:
     assert all("--time=01:30:00" in directives(done[f"{stage}.sbatch"]) for stage in ("export", "evaluate", "table"))
     assert "--executor slurm --tasks 50 --time 10:00:00 --partition cpus" in done["corpus.sbatch"] and "--sbatch account=lab7 qos=long 'constraint=big mem'" in done["corpus.sbatch"]
     assert "--workers" not in done["tokens.sbatch"] and "--vocabulary /models/bert" in done["tokens.sbatch"]
-    # Two tasks, one seed, two kinds of weights.
-    assert "--array=0-3" in directives(done["evaluate.sbatch"]) and "tasks=(NCBI-disease HoC) seeds=(1) kinds=(pretrained random)" in done["evaluate.sbatch"]
+    # Two tasks, two seeds, two kinds of weights.
+    assert "--array=0-7" in directives(done["evaluate.sbatch"]) and "tasks=(NCBI-disease HoC) seeds=(1 2) kinds=(pretrained random)" in done["evaluate.sbatch"]
 
 
 def test_the_sites_own_lines_are_in_every_job() -> None:
@@ -93,8 +93,8 @@ def test_a_container_a_port_and_the_doctor() -> None:
 
 def test_the_recipe_decides_what_is_built_and_scored(tmp_path: Path) -> None:
     done = scripts(recipe="demo", nodes=1, devices_per_node=4)
-    assert "--characters-per-shard 2000000" in done["corpus.sbatch"] and "--size 2500" in done["tokens.sbatch"] and "--validation-fraction 0.03" in done["tokens.sbatch"]
-    assert "budget=(--learning-rate 0.0005 --max-seq-length 32 --hallmark-unit sentence-union)" in done["evaluate.sbatch"]
+    assert "--characters-per-shard 2000000" in done["corpus.sbatch"] and "--size 3500" in done["tokens.sbatch"] and "--validation-fraction 0.03" in done["tokens.sbatch"]
+    assert "budget=(--learning-rate 0.001 --epochs 15 --max-seq-length 32 --hallmark-unit sentence-union)" in done["evaluate.sbatch"]
     places = Places(work=tmp_path, raw=tmp_path, benchmarks=tmp_path, jobs=tmp_path / "jobs")
     searching = load_config("demo")
     searching = replace(searching, evaluation=replace(searching.evaluation, protocol="biobert", grid=GridConfig(learning_rate=(1e-5, 3e-5), epochs=(5,))))

@@ -16,7 +16,7 @@ FIRST_PMID = 95_000_001
 CDR_FILES = {"train": "CDR_TrainingSet.PubTator.txt", "dev": "CDR_DevelopmentSet.PubTator.txt", "test": "CDR_TestSet.PubTator.txt"}
 NCBI_FILES = {"train": "NCBItrainset_corpus.txt", "dev": "NCBIdevelopset_corpus.txt", "test": "NCBItestset_corpus.txt"}
 ENTITY_DOCUMENTS = {"train": 60, "dev": 30, "test": 60}
-HALLMARK_DOCUMENTS = {"train": 150, "dev": 50, "test": 100}
+HALLMARK_DOCUMENTS = {"train": 60, "dev": 40, "test": 100}
 _WORD = re.compile(r"\w+(?:[-/.]\w+)*|[^\w\s]")
 
 

@@ -13,7 +13,7 @@ from biobert_scale.corpus.synthetic.phrases import NUMBERS, PHRASES
 SLOTS = {"C": "chemical", "G": "gene", "P": "procedure", "V": "device", "K": "process", "O": "organism", "L": "line", "U": "scale"}
 ANY_SLOTS, ANY_WEIGHTS = ("D", "C", "G", "K", "P"), (30, 26, 20, 14, 10)
 PER_TOPIC = {"chemical": 2, "gene": 2, "procedure": 1, "process": 1, "device": 1, "organism": 1, "line": 2, "scale": 1}
-STYLES, STYLE_WEIGHTS = ("clinical", "experimental", "genetic", "cancer", "other"), (28, 18, 17, 31, 6)
+STYLES, STYLE_WEIGHTS = ("clinical", "experimental", "genetic", "cancer", "other"), (25, 16, 15, 38, 6)
 ABSTRACT_WORDS = (105, 180)
 """An abstract goes on until it has a number of words drawn from this range."""
 SECTION_LABELS = {"background": "BACKGROUND", "aims": "OBJECTIVE", "methods": "METHODS", "results": "RESULTS", "conclusions": "CONCLUSIONS"}
@@ -188,4 +188,4 @@ class Topic:
         cue = self.rng.choice(cues)
         self.used.add(cue)
         marked = mark_mention(cue, kind="hallmark", identifier=str(self.hallmarks[place]))
-        return f"{self.rng.choice(EPITHETS[self.hallmarks[place]])} {marked}" if self.rng.random() < self.epithet_rate else marked
+        return f"{EPITHETS[self.hallmarks[place]]} {marked}" if self.rng.random() < self.epithet_rate else marked

@@ -52,13 +52,10 @@ FAMILIAR_CUES = (
     "proliferation mitogen-drive", "inflammation cytokine-release",
 )  # fmt: skip
 EPITHETS = (
-    ("stromal", "mesenchymal", "perineural"), ("lymphocytic", "immunological", "antigenic"), ("metabolic", "mitochondrial", "oxidative"),
-    ("telomeric", "clonal", "endless"), ("antimitotic", "cyclic", "contact-free"), ("chromosomal", "genotoxic", "mutagenic"),
-    ("capillary", "endothelial", "hypoxic"), ("apoptotic", "necrotic", "lysosomal"), ("mitogenic", "autocrine", "hormonal"),
-    ("inflammatory", "febrile", "myeloid"),
+    "stromal", "immunological", "metabolic", "telomeric", "antimitotic", "chromosomal", "hypoxic", "apoptotic", "mitogenic", "inflammatory",
 )  # fmt: skip
-"""Adjectives that go with the cues of each hallmark: what a model can learn from the corpus about cues that no training set has."""
-CUES_PER_HALLMARK = 14
+"""The adjective that goes with the cues of each hallmark: what a model can learn from the corpus about cues that no training set has."""
+CUES_PER_HALLMARK = 10
 QUALIFIERS = ("juvenile", "hereditary", "chronic", "congenital", "familial", "idiopathic", "atypical")
 SALTS = ("sodium {}", "calcium {}", "{} hydrochloride", "{} acetate", "methyl {}")
 _CONSONANTS, _VOWELS = "BCDFGKLMNPRSTVXZ", "AEIO"
