@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
+import select
 import sys
 
 from biobert_scale import __version__
@@ -50,6 +52,9 @@ COMMANDS = {
 }
 """Command -> what it does. The command's code is the function of that name in `commands/`."""
 
+_SIGPIPE_CODE = 141
+"""What a shell reports of a program whose output nobody reads any more."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 a failed run, 2 a user's mistake, 75 stopped early and resumable."""
@@ -80,10 +85,16 @@ def run(name: str, arguments: list[str]) -> int:
     for library in ("accelerate", "DeepSpeed", "datasets", "torch.distributed", "numba", "filelock", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
-        return importlib.import_module("biobert_scale.commands").run(name, arguments)
+        try:
+            return importlib.import_module("biobert_scale.commands").run(name, arguments)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         problem = error
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered would fail again at the exit
+            return _SIGPIPE_CODE
         known = from_os_error(error)
         if known is None:
             raise
@@ -94,6 +105,13 @@ def run(name: str, arguments: list[str]) -> int:
     if tells:
         print(f"biobert-scale: {problem}", file=sys.stderr)
     return problem.exit_code
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of this process's output is gone, as in `biobert-scale plan ... | head`."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def usage(names: list[str] | None = None) -> str:

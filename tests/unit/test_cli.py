@@ -53,6 +53,12 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
     assert not list(tmp_path.rglob("manifest.json"))
 
 
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    command = f"{sys.executable} -m biobert_scale.cli evaluate finetune --help | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
 def test_a_file_cut_in_half_is_named_and_nothing_looks_finished(tmp_path: Path) -> None:
     import gzip
 
