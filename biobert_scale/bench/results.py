@@ -1,0 +1,16 @@
+"""A measurement on disk: what was found, the page that tells it, and the picture the page shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from biobert_scale.files import write_atomically, write_json
+
+
+def write_result(output: Path, stem: str, result: dict[str, Any], page: str, figure: bytes | None = None) -> None:
+    """Write `STEM.json`, `STEM.md` and, where there is a figure (PNG), `STEM.png`; the page last."""
+    write_json(output / f"{stem}.json", result)
+    if figure is not None:
+        write_atomically(output / f"{stem}.png", figure)
+    write_atomically(output / f"{stem}.md", page)
