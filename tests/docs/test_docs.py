@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -259,8 +258,11 @@ def wait_for_jobs(cluster: Cluster, account: Account, seconds: float = 900) -> N
         time.sleep(0.5)
 
 
-def chapter(document: str, *places: str) -> Iterator[Block]:
-    return (block for block in BLOCKS if block.document == document and rule_for(block).place in places and not block.text.startswith("python3 -m venv"))
+def chapter(document: str, *places: str) -> list[Block]:
+    """A document's commands that are run at these places; there must be some. `follow` judges each."""
+    blocks = [block for block in BLOCKS if block.document == document and rule_for(block).place in places and not block.text.startswith("python3 -m venv")]
+    assert blocks, f"{document} has no command to run at {places}"
+    return blocks
 
 
 @pytest.mark.slow
