@@ -2,12 +2,19 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts a background command deaf to Ctrl-C, and so would be every process that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +33,17 @@ def root_logger() -> Iterator[None]:
     handlers, level = root.handlers[:], root.level
     yield
     root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture(autouse=True)
+def no_ranks() -> Iterator[None]:
+    """A run in the test's own process is told its rank by the environment, and joins a group of one: neither stays for the next test."""
+    yield
+    for name in RANK_VARIABLES:
+        os.environ.pop(name, None)
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_initialized():
+        from accelerate.state import AcceleratorState
+
+        distributed.destroy_process_group()
+        AcceleratorState._reset_state(reset_partial_state=True)

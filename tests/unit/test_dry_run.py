@@ -122,11 +122,7 @@ def test_tokens_tell_the_vocabulary_and_the_epochs(tokens: Path, tmp_path: Path)
 
 
 def test_the_command_starts_nothing_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "SLURM_NTASKS"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.setenv(name, "")  # so that what the command adds to the environment goes with the test
-        monkeypatch.delenv(name)
+    monkeypatch.delenv("SLURM_NTASKS", raising=False)
     assert main(["train", "--dry-run", "--config", "demo", "--output", str(tmp_path / "run"), "--training.micro-batch-size", "64"]) == 0
     assert "1 x 64 x 2 = 128" in capsys.readouterr().out
     assert not torch.distributed.is_initialized() and not (tmp_path / "run").exists()
