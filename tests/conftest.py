@@ -37,13 +37,14 @@ def root_logger() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_ranks() -> Iterator[None]:
-    """A run in the test's own process is told its rank by the environment, and joins a group of one: neither stays for the next test."""
+    """A run in the test's own process is told its rank by the environment, joins a group, and accelerate remembers: none of it stays for the next test."""
     yield
     for name in RANK_VARIABLES:
         os.environ.pop(name, None)
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is not None and distributed.is_initialized():
+    if "accelerate" in sys.modules:
+        import torch.distributed
         from accelerate.state import AcceleratorState
 
-        distributed.destroy_process_group()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
         AcceleratorState._reset_state(reset_partial_state=True)

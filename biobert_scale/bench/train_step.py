@@ -19,6 +19,7 @@ from biobert_scale.bench.train_step_page import train_step_page
 from biobert_scale.bench.turns import in_turns
 from biobert_scale.config import Config
 from biobert_scale.modeling.flops import training_flops
+from biobert_scale.recipes import recipe_names
 from biobert_scale.training.device import device_peak, peak_memory_bytes
 
 _LIBRARIES = ("torch", "transformers", "accelerate")
@@ -45,7 +46,12 @@ def bench_train_step(
     load = load_of(config, tokens, steps, lengths, device)
     makers = ABLATION if contestants == "ablation" else {CONTESTANTS[letter][0]: CONTESTANTS[letter][1] for letter in contestants}
     kind = "ablation" if contestants == "ablation" else "train-step"
-    result = {"date": date.today().isoformat(), "name": name, "kind": kind, **contest(load, makers, repeats=repeats)}
+    recipe = config.name if config.name in recipe_names() else f"{config.name}.toml"
+    command = (
+        f"biobert-scale bench train-step --config {recipe} --dtype {config.training.precision.dtype} " + (f"--lengths {lengths}" if tokens is None else "--tokens DIR")
+        + f" --sequences {config.training.global_batch_size} --micro-batch-size {config.training.micro_batch_size} --steps {steps} --repeats {repeats} --contestants {contestants}"
+    )  # fmt: skip
+    result = {"date": date.today().isoformat(), "name": name, "kind": kind, "command": command, **contest(load, makers, repeats=repeats)}
     page = train_step_page(result)
     stem = f"{kind}-{name}-{result['date']}"
     write_result(output, stem, result, page)

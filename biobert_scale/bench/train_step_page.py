@@ -18,6 +18,7 @@ def train_step_page(result: dict[str, Any]) -> str:
     lines = [
         f"# {'One switch after another' if ablation else 'Training steps'}, {result['name']}, {result['date']}",
         "",
+        f"- Command: `{result['command']}`",
         f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; device: {machine['device']}",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
         f"- Model: BERT of {layers} layers, hidden {hidden}, intermediate {intermediate}, {vocabulary:,} entries; {result['dtype']}",
