@@ -97,7 +97,7 @@ def bench_curves(config: Config, tokens: Path, output: Path, *, steps: int = 200
         "machine": machine(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s) of torch",
         "versions": versions(_LIBRARIES),
-        "command": f"biobert-scale bench curves --tokens DIR --config {name if name in recipe_names() else 'FILE'} --steps {steps} --seeds {seeds}" + " --compiled" * compiled,
+        "command": f"biobert-scale bench curves --tokens DIR --config {name if name in recipe_names() else Path(name).name} --steps {steps} --seeds {seeds}" + " --compiled" * compiled,
         "settings": {"seed": recipe.seed, "vocabulary": load.vocabulary_size, "model": recipe.model, "data": recipe.data, "training": recipe.training},
         "steps": steps, "end_steps": _end(steps), "seeds": seeds, "dropout": _DROPOUT, "standard_errors": _STANDARD_ERRORS,
         "rows": [{**asdict(one), "within": one.within} for one in compared],

@@ -75,7 +75,8 @@ def curves_figure(result: dict[str, Any]) -> bytes:
         middle.set_yscale("log")
         middle.set_ylabel("relative difference")
         middle.set_title("from the run as shipped; the broken line is the tolerance of any step", loc="left", fontsize=9)
-        middle.legend(frameon=False, fontsize=6, ncols=2)
+        middle.set_ylim(top=1)  # room for the legend above the tolerance
+        middle.legend(frameon=False, fontsize=6, ncols=2, loc="upper center")
         for (way, runs), colour in zip(result["dropout_curves"].items(), (OURS, PEERS), strict=True):
             for number, losses in enumerate(runs):
                 below.plot(steps, losses, lw=0.8, color=colour, label=way if number == 0 else None)

@@ -40,6 +40,7 @@ def test_every_contestant_takes_the_same_steps_and_is_told_of(tmp_path: Path, ca
     (page,) = (tmp_path / "out").glob("train-step-tiny-*.md")
     result = json.loads(page.with_suffix(".json").read_text())
     assert page.read_text().strip() in capsys.readouterr().out
+    assert result["command"] in page.read_text() and "--dtype fp32 --lengths abstracts --sequences 8 --micro-batch-size 4 --steps 2 --repeats 2 --contestants oab" in result["command"]
     assert [name[:3] for name in result["seconds"]] == ["thi", "(a)", "(b)"] and all(len(taken) == 2 and min(taken) > 0 for taken in result["seconds"].values())
     assert result["sequences"] == 16 and result["tokens"] < 16 * 64 and all(name in page.read_text() for name in result["seconds"])
 
