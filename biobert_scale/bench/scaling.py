@@ -22,7 +22,7 @@ from biobert_scale.bench.collectives import Sent, count_collectives
 from biobert_scale.bench.engine import forget_engine, time_steps
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.page import spread
-from biobert_scale.bench.results import write_result
+from biobert_scale.bench.results import recipe_argument, write_result
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
@@ -65,7 +65,7 @@ def bench_scaling(config: Config, output: Path, *, ranks: tuple[int, ...], steps
     result = {
         "date": date.today().isoformat(), "machine": machine(), "versions": versions(_LIBRARIES), "name": config.name, "dtype": config.training.precision.dtype,
         "global_batch_size": config.training.global_batch_size, "micro_batch_size": config.training.micro_batch_size, "steps": steps, "ranks": found,
-        "command": f"biobert-scale bench scaling --config {config.name} --ranks {' '.join(map(str, ranks))} --steps {steps}",
+        "command": f"biobert-scale bench scaling --config {recipe_argument(config)} --ranks {' '.join(map(str, ranks))} --steps {steps}",
     }  # fmt: skip
     page = scaling_page(result)
     write_result(output, f"scaling-{result['date']}", result, page)

@@ -14,12 +14,11 @@ import torch
 
 from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Load, Maker, load_of
 from biobert_scale.bench.environment import machine, versions
-from biobert_scale.bench.results import write_result
+from biobert_scale.bench.results import recipe_argument, write_result
 from biobert_scale.bench.train_step_page import train_step_page
 from biobert_scale.bench.turns import in_turns
 from biobert_scale.config import Config
 from biobert_scale.modeling.flops import training_flops
-from biobert_scale.recipes import recipe_names
 from biobert_scale.training.device import device_peak, peak_memory_bytes
 
 _LIBRARIES = ("torch", "transformers", "accelerate")
@@ -46,9 +45,8 @@ def bench_train_step(
     load = load_of(config, tokens, steps, lengths, device)
     makers = ABLATION if contestants == "ablation" else {CONTESTANTS[letter][0]: CONTESTANTS[letter][1] for letter in contestants}
     kind = "ablation" if contestants == "ablation" else "train-step"
-    recipe = config.name if config.name in recipe_names() else f"{config.name}.toml"
     command = (
-        f"biobert-scale bench train-step --config {recipe} --dtype {config.training.precision.dtype} " + (f"--lengths {lengths}" if tokens is None else "--tokens DIR")
+        f"biobert-scale bench train-step --config {recipe_argument(config)} --dtype {config.training.precision.dtype} " + (f"--lengths {lengths}" if tokens is None else "--tokens DIR")
         + f" --sequences {config.training.global_batch_size} --micro-batch-size {config.training.micro_batch_size} --steps {steps} --repeats {repeats} --contestants {contestants}"
     )  # fmt: skip
     result = {"date": date.today().isoformat(), "name": name, "kind": kind, "command": command, **contest(load, makers, repeats=repeats)}
