@@ -16,7 +16,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.cpu_attention import attention_with_dropout
-from biobert_scale.modeling.emulation import multiplies_natively
 
 PACKED_ATTENTION = "packed"
 """The name in transformers' terms; `packed-sdpa` and `packed-flash-attn` insist on one way, this one takes the fastest there is."""
@@ -75,13 +74,16 @@ def packed_attention(
 
 
 def _one_by_one(query: Tensor, key: Tensor, value: Tensor, sequence_lengths: Tensor, dropout: float, scaling: float | None) -> Tensor:
-    dtype, lengths = query.dtype, sequence_lengths.tolist()
-    if not multiplies_natively(query):
-        query, key, value = query.float(), key.float(), value.float()
-    parts = [
-        nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
-        for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
-    ]
+    dtype, lengths, device = query.dtype, sequence_lengths.tolist(), query.device.type
+    if device == "cpu":
+        # Even where the CPU multiplies bf16: the kernel has a product compiled for every new shape of a block, and sequences
+        # are seldom of one length.
+        query, key, value = (states.to(torch.promote_types(dtype, torch.float32)) for states in (query, key, value))
+    with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and device != "cpu"):  # which would take the types back
+        parts = [
+            nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=scaling)
+            for q, k, v in zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
+        ]
     return torch.cat(parts, dim=2).transpose(1, 2).to(dtype)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForMaskedLM, BertForPreTraining
 
 from biobert_scale.config import ModelConfig
@@ -114,7 +116,7 @@ def test_bf16_on_a_cpu_is_the_rounded_fp32_product(model: PackedBertForPreTraini
 
 
 def test_bf16_on_a_cpu_keeps_no_fp32_copy_for_the_backward_pass(model: PackedBertForPreTraining, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulation, "multiplies_natively", lambda _: False)
+    monkeypatch.setattr(emulation, "_cpu_multiplies_bf16", lambda: False)
     linear = model.bert.encoder.layer[0].intermediate.dense.to(torch.bfloat16)
     inputs = torch.randn(5, 10, 64).to(torch.bfloat16).requires_grad_()
     kept: list[torch.Tensor] = []
@@ -127,6 +129,43 @@ def test_bf16_on_a_cpu_keeps_no_fp32_copy_for_the_backward_pass(model: PackedBer
     for ours, theirs in zip((inputs, linear.weight, linear.bias), exact, strict=True):
         assert ours.grad is not None and ours.grad.dtype == torch.bfloat16 and theirs.grad is not None
         assert (ours.grad.double() - theirs.grad).abs().max() <= theirs.grad.abs().max() * 2**-8
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, None])
+def test_no_product_is_in_bf16_where_the_cpu_has_no_instruction_for_it(
+    model: PackedBertForPreTraining, batch: PackedBatch, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None
+) -> None:
+    """Neither with weights in bf16, as DeepSpeed has them, nor under autocast, which rounds fp32 copies again wherever it can."""
+    monkeypatch.setattr(emulation, "_cpu_multiplies_bf16", lambda: False)
+    model.train().to(dtype or torch.float32)
+    with _Products() as products:
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype is None):
+            sums = model(batch)
+        (sums["mlm_loss"] + sums["nsp_loss"]).backward()
+    assert {"addmm", "mm"} <= products.types.keys() and any("attention" in name for name in products.types)
+    assert {kind for kinds in products.types.values() for kind in kinds} == {torch.float32}
+    assert all(parameter.grad is not None and parameter.grad.dtype == parameter.dtype for parameter in model.parameters() if parameter.requires_grad)
+
+
+def test_autocast_leaves_attention_in_fp32_on_a_cpu(model: PackedBertForPreTraining, batch: PackedBatch) -> None:
+    with _Products() as products, torch.autocast("cpu", torch.bfloat16):
+        model(batch)
+    assert {kind for name, kinds in products.types.items() if "attention" in name for kind in kinds} == {torch.float32}
+    assert torch.bfloat16 in {kind for name, kinds in products.types.items() if "attention" not in name for kind in kinds}
+
+
+class _Products(TorchDispatchMode):
+    """The types that matrix products and attention were computed in, by operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: dict[str, set[torch.dtype]] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
+        name = function.overloadpacket.__name__
+        if name in {"mm", "addmm", "bmm", "baddbmm"} or "attention" in name:
+            self.types.setdefault(name, set()).update(each.dtype for each in arguments if isinstance(each, torch.Tensor) and each.is_floating_point())
+        return function(*arguments, **(keywords or {}))
 
 
 def test_heads_share_the_embeddings(model: PackedBertForPreTraining) -> None:
