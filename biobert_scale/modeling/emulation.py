@@ -7,21 +7,18 @@ gives what such hardware gives, at fp32's speed.
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-@functools.cache
-def _cpu_multiplies_bf16() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+_CPU_MULTIPLIES_BF16 = bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+"""Asked once and here: a compiled layer cannot ask."""
 
 
-def multiplies_natively(tensor: Tensor, dtype: torch.dtype | None = None) -> bool:
-    """Whether matrix products of this type (the tensor's own where none is given) run on the tensor's device without emulation."""
-    return (dtype or tensor.dtype) != torch.bfloat16 or tensor.device.type != "cpu" or _cpu_multiplies_bf16()
+def multiplies_natively(tensor: Tensor) -> bool:
+    """Whether matrix products of this tensor's type run on its device without emulation."""
+    return tensor.dtype != torch.bfloat16 or tensor.device.type != "cpu" or _CPU_MULTIPLIES_BF16
 
 
 def emulate_in_fp32(model: nn.Module) -> None:
@@ -41,12 +38,13 @@ class EmulatingLinear(nn.Linear):
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """`nn.functional.linear`, in fp32 where the product's type (autocast's, else the inputs') is bf16 and the device has no instruction for it."""
-    device = inputs.device.type
-    autocast = torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if autocast else inputs.dtype
-    if multiplies_natively(inputs, dtype):
+    if inputs.device.type != "cpu" or _CPU_MULTIPLIES_BF16:
         return nn.functional.linear(inputs, weight, bias)
-    with torch.autocast(device, enabled=False):  # which would round the copies again
+    autocast = torch.is_autocast_enabled("cpu")
+    dtype = torch.get_autocast_dtype("cpu") if autocast else inputs.dtype
+    if dtype != torch.bfloat16:
+        return nn.functional.linear(inputs, weight, bias)
+    with torch.autocast("cpu", enabled=False):  # which would round the copies again
         if autocast:
             inputs, weight, bias = inputs.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
         product: Tensor = _Fp32Linear.apply(inputs, weight, bias)

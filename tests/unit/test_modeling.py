@@ -116,7 +116,7 @@ def test_bf16_on_a_cpu_is_the_rounded_fp32_product(model: PackedBertForPreTraini
 
 
 def test_bf16_on_a_cpu_keeps_no_fp32_copy_for_the_backward_pass(model: PackedBertForPreTraining, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulation, "_cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(emulation, "_CPU_MULTIPLIES_BF16", False)
     linear = model.bert.encoder.layer[0].intermediate.dense.to(torch.bfloat16)
     inputs = torch.randn(5, 10, 64).to(torch.bfloat16).requires_grad_()
     kept: list[torch.Tensor] = []
@@ -136,7 +136,7 @@ def test_no_product_is_in_bf16_where_the_cpu_has_no_instruction_for_it(
     model: PackedBertForPreTraining, batch: PackedBatch, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None
 ) -> None:
     """Neither with weights in bf16, as DeepSpeed has them, nor under autocast, which rounds fp32 copies again wherever it can."""
-    monkeypatch.setattr(emulation, "_cpu_multiplies_bf16", lambda: False)
+    monkeypatch.setattr(emulation, "_CPU_MULTIPLIES_BF16", False)
     model.train().to(dtype or torch.float32)
     with _Products() as products:
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype is None):
