@@ -87,6 +87,19 @@ def test_compiled_layers_change_no_loss_and_no_gradient_at_any_shape() -> None:
 
 
 @pytest.mark.slow
+def test_a_layer_is_one_graph_in_bf16_as_well() -> None:
+    switches = replace(PLAIN, **SWITCHES["all"])
+    compiled, eager = build(replace(switches, compile=True)), build(switches)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    for lengths in ((7, 12, 5), (9, 9)):
+        with torch.autocast("cpu", torch.bfloat16):
+            ours, theirs = (model(batch_of(*lengths))["mlm_loss"].item() for model in (compiled, eager))
+        assert ours == pytest.approx(theirs, rel=1e-2)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1 and not torch._dynamo.utils.counters["graph_break"]
+
+
+@pytest.mark.slow
 def test_compiled_layers_drop_what_the_others_drop() -> None:
     switches = replace(PLAIN, **SWITCHES["all"])
     compiled, eager = build(replace(switches, compile=True), dropout=0.2), build(switches, dropout=0.2)
