@@ -69,7 +69,7 @@ def bench_checkpoint(config: Config, output: Path, *, directory: Path | None = N
                 run = Path(tempfile.mkdtemp(dir=scratch))
                 seconds[name].append(save(run))
                 shutil.rmtree(run)
-        torch.distributed.destroy_process_group()
+        runtime.leave()
     result = {
         "date": date.today().isoformat(), "machine": machine(), "versions": versions(_LIBRARIES), "megabytes": megabytes, "model": config.name,
         "command": f"biobert-scale bench checkpoint --config {config.name} --repeats {repeats}",

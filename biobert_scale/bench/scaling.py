@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
 
 from biobert_scale.bench.collectives import Sent, count_collectives
 from biobert_scale.bench.engine import forget_engine, time_steps
@@ -28,6 +27,7 @@ from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import write_json
 from biobert_scale.recipes import structure_config
+from biobert_scale.training import runtime
 
 ENGINES = ("ddp", "zero0", "zero1", "zero2", "zero3")
 _LIBRARIES = ("torch", "deepspeed", "accelerate", "transformers")
@@ -103,8 +103,7 @@ def _measure(job: dict[str, Any], sent: Sent) -> dict[str, Any]:
         if engine == "ddp" and timed.world_size > 1:
             sent.bytes["all_reduce"] += 4 * timed.parameters
         found[engine] = {"seconds": timed.seconds[_WARM_UP:], "bytes": dict(sent.bytes), "ring_bytes": sent.ring_bytes(timed.world_size)}
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    runtime.leave()
     return found
 
 

@@ -114,8 +114,7 @@ def search(job: dict[str, Any]) -> None:
             with open(job["found"], "a") as out:
                 out.write(json.dumps(asdict(trial)) + "\n")
         candidate = _agreed(next_candidate(config, trials, world_size=world_size) if time.monotonic() < deadline else None)
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
+    runtime.leave()
 
 
 def _agreed(candidate: Candidate | None) -> Candidate | None:

@@ -53,8 +53,7 @@ def examine(
             ranks.meet()
         return any(finding.status == "FAIL" for finding in findings)
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        runtime.leave()
 
 
 def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:

@@ -6,12 +6,14 @@ a world of one. Everything above this module sees an `Accelerator`.
 
 from __future__ import annotations
 
+import atexit
 import datetime
 import gc
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -112,6 +114,8 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
         warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
         accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not on_gpu, kwargs_handlers=[group])
     torch.set_num_threads(threads)
+    atexit.unregister(leave)
+    atexit.register(leave)  # the group serves every run of this process
     assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
     return accelerator
 
@@ -198,6 +202,9 @@ def join(*, timeout_seconds: float) -> tuple[int, int, int]:
         UserError: see `describe_ranks`.
         torch.distributed.DistError: the others do not come.
     """
+    with suppress(ImportError):  # imported after the ranks have met, it binds their group as default arguments, and gloo's threads outlive it
+        import deepspeed  # noqa: F401
+
     world_size = describe_ranks()
     if world_size > 1:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
@@ -209,7 +216,17 @@ def stop(accelerator: Accelerator) -> None:
     """Leave the group. The caller drops its engine first: a live one keeps a communication thread that aborts at exit."""
     accelerator.free_memory()
     gc.collect()
-    if torch.distributed.is_initialized():
+    leave()
+
+
+def leave() -> None:
+    """Give the process group up, if there is one. Whatever still refers to it keeps its threads, and one at work as the interpreter ends aborts the process."""
+    if not torch.distributed.is_initialized():
+        return
+    engine = sys.modules.get("deepspeed.comm")
+    if engine is not None and engine.is_initialized():
+        engine.destroy_process_group()  # with the groups that DeepSpeed made
+    else:
         torch.distributed.destroy_process_group()
 
 
