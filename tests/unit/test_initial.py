@@ -130,7 +130,7 @@ def test_a_pickle_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "theirs", "ours"),
-    [("hidden_size", 32, 16), ("num_hidden_layers", 3, 2), ("num_attention_heads", 4, 2), ("intermediate_size", 24, 40), ("max_position_embeddings", 32, 64),
+    [("hidden_size", 32, 16), ("num_hidden_layers", 3, 2), ("num_attention_heads", 4, 2), ("intermediate_size", 24, 40), ("max_position_embeddings", 96, 64),
      ("type_vocab_size", 3, 2), ("hidden_act", "relu", "gelu"), ("layer_norm_eps", 1e-5, 1e-12)],
 )  # fmt: skip
 def test_another_shape_is_refused_by_its_key_and_both_values(tmp_path: Path, key: str, theirs: Any, ours: Any) -> None:
@@ -138,6 +138,18 @@ def test_another_shape_is_refused_by_its_key_and_both_values(tmp_path: Path, key
     with pytest.raises(UserError) as caught:
         start(save(tmp_path / "model", trained(config=config)))
     assert str(caught.value).startswith(f"{key} is {ours} in the recipe and {theirs} in the initial weights: {tmp_path / 'model'}; ")
+
+
+def test_positions_beyond_those_of_the_weights_repeat_them(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    theirs = trained(config=BertConfig(**{**shape().to_dict(), "max_position_embeddings": 24}))
+    with caplog.at_level(logging.INFO):
+        ours = start(save(tmp_path / "model", theirs)).state_dict()
+    assert "embeddings of positions: 24 copied, and 40 more of them repeated" in caplog.text
+    name = "bert.embeddings.position_embeddings.weight"
+    rows = theirs.state_dict()[name]
+    assert torch.equal(ours[name], torch.cat([rows, rows, rows[:16]]))
+    others = [key for key in ours if key != name]
+    assert all(torch.equal(ours[key], theirs.state_dict()[key]) for key in others)
 
 
 def test_weights_that_do_not_make_this_model_are_refused_in_one_line(tmp_path: Path) -> None:
