@@ -13,7 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -202,7 +202,9 @@ def join(*, timeout_seconds: float) -> tuple[int, int, int]:
         UserError: see `describe_ranks`.
         torch.distributed.DistError: the others do not come.
     """
-    with suppress(ImportError):  # imported after the ranks have met, it binds their group as default arguments, and gloo's threads outlive it
+    # Imported after the ranks have met, it would bind their group as default arguments, and gloo's threads would outlive it. Its log, which goes
+    # to whatever is the standard output as it is imported, is no part of the caller's result.
+    with suppress(ImportError), redirect_stdout(sys.stderr):
         import deepspeed  # noqa: F401
 
     world_size = describe_ranks()
