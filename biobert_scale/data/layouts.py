@@ -32,14 +32,14 @@ def padded(batch: MicroBatch, *, pad_token_id: int, length: int = 0) -> dict[str
     return {**found, "next_sentence_label": batch.nsp_labels}
 
 
-def fill_bucket(batch: MicroBatch, *, bucket: int, mlm_probability: float, pad_token_id: int) -> MicroBatch:
+def fill_bucket(batch: MicroBatch, *, bucket: int, max_seq_length: int, mlm_probability: float, pad_token_id: int) -> MicroBatch:
     """Lengthen a micro-batch to the next multiple of `bucket` tokens, so that a compiled model meets few shapes.
 
-    The padding is one more sequence in `cu_seqlens` (of no tokens where there is nothing to pad), after the ones that `nsp_labels`
-    counts. Predictions are filled up to as many as that many tokens can have at most, with the label `IGNORED`.
+    The padding is more sequences in `cu_seqlens`, after the ones that `nsp_labels` counts: always as many as a whole bucket needs, none longer
+    than `max_seq_length`, which kernels are told to be the longest, and the last ones of no tokens. Predictions are filled up to as many as that many tokens can have at most, with the label `IGNORED`.
     """
     tokens, sequences = len(batch.input_ids), len(batch.nsp_labels)
-    size = -(-tokens // bucket) * bucket
+    size, pieces = -(-tokens // bucket) * bucket, -(-bucket // max_seq_length)
     # Each sequence's number is rounded, and is at least one.
     predictions = int(np.ceil(size * mlm_probability)) + sequences
 
@@ -51,7 +51,7 @@ def fill_bucket(batch: MicroBatch, *, bucket: int, mlm_probability: float, pad_t
         input_ids=lengthen(batch.input_ids, size, pad_token_id),
         token_type_ids=lengthen(batch.token_type_ids, size, 0),
         position_ids=lengthen(batch.position_ids, size, 0),
-        cu_seqlens=lengthen(batch.cu_seqlens, sequences + 2, size),
+        cu_seqlens=np.concatenate([batch.cu_seqlens, np.minimum(tokens + max_seq_length * np.arange(1, pieces + 1), size).astype(batch.cu_seqlens.dtype)]),
         mlm_positions=lengthen(batch.mlm_positions, predictions, 0),
         mlm_labels=lengthen(batch.mlm_labels, predictions, IGNORED),
     )

@@ -68,8 +68,11 @@ class StepLoader(Generic[Prepared]):
         step = self.stream.step(first_sample, **self.share)
         if self.config.token_bucket:
             filled = (
-                fill_bucket(batch, bucket=self.config.token_bucket, mlm_probability=self.stream.config.mlm_probability, pad_token_id=self.pad_token_id)
+                fill_bucket(
+                    batch, bucket=self.config.token_bucket, max_seq_length=self.stream.config.max_seq_length,
+                    mlm_probability=self.stream.config.mlm_probability, pad_token_id=self.pad_token_id,
+                )
                 for batch in step.micro_batches
-            )
+            )  # fmt: skip
             step = replace(step, micro_batches=tuple(filled))
         return self.prepare(step)

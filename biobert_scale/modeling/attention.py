@@ -54,14 +54,13 @@ def packed_attention(
         return nn.functional.scaled_dot_product_attention(query, key, value, attention_mask, dropout_p=dropout, scale=scaling).transpose(1, 2), None
     assert attention_mask is None and query.shape[0] == 1 and sequence_lengths is not None
     if way == "flash-attn":
-        rows = (states[0].transpose(0, 1) for states in (query, key, value))
+        rows = (states.squeeze(0).transpose(0, 1) for states in (query, key, value))
         return _flash_attn()(*rows, cu_seqlens, cu_seqlens, longest, longest, dropout_p=dropout, softmax_scale=scaling).unsqueeze(0), None
-    if way == "auto" and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and _has_flash_kernels(query.device):
+    if way == "auto" and query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and _has_flash_kernels(query.device, query.shape[-1]):
         # The library call behind F.scaled_dot_product_attention's flash path, which unlike its public variable-length
         # wrapper takes a dropout probability.
         output, *_rest = torch.ops.aten._flash_attention_forward(
-            query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1),
-            cu_seqlens, cu_seqlens, longest, longest, dropout, False, False, scale=scaling,
+            *(states.squeeze(0).transpose(0, 1) for states in (query, key, value)), cu_seqlens, cu_seqlens, longest, longest, dropout, False, False, scale=scaling,
         )  # (tokens, heads, head size)  # fmt: skip
         return output.unsqueeze(0), None
     if way == "auto" and query.device.type == "cpu" and dropout:
@@ -96,9 +95,9 @@ def _flash_attn() -> Any:
 
 
 @functools.cache
-def _has_flash_kernels(device: torch.device) -> bool:
-    """FlashAttention 2 is for Ampere and what came after."""
-    return torch.cuda.get_device_capability(device) >= (8, 0)
+def _has_flash_kernels(device: torch.device, head_size: int) -> bool:
+    """FlashAttention 2 is for Ampere and what came after, and for heads of 8 to 256 in steps of 8."""
+    return torch.cuda.get_device_capability(device) >= (8, 0) and head_size % 8 == 0 and head_size <= 256
 
 
 def register() -> None:

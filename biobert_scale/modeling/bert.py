@@ -25,7 +25,7 @@ from biobert_scale.modeling.quiet import quietly
 
 @dataclass(frozen=True, kw_only=True)
 class PackedBatch:
-    """Sequences concatenated into one row, on one device; a last one that `nsp_labels` does not count is padding.
+    """Sequences concatenated into one row, on one device; last ones that `nsp_labels` does not count are padding.
 
     Shapes: `input_ids`, `token_type_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,) int32;
     `mlm_positions` (predictions,) int64, indices into the row; `mlm_labels` (predictions,) int64;

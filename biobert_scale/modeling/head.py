@@ -38,7 +38,7 @@ def cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, 
     Args:
         hidden: (predictions, hidden), of the type of training, or of any under autocast.
         weight, bias: (vocabulary, hidden), (vocabulary,).
-        labels: (predictions,) int64.
+        labels: (predictions,) int64; a negative one is passed over.
         rows: predictions dealt with at a time.
 
     Returns:
@@ -70,12 +70,12 @@ class _CrossEntropy(torch.autograd.Function):
         for part in _slices(len(hidden), ctx.rows):
             exact = logits[part].float()
             log_sums[part] = exact.logsumexp(-1)
-            picked[part] = exact.gather(1, labels[part, None])[:, 0]
+            picked[part] = exact.gather(1, labels[part, None].clamp(min=0))[:, 0]
             correct += (exact.argmax(-1) == labels[part]).sum()
         ctx.save_for_backward(hidden, weight, labels, log_sums)
         ctx.logits, ctx.bias_type = logits, bias.dtype
         ctx.mark_non_differentiable(correct)
-        return (log_sums - picked).sum(), correct
+        return (log_sums - picked).mul_(labels >= 0).sum(), correct
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
@@ -84,7 +84,7 @@ class _CrossEntropy(torch.autograd.Function):
         assert logits is not None, "the logits have become their gradient: a second backward pass needs another forward pass"
         for part in _slices(len(hidden), ctx.rows):
             exact = logits[part].float().sub_(log_sums[part, None]).exp_()  # in place where the logits are in fp32 themselves
-            exact.scatter_add_(1, labels[part, None], exact.new_full((len(exact), 1), -1.0)).mul_(gradients[0])
+            exact.scatter_add_(1, labels[part, None].clamp(min=0), exact.new_full((len(exact), 1), -1.0)).mul_(gradients[0] * (labels[part, None] >= 0))
             if exact.dtype != logits.dtype:
                 logits[part] = exact
         native = multiplies_natively(hidden)

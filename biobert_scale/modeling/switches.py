@@ -74,7 +74,9 @@ class FusedSelfAttention(BertSelfAttention):
         assert past_key_values is None
         parts = (self.query, self.key, self.value)
         mixed = linear(hidden_states, torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts]))
-        query, key, value = mixed.unflatten(-1, (3, -1, self.attention_head_size)).permute(2, 0, 3, 1, 4)  # (rows, heads, tokens, head size) each
+        # `unbind` has one copy for its gradient; taking the three out one by one has three, mostly zeros, and their sum.
+        parts_by_token = mixed.unflatten(-1, (3, -1, self.attention_head_size)).unbind(2)  # (rows, tokens, heads, head size) each
+        query, key, value = (part.transpose(1, 2) for part in parts_by_token)
         attend: Any = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
         output, _ = attend(self, query, key, value, attention_mask, dropout=self.dropout.p if self.training else 0.0, scaling=self.scaling, **kwargs)
         return output.flatten(-2), None

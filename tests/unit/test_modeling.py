@@ -12,13 +12,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForMaskedLM, BertForPreTraining
 
-from biobert_scale.config import ModelConfig
+from biobert_scale.config import ComputeConfig, ModelConfig
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.layouts import fill_bucket
 from biobert_scale.errors import UserError
 from biobert_scale.modeling import emulation
 from biobert_scale.modeling.bert import PackedBatch, PackedBertForPreTraining, bert_config, build_model, load_encoder
 from biobert_scale.modeling.flops import training_flops
+from biobert_scale.modeling.switches import switch_on
 
 LENGTHS = (7, 12, 5)
 SHAPE = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
@@ -75,13 +76,16 @@ def test_losses_and_gradients_equal_the_padded_library_model(model: PackedBertFo
         assert torch.allclose(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6), name
 
 
-def test_a_filled_bucket_gives_the_same_sums_and_gradients(model: PackedBertForPreTraining, batch: PackedBatch) -> None:
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_filled_bucket_gives_the_same_sums_and_gradients(model: PackedBertForPreTraining, batch: PackedBatch, rows: int) -> None:
     arrays = {name: getattr(batch, name).numpy() for name in MicroBatch.__dataclass_fields__ if hasattr(batch, name)}
     plain = MicroBatch(**arrays, epochs=np.zeros(3, np.int64), indices=np.arange(3))
     model.eval()  # dropout would draw other numbers for more tokens
     found = []
-    for bucket in (1, 24, 32):  # padding: one sequence of no tokens twice, then one of eight
-        filled = PackedBatch.of(fill_bucket(plain, bucket=bucket, mlm_probability=0.15, pad_token_id=0))
+    switch_on(model, ComputeConfig(head_rows=rows))
+    for bucket in (1, 24, 32, 100):  # padding: one sequence of no tokens twice, one of eight, and seven of twelve or less
+        filled = PackedBatch.of(fill_bucket(plain, bucket=bucket, max_seq_length=16, mlm_probability=0.15, pad_token_id=0))
+        assert max(filled.sequence_lengths) <= 16, "kernels are told that no sequence is longer"
         model.zero_grad()
         sums = model(filled)
         (sums["mlm_loss"] + sums["nsp_loss"]).backward()

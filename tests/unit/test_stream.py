@@ -229,8 +229,8 @@ def test_a_bucket_has_room_for_every_prediction() -> None:
         mlm_positions=np.array([1, 6]), mlm_labels=np.array([1, 6]), nsp_labels=np.zeros(2, np.int64), epochs=np.zeros(2, np.int64), indices=np.arange(2),
     )  # fmt: skip
     assert number_of_predictions(np.array([5, 5]), 0.01).sum() == 2
-    filled = fill_bucket(batch, bucket=10, mlm_probability=0.01, pad_token_id=0)
-    assert len(filled.mlm_labels) >= 2 and filled.cu_seqlens.tolist() == [0, 5, 10, 10]
+    filled = fill_bucket(batch, bucket=10, max_seq_length=5, mlm_probability=0.01, pad_token_id=0)
+    assert len(filled.mlm_labels) >= 2 and filled.cu_seqlens.tolist() == [0, 5, 10, 10, 10]
 
 
 def test_the_stream_is_pinned(stream: SampleStream) -> None:
