@@ -2,14 +2,17 @@
 # The GPU suite from a plain copy of this repository: benchmarks/gpu/run.sh OUTPUT [--seconds 520] [--only PART ...] [--tiny]
 # Wheels in benchmarks/gpu/wheels (see wheels.sh) are installed first, into a directory of their own.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-output=${1:?usage: benchmarks/gpu/run.sh OUTPUT [options of python -m biobert_scale.bench.gpu]}
+mkdir -p "${1:?usage: benchmarks/gpu/run.sh OUTPUT [options of python -m biobert_scale.bench.gpu]}"
+output=$(cd "$1" && pwd)
 shift
+cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-python3}
+site=$(mktemp -d)
+trap 'rm -rf "$site"' EXIT
 if compgen -G 'benchmarks/gpu/wheels/*.whl' >/dev/null; then
-    site=$(mktemp -d)
     "$PYTHON" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$site" benchmarks/gpu/wheels/*.whl
     export PYTHONPATH="$site${PYTHONPATH:+:$PYTHONPATH}"
 fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false DS_BUILD_OPS=0
-exec "$PYTHON" -m biobert_scale.bench.gpu --output "$output" "$@"
+export NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR:-$site/numba} # the copy may be read-only
+"$PYTHON" -m biobert_scale.bench.gpu --output "$output" "$@"

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from biobert_scale.errors import RunFailed
@@ -48,6 +50,27 @@ def run_measured(command: list[str]) -> dict[str, Any]:
     """
     told: dict[str, Any] = run_alone(__name__, {"command": command})
     return told
+
+
+def run_for(command: list[str], *, seconds: float, log: Path) -> int | None:
+    """Run a command for so long at most; then it is killed with everything that it has started.
+
+    Args:
+        log: file for what it says.
+
+    Returns:
+        Its exit code; None where its time ended.
+    """
+    with open(log, "w") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+        try:
+            return process.wait(timeout=seconds)
+        except BaseException as error:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+    return None
 
 
 def answer(function: Callable[..., Any]) -> None:

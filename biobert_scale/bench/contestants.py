@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from tokenizers import Tokenizer
@@ -122,7 +123,8 @@ def stepper(load: Load) -> Callable[..., list[Tensor]]:
     The function returns each micro-batch's part of the step's loss, on the device.
     """
     accelerator = Accelerator(mixed_precision=load.mixed_precision, cpu=load.device.type == "cpu")
-    model = switch_on(build_model(load.shape(), seed=load.config.seed), load.config.compute)
+    with load.device:  # where drawing weights takes no time
+        model = switch_on(build_model(load.shape(), seed=load.config.seed), load.config.compute)
     fused = load.config.compute.fused_optimizer and load.dtype != torch.float16
     model, optimizer = accelerator.prepare(model, build_optimizer(model, load.config.training.optimizer, fused=fused))
     model.train()
@@ -150,18 +152,19 @@ def _finish(load: Load, accelerator: Accelerator, model: nn.Module, optimizer: A
 
 
 def loop(load: Load, *, compiled: bool = False) -> Runner:
-    """`BertForPreTraining` on padded micro-batches under Accelerate."""
+    """`BertForPreTraining` on padded micro-batches under Accelerate, a step's sequences in an order that knows nothing of lengths."""
     accelerator = Accelerator(mixed_precision=load.mixed_precision, cpu=load.device.type == "cpu")
     shape = load.shape()
     shape._attn_implementation = "sdpa"
-    model: nn.Module = BertForPreTraining(shape)
-    optimizer = build_optimizer(model, load.config.training.optimizer)
+    with load.device:
+        model: nn.Module = BertForPreTraining(shape)
+    optimizer = build_optimizer(model, load.config.training.optimizer, fused=load.dtype != torch.float16)
     model, optimizer = accelerator.prepare(model, optimizer)
     called: Any = torch.compile(model) if compiled else model
     model.train()
     # A compiled model wants one shape, and gets the full one; the other pads to the longest of each micro-batch.
     length = load.config.data.max_seq_length if compiled else 0
-    batches = [[_tensors(micro_batch, load, length) for micro_batch in step.micro_batches] for step in load.steps]
+    batches = [[_tensors(micro_batch, load, length) for micro_batch in shuffled(step)] for step in load.steps]
 
     def run() -> None:
         for micro_batches in batches:
@@ -174,7 +177,35 @@ def loop(load: Load, *, compiled: bool = False) -> Runner:
 
 
 def _tensors(batch: MicroBatch, load: Load, length: int) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in padded(batch, pad_token_id=load.pad_token_id, length=length).items()}
+    rows = {name: torch.from_numpy(array) for name, array in padded(batch, pad_token_id=load.pad_token_id, length=length).items()}
+    return {name: tensor.pin_memory() for name, tensor in rows.items()} if load.device.type == "cuda" else rows
+
+
+def shuffled(step: RankStep) -> list[MicroBatch]:
+    """A step's sequences in random order, in micro-batches of the same numbers: this package's dealing by length puts a long one into each, the worst for padding."""
+    sequences = [_sequence(batch, number) for batch in step.micro_batches for number in range(len(batch.nsp_labels))]
+    order = iter(np.random.default_rng(1).permutation(len(sequences)))
+    return [_joined([sequences[next(order)] for _ in batch.nsp_labels]) for batch in step.micro_batches]
+
+
+def _sequence(batch: MicroBatch, number: int) -> MicroBatch:
+    """One sequence as a micro-batch."""
+    start, stop = batch.cu_seqlens[number : number + 2]
+    tokens, own, predicted = slice(start, stop), slice(number, number + 1), (batch.mlm_positions >= start) & (batch.mlm_positions < stop)
+    return MicroBatch(
+        input_ids=batch.input_ids[tokens], token_type_ids=batch.token_type_ids[tokens], position_ids=batch.position_ids[tokens], cu_seqlens=np.array([0, stop - start], np.int32),
+        mlm_positions=batch.mlm_positions[predicted] - start, mlm_labels=batch.mlm_labels[predicted],
+        nsp_labels=batch.nsp_labels[own], epochs=batch.epochs[own], indices=batch.indices[own],
+    )  # fmt: skip
+
+
+def _joined(sequences: list[MicroBatch]) -> MicroBatch:
+    ends = np.cumsum([0, *(len(sequence.input_ids) for sequence in sequences)])
+    names = [name for name in MicroBatch.__dataclass_fields__ if name not in ("cu_seqlens", "mlm_positions")]
+    return MicroBatch(
+        cu_seqlens=ends.astype(np.int32), mlm_positions=np.concatenate([sequence.mlm_positions + start for sequence, start in zip(sequences, ends, strict=False)]),
+        **{name: np.concatenate([getattr(sequence, name) for sequence in sequences]) for name in names},
+    )  # fmt: skip
 
 
 class _Rows(Dataset[dict[str, Any]]):
@@ -218,13 +249,15 @@ def trainer(load: Load) -> Runner:
     """transformers' Trainer, which masks as it goes."""
     training = load.config.training
     tokenizer = _tokenizer(load)
-    model, rows, clock = BertForPreTraining(load.shape()), _Rows(load), _Clock()
+    rows, clock, on_gpu = _Rows(load), _Clock(), load.device.type == "cuda"
+    with load.device:
+        model = BertForPreTraining(load.shape())
     scratch = tempfile.mkdtemp()
     arguments = TrainingArguments(
         output_dir=scratch, max_steps=len(load.steps), per_device_train_batch_size=training.micro_batch_size,
-        gradient_accumulation_steps=training.global_batch_size // training.micro_batch_size, optim="adamw_torch", learning_rate=training.optimizer.learning_rate,
+        gradient_accumulation_steps=training.global_batch_size // training.micro_batch_size, optim="adamw_torch" if load.dtype == torch.float16 else "adamw_torch_fused", learning_rate=training.optimizer.learning_rate,
         weight_decay=training.optimizer.weight_decay, max_grad_norm=training.optimizer.max_grad_norm, bf16=load.dtype == torch.bfloat16, fp16=load.dtype == torch.float16,
-        remove_unused_columns=False, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=load.device.type == "cpu", dataloader_pin_memory=load.device.type == "cuda",
+        remove_unused_columns=False, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=not on_gpu, dataloader_pin_memory=on_gpu, dataloader_num_workers=4 * on_gpu,
     )  # fmt: skip
     worker = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=DataCollatorForLanguageModeling(tokenizer), callbacks=[clock])
 

@@ -6,14 +6,16 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 
 from biobert_scale.bench.made_up import made_up_steps
 from biobert_scale.config import Config
 from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.switches import switch_on
 from biobert_scale.training import runtime
 from biobert_scale.training.device import peak_memory_bytes
@@ -29,6 +31,17 @@ class Timed:
     peak_memory_bytes: int
     parameters: int
     world_size: int
+    sequences: int
+    """Of this rank's step, as are the next two."""
+    tokens: int
+    flops: float
+    """See `training_flops`."""
+
+
+def on_engine(config: Config, engine: str) -> Config:
+    """The recipe under another engine (`ddp`, or a file of `ds_configs/`), without trackers."""
+    chosen = replace(config.training.engine, name="ddp") if engine == "ddp" else replace(config.training.engine, name="deepspeed", deepspeed_config=engine)
+    return replace(config, training=replace(config.training, engine=chosen, trackers=()))
 
 
 def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callable[[], None] = lambda: None) -> Timed:
@@ -41,7 +54,9 @@ def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callabl
     training = config.training
     accelerator = runtime.start(config, run=tempfile.gettempdir())
     plugin, on_gpu, world_size = accelerator.deepspeed_plugin, accelerator.device.type == "cuda", accelerator.num_processes
-    model = build_model(bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0), seed=config.seed)
+    shape = bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0)
+    with accelerator.device:  # where drawing weights takes no time
+        model = build_model(shape, seed=config.seed)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     switch_on(model, config.compute, partitioned=bool(plugin and plugin.zero_stage == 3))
     fused = config.compute.fused_optimizer and not (plugin is None and training.precision.dtype == "fp16")
@@ -70,13 +85,22 @@ def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callabl
     memory = peak_memory_bytes(accelerator.device)
     del model, optimizer
     accelerator.free_memory()
-    return Timed(seconds=taken, peak_memory_bytes=memory, parameters=parameters, world_size=world_size)
+    lengths_of_all = np.concatenate([np.diff(batch.cu_seqlens) for batch in step.micro_batches])
+    return Timed(
+        seconds=taken, peak_memory_bytes=memory, parameters=parameters, world_size=world_size, sequences=len(lengths_of_all), tokens=step.global_tokens,
+        flops=float(training_flops(shape, lengths_of_all, step.global_predictions)),
+    )  # fmt: skip
 
 
 def forget_engine() -> None:
     """After `time_steps`, or after it ran out of memory: make room for another engine in this process."""
-    gc.collect()
     AcceleratorState._reset_state()
+    forget_memory()
+
+
+def forget_memory() -> None:
+    """Free what nobody refers to. Models here refer to themselves (a forward that was put in their place), so that they wait for the collector."""
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

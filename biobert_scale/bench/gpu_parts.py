@@ -1,7 +1,8 @@
-"""The measurements of the GPU suite, each a function that returns what it found; `gpu` runs them in processes of their own."""
+"""The measurements of the GPU suite. `gpu` runs each in a process of its own, and keeps what it has told of when its time ends."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -14,22 +15,24 @@ from typing import Any
 
 import torch
 
-from biobert_scale.bench.contestants import CONTESTANTS, Load, load_of, ours, switched
+from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Maker, load_of, ours
+from biobert_scale.bench.engine import forget_engine, on_engine, time_steps
+from biobert_scale.bench.gpu_parity import compare_dropout, compare_ways, judge
 from biobert_scale.bench.train_step import contest
 from biobert_scale.config import Config, ModelConfig
-from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
-from biobert_scale.modeling.flops import training_flops
-from biobert_scale.modeling.switches import switch_on
 from biobert_scale.recipes import load_config
+from biobert_scale.training import runtime
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Tell = Callable[[dict[str, Any]], None]
+"""What a part is given, to tell what it has found so far; the last word stands."""
 _TINY = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, max_position_embeddings=128)
 
 
 def suite_config(*, dtype: str, sequences: int, micro_batch_size: int, tiny: bool) -> Config:
     """biobert-large with another batch; or in `tiny` a model for trying the suite itself."""
     config = load_config("biobert-large")
-    training = replace(config.training, precision=replace(config.training.precision, dtype=dtype), global_batch_size=sequences, micro_batch_size=micro_batch_size)  # type: ignore[arg-type]
+    training = replace(config.training, precision=replace(config.training.precision, dtype=dtype), global_batch_size=sequences, micro_batch_size=micro_batch_size, trackers=())  # type: ignore[arg-type]
     config = replace(config, training=training)
     if tiny:
         config = replace(config, model=_TINY, data=replace(config.data, max_seq_length=128), vocabulary=replace(config.vocabulary, size=1000))
@@ -49,109 +52,90 @@ def _possible(dtype: str, device: torch.device) -> str:
     return dtype if dtype in _types(device) else "bf16"
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    begun = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - begun
-
-
-def measure_products(*, tiny: bool) -> dict[str, Any]:
-    """The rate of square matrix products, FLOP/s: what a step's rate is compared with."""
-    device, size = _device(), 256 if tiny else 8192
-    rates = {}
+def measure_products(tell: Tell, *, tiny: bool) -> None:
+    """The sustained rate of square matrix products, FLOP/s: what a step's rate is compared with."""
+    device, size, least_seconds = _device(), 256 if tiny else 8192, 0.1 if tiny else 2.0
+    rates: dict[str, float] = {}
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     for dtype in _types(device):
         left, right = (torch.randn(size, size, device=device).to(_TYPES[dtype]) for _ in range(2))
-        for _ in range(3):
-            left @ right
-        rates[dtype] = statistics.median(2 * size**3 * 10 / _seconds(lambda: [left @ right for _ in range(10)], device) for _ in range(5))  # noqa: B023
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    return {"device": name, "torch": torch.__version__, "size": size, "flops_per_second": rates}
+        left @ right
+        taken: list[float] = []
+        while sum(taken) < least_seconds:  # long enough for the clock to settle under load
+            begun = time.perf_counter()
+            for _ in range(10):
+                left @ right
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            taken.append(time.perf_counter() - begun)
+        rates[dtype] = 2 * size**3 * 10 / statistics.median(taken)
+        tell({"device": name, "torch": torch.__version__, "size": size, "flops_per_second": rates})
 
 
-def measure_parity(*, tiny: bool) -> dict[str, Any]:
-    """Losses and gradients with every switch against the plain way in fp32, as relative errors; and what leaks from one sequence into another."""
+def measure_parity(tell: Tell, *, tiny: bool) -> None:
+    """Two layers of BERT-Large with every switch against the plain way in fp32; attention's dropout; what leaks from one sequence into another."""
     device = _device()
-    shape = replace(_TINY if tiny else ModelConfig(), num_hidden_layers=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    config = suite_config(dtype="bf16", sequences=8, micro_batch_size=8, tiny=tiny)
-    load = load_of(config, None, 1, "abstracts", device)
-    batch = PackedBatch.of(load.steps[0].micro_batches[0]).to(device)
-
-    def losses_and_gradients(dtype: str, batch: PackedBatch = batch, **switches: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        model: Any = build_model(bert_config(shape, vocabulary_size=load.vocabulary_size, pad_token_id=0), seed=1)
-        model.to(device)
-        switch_on(model, replace(config.compute, **switches))
-        with torch.autocast(device.type, _TYPES[dtype], enabled=dtype != "fp32"):
-            sums = model(batch)
-        (sums["mlm_loss"] / len(batch.mlm_labels) + sums["nsp_loss"] / len(batch.nsp_labels)).backward()
-        gradients = torch.cat([parameter.grad.float().flatten() for parameter in model.parameters()])
-        return torch.stack([sums["mlm_loss"], sums["nsp_loss"]]).detach().float(), gradients
-
-    plain: dict[str, Any] = {"unpadded": False, "quick_dropout": False, "sparse_head": False, "head_rows": 0, "fused_qkv": False}
-    loss, gradient = losses_and_gradients("fp32", **plain)
-    cases: dict[str, tuple[str, dict[str, Any]]] = {"fp32": ("fp32", {})} | {f"{dtype}{', compiled' * on}": (dtype, {"compile": on}) for dtype in _types(device) for on in (False, True)}
-    cases |= {f"{dtype}, plain": (dtype, plain) for dtype in _types(device)}
-    errors = {}
-    for name, (dtype, switches) in cases.items():
-        other_loss, other_gradient = losses_and_gradients(dtype, **switches)
-        errors[name] = {"loss": float((other_loss / loss - 1).abs().max()), "gradient": float((other_gradient - gradient).norm() / gradient.norm())}
-    first = batch.sequence_lengths[0]
-    changed = batch.input_ids.clone()
-    changed[:first] = 500
-    own = batch.mlm_positions >= first
-    kept = replace(batch, mlm_positions=batch.mlm_positions[own], mlm_labels=batch.mlm_labels[own])
-    there, elsewhere = (losses_and_gradients("bf16", replace(kept, input_ids=ids))[0][0] for ids in (batch.input_ids, changed))
-    return {"errors": errors, "leak": float((there - elsewhere).abs())}
+    types = {dtype: _TYPES[dtype] for dtype in _types(device)}
+    shape = replace(_TINY if tiny else ModelConfig(), num_hidden_layers=2)
+    found = compare_ways(suite_config(dtype="bf16", sequences=8, micro_batch_size=8, tiny=tiny), shape, device, types)
+    found["dropout"] = {f"attention's dropout, {name}": compare_dropout(device, dtype) for name, dtype in types.items()}
+    tell({**found, "troubles": judge(found)})
 
 
-def measure_sweep(*, tiny: bool, dtype: str = "bf16", lengths: str = "full", seconds: float = 100) -> dict[str, Any]:
-    """Sequences a second by micro-batch, compiled and not, until the time is up; the whole step of 256 sequences each time."""
-    device, begun, rows = _device(), time.monotonic(), []
-    dtype = _possible(dtype, device)
-    sizes, sequences = ([4, 8], 8) if tiny else ([32, 64, 16, 128, 8], 256)
-    for compile in (False, True):
-        for micro_batch_size in sizes:
-            if time.monotonic() - begun > seconds * (0.4 if not compile else 1):
+_SWEEP = (
+    ("bf16", "full", ((True, "zero1", 32), (False, "zero1", 32), (True, "ddp", 32), (True, "zero1", 64), (True, "zero1", 128), (True, "zero1", 16), (True, "zero1", 8))),
+    ("bf16", "abstracts", ((True, "zero1", 64), (True, "zero1", 128))),
+    ("fp16", "full", ((True, "zero1", 32),)),
+)
+"""Type, lengths, and compiled, engine, micro-batch: the most telling first. `ddp` on one device is Accelerate's autocast over fp32 weights."""
+
+
+def measure_sweep(tell: Tell, *, tiny: bool) -> None:
+    """BERT-Large's step of 256 sequences, as training takes it, by engine and micro-batch, compiled and not; memory that does not suffice ends no sweep."""
+    device, rows = _device(), []
+    engines = ["zero1", "ddp"] if importlib.util.find_spec("deepspeed") else ["ddp"]
+    runtime.describe_ranks()
+    for wanted, lengths, cases in _SWEEP:
+        dtype = _possible(wanted, device)
+        for compile, engine, size in cases:
+            if engine not in engines:
                 continue
-            config = suite_config(dtype=dtype, sequences=sequences, micro_batch_size=micro_batch_size, tiny=tiny)
-            load = load_of(config, None, 2, lengths, device)
-            run: Any = None
-            row: dict[str, Any] = {"compiled": compile, "micro_batch_size": micro_batch_size}
+            config = suite_config(dtype=dtype, sequences=16 if tiny else 256, micro_batch_size=max(size // 16, 2) if tiny else size, tiny=tiny)
+            config = on_engine(replace(config, compute=replace(config.compute, compile=compile)), engine)
+            row: dict[str, Any] = {"dtype": dtype, "lengths": lengths, "engine": engine, "compiled": compile, "micro_batch_size": config.training.micro_batch_size}
             try:
-                if device.type == "cuda":
-                    torch.cuda.empty_cache()
-                    torch.cuda.reset_peak_memory_stats()
-                run = switched(load, compile=compile)
-                row["first_seconds"] = run()
-                row["seconds"] = [run() for _ in range(2)]
-                row["memory_bytes"] = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-                row["sequences_per_second"] = 2 * sequences / statistics.median(row["seconds"])
-                row["flops_per_second"] = row["sequences_per_second"] * _flops_a_sequence(load)
-            except torch.OutOfMemoryError:
-                row["out_of_memory"] = True
-            run = None
+                timed = time_steps(config, lengths=lengths, steps=4)
+                row |= {"first_seconds": timed.seconds[0], "seconds": timed.seconds[1:], "memory_bytes": timed.peak_memory_bytes}
+                row |= {"sequences": timed.sequences, "tokens": timed.tokens, "flops": timed.flops}
+            except RuntimeError as error:  # out of memory has more than one name
+                row["failed"] = "out of memory" if isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error).lower() else str(error)[-300:]
+            forget_engine()
             rows.append(row)
-    return {"dtype": dtype, "lengths": lengths, "rows": rows}
+            tell({"rows": rows})
+    runtime.leave()
 
 
-def _flops_a_sequence(load: Load) -> float:
-    lengths = [end - start for step in load.steps for batch in step.micro_batches for start, end in zip(batch.cu_seqlens, batch.cu_seqlens[1:], strict=False)]
-    predictions = sum(len(batch.mlm_labels) for step in load.steps for batch in step.micro_batches)
-    return training_flops(load.shape(), torch.tensor(lengths).numpy(), predictions) / len(lengths)
+def measure_peers(tell: Tell, *, tiny: bool, contests: list[list[str]]) -> None:
+    """This project beside its peers on the same samples in turns (`contest`): lengths, and letters of `CONTESTANTS`, by contest."""
+    found: list[dict[str, Any]] = []
+    for lengths, letters in contests:
+        makers = {CONTESTANTS[letter][0]: CONTESTANTS[letter][1] for letter in letters}
+        _contest(lambda result, lengths=lengths: tell({"contests": [*found, {"lengths": lengths, **result}]}), lengths, makers, found, tiny=tiny)
 
 
-def measure_peers(*, tiny: bool, lengths: str, letters: str, micro_batch_size: int = 32) -> dict[str, Any]:
-    """This project beside its peers on the same samples in turns (`contest`)."""
-    sequences = 8 if tiny else 128
-    config = suite_config(dtype="bf16", sequences=sequences, micro_batch_size=4 if tiny else micro_batch_size, tiny=tiny)
+def measure_ablation(tell: Tell, *, tiny: bool) -> None:
+    """This project with one switch of `compute` after another put the other way."""
+    _contest(lambda result: tell({"contests": [{"lengths": "abstracts", **result}]}), "abstracts", ABLATION, [], tiny=tiny)
+
+
+def _contest(tell: Tell, lengths: str, makers: dict[str, Maker], found: list[dict[str, Any]], *, tiny: bool) -> None:
+    config = suite_config(dtype="bf16", sequences=8 if tiny else 128, micro_batch_size=4 if tiny else 32, tiny=tiny)
     load = load_of(config, None, 1, lengths, _device())
-    return {"lengths": lengths, **contest(load, {CONTESTANTS[letter][0]: CONTESTANTS[letter][1] for letter in letters}, repeats=3)}
+    found.append({"lengths": lengths, **contest(load, makers, repeats=3, tell=tell)})
+    forget_engine()
 
 
-def measure_trainer(*, tiny: bool, dtype: str, scratch: str, compile: bool = False) -> dict[str, Any]:
+def measure_trainer(tell: Tell, *, tiny: bool, dtype: str, scratch: str, compile: bool = False) -> None:
     """The command `train` itself under DeepSpeed, on made-up tokens: its metrics of some steps, a save behind training included."""
     from biobert_scale.bench.made_up_tokens import write_made_up_tokens
 
@@ -170,7 +154,7 @@ def measure_trainer(*, tiny: bool, dtype: str, scratch: str, compile: bool = Fal
     command += ["--compute.compile"] * compile + [part for name, value in settings.items() for part in (f"--{name}", str(value))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        return {"dtype": dtype, "failed": done.stderr[-2000:]}
+        raise RuntimeError(f"train ended with code {done.returncode}: {done.stderr[-2000:]}")
     records = [json.loads(line) for line in (Path(scratch) / f"run-{dtype}" / "metrics.jsonl").read_text().splitlines()]
     trained = [record for record in records if "perf/mfu" in record]
     steady = trained[len(trained) // 2 :]
@@ -178,27 +162,31 @@ def measure_trainer(*, tiny: bool, dtype: str, scratch: str, compile: bool = Fal
     def median(name: str) -> float:
         return statistics.median(record[name] for record in steady)
 
-    return {
-        "dtype": dtype, "sequences_per_second": median("perf/sequences_per_second"), "mfu": median("perf/mfu"),
-        "data_wait_fraction": median("perf/data_wait_seconds") / (sizes["training.global-batch-size"] / median("perf/sequences_per_second")),
+    tell({
+        "dtype": dtype, "compiled": compile, "sequences_per_second": median("perf/sequences_per_second"), "mfu": median("perf/mfu"),
+        "data_wait_fraction": sum(record["perf/data_wait_seconds"] for record in steady) / sum(record["perf/step_seconds"] for record in steady),
         "loss_scales": [record.get("optim/loss_scale") for record in trained], "skipped_steps": trained[-1]["optim/skipped_steps"],
         "losses": [record["train/loss"] for record in trained], "peak_memory_bytes": max(record["perf/peak_memory_bytes"] for record in trained),
         "checkpoint_stall_seconds": [record["perf/checkpoint_stall_seconds"] for record in records if "perf/checkpoint_stall_seconds" in record],
         "checkpoint_write_seconds": [record["perf/checkpoint_write_seconds"] for record in records if "perf/checkpoint_write_seconds" in record],
-    }  # fmt: skip
+    })  # fmt: skip
 
 
-def measure_profile(*, tiny: bool, compile: bool) -> dict[str, Any]:
-    """Where the time of a step goes: kernels by their time on the device."""
-    device = _device()
-    config = suite_config(dtype="bf16", sequences=8 if tiny else 64, micro_batch_size=4 if tiny else 32, tiny=tiny)
-    config = replace(config, compute=replace(config.compute, compile=compile))
-    run = ours(load_of(config, None, 1, "full", device))
-    run()
+def measure_profile(tell: Tell, *, tiny: bool) -> None:
+    """Where the time of a step goes, compiled and not: kernels by their time on the device."""
+    device, found = _device(), []
     activity = torch.profiler.ProfilerActivity
-    with torch.profiler.profile(activities=[activity.CPU, *([activity.CUDA] if device.type == "cuda" else [])]) as profile:
-        seconds = run()
-    on_device = device.type == "cuda"
-    kernels = [(event.key[:90], (event.self_device_time_total if on_device else event.self_cpu_time_total) / 1e6, event.count) for event in profile.key_averages()]
-    kernels = [kernel for kernel in sorted(kernels, key=lambda kernel: -kernel[1]) if kernel[1] > 0][:25]
-    return {"compiled": compile, "seconds": seconds, "kernels": kernels}
+    for compile in (True, False):
+        config = suite_config(dtype="bf16", sequences=8 if tiny else 64, micro_batch_size=4 if tiny else 32, tiny=tiny)
+        config = replace(config, compute=replace(config.compute, compile=compile))
+        run = ours(load_of(config, None, 1, "full", device))
+        run()
+        with torch.profiler.profile(activities=[activity.CPU, *([activity.CUDA] if device.type == "cuda" else [])]) as profile:
+            seconds = run()
+        on_device = device.type == "cuda"
+        kernels = [(event.key[:90], (event.self_device_time_total if on_device else event.self_cpu_time_total) / 1e6, event.count) for event in profile.key_averages()]
+        kernels = [kernel for kernel in sorted(kernels, key=lambda kernel: -kernel[1]) if kernel[1] > 0][:25]
+        found.append({"compiled": compile, "seconds": seconds, "kernels": kernels})
+        tell({"profiles": found})
+        del run
+        forget_engine()

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from biobert_scale.bench.collectives import Sent, count_collectives
-from biobert_scale.bench.engine import forget_engine, time_steps
+from biobert_scale.bench.engine import forget_engine, on_engine, time_steps
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.page import spread
 from biobert_scale.bench.results import recipe_argument, write_result
@@ -97,8 +97,7 @@ def _measure(job: dict[str, Any], sent: Sent) -> dict[str, Any]:
     """One rank's part."""
     config, found = structure_config(job["config"], where="bench scaling"), {}
     for engine in ENGINES:
-        chosen = replace(config.training.engine, name="ddp") if engine == "ddp" else replace(config.training.engine, name="deepspeed", deepspeed_config=engine)
-        timed = time_steps(replace(config, training=replace(config.training, engine=chosen, trackers=())), lengths="abstracts", steps=_WARM_UP + job["steps"], before_step=sent.clear)
+        timed = time_steps(on_engine(config, engine), lengths="abstracts", steps=_WARM_UP + job["steps"], before_step=sent.clear)
         forget_engine()
         if engine == "ddp" and timed.world_size > 1:
             sent.bytes["all_reduce"] += 4 * timed.parameters

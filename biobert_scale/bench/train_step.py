@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Load, Maker, load_of
+from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Load, Maker, Runner, load_of
+from biobert_scale.bench.engine import forget_memory
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.results import recipe_argument, write_result
 from biobert_scale.bench.train_step_page import train_step_page
@@ -56,19 +58,31 @@ def bench_train_step(
     return page
 
 
-def contest(load: Load, makers: dict[str, Maker], *, repeats: int) -> dict[str, Any]:
+def contest(load: Load, makers: dict[str, Maker], *, repeats: int, tell: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
     """Let contestants take all steps of a load in turns.
+
+    Args:
+        tell: called after each turn of all of them with what is returned at the end.
 
     Returns:
         Seconds of each turn and peak memory by contestant, and what was computed, where.
     """
-    memory = {title: _peak_memory(load, make) for title, make in makers.items()}
-    runners = {title: make(load) for title, make in makers.items()}
+    runners: dict[str, Runner] = {}
+    memory: dict[str, int] = {}
+    for title, make in makers.items():
+        runners[title], memory[title] = _ready(load, make)
     seconds: dict[str, list[float]] = {title: [] for title in runners}
-    for run in runners.values():  # compiles, allocates
-        run()
-    for _, title in in_turns(list(runners), repeats):
+    found = {**_conditions(load), "seconds": seconds, "peak_memory_bytes": memory}
+    for number, (_, title) in enumerate(in_turns(list(runners), repeats), start=1):
         seconds[title].append(runners[title]())
+        if number % len(runners) == 0:
+            tell(found)
+    found["peak"] = max(found["peak"], device_peak(load.device, load.dtype).flops_per_second)  # what else ran on the machine lowers it
+    return found
+
+
+def _conditions(load: Load) -> dict[str, Any]:
+    """What is computed, where."""
     config, sizes = load.config, np.concatenate([np.diff(micro_batch.cu_seqlens) for step in load.steps for micro_batch in step.micro_batches])
     predictions = sum(len(micro_batch.mlm_labels) for step in load.steps for micro_batch in step.micro_batches)
     peak = device_peak(load.device, load.dtype)
@@ -79,20 +93,22 @@ def contest(load: Load, makers: dict[str, Maker], *, repeats: int) -> dict[str, 
         "micro_batch_size": config.training.micro_batch_size, "global_batch_size": config.training.global_batch_size,
         "model": [config.model.num_hidden_layers, config.model.hidden_size, config.model.intermediate_size, load.vocabulary_size],
         "flops": float(training_flops(load.shape(), sizes, predictions)), "peak": peak.flops_per_second,
-        "seconds": seconds, "peak_memory_bytes": memory,
     }  # fmt: skip
 
 
-def _peak_memory(load: Load, make: Maker) -> int:
-    """Of one step: on a GPU of its tensors, on a CPU of a process of its own, libraries included."""
-    load = replace(load, steps=load.steps[:1])
+def _ready(load: Load, make: Maker) -> tuple[Runner, int]:
+    """A contestant that has compiled and allocated, and its peak memory: on a GPU of its tensors, on a CPU of one step in a process of its own, libraries included."""
     if load.device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-        make(load)()
-        return peak_memory_bytes(load.device)
+        forget_memory()
+        others = torch.cuda.memory_allocated()
+        run = make(load)
+        run()
+        return run, peak_memory_bytes(load.device) - others
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_of_process, (load, make))
+        memory = pool.apply(_peak_of_process, (replace(load, steps=load.steps[:1]), make))
+    run = make(load)
+    run()
+    return run, memory
 
 
 def _peak_of_process(load: Load, make: Maker) -> int:

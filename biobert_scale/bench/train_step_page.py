@@ -39,5 +39,5 @@ def train_step_page(result: dict[str, Any]) -> str:
         "the same for every row. Memory is that of a step: on a GPU of its tensors, on a CPU of the process, libraries included.",
     ]
     if not ablation:
-        lines += ["(a) and (b) pad each micro-batch to its longest sequence, (c) to the full length, for which it is compiled once."]
+        lines += ["(a) and (b) take a step's sequences in random order and pad each micro-batch to its longest, (c) to the full length, for which it is compiled once.", "All have the fused AdamW."]
     return "\n".join(lines) + "\n"

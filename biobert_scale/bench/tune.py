@@ -1,14 +1,14 @@
 """Which micro-batch, engine and switches take the most sequences a second on these devices: `bench train`.
 
-The ranks are started once, and try one candidate after another: the micro-batch doubled until nothing is gained or memory ends, then
-compiled layers, then other engines. What has been measured is kept when a candidate brings the ranks down.
+The ranks are started once, and try one candidate after another: the micro-batch doubled until nothing is gained or memory ends, then other
+engines, then the switches of `compute` whose worth depends on the device. What has been measured is kept when a candidate brings the ranks down.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
-from biobert_scale.bench.engine import forget_engine, time_steps
+from biobert_scale.bench.child import run_for
+from biobert_scale.bench.engine import forget_engine, on_engine, time_steps
 from biobert_scale.config import Config
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
@@ -27,7 +28,8 @@ from biobert_scale.modeling.emulation import multiplies_natively
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 
-_MICRO_STEPS = 2
+_STEP_SECONDS = 2.0
+"""What a measured step should take: as many micro-steps as go into it, the recipe's number at most, so that the optimizer has its true share."""
 _WORTH = 1.03
 """Times as fast that a larger micro-batch must be for a still larger one to be tried."""
 _ENGINES = ("ddp", "zero1", "zero2", "zero3")
@@ -40,7 +42,13 @@ class Candidate:
     micro_batch_size: int
     engine: str
     """`ddp`, or a file of `ds_configs/`."""
-    compile: bool = False
+    changes: tuple[tuple[str, Any], ...] = ()
+    """Of `compute`, from the recipe's."""
+
+    def switched(self, config: Config, name: str, value: Any) -> Candidate:
+        """With one more switch put so; named only where the recipe has it otherwise."""
+        changes = {**dict(self.changes), name: value}
+        return replace(self, changes=tuple(sorted((key, put) for key, put in changes.items() if put != getattr(config.compute, key))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +80,9 @@ def bench_train(config: Config, *, processes: int, seconds: float, lengths: str)
         job = Path(scratch) / "job.json"
         job.write_text(json.dumps({"config": asdict(config), "seconds": seconds, "lengths": lengths, "found": str(found)}))
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
-        try:
-            done = subprocess.run([sys.executable, *launcher, "-m", "biobert_scale.bench.tune", str(job)], capture_output=True, text=True, timeout=2 * seconds + 120)
-            said = done.stderr
-        except subprocess.TimeoutExpired:
-            said = "a candidate took too long"
+        log = Path(scratch) / "log"
+        code = run_for([sys.executable, *launcher, "-m", "biobert_scale.bench.tune", str(job)], seconds=1.5 * seconds + 60, log=log)
+        said = "a candidate took too long" if code is None else log.read_text()
         trials = [_trial_of(json.loads(line)) for line in found.read_text().splitlines()] if found.exists() else []
     if not any(trial.sequences_per_second for trial in trials):
         raise RunFailed(f"nothing could be measured ({said.strip().splitlines()[-1] if said.strip() else 'without a word'})", where="bench train", remedy="try `train` itself with a micro-batch of 1")
@@ -96,7 +102,8 @@ def _computable(config: Config) -> tuple[Config, str]:
 
 
 def _trial_of(record: dict[str, Any]) -> Trial:
-    return Trial(**{**record, "candidate": Candidate(**record["candidate"])})
+    candidate = record["candidate"]
+    return Trial(**{**record, "candidate": Candidate(**{**candidate, "changes": tuple((name, value) for name, value in candidate["changes"])})})
 
 
 def search(job: dict[str, Any]) -> None:
@@ -108,7 +115,8 @@ def search(job: dict[str, Any]) -> None:
     trials: list[Trial] = []
     candidate: Candidate | None = Candidate(micro_batch_size=1, engine=first)
     while candidate is not None:
-        trial = _try(config, candidate, job["lengths"], world_size=world_size)
+        rate = max((trial.sequences_per_second for trial in trials), default=0.0)
+        trial = _try(config, candidate, job["lengths"], world_size=world_size, expected=rate)
         trials.append(trial)
         if first_rank:
             with open(job["found"], "a") as out:
@@ -133,17 +141,22 @@ def next_candidate(config: Config, trials: list[Trial], *, world_size: int) -> C
     gained = not previous or last.sequences_per_second > _WORTH * previous[-1].sequences_per_second
     if len({replace(trial.candidate, micro_batch_size=1) for trial in trials}) == 1 and gained and config.training.global_batch_size % (larger.micro_batch_size * world_size) == 0:
         return larger
-    others = [replace(best.candidate, compile=True), *(replace(best.candidate, engine=engine) for engine in _ENGINES if world_size > 1 or engine in ("ddp", "zero1"))]
-    return next((other for other in others if other not in tried), None)
+    engines = [replace(best.candidate, engine=engine) for engine in _ENGINES if world_size > 1 or engine in ("ddp", "zero1")]
+    switches = [best.candidate.switched(config, name, value) for name, values in _switches().items() for value in values]
+    return next((other for other in (*switches[:1], *engines, *switches) if other not in tried), None)
 
 
-def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int) -> Trial:
-    training, engine = config.training, config.training.engine
-    engine = replace(engine, name="ddp") if candidate.engine == "ddp" else replace(engine, name="deepspeed", deepspeed_config=candidate.engine)
-    training = replace(
-        training, micro_batch_size=candidate.micro_batch_size, global_batch_size=candidate.micro_batch_size * world_size * _MICRO_STEPS, engine=engine, trackers=()
-    )  # fmt: skip
-    config = replace(config, training=training, compute=replace(config.compute, compile=candidate.compile))
+def _switches() -> dict[str, tuple[Any, ...]]:
+    """Names and values in `compute` whose worth depends on the device; the first is the most telling."""
+    attention = ("auto", "flash-attn") if importlib.util.find_spec("flash_attn") else ("auto",)
+    return {"compile": (True, False), "fused_qkv": (False, True), "head_rows": (0, 1024), "attention": attention}
+
+
+def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int, expected: float) -> Trial:
+    at_once = candidate.micro_batch_size * world_size
+    micro_steps = min(max(round(expected * _STEP_SECONDS / at_once), 2), max(config.training.global_batch_size // at_once, 1))
+    training = replace(config.training, micro_batch_size=candidate.micro_batch_size, global_batch_size=at_once * micro_steps)
+    config = on_engine(replace(config, training=training, compute=replace(config.compute, **dict(candidate.changes))), candidate.engine)
     seconds, memory = float("inf"), 0
     with contextlib.suppress(torch.OutOfMemoryError):
         timed = time_steps(config, lengths=lengths, steps=3)
@@ -158,15 +171,20 @@ def tune_page(config: Config, trials: list[Trial], *, processes: int, note: str 
     """The table of trials, and the best one as lines of a recipe."""
     best = max(trials, key=lambda trial: trial.sequences_per_second)
     lines = [f"{config.name}, {config.training.precision.dtype}, {processes} process(es)" + (f"; {note}" if note else ""), ""]
-    lines += ["| micro-batch | engine | compiled | sequences/s | of the best | peak memory, GB |", "|---|---|---|---|---|---|"]
+    lines += ["| micro-batch | engine | compute | sequences/s | of the best | peak memory, GB |", "|---|---|---|---|---|---|"]
     for trial in trials:
         rate, candidate = trial.sequences_per_second, trial.candidate
         told = f"{rate:.2f} | {rate / best.sequences_per_second:.0%} | {trial.peak_memory_bytes / 1e9:.1f}" if rate else "out of memory | |"
-        lines.append(f"| {candidate.micro_batch_size} | {candidate.engine} | {'yes' if candidate.compile else 'no'} | {told} |")
+        lines.append(f"| {candidate.micro_batch_size} | {candidate.engine} | {', '.join(_toml(change) for change in candidate.changes) or 'as it is'} | {told} |")
     lines += ["", "For the recipe:", "", "[training]", f"micro_batch_size = {best.candidate.micro_batch_size}", "", "[training.engine]"]
     lines += ['name = "ddp"'] if best.candidate.engine == "ddp" else ['name = "deepspeed"', f'deepspeed_config = "{best.candidate.engine}"']
-    lines += ["", "[compute]", f"compile = {str(best.candidate.compile).lower()}"]
+    if best.candidate.changes:
+        lines += ["", "[compute]", *map(_toml, best.candidate.changes)]
     return "\n".join(lines)
+
+
+def _toml(change: tuple[str, Any]) -> str:
+    return f"{change[0]} = {json.dumps(change[1])}"
 
 
 if __name__ == "__main__":

@@ -27,9 +27,18 @@ def search(rates: dict[Candidate, float], *, world_size: int, first: str = "zero
 def test_the_micro_batch_is_doubled_while_it_pays_then_the_rest_is_tried_at_the_best() -> None:
     rates = {Candidate(micro_batch_size=size, engine="zero1"): rate for size, rate in ((1, 10), (2, 18), (4, 25), (8, 25.1), (16, 99))}
     tried = search(rates, world_size=4)
-    assert [candidate.micro_batch_size for candidate in tried[:4]] == [1, 2, 4, 8] and len(tried) == 8, "16 is not worth trying after 8"
+    assert [candidate.micro_batch_size for candidate in tried[:4]] == [1, 2, 4, 8], "16 is not worth trying after 8"
     at = Candidate(micro_batch_size=8, engine="zero1")
-    assert set(tried[4:]) == {replace(at, compile=True), *(replace(at, engine=engine) for engine in ("ddp", "zero2", "zero3"))}
+    switched = [replace(at, changes=(change,)) for change in (("compile", True), ("fused_qkv", False), ("head_rows", 0))]
+    assert tried[4:] == [switched[0], *(replace(at, engine=engine) for engine in ("ddp", "zero2", "zero3")), *switched[1:]]
+
+
+def test_a_switch_that_pays_stays_put_while_others_are_tried() -> None:
+    at = Candidate(micro_batch_size=1, engine="zero1")
+    compiled = replace(at, changes=(("compile", True),))
+    tried = search({at: 10, replace(at, micro_batch_size=2): 9, compiled: 20, replace(compiled, engine="ddp"): 30}, world_size=1)
+    last = replace(compiled, engine="ddp")
+    assert last in tried and {replace(last, changes=(*last.changes, change)) for change in (("fused_qkv", False), ("head_rows", 0))} <= set(tried)
 
 
 def test_memory_and_the_global_batch_end_the_doubling() -> None:
@@ -44,14 +53,14 @@ def test_one_process_tries_no_partitions_it_has_nobody_to_share_with() -> None:
 
 
 def test_the_page_names_the_best_as_a_recipe_reads_it(tmp_path: Path) -> None:
-    best = Candidate(micro_batch_size=4, engine="zero1", compile=True)
-    trials = [Trial(candidate=replace(best, compile=False), sequences_per_second=1.5, peak_memory_bytes=0), Trial(candidate=best, sequences_per_second=3.0, peak_memory_bytes=10**9)]
+    best = Candidate(micro_batch_size=4, engine="zero1", changes=(("compile", True), ("head_rows", 0)))
+    trials = [Trial(candidate=replace(best, changes=()), sequences_per_second=1.5, peak_memory_bytes=0), Trial(candidate=best, sequences_per_second=3.0, peak_memory_bytes=10**9)]
     trials.append(Trial(candidate=replace(best, micro_batch_size=8), sequences_per_second=0.0, peak_memory_bytes=0))
     page = tune_page(load_config("biobert-large"), trials, processes=2)
-    assert "out of memory" in page and "| 4 | zero1 | yes | 3.00 | 100% | 1.0 |" in page
+    assert "out of memory" in page and "| 4 | zero1 | compile = true, head_rows = 0 | 3.00 | 100% | 1.0 |" in page and "| 4 | zero1 | as it is | 1.50 |" in page
     (tmp_path / "found.toml").write_text('name = "found"\n' + page[page.index("[training]") :])
     found = load_config(tmp_path / "found.toml")
-    assert (found.training.micro_batch_size, found.training.engine.deepspeed_config, found.compute.compile) == (4, "zero1", True)
+    assert (found.training.micro_batch_size, found.training.engine.deepspeed_config, found.compute.compile, found.compute.head_rows) == (4, "zero1", True, 0)
 
 
 @pytest.mark.slow
