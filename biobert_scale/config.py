@@ -271,8 +271,9 @@ class FinetuneConfig:
     epochs: int = 10
     batch_size: int = 16
     """Sentences (entities) or documents (hallmarks) in one step."""
-    max_seq_length: int = 256
-    """Word pieces in one window, [CLS] and [SEP] included; longer inputs are covered by overlapping windows."""
+    max_seq_length: int = 0
+    """Word pieces in one input, [CLS] and [SEP] included: a longer sentence of an entity task is covered by overlapping windows, a longer input of
+    HoC is cut. 0: 512 for documents and 256 for sentences, or as many as the model has positions."""
     warmup_fraction: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.1
@@ -301,7 +302,7 @@ class EvaluationConfig:
     """Benchmarks that models are fine-tuned on; baselines run on all that are there."""
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     entities: FinetuneConfig = field(default_factory=FinetuneConfig)
-    documents: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(max_seq_length=512))
+    documents: FinetuneConfig = field(default_factory=FinetuneConfig)
     protocol: Literal["", "blurb", "biobert"] = ""
     """Of the entity benchmarks; empty for `blurb`. The documents' follows from their benchmark."""
     grid: GridConfig = field(default_factory=GridConfig)

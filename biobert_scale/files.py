@@ -132,11 +132,14 @@ def stage_key(stage: str, inputs: list[dict[str, Any]], config: Any) -> str:
     return fingerprint({"stage": stage, "version": __version__, "inputs": inputs, "config": config})
 
 
-def begin_stage(output: Path, *, stage: str, key: str, begun_key: str | None = None, overwrite: bool = False) -> Manifest | None:
+def begin_stage(
+    output: Path, *, stage: str, key: str, begun_key: str | None = None, overwrite: bool = False, reads: Iterable[Path] = ()
+) -> Manifest | None:
     """Open a stage's output directory.
 
     Args:
         begun_key: what an interrupted run must share with this one for its parts to be of use (default: `key`).
+        reads: what the stage reads; an output that holds any of it is not overwritten.
 
     Returns:
         The manifest where the same work is already finished (nothing is left to do), else None and `output` exists.
@@ -150,6 +153,9 @@ def begin_stage(output: Path, *, stage: str, key: str, begun_key: str | None = N
         # The same command again after an interruption goes on, also with overwrite.
         finished, path = (key, manifest_path) if manifest_path.exists() else (begun_key or key, begun_path)
         if read_json(path).get("key") != finished:
+            for source in reads:
+                if source.resolve().is_relative_to(output.resolve()):
+                    raise UserError("to overwrite the output would delete what is read", where=source, remedy="choose another --output")
             shutil.rmtree(output)
     if manifest_path.exists():
         manifest = read_manifest(output)
@@ -158,7 +164,7 @@ def begin_stage(output: Path, *, stage: str, key: str, begun_key: str | None = N
         raise UserError(f"holds the finished output of '{manifest.stage}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
     if begun_path.exists():
         begun = read_json(begun_path)
-        if begun["key"] != (begun_key or key):
+        if begun["key"] != (begun_key or key) and any(path != begun_path for path in output.iterdir()):
             raise UserError(f"holds the begun output of '{begun['stage']}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
     elif output.is_dir() and any(output.iterdir()):
         raise UserError("the output directory is not empty and is no stage's output", where=output, remedy="choose another --output")

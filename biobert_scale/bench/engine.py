@@ -94,7 +94,7 @@ def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callabl
 
 def forget_engine() -> None:
     """After `time_steps`, or after it ran out of memory: make room for another engine in this process."""
-    AcceleratorState._reset_state()
+    AcceleratorState._reset_state(reset_partial_state=True)  # it keeps DeepSpeed as the kind of distribution, and another engine would meet it
     forget_memory()
 
 

@@ -102,7 +102,7 @@ def evaluate_predict(run: Positional[Path], /, *, prepared: Path, output: Path, 
 
 
 def evaluate_score(
-    predictions: Positional[Path], /, *, prepared: Path, task: str, output: Path, name: str = "", split: str = "test", overwrite: bool = False
+    predictions: Positional[Path], /, *, prepared: Path, task: str, output: Path, name: str = "", protocol: str = "", split: str = "test", overwrite: bool = False
 ) -> None:
     """Score a file of predictions, from here or anywhere: CoNLL, PubTator, or HoC rows.
 
@@ -112,12 +112,13 @@ def evaluate_score(
         task: the benchmark.
         output: directory to write.
         name: the system's name in tables (default: the file's).
+        protocol: under which the predictions were made (default: not told, and then no published score stands beside theirs).
         split: train, dev or test.
         overwrite: replace what other predictions left there.
     """
     from biobert_scale.evaluation.predict import score
 
-    _print_scores(score(prepared, task, predictions, output, name=name, split=split, overwrite=overwrite))
+    _print_scores(score(prepared, task, predictions, output, name=name, protocol=protocol, split=split, overwrite=overwrite))
 
 
 def _print_scores(metrics: dict[str, Any]) -> None:

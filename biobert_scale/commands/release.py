@@ -43,8 +43,12 @@ def export(
     if not push and (private or endpoint):
         raise UserError("--private and --endpoint without --push", where="command line", remedy="add --push OWNER/NAME, or leave them out")
     from biobert_scale.files import MANIFEST, read_json
+    from biobert_scale.release.push import Hub, push_release, token_for
     from biobert_scale.release.scores import FINETUNED_STAGE
 
+    hub = Hub(repository=push, endpoint=endpoint, private=private)
+    if push:
+        token_for(hub)  # before the export's minutes
     manifest = source / MANIFEST
     if manifest.is_file() and read_json(manifest).get("stage") == FINETUNED_STAGE:
         if tokens or corpus or evaluation:
@@ -59,9 +63,7 @@ def export(
 
         export_model(source, tokens, output, dtype=dtype, corpus=corpus, evaluation=evaluation, license=license, overwrite=overwrite)
     if push:
-        from biobert_scale.release.push import Hub, push_release
-
-        print(push_release(output, Hub(repository=push, endpoint=endpoint, private=private)))
+        print(push_release(output, hub))
 
 
 def tag(
@@ -90,6 +92,8 @@ def tag(
     """
     if not models:
         raise UserError("no model", where="command line", remedy="give the directory of at least one")
+    if len({model.resolve() for model in models}) < len(models):
+        raise UserError("one model is given twice", where="command line", remedy="give each once")
     if batch_tokens < 1:
         raise UserError("--batch-tokens is below 1", where="command line", remedy="give a positive number")
     import logging

@@ -85,7 +85,7 @@ def build_corpus(
     key = stage_key(STAGE, [*inputs, *listed], config)
     work = output / ".work"
     begun = stage_key(STAGE, listed, config)  # a build may go on with other raw files
-    manifest = begin_stage(output, stage=STAGE, key=key, begun_key=begun, overwrite=overwrite)
+    manifest = begin_stage(output, stage=STAGE, key=key, begun_key=begun, overwrite=overwrite, reads=[raw, *([benchmarks] if benchmarks else [])])
     if manifest is None:
         _log.info("extracting %d files", len(files))
         run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))

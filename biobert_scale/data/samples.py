@@ -40,7 +40,7 @@ def build_samples(tokens: Path, output: Path, config: DataConfig, *, seed: int, 
             where=output,
             remedy=f"give the tokens and the settings that it was begun with ({tokens} has changed, or data.* or seed), or another directory",
         )
-    if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
+    if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[tokens]):
         return manifest
     counts, files = {}, []
     for split in SPLITS:

@@ -57,7 +57,7 @@ def run_baselines(prepared: Path, output: Path, *, tasks: Sequence[str] | None =
         _library(module)
     inputs, config = describe_inputs([prepared]), {"tasks": sorted(chosen)}
     key = stage_key(STAGE, inputs, config)
-    if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
+    if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[prepared]):
         return done
     scores = {task: (_run_documents if task in HALLMARK_TASKS else _run_entities)(prepared, task, output / task) for task in chosen}
     files = [path for task in chosen for path in sorted((output / task).glob("*/*")) if path.is_file()]
@@ -80,8 +80,8 @@ def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
     gold, known = gold_spans(documents), names_of(read_annotated(prepared, task, "train"))
     methods: dict[str, Callable[[], Tags]] = {
         "no entity": lambda: [["O"] * len(sentence.tokens) for sentence in test],
-        "dictionary of all mentions": lambda: dictionary_tags(train, test, least_share=0.0),
-        "dictionary": lambda: dictionary_tags(train, test),
+        "dictionary of all mentions": lambda: dictionary_tags(train, test, least_characters=3),
+        "dictionary": lambda: dictionary_tags(train, test, least_share=0.5),
         "CRF": lambda: crf_tags(train, test),
     }
     scores = {}
@@ -131,14 +131,16 @@ def _write_run(prepared: Path, task: str, directory: Path, name: str, result: di
     return float(metrics["score"])
 
 
-def dictionary_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence], *, least_share: float = 0.5) -> Tags:
+def dictionary_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence], *, least_characters: int = 1, least_share: float = 0.0) -> Tags:
     """Tag the longest training mentions found in each sentence, from left to right, capitals ignored.
 
     Args:
+        least_characters: a name enters the dictionary with so many characters, blanks not counted: without capitals "NO" and "As" are words.
         least_share: a name enters the dictionary where it is a mention at least this share of the times that it occurs in the
             training set; 0 takes all.
     """
-    names = {_lowered(sentence.tokens[start:end]) for sentence in train for _, start, end in entity_spans(sentence.tags)}
+    found = {_lowered(sentence.tokens[start:end]) for sentence in train for _, start, end in entity_spans(sentence.tags)}
+    names = {name for name in found if sum(map(len, name)) >= least_characters}
     longest = max(map(len, names), default=0)
     occurrences: Counter[tuple[str, ...]] = Counter()
     mentions: Counter[tuple[str, ...]] = Counter()

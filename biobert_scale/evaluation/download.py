@@ -42,10 +42,10 @@ def read_sources(path: Path | None) -> list[Source]:
         UserError: not TOML, a missing or unknown key, a checksum that is none, or a place outside the directory.
     """
     where = str(path or "benchmarks.toml")
-    text = path.read_text() if path else (resources.files("biobert_scale.evaluation") / "benchmarks.toml").read_text()
     try:
-        sources = [Source(**entry) for entry in tomllib.loads(text)["file"]]
-    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        text = path.read_text(encoding="utf-8") if path else (resources.files("biobert_scale.evaluation") / "benchmarks.toml").read_text()
+        sources = [Source(**{name: str(value) for name, value in entry.items()}) for entry in tomllib.loads(text)["file"]]
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"not a file of addresses ({error})", where=where, remedy="give [[file]] entries with path, url and sha256") from None
     for source in sources:
         place = PurePosixPath(source.path)
@@ -53,6 +53,8 @@ def read_sources(path: Path | None) -> list[Source]:
             raise UserError(f"'{source.path}' leaves the directory", where=where, remedy="give paths below it")
         if len(source.sha256) != 64 or set(source.sha256) - set("0123456789abcdef"):
             raise UserError(f"no SHA-256 for {source.path}", where=where, remedy="give its 64 hexadecimal digits in small letters")
+        if not source.url.startswith(("http://", "https://")):
+            raise UserError(f"'{source.url}' is no address", where=where, remedy="give one that begins with https:// or http://")
     return sources
 
 

@@ -39,7 +39,8 @@ from biobert_scale.files import (
     write_atomically,
     write_json,
 )
-from biobert_scale.modeling.bert import load_encoder
+from biobert_scale.modeling.bert import load_encoder, read_model_config
+from biobert_scale.recipes import check_budget
 from biobert_scale.release.heads import MODEL
 from biobert_scale.training.runtime import first_rank_first, start_plain
 
@@ -48,6 +49,8 @@ logger = logging.getLogger(__name__)
 STAGE = "finetune"
 METRICS, DOCUMENTS = "metrics.json", "documents.jsonl"
 _TRIALS = "trials"
+_DOCUMENT_PIECES, _SENTENCE_PIECES = 512, 256
+_SEEDS = 2**31
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 
 
@@ -88,15 +91,19 @@ def finetune(
     """
     task_directory(prepared, task)
     rule = protocol_of(task, protocol)
+    check_budget(config, grid, where="evaluate finetune")
+    if not 0 <= seed < _SEEDS:
+        raise UserError(f"seed {seed} is not between 0 and {_SEEDS - 1}", where="--seed", remedy="choose another")
+    config = _sized(config, task, model)
     inputs = describe_inputs([prepared, *model_files(model)])
-    settings = {"task": task, "model": model.name, "protocol": rule.name, "seed": seed, "random_weights": random_weights} | {
+    settings = {"task": task, "model": name_of_model(model), "protocol": rule.name, "seed": seed, "random_weights": random_weights} | {
         "finetune": asdict(config), "grid": asdict(grid)
     }  # fmt: skip
     key = stage_key(STAGE, inputs, settings)
     accelerator = start_plain(config.precision)
     done = None
     with first_rank_first(accelerator):
-        done = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite and accelerator.is_main_process)
+        done = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite and accelerator.is_main_process, reads=[prepared, model])
     if done:
         return dict(read_json(output / METRICS))
     started = time.monotonic()
@@ -109,9 +116,9 @@ def finetune(
         if config.keep_weights:
             files += save_finetuned(output / MODEL, tagger, task=task, source=model, config=config)
         metrics = {
-            **describe_run(prepared, task, rule, model=model.name, kind="random weights" if random_weights else "pre-trained", seed=seed),
+            **describe_run(prepared, task, rule, model=name_of_model(model), kind="random weights" if random_weights else "pre-trained", seed=seed),
             "model_fingerprint": fingerprint(inputs[1:]),
-            "pretraining_step": 0 if random_weights else pretraining_step(model),
+            **pretraining_of(model, random_weights=random_weights),
             "random_weights": random_weights,
             **result,
             **selection,
@@ -132,7 +139,7 @@ def _conditions(config: FinetuneConfig, grid: GridConfig, accelerator: Accelerat
     """Under which settings, on what, with which libraries."""
     return {
         "max_seq_length": config.max_seq_length,
-        "config": asdict(config) | {name: values for name, values in asdict(grid).items() if values},
+        "config": {name: value for name, value in asdict(config).items() if name != "keep_weights"} | {name: values for name, values in asdict(grid).items() if values},
         "device": accelerator.device.type,
         "ranks": accelerator.num_processes,
         "precision": accelerator.mixed_precision,
@@ -143,11 +150,20 @@ def _conditions(config: FinetuneConfig, grid: GridConfig, accelerator: Accelerat
 def _points(config: FinetuneConfig, grid: GridConfig) -> list[FinetuneConfig]:
     """Every combination of the grid."""
     axes = (grid.learning_rate or (config.learning_rate,), grid.batch_size or (config.batch_size,), grid.epochs or (config.epochs,))
-    points = [replace(config, learning_rate=rate, batch_size=size, epochs=epochs) for rate, size, epochs in itertools.product(*axes)]
-    for point in points:
-        if point.epochs < 1 or point.batch_size < 1:
-            raise UserError("epochs and batch_size must be at least 1", where="evaluation", remedy="correct the configuration")
-    return points
+    return [replace(config, learning_rate=rate, batch_size=size, epochs=epochs) for rate, size, epochs in itertools.product(*axes)]
+
+
+def _sized(config: FinetuneConfig, task: str, model: Path) -> FinetuneConfig:
+    """With the length of inputs that the task has where none is asked for."""
+    if config.max_seq_length:
+        return config
+    length = _DOCUMENT_PIECES if task in HALLMARK_TASKS and config.hallmark_unit == "document" else _SENTENCE_PIECES
+    return replace(config, max_seq_length=min(length, read_model_config(model).max_position_embeddings))
+
+
+def name_of_model(model: Path) -> str:
+    """What a model is called in tables: its directory's name."""
+    return model.resolve().name
 
 
 class _Run:
@@ -218,12 +234,13 @@ class _Run:
         tagger = self._fresh(point)
         fitted = fit(tagger, self.benchmark, point, self._accelerator, seed=self._seed, description=self._name)
         if self._accelerator.is_main_process:
-            if max(fitted.dev_scores) > best:
+            better = max(fitted.dev_scores) > best
+            if better:
                 write_weights(trial / "weights.safetensors", tagger)
-                for other in trial.parent.glob("*/weights.safetensors"):
-                    if other.parent != trial:
-                        other.unlink()
             write_json(record, fitted)
+            for other in trial.parent.glob("*/weights.safetensors") if better else ():  # only now: a redone trial might score otherwise
+                if other.parent != trial:
+                    other.unlink()
         self._accelerator.wait_for_everyone()
         return tagger, fitted
 
@@ -286,12 +303,12 @@ def model_files(model: Path) -> list[Path]:
     return sorted(path for path in model.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".bin"))
 
 
-def pretraining_step(model: Path) -> int | None:
-    """The optimizer step of pre-training that a model was exported at; None where its directory does not tell."""
-    if not (model / MANIFEST).exists():
-        return None
-    step = read_json(model / MANIFEST).get("counts", {}).get("global_step")
-    return step if isinstance(step, int) else None
+def pretraining_of(model: Path, *, random_weights: bool) -> dict[str, Any]:
+    """`pretraining_step`, the optimizer step of pre-training that a model was exported at (0 for random weights), and `pretraining_run`, what tells
+    its run from others; None where the model's directory does not tell."""
+    told = read_json(model / MANIFEST) if (model / MANIFEST).exists() else {}
+    step = told.get("counts", {}).get("global_step")
+    return {"pretraining_step": 0 if random_weights else step, "pretraining_run": (told.get("config") or {}).get("pretraining")}
 
 
 def write_documents(path: Path, documents: dict[str, Counts]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,25 @@ from biobert_scale.evaluation.finetune import (
     write_result,
 )
 from biobert_scale.evaluation.heads import load_head
+from biobert_scale.evaluation.hoc import PREDICTIONS as LABEL_PREDICTIONS
 from biobert_scale.evaluation.hoc import break_down as break_down_labels
-from biobert_scale.evaluation.hoc import score_labels
+from biobert_scale.evaluation.hoc import score_labels, write_labels
+from biobert_scale.evaluation.ner import PUBTATOR as PUBTATOR_PREDICTIONS
+from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.packing import load_tokenizer
 from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
-from biobert_scale.evaluation.prepared import HALLMARK_TASKS, gold_spans, read_annotated, read_documents, read_sentences, task_directory
-from biobert_scale.evaluation.protocols import protocol_of
+from biobert_scale.evaluation.prepared import (
+    ENTITY_TYPES,
+    HALLMARK_TASKS,
+    gold_spans,
+    read_annotated,
+    read_documents,
+    read_sentences,
+    task_directory,
+)
+from biobert_scale.evaluation.protocols import NOT_TOLD, protocol_of
+from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
+from biobert_scale.evaluation.sources import CORPORA
 from biobert_scale.files import begin_stage, describe_inputs, finish_stage, read_json, read_manifest, stage_key, write_json
 from biobert_scale.release.heads import MODEL
 from biobert_scale.training.runtime import start_plain
@@ -51,10 +65,14 @@ def predict(run: Path, prepared: Path, output: Path, *, split: str = "test", ove
     config = FinetuneConfig(**read_manifest(run, STAGE).config["finetune"])
     told = read_json(run / METRICS)
     task, rule = told["task"], protocol_of(told["task"], told["protocol"])
+    if rule.retrain and split != "test":
+        raise UserError(f"under the protocol {rule.name} the weights were trained on train and dev: their score on {split} means nothing", where=run, remedy="predict the test split")
+    if not (run / MODEL).is_dir():
+        raise UserError("the run kept no model", where=run, remedy="fine-tune with --keep-weights (and --overwrite, or into another --output)")
     task_directory(prepared, task)
     inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
     key = stage_key("predictions", inputs, settings)
-    if begin_stage(output, stage="predictions", key=key, overwrite=overwrite):
+    if begin_stage(output, stage="predictions", key=key, overwrite=overwrite, reads=[prepared, run]):
         return dict(read_json(output / METRICS))
     started = time.monotonic()
     accelerator = start_plain(config.precision)
@@ -79,28 +97,37 @@ def predict(run: Path, prepared: Path, output: Path, *, split: str = "test", ove
     return dict(read_json(output / METRICS))
 
 
-def score(prepared: Path, task: str, predictions: Path, output: Path, *, name: str = "", split: str = "test", overwrite: bool = False) -> dict[str, Any]:
+def score(
+    prepared: Path, task: str, predictions: Path, output: Path, *, name: str = "", protocol: str = "", split: str = "test", overwrite: bool = False
+) -> dict[str, Any]:
     """Score a file of predictions against the prepared gold, which the file's own gold column never replaces.
 
     Args:
         predictions: `token gold predicted` lines (CoNLL), PubTator (scored in document characters), or HoC's tab-separated rows.
-        output: for `metrics.json` and `documents.jsonl`; `evaluate table` shows it.
+        output: for `metrics.json`, `documents.jsonl` and `predictions.tsv`; `evaluate table` shows it.
         name: what to call the system (default: the file's name).
+        protocol: under which the predictions were made; where it is not told, no published score is put beside theirs.
 
     Raises:
         UserError: an unknown task, or a file that does not fit the split, with its line.
     """
     _check_split(split)
     task_directory(prepared, task)
-    rule = protocol_of(task)
-    inputs, settings = describe_inputs([prepared, predictions]), {"task": task, "split": split, "name": name}
+    rule = protocol_of(task, protocol)
+    inputs, settings = describe_inputs([prepared, predictions]), {"task": task, "split": split, "name": name, "protocol": protocol}
     key = stage_key("scores", inputs, settings)
-    if begin_stage(output, stage="scores", key=key, overwrite=overwrite):
+    if begin_stage(output, stage="scores", key=key, overwrite=overwrite, reads=[prepared, predictions]):
         return dict(read_json(output / METRICS))
-    result = _score_labels(prepared, task, predictions, split) if task in HALLMARK_TASKS else _score_entities(prepared, task, predictions, split)
+    try:
+        result = (_score_labels if task in HALLMARK_TASKS else _score_entities)(prepared, task, predictions, split, output)
+    except UserError:
+        shutil.rmtree(output)  # the corrected file is another input
+        raise
+    files = result.pop("files")
     write_documents(output / DOCUMENTS, result.pop("documents"))
     metrics = {
         **describe_run(prepared, task, rule, model=name or predictions.stem, kind="predictions", seed=None, split=split),
+        "protocol": protocol or NOT_TOLD,
         **result,
         "selection": {"rule": "not known: predictions from a file"},
         "config": {},
@@ -110,30 +137,39 @@ def score(prepared: Path, task: str, predictions: Path, output: Path, *, name: s
     }
     write_json(output / METRICS, metrics)
     finish_stage(
-        output, stage="scores", key=key, inputs=inputs, config=settings, counts={"score": metrics["score"]}, outputs=[output / METRICS, output / DOCUMENTS]
+        output, stage="scores", key=key, inputs=inputs, config=settings, counts={"score": metrics["score"]}, outputs=[*files, output / METRICS, output / DOCUMENTS]
     )
     return dict(read_json(output / METRICS))
 
 
-def _score_entities(prepared: Path, task: str, predictions: Path, split: str) -> dict[str, Any]:
+def _score_entities(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> dict[str, Any]:
     documents, sentences = read_annotated(prepared, task, split), read_sentences(prepared, task, split)
     gold = gold_spans(documents)
-    with open(predictions, encoding="utf-8") as stream:
-        is_pubtator = bool(_PUBTATOR_LINE.match(stream.readline()))
-    if is_pubtator:
-        spans = read_spans(predictions, documents)
+    first = next((line for _, line in read_lines(predictions) if line.strip()), "")
+    if _PUBTATOR_LINE.match(first):
+        spans = read_spans(predictions, documents, others=_kinds_of_others(task))
         result = score_spans(gold, {"conlleval": spans, "discard": spans})
+        write_pubtator(output / PUBTATOR_PREDICTIONS, documents, spans, ENTITY_TYPES[task])
+        files = [output / PUBTATOR_PREDICTIONS]
     else:
         tags, missing = read_tags(predictions, sentences)
         spans = spans_of(sentences, tags, gold)
         result = score_tags(sentences, gold, tags) | {"n_truncated_tokens": missing}
-    return result | break_down(documents, spans, names_of(read_annotated(prepared, task, "train")))
+        files = write_entity_predictions(output, task, sentences, documents, tags)
+    return result | break_down(documents, spans, names_of(read_annotated(prepared, task, "train"))) | {"files": files}
 
 
-def _score_labels(prepared: Path, task: str, predictions: Path, split: str) -> dict[str, Any]:
+def _kinds_of_others(task: str) -> frozenset[str]:
+    """Kinds of mention that the task's corpus has for another task."""
+    return frozenset(kind for corpus in CORPORA if task in corpus.tasks for other, kinds in corpus.tasks.items() if other != task for kind in kinds)
+
+
+def _score_labels(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> dict[str, Any]:
     documents = read_documents(prepared, split, task)
-    predicted = read_labels(predictions, documents)
-    return score_labels(documents, predicted, protocol_of(task).measure) | break_down_labels(documents, np.asarray(predicted))
+    predicted = np.asarray(read_labels(predictions, documents))
+    write_labels(output / LABEL_PREDICTIONS, documents, predicted, predicted.astype(float))
+    found = score_labels(documents, predicted, protocol_of(task).measure) | break_down_labels(documents, predicted)
+    return found | {"files": [output / LABEL_PREDICTIONS]}
 
 
 def _check_split(split: str) -> None:

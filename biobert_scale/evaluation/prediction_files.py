@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +24,16 @@ def read_tags(path: Path, sentences: Sequence[TaggedSentence]) -> tuple[list[lis
         UserError: another token or gold tag than the split's, a tag that is none, or another number of sentences; with the line.
     """
     tags: list[list[str]] = [[]]
+    kinds: set[str] = set()
     for number, line in read_lines(path):
         if not line.strip():
             if tags[-1]:
                 tags.append([])
             continue
-        _read_tag(line, tags, sentences, f"{path}:{number}")
+        kinds |= {_read_tag(line, tags, sentences, f"{path}:{number}")} - {""}
+        if len(kinds) > 1:
+            what = f"predictions of two types of entity ({', '.join(sorted(kinds))})"
+            raise UserError(what, where=f"{path}:{number}", remedy="a task scores one: set the tags of the others to O")
     if not tags[-1]:
         tags.pop()
     if len(tags) != len(sentences):
@@ -39,7 +43,8 @@ def read_tags(path: Path, sentences: Sequence[TaggedSentence]) -> tuple[list[lis
     return [found + ["O"] * short for found, short in zip(tags, missing, strict=True)], sum(missing)
 
 
-def _read_tag(line: str, tags: list[list[str]], sentences: Sequence[TaggedSentence], where: str) -> None:
+def _read_tag(line: str, tags: list[list[str]], sentences: Sequence[TaggedSentence], where: str) -> str:
+    """Add a line's predicted tag to the last sentence's; returns its type, empty where it names none."""
     fields = line.rsplit("\t" if "\t" in line else " ", 2)
     if len(fields) != 3:
         raise UserError("expected token, gold tag and predicted tag", where=where, remedy="correct the line")
@@ -54,10 +59,14 @@ def _read_tag(line: str, tags: list[list[str]], sentences: Sequence[TaggedSenten
     if letters[1] not in ("B", "I", "O"):
         raise UserError(f"'{fields[2]}' is no tag", where=where, remedy="use B, I and O")
     tags[-1].append(letters[1])
+    return fields[2].partition("-")[2]
 
 
-def read_spans(path: Path, documents: Sequence[AnnotatedDocument]) -> Spans:
-    """Read a PubTator file's mentions, of whatever kind, for the documents of a split; one span counts once.
+def read_spans(path: Path, documents: Sequence[AnnotatedDocument], *, others: Collection[str] = ()) -> Spans:
+    """Read a PubTator file's mentions for the documents of a split; one span counts once.
+
+    Args:
+        others: kinds of mention that are another task's, and passed over.
 
     Raises:
         UserError: a document of another split, a span that leaves its document, or a text that differs; with the line.
@@ -78,7 +87,8 @@ def read_spans(path: Path, documents: Sequence[AnnotatedDocument]) -> Spans:
         start, end = int(fields[1]), int(fields[2])
         if not start < end or texts[pmid][start:end] != fields[3]:
             raise UserError(f"the text at {start}-{end} is {texts[pmid][start:end]!r}, not {fields[3]!r}", where=where, remedy="count characters of title, one blank, and abstract")
-        spans[pmid].add((start, end))
+        if fields[4] not in others:
+            spans[pmid].add((start, end))
     return spans
 
 

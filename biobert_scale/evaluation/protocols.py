@@ -39,6 +39,10 @@ PROTOCOLS = (
 """Gu et al. 2021 (BLURB); Lee et al. 2020 (BioBERT); Peng et al. 2019 (BLUE)."""
 
 
+NOT_TOLD = "not told"
+"""In the place of a protocol: of predictions from a file that nobody says more of."""
+
+
 def protocol_of(task: str, name: str = "") -> Protocol:
     """A task's protocol: its first one where no name is given.
 

@@ -33,7 +33,8 @@ REFERENCES = (
     _blurb("PubMedBERT (abstracts)", 93.33, 85.62, 87.82, 82.32),
     _blurb("BioLinkBERT-base", 93.75, 86.10, 88.18, 84.35, source="as listed by the authors of SciFive and BioT5x"),
 )
-"""Comparable with the protocols `blurb` and `hoc-blurb`."""
+REFERENCE_PROTOCOLS = ("blurb", "hoc-blurb")
+"""What they are comparable with."""
 
 OTHER_PROTOCOLS = (
     PublishedScores(

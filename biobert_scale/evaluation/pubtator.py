@@ -45,19 +45,19 @@ class AnnotatedDocument:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a UTF-8 file with their numbers from 1, without line ends; blanks at a line's end are kept.
+    """The lines of a UTF-8 file with their numbers from 1, without line ends and a byte order mark; blanks at a line's end are kept.
 
     Raises:
         UserError: the file is not UTF-8.
     """
     # A bare carriage return or a Unicode line separator is text here: offsets count it.
-    with open(path, encoding="utf-8", newline="\n") as stream:
-        number = 0
-        try:
-            for number, line in enumerate(stream, start=1):
-                yield number, line.removesuffix("\n").removesuffix("\r")
-        except UnicodeDecodeError:
-            raise UserError("not UTF-8 text", where=f"{path}:{number + 1}", remedy="restore the original file") from None
+    with open(path, "rb") as stream:
+        for number, raw in enumerate(stream, start=1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError:
+                raise UserError("not UTF-8 text", where=f"{path}:{number}", remedy="restore the original file") from None
+            yield number, line.removesuffix("\n").removesuffix("\r")
 
 
 def read_pubtator(path: Path, kinds: frozenset[str]) -> tuple[list[AnnotatedDocument], Counter[str]]:
@@ -68,12 +68,13 @@ def read_pubtator(path: Path, kinds: frozenset[str]) -> tuple[list[AnnotatedDocu
         kinds: the kinds of mention that this corpus knows.
 
     Returns:
-        The documents in file order, and counts of the file's peculiarities: `duplicate_documents` (the same PMID and text
-        again: left out), `stray_blanks` (blanks around a mention's text or span: trimmed), `repeated_mentions`.
+        The documents in file order, and counts of the file's peculiarities: `duplicate_documents` (the same document with the same mentions
+        again: left out) and `duplicate_mentions` (theirs), `stray_blanks` (blanks around a mention's text or span: trimmed), `repeated_mentions`,
+        `discontinuous_mentions` (composite ones with a name, as their row lists them, that does not stand in one piece in the text).
 
     Raises:
-        UserError: a malformed row, an offset that does not meet its text, an unknown kind, or one PMID with two texts; with
-            the file and line.
+        UserError: a malformed row, an offset that does not meet its text, an unknown kind, or one PMID with two texts or
+            two sets of mentions; with the file and line.
     """
     documents: dict[str, AnnotatedDocument] = {}
     counts: Counter[str] = Counter()
@@ -85,10 +86,11 @@ def read_pubtator(path: Path, kinds: frozenset[str]) -> tuple[list[AnnotatedDocu
             document = _parse_document(path, block, kinds, counts)
             first = documents.setdefault(document.pmid, document)
             if first is not document:
-                if first.text != document.text:
-                    remedy = "keep one of the two"
-                    raise UserError(f"PMID {document.pmid} stands twice with different texts", where=f"{path}:{block[0][0]}", remedy=remedy)
+                if first != document:
+                    differing = "texts" if first.text != document.text else "mentions"
+                    raise UserError(f"PMID {document.pmid} stands twice with different {differing}", where=f"{path}:{block[0][0]}", remedy="keep one of the two")
                 counts["duplicate_documents"] += 1
+                counts["duplicate_mentions"] += len(document.mentions)
             block = []
     if not documents:
         raise UserError("no document in the file", where=path, remedy="restore the original file")
@@ -128,6 +130,8 @@ def _parse_mention(fields: list[str], pmid: str, text: str, kinds: frozenset[str
         raise refuse(f"the text at {start}-{end} is {span!r}, not {fields[3]!r}")
     if span != fields[3] or span != span.strip():
         counts["stray_blanks"] += 1
+    if len(fields) == 7:
+        counts["discontinuous_mentions"] += any(part.strip() not in span for part in fields[6].split("|"))
     start += len(span) - len(span.lstrip())
     # Where one span names several concepts, the NCBI corpus has a kind of its own and BC5CDR lists the parts.
     return Mention(start=start, end=start + len(span.strip()), kind=kind, composite=kind == "CompositeMention" or len(fields) == 7)

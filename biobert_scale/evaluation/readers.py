@@ -157,9 +157,7 @@ def _check_listed(path: Path, pmids: set[str]) -> None:
     listing = path.with_name(f"{path.stem}_pmid.tsv")
     if not listing.is_file():
         return
-    listed = {
-        name.strip().removesuffix(".txt") for name in listing.read_text(encoding="utf-8").replace("\n", ",").split(",") if name.strip()
-    }
+    listed = {name.strip().removesuffix(".txt") for _, line in read_lines(listing) for name in line.split(",") if name.strip()}
     if listed != pmids:
         what = f"{len(listed - pmids)} listed documents are missing and {len(pmids - listed)} are not listed"
         raise UserError(what, where=f"{path} ({listing.name})", remedy="restore the original files")

@@ -13,9 +13,10 @@ from biobert_scale.evaluation.readers import HALLMARK_HEADER, HALLMARK_HEADERS
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A PubTator corpus: its files, kinds of mention, tasks (each with its kinds), and published counts."""
+    """A PubTator corpus: its files, kinds of mention, tasks (each with its kinds), published counts, and the PMIDs that its splits begin and end with."""
 
     files: tuple[str, str, str]
+    ends: frozenset[str]
     kinds: frozenset[str]
     tasks: dict[str, frozenset[str]]
     documents: tuple[int, int, int]
@@ -26,6 +27,7 @@ _NCBI_KINDS = frozenset({"SpecificDisease", "DiseaseClass", "Modifier", "Composi
 CORPORA = (
     Corpus(
         files=("CDR_TrainingSet.PubTator.txt", "CDR_DevelopmentSet.PubTator.txt", "CDR_TestSet.PubTator.txt"),
+        ends=frozenset({"227508", "10683478", "6794356", "803783", "8701013", "24055495"}),
         kinds=frozenset({"Chemical", "Disease"}),
         tasks={"BC5CDR-chem": frozenset({"Chemical"}), "BC5CDR-disease": frozenset({"Disease"})},
         documents=(500, 500, 500),
@@ -33,6 +35,7 @@ CORPORA = (
     ),
     Corpus(
         files=("NCBItrainset_corpus.txt", "NCBIdevelopset_corpus.txt", "NCBItestset_corpus.txt"),
+        ends=frozenset({"10192393", "8012387", "8808605", "8696339", "9949209", "9988281"}),
         kinds=_NCBI_KINDS,
         tasks={"NCBI-disease": _NCBI_KINDS},
         documents=(592, 100, 100),
@@ -40,10 +43,23 @@ CORPORA = (
     ),
 )
 HALLMARK_DOCUMENTS = {HALLMARK_TASK: (1295, 186, 371), BLUE_HALLMARK_TASK: (1108, 157, 315)}
+HALLMARK_ENDS = frozenset({"22239943", "12549857", "22355784", "22336911", "12553062", "12498392"})
+"""PMIDs of the first and last documents of BLURB's splits."""
 HALLMARK_UNLABELLED = {HALLMARK_TASK: (197, 22, 53), BLUE_HALLMARK_TASK: (0, 0, 0)}
 IOB2_SENTENCES = {"BC5CDR-chem": (4560, 4581, 4797), "BC5CDR-disease": (4560, 4581, 4797), "NCBI-disease": (5424, 923, 940)}
 IOB2_MENTIONS = {"BC5CDR-chem": (5203, 5347, 5385), "BC5CDR-disease": (4182, 4246, 4424), "NCBI-disease": (5134, 787, 960)}
 """Of Crichton et al.'s files; a sentence break makes two mentions of one in two places of BC5CDR-disease's development set."""
+
+_CDR_ENDS = frozenset({
+    "Selegiline - induced postural hypotension", "These results indicate that FK", "22 - oxacalcitriol suppresses secondary",
+    "Knowing that heart mitochondria represent", "Torsade de pointes ventricular tachycardia", "Our findings indicate that sustained",
+})  # fmt: skip
+_NCBI_ENDS = frozenset({
+    "Identification of APC2 , a", "Most importantly , among mice", "BRCA1 is secreted and exhibits",
+    "This difference in mutation sites", "Clustering of missense mutations in", "Conversely , BRCA1 expression was",
+})  # fmt: skip
+IOB2_ENDS = {"BC5CDR-chem": _CDR_ENDS, "BC5CDR-disease": _CDR_ENDS, "NCBI-disease": _NCBI_ENDS}
+"""First five words of the first and last sentences of the same files' splits."""
 
 
 def find_sources(benchmarks: Path) -> dict[str, tuple[Path, Path, Path]]:
@@ -76,7 +92,7 @@ def find_sources(benchmarks: Path) -> dict[str, tuple[Path, Path, Path]]:
 
 def _hallmark_task(home: Path, benchmarks: Path) -> str:
     """BLUE's columns tell its set; where its rows have BLURB's columns, a directory's name must."""
-    named = any("blue" in part.lower() for part in home.relative_to(benchmarks).parts)
+    named = any("blue" in part.lower() for part in (benchmarks.resolve().name, *home.relative_to(benchmarks).parts))
     return BLUE_HALLMARK_TASK if named or _first_line(home / "train.tsv") != HALLMARK_HEADER else HALLMARK_TASK
 
 

@@ -45,6 +45,8 @@ def sweep(
     """
     if repeated := {seed for seed in seeds if list(seeds).count(seed) > 1}:
         raise UserError(f"seed {min(repeated)} is given twice", where="--seed", remedy="give each seed once")
+    if not tasks:
+        raise UserError("no task", where="--task", remedy="name one or more")
     for task in tasks:
         task_directory(prepared, task)
         protocol_of(task, protocol)

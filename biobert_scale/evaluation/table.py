@@ -12,7 +12,7 @@ from typing import Any
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import TASKS
-from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCES
+from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCE_PROTOCOLS, REFERENCES
 from biobert_scale.evaluation.scores import Counts, bootstrap_interval, paired_bootstrap
 from biobert_scale.files import MANIFEST, read_json, read_manifest, write_atomically, write_json
 
@@ -37,9 +37,9 @@ def score_table(runs: Path) -> dict[str, Any]:
     for path in sorted(runs.rglob("metrics.json")):
         run = read_json(path) if _is_finished(path) else {}
         if run.get("task") in TASKS and run.get("split", "test") == "test":
-            # A fingerprint tells two models of one name apart; data checksums, two versions of a benchmark.
-            name = (run["task"], run["kind"], run["model"], run["protocol"], run.get("model_fingerprint"))
-            groups[(*name, json.dumps(run["config"], sort_keys=True), run["data"].get("test.jsonl"))].append(run | {"directory": path.parent})
+            # A fingerprint tells two models of one name apart, a checksum two files of predictions, data checksums two versions of a benchmark.
+            name = (run["task"], run["kind"], run["model"], run["protocol"], run.get("model_fingerprint"), run.get("predictions_sha256"))
+            groups[(*name, *(json.dumps(run[part], sort_keys=True) for part in ("config", "data")))].append(run | {"directory": path.parent})
     if not groups:
         raise UserError("no finished evaluation", where=runs, remedy="run `biobert-scale evaluate finetune` first, or check the path")
     systems = [(_row(group, runs), group) for group in map(_distinct, groups.values())]
@@ -79,10 +79,17 @@ def _row(group: list[_Run], runs: Path) -> dict[str, Any]:
         "precision": statistics.fmean(detail["precision"] for detail in details),
         "recall": statistics.fmean(detail["recall"] for detail in details),
         "pretraining_step": first.get("pretraining_step"),
+        "pretraining_run": first.get("pretraining_run"),
+        "data": first["data"],
         "config": first["config"],
         "directories": [str(run["directory"].relative_to(runs)) for run in group],
         "seconds": sum(run["seconds"] for run in group),
     }
+
+
+def _test_data(run: _Run) -> tuple[Any, Any]:
+    """What decides a score: two systems may have been trained on other documents and still be compared."""
+    return run["data"].get("test.jsonl"), run["data"].get("test.gold.jsonl")
 
 
 def _measure(run: _Run) -> Any:
@@ -108,7 +115,7 @@ def _comparisons(systems: list[tuple[dict[str, Any], list[_Run]]]) -> list[dict[
     """The best system of each task, protocol and version of the data against every other."""
     contests: dict[tuple[Any, ...], list[tuple[dict[str, Any], list[_Run]]]] = defaultdict(list)
     for row, group in systems:
-        contests[(row["task"], row["protocol"], group[0]["data"].get("test.jsonl"))].append((row, group))
+        contests[(row["task"], row["protocol"], *_test_data(group[0]))].append((row, group))
     found = []
     for contest in contests.values():
         best, group = max(contest, key=lambda system: system[0]["mean"])
@@ -153,14 +160,15 @@ def _documents(run: Path) -> dict[str, Counts]:
 
 
 def steps_curve(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Rows of one task, protocol and budget that differ in the pre-training step, in its order; step 0 is random weights.
+    """Rows of one task, protocol, budget, data and pre-training run that differ in the step, in its order; step 0 is random weights.
 
     Only where two or more steps were evaluated.
     """
     curves: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         if row.get("pretraining_step") is not None:
-            curves[(row["task"], row["protocol"], json.dumps(row["config"], sort_keys=True))].append(row)
+            rest = json.dumps([row["config"], row.get("data"), row.get("pretraining_run")], sort_keys=True)
+            curves[(row["task"], row["protocol"], rest)].append(row)
     ordered = {key: sorted(found, key=lambda row: row["pretraining_step"]) for key, found in curves.items()}
     return {key: found for key, found in ordered.items() if len({row["pretraining_step"] for row in found}) > 1}
 
@@ -184,8 +192,9 @@ def render_table(table: dict[str, Any]) -> str:
         spread = f" ± {row['sd']:.2f} ({len(row['scores'])} seeds)" if row["sd"] is not None else ""
         interval = f"{row['interval_95'][0]:.2f} to {row['interval_95'][1]:.2f}" if row["interval_95"] else ""
         numbers = (f"{row['mean']:.2f}{spread}", interval, f"{row['precision']:.2f}", f"{row['recall']:.2f}")
-        lines.append((row["task"], row["protocol"], name_of(row), row["score_name"], *numbers))
-    return "\n\n".join(filter(None, [_aligned(lines), _render_comparisons(table["comparisons"]), *_render_published(table)])) + "\n"
+        lines.append((row["task"] + ("" if row["published_data"] else " *"), row["protocol"], name_of(row), row["score_name"], *numbers))
+    note = "" if all(row["published_data"] for row in table["rows"]) else "* not the published set: no published score compares with it"
+    return "\n\n".join(filter(None, [_aligned(lines), note, _render_comparisons(table["comparisons"]), *_render_published(table)])) + "\n"
 
 
 def _render_comparisons(comparisons: list[dict[str, Any]]) -> str:
@@ -199,7 +208,7 @@ def _render_comparisons(comparisons: list[dict[str, Any]]) -> str:
 
 def _render_published(table: dict[str, Any]) -> list[str]:
     shown = {(row["task"], row["protocol"]) for row in table["rows"] if row["published_data"]}
-    comparable = {task for task, protocol in shown if protocol in ("blurb", "hoc-blurb")}
+    comparable = {task for task, protocol in shown if protocol in REFERENCE_PROTOCOLS}
     blocks = []
     for heading, references, tasks in (
         ("Published, same protocol:", table["references"], comparable),

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from pickle import UnpicklingError
+from typing import Any, cast
 
 import numpy as np
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import BertConfig, BertForPreTraining, BertModel
 
 from biobert_scale.config import ComputeConfig, ModelConfig
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.errors import UserError
+from biobert_scale.files import read_json
 from biobert_scale.modeling import attention
 from biobert_scale.modeling.dropout import draw_quickly
 from biobert_scale.modeling.emulation import emulate_in_fp32
@@ -175,22 +179,56 @@ def load_encoder(directory: Path, *, random_weights: bool = False, seed: int = 0
         random_weights: build the same shape with fresh weights from `seed` instead of loading them.
 
     Raises:
-        UserError: the directory holds no BERT model.
+        UserError: the directory holds no BERT model, or not all of its weights.
     """
-    attention.register()
-    if not (directory / "config.json").is_file():
-        raise UserError("no model (config.json is missing)", where=directory, remedy="name a directory that `biobert-scale export` wrote")
-    config = BertConfig.from_pretrained(directory)
-    config._attn_implementation = attention.PACKED_ATTENTION
+    config = read_model_config(directory)
     if random_weights:
+        attention.register()
+        config._attn_implementation = attention.PACKED_ATTENTION
         torch.manual_seed(seed)
         encoder = BertModel(config, add_pooling_layer=False)
-        draw_quickly(encoder)
-        return encoder
-    try:
-        with quietly():
-            encoder = BertModel.from_pretrained(directory, config=config, add_pooling_layer=False, dtype=torch.float32)
-    except OSError as error:
-        raise UserError("the model's weights cannot be read", where=directory, remedy=f"export it again ({str(error).splitlines()[0]})") from None
+    else:
+        encoder = read_model(BertModel, directory, config, add_pooling_layer=False)
     draw_quickly(encoder)
     return encoder
+
+
+def read_model_config(directory: Path) -> BertConfig:
+    """A model directory's `config.json`.
+
+    Raises:
+        UserError: there is none, it cannot be read, or it is no BERT's.
+    """
+    if not (directory / "config.json").is_file():
+        remedy = "name a directory that `biobert-scale export` wrote; a model of a hub is fetched with `hf download OWNER/NAME --local-dir DIR`"
+        raise UserError("no model (config.json is missing)", where=directory, remedy=remedy)
+    path = directory / "config.json"
+    settings = read_json(path)
+    if not isinstance(settings, dict) or settings.get("model_type", "bert") != "bert":
+        raise UserError("not a BERT model" + (f" ({settings['model_type']})" if isinstance(settings, dict) else ""), where=path, remedy="name a directory with a BERT model")
+    try:
+        return BertConfig.from_pretrained(directory)
+    except (OSError, TypeError, ValueError, StrictDataclassError) as error:
+        raise UserError(f"not a model's settings ({_first_line(error)})", where=path, remedy="export the model again") from None
+
+
+def read_model(kind: Any, directory: Path, config: BertConfig, **options: Any) -> Any:
+    """A model of one of transformers' classes, in fp32, with attention over packed rows.
+
+    Raises:
+        UserError: weights that cannot be read, or that are not all there: the library would draw them at random.
+    """
+    attention.register()
+    config._attn_implementation = attention.PACKED_ATTENTION
+    try:
+        with quietly():
+            model, report = kind.from_pretrained(directory, config=config, dtype=torch.float32, output_loading_info=True, **options)
+    except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
+        raise UserError(f"the model's weights cannot be read ({_first_line(error)})", where=directory, remedy="export it again") from None
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(f"the model lacks {len(missing)} of a BERT's weights ({missing[0]})", where=directory, remedy="name a whole BERT model, or export it again")
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -13,7 +13,7 @@ from typing import Any
 import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
-from biobert_scale.config import Config, nearest_multiples
+from biobert_scale.config import Config, FinetuneConfig, GridConfig, nearest_multiples
 from biobert_scale.errors import UserError
 
 
@@ -127,6 +127,26 @@ def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, tu
             return ".".join(path), (str(error), "")
 
 
+def check_budget(budget: FinetuneConfig, grid: GridConfig, *, where: str) -> None:
+    """Refuse a fine-tuning run's settings that no run can have.
+
+    Raises:
+        UserError: with the setting's name.
+    """
+    for name, ok, remedy in (
+        ("learning_rate", min((budget.learning_rate, *grid.learning_rate)) >= 0, "use a positive number"),
+        ("epochs", min((budget.epochs, *grid.epochs)) >= 1, "use at least 1"),
+        ("batch_size", min((budget.batch_size, *grid.batch_size)) >= 1, "use at least 1"),
+        ("max_seq_length", budget.max_seq_length == 0 or budget.max_seq_length >= 8, "use at least 8; 0 for the task's own"),
+        ("warmup_fraction", 0 <= budget.warmup_fraction < 1, "use a value from 0, below 1"),
+        ("weight_decay", budget.weight_decay >= 0, "use at least 0"),
+        ("dropout", 0 <= budget.dropout < 1, "use a value from 0, below 1"),
+    ):
+        if not ok:
+            values = ", ".join(map(str, (getattr(budget, name), *getattr(grid, name, ()))))
+            raise UserError(f"{name} cannot be {values}", where=where, remedy=remedy)
+
+
 def check_config(config: Config, *, where: str) -> None:
     """Refuse values that contradict each other.
 
@@ -137,6 +157,8 @@ def check_config(config: Config, *, where: str) -> None:
         if condition:
             raise UserError(what, where=f"{where}: {key}", remedy=remedy)
 
+    for part in ("entities", "documents"):
+        check_budget(getattr(config.evaluation, part), config.evaluation.grid, where=f"{where}: evaluation.{part}")
     model, data, training = config.model, config.data, config.training
     schedule = training.schedule
     refuse(model.hidden_size % model.num_attention_heads != 0, f"hidden_size {model.hidden_size} is not a multiple of num_attention_heads {model.num_attention_heads}", "model.hidden_size", "make it divide")

@@ -104,7 +104,7 @@ def _metadata(facts: Facts) -> str:
 
 
 def _result(score: Score) -> EvalResult:
-    of_documents = score.task == "HoC"
+    of_documents = score.task.startswith("HoC")
     return EvalResult(
         task_type="text-classification" if of_documents else "token-classification",
         dataset_type=score.task.lower(),
@@ -191,7 +191,8 @@ def scores_section(scores: tuple[Score, ...]) -> str:
         budget = f"learning rate {score.budget['learning_rate']}, {score.budget['epochs']} epochs, batch {score.budget['batch_size']}, {score.budget['max_seq_length']} pieces"
         lines.append(f"| {task} | {score.protocol} | {score.score_name} | {score.kind} | {score.mean:.2f}{spread} | {len(score.values)} | {budget} |")
     notes = [
-        "`blurb` and `hoc-blurb`: trained on train, the epoch chosen on dev, test predicted once (Gu et al. 2021). Scores under different protocols",
+        "`blurb`, `hoc-blurb` and `hoc-blue`: trained on train, settings and epoch chosen on dev, test predicted once (Gu et al. 2021; Peng et al. 2019).",
+        "`biobert`: the number of epochs chosen on dev, then trained anew on train and dev (Lee et al. 2020). Scores under different protocols",
         "do not compare, nor do two HoC measures. `random weights` is the same network without pre-training.",
     ]
     return "\n".join([*lines, "", *notes])

@@ -10,12 +10,14 @@ from typing import Any
 from transformers import BertForPreTraining
 
 from biobert_scale.config import Config
+from biobert_scale.data.stream import stream_fingerprint
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     MANIFEST,
     Manifest,
     begin_stage,
     describe_inputs,
+    fingerprint,
     finish_stage,
     read_json,
     read_manifest,
@@ -73,11 +75,15 @@ def export_model(
     tokens_manifest = read_manifest(tokens, TOKENS_STAGE)
     history = read_corpus(corpus, tokens_manifest) if corpus is not None else None
     inputs = describe_inputs([checkpoint, tokens])
-    settings = {"dtype": dtype}
-    key = stage_key(STAGE, inputs, settings)
     config = structure_config(read_json(checkpoint / CONFIG), where=str(checkpoint / CONFIG))
     state = read_json(checkpoint / MANIFEST)
-    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite)
+    if state["samples_fingerprint"] != stream_fingerprint(tokens, config.data, seed=config.seed):
+        raise UserError("the token shards are not those that the checkpoint was trained on", where=tokens, remedy="give the run's own: their tokenizer belongs to its weights")
+    # Checkpoints of one run belong to one curve of scores against steps.
+    pretraining = fingerprint([state["samples_fingerprint"], config.model, config.training.optimizer, config.training.schedule])
+    settings = {"dtype": dtype, "pretraining": pretraining}
+    key = stage_key(STAGE, inputs, settings)
+    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[source, tokens])
     if manifest is None:
         parameters = _write_model(checkpoint, tokens, output, config, tokens_manifest.counts["vocabulary"], dtype)
         manifest = finish_stage(

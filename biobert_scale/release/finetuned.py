@@ -39,7 +39,7 @@ def export_finetuned(source: Path, output: Path, *, dtype: Dtype = "fp32", licen
     settings = {"dtype": dtype}
     key = stage_key(STAGE, inputs, settings)
     metrics, config = read_json(source / METRICS), read_json(source / MODEL / "config.json")
-    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite)
+    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[source])
     if manifest is None:
         with quietly():
             model = _CLASSES[config["architectures"][0]].from_pretrained(source / MODEL, dtype=torch.float32)
@@ -92,8 +92,8 @@ Fine-tuned by biobert_scale {metrics["versions"]["biobert_scale"]} from {f"the m
 
 ## Score
 
-{metrics["score_name"]} **{metrics["score"]:.2f}** on the test split of {task}{interval}. Protocol `{metrics["protocol"]}`: trained on train, the epoch
-(number {metrics["chosen_epoch"]}) chosen on dev, test predicted once. This is one run, seed {metrics["seed"]}, and not a mean over seeds.
+{metrics["score_name"]} **{metrics["score"]:.2f}** on the test split of {task}{interval}. Protocol `{metrics["protocol"]}`: {metrics["selection"]["rule"]}
+(it chose epoch {metrics["chosen_epoch"]}). This is one run, seed {metrics["seed"]}, and not a mean over seeds.
 
 | measure | precision | recall | F1 |
 |---|---:|---:|---:|

@@ -58,9 +58,7 @@ def push_release(directory: Path, hub: Hub) -> str:
         UserError: no token, one that may not write there, a name that is none, or a release that does not meet its checksums.
         RunFailed: the hub failed again and again; the message says what the repository holds now.
     """
-    token = get_token()
-    if not token:
-        raise UserError("no token for the hub", where=hub.endpoint or hub.repository, remedy="set HF_TOKEN, or run `hf auth login`")
+    token = token_for(hub)
     digests = verify_checksums(directory)
     files = [directory / name for name in (*sorted(digests), CHECKSUMS)]
     api = HfApi(endpoint=hub.endpoint or None, token=token)
@@ -116,6 +114,20 @@ def _commit(api: HfApi, hub: Hub, files: list[Path], before: _Holding) -> str:
     if missing:
         raise RunFailed(f"the hub answered that all is there, and lacks {', '.join(missing)}", where=hub.repository, remedy="push it again")
     return commit
+
+
+def token_for(hub: Hub) -> str:
+    """What shows the hub who is pushing.
+
+    Raises:
+        UserError: there is none, or the hub's address is none.
+    """
+    if hub.endpoint and not hub.endpoint.startswith(("http://", "https://")):
+        raise UserError(f"'{hub.endpoint}' is no address", where="--endpoint", remedy="give one that begins with https:// or http://")
+    token = get_token()
+    if not token:
+        raise UserError("no token for the hub", where=hub.endpoint or hub.repository, remedy="set HF_TOKEN, or run `hf auth login`")
+    return token
 
 
 def _state(api: HfApi, hub: Hub, files: list[Path], before: _Holding) -> str:

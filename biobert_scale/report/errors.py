@@ -16,10 +16,10 @@ import numpy as np
 from biobert_scale import __version__
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import Spans, names_of, normalised, spans_of
-from biobert_scale.evaluation.prediction_files import read_labels, read_tags
+from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
 from biobert_scale.evaluation.prepared import HALLMARK_TASKS, data_checksums, read_annotated, read_documents, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
-from biobert_scale.evaluation.readers import HALLMARKS
+from biobert_scale.evaluation.readers import HALLMARKS, TaggedSentence
 from biobert_scale.files import read_json, read_manifest, write_atomically
 from biobert_scale.report.markup import Html, details, element, join, markup, paragraph, table
 
@@ -36,7 +36,7 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
     """Write the errors of a finished run as one self-contained HTML page; the first few hundred sentences or documents with any.
 
     Args:
-        run: a directory that `finetune`, `predict` or `run_baselines` wrote.
+        run: a directory that `finetune`, `predict`, `score` or `run_baselines` wrote.
         prepared: the data that it was scored on.
 
     Raises:
@@ -61,9 +61,8 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
 
 def _entities(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
     task, split = metrics["task"], metrics.get("split", "test")
-    documents, sentences = read_annotated(prepared, task, split), read_sentences(prepared, task, split)
-    tags, _ = read_tags(run / "predictions.tsv", sentences)
-    predicted = spans_of(sentences, tags, [document.pmid for document in documents])
+    documents = read_annotated(prepared, task, split)
+    predicted = _predicted(run, documents, read_sentences(prepared, task, split))
     known = names_of(read_annotated(prepared, task, "train"))
     counts: Counter[str] = Counter()
     misses: Counter[str] = Counter()
@@ -86,6 +85,14 @@ def _entities(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
             element("section", join([element("h2", "Documents with errors"), paragraph(join([*legend, Html("Gold mentions are underlined, predictions have a coloured ground; a dagger marks a name that training showed.")])), *_limited(items)]), id="documents-section"),
         ]
     )  # fmt: skip
+
+
+def _predicted(run: Path, documents: Sequence[AnnotatedDocument], sentences: Sequence[TaggedSentence]) -> Spans:
+    """From tags, or where there are none (somebody's PubTator file was scored) from the spans themselves."""
+    if not (run / "predictions.tsv").is_file():
+        return read_spans(run / "predictions.pubtator", documents)
+    tags, _ = read_tags(run / "predictions.tsv", sentences)
+    return spans_of(sentences, tags, [document.pmid for document in documents])
 
 
 def _marks(document: AnnotatedDocument, predicted: Spans) -> list[tuple[int, int, str, bool]]:

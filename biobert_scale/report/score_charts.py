@@ -57,10 +57,12 @@ def score_steps(rows: list[dict[str, Any]]) -> Figure | None:
         canvas = Canvas(figsize=(5.6, 3.2), layout="constrained")
         axes = canvas.add_subplot()
         for (task, protocol, _), found in curves.items():
+            names = [(other, rule) for other, rule, _ in curves]
+            label = f"{task}, {protocol}" + (f", {found[-1]['model']}" if names.count((task, protocol)) > 1 else "")
             steps, means = [row["pretraining_step"] for row in found], [row["mean"] for row in found]
             whiskers = [_whisker(row) for row in found]
             errors = [[max(mean - low, 0) for mean, (low, _) in zip(means, whiskers, strict=True)], [max(high - mean, 0) for mean, (_, high) in zip(means, whiskers, strict=True)]]
-            axes.errorbar(steps, means, yerr=errors, marker="o", ms=4, lw=1.2, capsize=3, label=f"{task}, {protocol}")
+            axes.errorbar(steps, means, yerr=errors, marker="o", ms=4, lw=1.2, capsize=3, label=label)
         axes.set_xlabel("optimizer step of pre-training (0: random weights)")
         axes.set_ylabel("test F1 (%)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))

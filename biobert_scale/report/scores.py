@@ -7,6 +7,7 @@ from collections import defaultdict
 from typing import Any
 
 from biobert_scale.evaluation.prepared import TASKS
+from biobert_scale.evaluation.published import REFERENCE_PROTOCOLS
 from biobert_scale.report.markup import Html, element, figure, join, paragraph, section, table
 from biobert_scale.report.score_charts import score_bars, score_steps
 from biobert_scale.report.sources import Sources
@@ -25,7 +26,7 @@ def scores(sources: Sources) -> Html:
     shown: list[tuple[object, ...]] = [
         (_name(system), *(_cell(cells.get(column), best[column]) for column in columns)) for system, cells in systems.items()
     ]
-    differences = _differences(systems, columns)
+    differences = _differences(sources.scores["rows"], systems, columns)
     head = ("system", *(_heading(column) for column in columns))
     explained = (
         "Test scores in percent: mean ± standard deviation over seeds, and n, the number of runs; "
@@ -42,7 +43,7 @@ def scores(sources: Sources) -> Html:
         table("scores", "Scores on the test splits", head, [*shown, *differences], totals=len(differences)),
         paragraph(explained),
         *_plots(sources),
-        _published(sources, {column[0] for column in columns}),
+        _published(sources, {(column[0], column[1]) for column in columns}),
     )
 
 
@@ -93,15 +94,24 @@ def _cell(row: _Row | None, best: float) -> Html:
     return join([element("strong", value) if row["mean"] == best else value, element("span", note, class_="aside")])
 
 
-def _differences(systems: dict[_System, dict[_Column, _Row]], columns: list[_Column]) -> list[tuple[object, ...]]:
-    """Pre-trained minus random, for each model that was run both ways."""
-    rows: list[tuple[object, ...]] = []
+def _differences(rows: list[_Row], systems: dict[_System, dict[_Column, _Row]], columns: list[_Column]) -> list[tuple[object, ...]]:
+    """Pre-trained minus random, for each model that was run both ways with one budget on the same data."""
+    shown: list[tuple[object, ...]] = []
     for (kind, model, copy), trained in systems.items():
-        fresh = systems.get(("random weights", model, copy))
-        if kind == "pre-trained" and fresh:
+        if kind != "pre-trained":
+            continue
+        fresh = {column: _fresh(rows, row) for column, row in trained.items()}
+        if any(fresh.values()):
+            note = f"pre-trained{f' ({copy})' * (copy > 1)} − random weights, model: {model}"
             cells = [_difference(trained.get(column), fresh.get(column)) for column in columns]
-            rows.append((join(["difference", element("span", "pre-trained − random weights", class_="aside")]), *cells))
-    return rows
+            shown.append((join(["difference", element("span", note, class_="aside")]), *cells))
+    return shown
+
+
+def _fresh(rows: list[_Row], trained: _Row) -> _Row | None:
+    """The row of the same network from random weights."""
+    same = ("task", "protocol", "model", "config", "data")
+    return next((row for row in rows if row["kind"] == "random weights" and all(row.get(name) == trained.get(name) for name in same)), None)
 
 
 def _difference(trained: _Row | None, fresh: _Row | None) -> str:
@@ -113,17 +123,19 @@ def _difference(trained: _Row | None, fresh: _Row | None) -> str:
     return text
 
 
-def _published(sources: Sources, tasks: set[str]) -> Html:
+def _published(sources: Sources, contests: set[tuple[str, str]]) -> Html:
+    """Published scores, those of the same protocol for the tasks that were run under it."""
     assert sources.scores is not None
-    shown: list[str] = [task for task in TASKS if task in tasks]
+    shown: list[str] = [task for task in TASKS if task in {task for task, _ in contests}]
+    same = [task for task in shown if any((task, protocol) in contests for protocol in REFERENCE_PROTOCOLS)]
     parts = [element("h3", "Published scores"), paragraph(_comparable(sources, shown))]
-    for identifier, caption, references in (
-        ("published", "Published with the same protocol", sources.scores["references"]),
-        ("other-protocols", "Published with other protocols: not comparable with anything above", sources.scores["other_protocols"]),
+    for identifier, caption, references, tasks in (
+        ("published", "Published with the same protocol", sources.scores["references"], same),
+        ("other-protocols", "Published with other protocols: not comparable with anything above", sources.scores["other_protocols"], shown),
     ):
-        chosen = [reference for reference in references if any(task in reference["scores"] for task in shown)]
+        chosen = [reference for reference in references if any(task in reference["scores"] for task in tasks)]
         if chosen:
-            parts.append(_references(identifier, caption, chosen, shown))
+            parts.append(_references(identifier, caption, chosen, tasks))
     return element("div", join(parts), class_="apart")
 
 

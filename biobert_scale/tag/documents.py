@@ -63,7 +63,7 @@ def read_documents(path: Path, form: InputFormat = "auto") -> Iterator[TextDocum
     where = "standard input" if path == STANDARD else str(path)
     with _opened(path) as stream, reading(where):
         if form == "auto":
-            form = _recognise(stream.peek(_LOOK_BYTES)[:_LOOK_BYTES])
+            form = _recognise(stream.peek(_LOOK_BYTES)[:_LOOK_BYTES], where)
         if form == "pubmed":
             yield from _pubmed(stream)
         elif form == "pubtator":
@@ -88,9 +88,11 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
             stream.close()
 
 
-def _recognise(beginning: bytes) -> InputFormat:
+def _recognise(beginning: bytes, where: str) -> InputFormat:
     plain = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if plain.startswith((b"<?xml", b"<!DOCTYPE", b"<Pubmed", b"<Medline")):
+    if plain.lower().startswith((b"<?xml", b"<!doctype", b"<pubmed", b"<medline", b"<article", b"<html")):
+        if not re.search(rb"<(Pubmed|Medline)", plain):
+            raise UserError("XML or HTML that is not PubMed's", where=where, remedy="give PubMed XML, or take its text out and choose --input-format text")
         return "pubmed"
     return "pubtator" if _PUBTATOR_START.match(plain) else "lines"
 
@@ -106,10 +108,10 @@ def _lines(stream: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
 
 
 def _pubmed(stream: BinaryIO) -> Iterator[TextDocument]:
-    for record in read_medline(stream):
+    for number, record in enumerate(read_medline(stream), start=1):
         title, abstract = _one_line(clean_text(record.title)), _one_line(clean_text("\n".join(record.abstract)))
         if title or abstract:
-            yield TextDocument(id=record.pmid, title=title, abstract=abstract)
+            yield TextDocument(id=record.pmid or f"record-{number}", title=title, abstract=abstract)
 
 
 def _one_line(text: str) -> str:

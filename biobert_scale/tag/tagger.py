@@ -17,8 +17,7 @@ from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.tagging import WORD_PATTERN
-from biobert_scale.modeling import attention
-from biobert_scale.modeling.quiet import quietly
+from biobert_scale.modeling.bert import read_model, read_model_config
 from biobert_scale.release.heads import DETAILS, MODEL
 from biobert_scale.tag.documents import TextDocument
 from biobert_scale.tokens.sentences import split_sentences
@@ -65,7 +64,7 @@ class EntityTagger:
             what = f"a window of {self.max_seq_length} pieces is not between 8 and the model's {config.max_position_embeddings} positions"
             raise UserError(what, where=directory, remedy="correct --max-seq-length")
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(directory)
-        self.model: Any = _load(directory, config).eval()
+        self.model: Any = read_model(BertForTokenClassification, directory, config).eval()
         self.model.to(device)
 
     def tag(self, documents: Sequence[TextDocument]) -> list[list[Entity]]:
@@ -165,10 +164,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def _read_config(directory: Path) -> BertConfig:
-    if not (directory / "config.json").is_file():
-        remedy = "name a directory that `biobert-scale export` wrote; a model of a hub is fetched with `hf download OWNER/NAME --local-dir DIR`"
-        raise UserError("no model (config.json is missing)", where=directory, remedy=remedy)
-    config = BertConfig.from_pretrained(directory)
+    config = read_model_config(directory)
     if config.architectures != [_CLASS]:
         found = ", ".join(config.architectures or ["no class"])
         if found == "BertForSequenceClassification":
@@ -185,17 +181,3 @@ def _read_config(directory: Path) -> BertConfig:
 def _labels(config: BertConfig) -> list[str]:
     names: dict[Any, str] = config.id2label or {}
     return [names[number] for number in sorted(names, key=int)]
-
-
-def _load(directory: Path, config: BertConfig) -> BertForTokenClassification:
-    loader: Any = BertForTokenClassification
-    attention.register()
-    config._attn_implementation = attention.PACKED_ATTENTION
-    try:
-        with quietly():
-            model, report = loader.from_pretrained(directory, config=config, dtype=torch.float32, output_loading_info=True)
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"the model's weights cannot be read ({str(error).strip().splitlines()[0]})", where=directory, remedy="export it again") from None
-    if missing := sorted(report["missing_keys"]):
-        raise UserError(f"the model lacks weights ({missing[0]})", where=directory, remedy="export it again")
-    return model

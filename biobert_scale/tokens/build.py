@@ -75,7 +75,7 @@ def build_tokens(
     inputs = describe_inputs([corpus, vocabulary])
     key = stage_key(STAGE, inputs, config)
     work = output / ".work"
-    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite)
+    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[corpus, vocabulary])
     if manifest is None:
         for name in vocabulary_manifest.outputs:
             _check_file(vocabulary, vocabulary_manifest, name)

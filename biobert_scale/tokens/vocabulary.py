@@ -65,7 +65,7 @@ def build_vocabulary(
     inputs = describe_inputs([corpus] if vocabulary is None else [vocabulary_file(vocabulary), corpus])
     key = stage_key(STAGE, inputs, config)
     entries = None if vocabulary is None else _taken(vocabulary, config)
-    if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite):
+    if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[corpus, *([vocabulary] if vocabulary else [])]):
         return manifest
     wanted = config.training_characters if entries is None else 0
     training, measured = draw(corpus, training_characters=wanted, measured_characters=_MEASURED_CHARACTERS)

@@ -121,6 +121,7 @@ def test_a_changed_file_on_the_disk_is_not_overwritten(tmp_path):
         ('[[file]]\npath = "x"\nurl = "http://h/x"\nsha256 = "12"', "no SHA-256"),
         ('[[file]]\npath = "x"\nurl = "http://h/x"', "not a file of addresses"),
         ("file = ", "not a file of addresses"),
+        ('[[file]]\npath = "x"\nurl = 3\nsha256 = "%s"' % ("0" * 64), "'3' is no address"),
     ],
 )
 def test_wrong_addresses_are_told(tmp_path, text, says):

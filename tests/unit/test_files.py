@@ -52,6 +52,28 @@ def test_an_unfinished_directory_is_not_taken_for_finished(tmp_path: Path) -> No
         begin_stage(tmp_path / "out", stage="copy", key="another")
 
 
+def test_an_output_that_holds_what_is_read_is_not_overwritten(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    begin_stage(run, stage="copy", key="k")
+    (run / "model").mkdir()
+    (run / "model" / "weights").write_text("months of work")
+    (tmp_path / "link").symlink_to(run / "model")
+    for source in (run, run / "model", tmp_path / "link"):
+        with pytest.raises(UserError, match="would delete what is read"):
+            begin_stage(run, stage="other", key="l", overwrite=True, reads=[tmp_path / "elsewhere", source])
+    assert (run / "model" / "weights").read_text() == "months of work"
+    begin_stage(run, stage="other", key="l", overwrite=True, reads=[tmp_path / "elsewhere"])
+    assert not (run / "model").exists()
+
+
+def test_a_run_that_failed_before_it_wrote_anything_bars_nobody(tmp_path: Path) -> None:
+    begin_stage(tmp_path / "out", stage="copy", key="mistaken")
+    begin_stage(tmp_path / "out", stage="copy", key="corrected")
+    (tmp_path / "out" / "half").write_text("half")
+    with pytest.raises(UserError, match="begun output of 'copy'"):
+        begin_stage(tmp_path / "out", stage="copy", key="mistaken")
+
+
 def test_a_strangers_directory_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.png").write_bytes(b"x")

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
-from transformers import BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizerFast
 
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import RunFailed, UserError
@@ -79,6 +80,50 @@ def test_documents_are_learned_by_heart_and_the_unlabelled_count(prepared, model
     assert len(lines) == 25 and lines[2].split("\t")[:3] == ["3001", "1", "1"] and len(lines[2].split("\t")[3].split(",")) == 10
 
 
+def test_a_task_s_own_length_is_taken_where_none_is_asked_for(prepared, model, tmp_path):
+    """A document is read as far as the model can; BLURB cuts at 512 pieces."""
+    shutil.copytree(model, tmp_path / "long")
+    settings = json.loads((model / "config.json").read_text())
+    encoder = BertModel(BertConfig(**settings | {"max_position_embeddings": 700}), add_pooling_layer=False)
+    encoder.save_pretrained(tmp_path / "long")
+    budget = dataclasses.replace(OVERFIT, max_seq_length=0, epochs=1, keep_weights=False)
+    found = {
+        (task, unit, home.name): finetune(prepared, task, home, tmp_path / "runs" / f"{task}-{unit}-{home.name}", dataclasses.replace(budget, hallmark_unit=unit), seed=1)["max_seq_length"]
+        for task, unit in (("HoC", "document"), ("HoC", "sentence-union"), ("NCBI-disease", "document"))
+        for home in (tmp_path / "long", model)
+    }
+    assert [length for (*_, name), length in found.items() if name == "long"] == [512, 256, 256]
+    assert {length for (*_, name), length in found.items() if name != "long"} == {64}, "as many as it has positions"
+
+
+def test_a_model_that_is_not_all_there_is_not_filled_up_at_random(model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(model / "model.safetensors")
+    for name, kept in (
+        ("alien", {f"electra.{key}": value for key, value in weights.items()}),
+        ("half", {key: value for key, value in weights.items() if "layer.1." not in key}),
+    ):
+        shutil.copytree(model, tmp_path / name)
+        save_file(kept, tmp_path / name / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(UserError, match="the model lacks"):
+            load_encoder(tmp_path / name)
+    shutil.copytree(model, tmp_path / "cut")
+    (tmp_path / "cut" / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_encoder(tmp_path / "cut")
+    for content, says in (("{", "not valid JSON"), ('{"model_type": "roberta"}', r"not a BERT model \(roberta\)"), ('{"hidden_size": "wide"}', "not a model's settings")):
+        (tmp_path / "cut" / "config.json").write_text(content)
+        with pytest.raises(UserError, match=says):
+            load_encoder(tmp_path / "cut", random_weights=True)
+
+
+@pytest.mark.parametrize("precision", ["bf16", pytest.param("fp16", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="fp16 is for GPUs"))])
+def test_16_bits_learn_by_heart_as_well(prepared, model, tmp_path, precision):
+    metrics = finetune(prepared, "NCBI-disease", model, tmp_path / "run", dataclasses.replace(OVERFIT, precision=precision), seed=1)
+    assert metrics["score"] == 100.0 and metrics["precision"] == precision
+
+
 def test_long_documents_are_cut_and_the_cut_pieces_counted(prepared, model, tmp_path):
     config = dataclasses.replace(OVERFIT, epochs=1, max_seq_length=8)
     assert finetune(prepared, "HoC", model, tmp_path / "run", config, seed=1)["n_truncated_tokens"] > 0
@@ -109,6 +154,12 @@ def test_users_mistakes_are_told(prepared, model, tmp_path):
         finetune(prepared, "HoC", model, tmp_path / "b", dataclasses.replace(OVERFIT, max_seq_length=65), seed=1)
     with pytest.raises(UserError, match="missing input"):
         finetune(prepared, "HoC", tmp_path / "nowhere", tmp_path / "c", OVERFIT, seed=1)
+    for changes, says in (({"dropout": 1.5}, "dropout cannot be 1.5"), ({"learning_rate": -1.0}, "learning_rate cannot be -1.0"), ({"epochs": 0}, "epochs cannot be 0"), ({"warmup_fraction": 3.0}, "warmup_fraction"), ({"weight_decay": -1.0}, "weight_decay")):
+        with pytest.raises(UserError, match=says):
+            finetune(prepared, "HoC", model, tmp_path / "e", dataclasses.replace(OVERFIT, **changes), seed=1)
+    for seed in (-1, 2**40):
+        with pytest.raises(UserError, match="--seed"):
+            finetune(prepared, "HoC", model, tmp_path / "e", OVERFIT, seed=seed)
     with pytest.raises(RunFailed, match="lower the learning rate"):
         finetune(prepared, "HoC", model, tmp_path / "d", dataclasses.replace(OVERFIT, learning_rate=1e30, epochs=2), seed=1)
 

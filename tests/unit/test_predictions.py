@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
@@ -18,6 +19,10 @@ from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.predict import predict, score
 from biobert_scale.evaluation.prepared import read_annotated, read_gold, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
+from biobert_scale.evaluation.table import render_table, score_table
+from biobert_scale.evaluation.tasks import prepare
+from biobert_scale.release.finetuned import export_finetuned
+from biobert_scale.report.errors import write_errors
 from tests.unit.made_up_benchmarks import write_model, write_prepared
 
 BUDGET = FinetuneConfig(learning_rate=1e-3, epochs=2, batch_size=8, max_seq_length=64)
@@ -133,8 +138,88 @@ def test_what_a_file_leaves_out_counts_as_missed_and_never_shrinks_the_gold(runs
 
 def test_runs_without_weights_are_told_so(runs, prepared, tmp_path):
     finetune(prepared, "NCBI-disease", runs / "model", tmp_path / "run", dataclasses.replace(BUDGET, keep_weights=False, epochs=1), seed=1)
-    with pytest.raises(UserError, match=r"no fine-tuned weights|no tokenizer"):
+    with pytest.raises(UserError, match="the run kept no model"):
         predict(tmp_path / "run", prepared, tmp_path / "out")
+
+
+def test_no_command_deletes_the_run_that_it_reads(runs, prepared, tmp_path):
+    import shutil
+
+    run = shutil.copytree(runs / "NCBI-disease", tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    for work in (
+        lambda: predict(run, prepared, run, overwrite=True),
+        lambda: score(prepared, "NCBI-disease", run / "predictions.tsv", run, overwrite=True),
+        lambda: finetune(prepared, "NCBI-disease", run / "model", run, BUDGET, seed=2, overwrite=True),
+        lambda: export_finetuned(run, run, overwrite=True),
+    ):
+        with pytest.raises(UserError, match="would delete what is read"):
+            work()
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_weights_that_have_seen_dev_are_not_scored_on_it(runs, prepared, tmp_path):
+    finetune(prepared, "NCBI-disease", runs / "model", tmp_path / "run", dataclasses.replace(BUDGET, epochs=1), seed=1, protocol="biobert")
+    for split in ("train", "dev"):
+        with pytest.raises(UserError, match=f"their score on {split} means nothing"):
+            predict(tmp_path / "run", prepared, tmp_path / "out", split=split)
+    assert predict(tmp_path / "run", prepared, tmp_path / "out")["protocol"] == "biobert"
+
+
+def test_another_task_s_entities_in_a_pubtator_file_are_no_errors(prepared, tmp_path):
+    """BC5CDR's own files and `tag` with two models hold chemicals and diseases side by side."""
+    for split, file in (("train", "CDR_TrainingSet"), ("dev", "CDR_DevelopmentSet"), ("test", "CDR_TestSet")):
+        text = f"{ {'train': 1, 'dev': 2, 'test': 3}[split] }"
+        rows = [f"{text}|t|Noxal and rot.", f"{text}|a|Nothing.", f"{text}\t0\t5\tNoxal\tChemical\tD1", f"{text}\t10\t13\trot\tDisease\tD2", ""]
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / f"{file}.PubTator.txt").write_text("\n".join(rows) + "\n")
+    prepare(tmp_path / "in", tmp_path / "out")
+    for task in ("BC5CDR-chem", "BC5CDR-disease"):
+        found = score(tmp_path / "out", task, tmp_path / "in" / "CDR_TestSet.PubTator.txt", tmp_path / task)
+        assert found["scores"]["conlleval"]["tp"] == 1 and found["score"] == 100.0
+
+
+def test_two_types_in_a_column_of_tags_are_refused(runs, prepared, tmp_path):
+    lines = (runs / "NCBI-disease" / "predictions.tsv").read_text().split("\n")
+    places = [number for number, line in enumerate(lines) if line]
+    for place, kind in ((places[0], "Disease"), (places[1], "Chemical")):
+        lines[place] = lines[place][:-1] + f"B-{kind}"
+    (tmp_path / "typed.tsv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="two types of entity"):
+        score(prepared, "NCBI-disease", tmp_path / "typed.tsv", tmp_path / "out")
+
+
+def test_a_file_that_begins_oddly_is_read_or_told_with_its_line(runs, prepared, tmp_path):
+    text = (runs / "NCBI-disease" / "predictions.pubtator").read_text()
+    (tmp_path / "odd.pubtator").write_text("\ufeff\n\n" + text, encoding="utf-8")
+    assert score(prepared, "NCBI-disease", tmp_path / "odd.pubtator", tmp_path / "odd")["score"] == metrics_of(runs / "NCBI-disease")["score"]
+    (tmp_path / "latin.tsv").write_bytes("Mice O O\nm\u00e9lange O O\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"not UTF-8 text: .*latin\.tsv:2"):
+        score(prepared, "NCBI-disease", tmp_path / "latin.tsv", tmp_path / "out")
+    score(prepared, "NCBI-disease", runs / "NCBI-disease" / "predictions.tsv", tmp_path / "out")  # what failed bars nobody
+
+
+def test_files_of_one_name_are_two_systems_and_stand_beside_no_published_score(runs, prepared, tmp_path):
+    mine = runs / "NCBI-disease" / "predictions.tsv"
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "predictions.tsv").write_text(re.sub(r" ([BIO]) [BIO]$", r" \1 \1", mine.read_text(), flags=re.MULTILINE))
+    score(prepared, "NCBI-disease", mine, tmp_path / "scores" / "a")
+    score(prepared, "NCBI-disease", tmp_path / "b" / "predictions.tsv", tmp_path / "scores" / "b")
+    table = score_table(tmp_path / "scores")
+    assert len(table["rows"]) == 2 and {row["protocol"] for row in table["rows"]} == {"not told"}
+    assert "89.13" not in render_table(table | {"rows": [row | {"published_data": True} for row in table["rows"]]})
+    told = score(prepared, "NCBI-disease", mine, tmp_path / "told", protocol="biobert")
+    assert told["protocol"] == "biobert"
+    with pytest.raises(UserError, match="no protocol 'x'"):
+        score(prepared, "NCBI-disease", mine, tmp_path / "wrong", protocol="x")
+
+
+@pytest.mark.parametrize(("task", "name"), [("NCBI-disease", "predictions.pubtator"), ("NCBI-disease", "predictions.tsv"), ("HoC", "predictions.tsv")])
+def test_errors_of_anybody_s_predictions_can_be_read(runs, prepared, tmp_path, task, name):
+    score(prepared, task, runs / task / name, tmp_path / "out")
+    theirs = write_errors(tmp_path / "out", prepared, tmp_path / "theirs.html").read_text()
+    ours = write_errors(runs / task, prepared, tmp_path / "ours.html").read_text()
+    assert theirs.count("<article") == ours.count("<article") > 0
 
 
 def document(text, *spans):

@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import constants
 from transformers import AutoModel
 
+from biobert_scale.cli import main
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.release.checksums import write_checksums
 from biobert_scale.release.push import Hub, push_release
@@ -73,6 +74,14 @@ def test_without_a_token_nothing_is_asked(release: Path, server: HubServer, monk
     with pytest.raises(UserError, match=r"no token for the hub: .*; set HF_TOKEN"):
         push_release(release, hub(server))
     assert not server.requests
+
+
+def test_what_a_push_needs_is_asked_before_the_export(release: Path, server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", str(tmp_path / "run"), "--output", str(tmp_path / "out"), "--push", NAME]
+    assert main([*command, "--endpoint", "localhost:1"]) == 2 and "is no address" in capsys.readouterr().err
+    monkeypatch.delenv("HF_TOKEN")
+    assert main(command) == 2 and "no token for the hub" in capsys.readouterr().err
+    assert not server.requests and not (tmp_path / "out").exists()
 
 
 def test_a_wrong_token_and_a_wrong_name_are_told(release: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,12 +33,13 @@ from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.hoc import DocumentClassifier
 from biobert_scale.evaluation.packing import pack
+from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.files import read_json, write_json
 from biobert_scale.modeling.bert import encode_packed, load_encoder
 from biobert_scale.recipes import load_config
 from biobert_scale.release.checksums import verify_checksums
 from biobert_scale.release.export import export_model
-from biobert_scale.release.finetuned import export_finetuned
+from biobert_scale.release.finetuned import export_finetuned, finetuned_card
 from biobert_scale.release.heads import save_head
 from biobert_scale.release.scores import read_scores
 from biobert_scale.release.weights import save_weights
@@ -224,6 +225,15 @@ def test_an_early_checkpoint_and_foreign_starts_are_told_and_no_path_leaks(train
     assert "license: cc-by-4.0" in card and not any("somebody" in path.read_text() for path in (tmp_path / "out").iterdir() if path.suffix in (".md", ".json"))
 
 
+def test_token_shards_of_another_run_are_refused(trained: Trained, tmp_path: Path) -> None:
+    """Their tokenizer has as many entries, and another order."""
+    other = write_tokens(tmp_path, documents=81)
+    assert read_json(other / "manifest.json")["counts"]["vocabulary"] == read_json(trained.tokens / "manifest.json")["counts"]["vocabulary"]
+    with pytest.raises(UserError, match="not those that the checkpoint was trained on"):
+        export_model(trained.run, other, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_another_corpus_is_refused(trained: Trained, tmp_path: Path) -> None:
     other = tmp_path / "corpus"
     shutil.copytree(trained.directory / "corpus", other)
@@ -321,6 +331,9 @@ def test_the_card_of_a_finetuned_model_tells_one_seed_and_its_protocol(finetuned
     assert f"**{metrics['score']:.2f}** on the test split of NCBI-disease (not the published set)" in card.text
     assert "`blurb`" in card.text and "one run, seed 1" in card.text and metrics["data"]["test.jsonl"] in card.text
     verify_checksums(tmp_path / "out")
+    config = read_json(finetuned / "entities" / "model" / "config.json")
+    retrained = finetuned_card(metrics | {"protocol": "biobert", "selection": {"rule": protocol_of("NCBI-disease", "biobert").selection}}, config, dtype="fp32", license="")
+    assert "trained anew on train and dev" in retrained and "epoch with the best dev score" not in retrained
 
 
 def test_a_run_without_its_model_or_with_a_damaged_one_is_refused(finetuned: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

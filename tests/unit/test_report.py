@@ -222,6 +222,22 @@ def test_published_scores_are_called_comparable_on_the_published_files_only(page
     assert "Not comparable with those above for HoC:" in render(read_sources(tmp_path), datetime.date(2020, 1, 1))
 
 
+def test_a_difference_is_taken_between_runs_of_one_budget(tmp_path: Path) -> None:
+    """The better of two budgets for one side is no match for the worse of the other."""
+    for budget, trained, fresh in (("long", 80.0, 50.0), ("short", 70.0, 60.0)):
+        write_score(tmp_path / "evaluation" / f"{budget}-a", "NCBI-disease", "pre-trained", "export", trained, config={"budget": budget})
+        write_score(tmp_path / "evaluation" / f"{budget}-b", "NCBI-disease", "random weights", "export", fresh, config={"budget": budget})
+    page = lxml.html.fromstring(render(read_sources(tmp_path), datetime.date(2020, 1, 1)))
+    cells = [row.xpath("string(td[1])") for row in page.xpath("//table[@id='scores']//tr") if "difference" in row.text_content()]
+    assert cells == ["+30.00", "+10.00"]
+
+
+def test_scores_of_another_protocol_stand_beside_no_published_score(tmp_path: Path) -> None:
+    write_score(tmp_path / "evaluation/a", "NCBI-disease", "pre-trained", "export", 80.0, protocol="biobert", published_data=True)
+    page = render(read_sources(tmp_path), datetime.date(2020, 1, 1))
+    assert "Published with the same protocol" not in page and "Published with other protocols" in page
+
+
 def test_made_up_literature_is_announced(page: lxml.html.HtmlElement, demo: Path, tmp_path: Path) -> None:
     assert page.get_element_by_id("synthetic").text_content().startswith("Synthetic data:")
     assert all(caption.text.startswith("Synthetic data.") for caption in page.iter("figcaption"))

@@ -16,7 +16,7 @@ import pytest
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.baselines import run_baselines
 from biobert_scale.evaluation.scores import Counts, bootstrap_interval, f1_of, paired_bootstrap
-from biobert_scale.evaluation.table import render_table, score_table, write_table
+from biobert_scale.evaluation.table import render_table, score_table, steps_curve, write_table
 from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.files import finish_stage, write_json
 from biobert_scale.report.errors import write_errors
@@ -78,6 +78,30 @@ def test_systems_of_two_protocols_or_data_sets_are_not_compared(tmp_path):
     write_run(tmp_path / "c", run, data={"test.jsonl": "y"})
     table = score_table(tmp_path)
     assert len(table["rows"]) == 3 and table["comparisons"] == []
+
+
+def test_seeds_that_were_trained_on_other_documents_share_no_row_but_are_compared(tmp_path):
+    run = counts_of(np.random.default_rng(1))
+    write_run(tmp_path / "a", run, data={"test.jsonl": "x", "test.gold.jsonl": "g", "train.jsonl": "32 documents"})
+    write_run(tmp_path / "b", run, data={"test.jsonl": "x", "test.gold.jsonl": "g", "train.jsonl": "8 documents"}, seed=2)
+    write_run(tmp_path / "c", run, data={"test.jsonl": "x", "test.gold.jsonl": "other gold", "train.jsonl": "8 documents"}, seed=2)
+    table = score_table(tmp_path)
+    assert len(table["rows"]) == 3 and len(table["comparisons"]) == 1
+
+
+def test_made_up_sets_are_marked(tmp_path):
+    write_run(tmp_path / "a", counts_of(np.random.default_rng(1)))
+    text = render_table(score_table(tmp_path))
+    assert "NCBI-disease *" in text and "* not the published set" in text
+
+
+def test_checkpoints_of_two_runs_are_two_curves(tmp_path):
+    for number, (run, step) in enumerate((run, step) for run in ("r", "s") for step in (100, 200)):
+        write_run(tmp_path / f"{number}", counts_of(np.random.default_rng(number)), pretraining_step=step, pretraining_run=run, model=f"{run}{step}", model_fingerprint=str(number))
+    curves = steps_curve(score_table(tmp_path)["rows"])
+    assert sorted([row["model"] for row in found] for found in curves.values()) == [["r100", "r200"], ["s100", "s200"]]
+    figure = score_steps(score_table(tmp_path)["rows"])
+    assert figure is not None and b"r200" in figure.svg and b"s200" in figure.svg
 
 
 def test_equal_systems_are_a_tie(tmp_path):

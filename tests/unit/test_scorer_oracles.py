@@ -56,6 +56,12 @@ def conlleval(gold, predicted):
     return Counts(correct, found - correct, gold_chunks - correct)
 
 
+def gold_spans_of(labels, encoding):
+    """seqscore's mentions of valid labels."""
+    mentions = encoding.decode_labels(labels)
+    return {(mention.span.start, mention.span.end) for mention in mentions}
+
+
 def ours(gold, predicted, repair):
     return total(count_entities([{s[1:] for s in entity_spans(g)} for g in gold], [{s[1:] for s in entity_spans(p, repair)} for p in predicted]))
 
@@ -109,6 +115,13 @@ def test_real_predictions_score_as_seqeval_and_conlleval_score_them(ncbi, tmp_pa
     assert counts == sum((conlleval(s.tags, row) for s, row in zip(test, tags, strict=True)), Counts())
     typed = [[[tag if tag == "O" else f"{tag}-X" for tag in row] for row in rows] for rows in ([s.tags for s in test], tags)]
     assert counts.f1 == pytest.approx(100 * seqeval.metrics.f1_score(*typed), abs=1e-9)
+    assert sum(map(count_orphans, tags)) > 100, "output as noisy as this is what the repairs differ in"
+    encoding = get_encoding("BIO")
+    for repair in REPAIRS:
+        theirs = [gold_spans_of(encoding.repair_labels(row, repair), encoding) for row in typed[1]]
+        assert theirs == [{span[1:] for span in entity_spans(row, repair)} for row in tags]
+    strict = 100 * seqeval.metrics.f1_score(*typed, mode="strict", scheme=IOB2)
+    assert ours([s.tags for s in test], tags, "discard").f1 == pytest.approx(strict, abs=1e-9)
     whole = score_tags(test, gold, tags)
     assert whole["scores"]["conlleval"]["tp"] + whole["scores"]["conlleval"]["fn"] == 960
     assert abs(whole["score"] - counts.f1) < 0.2, "document characters and tags differ only in mentions that tags cannot express"

@@ -100,6 +100,7 @@ def test_mistakes_are_told_before_the_first_run(prepared, model, tmp_path):
         (["NCBI-disease", "NCBI"], (1,), "", "no task 'NCBI'"),
         (["NCBI-disease", "HoC"], (1,), "biobert", "no protocol 'biobert' for HoC"),
         (["NCBI-disease"], (1, 1), "", "seed 1 is given twice"),
+        ([], (1,), "", "no task"),
     ):
         with pytest.raises(UserError, match=says):
             sweep(prepared, tasks, model, tmp_path, BUDGET, seeds=seeds, protocol=protocol)

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -229,6 +230,8 @@ def test_a_reader_that_stops_ends_the_command_quietly(model: Path, tmp_path: Pat
         (b"a\n", "pubtator", "must begin with"),
         (XML[: len(XML) // 2].encode(), "auto", "breaks off"),
         (gzip.compress(XML.encode())[:200], "auto", "breaks off"),
+        (b'<?xml version="1.0"?>\n<article><front/></article>', "auto", "not PubMed's"),
+        (b"<!doctype html><html><p>Leaf palsy</p></html>", "auto", "not PubMed's"),
     ],
 )
 def test_input_that_is_damaged_is_told_with_its_place(content: bytes, form: Any, says: str, tmp_path: Path) -> None:
@@ -247,6 +250,7 @@ def test_formats_are_told_by_their_first_bytes(tmp_path: Path, monkeypatch: pyte
         TextDocument(id="PMC1", title="A | b", abstract="c\td"), TextDocument(id="2", title="e"),
     ]  # fmt: skip
     assert [document.id for document in read("\ufeff" + XML)] == ["11", "12"]
+    assert [document.id for document in read(re.sub(r"<PMID[^>]*>11</PMID>", "", XML))] == ["record-1", "12"]
     assert read("\ufefffirst\n\nthird") == [TextDocument(id="1", title="first"), TextDocument(id="3", title="third")]
     assert read("") == [] and read("\n \n") == [] and read(gzip.compress(b"a line\n")) == [TextDocument(id="1", title="a line")]
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(gzip.compress(XML.encode())))))  # type: ignore[arg-type]
@@ -291,6 +295,7 @@ def refusals(model: Path, tmp_path: Path) -> Sequence[tuple[list[str], str]]:
         ([str(model), "--max-seq-length", "65"], "64 positions"),
         ([str(model), "--batch-tokens", "0"], "batch-tokens"),
         ([str(model), "--device", "gpu"], "no device 'gpu'"),
+        ([str(model), f"{model}/."], "given twice"),
     ]
 
 

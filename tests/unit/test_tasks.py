@@ -53,6 +53,7 @@ def test_offsets_that_do_not_meet_their_text_are_refused_with_the_line(tmp_path)
         ("7|t|One.\n7|a|Two.\n7\t0\t3\tOne\n", 3),
         ("7|t|One.\n7|a|Two.\n7\tx\t3\tOne\tDisease\tD1\n", 3),
         ("7|t|One.\n7|a|Two.\n\n7|t|One.\n7|a|Other.\n", 4),
+        ("7|t|One.\n7|a|Two.\n\n7|t|One.\n7|a|Two.\n7\t0\t3\tOne\tDisease\tD1\n", 4),
     ],
 )
 def test_malformed_pubtator_is_refused_with_the_line(tmp_path, text, line):
@@ -63,7 +64,9 @@ def test_malformed_pubtator_is_refused_with_the_line(tmp_path, text, line):
 def test_a_document_that_stands_twice_is_taken_once_and_counted(tmp_path):
     text = pubtator(7, "Fictitol calms.", "Mice slept.", "Fictitol")
     documents, counts = read_pubtator(write(tmp_path / "c.txt", text + text), KINDS)
-    assert len(documents) == 1 and counts["duplicate_documents"] == 1
+    assert len(documents) == 1 and counts["duplicate_documents"] == 1 == counts["duplicate_mentions"]
+    documents, _ = read_pubtator(write(tmp_path / "bom.txt", "\ufeff" + text), KINDS)
+    assert documents[0].title == "Fictitol calms."
 
 
 def test_windows_line_ends_and_odd_separators_do_not_move_offsets(tmp_path):
@@ -162,6 +165,44 @@ def test_a_document_in_two_splits_is_refused(tmp_path):
         prepare(source, tmp_path / "out")
 
 
+def test_a_failed_preparation_bars_nobody(tmp_path):
+    source = made_up_set(tmp_path / "in")
+    right = (source / "ncbi" / NCBI[2]).read_text()
+    (source / "ncbi" / NCBI[2]).write_text(right.replace("Leaf palsy\tSpecificDisease", "Root palsy\tSpecificDisease"))
+    with pytest.raises(UserError, match="Root palsy"):
+        prepare(source, tmp_path / "out")
+    (source / "ncbi" / NCBI[2]).write_text(right)
+    prepare(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("task", "path", "kept"),
+    [
+        ("NCBI-disease", "ner/ncbi_disease_pubtator/NCBItestset_corpus.txt", "\n\n"),
+        ("BC5CDR-disease", "ner/iob/BC5CDR-disease/devel.tsv", "\n\n"),
+        ("HoC", "hoc/blurb/train.tsv", "\n"),
+    ],
+)
+@pytest.mark.parametrize("end", ["first", "last"])
+def test_a_published_set_that_is_not_all_there_is_refused(real_data, tmp_path, task, path, kept, end):
+    """Scores on 99 of 100 test documents are nobody's benchmark."""
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    home = tmp_path / "in" / "a" / (real_data / path).parent.name
+    home.mkdir()
+    for file in (real_data / path).parent.iterdir():
+        if "_pmid" not in file.name:
+            (home / file.name).write_bytes(file.read_bytes())
+    blocks = (home / path.rpartition("/")[2]).read_text().strip("\n").split(kept)
+    if task == "HoC":
+        pmid = blocks[-1 if end == "last" else 1].split("\t")[2].partition("_")[0]
+        blocks = [block for block in blocks if f"\t{pmid}_s" not in block]
+    else:
+        blocks = blocks[:-1] if end == "last" else blocks[1:]
+    (home / path.rpartition("/")[2]).write_text(kept.join(blocks) + kept)
+    with pytest.raises(UserError, match=rf"where the published set has.*: {task}"):
+        prepare(tmp_path / "in", tmp_path / "out")
+
+
 def test_missing_splits_and_empty_directories_are_refused(tmp_path):
     with pytest.raises(UserError, match="no such directory"):
         prepare(tmp_path / "nowhere", tmp_path / "out")
@@ -188,7 +229,11 @@ def test_the_published_sets_have_their_published_counts(real_data, tmp_path):
     columns = {task: [counts[task][split]["mentions"] for split in ("train", "dev", "test")] for task in ENTITY_TASKS}
     assert columns == {"BC5CDR-chem": [5203, 5347, 5385], "BC5CDR-disease": [4182, 4244, 4424], "NCBI-disease": [5134, 787, 960]}
     assert sum(columns["BC5CDR-chem"]) == 15935 and sum(columns["BC5CDR-disease"]) == 12850
-    assert counts["NCBI-disease"]["train"]["documents"] == 592 and manifest.rejects == {"duplicate_documents": 1}
+    ncbi = counts["NCBI-disease"]
+    assert ncbi["train"]["documents"] == 592 and manifest.rejects == {"duplicate_documents": 1}
+    raw = [ncbi[split]["mentions"] + ncbi[split].get("duplicate_mentions", 0) for split in ("train", "dev", "test")]
+    assert raw == [5145, 787, 960] and sum(raw) == 6892, "as the files have them, the document that stands twice counted twice"
+    assert [counts["BC5CDR-chem"][split]["discontinuous_mentions"] for split in ("train", "dev", "test")] == [61, 38, 32]
     assert [len(read_documents(tmp_path, split)) for split in ("train", "dev", "test")] == [1295, 186, 371]
     assert sum(counts["HoC"][split]["unlabelled_documents"] for split in ("train", "dev", "test")) == 272
     for task in ENTITY_TASKS:
@@ -224,7 +269,7 @@ def test_a_set_with_the_published_number_of_documents_and_other_counts_is_refuse
         rows = [f"{hallmarks(1)}\tText.\t{first + number}_s0" for number in range(documents)]
         write(tmp_path / "in" / f"{split}.tsv", "\n".join([HALLMARK_HEADER, *rows]) + "\n")
         first += documents
-    with pytest.raises(UserError, match="unlabelled documents where"):
+    with pytest.raises(UserError, match=r"1,295 documents \(or sentences\) with 0 unlabelled documents in train"):
         prepare(tmp_path / "in", tmp_path / "out")
 
 

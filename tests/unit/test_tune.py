@@ -64,10 +64,12 @@ def test_the_page_names_the_best_as_a_recipe_reads_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
-def test_real_ranks_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str], processes: int) -> None:
-    (tmp_path / "tiny.toml").write_text(RECIPE.replace("[training.engine]", "[training]\nglobal_batch_size = 8\nmicro_batch_size = 2\n[training.engine]"))
-    assert main(["bench", "train", "--config", str(tmp_path / "tiny.toml"), "--processes", str(processes), "--seconds", "20"]) == 0
+@pytest.mark.parametrize(("processes", "engine"), [(1, 'name = "ddp"'), (2, 'name = "ddp"'), (1, 'name = "deepspeed"\ndeepspeed_config = "zero1"')])
+def test_real_ranks_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str], processes: int, engine: str) -> None:
+    recipe = RECIPE.replace("[training.engine]", "[training]\nglobal_batch_size = 4\nmicro_batch_size = 2\n[training.engine]").replace('name = "ddp"', engine)
+    (tmp_path / "tiny.toml").write_text(recipe)
+    assert main(["bench", "train", "--config", str(tmp_path / "tiny.toml"), "--processes", str(processes), "--seconds", "60"]) == 0
     printed = capsys.readouterr().out
     rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ") and "micro-batch" not in line]
     assert len(rows) >= 2 and all(float(row[3]) > 0 for row in rows) and "[training.engine]" in printed
+    assert {row[1] for row in rows} >= {"ddp", "zero1"}, "one engine after another in the same ranks"
