@@ -84,6 +84,7 @@ def run(name: str, arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO if tells else logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
     for library in ("accelerate", "DeepSpeed", "datasets", "torch.distributed", "numba", "filelock", "httpx2"):
         logging.getLogger(library).setLevel(logging.WARNING)
+    logging.getLogger("DeepSpeed").addFilter(_not_about_cpus)
     try:
         try:
             return importlib.import_module("biobert_scale.commands").run(name, arguments)
@@ -105,6 +106,11 @@ def run(name: str, arguments: list[str]) -> int:
     if tells:
         print(f"biobert-scale: {problem}", file=sys.stderr)
     return problem.exit_code
+
+
+def _not_about_cpus(record: logging.LogRecord) -> bool:
+    """DeepSpeed begins every command on a CPU with it; what the device is, `train` and `doctor` say."""
+    return not record.getMessage().startswith("Setting accelerator to CPU")
 
 
 def _nobody_reads() -> bool:
