@@ -117,7 +117,8 @@ def compare(load: Load, *, compiled: bool = False) -> tuple[list[Comparison], di
     """
     load = _with_dropout(load, 0.0)
     curves = {"as shipped": curve(load, {})}
-    switches = {switch: changes for switch, changes in SWITCHES.items() if compiled or switch != "compiled"}
+    # Without dropout the ways to draw it are one; `compare_random` is about them.
+    switches = {switch: changes for switch, changes in SWITCHES.items() if switch != _RANDOM and (compiled or switch != "compiled")}
     for switch, changes in tqdm(switches.items(), desc="switches", disable=None):
         curves[switch] = curve(load, changes)
         _log.info("%s: a loss of %.4f at the end, as shipped %.4f", switch, curves[switch][-1], curves["as shipped"][-1])

@@ -18,6 +18,7 @@ import torch
 from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Maker, load_of, ours
 from biobert_scale.bench.engine import forget_engine, on_engine, time_steps
 from biobert_scale.bench.gpu_parity import compare_dropout, compare_ways, judge
+from biobert_scale.bench.operations import operations
 from biobert_scale.bench.train_step import contest
 from biobert_scale.config import Config, ModelConfig
 from biobert_scale.recipes import load_config
@@ -175,18 +176,12 @@ def measure_trainer(tell: Tell, *, tiny: bool, dtype: str, scratch: str, compile
 def measure_profile(tell: Tell, *, tiny: bool) -> None:
     """Where the time of a step goes, compiled and not: kernels by their time on the device."""
     device, found = _device(), []
-    activity = torch.profiler.ProfilerActivity
     for compile in (True, False):
         config = suite_config(dtype="bf16", sequences=8 if tiny else 64, micro_batch_size=4 if tiny else 32, tiny=tiny)
         config = replace(config, compute=replace(config.compute, compile=compile))
         run = ours(load_of(config, None, 1, "full", device))
         run()
-        with torch.profiler.profile(activities=[activity.CPU, *([activity.CUDA] if device.type == "cuda" else [])]) as profile:
-            seconds = run()
-        on_device = device.type == "cuda"
-        kernels = [(event.key[:90], (event.self_device_time_total if on_device else event.self_cpu_time_total) / 1e6, event.count) for event in profile.key_averages()]
-        kernels = [kernel for kernel in sorted(kernels, key=lambda kernel: -kernel[1]) if kernel[1] > 0][:25]
-        found.append({"compiled": compile, "seconds": seconds, "kernels": kernels})
+        found.append({"compiled": compile, "seconds": run(), "kernels": operations(run, device)})
         tell({"profiles": found})
         del run
         forget_engine()

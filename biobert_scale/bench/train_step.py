@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Load, Maker, Runner, load_of
+from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Load, Maker, Runner, load_of, ours
 from biobert_scale.bench.engine import forget_memory
 from biobert_scale.bench.environment import machine, versions
+from biobert_scale.bench.operations import operations
 from biobert_scale.bench.results import recipe_argument, write_result
 from biobert_scale.bench.train_step_page import train_step_page
 from biobert_scale.bench.turns import in_turns
@@ -27,7 +28,7 @@ _LIBRARIES = ("torch", "transformers", "accelerate")
 
 
 def bench_train_step(
-    config: Config, tokens: Path | None, output: Path, *, steps: int, repeats: int, contestants: str, name: str, lengths: str = "full"
+    config: Config, tokens: Path | None, output: Path, *, steps: int, repeats: int, contestants: str, name: str, lengths: str = "full", profile: bool = False
 ) -> str:
     """Measure, and write `train-step-NAME-DATE.json` and `.md`.
 
@@ -39,6 +40,7 @@ def bench_train_step(
         contestants: letters of `CONTESTANTS`; or `ablation`, for this project with one switch after another changed.
         name: what the result is called.
         lengths: of made-up samples: `full` or `abstracts`.
+        profile: at the end, take this project's steps once more, and tell which operations they spend their time in.
 
     Returns:
         The page.
@@ -50,8 +52,13 @@ def bench_train_step(
     command = (
         f"biobert-scale bench train-step --config {recipe_argument(config)} --dtype {config.training.precision.dtype} " + (f"--lengths {lengths}" if tokens is None else "--tokens DIR")
         + f" --sequences {config.training.global_batch_size} --micro-batch-size {config.training.micro_batch_size} --steps {steps} --repeats {repeats} --contestants {contestants}"
+        + " --profile" * profile
     )  # fmt: skip
     result = {"date": date.today().isoformat(), "name": name, "kind": kind, "command": command, **contest(load, makers, repeats=repeats)}
+    if profile:
+        run = ours(load)
+        run()
+        result["profile"] = operations(run, device)
     page = train_step_page(result)
     stem = f"{kind}-{name}-{result['date']}"
     write_result(output, stem, result, page)

@@ -186,7 +186,7 @@ def bench_train(*, config: str = "biobert-large", processes: int = 0, lengths: s
 
 
 def bench_train_step(
-    *, output: Path, tokens: Path | None = None, lengths: str = "full", config: str = "biobert-large", dtype: str = "", sequences: int = 32, micro_batch_size: int = 8, steps: int = 2, repeats: int = 5, contestants: str = "oab", name: str = "steps"
+    *, output: Path, tokens: Path | None = None, lengths: str = "full", config: str = "biobert-large", dtype: str = "", sequences: int = 32, micro_batch_size: int = 8, steps: int = 2, repeats: int = 5, contestants: str = "oab", name: str = "steps", profile: bool = False
 ) -> None:
     """Measure optimizer steps beside transformers' own ways to take them, on the same samples in turns; write dated JSON and Markdown.
 
@@ -202,6 +202,7 @@ def bench_train_step(
         repeats: turns of each contestant.
         contestants: o: this project; p: compiled; a: BertForPreTraining in an Accelerate loop; b: the Trainer; c: as a, with torch.compile. Or `ablation`.
         name: part of the result's file name.
+        profile: also tell which operations this project's step spends its time in.
     """
     from dataclasses import replace
 
@@ -211,4 +212,4 @@ def bench_train_step(
     precision = replace(recipe.training.precision, dtype=dtype or recipe.training.precision.dtype)  # type: ignore[arg-type]
     recipe = replace(recipe, training=replace(recipe.training, precision=precision, global_batch_size=sequences, micro_batch_size=micro_batch_size))
     check_config(recipe, where="command line")
-    print(bench_train_step(recipe, tokens, output, steps=steps, repeats=repeats, contestants=contestants, name=name, lengths=lengths))
+    print(bench_train_step(recipe, tokens, output, steps=steps, repeats=repeats, contestants=contestants, name=name, lengths=lengths, profile=profile))

@@ -36,11 +36,13 @@ name = "ddp"
 def test_every_contestant_takes_the_same_steps_and_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.toml").write_text(RECIPE)
     command = ["bench", "train-step", "--config", str(tmp_path / "tiny.toml"), "--output", str(tmp_path / "out"), "--dtype", "fp32", "--sequences", "8", "--micro-batch-size", "4", "--lengths", "abstracts"]
-    assert main([*command, "--steps", "2", "--repeats", "2", "--contestants", "oab", "--name", "tiny"]) == 0
+    assert main([*command, "--steps", "2", "--repeats", "2", "--contestants", "oab", "--name", "tiny", "--profile"]) == 0
     (page,) = (tmp_path / "out").glob("train-step-tiny-*.md")
     result = json.loads(page.with_suffix(".json").read_text())
     assert page.read_text().strip() in capsys.readouterr().out
     assert result["command"] in page.read_text() and "--dtype fp32 --lengths abstracts --sequences 8 --micro-batch-size 4 --steps 2 --repeats 2 --contestants oab" in result["command"]
+    shares = [row["share"] for row in result["profile"]]
+    assert shares == sorted(shares, reverse=True) and sum(shares) <= 1.0001 and any(f"| `{row['name']}` |" in page.read_text() for row in result["profile"])
     assert [name[:3] for name in result["seconds"]] == ["thi", "(a)", "(b)"] and all(len(taken) == 2 and min(taken) > 0 for taken in result["seconds"].values())
     assert result["sequences"] == 16 and result["tokens"] < 16 * 64 and all(name in page.read_text() for name in result["seconds"])
 
