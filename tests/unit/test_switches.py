@@ -29,8 +29,8 @@ def batch_of(*lengths: int) -> PackedBatch:
     )  # fmt: skip
 
 
-def build(compute: ComputeConfig, *, dropout: float = 0.0, partitioned: bool = False) -> PackedBertForPreTraining:
-    shape = replace(SHAPE, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
+def build(compute: ComputeConfig, *, dropout: float = 0.0, partitioned: bool = False, layers: int = 2) -> PackedBertForPreTraining:
+    shape = replace(SHAPE, num_hidden_layers=layers, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
     return switch_on(build_model(bert_config(shape, vocabulary_size=100, pad_token_id=0), seed=3), compute, partitioned=partitioned)
 
 
@@ -76,7 +76,9 @@ def test_a_switch_changes_rounding_alone_under_autocast(name: str) -> None:
 
 @pytest.mark.slow
 def test_compiled_layers_change_no_loss_and_no_gradient_at_any_shape() -> None:
-    compiled, plain = build(replace(PLAIN, **SWITCHES["all"], compile=True)), build(PLAIN)
+    # More layers than compilations that dynamo allows before it gives a function up.
+    layers = torch._dynamo.config.recompile_limit + 2
+    compiled, plain = build(replace(PLAIN, **SWITCHES["all"], compile=True), layers=layers), build(PLAIN, layers=layers)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     for lengths in ((7, 12, 5), (9, 9), (30, 3, 3, 8), (7, 12, 6)):
