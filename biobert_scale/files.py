@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -143,7 +144,7 @@ def begin_stage(
 
     Returns:
         The manifest where the same work is already finished (nothing is left to do), else None and `output` exists.
-        What an interrupted run of the same work left behind stays, for the stage to go on from.
+        What an interrupted run of the same work left behind stays, for the stage to go on from. A run that ended before it wrote anything bars nobody.
 
     Raises:
         UserError: the directory holds another stage's or another configuration's output, finished or begun.
@@ -164,13 +165,31 @@ def begin_stage(
         raise UserError(f"holds the finished output of '{manifest.stage}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
     if begun_path.exists():
         begun = read_json(begun_path)
-        if begun["key"] != (begun_key or key) and any(path != begun_path for path in output.iterdir()):
+        empty = all(path == begun_path for path in output.iterdir()) and not _runs(begun.get("process"))
+        if begun["key"] != (begun_key or key) and not empty:
             raise UserError(f"holds the begun output of '{begun['stage']}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
     elif output.is_dir() and any(output.iterdir()):
         raise UserError("the output directory is not empty and is no stage's output", where=output, remedy="choose another --output")
     output.mkdir(parents=True, exist_ok=True)
-    write_json(begun_path, {"stage": stage, "key": begun_key or key})
+    write_json(begun_path, {"stage": stage, "key": begun_key or key, "process": [socket.gethostname(), os.getpid()]})
     return None
+
+
+def _runs(process: list[Any] | None) -> bool:
+    """Whether the process that began an output may still run: nobody can tell of one on another host."""
+    if process is None:
+        return False
+    host, pid = process
+    if host == socket.gethostname():
+        if pid == os.getpid():
+            return False
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+    return True
 
 
 def finish_stage(

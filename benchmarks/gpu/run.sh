@@ -15,4 +15,8 @@ if compgen -G 'benchmarks/gpu/wheels/*.whl' >/dev/null; then
 fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false DS_BUILD_OPS=0
 export NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR:-$site/numba} # the copy may be read-only
-"$PYTHON" -m biobert_scale.bench.gpu --output "$output" "$@"
+"$PYTHON" -m biobert_scale.bench.gpu --output "$output" "$@" &
+suite=$!
+# A scheduler's SIGTERM reaches this shell alone. The suite ends its parts, and only then its packages go.
+trap 'kill -TERM "$suite"; wait "$suite"; exit 143' TERM INT
+wait "$suite"

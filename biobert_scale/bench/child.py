@@ -6,6 +6,7 @@ before it as well.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,6 +21,8 @@ from biobert_scale.errors import RunFailed
 
 ONE_THREAD = ("OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1", "RAYON_NUM_THREADS=1", "TOKENIZERS_PARALLELISM=false", "HF_HUB_OFFLINE=1")
 """What `env` is told before a command."""
+_PATIENCE_SECONDS = 10.0
+"""From asking a command to end until it is killed."""
 
 
 def run_alone(module: str, arguments: dict[str, Any]) -> Any:
@@ -53,7 +56,9 @@ def run_measured(command: list[str]) -> dict[str, Any]:
 
 
 def run_for(command: list[str], *, seconds: float, log: Path) -> int | None:
-    """Run a command for so long at most; then it is killed with everything that it has started.
+    """Run a command for so long at most; then end it with everything that it has started.
+
+    It is asked to end first, because a launcher's ranks have sessions of their own, and the launcher alone knows them.
 
     Args:
         log: file for what it says.
@@ -66,7 +71,11 @@ def run_for(command: list[str], *, seconds: float, log: Path) -> int | None:
         try:
             return process.wait(timeout=seconds)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_PATIENCE_SECONDS)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise

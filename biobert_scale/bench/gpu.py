@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from biobert_scale.bench import gpu_parts
 from biobert_scale.bench.child import run_for
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.gpu_page import suite_page
+from biobert_scale.errors import UserError
 from biobert_scale.files import write_atomically, write_json
 
 PARTS: list[tuple[str, str, dict[str, Any], float]] = [
@@ -47,13 +49,20 @@ def run_suite(output: Path, *, seconds: float, tiny: bool, only: tuple[str, ...]
 
     Returns:
         The table, and whether all is well: nothing out of its bounds, and no part that failed for anything but time.
+
+    Raises:
+        UserError: parts alone were asked for, and the day's other results come from another model, machine or version.
     """
     begun, today = time.monotonic(), date.today().isoformat()
     path = output / f"gpu-{today}.json"
     result: dict[str, Any] = {"date": today, "tiny": tiny, "parts": {}, "seconds": {}, "cut_short": {}, "left_out": {}, "failed": {}}
+    conditions = {"tiny": tiny, "machine": machine(), "versions": versions(_LIBRARIES), "commit": _commit()}
     if only and path.exists():
         result = json.loads(path.read_text())
-    result |= {"machine": machine(), "versions": versions(_LIBRARIES), "commit": _commit()}
+        if other := [name for name, value in conditions.items() if result.get(name) != value]:
+            raise UserError(f"the day's results there have another {' and '.join(other)}", where=path, remedy="choose another --output, or measure all parts")
+    command = "benchmarks/gpu/run.sh OUTPUT" + " --tiny" * tiny + f" --seconds {seconds:.0f}"
+    result |= {"command": command, **conditions}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         for name, function, arguments, limit in PARTS:
             left = seconds - (time.monotonic() - begun)
@@ -113,11 +122,16 @@ def main() -> int:
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--arguments", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what a part has started ends with the suite
     if options.part:
         getattr(gpu_parts, options.part)(lambda found: write_json(options.output, found), **json.loads(options.arguments))
         return 0
     seconds = options.seconds or (_CPU_FACTOR * _SECONDS if options.tiny else _SECONDS)
-    page, well = run_suite(options.output, seconds=seconds, tiny=options.tiny, only=tuple(options.only))
+    try:
+        page, well = run_suite(options.output, seconds=seconds, tiny=options.tiny, only=tuple(options.only))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     print(page)
     return 0 if well else 1
 

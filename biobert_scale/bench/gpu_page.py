@@ -15,6 +15,8 @@ def suite_page(result: dict[str, Any]) -> str:
     sequences = recipe.global_batch_size * recipe.schedule.total_steps
     lines = [f"# GPU suite, {result['date']}" + (" (tiny model: a trial of the suite, no measurement)" if result["tiny"] else ""), ""]
     told = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    lines.append(f"- Command: `{result['command']}`")
+    lines.append(f"- Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores, {result['machine']['system']}")
     lines.append(f"- {told}" + (f"; commit {result['commit']}" if result["commit"] else ""))
     rates = parts.get("products", {}).get("flops_per_second", {})
     if rates:
@@ -50,7 +52,7 @@ def _sweep_table(rows: list[dict[str, Any]], rates: dict[str, float], recipe_seq
             continue
         seconds = statistics.median(row["seconds"])
         rate, flops = row["sequences"] / seconds, row["flops"] / seconds
-        share = f"{flops / rates[row['dtype']]:.0%}" if rates else "-"
+        share = f"{flops / rates[row['dtype']]:.0%}" if row["dtype"] in rates else "-"
         told = f"{spread([row['sequences'] / each for each in row['seconds']], 1)} | {row['tokens'] / seconds:,.0f} | {flops / 1e12:,.1f} | {share}"
         lines.append(f"{name} {told} | {row['memory_bytes'] / 1e9:.1f} | {recipe_sequences / rate / 3600:,.1f} |")
     return lines

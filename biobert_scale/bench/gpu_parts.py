@@ -21,6 +21,7 @@ from biobert_scale.bench.gpu_parity import compare_dropout, compare_ways, judge
 from biobert_scale.bench.operations import operations
 from biobert_scale.bench.train_step import contest
 from biobert_scale.config import Config, ModelConfig
+from biobert_scale.errors import RunFailed
 from biobert_scale.recipes import load_config
 from biobert_scale.training import runtime
 
@@ -83,6 +84,7 @@ def measure_parity(tell: Tell, *, tiny: bool) -> None:
     tell({**found, "troubles": judge(found)})
 
 
+_OUT_OF_MEMORY = "out of memory"
 _SWEEP = (
     ("bf16", "full", ((True, "zero1", 32), (False, "zero1", 32), (True, "ddp", 32), (True, "zero1", 64), (True, "zero1", 128), (True, "zero1", 16), (True, "zero1", 8))),
     ("bf16", "abstracts", ((True, "zero1", 64), (True, "zero1", 128))),
@@ -109,11 +111,13 @@ def measure_sweep(tell: Tell, *, tiny: bool) -> None:
                 row |= {"first_seconds": timed.seconds[0], "seconds": timed.seconds[1:], "memory_bytes": timed.peak_memory_bytes}
                 row |= {"sequences": timed.sequences, "tokens": timed.tokens, "flops": timed.flops}
             except RuntimeError as error:  # out of memory has more than one name
-                row["failed"] = "out of memory" if isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error).lower() else str(error)[-300:]
+                row["failed"] = _OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error).lower() else str(error)[-300:] or type(error).__name__
             forget_engine()
             rows.append(row)
             tell({"rows": rows})
     runtime.leave()
+    if troubles := {row["failed"] for row in rows if row.get("failed", _OUT_OF_MEMORY) != _OUT_OF_MEMORY}:
+        raise RunFailed("; ".join(sorted(troubles)), where="sweep", remedy="see the rows")
 
 
 def measure_peers(tell: Tell, *, tiny: bool, contests: list[list[str]]) -> None:

@@ -39,7 +39,8 @@ def train_step_page(result: dict[str, Any]) -> str:
         "the same for every row. Memory is that of a step: on a GPU of its tensors, on a CPU of the process, libraries included.",
     ]
     if not ablation:
-        lines += ["(a) and (b) take a step's sequences in random order and pad each micro-batch to its longest, (c) to the full length, for which it is compiled once.", "All have the fused AdamW."]
+        lines += ["(a) and (b) take a step's sequences in random order and pad each micro-batch to its longest, (c) to the full length, for which it is compiled once."]
+        lines += ["All have the fused AdamW."] * (result["dtype"] != "fp16")
     if "profile" in result:
         lines += ["", "Where this project's step spends its time, as torch's profiler tells it:", "", "| operation | share | times |", "|---|---|---|"]
         lines += [f"| `{row['name']}` | {row['share']:.1%} | {row['count']:,} |" for row in result["profile"] if row["share"] >= 0.01]

@@ -55,7 +55,7 @@ def run_baselines(prepared: Path, output: Path, *, tasks: Sequence[str] | None =
         raise UserError(f"no task '{unknown[0]}'", where=prepared, remedy=f"choose among: {', '.join(known)}")
     for module in _DISTRIBUTIONS:
         _library(module)
-    inputs, config = describe_inputs([prepared]), {"tasks": sorted(chosen)}
+    inputs, config = describe_inputs([prepared]), {"tasks": sorted(chosen), "format": 2}
     key = stage_key(STAGE, inputs, config)
     if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[prepared]):
         return done

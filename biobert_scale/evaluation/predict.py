@@ -83,7 +83,7 @@ def predict(run: Path, prepared: Path, output: Path, *, split: str = "test", ove
     files = write_result(output, benchmark, split, result)
     metrics = {
         **describe_run(prepared, task, rule, model=told["model"], kind=told["kind"], seed=told["seed"], split=split),
-        **{name: told.get(name) for name in ("model_fingerprint", "pretraining_step", "config", "selection")},
+        **{name: told.get(name) for name in ("model_fingerprint", "pretraining_step", "pretraining_run", "config", "selection")},
         **result,
         "trained_on": told["data"],
         "versions": versions(),

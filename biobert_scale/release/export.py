@@ -17,7 +17,6 @@ from biobert_scale.files import (
     Manifest,
     begin_stage,
     describe_inputs,
-    fingerprint,
     finish_stage,
     read_json,
     read_manifest,
@@ -34,7 +33,7 @@ from biobert_scale.release.scores import read_scores
 from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
-from biobert_scale.training.checkpoint import CONFIG
+from biobert_scale.training.checkpoint import CONFIG, run_fingerprint
 from biobert_scale.training.retention import find_checkpoint, read_record
 from biobert_scale.training.shards import Shards
 
@@ -80,8 +79,7 @@ def export_model(
     if state["samples_fingerprint"] != stream_fingerprint(tokens, config.data, seed=config.seed):
         raise UserError("the token shards are not those that the checkpoint was trained on", where=tokens, remedy="give the run's own: their tokenizer belongs to its weights")
     # Checkpoints of one run belong to one curve of scores against steps.
-    pretraining = fingerprint([state["samples_fingerprint"], config.model, config.training.optimizer, config.training.schedule])
-    settings = {"dtype": dtype, "pretraining": pretraining}
+    settings = {"dtype": dtype, "pretraining": run_fingerprint(config, state["samples_fingerprint"])}
     key = stage_key(STAGE, inputs, settings)
     manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[source, tokens])
     if manifest is None:

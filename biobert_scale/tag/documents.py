@@ -23,6 +23,7 @@ STANDARD = Path("-")
 """Stands for standard input or output."""
 _PUBTATOR_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)")
 _PUBTATOR_START = re.compile(rb"\s*[^|\t\r\n]+\|t\|")
+_ELEMENT = re.compile(rb"<([A-Za-z][^\s/>]*)")
 _LOOK_BYTES = 4096
 _GZIP = b"\x1f\x8b"
 _LINE_END = re.compile(r"(?<!\n)\n(?!\n)")
@@ -91,7 +92,8 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
 def _recognise(beginning: bytes, where: str) -> InputFormat:
     plain = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
     if plain.lower().startswith((b"<?xml", b"<!doctype", b"<pubmed", b"<medline", b"<article", b"<html")):
-        if not re.search(rb"<(Pubmed|Medline)", plain):
+        root = _ELEMENT.search(plain)  # of a pipe only the first line may be there yet: then the parser tells
+        if root and not root[1].startswith((b"Pubmed", b"Medline")):
             raise UserError("XML or HTML that is not PubMed's", where=where, remedy="give PubMed XML, or take its text out and choose --input-format text")
         return "pubmed"
     return "pubtator" if _PUBTATOR_START.match(plain) else "lines"

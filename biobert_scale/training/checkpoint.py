@@ -13,7 +13,8 @@ import os
 import shutil
 import time
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -257,6 +258,19 @@ def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
     fsync_directory(final.parent)
 
 
+RUN_SECTIONS = (
+    ("seed",), ("model",), ("data",), ("training", "global_batch_size"), ("training", "optimizer"), ("training", "schedule"),
+    ("training", "precision", "dtype"), ("training", "initial_weights"),
+)  # fmt: skip
+"""The settings that make two runs two, by their keys."""
+
+
+def run_fingerprint(config: Config, samples_fingerprint: str) -> str:
+    """What all checkpoints of one run share, whatever ranks and engine wrote them, and those of no other run."""
+    settings = asdict(config)
+    return fingerprint([samples_fingerprint, *(reduce(getitem, section, settings) for section in RUN_SECTIONS)])
+
+
 def refuse_changes(saved: dict[str, Any], config: Config, *, where: Path) -> None:
     """Refuse to go on with settings that would make it another run. Ranks, micro-batch, engine and ZeRO stage may change.
 
@@ -264,7 +278,7 @@ def refuse_changes(saved: dict[str, Any], config: Config, *, where: Path) -> Non
         UserError: naming the first such key, its old and its new value.
     """
     current = asdict(config)
-    for section in (("seed",), ("model",), ("data",), ("training", "global_batch_size"), ("training", "optimizer"), ("training", "schedule"), ("training", "precision", "dtype"), ("training", "initial_weights")):
+    for section in RUN_SECTIONS:
         old, new = saved, current
         for key in section:
             old, new = old.get(key, ""), new[key]

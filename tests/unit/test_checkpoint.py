@@ -14,7 +14,7 @@ from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.recipes import load_config
-from biobert_scale.training.checkpoint import refuse_changes
+from biobert_scale.training.checkpoint import refuse_changes, run_fingerprint
 from biobert_scale.training.fragments import KINDS, Fragment, held_fragments, shared_out, take_up
 from biobert_scale.training.retention import complete, newest_intact, remove, superfluous
 from biobert_scale.training.shards import Shards, shard_name, tensor_name, write_shard
@@ -86,6 +86,15 @@ def test_other_settings_are_refused_on_resume(tmp_path: Path) -> None:
     other = replace(config, training=replace(config.training, optimizer=replace(config.training.optimizer, betas=(0.9, 0.5))))
     with pytest.raises(UserError, match=r"training\.optimizer\.betas was \[0\.9, .*\] and is now \[0\.9, 0\.5\]"):
         refuse_changes(saved, other, where=tmp_path)
+
+
+def test_a_run_is_told_from_others_by_what_may_not_change() -> None:
+    config = load_config("demo")
+    own = run_fingerprint(config, "samples")
+    assert own == run_fingerprint(replace(config, training=replace(config.training, log_every_steps=99, micro_batch_size=1)), "samples")
+    from_weights, larger = replace(config.training, initial_weights="bert"), replace(config.training, global_batch_size=256)
+    others = [run_fingerprint(replace(config, training=training), "samples") for training in (from_weights, larger)]
+    assert len({own, *others, run_fingerprint(config, "others")}) == 4
 
 
 def stepped() -> tuple[torch.nn.Module, torch.optim.Optimizer]:

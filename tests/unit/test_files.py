@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,18 @@ def test_a_run_that_failed_before_it_wrote_anything_bars_nobody(tmp_path: Path) 
     (tmp_path / "out" / "half").write_text("half")
     with pytest.raises(UserError, match="begun output of 'copy'"):
         begin_stage(tmp_path / "out", stage="copy", key="mistaken")
+
+
+def test_an_output_in_which_another_process_works_is_not_taken_over(tmp_path: Path) -> None:
+    work = "import sys, time; from pathlib import Path; from biobert_scale.files import begin_stage; begin_stage(Path(sys.argv[1]), stage='copy', key='k'); print('begun', flush=True); time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", work, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == "begun\n"
+            with pytest.raises(UserError, match="begun output of 'copy'"):
+                begin_stage(tmp_path / "out", stage="copy", key="another")
+        finally:
+            other.kill()
+    begin_stage(tmp_path / "out", stage="copy", key="another")
 
 
 def test_a_strangers_directory_is_not_written_into(tmp_path: Path) -> None:

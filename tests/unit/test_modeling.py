@@ -83,9 +83,9 @@ def test_a_filled_bucket_gives_the_same_sums_and_gradients(model: PackedBertForP
     model.eval()  # dropout would draw other numbers for more tokens
     found = []
     switch_on(model, ComputeConfig(head_rows=rows))
-    for bucket in (1, 24, 32, 100):  # padding: one sequence of no tokens twice, one of eight, and seven of twelve or less
+    for bucket, padding in ((1, [0]), (24, [0, 0]), (32, [8, 0]), (100, [16, 16, 16, 16, 12, 0, 0])):
         filled = PackedBatch.of(fill_bucket(plain, bucket=bucket, max_seq_length=16, mlm_probability=0.15, pad_token_id=0))
-        assert max(filled.sequence_lengths) <= 16, "kernels are told that no sequence is longer"
+        assert filled.cu_seqlens.diff().tolist()[3:] == padding, "no sequence is longer than kernels are told"
         model.zero_grad()
         sums = model(filled)
         (sums["mlm_loss"] + sums["nsp_loss"]).backward()

@@ -52,6 +52,8 @@ def test_kept_weights_predict_what_the_run_predicted(runs, prepared, tmp_path, t
     told = metrics_of(runs / task)
     again = predict(runs / task, prepared, tmp_path / "out")
     assert again["scores"] == told["scores"] and again["trained_on"] == told["data"]
+    for name in ("model_fingerprint", "pretraining_step", "pretraining_run", "config", "selection"):
+        assert again[name] == told[name]
     files = {path.name for path in (tmp_path / "out").iterdir()} - {"metrics.json", "manifest.json"}
     for name in files:
         assert (tmp_path / "out" / name).read_bytes() == (runs / task / name).read_bytes()

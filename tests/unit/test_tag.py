@@ -222,6 +222,27 @@ def test_a_reader_that_stops_ends_the_command_quietly(model: Path, tmp_path: Pat
     assert json.loads(done.stdout)["id"] == "1" and "Traceback" not in told and "BrokenPipe" not in told
 
 
+class Pipe(io.RawIOBase):
+    """Gives one piece a read, as a pipe does whose writer takes its time."""
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = [piece.encode() for piece in pieces]
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self.pieces.pop(0) if self.pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def test_a_pipe_that_gives_its_first_line_first_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    declaration, newline, rest = XML.partition("\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Pipe(declaration + newline, rest))))
+    assert [document.id for document in read_documents(Path("-"))] == ["11", "12"]
+
+
 @pytest.mark.parametrize(
     ("content", "form", "says"),
     [
