@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.training.runtime import my_part
 from biobert_scale.training.schedule import learning_rate
 
+logger = logging.getLogger(__name__)
 Benchmark = EntityTask | HallmarkTask
 _MAX_GRAD_NORM = 1.0
 
@@ -77,6 +79,8 @@ def fit(
                 alone = accelerator.unwrap_model(trained).eval()
                 fitted.dev_scores.append(benchmark.evaluate(alone, "dev", accelerator.device)["score"])
                 progress.set_postfix(loss=f"{fitted.train_losses[-1]:.3f}", dev=f"{fitted.dev_scores[-1]:.2f}")
+                if progress.disable and accelerator.is_main_process:  # a job's log has no bar
+                    logger.info("%s, epoch %d of %d: loss %.3f, dev %.2f", description, epoch + 1, epochs, fitted.train_losses[-1], fitted.dev_scores[-1])
                 if fitted.chosen_epoch == epoch + 1:
                     best = {name: value.detach().cpu().clone() for name, value in alone.state_dict().items()}
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # whoever predicts chooses the precision again

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import subprocess
 import sys
@@ -46,10 +47,10 @@ def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(prepared, mode
         arguments = command(prepared, model, tmp_path / "killed", "--task", "NCBI-disease", "--seed", "1", "2", "3", "4", "5")
         process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment())
         assert process.stderr is not None
-        told = next((line for line in process.stderr if finished in line), "")
+        told = [line for line in itertools.takewhile(lambda line: finished not in line, process.stderr) if "epoch" in line]
         process.kill()
         process.wait()
-        assert finished in told
+        assert [line.split(": loss")[0].split(", ", 1)[1] for line in told[-2:]] == ["epoch 1 of 2", "epoch 2 of 2"], "a log without a bar tells of each epoch"
         assert len(list((tmp_path / "killed").rglob("metrics.json"))) < 5
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").rglob("manifest.json")}
     sweep(prepared, ["NCBI-disease"], model, tmp_path / "killed", BUDGET, seeds=(1, 2, 3, 4, 5))
