@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import subprocess
 import sys
@@ -47,7 +46,11 @@ def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(prepared, mode
         arguments = command(prepared, model, tmp_path / "killed", "--task", "NCBI-disease", "--seed", "1", "2", "3", "4", "5")
         process = subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment())
         assert process.stderr is not None
-        told = [line for line in itertools.takewhile(lambda line: finished not in line, process.stderr) if "epoch" in line]
+        told = []
+        for line in process.stderr:
+            if finished in line:
+                break
+            told += [line] if "epoch" in line else []
         process.kill()
         process.wait()
         assert [line.split(": loss")[0].split(", ", 1)[1] for line in told[-2:]] == ["epoch 1 of 2", "epoch 2 of 2"], "a log without a bar tells of each epoch"
