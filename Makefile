@@ -4,7 +4,6 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12; do $$p -c 'import sys;
 # With an NVIDIA GPU the plain build of torch (CUDA); without one the CPU build, where pip's settings or TORCH_INDEX lead to it.
 TORCH := $(shell nvidia-smi -L >/dev/null 2>&1 && echo 'torch===2.13.0' || echo 'torch==2.13.0')
 TORCH_INDEX ?=
-# --use-pep517: seqeval is a source distribution, and built the old way it gets a part of its build's requirements only.
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
@@ -12,6 +11,7 @@ INSTALLED := .venv/.installed
 
 install: $(INSTALLED)
 
+# --use-pep517: seqeval is a source distribution, and built the old way it gets a part of its build's requirements only.
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 found: install one, or run 'make PYTHON=/path/to/python'" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
