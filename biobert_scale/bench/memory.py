@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from biobert_scale.corpus.medline import read_medline
+from biobert_scale.resident import peak_resident_bytes
 
 
 def measure_reading(path: Path) -> dict[str, Any]:
@@ -24,13 +24,6 @@ def measure_reading(path: Path) -> dict[str, Any]:
 
 
 def _read_and_tell(path: Path, sender: Connection) -> None:
-    before = _peak_megabytes()
+    before = peak_resident_bytes() / 1e6
     records = sum(1 for _ in read_medline(path))
-    sender.send({"records": records, "peak_megabytes_before": before, "peak_megabytes": _peak_megabytes()})
-
-
-def _peak_megabytes() -> float:
-    """This process' own peak of resident memory; `getrusage` would count its parent's before exec as well."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found.group(1)) * 1024 / 1e6
+    sender.send({"records": records, "peak_megabytes_before": before, "peak_megabytes": peak_resident_bytes() / 1e6})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import resource
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
@@ -120,4 +119,4 @@ def _ready(load: Load, make: Maker) -> tuple[Runner, int]:
 
 def _peak_of_process(load: Load, make: Maker) -> int:
     make(load)()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_memory_bytes(load.device)

@@ -21,7 +21,7 @@ from biobert_scale.training.retention import complete
 from biobert_scale.training.shards import Shards
 from biobert_scale.training.telemetry import METRICS, read_metrics
 
-_LIBRARIES = "import resource, deepspeed, biobert_scale.training.loop; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)"
+_LIBRARIES = "import deepspeed, biobert_scale.training.loop; from biobert_scale.resident import peak_resident_bytes; print(peak_resident_bytes())"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import resource
 import time
 from dataclasses import dataclass
 
 import torch
 
 from biobert_scale.modeling.emulation import multiplies_natively
+from biobert_scale.resident import peak_resident_bytes
 
 # Dense tensor-core rates in FLOP/s, 16-bit inputs with 32-bit accumulation, from the makers' data sheets; without sparsity.
 _DATA_SHEETS = {
@@ -65,4 +65,4 @@ def peak_memory_bytes(device: torch.device) -> int:
     """The most memory used so far: of the GPU by tensors, of a CPU by the process."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_resident_bytes()
