@@ -287,6 +287,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "compiled": {"compile": True},
     "padded rows": {"unpadded": False},
     "MLM head on all positions": {"sparse_head": False},
+    "last layer on all positions": {"sparse_last_layer": False},
     "fp32 logits, all at once": {"head_rows": 0},
     "attention and dropout as PyTorch has them": {"attention": "sdpa", "quick_dropout": False},
     "three products for queries, keys, values": {"fused_qkv": False},

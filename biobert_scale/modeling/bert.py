@@ -68,7 +68,7 @@ _TENSORS = ("input_ids", "token_type_ids", "position_ids", "cu_seqlens", "mlm_po
 class PackedBertForPreTraining(BertForPreTraining):
     """`transformers.BertForPreTraining` with another forward: the same modules, parameters and state dictionary."""
 
-    compute = ComputeConfig(quick_dropout=False, head_rows=0, fused_qkv=False)
+    compute = ComputeConfig(sparse_last_layer=False, quick_dropout=False, head_rows=0, fused_qkv=False)
     """How it is computed; set by `switch_on`."""
 
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:  # type: ignore[override]
@@ -77,23 +77,34 @@ class PackedBertForPreTraining(BertForPreTraining):
         Returns:
             fp32 scalars: `mlm_loss`, `nsp_loss` (summed cross-entropies, in nats), `mlm_correct`, `nsp_correct`.
         """
-        encode = encode_packed if self.compute.unpadded else encode_padded
-        hidden = encode(self.bert, batch.input_ids, batch.token_type_ids, batch.position_ids, batch.cu_seqlens, sequence_lengths=batch.sequence_lengths)  # (tokens, hidden)
+        predicted, first = self._read(batch)
         # The pooler reads the first position of each row it is given: give it each sequence's own [CLS].
-        first = hidden[batch.cu_seqlens[: len(batch.nsp_labels)].long()].unsqueeze(1)
-        relation_scores = self.cls.seq_relationship(self.bert.pooler(first)).float()  # (sequences, 2)
+        relation_scores = self.cls.seq_relationship(self.bert.pooler(first.unsqueeze(1))).float()  # (sequences, 2)
         return {
-            **self._predict(hidden, batch),
+            **self._predict(predicted, batch),
             "nsp_loss": nn.functional.cross_entropy(relation_scores, batch.nsp_labels, reduction="sum"),
             "nsp_correct": (relation_scores.argmax(-1) == batch.nsp_labels).sum().float(),
         }
 
+    def _read(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+        """Hidden states for the two heads: of predicted positions (of all tokens without `sparse_head`), and of each sequence's [CLS]."""
+        packed = (batch.input_ids, batch.token_type_ids, batch.position_ids, batch.cu_seqlens)
+        first = batch.cu_seqlens[: len(batch.nsp_labels)].long()
+        if not self.compute.unpadded:
+            hidden = encode_padded(self.bert, *packed, sequence_lengths=batch.sequence_lengths)
+        elif self.compute.sparse_head and self.compute.sparse_last_layer:
+            hidden = encode_packed(self.bert, *packed, sequence_lengths=batch.sequence_lengths, read=torch.cat([batch.mlm_positions, first]))
+            return hidden[: len(batch.mlm_positions)], hidden[len(batch.mlm_positions) :]
+        else:
+            hidden = encode_packed(self.bert, *packed, sequence_lengths=batch.sequence_lengths)
+        return hidden[batch.mlm_positions] if self.compute.sparse_head else hidden, hidden[first]
+
     def _predict(self, hidden: Tensor, batch: PackedBatch) -> dict[str, Tensor]:
         head = self.cls.predictions
         if self.compute.sparse_head and self.compute.head_rows:
-            loss, correct = head.decoder(head.transform(hidden[batch.mlm_positions]), batch.mlm_labels)
+            loss, correct = head.decoder(head.transform(hidden), batch.mlm_labels)
             return {"mlm_loss": loss, "mlm_correct": correct}
-        scores = head(hidden[batch.mlm_positions]) if self.compute.sparse_head else head(hidden)[batch.mlm_positions]
+        scores = head(hidden) if self.compute.sparse_head else head(hidden)[batch.mlm_positions]
         scores = scores.float()  # (predictions, vocabulary)
         return {
             "mlm_loss": nn.functional.cross_entropy(scores, batch.mlm_labels, reduction="sum"),
@@ -109,6 +120,7 @@ def encode_packed(
     cu_seqlens: Tensor,
     *,
     sequence_lengths: tuple[int, ...] | None = None,
+    read: Tensor | None = None,
 ) -> Tensor:
     """Run the encoder over one packed row.
 
@@ -117,15 +129,16 @@ def encode_packed(
         input_ids, token_type_ids, position_ids: (tokens,) int64; positions restart at 0 in every sequence.
         cu_seqlens: (sequences + 1,) int32.
         sequence_lengths: the boundaries as host integers; computed from `cu_seqlens` (which waits for the device) where absent.
+        read: (positions,) int64, indices into the row, of which alone the last hidden states are wanted; for a model with `sparse_last_layer` switched on.
 
     Returns:
-        (tokens, hidden) last hidden states.
+        (tokens, hidden) last hidden states, or (positions, hidden) in the order of `read`.
     """
     if sequence_lengths is None:
         sequence_lengths = tuple(cu_seqlens.diff().tolist())
     hidden = encoder.embeddings(input_ids[None], token_type_ids[None], position_ids[None])
     output = encoder.encoder(
-        hidden, attention_mask=None, cu_seqlens=cu_seqlens, sequence_lengths=torch.tensor(sequence_lengths), longest=encoder.config.max_position_embeddings
+        hidden, attention_mask=None, cu_seqlens=cu_seqlens, sequence_lengths=torch.tensor(sequence_lengths), longest=encoder.config.max_position_embeddings, read=read
     )
     return cast(Tensor, output.last_hidden_state[0])
 

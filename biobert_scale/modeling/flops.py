@@ -15,12 +15,14 @@ def training_flops(config: BertConfig, sequence_lengths: np.ndarray, predictions
 
     Args:
         sequence_lengths: (sequences,) tokens in each.
-        predictions: positions on which the MLM head runs.
+        predictions: positions on which the MLM head runs; what is behind the last layer's attention is counted on these and [CLS], all that the heads read.
     """
     hidden, inner = config.hidden_size, config.intermediate_size
     lengths = np.asarray(sequence_lengths, np.int64)
-    a_token = config.num_hidden_layers * (8 * hidden * hidden + 4 * hidden * inner)
+    before, behind = 6 * hidden * hidden, 2 * hidden * hidden + 4 * hidden * inner  # of a layer, for one token: up to attention's products, and after them
+    tokens, read = int(lengths.sum()), predictions + len(lengths)
+    layers = config.num_hidden_layers * tokens * before + ((config.num_hidden_layers - 1) * tokens + min(read, tokens)) * behind
     attention = config.num_hidden_layers * 4 * hidden * int((lengths * lengths).sum())
     head = predictions * (2 * hidden * hidden + 2 * hidden * config.vocab_size)
     pooler = len(lengths) * (2 * hidden * hidden + 4 * hidden)
-    return 3 * (int(lengths.sum()) * a_token + attention + head + pooler)
+    return 3 * (layers + attention + head + pooler)

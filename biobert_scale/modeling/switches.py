@@ -35,19 +35,30 @@ def switch_on(model: PackedBertForPreTraining, compute: ComputeConfig, *, partit
     for layer in layers:
         if compute.fused_qkv and not partitioned:
             layer.attention.self.__class__ = FusedSelfAttention
-        if compute.compile and not partitioned:
-            layer.__class__ = CompiledLayer
+        compile, sparse = compute.compile and not partitioned, compute.sparse_last_layer and layer is layers[-1]
+        if compile or sparse:
+            layer.__class__ = SwitchedLayer
+            layer.compiles, layer.sparse = compile, sparse
     return model
 
 
-class CompiledLayer(BertLayer):
-    """A layer whose element-wise operations (bias, GELU, dropout, residual, LayerNorm) are fused; attention stays the kernel it is."""
+class SwitchedLayer(BertLayer):
+    """A layer in two halves, attention and what is behind it: the second compiled, or on chosen positions alone, or both."""
 
-    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, **kwargs: Any) -> Tensor:
-        """(rows, tokens, hidden) -> the same shape."""
+    compiles: bool
+    """Fuse the element-wise operations (bias, GELU, dropout, residual, LayerNorm); attention stays the kernel it is."""
+    sparse: bool
+    """Whether `read` counts: it is meant for the last layer, whose outputs no other attends to."""
+
+    def forward(self, hidden_states: Tensor, attention_mask: Tensor | None = None, *_: Any, read: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """(rows, tokens, hidden) -> the same shape, or (1, positions, hidden) where `read` (positions,) counts."""
         context, _weights = self.attention.self(hidden_states, attention_mask, **kwargs)
+        if self.sparse and read is not None:
+            context, hidden_states = context.index_select(1, read), hidden_states.index_select(1, read)
+        if not self.compiles:
+            return _behind_attention(self, context, hidden_states, [None, None])
         masks = [drawn_ahead(part.dropout, hidden_states) for part in (self.attention.output, self.output)]
-        return _compiled()(self, context, hidden_states, masks)
+        return cast(Tensor, _compiled()(self, context, hidden_states, masks))
 
 
 @functools.cache

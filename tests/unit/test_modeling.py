@@ -194,6 +194,7 @@ def test_flops_equal_what_the_profiler_counts(model: PackedBertForPreTraining, b
     from torch.utils.flop_counter import FlopCounterMode
 
     # The counter does not know the CPU's fused attention; as plain products it is counted.
+    switch_on(model, ComputeConfig(quick_dropout=False, head_rows=0))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(batch)
     forward = training_flops(model.config, np.array(LENGTHS), 4) / 3

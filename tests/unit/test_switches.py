@@ -15,7 +15,7 @@ from biobert_scale.modeling.switches import switch_on
 from biobert_scale.training.optimizer import build_optimizer
 
 SHAPE = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, max_position_embeddings=64)
-PLAIN = ComputeConfig(unpadded=False, attention="sdpa", quick_dropout=False, sparse_head=False, head_rows=0, fused_qkv=False, fused_optimizer=False)
+PLAIN = ComputeConfig(unpadded=False, attention="sdpa", quick_dropout=False, sparse_head=False, sparse_last_layer=False, head_rows=0, fused_qkv=False, fused_optimizer=False)
 
 
 def batch_of(*lengths: int) -> PackedBatch:
@@ -59,8 +59,10 @@ SWITCHES = {
     "unpadded": {"unpadded": True},
     "sparse_head": {"sparse_head": True},
     "head_rows": {"sparse_head": True, "head_rows": 3},
+    "sparse_last_layer": {"unpadded": True, "sparse_head": True, "sparse_last_layer": True},
+    "sparse_last_layer, without what it asks for": {"sparse_last_layer": True},
     "fused_qkv": {"fused_qkv": True},
-    "all": {"unpadded": True, "attention": "auto", "quick_dropout": True, "sparse_head": True, "head_rows": 4, "fused_qkv": True},
+    "all": {"unpadded": True, "attention": "auto", "quick_dropout": True, "sparse_head": True, "sparse_last_layer": True, "head_rows": 4, "fused_qkv": True},
 }
 
 
