@@ -67,9 +67,11 @@ def test_the_published_run_in_numbers() -> None:
     run = plan_run(LARGE, world_size=16, vocabulary_size=28_996)
     assert run.micro_steps == 8
     # Six operations a token for each weight that multiplies, and twelve a token, position, layer and hidden number for attention.
-    weights = 24 * (4 * 1024**2 + 2 * 1024 * 4096)
+    # Of the last layer, behind its attention, the 77 predictions and [CLS] alone.
+    behind = 1024**2 + 2 * 1024 * 4096
+    layers = 512 * (24 * 3 * 1024**2 + 23 * behind) + 78 * behind
     heads = 77 * (1024**2 + 1024 * 28_996) + 1024**2 + 2 * 1024
-    assert run.sequence_flops == 6 * (512 * weights + heads) + 12 * 24 * 1024 * 512**2
+    assert run.sequence_flops == 6 * (layers + heads) + 12 * 24 * 1024 * 512**2
     assert run.checkpoint == 12 * 334_661_958
     assert run.communication == 3 * 2 * 334_661_958 * 15 // 16
 
