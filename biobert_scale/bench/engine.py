@@ -6,14 +6,18 @@ import gc
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate.state import AcceleratorState
 
 from biobert_scale.bench.made_up import made_up_steps
+from biobert_scale.bench.operations import operations
 from biobert_scale.config import Config
+from biobert_scale.data.layouts import fill_bucket
 from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.switches import switch_on
@@ -36,6 +40,19 @@ class Timed:
     tokens: int
     flops: float
     """See `training_flops`."""
+    operations: list[dict[str, Any]] = field(default_factory=list)
+    """See `operations`; empty where nothing was profiled."""
+
+
+OUT_OF_MEMORY = "out of memory"
+
+
+def reason_of(error: RuntimeError) -> str:
+    """Why a step could not be taken, in a line: memory that did not suffice has more than one name."""
+    told = str(error).lower()
+    if isinstance(error, torch.OutOfMemoryError) or any(name in told for name in ("out of memory", "alloc_failed", "allocate memory")):
+        return OUT_OF_MEMORY
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:300]
 
 
 def on_engine(config: Config, engine: str) -> Config:
@@ -44,12 +61,13 @@ def on_engine(config: Config, engine: str) -> Config:
     return replace(config, training=replace(config.training, engine=chosen, trackers=()))
 
 
-def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callable[[], None] = lambda: None) -> Timed:
+def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callable[[], None] = lambda: None, profile: bool = False) -> Timed:
     """Take some optimizer steps as training does, and let go of everything but the process group, so that it can be called again.
 
     Args:
         lengths: of the samples, `full` or `abstracts`.
         before_step: called before each.
+        profile: take one more, and tell where its time goes.
     """
     training = config.training
     accelerator = runtime.start(config, run=tempfile.gettempdir())
@@ -65,12 +83,13 @@ def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callabl
         1, sequences=training.global_batch_size // world_size, micro_batch_size=training.micro_batch_size, max_seq_length=config.data.max_seq_length,
         mlm_probability=config.data.mlm_probability, vocabulary_size=config.vocabulary.size, lengths=lengths, seed=accelerator.process_index,
     )  # fmt: skip
-    batches = [PackedBatch.of(batch, pin=on_gpu) for batch in step.micro_batches]
-    taken = []
-    for _ in range(steps):
-        accelerator.wait_for_everyone()
-        before_step()
-        begun = time.perf_counter()
+    full = [
+        fill_bucket(batch, bucket=config.loader.token_bucket, max_seq_length=config.data.max_seq_length, mlm_probability=config.data.mlm_probability, pad_token_id=0)
+        if config.loader.token_bucket else batch for batch in step.micro_batches
+    ]  # fmt: skip
+    batches = [PackedBatch.of(batch, pin=on_gpu) for batch in full]
+
+    def take(model: Any, optimizer: Any) -> None:
         for batch in batches:
             with accelerator.accumulate(model):
                 sums = model(batch.to(accelerator.device))
@@ -81,14 +100,22 @@ def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callabl
                 optimizer.zero_grad()
         if on_gpu:
             torch.cuda.synchronize()
+
+    taken = []
+    for _ in range(steps):
+        accelerator.wait_for_everyone()
+        before_step()
+        begun = time.perf_counter()
+        take(model, optimizer)
         taken.append(time.perf_counter() - begun)
     memory = peak_memory_bytes(accelerator.device)
+    spent = operations(partial(take, model, optimizer), accelerator.device) if profile else []
     del model, optimizer
     accelerator.free_memory()
     lengths_of_all = np.concatenate([np.diff(batch.cu_seqlens) for batch in step.micro_batches])
     return Timed(
         seconds=taken, peak_memory_bytes=memory, parameters=parameters, world_size=world_size, sequences=len(lengths_of_all), tokens=step.global_tokens,
-        flops=float(training_flops(shape, lengths_of_all, step.global_predictions)),
+        flops=float(training_flops(shape, lengths_of_all, step.global_predictions)), operations=spent,
     )  # fmt: skip
 
 

@@ -19,12 +19,16 @@ def suite_page(result: dict[str, Any]) -> str:
     lines.append(f"- Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores, {result['machine']['system']}")
     lines.append(f"- {told}" + (f"; commit {result['commit']}" if result["commit"] else ""))
     rates = parts.get("products", {}).get("flops_per_second", {})
+    if result.get("gpu"):
+        lines.append(f"- {result['gpu']}")
     if rates:
         lines.append(f"- {parts['products']['device']}; matrix products, sustained: " + ", ".join(f"{dtype} {rate / 1e12:,.1f} TFLOP/s" for dtype, rate in rates.items()))
     if "parity" in parts:
         lines += _parity_lines(parts["parity"])
     if "sweep" in parts:
         lines += ["", *_sweep_table(parts["sweep"]["rows"], rates, sequences)]
+    for found in parts.get("profile", {}).get("profiles", []):
+        lines += ["", f"- most of a step's time at {found['engine']}{', compiled' * found['compiled']}: " + ", ".join(f"{row['share']:.0%} `{row['name'][:40]}`" for row in found["kernels"][:6])]
     for name in ("peers", "peers_compiled", "ablation"):
         for contest in parts.get(name, {}).get("contests", []):
             lines += ["", *_contest_table(contest)]
@@ -46,7 +50,8 @@ def _parity_lines(parity: dict[str, Any]) -> list[str]:
 def _sweep_table(rows: list[dict[str, Any]], rates: dict[str, float], recipe_sequences: int) -> list[str]:
     lines = ["| a step of 256 | engine | micro-batch | sequences/s | real tokens/s | TFLOP/s | of the products | memory, GB | 150,000 steps, hours |", "|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
-        name = f"| {row['lengths']}, {row['dtype']} | {row['engine']}{', compiled' * row['compiled']} | {row['micro_batch_size']} |"
+        filled = f", filled to {row['token_bucket']}s" if row.get("token_bucket") else ""
+        name = f"| {row['lengths']}{filled}, {row['dtype']} | {row['engine']}{', compiled' * row['compiled']} | {row['micro_batch_size']} |"
         if "failed" in row:
             lines.append(f"{name} {row['failed'].splitlines()[-1]} | | | | | |")
             continue
@@ -65,7 +70,7 @@ def _contest_table(part: dict[str, Any]) -> list[str]:
     for name, seconds in part["seconds"].items():
         rates = spread([part["sequences"] / each for each in seconds], 1)
         lines.append(f"| {name} | {rates} | {part['tokens'] / medians[name]:,.0f} | {medians[name] / first:.2f} | {part['peak_memory_bytes'][name] / 1e9:.1f} |")
-    return lines
+    return lines + [f"| {name} | {why} | | | |" for name, why in part.get("failed", {}).items()]
 
 
 def _trainer_line(part: dict[str, Any], recipe_sequences: int) -> str:

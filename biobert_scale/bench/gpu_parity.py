@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -19,16 +20,19 @@ PLAIN: dict[str, Any] = {**SWITCHES["every switch off"], "fused_optimizer": True
 _TIMES_PLAIN, _FLOOR = 1.5, 2e-3
 """How far from fp32 a fast way may be in 16 bits: so many times the plain way's own distance in the same type, and a little."""
 _FP32 = {"loss": 1e-4, "gradient": 1e-3}
+_FP16_SCALE = 2.0**12
+"""What the loss is multiplied by in fp16, as training does, so that small gradients do not vanish in either way."""
 _HEADS, _HEAD_SIZE, _LENGTHS = 16, 64, (64, 40, 17)
 
 
-def compare_ways(config: Config, shape: ModelConfig, device: torch.device, types: dict[str, torch.dtype]) -> dict[str, Any]:
+def compare_ways(config: Config, shape: ModelConfig, device: torch.device, types: dict[str, torch.dtype], tell: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
     """Relative errors of losses and gradients against the plain way in fp32, by way; and how far a changed neighbour changes a sequence's loss.
 
     Args:
         config: whose batch of samples is taken.
         shape: of the model; its dropout is left out.
         types: 16-bit types by name.
+        tell: called after each way with what is returned at the end; compiled ways, which take longest, are the last.
     """
     load = load_of(config, None, 1, "abstracts", device)
     batch = PackedBatch.of(load.steps[0].micro_batches[0]).to(device)
@@ -40,26 +44,30 @@ def compare_ways(config: Config, shape: ModelConfig, device: torch.device, types
         switch_on(model, replace(config.compute, **switches))
         with torch.autocast(device.type, types.get(dtype), enabled=dtype in types):
             sums = model(batch)
-        (sums["mlm_loss"] / len(batch.mlm_labels) + sums["nsp_loss"] / len(batch.nsp_labels)).backward()
-        gradients = torch.cat([parameter.grad.float().flatten() for parameter in model.parameters()])
+        scale = _FP16_SCALE if dtype == "fp16" else 1.0
+        ((sums["mlm_loss"] / len(batch.mlm_labels) + sums["nsp_loss"] / len(batch.nsp_labels)) * scale).backward()
+        gradients = torch.cat([parameter.grad.float().flatten() for parameter in model.parameters()]) / scale
         return torch.stack([sums["mlm_loss"], sums["nsp_loss"]]).detach().float(), gradients
 
     loss, gradient = losses_and_gradients("fp32", **PLAIN)
     cases: dict[str, tuple[str, dict[str, Any]]] = {"fp32": ("fp32", {})}
     for dtype in types:
-        cases |= {f"{dtype}, plain": (dtype, PLAIN), f"{dtype}, as shipped": (dtype, {}), f"{dtype}, compiled": (dtype, {"compile": True})}
+        cases |= {f"{dtype}, plain": (dtype, PLAIN), f"{dtype}, as shipped": (dtype, {})}
     first = next(iter(types))
     cases |= {f"{first}, {name}": (first, changes) for name, changes in SWITCHES.items() if name not in ("compiled", "every switch off", "AdamW one operation after another")}
-    errors = {}
-    for name, (dtype, switches) in cases.items():
-        other_loss, other_gradient = losses_and_gradients(dtype, **switches)
-        errors[name] = {"loss": float((other_loss / loss - 1).abs().max()), "gradient": float((other_gradient - gradient).norm() / gradient.norm())}
+    cases |= {f"{dtype}, compiled": (dtype, {"compile": True}) for dtype in types}
     changed, end = batch.input_ids.clone(), batch.sequence_lengths[0]
     changed[:end] = 500
     own = batch.mlm_positions >= end
     kept = replace(batch, mlm_positions=batch.mlm_positions[own], mlm_labels=batch.mlm_labels[own])
     there, elsewhere = (losses_and_gradients(first, replace(kept, input_ids=ids))[0][0] for ids in (batch.input_ids, changed))
-    return {"errors": errors, "leak": float((there - elsewhere).abs())}
+    errors: dict[str, dict[str, float]] = {}
+    found = {"errors": errors, "leak": float((there - elsewhere).abs())}
+    for name, (dtype, switches) in cases.items():
+        other_loss, other_gradient = losses_and_gradients(dtype, **switches)
+        errors[name] = {"loss": float((other_loss / loss - 1).abs().max()), "gradient": float((other_gradient - gradient).norm() / gradient.norm())}
+        tell(found)
+    return found
 
 
 def compare_dropout(device: torch.device, dtype: torch.dtype, *, probability: float = 0.1, way: str = "auto") -> dict[str, float]:

@@ -8,17 +8,16 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Maker, load_of, ours
-from biobert_scale.bench.engine import forget_engine, on_engine, time_steps
+from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Maker, load_of
+from biobert_scale.bench.engine import OUT_OF_MEMORY, forget_engine, on_engine, reason_of, time_steps
 from biobert_scale.bench.gpu_parity import compare_dropout, compare_ways, judge
-from biobert_scale.bench.operations import operations
 from biobert_scale.bench.train_step import contest
 from biobert_scale.config import Config, ModelConfig
 from biobert_scale.errors import RunFailed
@@ -79,18 +78,25 @@ def measure_parity(tell: Tell, *, tiny: bool) -> None:
     device = _device()
     types = {dtype: _TYPES[dtype] for dtype in _types(device)}
     shape = replace(_TINY if tiny else ModelConfig(), num_hidden_layers=2)
-    found = compare_ways(suite_config(dtype="bf16", sequences=8, micro_batch_size=8, tiny=tiny), shape, device, types)
-    found["dropout"] = {f"attention's dropout, {name}": compare_dropout(device, dtype) for name, dtype in types.items()}
-    tell({**found, "troubles": judge(found)})
+    dropout = {f"attention's dropout, {name}": compare_dropout(device, dtype) for name, dtype in types.items()}
+
+    def judged(found: dict[str, Any]) -> None:
+        found = {**found, "dropout": dropout}
+        tell({**found, "troubles": judge(found)})
+
+    compare_ways(suite_config(dtype="bf16", sequences=8, micro_batch_size=8, tiny=tiny), shape, device, types, judged)
 
 
-_OUT_OF_MEMORY = "out of memory"
 _SWEEP = (
-    ("bf16", "full", ((True, "zero1", 32), (False, "zero1", 32), (True, "ddp", 32), (True, "zero1", 64), (True, "zero1", 128), (True, "zero1", 16), (True, "zero1", 8))),
-    ("bf16", "abstracts", ((True, "zero1", 64), (True, "zero1", 128))),
-    ("fp16", "full", ((True, "zero1", 32),)),
+    ("bf16", "full", 0, ((True, "zero1", 32), (False, "zero1", 32), (True, "zero1", 64))),
+    ("bf16", "abstracts", 0, ((True, "zero1", 64), (False, "zero1", 64))),
+    ("fp16", "full", 0, ((True, "zero1", 32),)),
+    ("bf16", "full", 0, ((True, "ddp", 32), (True, "zero1", 128))),
+    ("bf16", "abstracts", 128, ((True, "zero1", 64),)),
+    ("fp16", "abstracts", 0, ((True, "zero1", 64),)),
+    ("bf16", "full", 0, ((True, "zero1", 16), (True, "zero1", 8))),
 )
-"""Type, lengths, and compiled, engine, micro-batch: the most telling first. `ddp` on one device is Accelerate's autocast over fp32 weights."""
+"""Type, lengths, bucket of tokens, and compiled, engine, micro-batch: the most telling first. `ddp` on one device is Accelerate's autocast over fp32 weights."""
 
 
 def measure_sweep(tell: Tell, *, tiny: bool) -> None:
@@ -98,26 +104,32 @@ def measure_sweep(tell: Tell, *, tiny: bool) -> None:
     device, rows = _device(), []
     engines = ["zero1", "ddp"] if importlib.util.find_spec("deepspeed") else ["ddp"]
     runtime.describe_ranks()
-    for wanted, lengths, cases in _SWEEP:
+    for wanted, lengths, bucket, cases in _SWEEP:
         dtype = _possible(wanted, device)
         for compile, engine, size in cases:
             if engine not in engines:
                 continue
             config = suite_config(dtype=dtype, sequences=16 if tiny else 256, micro_batch_size=max(size // 16, 2) if tiny else size, tiny=tiny)
-            config = on_engine(replace(config, compute=replace(config.compute, compile=compile)), engine)
-            row: dict[str, Any] = {"dtype": dtype, "lengths": lengths, "engine": engine, "compiled": compile, "micro_batch_size": config.training.micro_batch_size}
+            config = on_engine(replace(config, compute=replace(config.compute, compile=compile), loader=replace(config.loader, token_bucket=bucket)), engine)
+            row: dict[str, Any] = {"dtype": dtype, "lengths": lengths, "token_bucket": bucket, "engine": engine, "compiled": compile}
+            row["micro_batch_size"] = config.training.micro_batch_size
             try:
                 timed = time_steps(config, lengths=lengths, steps=4)
                 row |= {"first_seconds": timed.seconds[0], "seconds": timed.seconds[1:], "memory_bytes": timed.peak_memory_bytes}
                 row |= {"sequences": timed.sequences, "tokens": timed.tokens, "flops": timed.flops}
-            except RuntimeError as error:  # out of memory has more than one name
-                row["failed"] = _OUT_OF_MEMORY if isinstance(error, torch.OutOfMemoryError) or "alloc" in str(error).lower() else str(error)[-300:] or type(error).__name__
+            except RuntimeError as error:
+                row["failed"] = reason_of(error)
             forget_engine()
             rows.append(row)
             tell({"rows": rows})
     runtime.leave()
-    if troubles := {row["failed"] for row in rows if row.get("failed", _OUT_OF_MEMORY) != _OUT_OF_MEMORY}:
-        raise RunFailed("; ".join(sorted(troubles)), where="sweep", remedy="see the rows")
+    _complain([row.get("failed", OUT_OF_MEMORY) for row in rows], "sweep")
+
+
+def _complain(failures: Iterable[str], where: str) -> None:
+    """At the end of a part: what failed for anything but memory fails the part, whose rows are kept."""
+    if troubles := {why for why in failures if why != OUT_OF_MEMORY}:
+        raise RunFailed("; ".join(sorted(troubles)), where=where, remedy="see the rows")
 
 
 def measure_peers(tell: Tell, *, tiny: bool, contests: list[list[str]]) -> None:
@@ -126,11 +138,14 @@ def measure_peers(tell: Tell, *, tiny: bool, contests: list[list[str]]) -> None:
     for lengths, letters in contests:
         makers = {CONTESTANTS[letter][0]: CONTESTANTS[letter][1] for letter in letters}
         _contest(lambda result, lengths=lengths: tell({"contests": [*found, {"lengths": lengths, **result}]}), lengths, makers, found, tiny=tiny)
+    _complain((why for contest in found for why in contest["failed"].values()), "peers")
 
 
 def measure_ablation(tell: Tell, *, tiny: bool) -> None:
     """This project with one switch of `compute` after another put the other way."""
-    _contest(lambda result: tell({"contests": [{"lengths": "abstracts", **result}]}), "abstracts", ABLATION, [], tiny=tiny)
+    found: list[dict[str, Any]] = []
+    _contest(lambda result: tell({"contests": [{"lengths": "abstracts", **result}]}), "abstracts", ABLATION, found, tiny=tiny)
+    _complain((why for contest in found for why in contest["failed"].values()), "ablation")
 
 
 def _contest(tell: Tell, lengths: str, makers: dict[str, Maker], found: list[dict[str, Any]], *, tiny: bool) -> None:
@@ -153,39 +168,47 @@ def measure_trainer(tell: Tell, *, tiny: bool, dtype: str, scratch: str, compile
     settings = {
         **sizes, **(shape if tiny else {}), "training.precision.dtype": dtype, "training.log-every-steps": 1, "training.checkpoint.every-steps": steps // 3,
         "training.checkpoint.keep-best": 0, "training.checkpoint.keep-last": 1, "training.validation.sequences": 64, "training.precision.loss-scale-window": 8,
-        "training.precision.initial-scale-power": 24, "training.precision.hysteresis": 1, "loader.workers": 4,
+        "training.precision.initial-scale-power": 24, "training.precision.hysteresis": 1,
     }  # fmt: skip
-    command = [sys.executable, "-m", "biobert_scale.train", "--config", "biobert-large", "--tokens", str(tokens), "--output", f"{scratch}/run-{dtype}"]
-    command += ["--compute.compile"] * compile + [part for name, value in settings.items() for part in (f"--{name}", str(value))]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "biobert_scale.train", "--config", "one-gpu", "--tokens", str(tokens), "--output", f"{scratch}/run-{dtype}"]
+    command += ["--compute.compile" if compile else "--compute.no-compile"] + [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+    metrics = Path(scratch) / f"run-{dtype}" / "metrics.jsonl"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    finally:  # where the part's time ends, too: what was trained so far is told
+        records = [json.loads(line) for line in metrics.read_text().splitlines(keepends=True) if line.endswith("\n")] if metrics.exists() else []
+        if any("perf/mfu" in record for record in records):
+            tell({"dtype": dtype, "compiled": compile, **_summary(records)})
     if done.returncode:
-        raise RuntimeError(f"train ended with code {done.returncode}: {done.stderr[-2000:]}")
-    records = [json.loads(line) for line in (Path(scratch) / f"run-{dtype}" / "metrics.jsonl").read_text().splitlines()]
+        raise RunFailed(f"it ended with code {done.returncode}: {done.stderr[-2000:]}", where="train", remedy="see its messages")
+
+
+def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a run's metrics say; speed is that of the second half of its steps."""
     trained = [record for record in records if "perf/mfu" in record]
     steady = trained[len(trained) // 2 :]
 
     def median(name: str) -> float:
         return statistics.median(record[name] for record in steady)
 
-    tell({
-        "dtype": dtype, "compiled": compile, "sequences_per_second": median("perf/sequences_per_second"), "mfu": median("perf/mfu"),
+    return {
+        "steps": len(trained), "sequences_per_second": median("perf/sequences_per_second"), "mfu": median("perf/mfu"),
         "data_wait_fraction": sum(record["perf/data_wait_seconds"] for record in steady) / sum(record["perf/step_seconds"] for record in steady),
         "loss_scales": [record.get("optim/loss_scale") for record in trained], "skipped_steps": trained[-1]["optim/skipped_steps"],
         "losses": [record["train/loss"] for record in trained], "peak_memory_bytes": max(record["perf/peak_memory_bytes"] for record in trained),
         "checkpoint_stall_seconds": [record["perf/checkpoint_stall_seconds"] for record in records if "perf/checkpoint_stall_seconds" in record],
         "checkpoint_write_seconds": [record["perf/checkpoint_write_seconds"] for record in records if "perf/checkpoint_write_seconds" in record],
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 def measure_profile(tell: Tell, *, tiny: bool) -> None:
-    """Where the time of a step goes, compiled and not: kernels by their time on the device."""
-    device, found = _device(), []
+    """Where the time of a step goes, as `one-gpu` takes it, compiled and not: kernels by their time on the device."""
+    engine, found = "zero1" if importlib.util.find_spec("deepspeed") else "ddp", []
+    runtime.describe_ranks()
     for compile in (True, False):
         config = suite_config(dtype="bf16", sequences=8 if tiny else 64, micro_batch_size=4 if tiny else 32, tiny=tiny)
-        config = replace(config, compute=replace(config.compute, compile=compile))
-        run = ours(load_of(config, None, 1, "full", device))
-        run()
-        found.append({"compiled": compile, "seconds": run(), "kernels": operations(run, device)})
+        timed = time_steps(on_engine(replace(config, compute=replace(config.compute, compile=compile)), engine), lengths="full", steps=3, profile=True)
+        found.append({"engine": engine, "compiled": compile, "seconds": min(timed.seconds[1:]), "kernels": timed.operations})
         tell({"profiles": found})
-        del run
         forget_engine()
+    runtime.leave()

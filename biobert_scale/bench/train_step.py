@@ -13,13 +13,14 @@ import numpy as np
 import torch
 
 from biobert_scale.bench.contestants import ABLATION, CONTESTANTS, Load, Maker, Runner, load_of, ours
-from biobert_scale.bench.engine import forget_memory
+from biobert_scale.bench.engine import forget_memory, reason_of
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.operations import operations
 from biobert_scale.bench.results import recipe_argument, write_result
 from biobert_scale.bench.train_step_page import train_step_page
 from biobert_scale.bench.turns import in_turns
 from biobert_scale.config import Config
+from biobert_scale.errors import RunFailed
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.training.device import device_peak, peak_memory_bytes
 
@@ -71,14 +72,23 @@ def contest(load: Load, makers: dict[str, Maker], *, repeats: int, tell: Callabl
         tell: called after each turn of all of them with what is returned at the end.
 
     Returns:
-        Seconds of each turn and peak memory by contestant, and what was computed, where.
+        Seconds of each turn and peak memory by contestant, why others could not take part (`failed`), and what was computed, where.
+
+    Raises:
+        RunFailed: none could.
     """
     runners: dict[str, Runner] = {}
     memory: dict[str, int] = {}
+    failed: dict[str, str] = {}
     for title, make in makers.items():
-        runners[title], memory[title] = _ready(load, make)
+        try:
+            runners[title], memory[title] = _ready(load, make)
+        except RuntimeError as error:  # no memory, no compiler: the others go on
+            failed[title] = reason_of(error)
+    if not runners:
+        raise RunFailed("; ".join(f"{title}: {why}" for title, why in failed.items()), where="train-step", remedy="remove the cause, or choose other --contestants or a smaller --micro-batch-size")
     seconds: dict[str, list[float]] = {title: [] for title in runners}
-    found = {**_conditions(load), "seconds": seconds, "peak_memory_bytes": memory}
+    found = {**_conditions(load), "seconds": seconds, "peak_memory_bytes": memory, "failed": failed}
     for number, (_, title) in enumerate(in_turns(list(runners), repeats), start=1):
         seconds[title].append(runners[title]())
         if number % len(runners) == 0:

@@ -33,12 +33,15 @@ def train_step_page(result: dict[str, Any]) -> str:
         share = result["flops"] / medians[name] / result["peak"]
         memory = result["peak_memory_bytes"][name] / 1e9
         lines.append(f"| {name} | {spread(rates, 2)} | {result['tokens'] / medians[name]:,.0f} | {compared / medians[name]:.2f} | {share:.0%} | {memory:.1f} |")
+    lines += [f"| {name} | {why} | | | | |" for name, why in result.get("failed", {}).items()]
     lines += [
         "",
         "The device's peak is a matrix product measured here (CPU), or its data sheet's figure; the FLOPs are those that the real tokens and predictions need,",
         "the same for every row. Memory is that of a step: on a GPU of its tensors, on a CPU of the process, libraries included.",
     ]
-    if not ablation:
+    if ablation:
+        lines += ["The last layer runs on all positions where rows are padded or the MLM head does so: those two rows, and the last, include that one."]
+    else:
         lines += ["(a) and (b) take a step's sequences in random order and pad each micro-batch to its longest, (c) to the full length, for which it is compiled once."]
         lines += ["All have the fused AdamW."] * (result["dtype"] != "fp16")
     if "profile" in result:

@@ -6,7 +6,6 @@ engines, then the switches of `compute` whose worth depends on the device. What 
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import sys
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast_object_list, gather_object
 
 from biobert_scale.bench.child import run_for
-from biobert_scale.bench.engine import forget_engine, on_engine, time_steps
+from biobert_scale.bench.engine import OUT_OF_MEMORY, forget_engine, on_engine, reason_of, time_steps
 from biobert_scale.config import Config
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
@@ -53,11 +51,13 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What a candidate did; no speed where memory did not suffice."""
+    """What a candidate did; no speed where it could not be run."""
 
     candidate: Candidate
     sequences_per_second: float
     peak_memory_bytes: int
+    failed: str = ""
+    """Why it could not."""
 
 
 def bench_train(config: Config, *, processes: int, seconds: float, lengths: str) -> str:
@@ -85,8 +85,14 @@ def bench_train(config: Config, *, processes: int, seconds: float, lengths: str)
         said = "a candidate took too long" if code is None else log.read_text()
         trials = [_trial_of(json.loads(line)) for line in found.read_text().splitlines()] if found.exists() else []
     if not any(trial.sequences_per_second for trial in trials):
-        raise RunFailed(f"nothing could be measured ({said.strip().splitlines()[-1] if said.strip() else 'without a word'})", where="bench train", remedy="try `train` itself with a micro-batch of 1")
-    return tune_page(config, trials, processes=processes, note=note)
+        reason = next((trial.failed for trial in trials if trial.failed), _last_line(said))
+        raise RunFailed(f"nothing could be measured ({reason})", where="bench train", remedy="try `train` itself with a micro-batch of 1")
+    page = tune_page(config, trials, processes=processes, note=note)
+    return page if code == 0 else f"{page}\n\nThe search ended early: {_last_line(said)}. What it had not tried yet may be faster."
+
+
+def _last_line(said: str) -> str:
+    return said.strip().splitlines()[-1] if said.strip() else "without a word"
 
 
 def _computable(config: Config) -> tuple[Config, str]:
@@ -126,9 +132,10 @@ def search(job: dict[str, Any]) -> None:
 
 
 def _agreed(candidate: Candidate | None) -> Candidate | None:
+    # torch's own exchange, here and in `_try`: accelerate's would make a state anew between two engines, as the last one's environment says.
     chosen = [candidate]
     if torch.distributed.is_initialized():
-        broadcast_object_list(chosen)
+        torch.distributed.broadcast_object_list(chosen)
     return chosen[0]
 
 
@@ -157,14 +164,20 @@ def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int,
     micro_steps = min(max(round(expected * _STEP_SECONDS / at_once), 2), max(config.training.global_batch_size // at_once, 1))
     training = replace(config.training, micro_batch_size=candidate.micro_batch_size, global_batch_size=at_once * micro_steps)
     config = on_engine(replace(config, training=training, compute=replace(config.compute, **dict(candidate.changes))), candidate.engine)
-    seconds, memory = float("inf"), 0
-    with contextlib.suppress(torch.OutOfMemoryError):
+    seconds, memory, failed = float("inf"), 0, ""
+    try:
         timed = time_steps(config, lengths=lengths, steps=3)
         seconds, memory = min(timed.seconds[1:]), timed.peak_memory_bytes
+    except RuntimeError as error:
+        failed = reason_of(error)
     forget_engine()
-    told = gather_object([(seconds, memory)]) if torch.distributed.is_initialized() else [(seconds, memory)]
-    slowest = max(seconds for seconds, _ in told)
-    return Trial(candidate=candidate, sequences_per_second=training.global_batch_size / slowest, peak_memory_bytes=max(memory for _, memory in told))
+    told = [(seconds, memory, failed)]
+    if torch.distributed.is_initialized():
+        told *= world_size
+        torch.distributed.all_gather_object(told, (seconds, memory, failed))
+    slowest = max(seconds for seconds, *_ in told)
+    failed = next((reason for *_, reason in told if reason), "")
+    return Trial(candidate=candidate, sequences_per_second=training.global_batch_size / slowest, peak_memory_bytes=max(memory for _, memory, _ in told), failed=failed)
 
 
 def tune_page(config: Config, trials: list[Trial], *, processes: int, note: str = "") -> str:
@@ -174,7 +187,7 @@ def tune_page(config: Config, trials: list[Trial], *, processes: int, note: str 
     lines += ["| micro-batch | engine | compute | sequences/s | of the best | peak memory, GB |", "|---|---|---|---|---|---|"]
     for trial in trials:
         rate, candidate = trial.sequences_per_second, trial.candidate
-        told = f"{rate:.2f} | {rate / best.sequences_per_second:.0%} | {trial.peak_memory_bytes / 1e9:.1f}" if rate else "out of memory | |"
+        told = f"{rate:.2f} | {rate / best.sequences_per_second:.0%} | {trial.peak_memory_bytes / 1e9:.1f}" if rate else f"{trial.failed or OUT_OF_MEMORY} | |"
         lines.append(f"| {candidate.micro_batch_size} | {candidate.engine} | {', '.join(_toml(change) for change in candidate.changes) or 'as it is'} | {told} |")
     lines += ["", "For the recipe:", "", "[training]", f"micro_batch_size = {best.candidate.micro_batch_size}", "", "[training.engine]"]
     lines += ['name = "ddp"'] if best.candidate.engine == "ddp" else ['name = "deepspeed"', f'deepspeed_config = "{best.candidate.engine}"']

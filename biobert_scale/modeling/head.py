@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from biobert_scale.modeling.emulation import multiplies_natively
 
+_ALIGNMENT = 8
+"""Rows of the logits begin at a multiple of so many elements, 16 bytes in 16 bits: GPUs' fastest product kernels read no others."""
 _ROWS_IN_CACHE = 32
 """Rows whose logits a CPU's cache holds from one pass over them to the next."""
 
@@ -56,7 +58,7 @@ def cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, rows: int) -> tuple[Tensor, Tensor]:
-        logits = hidden.new_empty(len(hidden), len(weight))
+        logits = hidden.new_empty(len(hidden), -(-len(weight) // _ALIGNMENT) * _ALIGNMENT)[:, : len(weight)]
         log_sums, picked = (torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(2))
         correct = torch.zeros((), dtype=torch.float32, device=hidden.device)
         native = multiplies_natively(hidden)

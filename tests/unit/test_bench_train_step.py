@@ -61,6 +61,21 @@ def test_an_ablation_changes_one_switch_after_another(tmp_path: Path) -> None:
     assert all(value != getattr(ComputeConfig(), name) for one in changed for name, value in one.items() if name != "compile"), "a row changes nothing"
 
 
+def test_who_cannot_take_part_is_named_and_the_others_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    command = ["bench", "train-step", "--config", str(tmp_path / "tiny.toml"), "--output", str(tmp_path / "out"), "--dtype", "fp32", "--sequences", "4", "--micro-batch-size", "4", "--lengths", "abstracts"]
+    assert main([*command, "--steps", "1", "--repeats", "1", "--contestants", "po", "--name", "tiny"]) == 0
+    (page,) = (tmp_path / "out").glob("train-step-tiny-*.md")
+    result = json.loads(page.with_suffix(".json").read_text())
+    assert list(result["seconds"]) == ["this project"] and list(result["failed"]) == ["this project, compiled"]
+    assert "no-such-compiler" in result["failed"]["this project, compiled"] and "| this project, compiled | InductorError" in page.read_text()
+    capsys.readouterr()
+    assert main([*command, "--steps", "1", "--repeats", "1", "--contestants", "p", "--name", "tiny"]) == 1
+    assert "no-such-compiler" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize("lengths", ["full", "abstracts"])
 def test_made_up_steps_are_like_real_ones(lengths: str) -> None:
     steps = made_up_steps(20, sequences=32, micro_batch_size=8, max_seq_length=512, mlm_probability=0.15, vocabulary_size=1000, lengths=lengths)

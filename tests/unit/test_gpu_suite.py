@@ -22,7 +22,7 @@ from biobert_scale.errors import UserError
 from biobert_scale.modeling import attention
 
 ROOT = Path(__file__).parents[2]
-EMPTY: dict[str, Any] = {"date": "2026-11-23", "tiny": True, "versions": {"torch": "2.11"}, "machine": {"cpu": "CPU", "cores": 2, "system": "Linux"}, "command": "run.sh", "commit": "abc", "parts": {}, "failed": {}, "cut_short": {}, "left_out": {}}
+EMPTY: dict[str, Any] = {"gpu": "a card", "date": "2026-11-23", "tiny": True, "versions": {"torch": "2.11"}, "machine": {"cpu": "CPU", "cores": 2, "system": "Linux"}, "command": "run.sh", "commit": "abc", "parts": {}, "failed": {}, "cut_short": {}, "left_out": {}}
 
 
 @pytest.mark.slow
@@ -79,9 +79,16 @@ def _alive(pid: int) -> bool:
 def test_parts_alone_join_no_results_of_another_kind(tmp_path: Path) -> None:
     path = tmp_path / f"gpu-{date.today().isoformat()}.json"
     path.write_text(json.dumps(EMPTY | {"tiny": False}))
-    with pytest.raises(UserError, match="another tiny and machine and versions and commit"):
+    with pytest.raises(UserError, match="another tiny and machine and gpu and versions and commit"):
         run_suite(tmp_path, seconds=60, tiny=True, only=("products",))
     assert json.loads(path.read_text())["commit"] == "abc"
+
+
+def test_a_suite_without_parity_is_not_well(tmp_path: Path) -> None:
+    page, well = run_suite(tmp_path, seconds=60, tiny=True, only=("parity",), begun=time.time() - 100)
+    assert not well and "- parity: no time was left" in page
+    (written,) = tmp_path.glob("gpu-*.md")
+    assert written.read_text() == page
 
 
 @pytest.mark.parametrize("way", ["auto", "sdpa"])

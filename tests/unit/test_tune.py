@@ -56,8 +56,9 @@ def test_the_page_names_the_best_as_a_recipe_reads_it(tmp_path: Path) -> None:
     best = Candidate(micro_batch_size=4, engine="zero1", changes=(("compile", True), ("head_rows", 0)))
     trials = [Trial(candidate=replace(best, changes=()), sequences_per_second=1.5, peak_memory_bytes=0), Trial(candidate=best, sequences_per_second=3.0, peak_memory_bytes=10**9)]
     trials.append(Trial(candidate=replace(best, micro_batch_size=8), sequences_per_second=0.0, peak_memory_bytes=0))
+    trials.append(Trial(candidate=replace(best, engine="ddp"), sequences_per_second=0.0, peak_memory_bytes=0, failed="InductorError: no compiler"))
     page = tune_page(load_config("biobert-large"), trials, processes=2)
-    assert "out of memory" in page and "| 4 | zero1 | compile = true, head_rows = 0 | 3.00 | 100% | 1.0 |" in page and "| 4 | zero1 | as it is | 1.50 |" in page
+    assert "out of memory" in page and "InductorError: no compiler" in page and "| 4 | zero1 | compile = true, head_rows = 0 | 3.00 | 100% | 1.0 |" in page and "| 4 | zero1 | as it is | 1.50 |" in page
     (tmp_path / "found.toml").write_text('name = "found"\n' + page[page.index("[training]") :])
     found = load_config(tmp_path / "found.toml")
     assert (found.training.micro_batch_size, found.training.engine.deepspeed_config, found.compute.compile, found.compute.head_rows) == (4, "zero1", True, 0)
@@ -73,3 +74,4 @@ def test_real_ranks_are_measured(tmp_path: Path, capsys: pytest.CaptureFixture[s
     rows = [line.split(" | ") for line in printed.splitlines() if line.startswith("| ") and "micro-batch" not in line]
     assert len(rows) >= 2 and all(float(row[3]) > 0 for row in rows) and "[training.engine]" in printed
     assert {row[1] for row in rows} >= {"ddp", "zero1"}, "one engine after another in the same ranks"
+    assert "head_rows" in printed and "fused_qkv" in printed and "ended early" not in printed, "after another engine the rest is tried as well"
