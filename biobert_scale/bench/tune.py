@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from biobert_scale.bench.child import run_for
-from biobert_scale.bench.engine import OUT_OF_MEMORY, forget_engine, on_engine, reason_of, time_steps
+from biobert_scale.bench.engine import forget_engine, on_engine, reason_of, time_steps
 from biobert_scale.config import Config
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
@@ -187,7 +187,7 @@ def tune_page(config: Config, trials: list[Trial], *, processes: int, note: str 
     lines += ["| micro-batch | engine | compute | sequences/s | of the best | peak memory, GB |", "|---|---|---|---|---|---|"]
     for trial in trials:
         rate, candidate = trial.sequences_per_second, trial.candidate
-        told = f"{rate:.2f} | {rate / best.sequences_per_second:.0%} | {trial.peak_memory_bytes / 1e9:.1f}" if rate else f"{trial.failed or OUT_OF_MEMORY} | |"
+        told = f"{rate:.2f} | {rate / best.sequences_per_second:.0%} | {trial.peak_memory_bytes / 1e9:.1f}" if rate else f"{trial.failed} | |"
         lines.append(f"| {candidate.micro_batch_size} | {candidate.engine} | {', '.join(_toml(change) for change in candidate.changes) or 'as it is'} | {told} |")
     lines += ["", "For the recipe:", "", "[training]", f"micro_batch_size = {best.candidate.micro_batch_size}", "", "[training.engine]"]
     lines += ['name = "ddp"'] if best.candidate.engine == "ddp" else ['name = "deepspeed"', f'deepspeed_config = "{best.candidate.engine}"']

@@ -55,7 +55,7 @@ def test_one_process_tries_no_partitions_it_has_nobody_to_share_with() -> None:
 def test_the_page_names_the_best_as_a_recipe_reads_it(tmp_path: Path) -> None:
     best = Candidate(micro_batch_size=4, engine="zero1", changes=(("compile", True), ("head_rows", 0)))
     trials = [Trial(candidate=replace(best, changes=()), sequences_per_second=1.5, peak_memory_bytes=0), Trial(candidate=best, sequences_per_second=3.0, peak_memory_bytes=10**9)]
-    trials.append(Trial(candidate=replace(best, micro_batch_size=8), sequences_per_second=0.0, peak_memory_bytes=0))
+    trials.append(Trial(candidate=replace(best, micro_batch_size=8), sequences_per_second=0.0, peak_memory_bytes=0, failed="out of memory"))
     trials.append(Trial(candidate=replace(best, engine="ddp"), sequences_per_second=0.0, peak_memory_bytes=0, failed="InductorError: no compiler"))
     page = tune_page(load_config("biobert-large"), trials, processes=2)
     assert "out of memory" in page and "InductorError: no compiler" in page and "| 4 | zero1 | compile = true, head_rows = 0 | 3.00 | 100% | 1.0 |" in page and "| 4 | zero1 | as it is | 1.50 |" in page
