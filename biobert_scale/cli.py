@@ -1,4 +1,5 @@
-"""`biobert-scale <command>`: finds the command, hands it its arguments, and turns errors into one line and an exit code."""
+"""`biobert-scale <command>`: finds the command, hands it its arguments, and turns errors into one line and an
+exit code."""
 
 from __future__ import annotations
 
@@ -36,16 +37,23 @@ COMMANDS = {
     "evaluate errors": "a run's errors as a page of highlighted sentences",
     "evaluate table": "means, intervals and comparisons of all scored runs below a directory",
     "bench corpus": "speed and memory of reading raw XML, beside other readers",
-    "bench checkpoint": "how long training stands still for a checkpoint, beside accelerate's and torch's own",
+    "bench checkpoint": (
+        "how long training stands still for a checkpoint, beside accelerate's and torch's own"
+    ),
     "bench curves": "the loss curves of a small model with every switch of [compute] on and off",
     "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
-    "bench end-to-end": "raw XML to a validation loss, beside pubmed-parser, datasets.map and transformers' Trainer",
+    "bench end-to-end": (
+        "raw XML to a validation loss, beside pubmed-parser, datasets.map and transformers' Trainer"
+    ),
     "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
     "bench scaling": "the same step on more and more ranks under every engine: time, and bytes sent",
     "bench train": "find the micro-batch, engine and switches that are fastest on these devices",
     "bench train-step": "optimizer steps a second, beside transformers' own ways",
     "plan": "memory, communication and time of a recipe on a machine, under every ZeRO stage and micro-batch",
-    "doctor": "check the machine, the ranks, the checkpoint directory and the tokens before a run; also under every launcher",
+    "doctor": (
+        "check the machine, the ranks, the checkpoint directory and the tokens before a run; also under every"
+        " launcher"
+    ),
     "launch site": "write the example of the file that describes a cluster",
     "launch slurm": "render, check and submit SLURM jobs: one stage, or the whole chain",
     "report": "one self-contained HTML page of a run",
@@ -57,7 +65,8 @@ _SIGPIPE_CODE = 141
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 a failed run, 2 a user's mistake, 75 stopped early and resumable."""
+    """Run a command; returns the exit code: 0 done, 1 a failed run, 2 a user's mistake, 75 stopped early and
+    resumable."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -72,7 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
         if len(group) and (len(arguments) == 1 or arguments[1] in ("-h", "--help")):
             print(usage(group))
             return 0
-        print(f"biobert-scale: no command '{' '.join(arguments[:2])}'; the commands are: {', '.join(group or COMMANDS)}", file=sys.stderr)
+        print(
+            f"biobert-scale: no command '{' '.join(arguments[:2])}'; the commands are:"
+            f" {', '.join(group or COMMANDS)}",
+            file=sys.stderr,
+        )
         return 2
     return run(name, arguments[words:])
 
@@ -81,8 +94,21 @@ def run(name: str, arguments: list[str]) -> int:
     """Run one command by its name."""
     # Under a launcher every rank meets the same error: one of them tells it.
     tells = is_first_rank()
-    logging.basicConfig(level=logging.INFO if tells else logging.ERROR, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", force=True)
-    for library in ("accelerate", "DeepSpeed", "datasets", "torch.distributed", "numba", "filelock", "httpx2"):
+    logging.basicConfig(
+        level=logging.INFO if tells else logging.ERROR,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    for library in (
+        "accelerate",
+        "DeepSpeed",
+        "datasets",
+        "torch.distributed",
+        "numba",
+        "filelock",
+        "httpx2",
+    ):
         logging.getLogger(library).setLevel(logging.WARNING)
     logging.getLogger("DeepSpeed").addFilter(_not_about_cpus)
     try:
@@ -94,7 +120,9 @@ def run(name: str, arguments: list[str]) -> int:
         problem = error
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered would fail again at the exit
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # what is still buffered would fail again at the exit
             return _SIGPIPE_CODE
         known = from_os_error(error)
         if known is None:
@@ -124,7 +152,15 @@ def usage(names: list[str] | None = None) -> str:
     """The list of commands."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {COMMANDS[name]}" for name in names or COMMANDS]
-    return "\n".join(["usage: biobert-scale COMMAND [--help] ...", "", *lines, "", "exit codes: 0 done, 1 a failed run, 2 a mistake in the input, 75 stopped early and resumable"])
+    return "\n".join(
+        [
+            "usage: biobert-scale COMMAND [--help] ...",
+            "",
+            *lines,
+            "",
+            "exit codes: 0 done, 1 a failed run, 2 a mistake in the input, 75 stopped early and resumable",
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Every setting of the system as frozen dataclasses. A recipe is one TOML file with these sections (see `recipes`)."""
+"""Every setting of the system as frozen dataclasses. A recipe is one TOML file with these sections (see
+`recipes`)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class CorpusConfig:
     characters_per_shard: int = 200_000_000
     """Text in one Parquet file of the output, about; all files of a corpus hold nearly the same amount."""
     near_duplicate_similarity: float = 0.8
-    """Jaccard similarity of two documents' runs of five words from which the later one is left out; above 1 keeps all."""
+    """Jaccard similarity of two documents' runs of five words from which the later one is left out; above 1
+    keeps all."""
     benchmark_splits: tuple[str, ...] = ("test",)
     """Splits of the benchmarks whose documents are left out, where benchmarks are given."""
     benchmark_overlap: float = 0.1
@@ -30,7 +32,8 @@ class CorpusConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SlurmConfig:
-    """How a stage's tasks run on a SLURM cluster. Where work is done never changes what comes out: no part of a stage's key."""
+    """How a stage's tasks run on a SLURM cluster. Where work is done never changes what comes out: no part of
+    a stage's key."""
 
     partition: str = ""
     """SLURM: the partition (the cluster's default one where it is empty)."""
@@ -43,7 +46,8 @@ class SlurmConfig:
     memory_gib: int = 4
     """SLURM: memory of a task, GiB."""
     max_array: int = 1000
-    """SLURM: elements of an array job at most; where there are more tasks, an element runs several, one after another."""
+    """SLURM: elements of an array job at most; where there are more tasks, an element runs several, one after
+    another."""
     setup: str = ""
     """SLURM: shell command that a node needs first, as "module load python"."""
     sbatch: tuple[str, ...] = ()
@@ -73,7 +77,8 @@ class VocabularyConfig:
     minimum_frequency: int = 2
     """Pairs seen fewer times are not merged."""
     training_characters: int = 1_000_000_000
-    """Text to train on at most, in characters, kept in memory; of a larger corpus the documents whose ids have the smallest hashes."""
+    """Text to train on at most, in characters, kept in memory; of a larger corpus the documents whose ids
+    have the smallest hashes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,12 +128,14 @@ class LoaderConfig:
     prefetch_steps: int = 2
     """Steps that each thread makes ahead."""
     token_bucket: int = 0
-    """Lengthen micro-batches to a multiple of this many tokens, so that a compiled model meets few shapes; 0 leaves them as they are."""
+    """Lengthen micro-batches to a multiple of this many tokens, so that a compiled model meets few shapes; 0
+    leaves them as they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
-    """How the same mathematics is computed: nothing here changes it but the rounding, and it may differ from start to start of a run.
+    """How the same mathematics is computed: nothing here changes it but the rounding, and it may differ from
+    start to start of a run.
 
     Every switch has a plain way beside it (the value in brackets), to compare with and to fall back on.
     """
@@ -136,23 +143,29 @@ class ComputeConfig:
     unpadded: bool = True
     """Lay sequences end to end, without padding (false: padded rows and a mask)."""
     attention: Literal["auto", "flash-attn", "sdpa"] = "auto"
-    """Of unpadded sequences. `auto`: PyTorch's FlashAttention on GPUs that have it, in 16 bits, and on a CPU this package's own where there is dropout; `flash-attn`: that package (sdpa: PyTorch's, sequence by sequence)."""
+    """Of unpadded sequences. `auto`: PyTorch's FlashAttention on GPUs that have it, in 16 bits, and on a CPU
+    this package's own where there is dropout; `flash-attn`: that package (sdpa: PyTorch's, sequence by
+    sequence)."""
     sparse_head: bool = True
     """The MLM head on predicted positions alone (false: on all, and then choose)."""
     sparse_last_layer: bool = True
-    """The last layer, behind its attention, on predicted positions and [CLS] alone, which are all that the heads read (false: on all positions). With
-    `unpadded` and `sparse_head` only."""
+    """The last layer, behind its attention, on predicted positions and [CLS] alone, which are all that the
+    heads read (false: on all positions). With `unpadded` and `sparse_head` only."""
     quick_dropout: bool = True
-    """On a CPU, masks of 16 random bits an element, from a fast generator (false: PyTorch's). Without effect on a GPU."""
+    """On a CPU, masks of 16 random bits an element, from a fast generator (false: PyTorch's). Without effect
+    on a GPU."""
     head_rows: int = 1024
-    """Predictions whose logits are in fp32 at a time; between passes they are kept in the precision of training (0: all at once, by autograd)."""
+    """Predictions whose logits are in fp32 at a time; between passes they are kept in the precision of
+    training (0: all at once, by autograd)."""
     fused_qkv: bool = True
-    """Queries, keys and values by one matrix product (false: three). Without effect at ZeRO stage 3, which gathers weights module by module."""
+    """Queries, keys and values by one matrix product (false: three). Without effect at ZeRO stage 3, which
+    gathers weights module by module."""
     fused_optimizer: bool = True
-    """AdamW in one pass over all weights (false: one operation after another). Without effect in fp16 without DeepSpeed."""
+    """AdamW in one pass over all weights (false: one operation after another). Without effect in fp16 without
+    DeepSpeed."""
     compile: bool = False
-    """Fuse each layer's element-wise operations with torch.compile (false: one by one); the first step takes half a minute more. Needs Triton on a GPU,
-    a C++ compiler on a CPU. Without effect at ZeRO stage 3."""
+    """Fuse each layer's element-wise operations with torch.compile (false: one by one); the first step takes
+    half a minute more. Needs Triton on a GPU, a C++ compiler on a CPU. Without effect at ZeRO stage 3."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +200,8 @@ class PrecisionConfig:
     loss_scale_window: int = 1000
     """fp16 only: steps without overflow after which the scale doubles."""
     hysteresis: int = 2
-    """fp16 only: the scale halves at this many overflows, counted since it last grew (1: at every one). DeepSpeed's; without it always 1."""
+    """fp16 only: the scale halves at this many overflows, counted since it last grew (1: at every one).
+    DeepSpeed's; without it always 1."""
     min_loss_scale: float = 1.0
     """fp16 only: the scale's floor; an overflow there stops the run."""
     max_skipped_in_a_row: int = 50
@@ -214,7 +228,8 @@ class CheckpointConfig:
     keep_best: int = 1
     """So many checkpoints are kept for their validation loss, however old; 0 for none."""
     background: bool = True
-    """Copy the state to the host's memory and go on training while it is written; needs that memory twice on a CPU."""
+    """Copy the state to the host's memory and go on training while it is written; needs that memory twice on
+    a CPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,10 +242,12 @@ class ValidationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GuardsConfig:
-    """What a run does about trouble that it notices itself. Rolling back takes the last checkpoint and goes on behind the samples seen since."""
+    """What a run does about trouble that it notices itself. Rolling back takes the last checkpoint and goes
+    on behind the samples seen since."""
 
     non_finite_loss: Literal["stop", "skip", "roll_back"] = "stop"
-    """A loss that is no number. `skip` goes on without that step's gradients; it needs an engine that looks at them (not stage 0 in fp32)."""
+    """A loss that is no number. `skip` goes on without that step's gradients; it needs an engine that looks
+    at them (not stage 0 in fp32)."""
     loss_spike: Literal["warn", "stop", "roll_back"] = "warn"
     """A loss above `spike_factor` times the running median."""
     spike_factor: float = 1.5
@@ -253,7 +270,8 @@ class TrainingConfig:
     micro_batch_size: int = 2
     """Sequences in one forward pass of one rank."""
     initial_weights: str = ""
-    """Where the run starts: a Hugging Face model directory, or a TensorFlow checkpoint's path or directory; empty for random weights."""
+    """Where the run starts: a Hugging Face model directory, or a TensorFlow checkpoint's path or directory;
+    empty for random weights."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
@@ -263,7 +281,8 @@ class TrainingConfig:
     guards: GuardsConfig = field(default_factory=GuardsConfig)
     log_every_steps: int = 10
     trackers: tuple[str, ...] = ("tensorboard",)
-    """Accelerate's trackers that metrics go to, besides `metrics.jsonl` (tensorboard, wandb, mlflow, ...); each needs its package."""
+    """Accelerate's trackers that metrics go to, besides `metrics.jsonl` (tensorboard, wandb, mlflow, ...);
+    each needs its package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,13 +294,15 @@ class FinetuneConfig:
     batch_size: int = 16
     """Sentences (entities) or documents (hallmarks) in one step."""
     max_seq_length: int = 0
-    """Word pieces in one input, [CLS] and [SEP] included: a longer sentence of an entity task is covered by overlapping windows, a longer input of
-    HoC is cut. 0: 512 for documents and 256 for sentences, or as many as the model has positions."""
+    """Word pieces in one input, [CLS] and [SEP] included: a longer sentence of an entity task is covered by
+    overlapping windows, a longer input of HoC is cut. 0: 512 for documents and 256 for sentences, or as many
+    as the model has positions."""
     warmup_fraction: float = 0.1
     weight_decay: float = 0.01
     dropout: float = 0.1
     hallmark_unit: Literal["document", "sentence-union"] = "document"
-    """HoC only: classify whole documents, or sentences whose labels are then united. Scores are of documents either way."""
+    """HoC only: classify whole documents, or sentences whose labels are then united. Scores are of documents
+    either way."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 on a GPU that computes in it, fp32 elsewhere."""
     keep_weights: bool = True
@@ -290,7 +311,8 @@ class FinetuneConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig:
-    """Settings that a fine-tuning run tries, every combination, before dev chooses; an empty list tries the budget's own value."""
+    """Settings that a fine-tuning run tries, every combination, before dev chooses; an empty list tries the
+    budget's own value."""
 
     learning_rate: tuple[float, ...] = ()
     batch_size: tuple[int, ...] = ()
@@ -340,7 +362,8 @@ def gradient_accumulation_steps(training: TrainingConfig, world_size: int) -> in
     unit = training.micro_batch_size * world_size
     if training.global_batch_size % unit:
         raise UserError(
-            f"global_batch_size {training.global_batch_size} does not divide into {world_size} ranks x micro_batch_size {training.micro_batch_size}",
+            f"global_batch_size {training.global_batch_size} does not divide into {world_size} ranks x"
+            f" micro_batch_size {training.micro_batch_size}",
             where="training.global_batch_size",
             remedy=f"use {nearest_multiples(training.global_batch_size, unit)}, or another micro_batch_size",
         )

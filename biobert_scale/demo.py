@@ -1,4 +1,5 @@
-"""The whole way once, through the same interfaces that a real build uses: raw files in, scores and a report out.
+"""The whole way once, through the same interfaces that a real build uses: raw files in, scores and a report
+out.
 
 Pre-training runs under `accelerate launch`; half-way it is sent a SIGTERM on purpose, and started again.
 """
@@ -32,12 +33,23 @@ from biobert_scale.launch.ports import free_port
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("accelerate", "datasets", "datatrove", "deepspeed", "numpy", "tokenizers", "torch", "transformers")
+_PACKAGES = (
+    "accelerate",
+    "datasets",
+    "datatrove",
+    "deepspeed",
+    "numpy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 _TERM_GRACE_SECONDS = 120
 _TAIL_BYTES = 4096
 
 
-def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config: Config, processes: int) -> Path:
+def run_demo(
+    output: Path, *, raw: Path | None, benchmarks: Path | None, config: Config, processes: int
+) -> Path:
     """Run every stage that is not finished yet.
 
     Args:
@@ -60,7 +72,12 @@ def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config:
     workers = min(2, os.cpu_count() or 1)
     if raw is None or benchmarks is None:
         with watch.stage("raw"):
-            write_synthetic(output / "raw", seed=config.seed, abstracts=config.synthetic.abstracts, full_texts=config.synthetic.full_texts)
+            write_synthetic(
+                output / "raw",
+                seed=config.seed,
+                abstracts=config.synthetic.abstracts,
+                full_texts=config.synthetic.full_texts,
+            )
         raw = benchmarks = output / "raw"
     with watch.stage("benchmarks"):
         prepare(benchmarks, output / "benchmarks")
@@ -69,7 +86,9 @@ def run_demo(output: Path, *, raw: Path | None, benchmarks: Path | None, config:
     with watch.stage("vocabulary"):
         build_vocabulary(output / "corpus", output / "vocabulary", config.vocabulary)
     with watch.stage("tokens"):
-        build_tokens(output / "corpus", output / "vocabulary", output / "tokens", config.tokens, workers=workers)
+        build_tokens(
+            output / "corpus", output / "vocabulary", output / "tokens", config.tokens, workers=workers
+        )
     with watch.stage("pre-training"):
         pretrain(config, output, processes=processes, watch=watch)
     with watch.stage("export"):
@@ -108,7 +127,10 @@ class StageWatch:
             self.commands.append(line)
 
     def write(self) -> None:
-        versions = {"biobert_scale": __version__, **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+        versions = {
+            "biobert_scale": __version__,
+            **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        }
         write_json(
             self.path,
             {
@@ -134,39 +156,80 @@ def pretrain(config: Config, output: Path, *, processes: int, watch: StageWatch)
     interruptions: list[dict[str, Any]] = read_json(notes) if notes.exists() else []
     while not (run / "finished.json").exists():
         interrupt_at = None if interruptions else config.training.schedule.total_steps // 2
-        step, code, interrupted = _launch(config, recipe, output, processes=processes, interrupt_at=interrupt_at, watch=watch)
+        step, code, interrupted = _launch(
+            config, recipe, output, processes=processes, interrupt_at=interrupt_at, watch=watch
+        )
         if interrupted:
             interruptions.append({"global_step": step, "signal": "SIGTERM", "exit_code": code})
             write_json(notes, interruptions)
             logger.info("stopped on purpose after step %d; starting again", step)
         elif not (run / "finished.json").exists():
-            raise RunFailed(f"pre-training ended with code {code} at step {step}", where=run / "train.log", remedy=_last_line((run / "train.log").read_text()))
+            raise RunFailed(
+                f"pre-training ended with code {code} at step {step}",
+                where=run / "train.log",
+                remedy=_last_line((run / "train.log").read_text()),
+            )
     steps = [record["global_step"] for record in _training_records(run)]
     for interruption in interruptions:
-        interruption["resumed_step"] = min((step for step in steps if step > interruption["global_step"]), default=None)
+        interruption["resumed_step"] = min(
+            (step for step in steps if step > interruption["global_step"]), default=None
+        )
     write_json(notes, interruptions)
 
 
-def _launch(config: Config, recipe: Path, output: Path, *, processes: int, interrupt_at: int | None, watch: StageWatch) -> tuple[int, int, bool]:
+def _launch(
+    config: Config, recipe: Path, output: Path, *, processes: int, interrupt_at: int | None, watch: StageWatch
+) -> tuple[int, int, bool]:
     """One start of the launcher; returns (last step, exit code, whether it was interrupted here)."""
     run = output / "pretraining"
     run.mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // processes)
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--use_deepspeed", "--num_processes", str(processes), "--num_machines", "1",
-        "--mixed_precision", "no", "--dynamo_backend", "no", "--num_cpu_threads_per_process", str(threads), "--main_process_port", str(free_port()),
-        "-m", "biobert_scale.train", "--config", str(recipe), "--tokens", str(output / "tokens"), "--output", str(run),
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--use_deepspeed",
+        "--num_processes",
+        str(processes),
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--num_cpu_threads_per_process",
+        str(threads),
+        "--main_process_port",
+        str(free_port()),
+        "-m",
+        "biobert_scale.train",
+        "--config",
+        str(recipe),
+        "--tokens",
+        str(output / "tokens"),
+        "--output",
+        str(run),
+    ]
     watch.note(command)
     interrupted = False
-    with open(run / "train.log", "a") as log, tqdm(total=config.training.schedule.total_steps, unit="step", desc="pre-training", disable=None) as bar:
+    with (
+        open(run / "train.log", "a") as log,
+        tqdm(
+            total=config.training.schedule.total_steps, unit="step", desc="pre-training", disable=None
+        ) as bar,
+    ):
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             while process.poll() is None:
                 time.sleep(0.5)
                 step = _last_step(run)
                 bar.update(step - bar.n)
-                if interrupt_at is not None and step >= interrupt_at and not interrupted and not (run / "finished.json").exists():
+                if (
+                    interrupt_at is not None
+                    and step >= interrupt_at
+                    and not interrupted
+                    and not (run / "finished.json").exists()
+                ):
                     process.send_signal(signal.SIGTERM)
                     interrupted = True
         finally:
@@ -177,7 +240,8 @@ def _launch(config: Config, recipe: Path, output: Path, *, processes: int, inter
 
 
 def finetune_all(config: Config, output: Path, *, workers: int) -> None:
-    """Fine-tune the exported model and the same shape from random weights on every benchmark, with one budget."""
+    """Fine-tune the exported model and the same shape from random weights on every benchmark, with one
+    budget."""
     from biobert_scale.evaluation.prepared import HALLMARK_TASKS, prepared_tasks
     from biobert_scale.evaluation.sweep import run_name
 
@@ -188,10 +252,21 @@ def finetune_all(config: Config, output: Path, *, workers: int) -> None:
         budget = config.evaluation.documents if task in HALLMARK_TASKS else config.evaluation.entities
         for seed in config.evaluation.seeds:
             for random_weights in (False, True):
-                directory = output / "evaluation" / task / run_name(task, "", seed=seed, random_weights=random_weights)
-                jobs.append((output / "benchmarks", task, output / "export", directory, budget, seed, random_weights))
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread) as pool:
-        for task, kind, score in tqdm(pool.map(_finetune, jobs), total=len(jobs), desc="fine-tuning", disable=None):
+                directory = (
+                    output
+                    / "evaluation"
+                    / task
+                    / run_name(task, "", seed=seed, random_weights=random_weights)
+                )
+                jobs.append(
+                    (output / "benchmarks", task, output / "export", directory, budget, seed, random_weights)
+                )
+    with ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
+    ) as pool:
+        for task, kind, score in tqdm(
+            pool.map(_finetune, jobs), total=len(jobs), desc="fine-tuning", disable=None
+        ):
             logger.info("%s, %s: %.1f", task, kind, score)
 
 
@@ -231,7 +306,9 @@ def _last_step(run: Path) -> int:
 
 
 def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.startswith("biobert-scale:") or "Error" in line]
+    lines = [
+        line.strip() for line in text.splitlines() if line.startswith("biobert-scale:") or "Error" in line
+    ]
     return f"it said: {lines[0] if lines else 'nothing'}"
 
 
@@ -244,7 +321,9 @@ def _processor() -> str:
 
 def _gpu() -> str | None:
     try:
-        found = subprocess.run(["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True)
+        found = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True
+        )
     except FileNotFoundError:
         return None
     return found.stdout.strip() or None

@@ -1,4 +1,5 @@
-"""What launchers and SLURM tell a process through the environment, besides ranks (see `training/runtime.py`)."""
+"""What launchers and SLURM tell a process through the environment, besides ranks (see
+`training/runtime.py`)."""
 
 from __future__ import annotations
 
@@ -7,12 +8,24 @@ import os
 
 def is_first_rank() -> bool:
     """Whether this process is the one of a launcher's that tells what all of them meet."""
-    return next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK") if name in os.environ), "0") == "0"
+    return (
+        next(
+            (
+                os.environ[name]
+                for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+                if name in os.environ
+            ),
+            "0",
+        )
+        == "0"
+    )
 
 
 def is_restart() -> bool:
     """Whether torchrun or SLURM has started this again by itself."""
-    return any(int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    return any(
+        int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
+    )
 
 
 def restarts_allowed() -> int:

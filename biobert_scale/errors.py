@@ -27,7 +27,8 @@ class UserError(Exception):
 
 
 class RunFailed(UserError):
-    """Something outside the user's input stopped the work (a full disk, a killed worker): one line, exit code 1."""
+    """Something outside the user's input stopped the work (a full disk, a killed worker): one line, exit code
+    1."""
 
     exit_code = 1
 
@@ -41,12 +42,24 @@ def from_os_error(error: OSError) -> UserError | None:
     where = error.filename or "the output directory"
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return RunFailed("no space is left on the disk", where=where, remedy="free some space and run it again: finished parts are kept")
+            return RunFailed(
+                "no space is left on the disk",
+                where=where,
+                remedy="free some space and run it again: finished parts are kept",
+            )
         case errno.ENOENT:
             return UserError("no such file or directory", where=where, remedy="check the path")
         case errno.EACCES | errno.EPERM | errno.EROFS:
-            return UserError("permission denied", where=where, remedy="check the owner and mode, or choose another --output")
+            return UserError(
+                "permission denied",
+                where=where,
+                remedy="check the owner and mode, or choose another --output",
+            )
         case errno.ENOTDIR | errno.EISDIR:
-            return UserError("a file stands where a directory is needed, or the reverse", where=where, remedy="check the path")
+            return UserError(
+                "a file stands where a directory is needed, or the reverse",
+                where=where,
+                remedy="check the path",
+            )
         case _:
             return None

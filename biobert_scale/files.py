@@ -34,7 +34,8 @@ def sha256_file(path: Path) -> str:
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON (dataclasses as dictionaries, keys sorted), as 64 hexadecimal digits."""
+    """SHA-256 of a value's canonical JSON (dataclasses as dictionaries, keys sorted), as 64 hexadecimal
+    digits."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
@@ -89,9 +90,13 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise UserError("missing file", where=path, remedy="check the path, or run the stage that writes it") from None
+        raise UserError(
+            "missing file", where=path, remedy="check the path, or run the stage that writes it"
+        ) from None
     except json.JSONDecodeError as error:
-        raise UserError(f"not valid JSON (line {error.lineno})", where=path, remedy="restore the file or build it again") from None
+        raise UserError(
+            f"not valid JSON (line {error.lineno})", where=path, remedy="restore the file or build it again"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +117,8 @@ class Manifest:
 
 
 def describe_inputs(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Name, size in bytes and SHA-256 of each input; a finished stage's directory stands for itself by its manifest.
+    """Name, size in bytes and SHA-256 of each input; a finished stage's directory stands for itself by its
+    manifest.
 
     Raises:
         UserError: an input does not exist.
@@ -123,7 +129,11 @@ def describe_inputs(paths: Iterable[Path]) -> list[dict[str, Any]]:
             raise UserError("missing input", where=path, remedy="check the path")
         target = path / MANIFEST if path.is_dir() else path
         if not target.exists():
-            raise UserError("unfinished input (no manifest.json)", where=path, remedy="run the stage that builds it to its end")
+            raise UserError(
+                "unfinished input (no manifest.json)",
+                where=path,
+                remedy="run the stage that builds it to its end",
+            )
         records.append({"name": path.name, "bytes": target.stat().st_size, "sha256": sha256_file(target)})
     return records
 
@@ -134,17 +144,25 @@ def stage_key(stage: str, inputs: list[dict[str, Any]], config: Any) -> str:
 
 
 def begin_stage(
-    output: Path, *, stage: str, key: str, begun_key: str | None = None, overwrite: bool = False, reads: Iterable[Path] = ()
+    output: Path,
+    *,
+    stage: str,
+    key: str,
+    begun_key: str | None = None,
+    overwrite: bool = False,
+    reads: Iterable[Path] = (),
 ) -> Manifest | None:
     """Open a stage's output directory.
 
     Args:
-        begun_key: what an interrupted run must share with this one for its parts to be of use (default: `key`).
+        begun_key: what an interrupted run must share with this one for its parts to be of use (default:
+            `key`).
         reads: what the stage reads; an output that holds any of it is not overwritten.
 
     Returns:
-        The manifest where the same work is already finished (nothing is left to do), else None and `output` exists.
-        What an interrupted run of the same work left behind stays, for the stage to go on from. A run that ended before it wrote anything bars nobody.
+        The manifest where the same work is already finished (nothing is left to do), else None and `output`
+        exists. What an interrupted run of the same work left behind stays, for the stage to go on from. A run
+        that ended before it wrote anything bars nobody.
 
     Raises:
         UserError: the directory holds another stage's or another configuration's output, finished or begun.
@@ -156,22 +174,40 @@ def begin_stage(
         if read_json(path).get("key") != finished:
             for source in reads:
                 if source.resolve().is_relative_to(output.resolve()):
-                    raise UserError("to overwrite the output would delete what is read", where=source, remedy="choose another --output")
+                    raise UserError(
+                        "to overwrite the output would delete what is read",
+                        where=source,
+                        remedy="choose another --output",
+                    )
             shutil.rmtree(output)
     if manifest_path.exists():
         manifest = read_manifest(output)
         if manifest.key == key:
             return manifest
-        raise UserError(f"holds the finished output of '{manifest.stage}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
+        raise UserError(
+            f"holds the finished output of '{manifest.stage}' from other inputs or settings",
+            where=output,
+            remedy="choose another --output, or pass --overwrite to replace it",
+        )
     if begun_path.exists():
         begun = read_json(begun_path)
         empty = all(path == begun_path for path in output.iterdir()) and not _runs(begun.get("process"))
         if begun["key"] != (begun_key or key) and not empty:
-            raise UserError(f"holds the begun output of '{begun['stage']}' from other inputs or settings", where=output, remedy="choose another --output, or pass --overwrite to replace it")
+            raise UserError(
+                f"holds the begun output of '{begun['stage']}' from other inputs or settings",
+                where=output,
+                remedy="choose another --output, or pass --overwrite to replace it",
+            )
     elif output.is_dir() and any(output.iterdir()):
-        raise UserError("the output directory is not empty and is no stage's output", where=output, remedy="choose another --output")
+        raise UserError(
+            "the output directory is not empty and is no stage's output",
+            where=output,
+            remedy="choose another --output",
+        )
     output.mkdir(parents=True, exist_ok=True)
-    write_json(begun_path, {"stage": stage, "key": begun_key or key, "process": [socket.gethostname(), os.getpid()]})
+    write_json(
+        begun_path, {"stage": stage, "key": begun_key or key, "process": [socket.gethostname(), os.getpid()]}
+    )
     return None
 
 
@@ -218,7 +254,10 @@ def finish_stage(
         counts=dict(counts),
         rejects=dict(sorted((rejects or {}).items())),
         outputs={str(path.relative_to(output)): sha256_file(path) for path in sorted(outputs)},
-        versions={"biobert_scale": __version__, **{name: importlib.metadata.version(name) for name in libraries}},
+        versions={
+            "biobert_scale": __version__,
+            **{name: importlib.metadata.version(name) for name in libraries},
+        },
     )
     write_json(output / MANIFEST, manifest)
     (output / ".begun.json").unlink(missing_ok=True)
@@ -237,11 +276,17 @@ def read_manifest(directory: Path, stage: str | None = None) -> Manifest:
     path = directory / MANIFEST
     if not path.exists():
         what = "unfinished (no manifest.json)" if directory.is_dir() else "no such directory"
-        raise UserError(what, where=directory, remedy="run the stage that builds it to its end, or check the path")
+        raise UserError(
+            what, where=directory, remedy="run the stage that builds it to its end, or check the path"
+        )
     try:
         manifest = Manifest(**read_json(path))
     except TypeError:
         raise UserError("not a stage's manifest", where=path, remedy="check the path") from None
     if stage is not None and manifest.stage != stage:
-        raise UserError(f"holds the output of '{manifest.stage}', not of '{stage}'", where=directory, remedy="check the path")
+        raise UserError(
+            f"holds the output of '{manifest.stage}', not of '{stage}'",
+            where=directory,
+            remedy="check the path",
+        )
     return manifest

@@ -1,4 +1,5 @@
-"""What `accelerate launch -m`, `deepspeed --module`, torchrun and srun start: one rank of a pre-training run."""
+"""What `accelerate launch -m`, `deepspeed --module`, torchrun and srun start: one rank of a pre-training
+run."""
 
 from __future__ import annotations
 

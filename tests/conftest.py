@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell starts a background command deaf to Ctrl-C, and so would be every process that a test starts and interrupts.
+    # A shell starts a background command deaf to Ctrl-C, and so would be every process that a test starts and
+    # interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -28,7 +29,8 @@ def real_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def root_logger() -> Iterator[None]:
-    """The command line gives the root logger a handler on the standard error of one test, which the next test has not."""
+    """The command line gives the root logger a handler on the standard error of one test, which the next test
+    has not."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -37,7 +39,8 @@ def root_logger() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_ranks() -> Iterator[None]:
-    """A run in the test's own process is told its rank by the environment, joins a group, and accelerate remembers: none of it stays for the next test."""
+    """A run in the test's own process is told its rank by the environment, joins a group, and accelerate
+    remembers: none of it stays for the next test."""
     yield
     for name in RANK_VARIABLES:
         os.environ.pop(name, None)

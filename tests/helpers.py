@@ -25,23 +25,48 @@ def write_corpus(directory: Path, *, documents: int, shards: int = 1) -> None:
     for number in range(documents):
         topic = generator.randrange(10)
         sentences = [
-            " ".join(f"word{(topic * 20 + generator.randrange(40)) % 200}" for _ in range(generator.randrange(4, 16))).capitalize() + "."
+            " ".join(
+                f"word{(topic * 20 + generator.randrange(40)) % 200}"
+                for _ in range(generator.randrange(4, 16))
+            ).capitalize()
+            + "."
             for _ in range(generator.randrange(2, 14))
         ]
         text = sentences[0] + "\n" + " ".join(sentences[1:])
-        rows.append({"id": f"pmid:{number}", "source": "medline", "text": text, "pmid": str(number), "pmcid": "", "license": "", "origin": "made up"})
+        rows.append(
+            {
+                "id": f"pmid:{number}",
+                "source": "medline",
+                "text": text,
+                "pmid": str(number),
+                "pmcid": "",
+                "license": "",
+                "origin": "made up",
+            }
+        )
     names = [f"part-{index:05d}.parquet" for index in range(shards)]
     for index, name in enumerate(names):
-        pq.write_table(pa.Table.from_pylist(rows[index * documents // shards : (index + 1) * documents // shards]), directory / name)
+        pq.write_table(
+            pa.Table.from_pylist(rows[index * documents // shards : (index + 1) * documents // shards]),
+            directory / name,
+        )
     outputs = {name: sha256_file(directory / name) for name in names}
-    write_json(directory / "manifest.json", Manifest(stage="corpus", key="made up", inputs=[], config={}, counts={}, outputs=outputs))
+    write_json(
+        directory / "manifest.json",
+        Manifest(stage="corpus", key="made up", inputs=[], config={}, counts={}, outputs=outputs),
+    )
 
 
 def write_tokens(directory: Path, *, documents: int = 400) -> Path:
     """Finished token shards; returns their directory."""
     write_corpus(directory / "corpus", documents=documents, shards=2)
     build_vocabulary(directory / "corpus", directory / "vocabulary", VocabularyConfig(size=300))
-    build_tokens(directory / "corpus", directory / "vocabulary", directory / "tokens", TokensConfig(validation_fraction=0.1))
+    build_tokens(
+        directory / "corpus",
+        directory / "vocabulary",
+        directory / "tokens",
+        TokensConfig(validation_fraction=0.1),
+    )
     return directory / "tokens"
 
 

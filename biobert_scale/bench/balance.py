@@ -19,11 +19,14 @@ def measure_balance(index: np.ndarray, *, steps: int) -> dict[str, Any]:
         index: (samples, 2) uint64, the samples that the steps are drawn from.
 
     Returns:
-        For each way: tokens of the fullest micro-batch of a micro-step over their mean, of the fullest rank over their mean,
-        and of all micro-steps' fullest micro-batches over what perfectly equal ones would have: means and worst values.
+        For each way: tokens of the fullest micro-batch of a micro-step over their mean, of the fullest rank
+        over their mean, and of all micro-steps' fullest micro-batches over what perfectly equal ones would
+        have: means and worst values.
     """
     rng = np.random.default_rng(SEED)
-    ratios: dict[str, dict[str, list[float]]] = {way: {"micro_batch": [], "rank": [], "step": []} for way in ("dealt by length", "dealt at random")}
+    ratios: dict[str, dict[str, list[float]]] = {
+        way: {"micro_batch": [], "rank": [], "step": []} for way in ("dealt by length", "dealt at random")
+    }
     for step in range(steps):
         _, indices = samples_at(step * GLOBAL_BATCH_SIZE, GLOBAL_BATCH_SIZE, size=len(index), seed=SEED)
         lengths = unpack(index[indices]).lengths
@@ -39,5 +42,11 @@ def measure_balance(index: np.ndarray, *, steps: int) -> dict[str, Any]:
         "steps": steps,
         "samples": len(index),
         "mean_length": float(unpack(index).lengths.mean()),
-        "ways": {way: {name: {"mean": float(np.mean(values)), "worst": float(np.max(values))} for name, values in of.items()} for way, of in ratios.items()},
+        "ways": {
+            way: {
+                name: {"mean": float(np.mean(values)), "worst": float(np.max(values))}
+                for name, values in of.items()
+            }
+            for way, of in ratios.items()
+        },
     }

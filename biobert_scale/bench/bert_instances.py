@@ -1,8 +1,10 @@
-"""BERT's way to samples, in plain Python, as a peer: what many pre-training programs run ahead of time or in their workers.
+"""BERT's way to samples, in plain Python, as a peer: what many pre-training programs run ahead of time or in
+their workers.
 
-Devlin et al. 2019, section 3.1 and appendix A.1, and the published program's behaviour: sentences are packed until the target
-length is reached or exceeded; a random B runs on from a random sentence of another document until it is as long as what A
-leaves; then the longer segment loses tokens at its front or its back until both fit.
+Devlin et al. 2019, section 3.1 and appendix A.1, and the published program's behaviour: sentences are packed
+until the target length is reached or exceeded; a random B runs on from a random sentence of another document
+until it is as long as what A leaves; then the longer segment loses tokens at its front or its back until both
+fit.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ Document = list[list[int]]
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """A finished sample: ids with special tokens and masks, segment of each, predicted positions and what stood there."""
+    """A finished sample: ids with special tokens and masks, segment of each, predicted positions and what
+    stood there."""
 
     input_ids: list[int]
     token_type_ids: list[int]
@@ -39,13 +42,22 @@ def read_documents(store: TokenStore, vocabulary: int) -> list[Document]:
     ids = list(range(vocabulary))
     documents = []
     for shard in store.shards:
-        for (first, last), (begin, end) in zip(itertools.pairwise(shard.sentence_offsets), itertools.pairwise(shard.token_offsets), strict=True):
+        for (first, last), (begin, end) in zip(
+            itertools.pairwise(shard.sentence_offsets), itertools.pairwise(shard.token_offsets), strict=True
+        ):
             tokens = iter([ids[token] for token in shard.tokens[begin:end].tolist()])
-            documents.append([list(itertools.islice(tokens, length)) for length in shard.sentence_lengths[first:last].tolist()])
+            documents.append(
+                [
+                    list(itertools.islice(tokens, length))
+                    for length in shard.sentence_lengths[first:last].tolist()
+                ]
+            )
     return documents
 
 
-def pairs(documents: list[Document], number: int, *, maximum: int, rng: random.Random) -> Iterator[tuple[list[int], list[int], bool]]:
+def pairs(
+    documents: list[Document], number: int, *, maximum: int, rng: random.Random
+) -> Iterator[tuple[list[int], list[int], bool]]:
     """A, B and whether B is random, for all samples that begin in document `number`.
 
     Args:
@@ -93,10 +105,21 @@ def _truncate(a: list[int], b: list[int], maximum: int, rng: random.Random) -> N
             longer.pop()
 
 
-def instance(a: list[int], b: list[int], *, is_random: bool, entries: Entries, vocabulary: int, mlm_probability: float, rng: random.Random) -> Instance:
+def instance(
+    a: list[int],
+    b: list[int],
+    *,
+    is_random: bool,
+    entries: Entries,
+    vocabulary: int,
+    mlm_probability: float,
+    rng: random.Random,
+) -> Instance:
     """Add the special tokens, and mask: 80% [MASK], 10% the token itself, 10% a random entry."""
     input_ids = [entries.cls, *a, entries.sep, *b, entries.sep]
-    candidates = [position for position, token in enumerate(input_ids) if token not in (entries.cls, entries.sep)]
+    candidates = [
+        position for position, token in enumerate(input_ids) if token not in (entries.cls, entries.sep)
+    ]
     rng.shuffle(candidates)
     positions = sorted(candidates[: max(1, round(len(input_ids) * mlm_probability))])
     labels = [input_ids[position] for position in positions]
@@ -106,11 +129,24 @@ def instance(a: list[int], b: list[int], *, is_random: bool, entries: Entries, v
         elif rng.random() < 0.5:
             input_ids[position] = rng.randrange(vocabulary)
     token_type_ids = [0] * (len(a) + 2) + [1] * (len(b) + 1)
-    return Instance(input_ids=input_ids, token_type_ids=token_type_ids, positions=positions, labels=labels, is_random=is_random)
+    return Instance(
+        input_ids=input_ids,
+        token_type_ids=token_type_ids,
+        positions=positions,
+        labels=labels,
+        is_random=is_random,
+    )
 
 
 def batches(
-    documents: list[Document], *, size: int, max_seq_length: int, entries: Entries, vocabulary: int, mlm_probability: float, seed: int
+    documents: list[Document],
+    *,
+    size: int,
+    max_seq_length: int,
+    entries: Entries,
+    vocabulary: int,
+    mlm_probability: float,
+    seed: int,
 ) -> Generator[dict[str, np.ndarray], None, None]:
     """Endless padded batches, the documents in a random order each time."""
     rng = random.Random(seed)
@@ -119,15 +155,28 @@ def batches(
     while True:
         rng.shuffle(order)
         for number in order:
-            for a, b, is_random in pairs(documents, number, maximum=max_seq_length - SPECIAL_TOKENS_PER_SAMPLE, rng=rng):
-                held.append(instance(a, b, is_random=is_random, entries=entries, vocabulary=vocabulary, mlm_probability=mlm_probability, rng=rng))
+            for a, b, is_random in pairs(
+                documents, number, maximum=max_seq_length - SPECIAL_TOKENS_PER_SAMPLE, rng=rng
+            ):
+                held.append(
+                    instance(
+                        a,
+                        b,
+                        is_random=is_random,
+                        entries=entries,
+                        vocabulary=vocabulary,
+                        mlm_probability=mlm_probability,
+                        rng=rng,
+                    )
+                )
                 if len(held) == size:
                     yield collate(held, max_seq_length)
                     held = []
 
 
 def collate(instances: list[Instance], max_seq_length: int) -> dict[str, np.ndarray]:
-    """`input_ids`, `token_type_ids`, `attention_mask`, `labels` (instances, max_seq_length) and `next_sentence_label` (instances,), int64."""
+    """`input_ids`, `token_type_ids`, `attention_mask`, `labels` (instances, max_seq_length) and
+    `next_sentence_label` (instances,), int64."""
     shape = (len(instances), max_seq_length)
     found = {name: np.zeros(shape, np.int64) for name in ("input_ids", "token_type_ids", "attention_mask")}
     labels = np.full(shape, IGNORED, np.int64)
@@ -137,4 +186,8 @@ def collate(instances: list[Instance], max_seq_length: int) -> dict[str, np.ndar
         found["token_type_ids"][row, :length] = made.token_type_ids
         found["attention_mask"][row, :length] = 1
         labels[row, made.positions] = made.labels
-    return {**found, "labels": labels, "next_sentence_label": np.array([made.is_random for made in instances], np.int64)}
+    return {
+        **found,
+        "labels": labels,
+        "next_sentence_label": np.array([made.is_random for made in instances], np.int64),
+    }

@@ -1,7 +1,8 @@
-"""How long training stands still for a checkpoint: written at once, written behind its back, and by accelerate's and torch's own means.
+"""How long training stands still for a checkpoint: written at once, written behind its back, and by
+accelerate's and torch's own means.
 
-Contestants take turns in one process on one model's weights and AdamW moments; every file goes to the same disk. "Stall" is the time from
-the call until training may go on, "all" until the checkpoint is complete.
+Contestants take turns in one process on one model's weights and AdamW moments; every file goes to the same
+disk. "Stall" is the time from the call until training may go on, "all" until the checkpoint is complete.
 """
 
 from __future__ import annotations
@@ -33,12 +34,18 @@ from biobert_scale.training.fragments import held_fragments
 from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.optimizer import build_optimizer
 
-_AT_ONCE, _BEHIND, _ACCELERATE, _TORCH = "this project, at once", "this project, behind training", "accelerate's save_state", "torch's distributed async_save"
+_AT_ONCE, _BEHIND, _ACCELERATE, _TORCH = (
+    "this project, at once",
+    "this project, behind training",
+    "accelerate's save_state",
+    "torch's distributed async_save",
+)
 _LIBRARIES = ("torch", "accelerate", "safetensors")
 
 
 def bench_checkpoint(config: Config, output: Path, *, directory: Path | None = None, repeats: int = 5) -> str:
-    """Measure saves of a recipe's model in fp32 without DeepSpeed, and write `checkpoint-DATE.json` and `checkpoint-DATE.md`.
+    """Measure saves of a recipe's model in fp32 without DeepSpeed, and write `checkpoint-DATE.json` and
+    `checkpoint-DATE.md`.
 
     Args:
         output: directory of the results.
@@ -48,19 +55,32 @@ def bench_checkpoint(config: Config, output: Path, *, directory: Path | None = N
     Returns:
         The page.
     """
-    training = replace(config.training, checkpoint=replace(config.training.checkpoint, keep_last=1), micro_batch_size=config.training.global_batch_size, precision=replace(config.training.precision, dtype="fp32"), engine=replace(config.training.engine, name="ddp"))
+    training = replace(
+        config.training,
+        checkpoint=replace(config.training.checkpoint, keep_last=1),
+        micro_batch_size=config.training.global_batch_size,
+        precision=replace(config.training.precision, dtype="fp32"),
+        engine=replace(config.training.engine, name="ddp"),
+    )
     config = replace(config, training=training)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         accelerator = runtime.start(config, run=scratch)
         if not torch.distributed.is_initialized():  # torch's own way asks for a group, if of one
             torch.distributed.init_process_group("gloo", rank=0, world_size=1)
-        model = build_model(bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0), seed=config.seed)
+        model = build_model(
+            bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0),
+            seed=config.seed,
+        )
         model, optimizer = accelerator.prepare(model, build_optimizer(model, training.optimizer))
-        megabytes = sum(fragment.numel for fragment in held_fragments(model, optimizer)) * 12 / 1e6  # also makes the moments
+        megabytes = (
+            sum(fragment.numel for fragment in held_fragments(model, optimizer)) * 12 / 1e6
+        )  # also makes the moments
         ways: dict[str, Callable[[Path], tuple[float, float]]] = {
             _AT_ONCE: _ours(accelerator, config, model, optimizer, Path(scratch) / "at once", wait=True),
             _BEHIND: _ours(accelerator, config, model, optimizer, Path(scratch) / "behind", wait=False),
-            _ACCELERATE: lambda run: _timed(lambda: accelerator.save_state(str(run / "saved")), lambda _: None),
+            _ACCELERATE: lambda run: _timed(
+                lambda: accelerator.save_state(str(run / "saved")), lambda _: None
+            ),
             _TORCH: partial(_of_torch, model, optimizer),
         }
         seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
@@ -71,11 +91,15 @@ def bench_checkpoint(config: Config, output: Path, *, directory: Path | None = N
                 shutil.rmtree(run)
         runtime.leave()
     result = {
-        "date": date.today().isoformat(), "machine": machine(), "versions": versions(_LIBRARIES), "megabytes": megabytes, "model": config.name,
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(_LIBRARIES),
+        "megabytes": megabytes,
+        "model": config.name,
         "command": f"biobert-scale bench checkpoint --config {config.name} --repeats {repeats}",
         "stall_seconds": {name: [stall for stall, _ in taken] for name, taken in seconds.items()},
         "all_seconds": {name: [whole for _, whole in taken] for name, taken in seconds.items()},
-    }  # fmt: skip
+    }
     page = checkpoint_page(result)
     write_result(output, f"checkpoint-{result['date']}", result, page)
     return page
@@ -89,14 +113,20 @@ def _timed(save: Callable[[], Any], finish: Callable[[Any], object]) -> tuple[fl
     return stall, time.perf_counter() - begun
 
 
-def _ours(accelerator: Any, config: Config, model: nn.Module, optimizer: Any, run: Path, *, wait: bool) -> Callable[[Path], tuple[float, float]]:
+def _ours(
+    accelerator: Any, config: Config, model: nn.Module, optimizer: Any, run: Path, *, wait: bool
+) -> Callable[[Path], tuple[float, float]]:
     scale = LossScale(accelerator, model, config.training.precision, run)
     checkpoints = Checkpoints(accelerator, run, config, model, optimizer, scale, samples_fingerprint="bench")
     steps = count(1)
 
     def save(_run: Path) -> tuple[float, float]:
-        """The saves of one run, one after another, as in training: its first one gets the memory that the others use again."""
-        return _timed(lambda: checkpoints.save(TrainerState(global_step=next(steps)), validation_loss=None, wait=wait), lambda _: checkpoints.finish())
+        """The saves of one run, one after another, as in training: its first one gets the memory that the
+        others use again."""
+        return _timed(
+            lambda: checkpoints.save(TrainerState(global_step=next(steps)), validation_loss=None, wait=wait),
+            lambda _: checkpoints.finish(),
+        )
 
     return save
 
@@ -117,13 +147,27 @@ def checkpoint_page(result: dict[str, Any]) -> str:
         f"# Saving a checkpoint, {result['date']}",
         "",
         f"- Command: `{result['command']}`",
-        f"- Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores, {result['machine']['system']}; the device is the CPU, where copies are of memory to memory",
+        (
+            f"- Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores,"
+            f" {result['machine']['system']}; the device is the CPU, where copies are of memory to memory"
+        ),
         f"- Versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
         f"- {result['model']}: {result['megabytes']:,.0f} MB of fp32 weights and moments, one rank",
         "",
         "| | stall, seconds | of a save at once | all, seconds |",
         "|---|---|---|---|",
     ]
-    lines += [f"| {name} | {spread(stalls[name], 2)} | {statistics.median(stalls[name]) / at_once:.0%} | {spread(wholes[name], 2)} |" for name in stalls]
-    lines += ["", "This project's saves end with every byte synced to the disk and its SHA-256 in the manifest; the others' do neither.", "Its first save behind training (the slowest) also gets the memory that later ones use again."]
+    lines += [
+        f"| {name} | {spread(stalls[name], 2)} | {statistics.median(stalls[name]) / at_once:.0%} |"
+        f" {spread(wholes[name], 2)} |"
+        for name in stalls
+    ]
+    lines += [
+        "",
+        (
+            "This project's saves end with every byte synced to the disk and its SHA-256 in the manifest; the"
+            " others' do neither."
+        ),
+        "Its first save behind training (the slowest) also gets the memory that later ones use again.",
+    ]
     return "\n".join(lines) + "\n"

@@ -13,7 +13,8 @@ WHOLE = {"all_reduce": 0, "all_gather_into_tensor": 0, "reduce_scatter_tensor": 
 
 
 class Sent:
-    """Elements and bytes of the buffers that collectives were called with, by collective: the whole buffer, not one rank's part."""
+    """Elements and bytes of the buffers that collectives were called with, by collective: the whole buffer,
+    not one rank's part."""
 
     def __init__(self) -> None:
         self.elements: Counter[str] = Counter()
@@ -24,8 +25,13 @@ class Sent:
         self.bytes.clear()
 
     def ring_bytes(self, world_size: int) -> float:
-        """What one rank sends by ring algorithms: an all-reduce twice, all others once the buffer, less its own part."""
-        return sum(size * (2 if name == "all_reduce" else 1) for name, size in self.bytes.items()) * (world_size - 1) / world_size
+        """What one rank sends by ring algorithms: an all-reduce twice, all others once the buffer, less its
+        own part."""
+        return (
+            sum(size * (2 if name == "all_reduce" else 1) for name, size in self.bytes.items())
+            * (world_size - 1)
+            / world_size
+        )
 
 
 def count_collectives() -> Sent:
@@ -34,7 +40,11 @@ def count_collectives() -> Sent:
 
     def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            buffer = args[WHOLE[name]] if len(args) > WHOLE[name] else kwargs.get("tensor", kwargs.get("output_tensor" if WHOLE[name] == 0 else "input"))
+            buffer = (
+                args[WHOLE[name]]
+                if len(args) > WHOLE[name]
+                else kwargs.get("tensor", kwargs.get("output_tensor" if WHOLE[name] == 0 else "input"))
+            )
             assert buffer is not None, (name, sorted(kwargs))
             sent.elements[name] += buffer.numel()
             sent.bytes[name] += buffer.numel() * buffer.element_size()

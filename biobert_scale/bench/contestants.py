@@ -1,4 +1,5 @@
-"""Ways to take optimizer steps: this project's, and what people run otherwise, on the same model, samples, precision and AdamW."""
+"""Ways to take optimizer steps: this project's, and what people run otherwise, on the same model, samples,
+precision and AdamW."""
 
 from __future__ import annotations
 
@@ -50,14 +51,18 @@ class Load:
 
     @property
     def dtype(self) -> torch.dtype:
-        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.config.training.precision.dtype]
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[
+            self.config.training.precision.dtype
+        ]
 
     @property
     def mixed_precision(self) -> str:
         return "no" if self.dtype == torch.float32 else self.config.training.precision.dtype
 
     def shape(self) -> Any:
-        return bert_config(self.config.model, vocabulary_size=self.vocabulary_size, pad_token_id=self.pad_token_id)
+        return bert_config(
+            self.config.model, vocabulary_size=self.vocabulary_size, pad_token_id=self.pad_token_id
+        )
 
 
 Runner = Callable[[], float]
@@ -65,35 +70,66 @@ Runner = Callable[[], float]
 
 
 def load_of(config: Config, tokens: Path | None, steps: int, lengths: str, device: torch.device) -> Load:
-    """Steps of one process: of finished token shards, or made up (`full` or `abstracts`) where there are none."""
+    """Steps of one process: of finished token shards, or made up (`full` or `abstracts`) where there are
+    none."""
     batch, micro_batch_size = config.training.global_batch_size, config.training.micro_batch_size
     if tokens is None:
         made = made_up_steps(
-            steps, sequences=batch, micro_batch_size=micro_batch_size, max_seq_length=config.data.max_seq_length,
-            mlm_probability=config.data.mlm_probability, vocabulary_size=config.vocabulary.size, lengths=lengths,
-        )  # fmt: skip
-        return Load(config=config, vocabulary_size=config.vocabulary.size, pad_token_id=0, tokenizer=None, steps=made, device=device)
+            steps,
+            sequences=batch,
+            micro_batch_size=micro_batch_size,
+            max_seq_length=config.data.max_seq_length,
+            mlm_probability=config.data.mlm_probability,
+            vocabulary_size=config.vocabulary.size,
+            lengths=lengths,
+        )
+        return Load(
+            config=config,
+            vocabulary_size=config.vocabulary.size,
+            pad_token_id=0,
+            tokenizer=None,
+            steps=made,
+            device=device,
+        )
     from biobert_scale.data.samples import build_samples
     from biobert_scale.data.stream import SampleStream
 
     with tempfile.TemporaryDirectory() as scratch:
         build_samples(tokens, Path(scratch) / "samples", config.data, seed=config.seed)
         stream = SampleStream.open(tokens, Path(scratch) / "samples", config.data, seed=config.seed)
-        made = [stream.step(step * batch, global_batch_size=batch, micro_batch_size=micro_batch_size, world_size=1, rank=0) for step in range(steps)]
+        made = [
+            stream.step(
+                step * batch, global_batch_size=batch, micro_batch_size=micro_batch_size, world_size=1, rank=0
+            )
+            for step in range(steps)
+        ]
     return Load(
-        config=config, vocabulary_size=read_manifest(tokens).counts["vocabulary"], pad_token_id=AutoTokenizer.from_pretrained(tokens / "tokenizer").pad_token_id,
-        tokenizer=tokens / "tokenizer", steps=made, device=device,
-    )  # fmt: skip
+        config=config,
+        vocabulary_size=read_manifest(tokens).counts["vocabulary"],
+        pad_token_id=AutoTokenizer.from_pretrained(tokens / "tokenizer").pad_token_id,
+        tokenizer=tokens / "tokenizer",
+        steps=made,
+        device=device,
+    )
 
 
 def _tokenizer(load: Load) -> PreTrainedTokenizerFast:
-    """For the collator: it asks for the mask's and the special tokens' ids and for the number of entries alone."""
+    """For the collator: it asks for the mask's and the special tokens' ids and for the number of entries
+    alone."""
     if load.tokenizer is not None:
         return PreTrainedTokenizerFast.from_pretrained(load.tokenizer)
     entries = {"[PAD]": 0, "[UNK]": 100, "[CLS]": 101, "[SEP]": 102, "[MASK]": 103}
     words = {f"w{number}": number for number in range(load.vocabulary_size) if number not in entries.values()}
-    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
-    return PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({**entries, **words}, unk_token="[UNK]")), **named)
+    named = {
+        "pad_token": "[PAD]",
+        "unk_token": "[UNK]",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+        "mask_token": "[MASK]",
+    }
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({**entries, **words}, unk_token="[UNK]")), **named
+    )
 
 
 def _timed(load: Load, work: Callable[[], object]) -> float:
@@ -118,7 +154,8 @@ def ours(load: Load) -> Runner:
 
 
 def stepper(load: Load) -> Callable[..., list[Tensor]]:
-    """This package's model and AdamW, and a function that takes the load's step of a number, at a learning rate where one is given.
+    """This package's model and AdamW, and a function that takes the load's step of a number, at a learning
+    rate where one is given.
 
     The function returns each micro-batch's part of the step's loss, on the device.
     """
@@ -126,9 +163,14 @@ def stepper(load: Load) -> Callable[..., list[Tensor]]:
     with load.device:  # where drawing weights takes no time
         model = switch_on(build_model(load.shape(), seed=load.config.seed), load.config.compute)
     fused = load.config.compute.fused_optimizer and load.dtype != torch.float16
-    model, optimizer = accelerator.prepare(model, build_optimizer(model, load.config.training.optimizer, fused=fused))
+    model, optimizer = accelerator.prepare(
+        model, build_optimizer(model, load.config.training.optimizer, fused=fused)
+    )
     model.train()
-    batches = [[PackedBatch.of(micro_batch, pin=load.device.type == "cuda") for micro_batch in step.micro_batches] for step in load.steps]
+    batches = [
+        [PackedBatch.of(micro_batch, pin=load.device.type == "cuda") for micro_batch in step.micro_batches]
+        for step in load.steps
+    ]
 
     def take(number: int, learning_rate: float | None = None) -> list[Tensor]:
         step, losses = load.steps[number], []
@@ -152,7 +194,8 @@ def _finish(load: Load, accelerator: Accelerator, model: nn.Module, optimizer: A
 
 
 def loop(load: Load, *, compiled: bool = False) -> Runner:
-    """`BertForPreTraining` on padded micro-batches under Accelerate, a step's sequences in an order that knows nothing of lengths."""
+    """`BertForPreTraining` on padded micro-batches under Accelerate, a step's sequences in an order that
+    knows nothing of lengths."""
     accelerator = Accelerator(mixed_precision=load.mixed_precision, cpu=load.device.type == "cpu")
     shape = load.shape()
     shape._attn_implementation = "sdpa"
@@ -162,14 +205,17 @@ def loop(load: Load, *, compiled: bool = False) -> Runner:
     model, optimizer = accelerator.prepare(model, optimizer)
     called: Any = torch.compile(model) if compiled else model
     model.train()
-    # A compiled model wants one shape, and gets the full one; the other pads to the longest of each micro-batch.
+    # A compiled model wants one shape, and gets the full one; the other pads to the longest of each
+    # micro-batch.
     length = load.config.data.max_seq_length if compiled else 0
     batches = [[_tensors(micro_batch, load, length) for micro_batch in shuffled(step)] for step in load.steps]
 
     def run() -> None:
         for micro_batches in batches:
             for rows in micro_batches:
-                loss = called(**{name: tensor.to(load.device, non_blocking=True) for name, tensor in rows.items()}).loss
+                loss = called(
+                    **{name: tensor.to(load.device, non_blocking=True) for name, tensor in rows.items()}
+                ).loss
                 accelerator.backward(loss / len(micro_batches))
             _finish(load, accelerator, model, optimizer)
 
@@ -177,13 +223,21 @@ def loop(load: Load, *, compiled: bool = False) -> Runner:
 
 
 def _tensors(batch: MicroBatch, load: Load, length: int) -> dict[str, Tensor]:
-    rows = {name: torch.from_numpy(array) for name, array in padded(batch, pad_token_id=load.pad_token_id, length=length).items()}
-    return {name: tensor.pin_memory() for name, tensor in rows.items()} if load.device.type == "cuda" else rows
+    rows = {
+        name: torch.from_numpy(array)
+        for name, array in padded(batch, pad_token_id=load.pad_token_id, length=length).items()
+    }
+    return (
+        {name: tensor.pin_memory() for name, tensor in rows.items()} if load.device.type == "cuda" else rows
+    )
 
 
 def shuffled(step: RankStep) -> list[MicroBatch]:
-    """A step's sequences in random order, in micro-batches of the same numbers: this package's dealing by length puts a long one into each, the worst for padding."""
-    sequences = [_sequence(batch, number) for batch in step.micro_batches for number in range(len(batch.nsp_labels))]
+    """A step's sequences in random order, in micro-batches of the same numbers: this package's dealing by
+    length puts a long one into each, the worst for padding."""
+    sequences = [
+        _sequence(batch, number) for batch in step.micro_batches for number in range(len(batch.nsp_labels))
+    ]
     order = iter(np.random.default_rng(1).permutation(len(sequences)))
     return [_joined([sequences[next(order)] for _ in batch.nsp_labels]) for batch in step.micro_batches]
 
@@ -191,21 +245,34 @@ def shuffled(step: RankStep) -> list[MicroBatch]:
 def _sequence(batch: MicroBatch, number: int) -> MicroBatch:
     """One sequence as a micro-batch."""
     start, stop = batch.cu_seqlens[number : number + 2]
-    tokens, own, predicted = slice(start, stop), slice(number, number + 1), (batch.mlm_positions >= start) & (batch.mlm_positions < stop)
+    tokens, own, predicted = (
+        slice(start, stop),
+        slice(number, number + 1),
+        (batch.mlm_positions >= start) & (batch.mlm_positions < stop),
+    )
     return MicroBatch(
-        input_ids=batch.input_ids[tokens], token_type_ids=batch.token_type_ids[tokens], position_ids=batch.position_ids[tokens], cu_seqlens=np.array([0, stop - start], np.int32),
-        mlm_positions=batch.mlm_positions[predicted] - start, mlm_labels=batch.mlm_labels[predicted],
-        nsp_labels=batch.nsp_labels[own], epochs=batch.epochs[own], indices=batch.indices[own],
-    )  # fmt: skip
+        input_ids=batch.input_ids[tokens],
+        token_type_ids=batch.token_type_ids[tokens],
+        position_ids=batch.position_ids[tokens],
+        cu_seqlens=np.array([0, stop - start], np.int32),
+        mlm_positions=batch.mlm_positions[predicted] - start,
+        mlm_labels=batch.mlm_labels[predicted],
+        nsp_labels=batch.nsp_labels[own],
+        epochs=batch.epochs[own],
+        indices=batch.indices[own],
+    )
 
 
 def _joined(sequences: list[MicroBatch]) -> MicroBatch:
     ends = np.cumsum([0, *(len(sequence.input_ids) for sequence in sequences)])
     names = [name for name in MicroBatch.__dataclass_fields__ if name not in ("cu_seqlens", "mlm_positions")]
     return MicroBatch(
-        cu_seqlens=ends.astype(np.int32), mlm_positions=np.concatenate([sequence.mlm_positions + start for sequence, start in zip(sequences, ends, strict=False)]),
+        cu_seqlens=ends.astype(np.int32),
+        mlm_positions=np.concatenate(
+            [sequence.mlm_positions + start for sequence, start in zip(sequences, ends, strict=False)]
+        ),
         **{name: np.concatenate([getattr(sequence, name) for sequence in sequences]) for name in names},
-    )  # fmt: skip
+    )
 
 
 class _Rows(Dataset[dict[str, Any]]):
@@ -217,8 +284,13 @@ class _Rows(Dataset[dict[str, Any]]):
             for batch in step.micro_batches:
                 ids = batch.input_ids.copy()
                 ids[batch.mlm_positions] = batch.mlm_labels
-                for number, (start, stop) in enumerate(zip(batch.cu_seqlens[:-1], batch.cu_seqlens[1:], strict=True)):
-                    row = {"input_ids": ids[start:stop].tolist(), "token_type_ids": batch.token_type_ids[start:stop].tolist()}
+                for number, (start, stop) in enumerate(
+                    zip(batch.cu_seqlens[:-1], batch.cu_seqlens[1:], strict=True)
+                ):
+                    row = {
+                        "input_ids": ids[start:stop].tolist(),
+                        "token_type_ids": batch.token_type_ids[start:stop].tolist(),
+                    }
                     self.rows.append({**row, "next_sentence_label": int(batch.nsp_labels[number])})
 
     def __len__(self) -> int:
@@ -254,12 +326,32 @@ def trainer(load: Load) -> Runner:
         model = BertForPreTraining(load.shape())
     scratch = tempfile.mkdtemp()
     arguments = TrainingArguments(
-        output_dir=scratch, max_steps=len(load.steps), per_device_train_batch_size=training.micro_batch_size,
-        gradient_accumulation_steps=training.global_batch_size // training.micro_batch_size, optim="adamw_torch" if load.dtype == torch.float16 else "adamw_torch_fused", learning_rate=training.optimizer.learning_rate,
-        weight_decay=training.optimizer.weight_decay, max_grad_norm=training.optimizer.max_grad_norm, bf16=load.dtype == torch.bfloat16, fp16=load.dtype == torch.float16,
-        remove_unused_columns=False, save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True, use_cpu=not on_gpu, dataloader_pin_memory=on_gpu, dataloader_num_workers=4 * on_gpu,
-    )  # fmt: skip
-    worker = Trainer(model=model, args=arguments, train_dataset=rows, data_collator=DataCollatorForLanguageModeling(tokenizer), callbacks=[clock])
+        output_dir=scratch,
+        max_steps=len(load.steps),
+        per_device_train_batch_size=training.micro_batch_size,
+        gradient_accumulation_steps=training.global_batch_size // training.micro_batch_size,
+        optim="adamw_torch" if load.dtype == torch.float16 else "adamw_torch_fused",
+        learning_rate=training.optimizer.learning_rate,
+        weight_decay=training.optimizer.weight_decay,
+        max_grad_norm=training.optimizer.max_grad_norm,
+        bf16=load.dtype == torch.bfloat16,
+        fp16=load.dtype == torch.float16,
+        remove_unused_columns=False,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=not on_gpu,
+        dataloader_pin_memory=on_gpu,
+        dataloader_num_workers=4 * on_gpu,
+    )
+    worker = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        data_collator=DataCollatorForLanguageModeling(tokenizer),
+        callbacks=[clock],
+    )
 
     def run() -> float:
         worker.train()
@@ -294,7 +386,12 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "AdamW one operation after another": {"fused_optimizer": False},
 }
 """What changes in `compute` when one switch is put the other way."""
-SWITCHES["every switch off"] = {name: value for changes in SWITCHES.values() for name, value in changes.items()} | {"compile": False}
+SWITCHES["every switch off"] = {
+    name: value for changes in SWITCHES.values() for name, value in changes.items()
+} | {"compile": False}
 
-ABLATION: dict[str, Maker] = {"as shipped": ours, **{title: partial(switched, **changes) for title, changes in SWITCHES.items()}}
+ABLATION: dict[str, Maker] = {
+    "as shipped": ours,
+    **{title: partial(switched, **changes) for title, changes in SWITCHES.items()},
+}
 """This package's model with one switch of `compute` changed, and with all of them off."""

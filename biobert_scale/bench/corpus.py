@@ -1,7 +1,8 @@
 """How fast raw XML is read: bare lxml, this package's readers and pubmed-parser take turns on the same files.
 
-Speeds are expanded XML bytes per second of one core. Readers are single-threaded, so their clock is the process' CPU time; the whole
-stage runs in worker processes, so its clock is the wall's. Other work on the machine disturbs both: turns alternate, and medians count.
+Speeds are expanded XML bytes per second of one core. Readers are single-threaded, so their clock is the
+process' CPU time; the whole stage runs in worker processes, so its clock is the wall's. Other work on the
+machine disturbs both: turns alternate, and medians count.
 """
 
 from __future__ import annotations
@@ -65,7 +66,15 @@ class Contestant:
     """Reads one file and returns how many documents it held."""
 
 
-def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: float = 30, memory_gigabytes: float = 1, copies: int = 1) -> str:
+def bench_corpus(
+    raw: Path,
+    output: Path,
+    *,
+    repeats: int = 5,
+    jats_megabytes: float = 30,
+    memory_gigabytes: float = 1,
+    copies: int = 1,
+) -> str:
     """Measure the readers and the stage, and write `corpus-DATE.json` and `corpus-DATE.md`.
 
     Args:
@@ -73,8 +82,10 @@ def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: f
         output: directory of the results.
         repeats: turns of each contestant.
         jats_megabytes: size of the sample of articles that the JATS readers take turns on.
-        memory_gigabytes: expanded size of the MEDLINE file whose reader's memory is measured; 0 leaves that out.
-        copies: times that the whole stage meets all the material, each time with other words (see `measure_stage`).
+        memory_gigabytes: expanded size of the MEDLINE file whose reader's memory is measured; 0 leaves that
+            out.
+        copies: times that the whole stage meets all the material, each time with other words (see
+            `measure_stage`).
 
     Returns:
         The page.
@@ -86,7 +97,9 @@ def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: f
     medline = [file.path for file in files if file.source == "medline"]
     packages = [file for file in files if file.source == "pmc"]
     if not medline or not packages:
-        raise UserError("no MEDLINE file, or no PMC package", where=raw, remedy="name a directory that holds both")
+        raise UserError(
+            "no MEDLINE file, or no PMC package", where=raw, remedy="name a directory that holds both"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         articles = _unpack_sample(packages, Path(scratch) / "articles", jats_megabytes * 1e6)
         races = [*_medline_races(medline, repeats), *_jats_races(articles, repeats)]
@@ -94,7 +107,10 @@ def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: f
             "date": date.today().isoformat(),
             "machine": machine(),
             "versions": versions(_LIBRARIES),
-            "command": f"biobert-scale bench corpus --raw DIR --repeats {repeats} --jats-megabytes {jats_megabytes:g} --memory-gigabytes {memory_gigabytes:g} --copies {copies}",
+            "command": (
+                f"biobert-scale bench corpus --raw DIR --repeats {repeats} --jats-megabytes"
+                f" {jats_megabytes:g} --memory-gigabytes {memory_gigabytes:g} --copies {copies}"
+            ),
             "races": [asdict(race) for race in races],
             "stage": measure_stage(medline, packages, Path(scratch), repeats=repeats, copies=copies),
             "memory": _memory(medline, Path(scratch), memory_gigabytes) if memory_gigabytes else [],
@@ -105,7 +121,9 @@ def bench_corpus(raw: Path, output: Path, *, repeats: int = 5, jats_megabytes: f
     return page
 
 
-def race(title: str, files: list[Path], contestants: list[Contestant], *, repeats: int, note: str = "") -> Race:
+def race(
+    title: str, files: list[Path], contestants: list[Contestant], *, repeats: int, note: str = ""
+) -> Race:
     """Let contestants take turns on files; who begins changes from turn to turn."""
     megabytes = sum(_expanded_bytes(path) for path in files) / 1e6
     documents = {item.name: _read_all(item, files) for item in contestants}  # also warms the file cache
@@ -123,7 +141,14 @@ def race(title: str, files: list[Path], contestants: list[Contestant], *, repeat
         )
         for item in contestants
     ]
-    return Race(title=title, files=len(files), megabytes=megabytes, documents=documents[_READER], speeds=speeds, note=note)
+    return Race(
+        title=title,
+        files=len(files),
+        megabytes=megabytes,
+        documents=documents[_READER],
+        speeds=speeds,
+        note=note,
+    )
 
 
 def _read_all(contestant: Contestant, files: list[Path]) -> int:
@@ -131,19 +156,38 @@ def _read_all(contestant: Contestant, files: list[Path]) -> int:
 
 
 def _medline_races(files: list[Path], repeats: int) -> list[Race]:
-    ours = [Contestant(name=_WALK, read=_walk_medline), Contestant(name=_READER, read=lambda path: _count(read_medline(path)))]
+    ours = [
+        Contestant(name=_WALK, read=_walk_medline),
+        Contestant(name=_READER, read=lambda path: _count(read_medline(path))),
+    ]
     races = [race("MEDLINE, all files", files, ours, repeats=repeats)]
     if (peer := pubmed_parser()) is not None:
         theirs = Contestant(name=_PEER, read=lambda path: _count(peer.parse_medline_xml(str(path))))
         shared = [path for path in files if path.name.endswith(".gz") and _can_read(theirs, path)]
-        note = f"{len(files) - len(shared)} of {len(files)} files left out: pubmed-parser stops at one of their records" if len(shared) < len(files) else ""
+        note = (
+            f"{len(files) - len(shared)} of {len(files)} files left out: pubmed-parser stops at one of their"
+            " records"
+            if len(shared) < len(files)
+            else ""
+        )
         if shared:
-            races.append(race("MEDLINE, the files that pubmed-parser can read", shared, [*ours, theirs], repeats=repeats, note=note))
+            races.append(
+                race(
+                    "MEDLINE, the files that pubmed-parser can read",
+                    shared,
+                    [*ours, theirs],
+                    repeats=repeats,
+                    note=note,
+                )
+            )
     return races
 
 
 def _jats_races(articles: list[Path], repeats: int) -> list[Race]:
-    ours = [Contestant(name=_WALK, read=_walk_jats), Contestant(name=_READER, read=lambda path: _one(read_jats(path.read_bytes())))]
+    ours = [
+        Contestant(name=_WALK, read=_walk_jats),
+        Contestant(name=_READER, read=lambda path: _one(read_jats(path.read_bytes()))),
+    ]
     if (peer := pubmed_parser()) is None:
         return [race("JATS", articles, ours, repeats=repeats)]
 
@@ -156,7 +200,11 @@ def _jats_races(articles: list[Path], repeats: int) -> list[Race]:
     shared = [path for path in articles if _can_read(theirs, path)]
     if not shared:
         return [race("JATS", articles, ours, repeats=repeats, note="pubmed-parser stops at all of them")]
-    note = f"{len(articles) - len(shared)} of {len(articles)} articles left out: pubmed-parser stops at them" if len(shared) < len(articles) else ""
+    note = (
+        f"{len(articles) - len(shared)} of {len(articles)} articles left out: pubmed-parser stops at them"
+        if len(shared) < len(articles)
+        else ""
+    )
     return [race("JATS", shared, [*ours, theirs], repeats=repeats, note=note)]
 
 
@@ -188,7 +236,9 @@ def _walk_medline(path: Path) -> int:
     """What no reader on lxml can beat: build each record's tree and free it."""
     documents = 0
     with open_decompressed(path) as stream:
-        for _, element in etree.iterparse(stream, events=("end",), tag=("PubmedArticle", "PubmedBookArticle"), **PARSER_OPTIONS):
+        for _, element in etree.iterparse(
+            stream, events=("end",), tag=("PubmedArticle", "PubmedBookArticle"), **PARSER_OPTIONS
+        ):
             documents += 1
             element.clear()
             while element.getprevious() is not None:
@@ -220,15 +270,20 @@ def _unpack_sample(packages: list[RawFile], directory: Path, wanted_bytes: float
 
 
 def _memory(medline: list[Path], scratch: Path, gigabytes: float) -> list[dict[str, Any]]:
-    """Peak memory of a process that reads the largest real file, and one that reads a far larger file of the same records."""
+    """Peak memory of a process that reads the largest real file, and one that reads a far larger file of the
+    same records."""
     largest = max(medline, key=_expanded_bytes)
     repeated = scratch / "repeated.xml.gz"
     _write_repeated(largest, repeated, int(gigabytes * 1e9))
-    return [{"expanded_megabytes": _expanded_bytes(path) / 1e6, **measure_reading(path)} for path in (largest, repeated)]
+    return [
+        {"expanded_megabytes": _expanded_bytes(path) / 1e6, **measure_reading(path)}
+        for path in (largest, repeated)
+    ]
 
 
 def _write_repeated(source: Path, target: Path, wanted_bytes: int) -> None:
-    """Repeat a file's records in one PubmedArticleSet until it is `wanted_bytes` long; every record gets a PMID of its own."""
+    """Repeat a file's records in one PubmedArticleSet until it is `wanted_bytes` long; every record gets a
+    PMID of its own."""
     records = serialised_records(source)
     written, number = 0, _FIRST_NUMBER
     with igzip.open(target, "wb", compresslevel=1) as out:

@@ -1,4 +1,5 @@
-"""Does a switch of `compute` change what is learned? The same model trained from the same weights on the same samples, each switch on and off."""
+"""Does a switch of `compute` change what is learned? The same model trained from the same weights on the same
+samples, each switch on and off."""
 
 from __future__ import annotations
 
@@ -27,18 +28,19 @@ _LIBRARIES = ("torch", "transformers", "accelerate", "numpy")
 _log = logging.getLogger(__name__)
 
 EARLY_TOLERANCE, STEP_TOLERANCE, END_TOLERANCE = 1e-5, 1e-3, 2e-4
-"""Of a rewriting, in fp32 and without dropout: relative difference of a step's loss in the first quarter of the steps, of any step's, and of the
-mean over the last quarter.
+"""Of a rewriting, in fp32 and without dropout: relative difference of a step's loss in the first quarter of
+the steps, of any step's, and of the mean over the last quarter.
 
-Training enlarges rounding, once the loss falls fast: on a model of hidden size 128, 200 steps of 16 sequences with every switch off were
-some 1e-7 apart for 140 steps, 1.3e-4 at most, and 7e-6 at the end. A second beta of 0.981 in place of 0.98 parted a smaller one by 3.6e-3, where
-rounding alone never went beyond 3e-7.
+Training enlarges rounding, once the loss falls fast: on a model of hidden size 128, 200 steps of 16 sequences
+with every switch off were some 1e-7 apart for 140 steps, 1.3e-4 at most, and 7e-6 at the end. A second beta
+of 0.981 in place of 0.98 parted a smaller one by 3.6e-3, where rounding alone never went beyond 3e-7.
 """
 _DROPOUT = 0.1
 _RANDOM = "attention and dropout as PyTorch has them"
 """The switches that draw other random numbers where there is dropout."""
 _STANDARD_ERRORS = 4.0
-"""Of the difference of two means over seeds: with four seeds each, chance alone goes beyond it once in 140 times (Student's t, 6 degrees of freedom)."""
+"""Of the difference of two means over seeds: with four seeds each, chance alone goes beyond it once in 140
+times (Student's t, 6 degrees of freedom)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +66,24 @@ class Comparison:
     @property
     def within(self) -> bool:
         """Whether the switch left the mathematics as it was, as far as can be told."""
-        steps = ((self.early, self.early_tolerance), (self.largest, self.tolerance), (abs(self.end), self.end_tolerance))
+        steps = (
+            (self.early, self.early_tolerance),
+            (self.largest, self.tolerance),
+            (abs(self.end), self.end_tolerance),
+        )
         return all(tolerance is None or apart <= tolerance for apart, tolerance in steps)
 
 
-def bench_curves(config: Config, tokens: Path, output: Path, *, steps: int = 200, seeds: int = 4, compiled: bool = False, name: str = "") -> tuple[str, bool]:
+def bench_curves(
+    config: Config,
+    tokens: Path,
+    output: Path,
+    *,
+    steps: int = 200,
+    seeds: int = 4,
+    compiled: bool = False,
+    name: str = "",
+) -> tuple[str, bool]:
     """Train with every switch on and off, and write `curves-DATE.json`, `.md` and `.png`.
 
     Args:
@@ -85,9 +100,15 @@ def bench_curves(config: Config, tokens: Path, output: Path, *, steps: int = 200
         UserError: too few steps or seeds to compare, or unfinished tokens.
     """
     if steps < 4 or seeds < 2:
-        raise UserError(f"{steps} steps and {seeds} seeds are too few to compare", where="bench curves", remedy="use at least 4 steps and 2 seeds")
+        raise UserError(
+            f"{steps} steps and {seeds} seeds are too few to compare",
+            where="bench curves",
+            remedy="use at least 4 steps and 2 seeds",
+        )
     recipe = shortened(config, steps)
-    recipe = replace(recipe, training=replace(recipe.training, precision=replace(recipe.training.precision, dtype="fp32")))
+    recipe = replace(
+        recipe, training=replace(recipe.training, precision=replace(recipe.training.precision, dtype="fp32"))
+    )
     load = load_of(recipe, tokens, steps, "", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     compared, curves = compare(load, compiled=compiled)
     drawn, drawn_curves = compare_random(load, seeds=seeds)
@@ -95,14 +116,34 @@ def bench_curves(config: Config, tokens: Path, output: Path, *, steps: int = 200
     result: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": machine(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} thread(s) of torch",
+        "device": (
+            torch.cuda.get_device_name()
+            if torch.cuda.is_available()
+            else f"CPU, {torch.get_num_threads()} thread(s) of torch"
+        ),
         "versions": versions(_LIBRARIES),
-        "command": f"biobert-scale bench curves --tokens DIR --config {name if name in recipe_names() else Path(name).name} --steps {steps} --seeds {seeds}" + " --compiled" * compiled,
-        "settings": {"seed": recipe.seed, "vocabulary": load.vocabulary_size, "model": recipe.model, "data": recipe.data, "training": recipe.training},
-        "steps": steps, "end_steps": _end(steps), "seeds": seeds, "dropout": _DROPOUT, "standard_errors": _STANDARD_ERRORS,
+        "command": (
+            "biobert-scale bench curves --tokens DIR --config"
+            f" {name if name in recipe_names() else Path(name).name} --steps {steps} --seeds {seeds}"
+            + " --compiled"
+            * compiled
+        ),
+        "settings": {
+            "seed": recipe.seed,
+            "vocabulary": load.vocabulary_size,
+            "model": recipe.model,
+            "data": recipe.data,
+            "training": recipe.training,
+        },
+        "steps": steps,
+        "end_steps": _end(steps),
+        "seeds": seeds,
+        "dropout": _DROPOUT,
+        "standard_errors": _STANDARD_ERRORS,
         "rows": [{**asdict(one), "within": one.within} for one in compared],
-        "curves": curves, "dropout_curves": drawn_curves,
-    }  # fmt: skip
+        "curves": curves,
+        "dropout_curves": drawn_curves,
+    }
     stem = f"curves-{result['date']}"
     page = curves_page(result, recipe, figure=f"{stem}.png")
     write_result(output, stem, result, page, curves_figure(result))
@@ -118,11 +159,22 @@ def compare(load: Load, *, compiled: bool = False) -> tuple[list[Comparison], di
     load = _with_dropout(load, 0.0)
     curves = {"as shipped": curve(load, {})}
     # Without dropout the ways to draw it are one; `compare_random` is about them.
-    switches = {switch: changes for switch, changes in SWITCHES.items() if switch != _RANDOM and (compiled or switch != "compiled")}
+    switches = {
+        switch: changes
+        for switch, changes in SWITCHES.items()
+        if switch != _RANDOM and (compiled or switch != "compiled")
+    }
     for switch, changes in tqdm(switches.items(), desc="switches", disable=None):
         curves[switch] = curve(load, changes)
-        _log.info("%s: a loss of %.4f at the end, as shipped %.4f", switch, curves[switch][-1], curves["as shipped"][-1])
-    return [judged(switch, changes, curves["as shipped"], curves[switch]) for switch, changes in switches.items()], curves
+        _log.info(
+            "%s: a loss of %.4f at the end, as shipped %.4f",
+            switch,
+            curves[switch][-1],
+            curves["as shipped"][-1],
+        )
+    return [
+        judged(switch, changes, curves["as shipped"], curves[switch]) for switch, changes in switches.items()
+    ], curves
 
 
 def judged(switch: str, changes: dict[str, Any], shipped: list[float], other: list[float]) -> Comparison:
@@ -130,13 +182,21 @@ def judged(switch: str, changes: dict[str, Any], shipped: list[float], other: li
     apart = np.abs(np.array(other) / np.array(shipped) - 1)
     last = _end(len(shipped))
     return Comparison(
-        switch=switch, changes=changes, early=float(apart[:last].max()), largest=float(apart.max()), at_step=int(apart.argmax()) + 1,
-        end=statistics.fmean(other[-last:]) / statistics.fmean(shipped[-last:]) - 1, early_tolerance=EARLY_TOLERANCE, tolerance=STEP_TOLERANCE, end_tolerance=END_TOLERANCE,
-    )  # fmt: skip
+        switch=switch,
+        changes=changes,
+        early=float(apart[:last].max()),
+        largest=float(apart.max()),
+        at_step=int(apart.argmax()) + 1,
+        end=statistics.fmean(other[-last:]) / statistics.fmean(shipped[-last:]) - 1,
+        early_tolerance=EARLY_TOLERANCE,
+        tolerance=STEP_TOLERANCE,
+        end_tolerance=END_TOLERANCE,
+    )
 
 
 def compare_random(load: Load, *, seeds: int) -> tuple[Comparison, dict[str, list[list[float]]]]:
-    """Both ways to draw dropout, each with several seeds: their means at the end, beside how far seeds part them.
+    """Both ways to draw dropout, each with several seeds: their means at the end, beside how far seeds part
+    them.
 
     Returns:
         The comparison, and the loss of each step by way and seed.
@@ -150,8 +210,11 @@ def compare_random(load: Load, *, seeds: int) -> tuple[Comparison, dict[str, lis
     return judged_random(f"{_RANDOM}, with dropout", changes, *curves.values()), curves
 
 
-def judged_random(switch: str, changes: dict[str, Any], shipped: list[list[float]], other: list[list[float]]) -> Comparison:
-    """Compare the runs of several seeds with those of as many: curves that part by chance, whose means should not.
+def judged_random(
+    switch: str, changes: dict[str, Any], shipped: list[list[float]], other: list[list[float]]
+) -> Comparison:
+    """Compare the runs of several seeds with those of as many: curves that part by chance, whose means should
+    not.
 
     Args:
         shipped, other: losses by seed and step.
@@ -162,9 +225,16 @@ def judged_random(switch: str, changes: dict[str, Any], shipped: list[list[float
     error = (sum(statistics.variance(end) for end in ends) / len(shipped)) ** 0.5
     level = statistics.fmean(ends[0])
     return Comparison(
-        switch=switch, changes=changes, early=float(apart[:last].max()), largest=float(apart.max()), at_step=int(apart.argmax()) + 1,
-        end=statistics.fmean(ends[1]) / level - 1, early_tolerance=None, tolerance=None, end_tolerance=_STANDARD_ERRORS * error / level,
-    )  # fmt: skip
+        switch=switch,
+        changes=changes,
+        early=float(apart[:last].max()),
+        largest=float(apart.max()),
+        at_step=int(apart.argmax()) + 1,
+        end=statistics.fmean(ends[1]) / level - 1,
+        early_tolerance=None,
+        tolerance=None,
+        end_tolerance=_STANDARD_ERRORS * error / level,
+    )
 
 
 def curve(load: Load, changes: dict[str, Any], *, seed: int = 0) -> list[float]:
@@ -178,14 +248,18 @@ def curve(load: Load, changes: dict[str, Any], *, seed: int = 0) -> list[float]:
     take, training = stepper(replace(load, config=config)), config.training
     losses = []
     for number in range(len(load.steps)):
-        torch.manual_seed(seed * len(load.steps) + number)  # as training does: of the step, whatever was drawn before it
+        torch.manual_seed(
+            seed * len(load.steps) + number
+        )  # as training does: of the step, whatever was drawn before it
         rate = learning_rate(number, peak=training.optimizer.learning_rate, schedule=training.schedule)
         losses.append(float(torch.stack(take(number, rate)).sum()))
     return losses
 
 
 def _with_dropout(load: Load, probability: float) -> Load:
-    model = replace(load.config.model, hidden_dropout_prob=probability, attention_probs_dropout_prob=probability)
+    model = replace(
+        load.config.model, hidden_dropout_prob=probability, attention_probs_dropout_prob=probability
+    )
     return replace(load, config=replace(load.config, model=model))
 
 

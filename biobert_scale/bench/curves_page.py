@@ -28,20 +28,39 @@ def curves_page(result: dict[str, Any], config: Config, *, figure: str) -> str:
         f"- Command: `{result['command']}`",
         f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {result['device']}",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
-        f"- Model: {config.model.num_hidden_layers} layers, hidden size {config.model.hidden_size}, a vocabulary of {result['settings']['vocabulary']:,} entries; fp32",
-        f"- Each run: {result['steps']:,} steps ({training.schedule.warmup_steps:,} of warm-up, peak learning rate {training.optimizer.learning_rate:g}) of "
-        f"{training.global_batch_size} sequences of at most {config.data.max_seq_length} tokens, from the same weights, on the same samples and masks",
+        (
+            f"- Model: {config.model.num_hidden_layers} layers, hidden size {config.model.hidden_size}, a"
+            f" vocabulary of {result['settings']['vocabulary']:,} entries; fp32"
+        ),
+        (
+            f"- Each run: {result['steps']:,} steps ({training.schedule.warmup_steps:,} of warm-up, peak"
+            f" learning rate {training.optimizer.learning_rate:g}) of {training.global_batch_size} sequences"
+            f" of at most {config.data.max_seq_length} tokens, from the same weights, on the same samples and"
+            " masks"
+        ),
         "",
         f"Out of tolerance: {', '.join(outside)}." if outside else "Every switch is within its tolerance.",
         "",
-        f"Relative to the run with the settings as shipped. \"The end\" is the mean over the last {last} steps.",
+        (
+            f'Relative to the run with the settings as shipped. "The end" is the mean over the last {last}'
+            " steps."
+        ),
         "",
-        f"| switch put the other way | in `[compute]` | largest difference in the first {last} steps | tolerance | of any step's loss | at step | tolerance | difference of the end | tolerance | |",
+        (
+            f"| switch put the other way | in `[compute]` | largest difference in the first {last} steps |"
+            " tolerance | of any step's loss | at step | tolerance | difference of the end | tolerance | |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|",
         *map(_row, result["rows"]),
         "",
-        "Without dropout, but for the last row: there the random numbers themselves differ, so that single steps cannot be compared. It compares means over",
-        f"{result['seeds']} seeds either way, at a dropout of {result['dropout']:g}; the tolerance is {result['standard_errors']:g} standard errors of their difference.",
+        (
+            "Without dropout, but for the last row: there the random numbers themselves differ, so that"
+            " single steps cannot be compared. It compares means over"
+        ),
+        (
+            f"{result['seeds']} seeds either way, at a dropout of {result['dropout']:g}; the tolerance is"
+            f" {result['standard_errors']:g} standard errors of their difference."
+        ),
         "",
         f"![Losses, and how far from those as shipped]({figure})",
     ]
@@ -49,10 +68,16 @@ def curves_page(result: dict[str, Any], config: Config, *, figure: str) -> str:
 
 
 def _row(row: dict[str, Any]) -> str:
-    changes = ", ".join(f"{name} = {str(value).lower() if isinstance(value, bool) else value}" for name, value in row["changes"].items())
-    early, tolerance = ("by chance" if row[name] is None else f"{row[name]:.1e}" for name in ("early_tolerance", "tolerance"))
+    changes = ", ".join(
+        f"{name} = {str(value).lower() if isinstance(value, bool) else value}"
+        for name, value in row["changes"].items()
+    )
+    early, tolerance = (
+        "by chance" if row[name] is None else f"{row[name]:.1e}" for name in ("early_tolerance", "tolerance")
+    )
     return (
-        f"| {row['switch']} | `{changes}` | {row['early']:.1e} | {early} | {row['largest']:.1e} | {row['at_step']} | {tolerance} | {row['end']:+.1e} | {row['end_tolerance']:.1e} |"
+        f"| {row['switch']} | `{changes}` | {row['early']:.1e} | {early} | {row['largest']:.1e} |"
+        f" {row['at_step']} | {tolerance} | {row['end']:+.1e} | {row['end_tolerance']:.1e} |"
         f" {'within' if row['within'] else '**out**'} |"
     )
 
@@ -68,19 +93,25 @@ def curves_figure(result: dict[str, Any]) -> bytes:
             above.plot(steps, losses, lw=1)
             if switch != "as shipped":
                 # A logarithmic axis shows no zero.
-                middle.plot(steps, np.maximum(np.abs(np.array(losses) / shipped - 1), 1e-9), lw=1, label=switch)
+                middle.plot(
+                    steps, np.maximum(np.abs(np.array(losses) / shipped - 1), 1e-9), lw=1, label=switch
+                )
         above.set_title(f"{len(curves)} runs without dropout, one over another", loc="left", fontsize=9)
         above.set_ylabel("training loss (nats)")
         middle.axhline(next(row["tolerance"] for row in result["rows"]), color=LINE, lw=1, ls="--")
         middle.set_yscale("log")
         middle.set_ylabel("relative difference")
-        middle.set_title("from the run as shipped; the broken line is the tolerance of any step", loc="left", fontsize=9)
+        middle.set_title(
+            "from the run as shipped; the broken line is the tolerance of any step", loc="left", fontsize=9
+        )
         middle.set_ylim(top=1)  # room for the legend above the tolerance
         middle.legend(frameon=False, fontsize=6, ncols=2, loc="upper center")
         for (way, runs), colour in zip(result["dropout_curves"].items(), (OURS, PEERS), strict=True):
             for number, losses in enumerate(runs):
                 below.plot(steps, losses, lw=0.8, color=colour, label=way if number == 0 else None)
-        below.set_title(f"dropout {result['dropout']:g}, {result['seeds']} seeds either way", loc="left", fontsize=9)
+        below.set_title(
+            f"dropout {result['dropout']:g}, {result['seeds']} seeds either way", loc="left", fontsize=9
+        )
         below.set_ylabel("training loss (nats)")
         below.set_xlabel("optimizer step")
         below.legend(frameon=False, fontsize=7)

@@ -29,7 +29,17 @@ from biobert_scale.files import read_manifest
 from biobert_scale.tokens.shards import TokenStore
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
 
-_LIBRARIES = ("numpy", "numba", "torch", "transformers", "tokenizers", "datasets", "pyarrow", "sentencex", "scikit-learn")
+_LIBRARIES = (
+    "numpy",
+    "numba",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "datasets",
+    "pyarrow",
+    "sentencex",
+    "scikit-learn",
+)
 _BALANCE_STEPS = 500
 _SHORTEST = 64
 _FEWEST_DOCUMENTS, _FEWEST_SEQUENCES = 100, 100
@@ -50,7 +60,8 @@ def bench_data(
     """Measure the way from documents to batches, and write `data-DATE.json` and `data-DATE.md`.
 
     Args:
-        corpus: a finished corpus; tens of MB of text are enough, and are held in memory as lists for the plain peer.
+        corpus: a finished corpus; tens of MB of text are enough, and are held in memory as lists for the
+            plain peer.
         vocabulary: a finished vocabulary.
         output: directory of the results.
         repeats: turns of each contestant.
@@ -69,39 +80,71 @@ def bench_data(
     for directory, stage in ((corpus, CORPUS_STAGE), (vocabulary, VOCABULARY_STAGE)):
         read_manifest(directory, stage)
     text_bytes = sum(path.stat().st_size for path in corpus.glob("*.parquet"))
-    require_space(8 * text_bytes + 1e6 * max(index_million_tokens * _BYTES_A_TOKEN, scale_million_samples * _BYTES_A_SAMPLE + 500))
+    require_space(
+        8 * text_bytes
+        + 1e6 * max(index_million_tokens * _BYTES_A_TOKEN, scale_million_samples * _BYTES_A_SAMPLE + 500)
+    )
     load = os.getloadavg()[0]
     config, short = DataConfig(max_seq_length=max_seq_length), DataConfig(max_seq_length=max_seq_length // 4)
     with tempfile.TemporaryDirectory(prefix="biobert-scale-") as temporary:
         scratch = Path(temporary)
         inputs = {"corpus": str(corpus.resolve()), "vocabulary": str(vocabulary.resolve())}
-        tokenizing = run_alone("biobert_scale.bench.tokenizing", {**inputs, "scratch": temporary, "repeats": repeats})
+        tokenizing = run_alone(
+            "biobert_scale.bench.tokenizing", {**inputs, "scratch": temporary, "repeats": repeats}
+        )
         tokens = scratch / "tokens"
         store = TokenStore.open(tokens / "train")
         if store.documents < _FEWEST_DOCUMENTS or store.tokens < _FEWEST_SEQUENCES * max_seq_length:
-            raise UserError(f"{store.documents:,} documents and {store.tokens:,} tokens are too few to measure with", where=corpus, remedy="name a larger corpus")
+            raise UserError(
+                f"{store.documents:,} documents and {store.tokens:,} tokens are too few to measure with",
+                where=corpus,
+                remedy="name a larger corpus",
+            )
         entries = read_manifest(vocabulary, VOCABULARY_STAGE).counts["entries"]
-        speeds = [measure_samples(store, tokens / "tokenizer", max_seq_length=one.max_seq_length, repeats=repeats, seconds=turn_seconds) for one in (config, short)]
+        speeds = [
+            measure_samples(
+                store,
+                tokens / "tokenizer",
+                max_seq_length=one.max_seq_length,
+                repeats=repeats,
+                seconds=turn_seconds,
+            )
+            for one in (config, short)
+        ]
         are_abstracts = write_abstracts(tokens, scratch / "abstracts", fewest=_FEWEST_DOCUMENTS)
         abstracts = TokenStore.open(scratch / "abstracts")
-        labels = [row for one in (config, short) for row in measure_labels(store, entries, one, documents="all")]
+        labels = [
+            row for one in (config, short) for row in measure_labels(store, entries, one, documents="all")
+        ]
         if are_abstracts:
             labels += measure_labels(abstracts, entries, config, documents="abstracts")
-        balance = {"documents": "abstracts" if are_abstracts else "all", **measure_balance(pack_all(abstracts, config), steps=_BALANCE_STEPS)}
+        balance = {
+            "documents": "abstracts" if are_abstracts else "all",
+            **measure_balance(pack_all(abstracts, config), steps=_BALANCE_STEPS),
+        }
         write_repeated(tokens, scratch / "repeated", round(index_million_tokens * 1e6))
         index = measure_building(scratch / "repeated", scratch, config, repeats=repeats)
         shutil.rmtree(scratch / "repeated")
-        large = write_simulated(tokens, scratch / "simulated", scratch / "samples", config, round(scale_million_samples * 1e6))
+        large = write_simulated(
+            tokens, scratch / "simulated", scratch / "samples", config, round(scale_million_samples * 1e6)
+        )
         first_step = measure_first_step(scratch / "simulated", scratch / "samples", config, repeats=repeats)
         result: dict[str, Any] = {
             "date": date.today().isoformat(),
             "machine": machine(),
             "load_before": load,
             "versions": versions(_LIBRARIES),
-            "command": "biobert-scale bench data --corpus DIR --vocabulary DIR"
-            f" --repeats {repeats} --max-seq-length {max_seq_length} --turn-seconds {turn_seconds:g}"
-            f" --index-million-tokens {index_million_tokens:g} --scale-million-samples {scale_million_samples:g}",
-            "corpus": {"documents": store.documents, "sentences": store.sentences, "tokens": store.tokens, "vocabulary": entries},
+            "command": (
+                f"biobert-scale bench data --corpus DIR --vocabulary DIR --repeats {repeats} --max-seq-length"
+                f" {max_seq_length} --turn-seconds {turn_seconds:g} --index-million-tokens"
+                f" {index_million_tokens:g} --scale-million-samples {scale_million_samples:g}"
+            ),
+            "corpus": {
+                "documents": store.documents,
+                "sentences": store.sentences,
+                "tokens": store.tokens,
+                "vocabulary": entries,
+            },
             "samples": speeds,
             "labels": labels,
             "index": index,
@@ -115,7 +158,13 @@ def bench_data(
     return page
 
 
-def _check(repeats: int, max_seq_length: int, turn_seconds: float, index_million_tokens: float, scale_million_samples: float) -> None:
+def _check(
+    repeats: int,
+    max_seq_length: int,
+    turn_seconds: float,
+    index_million_tokens: float,
+    scale_million_samples: float,
+) -> None:
     for name, value, sound in (
         ("repeats", repeats, repeats >= 1),
         ("max-seq-length", max_seq_length, _SHORTEST <= max_seq_length <= LONGEST_SAMPLE),
@@ -124,4 +173,8 @@ def _check(repeats: int, max_seq_length: int, turn_seconds: float, index_million
         ("scale-million-samples", scale_million_samples, scale_million_samples * 1e6 >= 1),
     ):
         if not sound:
-            raise UserError(f"--{name} cannot be {value}", where="bench data", remedy="see `biobert-scale bench data --help`")
+            raise UserError(
+                f"--{name} cannot be {value}",
+                where="bench data",
+                remedy="see `biobert-scale bench data --help`",
+            )

@@ -6,7 +6,14 @@ import statistics
 from typing import Any
 
 from biobert_scale.bench.page import spread
-from biobert_scale.bench.samples import COLLATOR, COLLATOR_WHOLE_WORDS, EQUAL, EQUAL_WHOLE_WORDS, PEER_BATCH_SIZE, PYTHON
+from biobert_scale.bench.samples import (
+    COLLATOR,
+    COLLATOR_WHOLE_WORDS,
+    EQUAL,
+    EQUAL_WHOLE_WORDS,
+    PEER_BATCH_SIZE,
+    PYTHON,
+)
 
 _COMPARED_WITH = {COLLATOR: EQUAL, COLLATOR_WHOLE_WORDS: EQUAL_WHOLE_WORDS, PYTHON: EQUAL}
 
@@ -18,27 +25,50 @@ def data_page(result: dict[str, Any]) -> str:
         f"# From documents to batches, {result['date']}",
         "",
         f"- Command: `{result['command']}`",
-        f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; load before, of other work: {result['load_before']:.1f}",
+        (
+            f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; load before, of"
+            f" other work: {result['load_before']:.1f}"
+        ),
         f"- Versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
-        f"- Corpus: {corpus['documents']:,} documents, {corpus['sentences']:,} sentences, {corpus['tokens']:,} tokens; a vocabulary of {corpus['vocabulary']:,} entries",
-        "- Medians of the turns (least to most). Speeds of a core are by its CPU time; where it says so, by the clock",
+        (
+            f"- Corpus: {corpus['documents']:,} documents, {corpus['sentences']:,} sentences,"
+            f" {corpus['tokens']:,} tokens; a vocabulary of {corpus['vocabulary']:,} entries"
+        ),
+        (
+            "- Medians of the turns (least to most). Speeds of a core are by its CPU time; where it says so,"
+            " by the clock"
+        ),
     ]
     for race in result["samples"]:
         lines += ["", *_samples(race)]
-    for section in (_labels(result["labels"]), _index(result["index"]), _tokenizing(result["tokenizing"]), _large(result["large"]), _balance(result["balance"])):
+    for section in (
+        _labels(result["labels"]),
+        _index(result["index"]),
+        _tokenizing(result["tokenizing"]),
+        _large(result["large"]),
+        _balance(result["balance"]),
+    ):
         lines += ["", *section]
     return "\n".join(lines) + "\n"
 
 
 def _samples(race: dict[str, Any]) -> list[str]:
-    medians = {speed["name"]: statistics.median(speed["sequences_per_cpu_second"]) for speed in race["speeds"]}
+    medians = {
+        speed["name"]: statistics.median(speed["sequences_per_cpu_second"]) for speed in race["speeds"]
+    }
     tokens = {speed["name"]: speed["tokens_per_sequence"] for speed in race["speeds"]}
     lines = [
         f"## Masked sequences of at most {race['max_seq_length']} tokens",
         "",
-        f"{race['samples']:,} samples. The peers make batches of {PEER_BATCH_SIZE}; \"times\" is this loader with the same batches over the peer, in sequences (in tokens).",
+        (
+            f'{race["samples"]:,} samples. The peers make batches of {PEER_BATCH_SIZE}; "times" is this'
+            " loader with the same batches over the peer, in sequences (in tokens)."
+        ),
         "",
-        "| | sequences/s a core | tokens/s a core | times | by the clock, sequences/s | tokens a sequence | predictions a sequence | NSP pairs |",
+        (
+            "| | sequences/s a core | tokens/s a core | times | by the clock, sequences/s | tokens a sequence"
+            " | predictions a sequence | NSP pairs |"
+        ),
         "|---|---|---|---|---|---|---|---|",
     ]
     for speed in race["speeds"]:
@@ -47,8 +77,9 @@ def _samples(race: dict[str, Any]) -> list[str]:
             ratio = medians[ours] / medians[name]
             times = f"{ratio:.1f} ({ratio * tokens[ours] / tokens[name]:.1f})"
         lines.append(
-            f"| {name} | {spread(speed['sequences_per_cpu_second'], 0)} | {medians[name] * tokens[name]:,.0f} | {times} | {spread(speed['sequences_per_second'], 0)}"
-            f" | {tokens[name]:.0f} | {speed['predictions_per_sequence']:.1f} | {'yes' if speed['pairs'] else 'no'} |"
+            f"| {name} | {spread(speed['sequences_per_cpu_second'], 0)} | {medians[name] * tokens[name]:,.0f}"
+            f" | {times} | {spread(speed['sequences_per_second'], 0)} | {tokens[name]:.0f} |"
+            f" {speed['predictions_per_sequence']:.1f} | {'yes' if speed['pairs'] else 'no'} |"
         )
     return lines
 
@@ -57,13 +88,16 @@ def _labels(rows: list[dict[str, Any]]) -> list[str]:
     return [
         "## What the lengths of A and B tell of the NSP label",
         "",
-        "A decision tree sees the two lengths and their sum, nothing else: accuracy over five folds, with their standard deviation. A balanced accuracy of 0.5 is chance.",
+        (
+            "A decision tree sees the two lengths and their sum, nothing else: accuracy over five folds, with"
+            " their standard deviation. A balanced accuracy of 0.5 is chance."
+        ),
         "",
         "| longest | documents | pairs of | pairs | random next | accuracy | balanced accuracy |",
         "|---|---|---|---|---|---|---|",
         *(
-            f"| {row['max_seq_length']} | {row['documents']} | {row['name']} | {row['pairs']:,} | {row['random_share']:.3f}"
-            f" | {_folds(row['accuracy'])} | {_folds(row['balanced_accuracy'])} |"
+            f"| {row['max_seq_length']} | {row['documents']} | {row['name']} | {row['pairs']:,} |"
+            f" {row['random_share']:.3f} | {_folds(row['accuracy'])} | {_folds(row['balanced_accuracy'])} |"
             for row in rows
         ),
     ]
@@ -77,15 +111,24 @@ def _index(index: dict[str, Any]) -> list[str]:
     lines = [
         "## Building the index of samples",
         "",
-        f"The real documents repeated: {index['tokens']:,} tokens in {index['shards']:,} shards, {index['samples']:,} samples. The whole stage also makes a validation split,"
-        f" {index['stage_tokens']:,} tokens in all.",
+        (
+            f"The real documents repeated: {index['tokens']:,} tokens in {index['shards']:,} shards,"
+            f" {index['samples']:,} samples. The whole stage also makes a validation split,"
+            f" {index['stage_tokens']:,} tokens in all."
+        ),
         "",
         "| | seconds | million tokens/s |",
         "|---|---|---|",
-        f"| packing, one core's CPU time | {spread(index['packing_cpu_seconds'])} | {spread([index['tokens'] / 1e6 / taken for taken in index['packing_cpu_seconds']])} |",
+        (
+            f"| packing, one core's CPU time | {spread(index['packing_cpu_seconds'])} |"
+            f" {spread([index['tokens'] / 1e6 / taken for taken in index['packing_cpu_seconds']])} |"
+        ),
     ]
     for workers, seconds in index["stage_seconds"].items():
-        lines.append(f"| the whole stage, {workers} worker(s), by the clock | {spread(seconds)} | {spread([index['stage_tokens'] / 1e6 / taken for taken in seconds])} |")
+        lines.append(
+            f"| the whole stage, {workers} worker(s), by the clock | {spread(seconds)} |"
+            f" {spread([index['stage_tokens'] / 1e6 / taken for taken in seconds])} |"
+        )
     return lines
 
 
@@ -94,15 +137,23 @@ def _tokenizing(tokenizing: dict[str, Any]) -> list[str]:
     lines = [
         "## Text to word pieces on one core",
         "",
-        f"{tokenizing['documents']:,} documents, {tokenizing['megabytes']:.1f} MB of text. This stage also finds the sentences and writes the splits;"
-        " `datasets.map` makes the pieces of whole documents from a table prepared beforehand.",
+        (
+            f"{tokenizing['documents']:,} documents, {tokenizing['megabytes']:.1f} MB of text. This stage"
+            " also finds the sentences and writes the splits; `datasets.map` makes the pieces of whole"
+            " documents from a table prepared beforehand."
+        ),
         "",
         "| | MB/s | by the clock, MB/s | times the slowest | tokens |",
         "|---|---|---|---|---|",
     ]
     for speed in tokenizing["speeds"]:
-        by_cpu, by_clock = ([tokenizing["megabytes"] / taken for taken in speed[name]] for name in ("cpu_seconds", "seconds"))
-        lines.append(f"| {speed['name']} | {spread(by_cpu)} | {spread(by_clock)} | {slowest / statistics.median(speed['cpu_seconds']):.2f} | {speed['tokens']:,} |")
+        by_cpu, by_clock = (
+            [tokenizing["megabytes"] / taken for taken in speed[name]] for name in ("cpu_seconds", "seconds")
+        )
+        lines.append(
+            f"| {speed['name']} | {spread(by_cpu)} | {spread(by_clock)} |"
+            f" {slowest / statistics.median(speed['cpu_seconds']):.2f} | {speed['tokens']:,} |"
+        )
     return lines
 
 
@@ -110,14 +161,24 @@ def _large(large: dict[str, Any]) -> list[str]:
     return [
         "## A very large corpus: a fresh process draws a step",
         "",
-        f"An index of {large['samples']:,} samples ({large['index_bytes'] / 1e9:.2f} GB) over {large['tokens']:,} tokens in {large['shards']:,} shards: one shard of real documents,"
-        " mapped many times. Both lay in the file cache; compiled code was cached on disk. Private memory is what no file backs.",
+        (
+            f"An index of {large['samples']:,} samples ({large['index_bytes'] / 1e9:.2f} GB) over"
+            f" {large['tokens']:,} tokens in {large['shards']:,} shards: one shard of real documents, mapped"
+            " many times. Both lay in the file cache; compiled code was cached on disk. Private memory is"
+            " what no file backs."
+        ),
         "",
-        "| | start and imports, s | opening, s | drawing, s | all, s | private MB before | private MB after | sequences |",
+        (
+            "| | start and imports, s | opening, s | drawing, s | all, s | private MB before | private MB"
+            " after | sequences |"
+        ),
         "|---|---|---|---|---|---|---|---|",
         *(
-            f"| step {row['step']:,}, rank {row['rank']} of {row['world_size']} | {row['import_seconds']:.2f} | {row['open_seconds']:.2f} | {row['draw_seconds']:.2f}"
-            f" | {row['import_seconds'] + row['open_seconds'] + row['draw_seconds']:.2f} | {row['private_megabytes_before']:.0f} | {row['private_megabytes_after']:.0f} | {row['sequences']} |"
+            f"| step {row['step']:,}, rank {row['rank']} of {row['world_size']} | {row['import_seconds']:.2f}"
+            f" | {row['open_seconds']:.2f} | {row['draw_seconds']:.2f} |"
+            f" {row['import_seconds'] + row['open_seconds'] + row['draw_seconds']:.2f} |"
+            f" {row['private_megabytes_before']:.0f} | {row['private_megabytes_after']:.0f} |"
+            f" {row['sequences']} |"
             for row in large["first_step"]
         ),
     ]
@@ -132,10 +193,19 @@ def _balance(balance: dict[str, Any]) -> list[str]:
     return [
         "## Balance over 16 ranks, 8 micro-steps of 2 sequences",
         "",
-        f"{balance['steps']} steps of samples from {documents} ({balance['samples']:,} samples, {balance['mean_length']:.0f} tokens on average).",
-        "Tokens, fullest over mean; mean of the steps (worst). A step waits for its fullest micro-batch each time: the last column is what that costs over perfect balance.",
+        (
+            f"{balance['steps']} steps of samples from {documents} ({balance['samples']:,} samples,"
+            f" {balance['mean_length']:.0f} tokens on average)."
+        ),
+        (
+            "Tokens, fullest over mean; mean of the steps (worst). A step waits for its fullest micro-batch"
+            " each time: the last column is what that costs over perfect balance."
+        ),
         "",
         "| | micro-batches of a micro-step | ranks' totals | the step |",
         "|---|---|---|---|",
-        *(f"| {way} | {ratio(of['micro_batch'])} | {ratio(of['rank'])} | {ratio(of['step'])} |" for way, of in balance["ways"].items()),
+        *(
+            f"| {way} | {ratio(of['micro_batch'])} | {ratio(of['rank'])} | {ratio(of['step'])} |"
+            for way, of in balance["ways"].items()
+        ),
     ]

@@ -1,4 +1,5 @@
-"""What people put together otherwise: pubmed-parser, `datasets.map`, and transformers' `Trainer` as in its `run_mlm` example.
+"""What people put together otherwise: pubmed-parser, `datasets.map`, and transformers' `Trainer` as in its
+`run_mlm` example.
 
 Each stage runs in a process of its own for the end-to-end benchmark.
 """
@@ -25,12 +26,17 @@ def run_stage(*, begun: float, stage: str, place: str, **options: Any) -> dict[s
         place: where all of them write.
     """
     del begun
-    functions: dict[str, Callable[..., dict[str, Any]]] = {"corpus": parse, "tokens": tokenize, "training": train}
+    functions: dict[str, Callable[..., dict[str, Any]]] = {
+        "corpus": parse,
+        "tokens": tokenize,
+        "training": train,
+    }
     return functions[stage](Path(place), **options)
 
 
 def parse(place: Path, *, raw: str, held_out_ids: str) -> dict[str, Any]:
-    """MEDLINE files to a data set of titles with abstracts: the last record of a PMID counts, and the held-out ones are left out."""
+    """MEDLINE files to a data set of titles with abstracts: the last record of a PMID counts, and the
+    held-out ones are left out."""
     import pubmed_parser
     from datasets import Dataset
 
@@ -55,12 +61,19 @@ def tokenize(place: Path, *, tokenizer: str, max_seq_length: int) -> dict[str, A
     datasets.disable_progress_bars()
     pieces = AutoTokenizer.from_pretrained(tokenizer)
     documents = datasets.load_from_disk(place / "parsed")
-    tokenized = documents.map(lambda rows: pieces(rows["text"], return_special_tokens_mask=True), batched=True, remove_columns=["text"])
+    tokenized = documents.map(
+        lambda rows: pieces(rows["text"], return_special_tokens_mask=True),
+        batched=True,
+        remove_columns=["text"],
+    )
 
     def group(rows: dict[str, list[list[int]]]) -> dict[str, list[list[int]]]:
         joined = {name: list(itertools.chain.from_iterable(lists)) for name, lists in rows.items()}
         whole = len(joined["input_ids"]) // max_seq_length * max_seq_length
-        return {name: [values[start : start + max_seq_length] for start in range(0, whole, max_seq_length)] for name, values in joined.items()}
+        return {
+            name: [values[start : start + max_seq_length] for start in range(0, whole, max_seq_length)]
+            for name, values in joined.items()
+        }
 
     blocks = tokenized.map(group, batched=True)
     blocks.save_to_disk(place / "blocks")
@@ -76,7 +89,8 @@ def train(place: Path, *, config: str, tokenizer: str, start: str, held_out: str
         held_out: a file of this package's held-out samples, padded and masked.
 
     Returns:
-        `curve`, `training_seconds`, `real_tokens`, and `ready_at`: when, in seconds since the epoch, the model and data were there.
+        `curve`, `training_seconds`, `real_tokens`, and `ready_at`: when, in seconds since the epoch, the
+        model and data were there.
     """
     import datasets
     import torch
@@ -86,7 +100,9 @@ def train(place: Path, *, config: str, tokenizer: str, start: str, held_out: str
     from biobert_scale.recipes import load_config
 
     recipe = load_config(config)
-    collate = DataCollatorForLanguageModeling(AutoTokenizer.from_pretrained(tokenizer), mlm_probability=recipe.data.mlm_probability)
+    collate = DataCollatorForLanguageModeling(
+        AutoTokenizer.from_pretrained(tokenizer), mlm_probability=recipe.data.mlm_probability
+    )
     tokens: list[int] = []
 
     def counted(items: list[dict[str, Any]]) -> Any:
@@ -97,20 +113,33 @@ def train(place: Path, *, config: str, tokenizer: str, start: str, held_out: str
     samples: list[Rows] = torch.load(held_out)
 
     def score(model: BertForMaskedLM, step: int) -> dict[str, Any]:
-        return {"consumed_tokens": sum(tokens[:step]), "validation/mlm_loss": masked_lm_loss(model, samples)}  # a batch ahead may have been made
+        return {
+            "consumed_tokens": sum(tokens[:step]),
+            "validation/mlm_loss": masked_lm_loss(model, samples),
+        }  # a batch ahead may have been made
 
     watch = Evaluation(score, every_steps=recipe.training.validation.every_steps)
     arguments = training_arguments(recipe, place / "trainer", batch_size=recipe.training.global_batch_size)
     trainer = EqualRates(
-        model=BertForMaskedLM.from_pretrained(start), args=arguments, train_dataset=datasets.load_from_disk(place / "blocks"), data_collator=counted, callbacks=[watch]
+        model=BertForMaskedLM.from_pretrained(start),
+        args=arguments,
+        train_dataset=datasets.load_from_disk(place / "blocks"),
+        data_collator=counted,
+        callbacks=[watch],
     )
     trainer.train()
     trainer.save_model(str(place / "model"))
-    return {"curve": watch.curve, "training_seconds": watch.seconds, "real_tokens": sum(tokens[: recipe.training.schedule.total_steps]), "ready_at": watch.ready_at}
+    return {
+        "curve": watch.curve,
+        "training_seconds": watch.seconds,
+        "real_tokens": sum(tokens[: recipe.training.schedule.total_steps]),
+        "ready_at": watch.ready_at,
+    }
 
 
 def masked_lm_loss(model: Any, batches: list[Rows]) -> float:
-    """Mean loss over all predictions, in nats, of a `BertForMaskedLM`. It was trained without segments, and sees none."""
+    """Mean loss over all predictions, in nats, of a `BertForMaskedLM`. It was trained without segments, and
+    sees none."""
     import torch
 
     total, predictions = 0.0, 0
@@ -118,8 +147,13 @@ def masked_lm_loss(model: Any, batches: list[Rows]) -> float:
     with torch.no_grad():
         for batch in batches:
             labels = batch["labels"].to(model.device)
-            logits = model(input_ids=batch["input_ids"].to(model.device), attention_mask=batch["attention_mask"].to(model.device)).logits
-            total += torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), labels.flatten(), reduction="sum").item()
+            logits = model(
+                input_ids=batch["input_ids"].to(model.device),
+                attention_mask=batch["attention_mask"].to(model.device),
+            ).logits
+            total += torch.nn.functional.cross_entropy(
+                logits.float().flatten(0, 1), labels.flatten(), reduction="sum"
+            ).item()
             predictions += int((labels != -100).sum())
     model.train()
     return total / predictions

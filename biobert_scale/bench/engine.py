@@ -50,19 +50,33 @@ OUT_OF_MEMORY = "out of memory"
 def reason_of(error: RuntimeError) -> str:
     """Why a step could not be taken, in a line: memory that did not suffice has more than one name."""
     told = str(error).lower()
-    if isinstance(error, torch.OutOfMemoryError) or any(name in told for name in ("out of memory", "alloc_failed", "allocate memory")):
+    if isinstance(error, torch.OutOfMemoryError) or any(
+        name in told for name in ("out of memory", "alloc_failed", "allocate memory")
+    ):
         return OUT_OF_MEMORY
     return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:300]
 
 
 def on_engine(config: Config, engine: str) -> Config:
     """The recipe under another engine (`ddp`, or a file of `ds_configs/`), without trackers."""
-    chosen = replace(config.training.engine, name="ddp") if engine == "ddp" else replace(config.training.engine, name="deepspeed", deepspeed_config=engine)
+    chosen = (
+        replace(config.training.engine, name="ddp")
+        if engine == "ddp"
+        else replace(config.training.engine, name="deepspeed", deepspeed_config=engine)
+    )
     return replace(config, training=replace(config.training, engine=chosen, trackers=()))
 
 
-def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callable[[], None] = lambda: None, profile: bool = False) -> Timed:
-    """Take some optimizer steps as training does, and let go of everything but the process group, so that it can be called again.
+def time_steps(
+    config: Config,
+    *,
+    lengths: str,
+    steps: int,
+    before_step: Callable[[], None] = lambda: None,
+    profile: bool = False,
+) -> Timed:
+    """Take some optimizer steps as training does, and let go of everything but the process group, so that it
+    can be called again.
 
     Args:
         lengths: of the samples, `full` or `abstracts`.
@@ -71,7 +85,11 @@ def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callabl
     """
     training = config.training
     accelerator = runtime.start(config, run=tempfile.gettempdir())
-    plugin, on_gpu, world_size = accelerator.deepspeed_plugin, accelerator.device.type == "cuda", accelerator.num_processes
+    plugin, on_gpu, world_size = (
+        accelerator.deepspeed_plugin,
+        accelerator.device.type == "cuda",
+        accelerator.num_processes,
+    )
     shape = bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0)
     with accelerator.device:  # where drawing weights takes no time
         model = build_model(shape, seed=config.seed)
@@ -80,20 +98,36 @@ def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callabl
     fused = config.compute.fused_optimizer and not (plugin is None and training.precision.dtype == "fp16")
     model, optimizer = accelerator.prepare(model, build_optimizer(model, training.optimizer, fused=fused))
     (step,) = made_up_steps(
-        1, sequences=training.global_batch_size // world_size, micro_batch_size=training.micro_batch_size, max_seq_length=config.data.max_seq_length,
-        mlm_probability=config.data.mlm_probability, vocabulary_size=config.vocabulary.size, lengths=lengths, seed=accelerator.process_index,
-    )  # fmt: skip
+        1,
+        sequences=training.global_batch_size // world_size,
+        micro_batch_size=training.micro_batch_size,
+        max_seq_length=config.data.max_seq_length,
+        mlm_probability=config.data.mlm_probability,
+        vocabulary_size=config.vocabulary.size,
+        lengths=lengths,
+        seed=accelerator.process_index,
+    )
     full = [
-        fill_bucket(batch, bucket=config.loader.token_bucket, max_seq_length=config.data.max_seq_length, mlm_probability=config.data.mlm_probability, pad_token_id=0)
-        if config.loader.token_bucket else batch for batch in step.micro_batches
-    ]  # fmt: skip
+        fill_bucket(
+            batch,
+            bucket=config.loader.token_bucket,
+            max_seq_length=config.data.max_seq_length,
+            mlm_probability=config.data.mlm_probability,
+            pad_token_id=0,
+        )
+        if config.loader.token_bucket
+        else batch
+        for batch in step.micro_batches
+    ]
     batches = [PackedBatch.of(batch, pin=on_gpu) for batch in full]
 
     def take(model: Any, optimizer: Any) -> None:
         for batch in batches:
             with accelerator.accumulate(model):
                 sums = model(batch.to(accelerator.device))
-                accelerator.backward(sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences)
+                accelerator.backward(
+                    sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences
+                )
                 if plugin is None and accelerator.sync_gradients:
                     accelerator.clip_grad_norm_(model.parameters(), training.optimizer.max_grad_norm)
                 optimizer.step()
@@ -114,19 +148,28 @@ def time_steps(config: Config, *, lengths: str, steps: int, before_step: Callabl
     accelerator.free_memory()
     lengths_of_all = np.concatenate([np.diff(batch.cu_seqlens) for batch in step.micro_batches])
     return Timed(
-        seconds=taken, peak_memory_bytes=memory, parameters=parameters, world_size=world_size, sequences=len(lengths_of_all), tokens=step.global_tokens,
-        flops=float(training_flops(shape, lengths_of_all, step.global_predictions)), operations=spent,
-    )  # fmt: skip
+        seconds=taken,
+        peak_memory_bytes=memory,
+        parameters=parameters,
+        world_size=world_size,
+        sequences=len(lengths_of_all),
+        tokens=step.global_tokens,
+        flops=float(training_flops(shape, lengths_of_all, step.global_predictions)),
+        operations=spent,
+    )
 
 
 def forget_engine() -> None:
     """After `time_steps`, or after it ran out of memory: make room for another engine in this process."""
-    AcceleratorState._reset_state(reset_partial_state=True)  # it keeps DeepSpeed as the kind of distribution, and another engine would meet it
+    AcceleratorState._reset_state(
+        reset_partial_state=True
+    )  # it keeps DeepSpeed as the kind of distribution, and another engine would meet it
     forget_memory()
 
 
 def forget_memory() -> None:
-    """Free what nobody refers to. Models here refer to themselves (a forward that was put in their place), so that they wait for the collector."""
+    """Free what nobody refers to. Models here refer to themselves (a forward that was put in their place), so
+    that they wait for the collector."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -17,7 +17,11 @@ def machine() -> dict[str, Any]:
     """Processor, cores and system; nothing that names the machine."""
     cpuinfo = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
-    return {"cpu": named.group(1) if named else platform.machine(), "cores": os.cpu_count(), "system": " ".join((platform.system(), platform.release().partition("-")[0]))}
+    return {
+        "cpu": named.group(1) if named else platform.machine(),
+        "cores": os.cpu_count(),
+        "system": " ".join((platform.system(), platform.release().partition("-")[0])),
+    }
 
 
 def versions(libraries: Iterable[str]) -> dict[str, str]:

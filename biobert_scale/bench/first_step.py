@@ -10,20 +10,40 @@ from typing import Any
 from biobert_scale.bench.child import answer
 
 
-def first_step(*, begun: float, tokens: str, samples: str, max_seq_length: int, first_sample: int, world_size: int, rank: int, global_batch_size: int, micro_batch_size: int, seed: int) -> dict[str, Any]:
+def first_step(
+    *,
+    begun: float,
+    tokens: str,
+    samples: str,
+    max_seq_length: int,
+    first_sample: int,
+    world_size: int,
+    rank: int,
+    global_batch_size: int,
+    micro_batch_size: int,
+    seed: int,
+) -> dict[str, Any]:
     """Open the stream and draw a rank's share of the step that begins at `first_sample`.
 
     Returns:
-        Seconds of the imports (and of starting Python), of opening and of drawing; private memory (`RssAnon`) in 10^6 bytes
-        before and after; sequences and tokens drawn.
+        Seconds of the imports (and of starting Python), of opening and of drawing; private memory (`RssAnon`)
+        in 10^6 bytes before and after; sequences and tokens drawn.
     """
     from biobert_scale.config import DataConfig
     from biobert_scale.data.stream import SampleStream
 
     imported, before = time.monotonic(), private_megabytes()
-    stream = SampleStream.open(Path(tokens), Path(samples), DataConfig(max_seq_length=max_seq_length), seed=seed)
+    stream = SampleStream.open(
+        Path(tokens), Path(samples), DataConfig(max_seq_length=max_seq_length), seed=seed
+    )
     opened = time.monotonic()
-    step = stream.step(first_sample, global_batch_size=global_batch_size, micro_batch_size=micro_batch_size, world_size=world_size, rank=rank)
+    step = stream.step(
+        first_sample,
+        global_batch_size=global_batch_size,
+        micro_batch_size=micro_batch_size,
+        world_size=world_size,
+        rank=rank,
+    )
     drawn = time.monotonic()
     return {
         "import_seconds": imported - begun,

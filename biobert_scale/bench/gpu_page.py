@@ -13,72 +13,135 @@ def suite_page(result: dict[str, Any]) -> str:
     """Render what the suite has found so far, and what it has not."""
     parts, recipe = result["parts"], load_config("biobert-large").training
     sequences = recipe.global_batch_size * recipe.schedule.total_steps
-    lines = [f"# GPU suite, {result['date']}" + (" (tiny model: a trial of the suite, no measurement)" if result["tiny"] else ""), ""]
+    lines = [
+        f"# GPU suite, {result['date']}"
+        + (" (tiny model: a trial of the suite, no measurement)" if result["tiny"] else ""),
+        "",
+    ]
     told = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines.append(f"- Command: `{result['command']}`")
-    lines.append(f"- Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores, {result['machine']['system']}")
+    lines.append(
+        f"- Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores,"
+        f" {result['machine']['system']}"
+    )
     lines.append(f"- {told}" + (f"; commit {result['commit']}" if result["commit"] else ""))
     rates = parts.get("products", {}).get("flops_per_second", {})
     if result.get("gpu"):
         lines.append(f"- {result['gpu']}")
     if rates:
-        lines.append(f"- {parts['products']['device']}; matrix products, sustained: " + ", ".join(f"{dtype} {rate / 1e12:,.1f} TFLOP/s" for dtype, rate in rates.items()))
+        lines.append(
+            f"- {parts['products']['device']}; matrix products, sustained: "
+            + ", ".join(f"{dtype} {rate / 1e12:,.1f} TFLOP/s" for dtype, rate in rates.items())
+        )
     if "parity" in parts:
         lines += _parity_lines(parts["parity"])
     if "sweep" in parts:
         lines += ["", *_sweep_table(parts["sweep"]["rows"], rates, sequences)]
     for found in parts.get("profile", {}).get("profiles", []):
-        lines += ["", f"- most of a step's time at {found['engine']}{', compiled' * found['compiled']}: " + ", ".join(f"{row['share']:.0%} `{row['name'][:40]}`" for row in found["kernels"][:6])]
+        lines += [
+            "",
+            f"- most of a step's time at {found['engine']}{', compiled' * found['compiled']}: "
+            + ", ".join(f"{row['share']:.0%} `{row['name'][:40]}`" for row in found["kernels"][:6]),
+        ]
     for name in ("peers", "peers_compiled", "ablation"):
         for contest in parts.get(name, {}).get("contests", []):
             lines += ["", *_contest_table(contest)]
     for name in ("trainer_fp16", "trainer_bf16"):
         if name in parts:
             lines += ["", _trainer_line(parts[name], sequences)]
-    lines += ["", *(f"- {name}: {why.splitlines()[-1]}" for kind in ("failed", "cut_short", "left_out") for name, why in result[kind].items())]
+    lines += [
+        "",
+        *(
+            f"- {name}: {why.splitlines()[-1]}"
+            for kind in ("failed", "cut_short", "left_out")
+            for name, why in result[kind].items()
+        ),
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _parity_lines(parity: dict[str, Any]) -> list[str]:
     errors, dropout = parity["errors"], parity["dropout"]
-    lines = ["- error of losses / gradients against plain fp32: " + ", ".join(f"{name} {error['loss']:.1e} / {error['gradient']:.1e}" for name, error in errors.items())]
-    lines += [f"- {name}: {found['dropped']:.4f} dropped of {found['probability']}, error of values {found['values']:.1e}, of gradients {found['gradient']:.1e}" for name, found in dropout.items()]
+    lines = [
+        "- error of losses / gradients against plain fp32: "
+        + ", ".join(f"{name} {error['loss']:.1e} / {error['gradient']:.1e}" for name, error in errors.items())
+    ]
+    lines += [
+        f"- {name}: {found['dropped']:.4f} dropped of {found['probability']}, error of values"
+        f" {found['values']:.1e}, of gradients {found['gradient']:.1e}"
+        for name, found in dropout.items()
+    ]
     lines.append(f"- a changed neighbour changes a sequence's loss by {parity['leak']:.1e}")
-    return [*lines, *(f"- **out of its bounds**: {trouble}" for trouble in parity["troubles"])] if parity["troubles"] else [*lines, "- parity: all within bounds"]
+    return (
+        [*lines, *(f"- **out of its bounds**: {trouble}" for trouble in parity["troubles"])]
+        if parity["troubles"]
+        else [*lines, "- parity: all within bounds"]
+    )
 
 
 def _sweep_table(rows: list[dict[str, Any]], rates: dict[str, float], recipe_sequences: int) -> list[str]:
-    lines = ["| a step of 256 | engine | micro-batch | sequences/s | real tokens/s | TFLOP/s | of the products | memory, GB | 150,000 steps, hours |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        (
+            "| a step of 256 | engine | micro-batch | sequences/s | real tokens/s | TFLOP/s | of the products"
+            " | memory, GB | 150,000 steps, hours |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for row in rows:
         filled = f", filled to {row['token_bucket']}s" if row.get("token_bucket") else ""
-        name = f"| {row['lengths']}{filled}, {row['dtype']} | {row['engine']}{', compiled' * row['compiled']} | {row['micro_batch_size']} |"
+        name = (
+            f"| {row['lengths']}{filled}, {row['dtype']} | {row['engine']}{', compiled' * row['compiled']} |"
+            f" {row['micro_batch_size']} |"
+        )
         if "failed" in row:
             lines.append(f"{name} {row['failed'].splitlines()[-1]} | | | | | |")
             continue
         seconds = statistics.median(row["seconds"])
         rate, flops = row["sequences"] / seconds, row["flops"] / seconds
         share = f"{flops / rates[row['dtype']]:.0%}" if row["dtype"] in rates else "-"
-        told = f"{spread([row['sequences'] / each for each in row['seconds']], 1)} | {row['tokens'] / seconds:,.0f} | {flops / 1e12:,.1f} | {share}"
-        lines.append(f"{name} {told} | {row['memory_bytes'] / 1e9:.1f} | {recipe_sequences / rate / 3600:,.1f} |")
+        told = (
+            f"{spread([row['sequences'] / each for each in row['seconds']], 1)} |"
+            f" {row['tokens'] / seconds:,.0f} | {flops / 1e12:,.1f} | {share}"
+        )
+        lines.append(
+            f"{name} {told} | {row['memory_bytes'] / 1e9:.1f} | {recipe_sequences / rate / 3600:,.1f} |"
+        )
     return lines
 
 
 def _contest_table(part: dict[str, Any]) -> list[str]:
     medians = {name: statistics.median(seconds) for name, seconds in part["seconds"].items()}
     first = next(iter(medians.values()))
-    lines = [f"| {part['lengths']}, {part['dtype']}, micro-batch {part['micro_batch_size']} | sequences/s | real tokens/s | time | memory, GB |", "|---|---|---|---|---|"]
+    lines = [
+        (
+            f"| {part['lengths']}, {part['dtype']}, micro-batch {part['micro_batch_size']} | sequences/s |"
+            " real tokens/s | time | memory, GB |"
+        ),
+        "|---|---|---|---|---|",
+    ]
     for name, seconds in part["seconds"].items():
         rates = spread([part["sequences"] / each for each in seconds], 1)
-        lines.append(f"| {name} | {rates} | {part['tokens'] / medians[name]:,.0f} | {medians[name] / first:.2f} | {part['peak_memory_bytes'][name] / 1e9:.1f} |")
+        lines.append(
+            f"| {name} | {rates} | {part['tokens'] / medians[name]:,.0f} | {medians[name] / first:.2f} |"
+            f" {part['peak_memory_bytes'][name] / 1e9:.1f} |"
+        )
     return lines + [f"| {name} | {why} | | | |" for name, why in part.get("failed", {}).items()]
 
 
 def _trainer_line(part: dict[str, Any], recipe_sequences: int) -> str:
     scales = [scale for scale in part["loss_scales"] if scale]
-    scaling = f", loss scale {scales[0]:,.0f} to {scales[-1]:,.0f}, {part['skipped_steps']} steps skipped" if part["dtype"] == "fp16" and scales else ""
-    stalls, rate = ", ".join(f"{stall:.2f}" for stall in part["checkpoint_stall_seconds"]), part["sequences_per_second"]
+    scaling = (
+        f", loss scale {scales[0]:,.0f} to {scales[-1]:,.0f}, {part['skipped_steps']} steps skipped"
+        if part["dtype"] == "fp16" and scales
+        else ""
+    )
+    stalls, rate = (
+        ", ".join(f"{stall:.2f}" for stall in part["checkpoint_stall_seconds"]),
+        part["sequences_per_second"],
+    )
     hours = recipe_sequences / rate / 3600
     return (
-        f"- `train` in {part['dtype']}{', compiled' * part['compiled']}: {rate:,.1f} sequences/s ({hours:,.1f} hours for 150,000 steps), "
-        f"data wait {part['data_wait_fraction']:.2%} of a step{scaling}; stall of saves {stalls} s"
+        f"- `train` in {part['dtype']}{', compiled' * part['compiled']}: {rate:,.1f} sequences/s"
+        f" ({hours:,.1f} hours for 150,000 steps), data wait {part['data_wait_fraction']:.2%} of a"
+        f" step{scaling}; stall of saves {stalls} s"
     )

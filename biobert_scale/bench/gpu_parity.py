@@ -1,4 +1,5 @@
-"""Does the fast way compute what the plain one does, on this device? Losses, gradients, dropout, and nothing from a neighbour."""
+"""Does the fast way compute what the plain one does, on this device? Losses, gradients, dropout, and nothing
+from a neighbour."""
 
 from __future__ import annotations
 
@@ -18,34 +19,50 @@ from biobert_scale.modeling.switches import switch_on
 PLAIN: dict[str, Any] = {**SWITCHES["every switch off"], "fused_optimizer": True}
 """All of `compute` by the plain way; no optimizer step is taken here."""
 _TIMES_PLAIN, _FLOOR = 1.5, 2e-3
-"""How far from fp32 a fast way may be in 16 bits: so many times the plain way's own distance in the same type, and a little."""
+"""How far from fp32 a fast way may be in 16 bits: so many times the plain way's own distance in the same
+type, and a little."""
 _FP32 = {"loss": 1e-4, "gradient": 1e-3}
 _FP16_SCALE = 2.0**12
-"""What the loss is multiplied by in fp16, as training does, so that small gradients do not vanish in either way."""
+"""What the loss is multiplied by in fp16, as training does, so that small gradients do not vanish in either
+way."""
 _HEADS, _HEAD_SIZE, _LENGTHS = 16, 64, (64, 40, 17)
 
 
-def compare_ways(config: Config, shape: ModelConfig, device: torch.device, types: dict[str, torch.dtype], tell: Callable[[dict[str, Any]], None] = lambda _: None) -> dict[str, Any]:
-    """Relative errors of losses and gradients against the plain way in fp32, by way; and how far a changed neighbour changes a sequence's loss.
+def compare_ways(
+    config: Config,
+    shape: ModelConfig,
+    device: torch.device,
+    types: dict[str, torch.dtype],
+    tell: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Relative errors of losses and gradients against the plain way in fp32, by way; and how far a changed
+    neighbour changes a sequence's loss.
 
     Args:
         config: whose batch of samples is taken.
         shape: of the model; its dropout is left out.
         types: 16-bit types by name.
-        tell: called after each way with what is returned at the end; compiled ways, which take longest, are the last.
+        tell: called after each way with what is returned at the end; compiled ways, which take longest, are
+            the last.
     """
     load = load_of(config, None, 1, "abstracts", device)
     batch = PackedBatch.of(load.steps[0].micro_batches[0]).to(device)
     shape = replace(shape, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
-    def losses_and_gradients(dtype: str, batch: PackedBatch = batch, **switches: Any) -> tuple[Tensor, Tensor]:
-        model: Any = build_model(bert_config(shape, vocabulary_size=load.vocabulary_size, pad_token_id=0), seed=1)
+    def losses_and_gradients(
+        dtype: str, batch: PackedBatch = batch, **switches: Any
+    ) -> tuple[Tensor, Tensor]:
+        model: Any = build_model(
+            bert_config(shape, vocabulary_size=load.vocabulary_size, pad_token_id=0), seed=1
+        )
         model.to(device)
         switch_on(model, replace(config.compute, **switches))
         with torch.autocast(device.type, types.get(dtype), enabled=dtype in types):
             sums = model(batch)
         scale = _FP16_SCALE if dtype == "fp16" else 1.0
-        ((sums["mlm_loss"] / len(batch.mlm_labels) + sums["nsp_loss"] / len(batch.nsp_labels)) * scale).backward()
+        (
+            (sums["mlm_loss"] / len(batch.mlm_labels) + sums["nsp_loss"] / len(batch.nsp_labels)) * scale
+        ).backward()
         gradients = torch.cat([parameter.grad.float().flatten() for parameter in model.parameters()]) / scale
         return torch.stack([sums["mlm_loss"], sums["nsp_loss"]]).detach().float(), gradients
 
@@ -54,28 +71,41 @@ def compare_ways(config: Config, shape: ModelConfig, device: torch.device, types
     for dtype in types:
         cases |= {f"{dtype}, plain": (dtype, PLAIN), f"{dtype}, as shipped": (dtype, {})}
     first = next(iter(types))
-    cases |= {f"{first}, {name}": (first, changes) for name, changes in SWITCHES.items() if name not in ("compiled", "every switch off", "AdamW one operation after another")}
+    cases |= {
+        f"{first}, {name}": (first, changes)
+        for name, changes in SWITCHES.items()
+        if name not in ("compiled", "every switch off", "AdamW one operation after another")
+    }
     cases |= {f"{dtype}, compiled": (dtype, {"compile": True}) for dtype in types}
     changed, end = batch.input_ids.clone(), batch.sequence_lengths[0]
     changed[:end] = 500
     own = batch.mlm_positions >= end
     kept = replace(batch, mlm_positions=batch.mlm_positions[own], mlm_labels=batch.mlm_labels[own])
-    there, elsewhere = (losses_and_gradients(first, replace(kept, input_ids=ids))[0][0] for ids in (batch.input_ids, changed))
+    there, elsewhere = (
+        losses_and_gradients(first, replace(kept, input_ids=ids))[0][0] for ids in (batch.input_ids, changed)
+    )
     errors: dict[str, dict[str, float]] = {}
     found = {"errors": errors, "leak": float((there - elsewhere).abs())}
     for name, (dtype, switches) in cases.items():
         other_loss, other_gradient = losses_and_gradients(dtype, **switches)
-        errors[name] = {"loss": float((other_loss / loss - 1).abs().max()), "gradient": float((other_gradient - gradient).norm() / gradient.norm())}
+        errors[name] = {
+            "loss": float((other_loss / loss - 1).abs().max()),
+            "gradient": float((other_gradient - gradient).norm() / gradient.norm()),
+        }
         tell(found)
     return found
 
 
-def compare_dropout(device: torch.device, dtype: torch.dtype, *, probability: float = 0.1, way: str = "auto") -> dict[str, float]:
-    """Attention with dropout, by its own mask: with unit vectors as values its output is the probabilities that were kept.
+def compare_dropout(
+    device: torch.device, dtype: torch.dtype, *, probability: float = 0.1, way: str = "auto"
+) -> dict[str, float]:
+    """Attention with dropout, by its own mask: with unit vectors as values its output is the probabilities
+    that were kept.
 
     Returns:
-        `probability`, `dropped` (the fraction), `standard_error` of that fraction, `values` (relative error of what was kept) and `gradient` (largest relative
-        error of the gradients of query, key and value, against a plain computation in fp32 with the same mask).
+        `probability`, `dropped` (the fraction), `standard_error` of that fraction, `values` (relative error
+        of what was kept) and `gradient` (largest relative error of the gradients of query, key and value,
+        against a plain computation in fp32 with the same mask).
     """
     torch.manual_seed(1)
     tokens, ends = sum(_LENGTHS), torch.tensor([0, *_LENGTHS]).cumsum(0).to(device, torch.int32)
@@ -84,7 +114,17 @@ def compare_dropout(device: torch.device, dtype: torch.dtype, *, probability: fl
     units = torch.cat([torch.eye(_HEAD_SIZE, device=device)[:length] for length in _LENGTHS])
     value = units.expand(shape).to(dtype).contiguous().requires_grad_()
     output, _ = packed_attention(
-        nn.Identity(), query, key, value, None, scaling=_HEAD_SIZE**-0.5, dropout=probability, cu_seqlens=ends, sequence_lengths=torch.tensor(_LENGTHS), longest=max(_LENGTHS), way=way
+        nn.Identity(),
+        query,
+        key,
+        value,
+        None,
+        scaling=_HEAD_SIZE**-0.5,
+        dropout=probability,
+        cu_seqlens=ends,
+        sequence_lengths=torch.tensor(_LENGTHS),
+        longest=max(_LENGTHS),
+        way=way,
     )
     upstream = torch.randn_like(output)
     found = torch.autograd.grad(output, (query, key, value), upstream)
@@ -99,9 +139,12 @@ def compare_dropout(device: torch.device, dtype: torch.dtype, *, probability: fl
     plain = torch.cat(expected, dim=1).transpose(0, 1)[None]  # (1, tokens, heads, head size)
     wanted = torch.autograd.grad(plain, exact, upstream.float())
     return {
-        "probability": probability, "dropped": dropped / number, "standard_error": (probability * (1 - probability) / number) ** 0.5,
-        "values": _error(output, plain), "gradient": max(_error(ours, theirs) for ours, theirs in zip(found, wanted, strict=True)),
-    }  # fmt: skip
+        "probability": probability,
+        "dropped": dropped / number,
+        "standard_error": (probability * (1 - probability) / number) ** 0.5,
+        "values": _error(output, plain),
+        "gradient": max(_error(ours, theirs) for ours, theirs in zip(found, wanted, strict=True)),
+    }
 
 
 def _error(ours: Tensor, exact: Tensor) -> float:
@@ -122,5 +165,9 @@ def judge(parity: dict[str, Any]) -> list[str]:
     for name, found in parity["dropout"].items():
         if abs(found["dropped"] - found["probability"]) > 5 * found["standard_error"]:
             troubles.append(f"{name}: {found['dropped']:.4f} dropped of {found['probability']}")
-        troubles += [f"{name}: error of dropout's {kind} {found[kind]:.1e}" for kind in ("values", "gradient") if not found[kind] <= 0.02]
+        troubles += [
+            f"{name}: error of dropout's {kind} {found[kind]:.1e}"
+            for kind in ("values", "gradient")
+            if not found[kind] <= 0.02
+        ]
     return troubles

@@ -1,4 +1,5 @@
-"""The measurements of the GPU suite. `gpu` runs each in a process of its own, and keeps what it has told of when its time ends."""
+"""The measurements of the GPU suite. `gpu` runs each in a process of its own, and keeps what it has told of
+when its time ends."""
 
 from __future__ import annotations
 
@@ -27,16 +28,33 @@ from biobert_scale.training import runtime
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Tell = Callable[[dict[str, Any]], None]
 """What a part is given, to tell what it has found so far; the last word stands."""
-_TINY = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128, max_position_embeddings=128)
+_TINY = ModelConfig(
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=128,
+    max_position_embeddings=128,
+)
 
 
 def suite_config(*, dtype: str, sequences: int, micro_batch_size: int, tiny: bool) -> Config:
     """biobert-large with another batch; or in `tiny` a model for trying the suite itself."""
     config = load_config("biobert-large")
-    training = replace(config.training, precision=replace(config.training.precision, dtype=dtype), global_batch_size=sequences, micro_batch_size=micro_batch_size, trackers=())  # type: ignore[arg-type]
+    training = replace(
+        config.training,
+        precision=replace(config.training.precision, dtype=dtype),  # type: ignore[arg-type]
+        global_batch_size=sequences,
+        micro_batch_size=micro_batch_size,
+        trackers=(),
+    )
     config = replace(config, training=training)
     if tiny:
-        config = replace(config, model=_TINY, data=replace(config.data, max_seq_length=128), vocabulary=replace(config.vocabulary, size=1000))
+        config = replace(
+            config,
+            model=_TINY,
+            data=replace(config.data, max_seq_length=128),
+            vocabulary=replace(config.vocabulary, size=1000),
+        )
     return config
 
 
@@ -74,17 +92,22 @@ def measure_products(tell: Tell, *, tiny: bool) -> None:
 
 
 def measure_parity(tell: Tell, *, tiny: bool) -> None:
-    """Two layers of BERT-Large with every switch against the plain way in fp32; attention's dropout; what leaks from one sequence into another."""
+    """Two layers of BERT-Large with every switch against the plain way in fp32; attention's dropout; what
+    leaks from one sequence into another."""
     device = _device()
     types = {dtype: _TYPES[dtype] for dtype in _types(device)}
     shape = replace(_TINY if tiny else ModelConfig(), num_hidden_layers=2)
-    dropout = {f"attention's dropout, {name}": compare_dropout(device, dtype) for name, dtype in types.items()}
+    dropout = {
+        f"attention's dropout, {name}": compare_dropout(device, dtype) for name, dtype in types.items()
+    }
 
     def judged(found: dict[str, Any]) -> None:
         found = {**found, "dropout": dropout}
         tell({**found, "troubles": judge(found)})
 
-    compare_ways(suite_config(dtype="bf16", sequences=8, micro_batch_size=8, tiny=tiny), shape, device, types, judged)
+    compare_ways(
+        suite_config(dtype="bf16", sequences=8, micro_batch_size=8, tiny=tiny), shape, device, types, judged
+    )
 
 
 _SWEEP = (
@@ -96,11 +119,13 @@ _SWEEP = (
     ("fp16", "abstracts", 0, ((True, "zero1", 64),)),
     ("bf16", "full", 0, ((True, "zero1", 16), (True, "zero1", 8))),
 )
-"""Type, lengths, bucket of tokens, and compiled, engine, micro-batch: the most telling first. `ddp` on one device is Accelerate's autocast over fp32 weights."""
+"""Type, lengths, bucket of tokens, and compiled, engine, micro-batch: the most telling first. `ddp` on one
+device is Accelerate's autocast over fp32 weights."""
 
 
 def measure_sweep(tell: Tell, *, tiny: bool) -> None:
-    """BERT-Large's step of 256 sequences, as training takes it, by engine and micro-batch, compiled and not; memory that does not suffice ends no sweep."""
+    """BERT-Large's step of 256 sequences, as training takes it, by engine and micro-batch, compiled and not;
+    memory that does not suffice ends no sweep."""
     device, rows = _device(), []
     engines = ["zero1", "ddp"] if importlib.util.find_spec("deepspeed") else ["ddp"]
     runtime.describe_ranks()
@@ -109,13 +134,35 @@ def measure_sweep(tell: Tell, *, tiny: bool) -> None:
         for compile, engine, size in cases:
             if engine not in engines:
                 continue
-            config = suite_config(dtype=dtype, sequences=16 if tiny else 256, micro_batch_size=max(size // 16, 2) if tiny else size, tiny=tiny)
-            config = on_engine(replace(config, compute=replace(config.compute, compile=compile), loader=replace(config.loader, token_bucket=bucket)), engine)
-            row: dict[str, Any] = {"dtype": dtype, "lengths": lengths, "token_bucket": bucket, "engine": engine, "compiled": compile}
+            config = suite_config(
+                dtype=dtype,
+                sequences=16 if tiny else 256,
+                micro_batch_size=max(size // 16, 2) if tiny else size,
+                tiny=tiny,
+            )
+            config = on_engine(
+                replace(
+                    config,
+                    compute=replace(config.compute, compile=compile),
+                    loader=replace(config.loader, token_bucket=bucket),
+                ),
+                engine,
+            )
+            row: dict[str, Any] = {
+                "dtype": dtype,
+                "lengths": lengths,
+                "token_bucket": bucket,
+                "engine": engine,
+                "compiled": compile,
+            }
             row["micro_batch_size"] = config.training.micro_batch_size
             try:
                 timed = time_steps(config, lengths=lengths, steps=4)
-                row |= {"first_seconds": timed.seconds[0], "seconds": timed.seconds[1:], "memory_bytes": timed.peak_memory_bytes}
+                row |= {
+                    "first_seconds": timed.seconds[0],
+                    "seconds": timed.seconds[1:],
+                    "memory_bytes": timed.peak_memory_bytes,
+                }
                 row |= {"sequences": timed.sequences, "tokens": timed.tokens, "flops": timed.flops}
             except RuntimeError as error:
                 row["failed"] = reason_of(error)
@@ -133,54 +180,117 @@ def _complain(failures: Iterable[str], where: str) -> None:
 
 
 def measure_peers(tell: Tell, *, tiny: bool, contests: list[list[str]]) -> None:
-    """This project beside its peers on the same samples in turns (`contest`): lengths, and letters of `CONTESTANTS`, by contest."""
+    """This project beside its peers on the same samples in turns (`contest`): lengths, and letters of
+    `CONTESTANTS`, by contest."""
     found: list[dict[str, Any]] = []
     for lengths, letters in contests:
         makers = {CONTESTANTS[letter][0]: CONTESTANTS[letter][1] for letter in letters}
-        _contest(lambda result, lengths=lengths: tell({"contests": [*found, {"lengths": lengths, **result}]}), lengths, makers, found, tiny=tiny)
+        _contest(
+            lambda result, lengths=lengths: tell({"contests": [*found, {"lengths": lengths, **result}]}),
+            lengths,
+            makers,
+            found,
+            tiny=tiny,
+        )
     _complain((why for contest in found for why in contest["failed"].values()), "peers")
 
 
 def measure_ablation(tell: Tell, *, tiny: bool) -> None:
     """This project with one switch of `compute` after another put the other way."""
     found: list[dict[str, Any]] = []
-    _contest(lambda result: tell({"contests": [{"lengths": "abstracts", **result}]}), "abstracts", ABLATION, found, tiny=tiny)
+    _contest(
+        lambda result: tell({"contests": [{"lengths": "abstracts", **result}]}),
+        "abstracts",
+        ABLATION,
+        found,
+        tiny=tiny,
+    )
     _complain((why for contest in found for why in contest["failed"].values()), "ablation")
 
 
-def _contest(tell: Tell, lengths: str, makers: dict[str, Maker], found: list[dict[str, Any]], *, tiny: bool) -> None:
-    config = suite_config(dtype="bf16", sequences=8 if tiny else 128, micro_batch_size=4 if tiny else 32, tiny=tiny)
+def _contest(
+    tell: Tell, lengths: str, makers: dict[str, Maker], found: list[dict[str, Any]], *, tiny: bool
+) -> None:
+    config = suite_config(
+        dtype="bf16", sequences=8 if tiny else 128, micro_batch_size=4 if tiny else 32, tiny=tiny
+    )
     load = load_of(config, None, 1, lengths, _device())
     found.append({"lengths": lengths, **contest(load, makers, repeats=3, tell=tell)})
     forget_engine()
 
 
 def measure_trainer(tell: Tell, *, tiny: bool, dtype: str, scratch: str, compile: bool = False) -> None:
-    """The command `train` itself under DeepSpeed, on made-up tokens: its metrics of some steps, a save behind training included."""
+    """The command `train` itself under DeepSpeed, on made-up tokens: its metrics of some steps, a save behind
+    training included."""
     from biobert_scale.bench.made_up_tokens import write_made_up_tokens
 
     dtype = _possible(dtype, _device())
     vocabulary, documents = (1000, 400) if tiny else (28_996, 2_000)
-    tokens = write_made_up_tokens(Path(scratch) / "tokens", documents=documents, vocabulary_size=vocabulary, sentences=10 if tiny else 150)
+    tokens = write_made_up_tokens(
+        Path(scratch) / "tokens",
+        documents=documents,
+        vocabulary_size=vocabulary,
+        sentences=10 if tiny else 150,
+    )
     steps = 6 if tiny else 24
-    sizes = {"training.global-batch-size": 8 if tiny else 256, "training.micro-batch-size": 4 if tiny else 32, "training.schedule.warmup-steps": 4, "training.schedule.total-steps": steps}
-    shape = {f"model.{name.replace('_', '-')}": getattr(_TINY, name) for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")} | {"data.max-seq-length": 128}
+    sizes = {
+        "training.global-batch-size": 8 if tiny else 256,
+        "training.micro-batch-size": 4 if tiny else 32,
+        "training.schedule.warmup-steps": 4,
+        "training.schedule.total-steps": steps,
+    }
+    shape = {
+        f"model.{name.replace('_', '-')}": getattr(_TINY, name)
+        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    } | {"data.max-seq-length": 128}
     settings = {
-        **sizes, **(shape if tiny else {}), "training.precision.dtype": dtype, "training.log-every-steps": 1, "training.checkpoint.every-steps": steps // 3,
-        "training.checkpoint.keep-best": 0, "training.checkpoint.keep-last": 1, "training.validation.sequences": 64, "training.precision.loss-scale-window": 8,
-        "training.precision.initial-scale-power": 24, "training.precision.hysteresis": 1,
-    }  # fmt: skip
-    command = [sys.executable, "-m", "biobert_scale.train", "--config", "one-gpu", "--tokens", str(tokens), "--output", f"{scratch}/run-{dtype}"]
-    command += ["--compute.compile" if compile else "--compute.no-compile"] + [part for name, value in settings.items() for part in (f"--{name}", str(value))]
+        **sizes,
+        **(shape if tiny else {}),
+        "training.precision.dtype": dtype,
+        "training.log-every-steps": 1,
+        "training.checkpoint.every-steps": steps // 3,
+        "training.checkpoint.keep-best": 0,
+        "training.checkpoint.keep-last": 1,
+        "training.validation.sequences": 64,
+        "training.precision.loss-scale-window": 8,
+        "training.precision.initial-scale-power": 24,
+        "training.precision.hysteresis": 1,
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "biobert_scale.train",
+        "--config",
+        "one-gpu",
+        "--tokens",
+        str(tokens),
+        "--output",
+        f"{scratch}/run-{dtype}",
+    ]
+    command += ["--compute.compile" if compile else "--compute.no-compile"] + [
+        part for name, value in settings.items() for part in (f"--{name}", str(value))
+    ]
     metrics = Path(scratch) / f"run-{dtype}" / "metrics.jsonl"
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     finally:  # where the part's time ends, too: what was trained so far is told
-        records = [json.loads(line) for line in metrics.read_text().splitlines(keepends=True) if line.endswith("\n")] if metrics.exists() else []
+        records = (
+            [
+                json.loads(line)
+                for line in metrics.read_text().splitlines(keepends=True)
+                if line.endswith("\n")
+            ]
+            if metrics.exists()
+            else []
+        )
         if any("perf/mfu" in record for record in records):
             tell({"dtype": dtype, "compiled": compile, **_summary(records)})
     if done.returncode:
-        raise RunFailed(f"it ended with code {done.returncode}: {done.stderr[-2000:]}", where="train", remedy="see its messages")
+        raise RunFailed(
+            f"it ended with code {done.returncode}: {done.stderr[-2000:]}",
+            where="train",
+            remedy="see its messages",
+        )
 
 
 def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
@@ -192,23 +302,51 @@ def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
         return statistics.median(record[name] for record in steady)
 
     return {
-        "steps": len(trained), "sequences_per_second": median("perf/sequences_per_second"), "mfu": median("perf/mfu"),
-        "data_wait_fraction": sum(record["perf/data_wait_seconds"] for record in steady) / sum(record["perf/step_seconds"] for record in steady),
-        "loss_scales": [record.get("optim/loss_scale") for record in trained], "skipped_steps": trained[-1]["optim/skipped_steps"],
-        "losses": [record["train/loss"] for record in trained], "peak_memory_bytes": max(record["perf/peak_memory_bytes"] for record in trained),
-        "checkpoint_stall_seconds": [record["perf/checkpoint_stall_seconds"] for record in records if "perf/checkpoint_stall_seconds" in record],
-        "checkpoint_write_seconds": [record["perf/checkpoint_write_seconds"] for record in records if "perf/checkpoint_write_seconds" in record],
-    }  # fmt: skip
+        "steps": len(trained),
+        "sequences_per_second": median("perf/sequences_per_second"),
+        "mfu": median("perf/mfu"),
+        "data_wait_fraction": sum(record["perf/data_wait_seconds"] for record in steady)
+        / sum(record["perf/step_seconds"] for record in steady),
+        "loss_scales": [record.get("optim/loss_scale") for record in trained],
+        "skipped_steps": trained[-1]["optim/skipped_steps"],
+        "losses": [record["train/loss"] for record in trained],
+        "peak_memory_bytes": max(record["perf/peak_memory_bytes"] for record in trained),
+        "checkpoint_stall_seconds": [
+            record["perf/checkpoint_stall_seconds"]
+            for record in records
+            if "perf/checkpoint_stall_seconds" in record
+        ],
+        "checkpoint_write_seconds": [
+            record["perf/checkpoint_write_seconds"]
+            for record in records
+            if "perf/checkpoint_write_seconds" in record
+        ],
+    }
 
 
 def measure_profile(tell: Tell, *, tiny: bool) -> None:
-    """Where the time of a step goes, as `one-gpu` takes it, compiled and not: kernels by their time on the device."""
+    """Where the time of a step goes, as `one-gpu` takes it, compiled and not: kernels by their time on the
+    device."""
     engine, found = "zero1" if importlib.util.find_spec("deepspeed") else "ddp", []
     runtime.describe_ranks()
     for compile in (True, False):
-        config = suite_config(dtype="bf16", sequences=8 if tiny else 64, micro_batch_size=4 if tiny else 32, tiny=tiny)
-        timed = time_steps(on_engine(replace(config, compute=replace(config.compute, compile=compile)), engine), lengths="full", steps=3, profile=True)
-        found.append({"engine": engine, "compiled": compile, "seconds": min(timed.seconds[1:]), "kernels": timed.operations})
+        config = suite_config(
+            dtype="bf16", sequences=8 if tiny else 64, micro_batch_size=4 if tiny else 32, tiny=tiny
+        )
+        timed = time_steps(
+            on_engine(replace(config, compute=replace(config.compute, compile=compile)), engine),
+            lengths="full",
+            steps=3,
+            profile=True,
+        )
+        found.append(
+            {
+                "engine": engine,
+                "compiled": compile,
+                "seconds": min(timed.seconds[1:]),
+                "kernels": timed.operations,
+            }
+        )
         tell({"profiles": found})
         forget_engine()
     runtime.leave()

@@ -1,4 +1,5 @@
-"""How fast the index of samples is made, and how fast a process that finds a very large one draws its first step."""
+"""How fast the index of samples is made, and how fast a process that finds a very large one draws its first
+step."""
 
 from __future__ import annotations
 
@@ -52,7 +53,9 @@ def measure_building(tokens: Path, scratch: Path, config: DataConfig, *, repeats
     }
 
 
-def measure_first_step(tokens: Path, samples: Path, config: DataConfig, *, repeats: int) -> list[dict[str, Any]]:
+def measure_first_step(
+    tokens: Path, samples: Path, config: DataConfig, *, repeats: int
+) -> list[dict[str, Any]]:
     """Fresh processes that draw step 100,000: the whole of it, and one of 16 ranks' share; medians."""
     rows: list[dict[str, Any]] = []
     for world_size, rank in ((1, 0), (RANKS, 3)):
@@ -70,5 +73,12 @@ def measure_first_step(tokens: Path, samples: Path, config: DataConfig, *, repea
         if not rows:  # the very first one may compile
             run_alone(_FIRST_STEP, arguments)
         told = [run_alone(_FIRST_STEP, arguments) for _ in range(repeats)]
-        rows.append({"world_size": world_size, "rank": rank, "step": _STEP, **{name: statistics.median(one[name] for one in told) for name in told[0]}})
+        rows.append(
+            {
+                "world_size": world_size,
+                "rank": rank,
+                "step": _STEP,
+                **{name: statistics.median(one[name] for one in told) for name in told[0]},
+            }
+        )
     return rows

@@ -1,4 +1,5 @@
-"""Whether the lengths of A and B betray the NSP label: they should not, or a model learns to count instead of to read."""
+"""Whether the lengths of A and B betray the NSP label: they should not, or a model learns to count instead of
+to read."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from biobert_scale.tokens.shards import TokenStore
 _DEPTH, _FOLDS = 6, 5
 
 
-def measure_labels(store: TokenStore, vocabulary: int, config: DataConfig, *, documents: str) -> list[dict[str, Any]]:
+def measure_labels(
+    store: TokenStore, vocabulary: int, config: DataConfig, *, documents: str
+) -> list[dict[str, Any]]:
     """This project's pairs and the plain peer's, of one pass over the same documents.
 
     Args:
@@ -38,13 +41,18 @@ def measure_labels(store: TokenStore, vocabulary: int, config: DataConfig, *, do
     )
     settings = {"max_seq_length": config.max_seq_length, "documents": documents}
     return [
-        {**settings, "name": "this project", **_judge(np.stack([pairs.a_length, pairs.b_length], axis=1), pairs.is_random)},
+        {
+            **settings,
+            "name": "this project",
+            **_judge(np.stack([pairs.a_length, pairs.b_length], axis=1), pairs.is_random),
+        },
         {**settings, "name": PYTHON, **_judge(theirs[:, :2], theirs[:, 2].astype(bool))},
     ]
 
 
 def _judge(lengths: np.ndarray, is_random: np.ndarray) -> dict[str, Any]:
-    """Cross-validated accuracy of a decision tree that sees the two lengths and their sum only; one entry a fold.
+    """Cross-validated accuracy of a decision tree that sees the two lengths and their sum only; one entry a
+    fold.
 
     Args:
         lengths: (pairs, 2).

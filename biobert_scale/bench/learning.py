@@ -1,4 +1,5 @@
-"""Does a model learn with this trainer as well as with transformers' `Trainer`? Same weights, samples, budget and settings, one after the other."""
+"""Does a model learn with this trainer as well as with transformers' `Trainer`? Same weights, samples, budget
+and settings, one after the other."""
 
 from __future__ import annotations
 
@@ -36,15 +37,19 @@ _LIBRARIES = ("torch", "transformers", "accelerate", "deepspeed", "numpy")
 _POINTS = 10
 
 
-def bench_learning(tokens: Path, output: Path, *, config: str = "demo-real", steps: int = 0, equal_rates: bool = False) -> str:
-    """Train both ways, and write `learning-DATE.json`, `learning-DATE.md` and `learning-DATE.png` (`learning-equal-rates-DATE`).
+def bench_learning(
+    tokens: Path, output: Path, *, config: str = "demo-real", steps: int = 0, equal_rates: bool = False
+) -> str:
+    """Train both ways, and write `learning-DATE.json`, `learning-DATE.md` and `learning-DATE.png`
+    (`learning-equal-rates-DATE`).
 
     Args:
         tokens: finished token shards.
         output: directory of the results.
         config: recipe, by name or path.
         steps: optimizer steps of each run, the warm-up shortened in proportion; 0 for the recipe's.
-        equal_rates: give the `Trainer` this package's learning rate at each step, in place of its own `linear` schedule.
+        equal_rates: give the `Trainer` this package's learning rate at each step, in place of its own
+            `linear` schedule.
 
     Returns:
         The page.
@@ -55,9 +60,17 @@ def bench_learning(tokens: Path, output: Path, *, config: str = "demo-real", ste
     """
     read = load_config(config)
     if torch.cuda.device_count() > 1:
-        raise UserError("more than one GPU: the Trainer would spread each batch over all", where="bench learning", remedy="show it one, as with CUDA_VISIBLE_DEVICES=0")
+        raise UserError(
+            "more than one GPU: the Trainer would spread each batch over all",
+            where="bench learning",
+            remedy="show it one, as with CUDA_VISIBLE_DEVICES=0",
+        )
     if steps < 0:
-        raise UserError(f"--steps cannot be {steps}", where="bench learning", remedy="give a positive number, or leave it out for the recipe's")
+        raise UserError(
+            f"--steps cannot be {steps}",
+            where="bench learning",
+            remedy="give a positive number, or leave it out for the recipe's",
+        )
     recipe = shortened(read, steps or read.training.schedule.total_steps)
     check_config(recipe, where="bench learning")
     counts = read_manifest(tokens, TOKENS_STAGE).counts
@@ -67,21 +80,36 @@ def bench_learning(tokens: Path, output: Path, *, config: str = "demo-real", ste
         build_samples(tokens, scratch / "samples", recipe.data, seed=recipe.seed)
         _compile(tokens, scratch / "samples", recipe)
         load = os.getloadavg()[0]
-        sides = [_timed(_ours, tokens, scratch, recipe), _timed(partial(_peers, equal_rates=equal_rates), tokens, scratch, recipe)]
+        sides = [
+            _timed(_ours, tokens, scratch, recipe),
+            _timed(partial(_peers, equal_rates=equal_rates), tokens, scratch, recipe),
+        ]
     result: dict[str, Any] = {
         "date": date.today().isoformat(),
         "machine": machine(),
         "load_before": load,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, one thread of torch each",
+        "device": (
+            torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU, one thread of torch each"
+        ),
         "versions": versions(_LIBRARIES),
-        "command": f"biobert-scale bench learning --tokens DIR --config {config if config in recipe_names() else 'FILE'} --steps {recipe.training.schedule.total_steps}"
-        + " --equal-rates" * equal_rates,
+        "command": (
+            "biobert-scale bench learning --tokens DIR --config"
+            f" {config if config in recipe_names() else 'FILE'} --steps"
+            f" {recipe.training.schedule.total_steps}" + " --equal-rates" * equal_rates
+        ),
         "recipe_dtype": read.training.precision.dtype,
         "tokens": counts,
-        "settings": {"seed": recipe.seed, "model": recipe.model, "data": recipe.data, "training": recipe.training},
+        "settings": {
+            "seed": recipe.seed,
+            "model": recipe.model,
+            "data": recipe.data,
+            "training": recipe.training,
+        },
         "sides": sides,
     }
-    assert [_seen(point) for point in sides[0]["curve"]] == [_seen(point) for point in sides[1]["curve"]], "the two sides did not see the same samples"
+    assert [_seen(point) for point in sides[0]["curve"]] == [_seen(point) for point in sides[1]["curve"]], (
+        "the two sides did not see the same samples"
+    )
     stem = f"learning-{'equal-rates-' * equal_rates}{result['date']}"
     page = learning_page(result, recipe, figure=f"{stem}.png")
     write_result(output, stem, result, page, learning_figure(result))
@@ -93,7 +121,8 @@ def _seen(point: dict[str, Any]) -> tuple[int, int]:
 
 
 def shortened(config: Config, steps: int, *, points: int = _POINTS) -> Config:
-    """The recipe over so many steps, held-out losses before them and about `points` times on the way, in a precision that the device computes in."""
+    """The recipe over so many steps, held-out losses before them and about `points` times on the way, in a
+    precision that the device computes in."""
     training, every = config.training, max(1, steps // points)
     warmup_steps = round(training.schedule.warmup_steps * steps / training.schedule.total_steps)
     return replace(
@@ -110,22 +139,36 @@ def shortened(config: Config, steps: int, *, points: int = _POINTS) -> Config:
 
 
 def _dtype(wanted: Literal["fp32", "bf16", "fp16"]) -> Literal["fp32", "bf16"]:
-    """fp32 where 16 bits would be emulated, at very different costs in the two libraries; bf16 for fp16, whose skipped steps would part their samples."""
+    """fp32 where 16 bits would be emulated, at very different costs in the two libraries; bf16 for fp16,
+    whose skipped steps would part their samples."""
     if wanted == "fp32":
         return "fp32"
     on_gpu = torch.cuda.is_available()
-    computes = torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else multiplies_natively(torch.empty(0, dtype=torch.bfloat16))
+    computes = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if on_gpu
+        else multiplies_natively(torch.empty(0, dtype=torch.bfloat16))
+    )
     return "bf16" if computes else "fp32"
 
 
 def _compile(tokens: Path, samples: Path, config: Config) -> None:
     """Draw a step, so that compiled code lies on disk before either side is timed."""
     stream = SampleStream.open(tokens, samples, config.data, seed=config.seed)
-    stream.step(0, global_batch_size=config.training.global_batch_size, micro_batch_size=config.training.micro_batch_size, world_size=1, rank=0)
+    stream.step(
+        0,
+        global_batch_size=config.training.global_batch_size,
+        micro_batch_size=config.training.micro_batch_size,
+        world_size=1,
+        rank=0,
+    )
 
 
-def _timed(side: Callable[[Path, Path, Config], dict[str, Any]], tokens: Path, scratch: Path, config: Config) -> dict[str, Any]:
-    """Run a side; its whole process by the clock, and by the processor's time, which other work on the machine disturbs less."""
+def _timed(
+    side: Callable[[Path, Path, Config], dict[str, Any]], tokens: Path, scratch: Path, config: Config
+) -> dict[str, Any]:
+    """Run a side; its whole process by the clock, and by the processor's time, which other work on the
+    machine disturbs less."""
     begun, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     told = side(tokens, scratch, config)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -136,10 +179,16 @@ def _timed(side: Callable[[Path, Path, Config], dict[str, Any]], tokens: Path, s
 def _ours(tokens: Path, scratch: Path, config: Config) -> dict[str, Any]:
     """One process of this package's trainer."""
     run = scratch / "run"
-    command = train_command(config=scratch / "recipe.json", tokens=tokens, samples=scratch / "samples", output=run)
+    command = train_command(
+        config=scratch / "recipe.json", tokens=tokens, samples=scratch / "samples", output=run
+    )
     code = subprocess.run(["env", *ONE_THREAD, *command], stdout=subprocess.DEVNULL).returncode
     if code:
-        raise RunFailed(f"this package's training ended with code {code}", where="bench learning", remedy="see the messages above")
+        raise RunFailed(
+            f"this package's training ended with code {code}",
+            where="bench learning",
+            remedy="see the messages above",
+        )
     engine = config.training.engine
     return {
         "name": "biobert_scale",
@@ -151,21 +200,34 @@ def _ours(tokens: Path, scratch: Path, config: Config) -> dict[str, Any]:
 
 def train_command(**options: Path) -> list[str]:
     """One process of this package's trainer, with these options."""
-    return [sys.executable, "-m", "biobert_scale.train", *(str(word) for name, path in options.items() for word in (f"--{name}", path))]
+    return [
+        sys.executable,
+        "-m",
+        "biobert_scale.train",
+        *(str(word) for name, path in options.items() for word in (f"--{name}", path)),
+    ]
 
 
 def told_by_run(run: Path, config: Config) -> dict[str, Any]:
-    """What a finished run's `metrics.jsonl` tells, where steps are logged as often as held-out samples are scored: `curve`, `training_seconds`, `real_tokens`."""
+    """What a finished run's `metrics.jsonl` tells, where steps are logged as often as held-out samples are
+    scored: `curve`, `training_seconds`, `real_tokens`."""
     metrics = read_metrics(run)
     steps = {record["global_step"]: record for record in metrics if "train/loss" in record}
     tokens_at = {0: 0} | {step: record["consumed_tokens"] for step, record in steps.items()}
     names = ("global_step", "validation/mlm_loss", "validation/nsp_loss", "validation/sequences")
     # A record's seconds are those of a mean step since the record before.
-    spans = [(step - before) * steps[step]["perf/step_seconds"] for before, step in zip([0, *steps], steps, strict=False)]
+    spans = [
+        (step - before) * steps[step]["perf/step_seconds"]
+        for before, step in zip([0, *steps], steps, strict=False)
+    ]
     seconds_at = dict(zip([0, *steps], accumulate(spans, initial=0.0), strict=True))
     return {
         "curve": [
-            {**{name: record[name] for name in names}, "consumed_tokens": tokens_at[record["global_step"]], "training_seconds": seconds_at[record["global_step"]]}
+            {
+                **{name: record[name] for name in names},
+                "consumed_tokens": tokens_at[record["global_step"]],
+                "training_seconds": seconds_at[record["global_step"]],
+            }
             for record in metrics
             if names[1] in record
         ],
@@ -176,6 +238,19 @@ def told_by_run(run: Path, config: Config) -> dict[str, Any]:
 
 def _peers(tokens: Path, scratch: Path, config: Config, *, equal_rates: bool) -> dict[str, Any]:
     """transformers' `Trainer`, in a process of its own too."""
-    paths = {"config": scratch / "recipe.json", "tokens": tokens, "samples": scratch / "samples", "scratch": scratch / "trainer"}
-    told = run_alone("biobert_scale.bench.learning_peer", {**{name: str(path) for name, path in paths.items()}, "equal_rates": equal_rates})
-    return {"name": "transformers' Trainer", "engine": "Accelerate", "schedule": "this package's learning rates" if equal_rates else "`linear`", **told}
+    paths = {
+        "config": scratch / "recipe.json",
+        "tokens": tokens,
+        "samples": scratch / "samples",
+        "scratch": scratch / "trainer",
+    }
+    told = run_alone(
+        "biobert_scale.bench.learning_peer",
+        {**{name: str(path) for name, path in paths.items()}, "equal_rates": equal_rates},
+    )
+    return {
+        "name": "transformers' Trainer",
+        "engine": "Accelerate",
+        "schedule": "this package's learning rates" if equal_rates else "`linear`",
+        **told,
+    }

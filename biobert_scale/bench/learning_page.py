@@ -10,7 +10,14 @@ from matplotlib.figure import Figure
 
 from biobert_scale.config import Config
 
-STYLE: Any = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#d1d5db", "grid.linewidth": 0.5}
+STYLE: Any = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#d1d5db",
+    "grid.linewidth": 0.5,
+}
 """Of the benchmarks' pictures, in matplotlib's terms."""
 OURS, PEERS, LINE = "#1f5fa8", "#e0a458", "#6b7280"
 """Colours of this package, of its peer, and of lines to compare with."""
@@ -29,14 +36,30 @@ def learning_page(result: dict[str, Any], config: Config, *, figure: str) -> str
         f"# Learning beside transformers' Trainer, {result['date']}",
         "",
         f"- Command: `{result['command']}`",
-        f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {result['device']}; load before, of other work: {result['load_before']:.1f}",
+        (
+            f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}; {result['device']};"
+            f" load before, of other work: {result['load_before']:.1f}"
+        ),
         f"- Versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
-        f"- Model: {config.model.num_hidden_layers} layers, hidden size {config.model.hidden_size}, a vocabulary of {result['tokens']['vocabulary']:,} entries;"
-        f" dropout {config.model.hidden_dropout_prob:g}, {config.model.attention_probs_dropout_prob:g} in attention",
-        f"- Both: {training.schedule.total_steps:,} steps ({training.schedule.warmup_steps:,} of warm-up) of {training.global_batch_size}"
-        f" sequences of at most {config.data.max_seq_length} tokens; {_optimizer(config)}; {_precision(result, config)}",
-        f"- {ours['name']}: {ours['engine']}, one process, micro-batches of {training.micro_batch_size}, {ours['attention']}",
-        f"- {peers['name']}: `BertForPreTraining`, its own loss, `adamw_torch` and {peers['schedule']}; a step's sequences as one padded batch, {peers['attention']} attention",
+        (
+            f"- Model: {config.model.num_hidden_layers} layers, hidden size {config.model.hidden_size}, a"
+            f" vocabulary of {result['tokens']['vocabulary']:,} entries; dropout"
+            f" {config.model.hidden_dropout_prob:g}, {config.model.attention_probs_dropout_prob:g} in"
+            " attention"
+        ),
+        (
+            f"- Both: {training.schedule.total_steps:,} steps ({training.schedule.warmup_steps:,} of warm-up)"
+            f" of {training.global_batch_size} sequences of at most {config.data.max_seq_length} tokens;"
+            f" {_optimizer(config)}; {_precision(result, config)}"
+        ),
+        (
+            f"- {ours['name']}: {ours['engine']}, one process, micro-batches of {training.micro_batch_size},"
+            f" {ours['attention']}"
+        ),
+        (
+            f"- {peers['name']}: `BertForPreTraining`, its own loss, `adamw_torch` and {peers['schedule']}; a"
+            f" step's sequences as one padded batch, {peers['attention']} attention"
+        ),
         "",
         *_verdict(result),
         "",
@@ -52,29 +75,40 @@ def learning_page(result: dict[str, Any], config: Config, *, figure: str) -> str
 def _optimizer(config: Config) -> str:
     optimizer = config.training.optimizer
     return (
-        f"AdamW, peak learning rate {optimizer.learning_rate:g}, betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}, epsilon {optimizer.epsilon:g},"
-        f" weight decay {optimizer.weight_decay:g}, gradients clipped to {optimizer.max_grad_norm:g}"
+        f"AdamW, peak learning rate {optimizer.learning_rate:g}, betas {optimizer.betas[0]:g} and"
+        f" {optimizer.betas[1]:g}, epsilon {optimizer.epsilon:g}, weight decay {optimizer.weight_decay:g},"
+        f" gradients clipped to {optimizer.max_grad_norm:g}"
     )
 
 
 def _precision(result: dict[str, Any], config: Config) -> str:
     dtype = config.training.precision.dtype
-    return dtype if dtype == result["recipe_dtype"] else f"{dtype} in place of the recipe's {result['recipe_dtype']}"
+    return (
+        dtype
+        if dtype == result["recipe_dtype"]
+        else f"{dtype} in place of the recipe's {result['recipe_dtype']}"
+    )
 
 
 def differences(result: dict[str, Any]) -> list[float]:
     """Held-out MLM loss of this package less the peer's, in nats, at each point of the curves."""
     ours, peers = result["sides"]
-    return [one["validation/mlm_loss"] - other["validation/mlm_loss"] for one, other in zip(ours["curve"], peers["curve"], strict=True)]
+    return [
+        one["validation/mlm_loss"] - other["validation/mlm_loss"]
+        for one, other in zip(ours["curve"], peers["curve"], strict=True)
+    ]
 
 
 def _verdict(result: dict[str, Any]) -> list[str]:
     ours, peers = result["sides"]
     first, last, apart = ours["curve"][0], (ours["curve"][-1], peers["curve"][-1]), differences(result)
     return [
-        f"Held-out MLM loss at the end: {last[0]['validation/mlm_loss']:.4f} with {ours['name']}, {last[1]['validation/mlm_loss']:.4f} with {peers['name']},"
-        f" from {first['validation/mlm_loss']:.4f}; a difference of {apart[-1]:+.4f} nats (below 0: this package learned more)."
-        f" On the way they were at most {max(map(abs, apart)):.4f} apart.",
+        (
+            f"Held-out MLM loss at the end: {last[0]['validation/mlm_loss']:.4f} with {ours['name']},"
+            f" {last[1]['validation/mlm_loss']:.4f} with {peers['name']}, from"
+            f" {first['validation/mlm_loss']:.4f}; a difference of {apart[-1]:+.4f} nats (below 0: this"
+            f" package learned more). On the way they were at most {max(map(abs, apart)):.4f} apart."
+        ),
     ]
 
 
@@ -83,13 +117,20 @@ def _curves(result: dict[str, Any]) -> list[str]:
     return [
         "## Held-out losses",
         "",
-        f"The same {ours['curve'][0]['validation/sequences']:,} samples and masks each time, summed over all and divided by all predictions (pairs), in nats.",
+        (
+            f"The same {ours['curve'][0]['validation/sequences']:,} samples and masks each time, summed over"
+            " all and divided by all predictions (pairs), in nats."
+        ),
         "",
-        f"| step | consumed tokens | MLM, {ours['name']} | MLM, {peers['name']} | difference | NSP, {ours['name']} | NSP, {peers['name']} |",
+        (
+            f"| step | consumed tokens | MLM, {ours['name']} | MLM, {peers['name']} | difference | NSP,"
+            f" {ours['name']} | NSP, {peers['name']} |"
+        ),
         "|---|---|---|---|---|---|---|",
         *(
-            f"| {one['global_step']:,} | {one['consumed_tokens']:,} | {one['validation/mlm_loss']:.4f} | {other['validation/mlm_loss']:.4f} | {apart:+.4f}"
-            f" | {one['validation/nsp_loss']:.4f} | {other['validation/nsp_loss']:.4f} |"
+            f"| {one['global_step']:,} | {one['consumed_tokens']:,} | {one['validation/mlm_loss']:.4f} |"
+            f" {other['validation/mlm_loss']:.4f} | {apart:+.4f} | {one['validation/nsp_loss']:.4f} |"
+            f" {other['validation/nsp_loss']:.4f} |"
             for one, other, apart in zip(ours["curve"], peers["curve"], differences(result), strict=True)
         ),
     ]
@@ -100,12 +141,17 @@ def _speed(result: dict[str, Any]) -> list[str]:
     return [
         "## Time",
         "",
-        "By the clock, one run each; tokens without padding. Training: from the first step to the last, waiting for data in it, evaluation and checkpoint left out. The whole process starts Python, reads, evaluates and saves as well.",
+        (
+            "By the clock, one run each; tokens without padding. Training: from the first step to the last,"
+            " waiting for data in it, evaluation and checkpoint left out. The whole process starts Python,"
+            " reads, evaluates and saves as well."
+        ),
         "",
         "| | training, s | real tokens/s | times the slower | the whole process, s | its CPU time, s |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {side['name']} | {side['training_seconds']:.1f} | {rate:,.0f} | {rate / min(rates):.2f} | {side['whole_seconds']:.1f} | {side['whole_cpu_seconds']:.1f} |"
+            f"| {side['name']} | {side['training_seconds']:.1f} | {rate:,.0f} | {rate / min(rates):.2f} |"
+            f" {side['whole_seconds']:.1f} | {side['whole_cpu_seconds']:.1f} |"
             for side, rate in zip(result["sides"], rates, strict=True)
         ),
     ]
@@ -119,8 +165,17 @@ def learning_figure(result: dict[str, Any]) -> bytes:
         canvas = Figure(figsize=(6.4, 5.0), dpi=150, layout="constrained")
         above, below = canvas.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         # The curves nearly cover each other: the one below is broad, the one above is thin.
-        for side, style in ((peers, {"color": PEERS, "lw": 5}), (ours, {"color": OURS, "lw": 1.3, "marker": "o", "ms": 3.5})):
-            above.plot(steps, [point["validation/mlm_loss"] for point in side["curve"]], label=side["name"], solid_capstyle="round", **style)
+        for side, style in (
+            (peers, {"color": PEERS, "lw": 5}),
+            (ours, {"color": OURS, "lw": 1.3, "marker": "o", "ms": 3.5}),
+        ):
+            above.plot(
+                steps,
+                [point["validation/mlm_loss"] for point in side["curve"]],
+                label=side["name"],
+                solid_capstyle="round",
+                **style,
+            )
         above.set_ylabel("held-out MLM loss (nats)")
         above.legend(frameon=False)
         below.axhline(0, color=LINE, lw=0.8)

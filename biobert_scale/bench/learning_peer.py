@@ -1,4 +1,5 @@
-"""The peer of the learning benchmark: transformers' `Trainer` and plain `BertForPreTraining` on padded batches of the stream's samples."""
+"""The peer of the learning benchmark: transformers' `Trainer` and plain `BertForPreTraining` on padded
+batches of the stream's samples."""
 
 from __future__ import annotations
 
@@ -26,7 +27,9 @@ from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 
 
-def train_with_transformers(*, begun: float, config: str, tokens: str, samples: str, scratch: str, equal_rates: bool) -> dict[str, Any]:
+def train_with_transformers(
+    *, begun: float, config: str, tokens: str, samples: str, scratch: str, equal_rates: bool
+) -> dict[str, Any]:
     """Train as a recipe says, on the samples of its stream in their order, one padded global batch a step.
 
     Args:
@@ -36,24 +39,46 @@ def train_with_transformers(*, begun: float, config: str, tokens: str, samples: 
         equal_rates: give it this package's learning rate at each step, in place of its own `linear` schedule.
 
     Returns:
-        `curve` (held-out losses by step, as `metrics.jsonl` names them, with the real tokens consumed), `training_seconds` (evaluation
-        left out), `real_tokens`, `attention` (transformers' implementation).
+        `curve` (held-out losses by step, as `metrics.jsonl` names them, with the real tokens consumed),
+        `training_seconds` (evaluation left out), `real_tokens`, `attention` (transformers' implementation).
     """
     recipe, directory = load_config(config), Path(tokens)
     pad_token_id = special_ids(directory / "tokenizer")["[PAD]"]
-    batches = PaddedSteps(SampleStream.open(directory, Path(samples), recipe.data, seed=recipe.seed), recipe.training.global_batch_size, pad_token_id)
-    held_out = SampleStream.open(directory, Path(samples), recipe.data, seed=recipe.seed, split="validation").validation(
-        recipe.training.validation.sequences, micro_batch_size=recipe.training.micro_batch_size, world_size=1, rank=0
+    batches = PaddedSteps(
+        SampleStream.open(directory, Path(samples), recipe.data, seed=recipe.seed),
+        recipe.training.global_batch_size,
+        pad_token_id,
     )
-    model, scored = plain_model(recipe, directory, pad_token_id), [rows(batch, pad_token_id) for batch in held_out]
+    held_out = SampleStream.open(
+        directory, Path(samples), recipe.data, seed=recipe.seed, split="validation"
+    ).validation(
+        recipe.training.validation.sequences,
+        micro_batch_size=recipe.training.micro_batch_size,
+        world_size=1,
+        rank=0,
+    )
+    model, scored = (
+        plain_model(recipe, directory, pad_token_id),
+        [rows(batch, pad_token_id) for batch in held_out],
+    )
 
     def score(model: BertForPreTraining, step: int) -> dict[str, Any]:
         mlm, nsp = held_out_losses(model, scored)
-        return {"consumed_tokens": batches.consumed(step), "validation/mlm_loss": mlm, "validation/nsp_loss": nsp}
+        return {
+            "consumed_tokens": batches.consumed(step),
+            "validation/mlm_loss": mlm,
+            "validation/nsp_loss": nsp,
+        }
 
     watch = Evaluation(score, every_steps=recipe.training.validation.every_steps)
     trainer = EqualRates if equal_rates else Trainer
-    trainer(model=model, args=training_arguments(recipe, Path(scratch)), train_dataset=batches, data_collator=lambda items: items[0], callbacks=[watch]).train()
+    trainer(
+        model=model,
+        args=training_arguments(recipe, Path(scratch)),
+        train_dataset=batches,
+        data_collator=lambda items: items[0],
+        callbacks=[watch],
+    ).train()
     return {
         "curve": watch.curve,
         "training_seconds": watch.seconds,
@@ -71,7 +96,13 @@ class PaddedSteps(IterableDataset[Rows]):
 
     def __iter__(self) -> Iterator[Rows]:
         for step in itertools.count():
-            made = self.stream.step(step * self.size, global_batch_size=self.size, micro_batch_size=self.size, world_size=1, rank=0)
+            made = self.stream.step(
+                step * self.size,
+                global_batch_size=self.size,
+                micro_batch_size=self.size,
+                world_size=1,
+                rank=0,
+            )
             self.tokens.append(made.global_tokens)
             yield rows(made.micro_batches[0], self.pad_token_id)
 
@@ -86,10 +117,14 @@ def rows(batch: MicroBatch, pad_token_id: int) -> Rows:
 
 
 def plain_model(config: Config, tokens: Path, pad_token_id: int) -> BertForPreTraining:
-    """transformers' own model, with its default attention and the weights that this package's training starts from."""
+    """transformers' own model, with its default attention and the weights that this package's training starts
+    from."""
     size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
     started = initial_model(
-        bert_config(config.model, vocabulary_size=size, pad_token_id=pad_token_id), config.training.initial_weights, seed=config.seed, tokenizer=tokens / "tokenizer"
+        bert_config(config.model, vocabulary_size=size, pad_token_id=pad_token_id),
+        config.training.initial_weights,
+        seed=config.seed,
+        tokenizer=tokens / "tokenizer",
     )
     model = BertForPreTraining(bert_config(config.model, vocabulary_size=size, pad_token_id=pad_token_id))
     model.load_state_dict(started.state_dict())
@@ -106,8 +141,15 @@ def held_out_losses(model: BertForPreTraining, batches: list[Rows]) -> tuple[flo
         on_device = {name: tensor.to(model.device) for name, tensor in batch.items()}
         labels, relation = on_device.pop("labels"), on_device.pop("next_sentence_label")
         output = model(**on_device)
-        mlm += nn.functional.cross_entropy(output.prediction_logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum").item()
-        nsp += nn.functional.cross_entropy(output.seq_relationship_logits.float(), relation, reduction="sum").item()
+        mlm += nn.functional.cross_entropy(
+            output.prediction_logits.float().flatten(0, 1),
+            labels.flatten(),
+            ignore_index=IGNORED,
+            reduction="sum",
+        ).item()
+        nsp += nn.functional.cross_entropy(
+            output.seq_relationship_logits.float(), relation, reduction="sum"
+        ).item()
         predictions, pairs = predictions + int((labels != IGNORED).sum()), pairs + len(relation)
     model.train()
     return mlm / predictions, nsp / pairs

@@ -1,4 +1,5 @@
-"""Steps of made-up samples, for machines without a corpus: lengths and predictions as in pre-training, tokens drawn at random."""
+"""Steps of made-up samples, for machines without a corpus: lengths and predictions as in pre-training, tokens
+drawn at random."""
 
 from __future__ import annotations
 
@@ -11,31 +12,63 @@ from biobert_scale.data.batches import MicroBatch, RankStep
 _FIRST_TOKEN = 200
 """Ids below stand for special tokens and the like."""
 _ABSTRACT_MEAN, _ABSTRACT_SPREAD = 290.0, 0.45
-"""Tokens of an abstract's sample, and the standard deviation of their logarithm: a mean of about 290 of at most 512."""
+"""Tokens of an abstract's sample, and the standard deviation of their logarithm: a mean of about 290 of at
+most 512."""
 
 
 def made_up_steps(
-    steps: int, *, sequences: int, micro_batch_size: int, max_seq_length: int, mlm_probability: float, vocabulary_size: int, lengths: str, seed: int = 1
+    steps: int,
+    *,
+    sequences: int,
+    micro_batch_size: int,
+    max_seq_length: int,
+    mlm_probability: float,
+    vocabulary_size: int,
+    lengths: str,
+    seed: int = 1,
 ) -> list[RankStep]:
     """One rank's steps.
 
     Args:
         lengths: `full`, or `abstracts`.
     """
-    return list(_steps(np.random.default_rng(seed), steps, sequences, micro_batch_size, max_seq_length, mlm_probability, vocabulary_size, lengths))
+    return list(
+        _steps(
+            np.random.default_rng(seed),
+            steps,
+            sequences,
+            micro_batch_size,
+            max_seq_length,
+            mlm_probability,
+            vocabulary_size,
+            lengths,
+        )
+    )
 
 
 def _steps(
-    draw: np.random.Generator, steps: int, sequences: int, micro_batch_size: int, longest: int, mlm_probability: float, vocabulary_size: int, lengths: str
+    draw: np.random.Generator,
+    steps: int,
+    sequences: int,
+    micro_batch_size: int,
+    longest: int,
+    mlm_probability: float,
+    vocabulary_size: int,
+    lengths: str,
 ) -> Iterator[RankStep]:
     for _ in range(steps):
         sizes = np.full(sequences, longest)
         if lengths == "abstracts":
-            normal = draw.normal(np.log(_ABSTRACT_MEAN) - _ABSTRACT_SPREAD**2 / 2, _ABSTRACT_SPREAD, sequences)
+            normal = draw.normal(
+                np.log(_ABSTRACT_MEAN) - _ABSTRACT_SPREAD**2 / 2, _ABSTRACT_SPREAD, sequences
+            )
             sizes = np.clip(np.exp(normal) * longest / 512, 16, longest).astype(np.int64)
         sizes = np.sort(sizes)[::-1]  # dealt by length, as the stream deals
         batches = tuple(
-            _micro_batch(draw, sizes[start::sequences // micro_batch_size], mlm_probability, vocabulary_size) for start in range(sequences // micro_batch_size)
+            _micro_batch(
+                draw, sizes[start :: sequences // micro_batch_size], mlm_probability, vocabulary_size
+            )
+            for start in range(sequences // micro_batch_size)
         )
         yield RankStep(
             micro_batches=batches,
@@ -45,11 +78,16 @@ def _steps(
         )
 
 
-def _micro_batch(draw: np.random.Generator, sizes: np.ndarray, mlm_probability: float, vocabulary_size: int) -> MicroBatch:
+def _micro_batch(
+    draw: np.random.Generator, sizes: np.ndarray, mlm_probability: float, vocabulary_size: int
+) -> MicroBatch:
     ends = np.cumsum(sizes)
     positions = np.concatenate([np.arange(size) for size in sizes])
     predicted = np.concatenate(
-        [start + np.sort(draw.choice(size, max(round(mlm_probability * size), 1), replace=False)) for start, size in zip(ends - sizes, sizes, strict=True)]
+        [
+            start + np.sort(draw.choice(size, max(round(mlm_probability * size), 1), replace=False))
+            for start, size in zip(ends - sizes, sizes, strict=True)
+        ]
     )
     ids = draw.integers(_FIRST_TOKEN, vocabulary_size, len(positions))
     return MicroBatch(

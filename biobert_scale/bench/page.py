@@ -15,10 +15,15 @@ def corpus_page(result: dict[str, Any]) -> str:
         f"- Command: `{result['command']}`",
         f"- Machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}",
         f"- Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
-        "- MB/s: expanded XML, 10^6 bytes a second of one core's CPU time; median of the turns (slowest to fastest)",
+        (
+            "- MB/s: expanded XML, 10^6 bytes a second of one core's CPU time; median of the turns (slowest"
+            " to fastest)"
+        ),
     ]
     if versions.get("pubmed-parser") == "absent":
-        lines.append("- pubmed-parser is not installed (`pip install 'biobert_scale[bench]'`): its rows are missing")
+        lines.append(
+            "- pubmed-parser is not installed (`pip install 'biobert_scale[bench]'`): its rows are missing"
+        )
     for race in result["races"]:
         lines += ["", *_race(race)]
     lines += ["", *_stage(result["stage"])]
@@ -30,11 +35,19 @@ def corpus_page(result: dict[str, Any]) -> str:
 def _race(race: dict[str, Any]) -> list[str]:
     medians = {speed["name"]: statistics.median(speed["megabytes_per_second"]) for speed in race["speeds"]}
     slowest = min(medians.values())
-    lines = [f"## {race['title']}", "", f"{race['files']} files, {race['megabytes']:.1f} MB, {race['documents']:,} documents. {race['note']}".rstrip(), ""]
+    lines = [
+        f"## {race['title']}",
+        "",
+        f"{race['files']} files, {race['megabytes']:.1f} MB, {race['documents']:,} documents. {race['note']}".rstrip(),  # noqa: E501
+        "",
+    ]
     lines += ["| | MB/s | documents/s | times the slowest |", "|---|---|---|---|"]
     for speed in race["speeds"]:
         documents = statistics.median(speed["documents_per_second"])
-        lines.append(f"| {speed['name']} | {spread(speed['megabytes_per_second'])} | {documents:,.0f} | {medians[speed['name']] / slowest:.1f} |")
+        lines.append(
+            f"| {speed['name']} | {spread(speed['megabytes_per_second'])} | {documents:,.0f} |"
+            f" {medians[speed['name']] / slowest:.1f} |"
+        )
     return lines
 
 
@@ -43,21 +56,34 @@ def _stage(stage: dict[str, Any]) -> list[str]:
     lines = [
         "## The whole stage: read, clean, compare, write",
         "",
-        f"{stage['files']} files of equal size in each kind, {stage['megabytes']:.1f} MB of XML, {stage['documents']:,} documents kept.",
+        (
+            f"{stage['files']} files of equal size in each kind, {stage['megabytes']:.1f} MB of XML,"
+            f" {stage['documents']:,} documents kept."
+        ),
         "",
         "| | seconds by the clock | MB/s | MB a second of CPU time |",
         "|---|---|---|---|",
     ]
     for name, seconds in stage["seconds"].items():
         megabytes = stage["megabytes"] * (2 if name.startswith("2 builds") else 1)
-        cpu = spread([megabytes / taken for taken in stage["cpu_seconds"][name]]) if name in stage["cpu_seconds"] else ""
-        lines.append(f"| {name} | {spread(seconds)} | {spread([megabytes / taken for taken in seconds])} | {cpu} |")
+        cpu = (
+            spread([megabytes / taken for taken in stage["cpu_seconds"][name]])
+            if name in stage["cpu_seconds"]
+            else ""
+        )
+        lines.append(
+            f"| {name} | {spread(seconds)} | {spread([megabytes / taken for taken in seconds])} | {cpu} |"
+        )
     one = clock["1 worker"]
     return [
         *lines,
         "",
-        f"Two workers are {one / clock['2 workers']:.2f} times as fast as one, starting them included. Two builds that share nothing but the machine "
-        f"together are {2 * one / clock['2 builds side by side']:.2f} times as fast as one alone: more a second worker cannot bring here.",
+        (
+            f"Two workers are {one / clock['2 workers']:.2f} times as fast as one, starting them included."
+            " Two builds that share nothing but the machine together are"
+            f" {2 * one / clock['2 builds side by side']:.2f} times as fast as one alone: more a second"
+            " worker cannot bring here."
+        ),
     ]
 
 
@@ -70,7 +96,8 @@ def _memory(rows: list[dict[str, Any]]) -> list[str]:
         "| expanded MB | records | peak resident MB | of it before reading |",
         "|---|---|---|---|",
         *(
-            f"| {row['expanded_megabytes']:,.0f} | {row['records']:,} | {row['peak_megabytes']:.0f} | {row['peak_megabytes_before']:.0f} |"
+            f"| {row['expanded_megabytes']:,.0f} | {row['records']:,} | {row['peak_megabytes']:.0f} |"
+            f" {row['peak_megabytes_before']:.0f} |"
             for row in rows
         ),
     ]

@@ -10,7 +10,9 @@ from biobert_scale.files import write_atomically, write_json
 from biobert_scale.recipes import recipe_names
 
 
-def write_result(output: Path, stem: str, result: dict[str, Any], page: str, figure: bytes | None = None) -> None:
+def write_result(
+    output: Path, stem: str, result: dict[str, Any], page: str, figure: bytes | None = None
+) -> None:
     """Write `STEM.json`, `STEM.md` and, where there is a figure (PNG), `STEM.png`; the page last."""
     write_json(output / f"{stem}.json", result)
     if figure is not None:
@@ -19,5 +21,6 @@ def write_result(output: Path, stem: str, result: dict[str, Any], page: str, fig
 
 
 def recipe_argument(config: Config) -> str:
-    """How a result's command names a recipe: a shipped one by its name, another by its file's, which is expected to be the same."""
+    """How a result's command names a recipe: a shipped one by its name, another by its file's, which is
+    expected to be the same."""
     return config.name if config.name in recipe_names() else f"{config.name}.toml"

@@ -36,7 +36,9 @@ PYTHON = "plain Python, as BERT"
 _OFFSETS_BLOCKS = 4096
 
 
-def measure_samples(store: TokenStore, tokenizer: Path, *, max_seq_length: int, repeats: int, seconds: float) -> dict[str, Any]:
+def measure_samples(
+    store: TokenStore, tokenizer: Path, *, max_seq_length: int, repeats: int, seconds: float
+) -> dict[str, Any]:
     """All contestants' speeds at one length."""
     config = DataConfig(max_seq_length=max_seq_length)
     entries = Entries.read(tokenizer, whole_words=True)
@@ -49,7 +51,11 @@ def measure_samples(store: TokenStore, tokenizer: Path, *, max_seq_length: int, 
         _plain_python(documents, entries, vocabulary, config),
     ]
     speeds = compare(contestants, repeats=repeats, seconds=seconds)
-    return {"max_seq_length": max_seq_length, "samples": len(index), "speeds": [asdict(speed) for speed in speeds]}
+    return {
+        "max_seq_length": max_seq_length,
+        "samples": len(index),
+        "speeds": [asdict(speed) for speed in speeds],
+    }
 
 
 def pack_all(store: TokenStore, config: DataConfig) -> np.ndarray:
@@ -61,12 +67,24 @@ def pack_all(store: TokenStore, config: DataConfig) -> np.ndarray:
 def _ours(store: TokenStore, index: np.ndarray, entries: Entries, config: DataConfig) -> list[Contestant]:
     streams = {
         whole_words: SampleStream(
-            store, index, entries if whole_words else replace(entries, continues=np.empty(0, np.bool_)), config, seed=SEED, purpose=PURPOSE_MASKING
+            store,
+            index,
+            entries if whole_words else replace(entries, continues=np.empty(0, np.bool_)),
+            config,
+            seed=SEED,
+            purpose=PURPOSE_MASKING,
         )
         for whole_words in (False, True)
     }
 
-    def contestant(name: str, *, micro_batch_size: int = MICRO_BATCH_SIZE, world_size: int = 1, workers: int = 1, whole_words: bool = False) -> Contestant:
+    def contestant(
+        name: str,
+        *,
+        micro_batch_size: int = MICRO_BATCH_SIZE,
+        world_size: int = 1,
+        workers: int = 1,
+        whole_words: bool = False,
+    ) -> Contestant:
         def begin(turn: int) -> Generator[tuple[PackedBatch, ...], None, None]:
             with StepLoader(
                 streams[whole_words],
@@ -80,14 +98,18 @@ def _ours(store: TokenStore, index: np.ndarray, entries: Entries, config: DataCo
             ) as loader:
                 yield from loader
 
-        return Contestant(name=name, sequences=GLOBAL_BATCH_SIZE // world_size, begin=begin, measure=_packed_size)
+        return Contestant(
+            name=name, sequences=GLOBAL_BATCH_SIZE // world_size, begin=begin, measure=_packed_size
+        )
 
     return [
         contestant(EQUAL, micro_batch_size=PEER_BATCH_SIZE),
         contestant(EQUAL_WHOLE_WORDS, micro_batch_size=PEER_BATCH_SIZE, whole_words=True),
         contestant(f"this loader, 1 rank, micro-batches of {MICRO_BATCH_SIZE}"),
         contestant(f"this loader, 1 rank, micro-batches of {MICRO_BATCH_SIZE}, 2 threads", workers=2),
-        contestant(f"this loader, one of {RANKS} ranks, micro-batches of {MICRO_BATCH_SIZE}", world_size=RANKS),
+        contestant(
+            f"this loader, one of {RANKS} ranks, micro-batches of {MICRO_BATCH_SIZE}", world_size=RANKS
+        ),
     ]
 
 
@@ -96,7 +118,8 @@ def _packed_size(step: tuple[PackedBatch, ...]) -> tuple[int, int]:
 
 
 def collators(store: TokenStore, tokenizer: Path, entries: Entries, config: DataConfig) -> list[Contestant]:
-    """transformers' collator behind torch's loader: tokens laid end to end and cut into blocks, one sequence a block."""
+    """transformers' collator behind torch's loader: tokens laid end to end and cut into blocks, one sequence
+    a block."""
     fast = AutoTokenizer.from_pretrained(tokenizer)
     blocks = cut_into_blocks(store, entries, config.max_seq_length)
 
@@ -114,7 +137,14 @@ def collators(store: TokenStore, tokenizer: Path, entries: Entries, config: Data
         def begin(turn: int) -> Generator[dict[str, torch.Tensor], None, None]:
             shuffling = torch.Generator().manual_seed(turn)
             while True:
-                yield from DataLoader(table, batch_size=size, shuffle=True, drop_last=True, collate_fn=collator, generator=shuffling)
+                yield from DataLoader(
+                    table,
+                    batch_size=size,
+                    shuffle=True,
+                    drop_last=True,
+                    collate_fn=collator,
+                    generator=shuffling,
+                )
 
         return Contestant(name=name, sequences=size, begin=begin, measure=_padded_size, pairs=False)
 
@@ -122,10 +152,16 @@ def collators(store: TokenStore, tokenizer: Path, entries: Entries, config: Data
     some = blocks[:_OFFSETS_BLOCKS]
     ends = np.cumsum(~entries.continues[some] + 1, axis=1, dtype=np.int32)  # a gap before each word
     return [
-        contestant(COLLATOR, columns={"input_ids": blocks, "special_tokens_mask": special}, whole_words=False),
+        contestant(
+            COLLATOR, columns={"input_ids": blocks, "special_tokens_mask": special}, whole_words=False
+        ),
         contestant(
             COLLATOR_WHOLE_WORDS,
-            columns={"input_ids": some, "special_tokens_mask": special[:_OFFSETS_BLOCKS], "offset_mapping": np.stack([ends - 1, ends], axis=-1)},
+            columns={
+                "input_ids": some,
+                "special_tokens_mask": special[:_OFFSETS_BLOCKS],
+                "offset_mapping": np.stack([ends - 1, ends], axis=-1),
+            },
             whole_words=True,
         ),
     ]
@@ -137,7 +173,9 @@ def cut_into_blocks(store: TokenStore, entries: Entries, length: int) -> np.ndar
     for shard in store.shards:
         bounds = shard.token_offsets
         ends = np.repeat(bounds[1:-1], 2)
-        tokens = np.insert(shard.tokens.astype(np.int32), ends, np.tile([entries.sep, entries.cls], len(bounds) - 2))
+        tokens = np.insert(
+            shard.tokens.astype(np.int32), ends, np.tile([entries.sep, entries.cls], len(bounds) - 2)
+        )
         parts += [np.array([entries.cls]), tokens, np.array([entries.sep])]
     joined = np.concatenate(parts).astype(np.int32)
     return joined[: len(joined) // length * length].reshape(-1, length)
@@ -156,7 +194,9 @@ def _padded_size(batch: dict[str, Any]) -> tuple[int, int]:
     return int(batch["attention_mask"].sum()), int((batch["labels"] >= 0).sum())
 
 
-def _plain_python(documents: list[bert_instances.Document], entries: Entries, vocabulary: int, config: DataConfig) -> Contestant:
+def _plain_python(
+    documents: list[bert_instances.Document], entries: Entries, vocabulary: int, config: DataConfig
+) -> Contestant:
     def begin(turn: int) -> Generator[dict[str, np.ndarray], None, None]:
         return bert_instances.batches(
             documents,

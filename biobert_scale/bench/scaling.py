@@ -1,7 +1,9 @@
-"""What ranks cost each other: `bench scaling` runs the same step on 1, 2, 4, ... ranks under every engine, and counts what is sent.
+"""What ranks cost each other: `bench scaling` runs the same step on 1, 2, 4, ... ranks under every engine,
+and counts what is sent.
 
-Ranks share this machine's cores or have a GPU each; with more ranks than cores the step gets slower by what starting, waiting and
-talking cost, which is what the table then shows. The global batch is the same everywhere.
+Ranks share this machine's cores or have a GPU each; with more ranks than cores the step gets slower by what
+starting, waiting and talking cost, which is what the table then shows. The global batch is the same
+everywhere.
 """
 
 from __future__ import annotations
@@ -58,15 +60,33 @@ def bench_scaling(config: Config, output: Path, *, ranks: tuple[int, ...], steps
             write_json(job, {"config": asdict(config), "steps": steps, "answer": str(answer)})
             threads = ["env", "OMP_NUM_THREADS=1"] if not torch.cuda.is_available() else []
             launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-            done = subprocess.run([*threads, sys.executable, *launcher, "-m", "biobert_scale.bench.scaling", str(job)], capture_output=True, text=True)
+            done = subprocess.run(
+                [*threads, sys.executable, *launcher, "-m", "biobert_scale.bench.scaling", str(job)],
+                capture_output=True,
+                text=True,
+            )
             if done.returncode:
-                raise RunFailed(f"{count} ranks failed ({done.stderr.strip().splitlines()[-1]})", where="bench scaling", remedy="see `biobert-scale doctor`")
+                raise RunFailed(
+                    f"{count} ranks failed ({done.stderr.strip().splitlines()[-1]})",
+                    where="bench scaling",
+                    remedy="see `biobert-scale doctor`",
+                )
             found[str(count)] = json.loads(answer.read_text())
     result = {
-        "date": date.today().isoformat(), "machine": machine(), "versions": versions(_LIBRARIES), "name": config.name, "dtype": config.training.precision.dtype,
-        "global_batch_size": config.training.global_batch_size, "micro_batch_size": config.training.micro_batch_size, "steps": steps, "ranks": found,
-        "command": f"biobert-scale bench scaling --config {recipe_argument(config)} --ranks {' '.join(map(str, ranks))} --steps {steps}",
-    }  # fmt: skip
+        "date": date.today().isoformat(),
+        "machine": machine(),
+        "versions": versions(_LIBRARIES),
+        "name": config.name,
+        "dtype": config.training.precision.dtype,
+        "global_batch_size": config.training.global_batch_size,
+        "micro_batch_size": config.training.micro_batch_size,
+        "steps": steps,
+        "ranks": found,
+        "command": (
+            f"biobert-scale bench scaling --config {recipe_argument(config)} --ranks"
+            f" {' '.join(map(str, ranks))} --steps {steps}"
+        ),
+    }
     page = scaling_page(result)
     write_result(output, f"scaling-{result['date']}", result, page)
     return page
@@ -78,18 +98,36 @@ def scaling_page(result: dict[str, Any]) -> str:
         f"# Ranks and engines, {result['date']}",
         "",
         f"- Command: `{result['command']}`",
-        f"- Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores, {result['machine']['system']}; all ranks on it, one thread each on a CPU",
+        (
+            f"- Machine: {result['machine']['cpu']}, {result['machine']['cores']} cores,"
+            f" {result['machine']['system']}; all ranks on it, one thread each on a CPU"
+        ),
         f"- Versions: {', '.join(f'{name} {version}' for name, version in result['versions'].items())}",
-        f"- {result['name']}, {result['dtype']}: steps of {result['global_batch_size']} sequences in micro-batches of {result['micro_batch_size']}, whatever the ranks",
+        (
+            f"- {result['name']}, {result['dtype']}: steps of {result['global_batch_size']} sequences in"
+            f" micro-batches of {result['micro_batch_size']}, whatever the ranks"
+        ),
         "",
-        "| ranks | engine | seconds a step | collectives' buffers, MB a step | sent by a rank (ring), MB a step |",
+        (
+            "| ranks | engine | seconds a step | collectives' buffers, MB a step | sent by a rank (ring), MB"
+            " a step |"
+        ),
         "|---|---|---|---|---|",
     ]
     for count, engines in result["ranks"].items():
         for engine, told in engines.items():
             buffers = ", ".join(f"{name} {size / 1e6:,.1f}" for name, size in told["bytes"].items()) or "none"
-            lines.append(f"| {count} | {engine} | {spread(told['seconds'], 2)} | {buffers} | {told['ring_bytes'] / 1e6:,.1f} |")
-    lines += ["", "DDP's own reducer calls no function of torch.distributed: its buffers are one all-reduce of the fp32 gradients, which is put in by hand."]
+            lines.append(
+                f"| {count} | {engine} | {spread(told['seconds'], 2)} | {buffers} |"
+                f" {told['ring_bytes'] / 1e6:,.1f} |"
+            )
+    lines += [
+        "",
+        (
+            "DDP's own reducer calls no function of torch.distributed: its buffers are one all-reduce of the"
+            " fp32 gradients, which is put in by hand."
+        ),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -97,11 +135,20 @@ def _measure(job: dict[str, Any], sent: Sent) -> dict[str, Any]:
     """One rank's part."""
     config, found = structure_config(job["config"], where="bench scaling"), {}
     for engine in ENGINES:
-        timed = time_steps(on_engine(config, engine), lengths="abstracts", steps=_WARM_UP + job["steps"], before_step=sent.clear)
+        timed = time_steps(
+            on_engine(config, engine),
+            lengths="abstracts",
+            steps=_WARM_UP + job["steps"],
+            before_step=sent.clear,
+        )
         forget_engine()
         if engine == "ddp" and timed.world_size > 1:
             sent.bytes["all_reduce"] += 4 * timed.parameters
-        found[engine] = {"seconds": timed.seconds[_WARM_UP:], "bytes": dict(sent.bytes), "ring_bytes": sent.ring_bytes(timed.world_size)}
+        found[engine] = {
+            "seconds": timed.seconds[_WARM_UP:],
+            "bytes": dict(sent.bytes),
+            "ring_bytes": sent.ring_bytes(timed.world_size),
+        }
     runtime.leave()
     return found
 

@@ -1,4 +1,5 @@
-"""The whole corpus stage (read, clean, compare, write), with one worker and with two, on real material as it is or enlarged."""
+"""The whole corpus stage (read, clean, compare, write), with one worker and with two, on real material as it
+is or enlarged."""
 
 from __future__ import annotations
 
@@ -30,22 +31,33 @@ _LONG_WORD = re.compile(r"[a-z]{5,}")
 _IDS = ("PMID", "ArticleId", "article-id")
 
 
-def measure_stage(medline: list[Path], packages: list[RawFile], scratch: Path, *, repeats: int, copies: int = 1) -> dict[str, Any]:
-    """The whole stage (read, clean, compare, write) on all the material, in turns, by the clock and by CPU time.
+def measure_stage(
+    medline: list[Path], packages: list[RawFile], scratch: Path, *, repeats: int, copies: int = 1
+) -> dict[str, Any]:
+    """The whole stage (read, clean, compare, write) on all the material, in turns, by the clock and by CPU
+    time.
 
-    A file is one worker's work, and so is a shard: the same material is first dealt to files of equal size, and written to several shards.
-    Two builds side by side, which share nothing but the machine, show what a second worker can bring there at most. Real corpora are
-    far larger than what starting costs: `copies` enlarges the material, each copy with the letters of its longer words exchanged and ids of
-    its own, so that no copy is a duplicate.
+    A file is one worker's work, and so is a shard: the same material is first dealt to files of equal size,
+    and written to several shards. Two builds side by side, which share nothing but the machine, show what a
+    second worker can bring there at most. Real corpora are far larger than what starting costs: `copies`
+    enlarges the material, each copy with the letters of its longer words exchanged and ids of its own, so
+    that no copy is a duplicate.
     """
     raw = scratch / "raw"
-    records = [_another(record, copy) for copy in range(copies) for path in medline for record in serialised_records(path)]
+    records = [
+        _another(record, copy)
+        for copy in range(copies)
+        for path in medline
+        for record in serialised_records(path)
+    ]
     articles = [
         (name.replace("PMC", f"PMC{copy}00" if copy else "PMC"), _another(content, copy))
         for copy in range(copies) for file in packages for name, content in package_members(file.path)
     ]  # fmt: skip
     megabytes = (_deal_records(records, raw, _DEALT_FILES) + _deal_articles(articles, raw)) / 1e6
-    config = CorpusConfig(characters_per_shard=max(int(megabytes * 1e6 / 3 / _DEALT_FILES), 1))  # about a third of the XML is text
+    config = CorpusConfig(
+        characters_per_shard=max(int(megabytes * 1e6 / 3 / _DEALT_FILES), 1)
+    )  # about a third of the XML is text
     alone = replace(config, near_duplicate_similarity=2.0)
     turns: dict[str, list[tuple[float, float]]] = {}
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
@@ -53,7 +65,9 @@ def measure_stage(medline: list[Path], packages: list[RawFile], scratch: Path, *
             "1 worker, no near-duplicate search": lambda: _build(raw, scratch / "corpus", alone, 1),
             "1 worker": lambda: _build(raw, scratch / "corpus", config, 1),
             "2 workers": lambda: _build(raw, scratch / "corpus", config, 2),
-            "2 builds side by side": lambda: list(pool.map(_build, [raw] * 2, [scratch / "left", scratch / "right"], [config] * 2, [1] * 2)),
+            "2 builds side by side": lambda: list(
+                pool.map(_build, [raw] * 2, [scratch / "left", scratch / "right"], [config] * 2, [1] * 2)
+            ),
         }
         builds["2 builds side by side"]()  # loads the libraries there
         documents = _build(raw, scratch / "corpus", config, 1)
@@ -62,8 +76,16 @@ def measure_stage(medline: list[Path], packages: list[RawFile], scratch: Path, *
             build()
             turns.setdefault(name, []).append((time.perf_counter() - begun, _cpu_seconds() - cpu))
     seconds = {name: [clock for clock, _ in taken] for name, taken in turns.items()}
-    cpu_seconds = {name: [cpu for _, cpu in taken] for name, taken in turns.items() if name.startswith("1 worker")}
-    return {"megabytes": megabytes, "files": 2 * _DEALT_FILES, "documents": documents, "seconds": seconds, "cpu_seconds": cpu_seconds}
+    cpu_seconds = {
+        name: [cpu for _, cpu in taken] for name, taken in turns.items() if name.startswith("1 worker")
+    }
+    return {
+        "megabytes": megabytes,
+        "files": 2 * _DEALT_FILES,
+        "documents": documents,
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+    }
 
 
 def _build(raw: Path, output: Path, config: CorpusConfig, workers: int) -> int:
@@ -75,7 +97,10 @@ def _build(raw: Path, output: Path, config: CorpusConfig, workers: int) -> int:
 
 def _cpu_seconds() -> float:
     """Of this process and of its children that have ended."""
-    return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def _deal_records(records: list[bytes], raw: Path, files: int) -> int:
@@ -96,20 +121,27 @@ def _deal_articles(members: list[tuple[str, bytes]], raw: Path) -> int:
 
 
 def _another(xml: bytes, copy: int) -> bytes:
-    """The same document in other words: the letters of the longer ones moved on in the alphabet by `copy` places, its ids lengthened.
+    """The same document in other words: the letters of the longer ones moved on in the alphabet by `copy`
+    places, its ids lengthened.
 
     Short words stay, for it is by them that English is known.
     """
     if copy == 0:
         return xml
     root = etree.fromstring(xml, etree.XMLParser(**PARSER_OPTIONS))
-    exchanged = str.maketrans(string.ascii_lowercase, string.ascii_lowercase[copy:] + string.ascii_lowercase[:copy])
+    exchanged = str.maketrans(
+        string.ascii_lowercase, string.ascii_lowercase[copy:] + string.ascii_lowercase[:copy]
+    )
 
     def other(text: str | None) -> str | None:
         return text and _LONG_WORD.sub(lambda found: found[0].translate(exchanged), text)
 
     for element in root.iter(etree.Element):
-        element.text = re.sub(r"^(PMC)?(?=\d)", rf"\g<0>{copy}00", element.text or "") if element.tag in _IDS else other(element.text)
+        element.text = (
+            re.sub(r"^(PMC)?(?=\d)", rf"\g<0>{copy}00", element.text or "")
+            if element.tag in _IDS
+            else other(element.text)
+        )
         element.tail = other(element.tail)
     return etree.tostring(root, encoding="utf-8")
 
@@ -117,7 +149,10 @@ def _another(xml: bytes, copy: int) -> bytes:
 def serialised_records(path: Path) -> list[bytes]:
     """Every record of a MEDLINE file as it stands in the file."""
     with open_decompressed(path) as stream:
-        return [etree.tostring(element, encoding="utf-8") for element in etree.parse(stream, etree.XMLParser(**PARSER_OPTIONS)).getroot()]
+        return [
+            etree.tostring(element, encoding="utf-8")
+            for element in etree.parse(stream, etree.XMLParser(**PARSER_OPTIONS)).getroot()
+        ]
 
 
 def write_records(path: Path, records: list[bytes]) -> None:

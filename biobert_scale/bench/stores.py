@@ -1,4 +1,5 @@
-"""Token stores and indexes made of a real one for measuring: repeated, joined into one shard, or seen many times over."""
+"""Token stores and indexes made of a real one for measuring: repeated, joined into one shard, or seen many
+times over."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def require_space(wanted_bytes: float) -> None:
         raise UserError(
             f"{wanted_bytes / 1e9:.1f} GB of temporary files are needed, {free / 1e9:.1f} GB are free",
             where=directory,
-            remedy="let TMPDIR name a larger disk, or lower --index-million-tokens or --scale-million-samples",
+            remedy=(
+                "let TMPDIR name a larger disk, or lower --index-million-tokens or --scale-million-samples"
+            ),
         )
 
 
@@ -54,11 +57,14 @@ def write_repeated(tokens: Path, target: Path, wanted_tokens: int) -> None:
             names.append(f"{repeat:05d}-{source.name}")
             (target / "train").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target / "train" / names[-1])
-    _finish_tokens(tokens, target, {"train": names, "validation": [f"../train/{name}" for name in names[: len(sources)]]})
+    _finish_tokens(
+        tokens, target, {"train": names, "validation": [f"../train/{name}" for name in names[: len(sources)]]}
+    )
 
 
 def write_abstracts(tokens: Path, target: Path, *, fewest: int) -> bool:
-    """One shard of the documents that are abstracts; where there are fewer than `fewest`, of all of them. Returns whether it is the former."""
+    """One shard of the documents that are abstracts; where there are fewer than `fewest`, of all of them.
+    Returns whether it is the former."""
     table = _read(tokens)
     abstracts = table.filter(pc.starts_with(table["id"], "pmid:"))
     found = len(abstracts) >= fewest
@@ -67,10 +73,13 @@ def write_abstracts(tokens: Path, target: Path, *, fewest: int) -> bool:
     return found
 
 
-def write_simulated(tokens: Path, target: Path, samples: Path, config: DataConfig, wanted_samples: int) -> dict[str, int]:
+def write_simulated(
+    tokens: Path, target: Path, samples: Path, config: DataConfig, wanted_samples: int
+) -> dict[str, int]:
     """Token and sample directories for `wanted_samples` samples of real pairs; every address is valid.
 
-    The tokens are one shard of real documents that the store maps many times; the index is written out in full.
+    The tokens are one shard of real documents that the store maps many times; the index is written out in
+    full.
 
     Returns:
         `samples`, `tokens`, `shards`, `index_bytes`.
@@ -85,7 +94,11 @@ def write_simulated(tokens: Path, target: Path, samples: Path, config: DataConfi
     rows = pack_all(one, config)
     tiles = -(-wanted_samples // len(rows))
     if tiles * one.tokens > LARGEST_CORPUS:
-        raise UserError(f"{wanted_samples:,} samples need more tokens than an index addresses", where="--scale-million-samples", remedy="ask for fewer")
+        raise UserError(
+            f"{wanted_samples:,} samples need more tokens than an index addresses",
+            where="--scale-million-samples",
+            remedy="ask for fewer",
+        )
     _finish_tokens(tokens, target, {split: ["joined.arrow"] * tiles for split in SPLITS})
     samples.mkdir()
     left = wanted_samples
@@ -94,12 +107,24 @@ def write_simulated(tokens: Path, target: Path, samples: Path, config: DataConfi
             # Addresses are the lowest bits of both words of a row.
             (rows[:left] + np.uint64(tile * one.tokens)).tofile(stream)
             left -= min(left, len(rows))
-    write_json(samples / MANIFEST, Manifest(stage=SAMPLES_STAGE, key="", inputs=[], config={}, counts={"train": {"samples": wanted_samples}}))
-    return {"samples": wanted_samples, "tokens": tiles * one.tokens, "shards": tiles, "index_bytes": wanted_samples * _ROW_BYTES}
+    write_json(
+        samples / MANIFEST,
+        Manifest(
+            stage=SAMPLES_STAGE, key="", inputs=[], config={}, counts={"train": {"samples": wanted_samples}}
+        ),
+    )
+    return {
+        "samples": wanted_samples,
+        "tokens": tiles * one.tokens,
+        "shards": tiles,
+        "index_bytes": wanted_samples * _ROW_BYTES,
+    }
 
 
 def _read(tokens: Path) -> pa.Table:
-    return pa.concat_tables([pa.ipc.open_stream(pa.memory_map(str(path))).read_all() for path in shard_paths(tokens / "train")])
+    return pa.concat_tables(
+        [pa.ipc.open_stream(pa.memory_map(str(path))).read_all() for path in shard_paths(tokens / "train")]
+    )
 
 
 def _write_shard(path: Path, table: pa.Table) -> None:

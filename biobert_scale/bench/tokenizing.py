@@ -1,4 +1,5 @@
-"""Text to word pieces on one core: this package's stage and `datasets.map` with the same tokenizer take turns.
+"""Text to word pieces on one core: this package's stage and `datasets.map` with the same tokenizer take
+turns.
 
 CPU time counts, of this process and of those that it started.
 """
@@ -17,11 +18,14 @@ from biobert_scale.bench.child import answer
 from biobert_scale.bench.turns import in_turns
 
 
-def tokenize_in_turns(*, begun: float, corpus: str, vocabulary: str, scratch: str, repeats: int) -> dict[str, Any]:
+def tokenize_in_turns(
+    *, begun: float, corpus: str, vocabulary: str, scratch: str, repeats: int
+) -> dict[str, Any]:
     """Run both `repeats` times; the stage's last output stays in `scratch`/tokens.
 
     Returns:
-        `megabytes` (10^6 bytes of UTF-8 text), `documents`, and for each contestant `tokens`, `cpu_seconds` and `seconds`.
+        `megabytes` (10^6 bytes of UTF-8 text), `documents`, and for each contestant `tokens`, `cpu_seconds`
+        and `seconds`.
     """
     del begun
     import datasets
@@ -34,8 +38,12 @@ def tokenize_in_turns(*, begun: float, corpus: str, vocabulary: str, scratch: st
 
     logging.getLogger("transformers").setLevel(logging.ERROR)  # a document is longer than the model's input
     datasets.disable_progress_bars()
-    names = sorted(name for name in read_manifest(Path(corpus), "corpus").outputs if name.endswith(".parquet"))
-    table = datasets.Dataset.from_parquet([str(Path(corpus) / name) for name in names], cache_dir=f"{scratch}/cache").select_columns(["id", "text"])
+    names = sorted(
+        name for name in read_manifest(Path(corpus), "corpus").outputs if name.endswith(".parquet")
+    )
+    table = datasets.Dataset.from_parquet(
+        [str(Path(corpus) / name) for name in names], cache_dir=f"{scratch}/cache"
+    ).select_columns(["id", "text"])
     tokenizer = AutoTokenizer.from_pretrained(vocabulary)
     output, numbers = Path(scratch) / "tokens", itertools.count()
 
@@ -45,23 +53,37 @@ def tokenize_in_turns(*, begun: float, corpus: str, vocabulary: str, scratch: st
         return sum(counts[split]["tokens"] for split in SPLITS)
 
     def tokenize(batch: dict[str, list[str]]) -> Any:
-        return tokenizer(batch["text"], add_special_tokens=False, return_token_type_ids=False, return_attention_mask=False)
+        return tokenizer(
+            batch["text"], add_special_tokens=False, return_token_type_ids=False, return_attention_mask=False
+        )
 
     def theirs() -> int:
         path = Path(scratch) / f"mapped-{next(numbers)}.arrow"
-        mapped = table.map(tokenize, batched=True, remove_columns=["text"], load_from_cache_file=False, cache_file_name=str(path))
+        mapped = table.map(
+            tokenize,
+            batched=True,
+            remove_columns=["text"],
+            load_from_cache_file=False,
+            cache_file_name=str(path),
+        )
         tokens = sum(len(chunk.flatten()) for chunk in mapped.data["input_ids"].chunks)
         path.unlink()
         return tokens
 
     contestants = {"this stage": ours, "datasets.map": theirs}
-    found: dict[str, dict[str, Any]] = {name: {"name": name, "cpu_seconds": [], "seconds": []} for name in contestants}
+    found: dict[str, dict[str, Any]] = {
+        name: {"name": name, "cpu_seconds": [], "seconds": []} for name in contestants
+    }
     for _, (name, run) in in_turns(list(contestants.items()), repeats):
         cpu, clock = _cpu_seconds(), time.perf_counter()
         found[name]["tokens"] = run()
         found[name]["cpu_seconds"].append(_cpu_seconds() - cpu)
         found[name]["seconds"].append(time.perf_counter() - clock)
-    return {"megabytes": sum(len(text.encode()) for text in table["text"]) / 1e6, "documents": len(table), "speeds": list(found.values())}
+    return {
+        "megabytes": sum(len(text.encode()) for text in table["text"]) / 1e6,
+        "documents": len(table),
+        "speeds": list(found.values()),
+    }
 
 
 def _cpu_seconds() -> float:

@@ -1,4 +1,5 @@
-"""transformers' `Trainer` under a recipe: its arguments, this package's learning rates, and held-out losses along the way."""
+"""transformers' `Trainer` under a recipe: its arguments, this package's learning rates, and held-out losses
+along the way."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ class EqualRates(Trainer):
         schedule = ScheduleConfig(warmup_steps=int(self.args.warmup_steps), total_steps=num_training_steps)
         taken_on = optimizer or self.optimizer
         assert taken_on is not None
-        self.lr_scheduler = LambdaLR(taken_on, lambda steps_taken: learning_rate(steps_taken, peak=1, schedule=schedule))
+        self.lr_scheduler = LambdaLR(
+            taken_on, lambda steps_taken: learning_rate(steps_taken, peak=1, schedule=schedule)
+        )
         return self.lr_scheduler
 
 
@@ -64,7 +67,8 @@ def training_arguments(config: Config, scratch: Path, *, batch_size: int = 1) ->
 
 
 class Evaluation(TrainerCallback):
-    """Scores the model before the first step, every so many steps and after the last; the clock stands meanwhile.
+    """Scores the model before the first step, every so many steps and after the last; the clock stands
+    meanwhile.
 
     Args:
         score: called with the model and the steps taken; what it tells becomes a point of `curve`.
@@ -75,12 +79,16 @@ class Evaluation(TrainerCallback):
         self.curve: list[dict[str, Any]] = []
         self.seconds = self.since = self.ready_at = 0.0
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         self.ready_at = time.time()
         self._note(kwargs["model"], 0)
         self.since = time.perf_counter()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if state.global_step % self.every_steps == 0 or state.global_step == state.max_steps:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()

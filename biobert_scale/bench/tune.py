@@ -1,7 +1,8 @@
 """Which micro-batch, engine and switches take the most sequences a second on these devices: `bench train`.
 
-The ranks are started once, and try one candidate after another: the micro-batch doubled until nothing is gained or memory ends, then other
-engines, then the switches of `compute` whose worth depends on the device. What has been measured is kept when a candidate brings the ranks down.
+The ranks are started once, and try one candidate after another: the micro-batch doubled until nothing is
+gained or memory ends, then other engines, then the switches of `compute` whose worth depends on the device.
+What has been measured is kept when a candidate brings the ranks down.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 
 _STEP_SECONDS = 2.0
-"""What a measured step should take: as many micro-steps as go into it, the recipe's number at most, so that the optimizer has its true share."""
+"""What a measured step should take: as many micro-steps as go into it, the recipe's number at most, so that
+the optimizer has its true share."""
 _WORTH = 1.03
 """Times as fast that a larger micro-batch must be for a still larger one to be tried."""
 _ENGINES = ("ddp", "zero1", "zero2", "zero3")
@@ -46,7 +48,12 @@ class Candidate:
     def switched(self, config: Config, name: str, value: Any) -> Candidate:
         """With one more switch put so; named only where the recipe has it otherwise."""
         changes = {**dict(self.changes), name: value}
-        return replace(self, changes=tuple(sorted((key, put) for key, put in changes.items() if put != getattr(config.compute, key))))
+        return replace(
+            self,
+            changes=tuple(
+                sorted((key, put) for key, put in changes.items() if put != getattr(config.compute, key))
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +85,39 @@ def bench_train(config: Config, *, processes: int, seconds: float, lengths: str)
     with tempfile.TemporaryDirectory() as scratch:
         found = Path(scratch) / "trials.jsonl"
         job = Path(scratch) / "job.json"
-        job.write_text(json.dumps({"config": asdict(config), "seconds": seconds, "lengths": lengths, "found": str(found)}))
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
+        job.write_text(
+            json.dumps(
+                {"config": asdict(config), "seconds": seconds, "lengths": lengths, "found": str(found)}
+            )
+        )
+        launcher = (
+            ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+            if processes > 1
+            else []
+        )
         log = Path(scratch) / "log"
-        code = run_for([sys.executable, *launcher, "-m", "biobert_scale.bench.tune", str(job)], seconds=1.5 * seconds + 60, log=log)
+        code = run_for(
+            [sys.executable, *launcher, "-m", "biobert_scale.bench.tune", str(job)],
+            seconds=1.5 * seconds + 60,
+            log=log,
+        )
         said = "a candidate took too long" if code is None else log.read_text()
-        trials = [_trial_of(json.loads(line)) for line in found.read_text().splitlines()] if found.exists() else []
+        trials = (
+            [_trial_of(json.loads(line)) for line in found.read_text().splitlines()] if found.exists() else []
+        )
     if not any(trial.sequences_per_second for trial in trials):
         reason = next((trial.failed for trial in trials if trial.failed), _last_line(said))
-        raise RunFailed(f"nothing could be measured ({reason})", where="bench train", remedy="try `train` itself with a micro-batch of 1")
+        raise RunFailed(
+            f"nothing could be measured ({reason})",
+            where="bench train",
+            remedy="try `train` itself with a micro-batch of 1",
+        )
     page = tune_page(config, trials, processes=processes, note=note)
-    return page if code == 0 else f"{page}\n\nThe search ended early: {_last_line(said)}. What it had not tried yet may be faster."
+    return (
+        page
+        if code == 0
+        else f"{page}\n\nThe search ended early: {_last_line(said)}. What it had not tried yet may be faster."
+    )
 
 
 def _last_line(said: str) -> str:
@@ -100,16 +129,28 @@ def _computable(config: Config) -> tuple[Config, str]:
     wanted = config.training.precision.dtype
     if torch.cuda.is_available():
         return config, ""
-    dtype = "bf16" if wanted != "fp32" and multiplies_natively(torch.empty(0, dtype=torch.bfloat16)) else "fp32"
+    dtype = (
+        "bf16" if wanted != "fp32" and multiplies_natively(torch.empty(0, dtype=torch.bfloat16)) else "fp32"
+    )
     if dtype == wanted:
         return config, ""
     precision = replace(config.training.precision, dtype=dtype)  # type: ignore[arg-type]
-    return replace(config, training=replace(config.training, precision=precision)), f"{wanted} is not for this CPU: measured in {dtype}"
+    return (
+        replace(config, training=replace(config.training, precision=precision)),
+        f"{wanted} is not for this CPU: measured in {dtype}",
+    )
 
 
 def _trial_of(record: dict[str, Any]) -> Trial:
     candidate = record["candidate"]
-    return Trial(**{**record, "candidate": Candidate(**{**candidate, "changes": tuple((name, value) for name, value in candidate["changes"])})})
+    return Trial(
+        **{
+            **record,
+            "candidate": Candidate(
+                **{**candidate, "changes": tuple((name, value) for name, value in candidate["changes"])}
+            ),
+        }
+    )
 
 
 def search(job: dict[str, Any]) -> None:
@@ -127,12 +168,15 @@ def search(job: dict[str, Any]) -> None:
         if first_rank:
             with open(job["found"], "a") as out:
                 out.write(json.dumps(asdict(trial)) + "\n")
-        candidate = _agreed(next_candidate(config, trials, world_size=world_size) if time.monotonic() < deadline else None)
+        candidate = _agreed(
+            next_candidate(config, trials, world_size=world_size) if time.monotonic() < deadline else None
+        )
     runtime.leave()
 
 
 def _agreed(candidate: Candidate | None) -> Candidate | None:
-    # torch's own exchange, here and in `_try`: accelerate's would make a state anew between two engines, as the last one's environment says.
+    # torch's own exchange, here and in `_try`: accelerate's would make a state anew between two engines, as
+    # the last one's environment says.
     chosen = [candidate]
     if torch.distributed.is_initialized():
         torch.distributed.broadcast_object_list(chosen)
@@ -140,30 +184,64 @@ def _agreed(candidate: Candidate | None) -> Candidate | None:
 
 
 def next_candidate(config: Config, trials: list[Trial], *, world_size: int) -> Candidate | None:
-    """What to try after some trials: the micro-batch doubled while that is worth it, then the best one otherwise; None where nothing is left."""
+    """What to try after some trials: the micro-batch doubled while that is worth it, then the best one
+    otherwise; None where nothing is left."""
     tried = {trial.candidate for trial in trials}
     best = max(trials, key=lambda trial: trial.sequences_per_second)
-    last, previous = trials[-1], [trial for trial in trials[:-1] if replace(trial.candidate, micro_batch_size=1) == replace(trials[-1].candidate, micro_batch_size=1)]
+    last, previous = (
+        trials[-1],
+        [
+            trial
+            for trial in trials[:-1]
+            if replace(trial.candidate, micro_batch_size=1)
+            == replace(trials[-1].candidate, micro_batch_size=1)
+        ],
+    )
     larger = replace(last.candidate, micro_batch_size=2 * last.candidate.micro_batch_size)
     gained = not previous or last.sequences_per_second > _WORTH * previous[-1].sequences_per_second
-    if len({replace(trial.candidate, micro_batch_size=1) for trial in trials}) == 1 and gained and config.training.global_batch_size % (larger.micro_batch_size * world_size) == 0:
+    if (
+        len({replace(trial.candidate, micro_batch_size=1) for trial in trials}) == 1
+        and gained
+        and config.training.global_batch_size % (larger.micro_batch_size * world_size) == 0
+    ):
         return larger
-    engines = [replace(best.candidate, engine=engine) for engine in _ENGINES if world_size > 1 or engine in ("ddp", "zero1")]
-    switches = [best.candidate.switched(config, name, value) for name, values in _switches().items() for value in values]
+    engines = [
+        replace(best.candidate, engine=engine)
+        for engine in _ENGINES
+        if world_size > 1 or engine in ("ddp", "zero1")
+    ]
+    switches = [
+        best.candidate.switched(config, name, value)
+        for name, values in _switches().items()
+        for value in values
+    ]
     return next((other for other in (*switches[:1], *engines, *switches) if other not in tried), None)
 
 
 def _switches() -> dict[str, tuple[Any, ...]]:
     """Names and values in `compute` whose worth depends on the device; the first is the most telling."""
     attention = ("auto", "flash-attn") if importlib.util.find_spec("flash_attn") else ("auto",)
-    return {"compile": (True, False), "fused_qkv": (False, True), "head_rows": (0, 1024), "attention": attention}
+    return {
+        "compile": (True, False),
+        "fused_qkv": (False, True),
+        "head_rows": (0, 1024),
+        "attention": attention,
+    }
 
 
 def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int, expected: float) -> Trial:
     at_once = candidate.micro_batch_size * world_size
-    micro_steps = min(max(round(expected * _STEP_SECONDS / at_once), 2), max(config.training.global_batch_size // at_once, 1))
-    training = replace(config.training, micro_batch_size=candidate.micro_batch_size, global_batch_size=at_once * micro_steps)
-    config = on_engine(replace(config, training=training, compute=replace(config.compute, **dict(candidate.changes))), candidate.engine)
+    micro_steps = min(
+        max(round(expected * _STEP_SECONDS / at_once), 2),
+        max(config.training.global_batch_size // at_once, 1),
+    )
+    training = replace(
+        config.training, micro_batch_size=candidate.micro_batch_size, global_batch_size=at_once * micro_steps
+    )
+    config = on_engine(
+        replace(config, training=training, compute=replace(config.compute, **dict(candidate.changes))),
+        candidate.engine,
+    )
     seconds, memory, failed = float("inf"), 0, ""
     try:
         timed = time_steps(config, lengths=lengths, steps=3)
@@ -177,20 +255,51 @@ def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int,
         torch.distributed.all_gather_object(told, (seconds, memory, failed))
     slowest = max(seconds for seconds, *_ in told)
     failed = next((reason for *_, reason in told if reason), "")
-    return Trial(candidate=candidate, sequences_per_second=training.global_batch_size / slowest, peak_memory_bytes=max(memory for _, memory, _ in told), failed=failed)
+    return Trial(
+        candidate=candidate,
+        sequences_per_second=training.global_batch_size / slowest,
+        peak_memory_bytes=max(memory for _, memory, _ in told),
+        failed=failed,
+    )
 
 
 def tune_page(config: Config, trials: list[Trial], *, processes: int, note: str = "") -> str:
     """The table of trials, and the best one as lines of a recipe."""
     best = max(trials, key=lambda trial: trial.sequences_per_second)
-    lines = [f"{config.name}, {config.training.precision.dtype}, {processes} process(es)" + (f"; {note}" if note else ""), ""]
-    lines += ["| micro-batch | engine | compute | sequences/s | of the best | peak memory, GB |", "|---|---|---|---|---|---|"]
+    lines = [
+        f"{config.name}, {config.training.precision.dtype}, {processes} process(es)"
+        + (f"; {note}" if note else ""),
+        "",
+    ]
+    lines += [
+        "| micro-batch | engine | compute | sequences/s | of the best | peak memory, GB |",
+        "|---|---|---|---|---|---|",
+    ]
     for trial in trials:
         rate, candidate = trial.sequences_per_second, trial.candidate
-        told = f"{rate:.2f} | {rate / best.sequences_per_second:.0%} | {trial.peak_memory_bytes / 1e9:.1f}" if rate else f"{trial.failed} | |"
-        lines.append(f"| {candidate.micro_batch_size} | {candidate.engine} | {', '.join(_toml(change) for change in candidate.changes) or 'as it is'} | {told} |")
-    lines += ["", "For the recipe:", "", "[training]", f"micro_batch_size = {best.candidate.micro_batch_size}", "", "[training.engine]"]
-    lines += ['name = "ddp"'] if best.candidate.engine == "ddp" else ['name = "deepspeed"', f'deepspeed_config = "{best.candidate.engine}"']
+        told = (
+            f"{rate:.2f} | {rate / best.sequences_per_second:.0%} | {trial.peak_memory_bytes / 1e9:.1f}"
+            if rate
+            else f"{trial.failed} | |"
+        )
+        lines.append(
+            f"| {candidate.micro_batch_size} | {candidate.engine} |"
+            f" {', '.join(_toml(change) for change in candidate.changes) or 'as it is'} | {told} |"
+        )
+    lines += [
+        "",
+        "For the recipe:",
+        "",
+        "[training]",
+        f"micro_batch_size = {best.candidate.micro_batch_size}",
+        "",
+        "[training.engine]",
+    ]
+    lines += (
+        ['name = "ddp"']
+        if best.candidate.engine == "ddp"
+        else ['name = "deepspeed"', f'deepspeed_config = "{best.candidate.engine}"']
+    )
     if best.candidate.changes:
         lines += ["", "[compute]", *map(_toml, best.candidate.changes)]
     return "\n".join(lines)

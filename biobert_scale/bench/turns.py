@@ -1,7 +1,7 @@
 """Contestants that take turns on one core, by its CPU time and by the clock.
 
-Other work on the machine disturbs the clock more than the CPU time, and both drift: turns alternate, who begins changes from
-turn to turn, and medians count.
+Other work on the machine disturbs the clock more than the CPU time, and both drift: turns alternate, who
+begins changes from turn to turn, and medians count.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class Speed:
 
 
 def compare(contestants: list[Contestant], *, repeats: int, seconds: float) -> list[Speed]:
-    """Let contestants take turns of at least `seconds` of CPU time each; a first turn that is not counted warms up."""
+    """Let contestants take turns of at least `seconds` of CPU time each; a first turn that is not counted
+    warms up."""
     sizes = {item.name: _measured(item, seconds) for item in contestants}
     by_cpu: dict[str, list[float]] = {item.name: [] for item in contestants}
     by_clock: dict[str, list[float]] = {item.name: [] for item in contestants}
@@ -83,7 +84,11 @@ def _measured(item: Contestant, seconds: float) -> tuple[float, float]:
     with closing(item.begin(0)) as batches:
         for batch in batches:
             more = item.measure(batch)
-            sequences, tokens, predictions = sequences + item.sequences, tokens + more[0], predictions + more[1]
+            sequences, tokens, predictions = (
+                sequences + item.sequences,
+                tokens + more[0],
+                predictions + more[1],
+            )
             if time.process_time() - begun >= seconds:
                 break
     return tokens / sequences, predictions / sequences
@@ -103,7 +108,8 @@ def _take(item: Contestant, turn: int, seconds: float) -> tuple[int, float, floa
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """One thread for torch, and what the contestants hold in memory is not searched for garbage in each other's turns."""
+    """One thread for torch, and what the contestants hold in memory is not searched for garbage in each
+    other's turns."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     gc.collect()

@@ -11,9 +11,20 @@ from collections.abc import Callable
 import tyro
 
 _HOMES = {
-    "corpus": "corpus", "tokens": "tokens", "train": "training", "checkpoint": "checkpoint", "export": "release", "tag": "release",
-    "evaluate": "evaluation", "bench": "whole", "demo": "whole", "report": "whole", "plan": "plan", "doctor": "doctor", "launch": "launch",
-}  # fmt: skip
+    "corpus": "corpus",
+    "tokens": "tokens",
+    "train": "training",
+    "checkpoint": "checkpoint",
+    "export": "release",
+    "tag": "release",
+    "evaluate": "evaluation",
+    "bench": "whole",
+    "demo": "whole",
+    "report": "whole",
+    "plan": "plan",
+    "doctor": "doctor",
+    "launch": "launch",
+}
 """First word of a command -> the module that holds its function."""
 
 
@@ -23,6 +34,8 @@ def run(name: str, arguments: list[str]) -> int:
     function: Callable[..., int | None] = getattr(module, name.translate({ord(" "): "_", ord("-"): "_"}))
     if name == "train":  # its recipe decides the defaults of its options
         return function(arguments) or 0
-    if name == "doctor":  # the deepspeed launcher appends its rank to everybody's arguments; the environment tells it as well
+    if (
+        name == "doctor"
+    ):  # the deepspeed launcher appends its rank to everybody's arguments; the environment tells it as well
         arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
     return tyro.cli(function, prog=f"biobert-scale {name}", args=arguments) or 0

@@ -12,9 +12,11 @@ from biobert_scale.errors import UserError
 
 
 def checkpoint_list(run: Positional[Path], /) -> int:
-    """List a run's checkpoints, oldest first: size, time of writing, ranks and engine, validation loss, and what is not whole.
+    """List a run's checkpoints, oldest first: size, time of writing, ranks and engine, validation loss, and
+    what is not whole.
 
-    Files are looked at by their sizes; `checkpoint verify` reads them. Exit code 1 where something is not whole.
+    Files are looked at by their sizes; `checkpoint verify` reads them. Exit code 1 where something is not
+    whole.
 
     Args:
         run: the run directory.
@@ -23,8 +25,13 @@ def checkpoint_list(run: Positional[Path], /) -> int:
 
     found, broken = complete(run), incomplete(run)
     if not found and not broken:
-        raise UserError("no checkpoint", where=run, remedy="check the path: it is the --output of `biobert-scale train`")
-    print(f"{'checkpoint':<20} {'GB':>8}  {'written':<19}  {'ranks':>5}  {'engine':<9} {'stage':<5}  {'validation':>10}  state")
+        raise UserError(
+            "no checkpoint", where=run, remedy="check the path: it is the --output of `biobert-scale train`"
+        )
+    print(
+        f"{'checkpoint':<20} {'GB':>8}  {'written':<19}  {'ranks':>5}  {'engine':<9} {'stage':<5} "
+        f" {'validation':>10}  state"
+    )
     for checkpoint in found:
         trouble = missing(checkpoint)
         try:
@@ -32,16 +39,26 @@ def checkpoint_list(run: Positional[Path], /) -> int:
         except UserError as error:
             record, trouble = {}, error.what
         loss, stage = record.get("validation_mlm_loss"), record.get("zero_stage")
-        columns = f"{record.get('world_size', '?'):>5}  {record.get('engine', '?'):<9} {'-' if stage is None else stage:<5}  {'' if loss is None else format(loss, '.4f'):>10}"
-        print(f"{checkpoint.name:<20} {_gigabytes(checkpoint):>8.3f}  {_written(checkpoint)}  {columns}  {trouble or 'complete'}")
+        columns = (
+            f"{record.get('world_size', '?'):>5}  {record.get('engine', '?'):<9}"
+            f" {'-' if stage is None else stage:<5}  {'' if loss is None else format(loss, '.4f'):>10}"
+        )
+        print(
+            f"{checkpoint.name:<20} {_gigabytes(checkpoint):>8.3f}  {_written(checkpoint)}  {columns} "
+            f" {trouble or 'complete'}"
+        )
         broken += [checkpoint] if trouble else []
     for checkpoint in incomplete(run):
-        print(f"{checkpoint.name:<20} {_gigabytes(checkpoint):>8.3f}  {_written(checkpoint)}  {'':>5}  {'':<9} {'':<5}  {'':>10}  never finished: a save was interrupted, or is under way")
+        print(
+            f"{checkpoint.name:<20} {_gigabytes(checkpoint):>8.3f}  {_written(checkpoint)}  {'':>5}  {'':<9}"
+            f" {'':<5}  {'':>10}  never finished: a save was interrupted, or is under way"
+        )
     return int(any(not path.name.startswith(".") for path in broken))
 
 
 def checkpoint_verify(source: Positional[Path], /) -> int:
-    """Read every file of a run's checkpoints, or of one, and compare its SHA-256; exit code 1 where one is broken.
+    """Read every file of a run's checkpoints, or of one, and compare its SHA-256; exit code 1 where one is
+    broken.
 
     Args:
         source: a run directory, or a checkpoint directory.
@@ -50,7 +67,11 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
 
     found = [source] if (source / "manifest.json").is_file() else complete(source)
     if not found:
-        raise UserError("no complete checkpoint", where=source, remedy="check the path: it is the --output of `biobert-scale train`, or one of its checkpoints")
+        raise UserError(
+            "no complete checkpoint",
+            where=source,
+            remedy="check the path: it is the --output of `biobert-scale train`, or one of its checkpoints",
+        )
     troubles = {checkpoint: problem(checkpoint) for checkpoint in found}
     for checkpoint, trouble in troubles.items():
         print(f"{checkpoint.name}  {trouble or 'intact'}")
@@ -60,7 +81,8 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
 def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path) -> None:
     """Write a checkpoint again as it would be written by another number of ranks.
 
-    No run needs it: any number of ranks reads what any other wrote. It makes few large files, or many small ones.
+    No run needs it: any number of ranks reads what any other wrote. It makes few large files, or many small
+    ones.
 
     Args:
         source: a run directory (its newest intact checkpoint is taken) or a checkpoint directory.
@@ -73,7 +95,13 @@ def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path)
 
 
 def checkpoint_prune(
-    run: Positional[Path], /, *, keep_last: int = CheckpointConfig.keep_last, keep_every_steps: int = CheckpointConfig.keep_every_steps, keep_best: int = CheckpointConfig.keep_best, dry_run: bool = False
+    run: Positional[Path],
+    /,
+    *,
+    keep_last: int = CheckpointConfig.keep_last,
+    keep_every_steps: int = CheckpointConfig.keep_every_steps,
+    keep_best: int = CheckpointConfig.keep_best,
+    dry_run: bool = False,
 ) -> None:
     """Delete a run's older checkpoints, and what interrupted saves have left. Not while the run is going.
 
@@ -87,10 +115,23 @@ def checkpoint_prune(
     from biobert_scale.training.retention import complete, incomplete, remove, superfluous
 
     if keep_last < 1 or min(keep_every_steps, keep_best) < 0:
-        raise UserError("fewer than one, or fewer than none, cannot be kept", where="--keep-last, --keep-every-steps, --keep-best", remedy="use --keep-last 1 or more, the others 0 or more")
+        raise UserError(
+            "fewer than one, or fewer than none, cannot be kept",
+            where="--keep-last, --keep-every-steps, --keep-best",
+            remedy="use --keep-last 1 or more, the others 0 or more",
+        )
     if not complete(run):
-        raise UserError("no complete checkpoint", where=run, remedy="check the path: it is the --output of `biobert-scale train`")
-    go = [*incomplete(run), *superfluous(run, CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best))]
+        raise UserError(
+            "no complete checkpoint",
+            where=run,
+            remedy="check the path: it is the --output of `biobert-scale train`",
+        )
+    go = [
+        *incomplete(run),
+        *superfluous(
+            run, CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best)
+        ),
+    ]
     freed = sum(map(_gigabytes, go))
     for checkpoint in go:
         print(checkpoint.name)

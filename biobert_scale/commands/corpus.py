@@ -15,7 +15,9 @@ from biobert_scale.config import (
 )
 
 
-def corpus_synthesize(*, output: Path, seed: int = 1, abstracts: int = 3000, full_texts: int = 150, overwrite: bool = False) -> None:
+def corpus_synthesize(
+    *, output: Path, seed: int = 1, abstracts: int = 3000, full_texts: int = 150, overwrite: bool = False
+) -> None:
     """Write a made-up literature and benchmark sets in the publishers' real formats.
 
     Args:
@@ -45,22 +47,28 @@ def corpus_download(
     verify: bool = True,
     dry_run: bool = False,
 ) -> int:
-    """Mirror PubMed's and PMC's bulk files; run again, it resumes unfinished files and fetches new and changed ones only.
+    """Mirror PubMed's and PMC's bulk files; run again, it resumes unfinished files and fetches new and
+    changed ones only.
 
     Args:
-        output: directory of the mirror; each group gets a directory in it, and `corpus build --raw` takes the whole.
-        groups: any of baseline, updatefiles (PubMed), comm, noncomm, other (PMC full texts by licence). The default is
-            PubMed alone: NLM announced to take the PMC packages off its own server in August 2026, so these groups need a copy
-            of that layout (--base-url, --paths), and each group's licences are to be weighed before training on it.
+        output: directory of the mirror; each group gets a directory in it, and `corpus build --raw` takes the
+            whole.
+        groups: any of baseline, updatefiles (PubMed), comm, noncomm, other (PMC full texts by licence). The
+            default is PubMed alone: NLM announced to take the PMC packages off its own server in August 2026,
+            so these groups need a copy of that layout (--base-url, --paths), and each group's licences are to
+            be weighed before training on it.
         include: only files whose name, or group/name, matches this shell pattern; may be repeated.
         exclude: no files whose name, or group/name, matches this shell pattern; may be repeated.
         limit: only the first so many files of each group.
         connections: files in transfer at once.
-        retries: further attempts after a failed one; the count begins anew whenever a file got further than before.
+        retries: further attempts after a failed one; the count begins anew whenever a file got further than
+            before.
         timeout_seconds: patience with a server that does not answer.
         base_url: the server, or a copy of it.
-        paths: where a group's directory lies below the base URL, as `GROUP PATH` pairs, if not where NCBI has it.
-        verify: check the files that are already there by their MD5 or gzip trailer; --no-verify trusts size and time.
+        paths: where a group's directory lies below the base URL, as `GROUP PATH` pairs, if not where NCBI has
+            it.
+        verify: check the files that are already there by their MD5 or gzip trailer; --no-verify trusts size
+            and time.
         dry_run: print what there is to fetch, and write nothing.
     """
     from biobert_scale.corpus.listing import MirrorConfig
@@ -98,7 +106,8 @@ def corpus_build(
     slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
     overwrite: bool = False,
 ) -> None:
-    """Read MEDLINE and JATS files, clean, select the last state of each citation, remove duplicates, and write Parquet shards.
+    """Read MEDLINE and JATS files, clean, select the last state of each citation, remove duplicates, and
+    write Parquet shards.
 
     Args:
         raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
@@ -106,7 +115,8 @@ def corpus_build(
         corpus: how documents are made.
         decontaminate: benchmarks that `evaluate prepare` wrote, whose test documents are left out and listed.
         max_bad_files: damaged files to put up with; each is told and left out.
-        executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on it.
+        executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on
+            it.
         workers: local: processes at once.
         slurm: the array jobs.
         overwrite: replace what other inputs or settings wrote there.
@@ -127,7 +137,9 @@ def corpus_build(
     )
 
 
-def corpus_inspect(corpus: Positional[Path], /, *, output: Path | None = None, samples: int = 5, seed: int = 1) -> None:
+def corpus_inspect(
+    corpus: Positional[Path], /, *, output: Path | None = None, samples: int = 5, seed: int = 1
+) -> None:
     """Tell what a corpus holds: counts, rejects by reason, lengths, and a few documents.
 
     Args:

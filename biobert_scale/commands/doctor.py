@@ -10,22 +10,34 @@ from biobert_scale.errors import UserError
 
 
 def doctor(
-    *, config: str = "biobert-large", tokens: Path | None = None, output: Path | None = None, minimum_bandwidth_gbs: float = 0.0, timeout_seconds: float = 60.0, json: Path | None = None
+    *,
+    config: str = "biobert-large",
+    tokens: Path | None = None,
+    output: Path | None = None,
+    minimum_bandwidth_gbs: float = 0.0,
+    timeout_seconds: float = 60.0,
+    json: Path | None = None,
 ) -> int:
     """Check libraries, device, node, network, disk and tokens; exit code 1 where something fails.
 
-    Started by itself it looks at one process; under the run's launcher (`-m biobert_scale.doctor`) at all ranks and what connects them.
+    Started by itself it looks at one process; under the run's launcher (`-m biobert_scale.doctor`) at all
+    ranks and what connects them.
 
     Args:
         config: recipe: a name, the path of a TOML file, or of a run's config.json.
         tokens: token shards, to be verified.
         output: the run directory: how fast it is written, its room, and whether all ranks see it.
-        minimum_bandwidth_gbs: fail where the all-reduce's bus bandwidth is lower, 10^9 bytes a second; 0 only tells it.
+        minimum_bandwidth_gbs: fail where the all-reduce's bus bandwidth is lower, 10^9 bytes a second; 0 only
+            tells it.
         timeout_seconds: how long the ranks wait for each other.
         json: a file to write the findings to.
     """
     if timeout_seconds <= 0 or minimum_bandwidth_gbs < 0:
-        raise UserError("a time-out that is not positive, or a negative bandwidth", where="command line", remedy="give positive numbers")
+        raise UserError(
+            "a time-out that is not positive, or a negative bandwidth",
+            where="command line",
+            remedy="give positive numbers",
+        )
     from biobert_scale.recipes import load_config
 
     settings = load_config(config)
@@ -34,9 +46,32 @@ def doctor(
     from biobert_scale.files import write_json
 
     def tell(findings: list[Finding], who: dict[str, Any]) -> None:
-        print(render(findings, f"{settings.name} on {who['world_size']} rank(s), {who['nodes']} node(s), {who['device']}"), flush=True)
+        print(
+            render(
+                findings,
+                f"{settings.name} on {who['world_size']} rank(s), {who['nodes']} node(s), {who['device']}",
+            ),
+            flush=True,
+        )
         if json is not None:
             failed = any(finding.status == "FAIL" for finding in findings)
-            write_json(json, {"recipe": settings.name, **who, "failed": failed, "findings": [asdict(finding) for finding in findings]})
+            write_json(
+                json,
+                {
+                    "recipe": settings.name,
+                    **who,
+                    "failed": failed,
+                    "findings": [asdict(finding) for finding in findings],
+                },
+            )
 
-    return int(examine(settings, tokens=tokens, output=output, tell=tell, minimum_gbs=minimum_bandwidth_gbs, timeout_seconds=timeout_seconds))
+    return int(
+        examine(
+            settings,
+            tokens=tokens,
+            output=output,
+            tell=tell,
+            minimum_gbs=minimum_bandwidth_gbs,
+            timeout_seconds=timeout_seconds,
+        )
+    )

@@ -13,14 +13,24 @@ from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.environment import is_first_rank
 
 
-def evaluate_prepare(*, benchmarks: Path, output: Path, download: bool = False, sources: Path | None = None, overwrite: bool = False) -> None:
-    """Read the benchmarks' original files (BC5CDR, NCBI-disease, HoC), validate them, and write tokenised splits.
+def evaluate_prepare(
+    *,
+    benchmarks: Path,
+    output: Path,
+    download: bool = False,
+    sources: Path | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Read the benchmarks' original files (BC5CDR, NCBI-disease, HoC), validate them, and write tokenised
+    splits.
 
     Args:
         benchmarks: directory that holds them, at any depth.
         output: directory to write.
-        download: first fetch into it what is missing of BC5CDR and NCBI-disease, from their publishers, with checksums.
-        sources: TOML file with other addresses (path, url, sha256), as evaluation/benchmarks.toml in the package.
+        download: first fetch into it what is missing of BC5CDR and NCBI-disease, from their publishers, with
+            checksums.
+        sources: TOML file with other addresses (path, url, sha256), as evaluation/benchmarks.toml in the
+            package.
         overwrite: replace what other files left there.
     """
     from biobert_scale.evaluation.tasks import prepare
@@ -61,14 +71,15 @@ def evaluate_finetune(
 ) -> None:
     """Fine-tune a model on benchmarks, choose settings and epoch on dev, and score each run once on test.
 
-    One directory per task and seed; finished runs are not done again, so the same command goes on where it was stopped. Also
-    under accelerate launch and torchrun.
+    One directory per task and seed; finished runs are not done again, so the same command goes on where it
+    was stopped. Also under accelerate launch and torchrun.
 
     Args:
         prepared: a directory that `evaluate prepare` wrote.
         task: any of BC5CDR-chem, BC5CDR-disease, NCBI-disease, HoC, HoC-BLUE.
         model: a Hugging Face BERT directory.
-        output: directory to write; a run goes to TASK/pretrained-seedN (or random-seedN): metrics, predictions, weights.
+        output: directory to write; a run goes to TASK/pretrained-seedN (or random-seedN): metrics,
+            predictions, weights.
         settings: the budget.
         seed: each keys the order, dropout and fresh weights of one run per task.
         protocol: blurb (default) or biobert; HoC has hoc-blurb, HoC-BLUE has hoc-blue.
@@ -79,15 +90,30 @@ def evaluate_finetune(
     from biobert_scale.evaluation.sweep import sweep
 
     found = sweep(
-        prepared, task, model, output, settings, seeds=seed, protocol=protocol, grid=grid, random_weights=(random_weights,), overwrite=overwrite
-    )  # fmt: skip
+        prepared,
+        task,
+        model,
+        output,
+        settings,
+        seeds=seed,
+        protocol=protocol,
+        grid=grid,
+        random_weights=(random_weights,),
+        overwrite=overwrite,
+    )
     if is_first_rank():
         for run in found:
-            print(f"{run['task']}, {run['kind']}, {run['protocol']}, seed {run['seed']}: {run['score_name']} {run['score']:.2f}")
+            print(
+                f"{run['task']}, {run['kind']}, {run['protocol']}, seed {run['seed']}: {run['score_name']}"
+                f" {run['score']:.2f}"
+            )
 
 
-def evaluate_predict(run: Positional[Path], /, *, prepared: Path, output: Path, split: str = "test", overwrite: bool = False) -> None:
-    """Predict a split with a fine-tuned model: CoNLL and PubTator files, or HoC rows with probabilities, and its scores.
+def evaluate_predict(
+    run: Positional[Path], /, *, prepared: Path, output: Path, split: str = "test", overwrite: bool = False
+) -> None:
+    """Predict a split with a fine-tuned model: CoNLL and PubTator files, or HoC rows with probabilities, and
+    its scores.
 
     Args:
         run: a directory that `evaluate finetune` wrote.
@@ -102,7 +128,16 @@ def evaluate_predict(run: Positional[Path], /, *, prepared: Path, output: Path, 
 
 
 def evaluate_score(
-    predictions: Positional[Path], /, *, prepared: Path, task: str, output: Path, name: str = "", protocol: str = "", split: str = "test", overwrite: bool = False
+    predictions: Positional[Path],
+    /,
+    *,
+    prepared: Path,
+    task: str,
+    output: Path,
+    name: str = "",
+    protocol: str = "",
+    split: str = "test",
+    overwrite: bool = False,
 ) -> None:
     """Score a file of predictions, from here or anywhere: CoNLL, PubTator, or HoC rows.
 
@@ -112,30 +147,55 @@ def evaluate_score(
         task: the benchmark.
         output: directory to write.
         name: the system's name in tables (default: the file's).
-        protocol: under which the predictions were made (default: not told, and then no published score stands beside theirs).
+        protocol: under which the predictions were made (default: not told, and then no published score stands
+            beside theirs).
         split: train, dev or test.
         overwrite: replace what other predictions left there.
     """
     from biobert_scale.evaluation.predict import score
 
-    _print_scores(score(prepared, task, predictions, output, name=name, protocol=protocol, split=split, overwrite=overwrite))
+    _print_scores(
+        score(
+            prepared,
+            task,
+            predictions,
+            output,
+            name=name,
+            protocol=protocol,
+            split=split,
+            overwrite=overwrite,
+        )
+    )
 
 
 def _print_scores(metrics: dict[str, Any]) -> None:
     low, high = metrics["interval_95"]
-    print(f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f} (95% interval {low:.2f} to {high:.2f})")
+    print(
+        f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f} (95% interval"
+        f" {low:.2f} to {high:.2f})"
+    )
     for name, values in metrics["scores"].items():
         counts = ", ".join(f"{key} {values[key]}" for key in ("tp", "fp", "fn") if key in values)
-        print(f"  {name}: P {values['precision']:.2f} R {values['recall']:.2f} F1 {values['f1']:.2f}" + (f" ({counts})" if counts else ""))
-    print(", ".join(f"{key} {metrics[key]}" for key in ("orphan_inside_tags", "n_truncated_tokens") if key in metrics) or "no tags repaired")
+        print(
+            f"  {name}: P {values['precision']:.2f} R {values['recall']:.2f} F1 {values['f1']:.2f}"
+            + (f" ({counts})" if counts else "")
+        )
+    print(
+        ", ".join(
+            f"{key} {metrics[key]}" for key in ("orphan_inside_tags", "n_truncated_tokens") if key in metrics
+        )
+        or "no tags repaired"
+    )
 
 
 def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> None:
-    """Print the means over seeds of every finished run below a directory, their intervals and comparisons, and published scores.
+    """Print the means over seeds of every finished run below a directory, their intervals and comparisons,
+    and published scores.
 
     Args:
         runs: directory that holds them, at any depth.
-        output: directory to write besides: table.txt, table.json, scores.svg (bars), and steps.svg where several checkpoints were scored.
+        output: directory to write besides: table.txt, table.json, scores.svg (bars), and steps.svg where
+            several checkpoints were scored.
     """
     from biobert_scale.evaluation.table import render_table, score_table, write_table
 

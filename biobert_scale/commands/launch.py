@@ -17,7 +17,8 @@ Stage = Literal["all", "corpus", "tokens", "pretrain", "export", "evaluate", "ta
 
 
 def launch_site(*, output: Path = Path("site.toml")) -> None:
-    """Write the commented example of a site file: account, partitions, environment and whatever else is the cluster's own.
+    """Write the commented example of a site file: account, partitions, environment and whatever else is the
+    cluster's own.
 
     Args:
         output: the file; nothing that is there is replaced.
@@ -43,10 +44,12 @@ def launch_slurm(
     quiet: bool = False,
     submit_: Annotated[bool, tyro.conf.arg(name="submit")] = False,
 ) -> None:
-    """Render SLURM jobs for a stage or the whole chain, show them, check them with `sbatch --test-only`, and submit them on --submit.
+    """Render SLURM jobs for a stage or the whole chain, show them, check them with `sbatch --test-only`, and
+    submit them on --submit.
 
-    The chain is corpus, tokens, pretrain, export, evaluate (an array over task x seed) and table; each job waits for the good end of the
-    one before it. Everything is read from and written to WORK: benchmarks, corpus, vocabulary, tokens, pretraining, export, evaluation.
+    The chain is corpus, tokens, pretrain, export, evaluate (an array over task x seed) and table; each job
+    waits for the good end of the one before it. Everything is read from and written to WORK: benchmarks,
+    corpus, vocabulary, tokens, pretraining, export, evaluation.
 
     Args:
         site: the cluster's own settings (`biobert-scale launch site` writes an example).
@@ -63,8 +66,19 @@ def launch_slurm(
     """
     recipe = change_settings(load_config(config), settings, where="--settings")
     where = work.resolve()
-    places = Places(work=where, raw=(raw or work / "raw").resolve(), benchmarks=(benchmarks or work / "raw").resolve(), jobs=(output or work / "jobs").resolve())
-    scripts = render(STAGES if "all" in stages else stages, launch=launch, site=load_site(site), config=recipe, places=places)
+    places = Places(
+        work=where,
+        raw=(raw or work / "raw").resolve(),
+        benchmarks=(benchmarks or work / "raw").resolve(),
+        jobs=(output or work / "jobs").resolve(),
+    )
+    scripts = render(
+        STAGES if "all" in stages else stages,
+        launch=launch,
+        site=load_site(site),
+        config=recipe,
+        places=places,
+    )
     paths = write_scripts(scripts, recipe, places)
     for path in paths:
         print(path if quiet else f"#### {path}\n{path.read_text()}")

@@ -27,9 +27,11 @@ def plan(
     run: tuple[Path, ...] = (),
     json: Path | None = None,
 ) -> int:
-    """Memory, communication and time of a recipe under every ZeRO stage, offloading and micro-batch, and which to take. Starts nothing.
+    """Memory, communication and time of a recipe under every ZeRO stage, offloading and micro-batch, and
+    which to take. Starts nothing.
 
-    A rate that is 0 is unknown, and what would take time at it is left out of the seconds (see docs/planning.md).
+    A rate that is 0 is unknown, and what would take time at it is left out of the seconds (see
+    docs/planning.md).
 
     Args:
         config: recipe: a name, the path of a TOML file, or of a run's config.json.
@@ -39,19 +41,31 @@ def plan(
         host_memory_gib: memory of one node's host, GiB; 0 for no limit.
         reserve: share of the memory that is left to the libraries and the allocator.
         device_tflops: 10^12 operations that a device really does in a second of forward and backward passes.
-        bandwidth_gbs: 10^9 bytes a second between devices of a node (`biobert-scale doctor` measures them: "bus bandwidth").
-        network_gbs: 10^9 bytes a second that a node sends to another, all its devices together; 0: as between devices.
+        bandwidth_gbs: 10^9 bytes a second between devices of a node (`biobert-scale doctor` measures them:
+            "bus bandwidth").
+        network_gbs: 10^9 bytes a second that a node sends to another, all its devices together; 0: as between
+            devices.
         memory_gbs: 10^9 bytes a second of a device's own memory, for the optimizer's step.
-        host_gbs: 10^9 bytes a second of the host's memory, for each device, for an offloaded optimizer's step.
+        host_gbs: 10^9 bytes a second of the host's memory, for each device, for an offloaded optimizer's
+            step.
         transfer_gbs: 10^9 bytes a second between a device and its host, for offloading.
         global_batch_size: sequences of a step; 0: the recipe's.
         tokens: finished token shards, for the vocabulary's size; without them the recipe's counts.
-        run: run directories that were measured: the first half of the first one gives the rates that are not given here, and all are compared with their predictions.
+        run: run directories that were measured: the first half of the first one gives the rates that are not
+            given here, and all are compared with their predictions.
         json: a file to write the plan to.
     """
     rates_given = (device_tflops, bandwidth_gbs, network_gbs, memory_gbs, host_gbs, transfer_gbs)
-    if min(devices, devices_per_node) < 1 or min(device_memory_gib, host_memory_gib, global_batch_size, *rates_given) < 0 or not 0 <= reserve < 1:
-        raise UserError("a number of devices below 1, a negative number, or a reserve that is no share", where="command line", remedy="give positive numbers, and a --reserve from 0 to below 1")
+    if (
+        min(devices, devices_per_node) < 1
+        or min(device_memory_gib, host_memory_gib, global_batch_size, *rates_given) < 0
+        or not 0 <= reserve < 1
+    ):
+        raise UserError(
+            "a number of devices below 1, a negative number, or a reserve that is no share",
+            where="command line",
+            remedy="give positive numbers, and a --reserve from 0 to below 1",
+        )
     from dataclasses import replace
 
     from biobert_scale.files import read_manifest, write_json
@@ -64,16 +78,29 @@ def plan(
 
     settings = load_config(config)
     if global_batch_size:
-        settings = replace(settings, training=replace(settings.training, global_batch_size=global_batch_size, micro_batch_size=1))
+        settings = replace(
+            settings,
+            training=replace(settings.training, global_batch_size=global_batch_size, micro_batch_size=1),
+        )
     check_config(settings, where=config)
-    size = read_manifest(tokens, STAGE).counts["vocabulary"] if tokens is not None else settings.vocabulary.size
+    size = (
+        read_manifest(tokens, STAGE).counts["vocabulary"] if tokens is not None else settings.vocabulary.size
+    )
     machine = Machine(
-        devices=devices, devices_per_node=devices_per_node, device_memory=int(device_memory_gib * 2**30), host_memory=int(host_memory_gib * 2**30), reserve=reserve
-    )  # fmt: skip
+        devices=devices,
+        devices_per_node=devices_per_node,
+        device_memory=int(device_memory_gib * 2**30),
+        host_memory=int(host_memory_gib * 2**30),
+        reserve=reserve,
+    )
     rates = Rates(
-        flops=device_tflops * 1e12, bandwidth=bandwidth_gbs * 1e9, network=network_gbs * 1e9, transfer=transfer_gbs * 1e9,
-        device_step=ADAMW_BYTES / memory_gbs / 1e9 if memory_gbs else 0.0, host_step=ADAMW_BYTES / host_gbs / 1e9 if host_gbs else 0.0,
-    )  # fmt: skip
+        flops=device_tflops * 1e12,
+        bandwidth=bandwidth_gbs * 1e9,
+        network=network_gbs * 1e9,
+        transfer=transfer_gbs * 1e9,
+        device_step=ADAMW_BYTES / memory_gbs / 1e9 if memory_gbs else 0.0,
+        host_step=ADAMW_BYTES / host_gbs / 1e9 if host_gbs else 0.0,
+    )
     given = rates
     if run:
         rates = rates_from(read_run(run[0], half="first"), given)
@@ -82,7 +109,16 @@ def plan(
     comparisons = [
         compare(one, rates, own_rates=number == 0 and not given.flops) for number, one in enumerate(measured)
     ]
-    told = as_json(settings, machine, rates, _sources(given, rates, run), size, predictions, choose(predictions, machine, rates, own_engine=_engine(settings)), comparisons)
+    told = as_json(
+        settings,
+        machine,
+        rates,
+        _sources(given, rates, run),
+        size,
+        predictions,
+        choose(predictions, machine, rates, own_engine=_engine(settings)),
+        comparisons,
+    )
     print(render(told))
     if json is not None:
         write_json(json, told)
@@ -97,17 +133,25 @@ def _engine(settings: Config) -> str:
 def _sources(given: object, rates: object, run: tuple[Path, ...]) -> dict[str, str]:
     """Rate -> its value and where it is from, as the table tells it."""
     units = {
-        "flops": (1e-12, "TFLOP/s a device"), "bandwidth": (1e-9, "GB/s between devices of a node"), "network": (1e-9, "GB/s from node to node"),
-        "device_step": (1e9, "ns an element of the optimizer on a device"), "host_step": (1e9, "ns an element of the optimizer on the host"),
-        "transfer": (1e-9, "GB/s between device and host"), "other_seconds": (1.0, "s a step besides"), "filling": (1.0, "of the arithmetic of full-length sequences"),
-    }  # fmt: skip
+        "flops": (1e-12, "TFLOP/s a device"),
+        "bandwidth": (1e-9, "GB/s between devices of a node"),
+        "network": (1e-9, "GB/s from node to node"),
+        "device_step": (1e9, "ns an element of the optimizer on a device"),
+        "host_step": (1e9, "ns an element of the optimizer on the host"),
+        "transfer": (1e-9, "GB/s between device and host"),
+        "other_seconds": (1.0, "s a step besides"),
+        "filling": (1.0, "of the arithmetic of full-length sequences"),
+    }
     told = {}
     for name, (unit, words) in units.items():
         value = getattr(rates, name)
         if name == "filling" and not run:
             told[name] = "every sequence taken at full length"
         elif value or name == "filling":
-            told[name] = f"{value * unit:.4g} {words} ({'given' if value == getattr(given, name) and name != 'filling' else run[0]})"
+            told[name] = (
+                f"{value * unit:.4g} {words}"
+                f" ({'given' if value == getattr(given, name) and name != 'filling' else run[0]})"
+            )
         elif name in ("flops", "bandwidth", "device_step"):
             told[name] = "unknown: left out"
     return told

@@ -25,23 +25,32 @@ def export(
     endpoint: str = "",
     overwrite: bool = False,
 ) -> None:
-    """Write a model that transformers opens, with its tokenizer, card and checksums; and push it to a hub where asked to.
+    """Write a model that transformers opens, with its tokenizer, card and checksums; and push it to a hub
+    where asked to.
 
     Args:
-        source: a pre-training run (its newest intact checkpoint is taken), a checkpoint, or a fine-tuning run.
+        source: a pre-training run (its newest intact checkpoint is taken), a checkpoint, or a fine-tuning
+            run.
         output: directory to write.
-        tokens: the token shards that the model was pre-trained on, for the tokenizer (not for a fine-tuning run).
+        tokens: the token shards that the model was pre-trained on, for the tokenizer (not for a fine-tuning
+            run).
         dtype: of the weights; both: fp32, and fp16 as the variant "fp16" beside it.
         corpus: the corpus of those tokens: the card then lists its parts and their licences.
-        evaluation: directory of fine-tuning runs: the card then lists the scores of those that started from this model.
+        evaluation: directory of fine-tuning runs: the card then lists the scores of those that started from
+            this model.
         license: of the weights, as the hub spells it (apache-2.0, cc-by-4.0); without it the card names none.
-        push: repository OWNER/NAME of a hub that everything is pushed to in one commit. Needs a token (HF_TOKEN, or `hf auth login`).
+        push: repository OWNER/NAME of a hub that everything is pushed to in one commit. Needs a token
+            (HF_TOKEN, or `hf auth login`).
         private: make a new repository private.
         endpoint: the hub's address (default: huggingface_hub's, which HF_ENDPOINT changes).
         overwrite: replace an earlier export of something else.
     """
     if not push and (private or endpoint):
-        raise UserError("--private and --endpoint without --push", where="command line", remedy="add --push OWNER/NAME, or leave them out")
+        raise UserError(
+            "--private and --endpoint without --push",
+            where="command line",
+            remedy="add --push OWNER/NAME, or leave them out",
+        )
     from biobert_scale.files import MANIFEST, read_json
     from biobert_scale.release.push import Hub, push_release, token_for
     from biobert_scale.release.scores import FINETUNED_STAGE
@@ -52,16 +61,31 @@ def export(
     manifest = source / MANIFEST
     if manifest.is_file() and read_json(manifest).get("stage") == FINETUNED_STAGE:
         if tokens or corpus or evaluation:
-            raise UserError("--tokens, --corpus and --evaluation go with a pre-training run", where=source, remedy="leave them out")
+            raise UserError(
+                "--tokens, --corpus and --evaluation go with a pre-training run",
+                where=source,
+                remedy="leave them out",
+            )
         from biobert_scale.release.finetuned import export_finetuned
 
         export_finetuned(source, output, dtype=dtype, license=license, overwrite=overwrite)
     else:
         if tokens is None:
-            raise UserError("no token shards", where=source, remedy="add --tokens: the shards that the run was trained on")
+            raise UserError(
+                "no token shards", where=source, remedy="add --tokens: the shards that the run was trained on"
+            )
         from biobert_scale.release.export import export_model
 
-        export_model(source, tokens, output, dtype=dtype, corpus=corpus, evaluation=evaluation, license=license, overwrite=overwrite)
+        export_model(
+            source,
+            tokens,
+            output,
+            dtype=dtype,
+            corpus=corpus,
+            evaluation=evaluation,
+            license=license,
+            overwrite=overwrite,
+        )
     if push:
         print(push_release(output, hub))
 
@@ -85,10 +109,12 @@ def tag(
         input: a file, gzipped or not; - for standard input.
         output: a file; - for standard output.
         format: jsonl: {"id", "text", "entities": [{"start", "end", "type", "text", "score"}]}; or pubtator.
-        input_format: lines: a document a line; text: the whole file is one; pubmed: PubMed XML; pubtator; auto: by the first bytes.
+        input_format: lines: a document a line; text: the whole file is one; pubmed: PubMed XML; pubtator;
+            auto: by the first bytes.
         device: cpu, cuda, cuda:1, ...; auto: a GPU where there is one.
         batch_tokens: word pieces in one forward pass.
-        max_seq_length: word pieces in one window, overlapping in longer sentences; 0 for what the model was fine-tuned with.
+        max_seq_length: word pieces in one window, overlapping in longer sentences; 0 for what the model was
+            fine-tuned with.
     """
     if not models:
         raise UserError("no model", where="command line", remedy="give the directory of at least one")
@@ -107,12 +133,21 @@ def tag(
     if input != STANDARD and not input.is_file():
         raise UserError("no such file", where=input, remedy="check the path")
     chosen = choose_device(device)
-    taggers = [EntityTagger(model, chosen, max_seq_length=max_seq_length, batch_tokens=batch_tokens) for model in models]
+    taggers = [
+        EntityTagger(model, chosen, max_seq_length=max_seq_length, batch_tokens=batch_tokens)
+        for model in models
+    ]
     try:
         counts = tag_stream(read_documents(input, input_format), taggers, output, format)
     except BrokenPipeError:  # `| head`: who reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     found = ", ".join(f"{number} {kind}" for kind, number in counts.entities.items()) or "no entity"
-    logging.getLogger(__name__).info("%d documents, %d characters in %.1f s: %s", counts.documents, counts.characters, counts.seconds, found)
+    logging.getLogger(__name__).info(
+        "%d documents, %d characters in %.1f s: %s",
+        counts.documents,
+        counts.characters,
+        counts.seconds,
+        found,
+    )
     return 0

@@ -26,14 +26,17 @@ def tokens_vocabulary(
     compare: tyro.conf.UseAppendAction[tuple[Path, ...]] = (),
     overwrite: bool = False,
 ) -> None:
-    """Make a tokenizer directory that `AutoTokenizer.from_pretrained` opens, and tell what it makes of the corpus.
+    """Make a tokenizer directory that `AutoTokenizer.from_pretrained` opens, and tell what it makes of the
+    corpus.
 
     Args:
         corpus: a finished corpus.
-        output: directory to write. Where it is finished already, nothing is written, and the table is printed again.
+        output: directory to write. Where it is finished already, nothing is written, and the table is printed
+            again.
         settings: size, case, and the text to train on.
         vocabulary: take this vocab.txt, or the one in this model directory, instead of training one.
-        compare: print a column for this vocab.txt or tokenizer directory beside it; may be repeated. Changes nothing in the output.
+        compare: print a column for this vocab.txt or tokenizer directory beside it; may be repeated. Changes
+            nothing in the output.
         overwrite: replace what other inputs or settings wrote there.
     """
     from biobert_scale.files import read_json
@@ -59,21 +62,33 @@ def tokens_build(
     slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
     overwrite: bool = False,
 ) -> None:
-    """Split documents into sentences and word pieces, and write Arrow shards that `datasets.load_from_disk` opens.
+    """Split documents into sentences and word pieces, and write Arrow shards that `datasets.load_from_disk`
+    opens.
 
     Args:
         corpus: a finished corpus.
         vocabulary: a finished vocabulary.
         output: directory to write.
         settings: held-out share.
-        executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on it.
+        executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on
+            it.
         workers: local: processes at once, each on one core.
         slurm: the array jobs.
         overwrite: replace what other inputs or settings wrote there.
     """
     from biobert_scale.tokens.build import build_tokens
 
-    print_counts(build_tokens(corpus, vocabulary, output, settings, workers=workers, slurm=cluster(executor, slurm), overwrite=overwrite))
+    print_counts(
+        build_tokens(
+            corpus,
+            vocabulary,
+            output,
+            settings,
+            workers=workers,
+            slurm=cluster(executor, slurm),
+            overwrite=overwrite,
+        )
+    )
 
 
 def tokens_inspect(
@@ -87,7 +102,8 @@ def tokens_inspect(
     pretraining_samples: int = 0,
     settings: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig(),
 ) -> None:
-    """Tell what token shards hold: counts, lengths, the most frequent pieces, and a few documents sentence by sentence.
+    """Tell what token shards hold: counts, lengths, the most frequent pieces, and a few documents sentence by
+    sentence.
 
     Args:
         tokens: finished token shards.
@@ -95,7 +111,8 @@ def tokens_inspect(
         samples: documents to show.
         seed: which ones.
         verify: first compare every file with its checksum in the manifest.
-        pretraining_samples: also show this many of the held-out pairs as training gets them, masks included, and their statistics.
+        pretraining_samples: also show this many of the held-out pairs as training gets them, masks included,
+            and their statistics.
         settings: how these pairs are packed and masked.
     """
     from biobert_scale.tokens.build import verify_tokens

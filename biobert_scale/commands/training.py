@@ -23,13 +23,15 @@ class TrainOptions:
     output: Path
     """Run directory; a run that is already there goes on from its newest intact checkpoint."""
     samples: Path | None = None
-    """Index of the samples; runs on the same tokens, lengths and seed can share one. Made where it is missing (default: OUTPUT/samples)."""
+    """Index of the samples; runs on the same tokens, lengths and seed can share one. Made where it is missing
+    (default: OUTPUT/samples)."""
     profile: str = ""
     """Steps FIRST:LAST whose trace torch's profiler writes to OUTPUT/profile."""
     save_before_limit: float = 0.0
     """In a SLURM job: save and stop so many seconds before its time limit; 0 does not look at the limit."""
     resume: str = "auto"
-    """auto: go on from the newest intact checkpoint of OUTPUT, or begin where there is none. never: refuse where there is one. must: refuse where there is none."""
+    """auto: go on from the newest intact checkpoint of OUTPUT, or begin where there is none. never: refuse
+    where there is one. must: refuse where there is none."""
     config: str = "biobert-large"
     """Recipe: a name or the path of a TOML file."""
     dry_run: bool = False
@@ -40,10 +42,12 @@ class TrainOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DryRunOptions:
-    """Print what a run would be: parameters, batch, schedule, arithmetic, memory, disk. Starts no ranks and writes nothing."""
+    """Print what a run would be: parameters, batch, schedule, arithmetic, memory, disk. Starts no ranks and
+    writes nothing."""
 
     tokens: Path | None = None
-    """Finished token shards, for the vocabulary's size and the epochs; without them the recipe's vocabulary counts."""
+    """Finished token shards, for the vocabulary's size and the epochs; without them the recipe's vocabulary
+    counts."""
     output: Path | None = None
     """Run directory; only its index of samples is read, where there is one."""
     samples: Path | None = None
@@ -60,7 +64,8 @@ class DryRunOptions:
     world_size: int = 0
     """Ranks of the run; 0 for as many as the launcher started, one without a launcher."""
     device_tflops: float = 0.0
-    """10^12 operations that a device really does in a second, for the days that the run takes; 0 leaves them out."""
+    """10^12 operations that a device really does in a second, for the days that the run takes; 0 leaves them
+    out."""
     settings: Annotated[Config, tyro.conf.arg(name="")]
     """The recipe's settings."""
 
@@ -80,7 +85,11 @@ def train(arguments: list[str]) -> int:
             recipe = argument.removeprefix("--config=")
     settings = load_config(recipe)
     if "--dry-run" in arguments:
-        return _dry_run(tyro.cli(_options_over(settings, DryRunOptions), prog="biobert-scale train --dry-run", args=arguments))
+        return _dry_run(
+            tyro.cli(
+                _options_over(settings, DryRunOptions), prog="biobert-scale train --dry-run", args=arguments
+            )
+        )
     options = tyro.cli(_options_over(settings, TrainOptions), prog="biobert-scale train", args=arguments)
     check_config(options.settings, where="command line")
     from biobert_scale.training.loop import train as run_training
@@ -93,12 +102,25 @@ def train(arguments: list[str]) -> int:
     profile = parse_steps(options.profile) if options.profile else None
     limit = slurm_end_time() if options.save_before_limit else None
     deadline = limit - options.save_before_limit if limit is not None else None
-    return exit_code(finished=run_training(options.settings, options.tokens, options.output, samples=options.samples, profile=profile, deadline=deadline))
+    return exit_code(
+        finished=run_training(
+            options.settings,
+            options.tokens,
+            options.output,
+            samples=options.samples,
+            profile=profile,
+            deadline=deadline,
+        )
+    )
 
 
 def _dry_run(options: DryRunOptions) -> int:
     if options.world_size < 0 or options.device_tflops < 0:
-        raise UserError("a negative number", where="--world-size, --device-tflops", remedy="give a positive one, or leave it out")
+        raise UserError(
+            "a negative number",
+            where="--world-size, --device-tflops",
+            remedy="give a positive one, or leave it out",
+        )
     check_config(options.settings, where="command line")
     from biobert_scale.training.dry_run import describe_run
 
@@ -108,7 +130,13 @@ def _dry_run(options: DryRunOptions) -> int:
 
         world_size, tells = runtime.describe_ranks(), is_first_rank()
     samples = options.samples or (options.output / "samples" if options.output else None)
-    table = describe_run(options.settings, world_size=world_size, tokens=options.tokens, samples=samples, device_tflops=options.device_tflops)
+    table = describe_run(
+        options.settings,
+        world_size=world_size,
+        tokens=options.tokens,
+        samples=samples,
+        device_tflops=options.device_tflops,
+    )
     if tells:
         print(table)
     return 0

@@ -10,8 +10,16 @@ from biobert_scale.errors import UserError
 from biobert_scale.recipes import check_config, load_config
 
 
-def demo(*, output: Path = Path("runs/demo"), raw: Path | None = None, benchmarks: Path | None = None, recipe: str = "", processes: int = 2) -> None:
-    """The whole way once: documents, tokens, pre-training (stopped and resumed on purpose), export, scores, report.html.
+def demo(
+    *,
+    output: Path = Path("runs/demo"),
+    raw: Path | None = None,
+    benchmarks: Path | None = None,
+    recipe: str = "",
+    processes: int = 2,
+) -> None:
+    """The whole way once: documents, tokens, pre-training (stopped and resumed on purpose), export, scores,
+    report.html.
 
     Args:
         output: where everything goes; a second call goes on from what is finished.
@@ -23,8 +31,18 @@ def demo(*, output: Path = Path("runs/demo"), raw: Path | None = None, benchmark
     from biobert_scale.demo import run_demo
 
     if (raw is None) != (benchmarks is None):
-        raise UserError("--raw and --benchmarks go together", where="demo", remedy="give both, or none for the made-up literature")
-    report_path = run_demo(output, raw=raw, benchmarks=benchmarks, config=load_config(recipe or ("demo-real" if raw else "demo")), processes=processes)
+        raise UserError(
+            "--raw and --benchmarks go together",
+            where="demo",
+            remedy="give both, or none for the made-up literature",
+        )
+    report_path = run_demo(
+        output,
+        raw=raw,
+        benchmarks=benchmarks,
+        config=load_config(recipe or ("demo-real" if raw else "demo")),
+        processes=processes,
+    )
     print(report_path)
 
 
@@ -40,20 +58,39 @@ def report(run: Positional[Path], /, *, output: Path | None = None) -> None:
     print(write_report(run, output or run / "report.html"))
 
 
-def bench_corpus(*, raw: Path, output: Path, repeats: int = 5, jats_megabytes: float = 30, memory_gigabytes: float = 1, copies: int = 1) -> None:
-    """Measure how fast raw XML is read, beside bare lxml and pubmed-parser, and write dated JSON and Markdown.
+def bench_corpus(
+    *,
+    raw: Path,
+    output: Path,
+    repeats: int = 5,
+    jats_megabytes: float = 30,
+    memory_gigabytes: float = 1,
+    copies: int = 1,
+) -> None:
+    """Measure how fast raw XML is read, beside bare lxml and pubmed-parser, and write dated JSON and
+    Markdown.
 
     Args:
         raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
         output: directory of the results.
         repeats: turns of each contestant.
         jats_megabytes: size of the sample of articles that the JATS readers take turns on, in MB.
-        memory_gigabytes: expanded size of the MEDLINE file whose reading's memory is measured, in GB; 0 leaves that out.
+        memory_gigabytes: expanded size of the MEDLINE file whose reading's memory is measured, in GB; 0
+            leaves that out.
         copies: times that the whole stage meets all the material, each time with other words and ids.
     """
     from biobert_scale.bench.corpus import bench_corpus
 
-    print(bench_corpus(raw, output, repeats=repeats, jats_megabytes=jats_megabytes, memory_gigabytes=memory_gigabytes, copies=copies))
+    print(
+        bench_corpus(
+            raw,
+            output,
+            repeats=repeats,
+            jats_megabytes=jats_megabytes,
+            memory_gigabytes=memory_gigabytes,
+            copies=copies,
+        )
+    )
 
 
 def bench_data(
@@ -67,7 +104,8 @@ def bench_data(
     index_million_tokens: float = 150,
     scale_million_samples: float = 150,
 ) -> None:
-    """Measure the way from documents to batches, beside transformers, datasets and plain Python, and write dated JSON and Markdown.
+    """Measure the way from documents to batches, beside transformers, datasets and plain Python, and write
+    dated JSON and Markdown.
 
     Args:
         corpus: a finished corpus; tens of MB of text are enough.
@@ -77,7 +115,8 @@ def bench_data(
         max_seq_length: samples of this many tokens are measured, and of a quarter of it.
         turn_seconds: CPU time of one turn in making samples, in seconds.
         index_million_tokens: size of the repeated corpus whose index is built, in millions.
-        scale_million_samples: samples of the large index that a fresh process opens, in millions (16 MB of temporary files each).
+        scale_million_samples: samples of the large index that a fresh process opens, in millions (16 MB of
+            temporary files each).
     """
     from biobert_scale.bench.data import bench_data
 
@@ -90,41 +129,60 @@ def bench_data(
     )  # fmt: skip
 
 
-def bench_learning(*, tokens: Path, output: Path, config: str = "demo-real", steps: int = 0, equal_rates: bool = False) -> None:
-    """Train a small model with this package and with transformers' Trainer, from equal weights on equal samples; write dated JSON, Markdown and a picture.
+def bench_learning(
+    *, tokens: Path, output: Path, config: str = "demo-real", steps: int = 0, equal_rates: bool = False
+) -> None:
+    """Train a small model with this package and with transformers' Trainer, from equal weights on equal
+    samples; write dated JSON, Markdown and a picture.
 
     Args:
         tokens: finished token shards.
         output: directory of the results.
         config: recipe: a name or the path of a TOML file. One batch of it must fit the device, padded.
         steps: optimizer steps of each run, the warm-up shortened in proportion; 0 for the recipe's.
-        equal_rates: give the Trainer this package's learning rate at each step; its own schedule is one step behind in the warm-up.
+        equal_rates: give the Trainer this package's learning rate at each step; its own schedule is one step
+            behind in the warm-up.
     """
     from biobert_scale.bench.learning import bench_learning
 
     print(bench_learning(tokens, output, config=config, steps=steps, equal_rates=equal_rates))
 
 
-def bench_curves(*, tokens: Path, output: Path, config: str = "demo-real", steps: int = 200, seeds: int = 4, compiled: bool = False) -> int:
-    """Train a small model with every switch of [compute] on and off, and compare the loss curves; write dated JSON, Markdown and a picture. Exit code 1: one is out of tolerance.
+def bench_curves(
+    *,
+    tokens: Path,
+    output: Path,
+    config: str = "demo-real",
+    steps: int = 200,
+    seeds: int = 4,
+    compiled: bool = False,
+) -> int:
+    """Train a small model with every switch of [compute] on and off, and compare the loss curves; write dated
+    JSON, Markdown and a picture. Exit code 1: one is out of tolerance.
 
     Args:
         tokens: finished token shards.
         output: directory of the results.
-        config: recipe: a name or the path of a TOML file; trained in fp32, without dropout but where dropout is compared.
+        config: recipe: a name or the path of a TOML file; trained in fp32, without dropout but where dropout
+            is compared.
         steps: optimizer steps of each run, the warm-up shortened in proportion.
         seeds: runs of either way to draw dropout.
         compiled: also with torch.compile, which needs a compiler.
     """
     from biobert_scale.bench.curves import bench_curves
 
-    page, within = bench_curves(load_config(config), tokens, output, steps=steps, seeds=seeds, compiled=compiled, name=config)
+    page, within = bench_curves(
+        load_config(config), tokens, output, steps=steps, seeds=seeds, compiled=compiled, name=config
+    )
     print(page)
     return 0 if within else 1
 
 
-def bench_end_to_end(*, raw: Path, output: Path, config: str = "demo-real", loss: float = 0.0, steps: int = 0, repeats: int = 1) -> None:
-    """Go from raw MEDLINE files to a validation loss with this package, and with pubmed-parser, datasets.map and transformers' Trainer; write dated JSON, Markdown and a picture.
+def bench_end_to_end(
+    *, raw: Path, output: Path, config: str = "demo-real", loss: float = 0.0, steps: int = 0, repeats: int = 1
+) -> None:
+    """Go from raw MEDLINE files to a validation loss with this package, and with pubmed-parser, datasets.map
+    and transformers' Trainer; write dated JSON, Markdown and a picture.
 
     Args:
         raw: directory of MEDLINE `*.xml.gz` files.
@@ -139,8 +197,11 @@ def bench_end_to_end(*, raw: Path, output: Path, config: str = "demo-real", loss
     print(bench_end_to_end(raw, output, config=config, loss=loss, steps=steps, repeats=repeats))
 
 
-def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: Path | None = None, repeats: int = 5) -> None:
-    """Measure how long training stands still for a checkpoint, at once and behind its back, beside accelerate's and torch's own; write dated JSON and Markdown.
+def bench_checkpoint(
+    *, output: Path, config: str = "biobert-large", directory: Path | None = None, repeats: int = 5
+) -> None:
+    """Measure how long training stands still for a checkpoint, at once and behind its back, beside
+    accelerate's and torch's own; write dated JSON and Markdown.
 
     Args:
         output: directory of the results.
@@ -153,8 +214,11 @@ def bench_checkpoint(*, output: Path, config: str = "biobert-large", directory: 
     print(bench_checkpoint(load_config(config), output, directory=directory, repeats=repeats))
 
 
-def bench_scaling(*, output: Path, config: str = "demo", ranks: tuple[int, ...] = (1, 2, 4), steps: int = 3) -> None:
-    """Run the same step on more and more ranks of this machine under every engine; write dated JSON and Markdown.
+def bench_scaling(
+    *, output: Path, config: str = "demo", ranks: tuple[int, ...] = (1, 2, 4), steps: int = 3
+) -> None:
+    """Run the same step on more and more ranks of this machine under every engine; write dated JSON and
+    Markdown.
 
     Args:
         output: directory of the results.
@@ -167,8 +231,11 @@ def bench_scaling(*, output: Path, config: str = "demo", ranks: tuple[int, ...] 
     print(bench_scaling(load_config(config), output, ranks=ranks, steps=steps))
 
 
-def bench_train(*, config: str = "biobert-large", processes: int = 0, lengths: str = "full", seconds: float = 120) -> None:
-    """Find the micro-batch, engine and switches that are fastest on these devices, and print them as lines of a recipe.
+def bench_train(
+    *, config: str = "biobert-large", processes: int = 0, lengths: str = "full", seconds: float = 120
+) -> None:
+    """Find the micro-batch, engine and switches that are fastest on these devices, and print them as lines of
+    a recipe.
 
     Args:
         config: recipe: a name or the path of a TOML file.
@@ -181,17 +248,42 @@ def bench_train(*, config: str = "biobert-large", processes: int = 0, lengths: s
     from biobert_scale.bench.tune import bench_train
 
     if processes < 0 or seconds <= 0 or lengths not in ("full", "abstracts"):
-        raise UserError("a negative number, or no such lengths", where="bench train", remedy="see `biobert-scale bench train --help`")
-    print(bench_train(load_config(config), processes=processes or max(torch.cuda.device_count(), 1), seconds=seconds, lengths=lengths))
+        raise UserError(
+            "a negative number, or no such lengths",
+            where="bench train",
+            remedy="see `biobert-scale bench train --help`",
+        )
+    print(
+        bench_train(
+            load_config(config),
+            processes=processes or max(torch.cuda.device_count(), 1),
+            seconds=seconds,
+            lengths=lengths,
+        )
+    )
 
 
 def bench_train_step(
-    *, output: Path, tokens: Path | None = None, lengths: str = "full", config: str = "biobert-large", dtype: str = "", sequences: int = 32, micro_batch_size: int = 8, steps: int = 2, repeats: int = 5, contestants: str = "oab", name: str = "steps", profile: bool = False
+    *,
+    output: Path,
+    tokens: Path | None = None,
+    lengths: str = "full",
+    config: str = "biobert-large",
+    dtype: str = "",
+    sequences: int = 32,
+    micro_batch_size: int = 8,
+    steps: int = 2,
+    repeats: int = 5,
+    contestants: str = "oab",
+    name: str = "steps",
+    profile: bool = False,
 ) -> None:
-    """Measure optimizer steps beside transformers' own ways to take them, on the same samples in turns; write dated JSON and Markdown.
+    """Measure optimizer steps beside transformers' own ways to take them, on the same samples in turns; write
+    dated JSON and Markdown.
 
     Args:
-        tokens: finished token shards; their documents' lengths decide the samples'. Without them samples are made up.
+        tokens: finished token shards; their documents' lengths decide the samples'. Without them samples are
+            made up.
         lengths: of made-up samples: full, or abstracts (a mean of about 290 tokens of 512).
         output: directory of the results.
         config: recipe: a name or the path of a TOML file.
@@ -200,7 +292,8 @@ def bench_train_step(
         micro_batch_size: sequences of a forward pass.
         steps: steps of a turn.
         repeats: turns of each contestant.
-        contestants: o: this project; p: compiled; a: BertForPreTraining in an Accelerate loop; b: the Trainer; c: as a, with torch.compile. Or `ablation`.
+        contestants: o: this project; p: compiled; a: BertForPreTraining in an Accelerate loop; b: the
+            Trainer; c: as a, with torch.compile. Or `ablation`.
         name: part of the result's file name.
         profile: also tell which operations this project's step spends its time in.
     """
@@ -210,6 +303,26 @@ def bench_train_step(
 
     recipe = load_config(config)
     precision = replace(recipe.training.precision, dtype=dtype or recipe.training.precision.dtype)  # type: ignore[arg-type]
-    recipe = replace(recipe, training=replace(recipe.training, precision=precision, global_batch_size=sequences, micro_batch_size=micro_batch_size))
+    recipe = replace(
+        recipe,
+        training=replace(
+            recipe.training,
+            precision=precision,
+            global_batch_size=sequences,
+            micro_batch_size=micro_batch_size,
+        ),
+    )
     check_config(recipe, where="command line")
-    print(bench_train_step(recipe, tokens, output, steps=steps, repeats=repeats, contestants=contestants, name=name, lengths=lengths, profile=profile))
+    print(
+        bench_train_step(
+            recipe,
+            tokens,
+            output,
+            steps=steps,
+            repeats=repeats,
+            contestants=contestants,
+            name=name,
+            lengths=lengths,
+            profile=profile,
+        )
+    )

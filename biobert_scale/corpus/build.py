@@ -1,4 +1,5 @@
-"""The corpus stage: raw XML in, Parquet shards of deduplicated documents out, and the way to read them back."""
+"""The corpus stage: raw XML in, Parquet shards of deduplicated documents out, and the way to read them
+back."""
 
 from __future__ import annotations
 
@@ -23,7 +24,16 @@ from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.deduplicate import SIGNATURE_SIZE, near_duplicates
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.corpus.engine import run_tasks
-from biobert_scale.corpus.pipeline import EXTRACTED_SCHEMA, INDEX_COLUMNS, FileTask, ReadKept, WriteShard, extract_file, run_steps, staged
+from biobert_scale.corpus.pipeline import (
+    EXTRACTED_SCHEMA,
+    INDEX_COLUMNS,
+    FileTask,
+    ReadKept,
+    WriteShard,
+    extract_file,
+    run_steps,
+    staged,
+)
 from biobert_scale.corpus.raw import RawFile, find_raw_files
 from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
@@ -59,16 +69,20 @@ def build_corpus(
 ) -> Manifest:
     """Build the corpus of a directory of PubMed files and PMC packages.
 
-    First each raw file is extracted and cleaned by a task of its own; then the records of all files are compared, and the kept ones
-    are written to `part-NNNNN.parquet`, in the order of the files and of the records in them. The bytes do not depend
-    on `workers` or `slurm`. An interrupted build goes on with the files and shards that are not done.
+    First each raw file is extracted and cleaned by a task of its own; then the records of all files are
+    compared, and the kept ones are written to `part-NNNNN.parquet`, in the order of the files and of the
+    records in them. The bytes do not depend on `workers` or `slurm`. An interrupted build goes on with the
+    files and shards that are not done.
 
     Args:
         raw: directory of the raw files, searched at any depth (see `find_raw_files`).
-        output: the stage's directory. `benchmark-documents.jsonl` lists what was left out because of `benchmarks`.
-        benchmarks: a directory of prepared benchmarks, whose test documents are left out; None leaves none out.
+        output: the stage's directory. `benchmark-documents.jsonl` lists what was left out because of
+            `benchmarks`.
+        benchmarks: a directory of prepared benchmarks, whose test documents are left out; None leaves none
+            out.
         workers: processes; one file or shard is one process' work at a time.
-        slurm: run the files and shards as array jobs instead; `output` is then on a file system that all nodes see.
+        slurm: run the files and shards as array jobs instead; `output` is then on a file system that all
+            nodes see.
         max_bad_files: damaged files that are put up with: they are told, counted, and left out.
         overwrite: replace another build's output.
 
@@ -76,7 +90,8 @@ def build_corpus(
         The manifest. Records read are documents kept plus rejects.
 
     Raises:
-        UserError: nothing to read, more damaged files than put up with, no document left, or `output` holds something else.
+        UserError: nothing to read, more damaged files than put up with, no document left, or `output` holds
+            something else.
     """
     _check_options(config, workers, max_bad_files)
     files = find_raw_files(raw)
@@ -85,7 +100,14 @@ def build_corpus(
     key = stage_key(STAGE, [*inputs, *listed], config)
     work = output / ".work"
     begun = stage_key(STAGE, listed, config)  # a build may go on with other raw files
-    manifest = begin_stage(output, stage=STAGE, key=key, begun_key=begun, overwrite=overwrite, reads=[raw, *([benchmarks] if benchmarks else [])])
+    manifest = begin_stage(
+        output,
+        stage=STAGE,
+        key=key,
+        begun_key=begun,
+        overwrite=overwrite,
+        reads=[raw, *([benchmarks] if benchmarks else [])],
+    )
     if manifest is None:
         _log.info("extracting %d files", len(files))
         run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
@@ -101,7 +123,9 @@ def build_corpus(
         outputs = [output / f"part-{shard:05d}.parquet" for shard in range(parts)]
         if benchmarks is not None:
             outputs.append(_list_benchmark_documents(sound, work, output))
-        for stale in {*output.glob(".part-*.part"), *output.glob("part-*.parquet")} - {*outputs}:  # of a killed writer, or of other raw files
+        for stale in {*output.glob(".part-*.part"), *output.glob("part-*.parquet")} - {
+            *outputs
+        }:  # of a killed writer, or of other raw files
             stale.unlink()
         manifest = finish_stage(
             output,
@@ -130,7 +154,11 @@ def _check_options(config: CorpusConfig, workers: int, max_bad_files: int) -> No
         ("languages", config.languages, len(config.languages) > 0),
     ):
         if not sound:
-            raise UserError(f"{name} cannot be {value}", where="corpus build", remedy="see `biobert-scale corpus build --help`")
+            raise UserError(
+                f"{name} cannot be {value}",
+                where="corpus build",
+                remedy="see `biobert-scale corpus build --help`",
+            )
 
 
 def _describe(files: list[RawFile]) -> tuple[list[dict[str, Any]], list[FileTask]]:
@@ -161,7 +189,11 @@ def _sound(tasks: list[FileTask], work: Path, key: str, max_bad_files: int) -> l
         if len(errors) == 1:
             raise UserError(**first)
         what = f"{len(errors)} of {len(tasks)} files are damaged; the first: {first['what']}"
-        raise UserError(what, where=first["where"], remedy=f"{first['remedy']}; or allow for them with --max-bad-files {len(errors)}")
+        raise UserError(
+            what,
+            where=first["where"],
+            remedy=f"{first['remedy']}; or allow for them with --max-bad-files {len(errors)}",
+        )
     return [task for task in tasks if task.name not in errors]
 
 
@@ -169,15 +201,26 @@ def _list_benchmark_documents(tasks: list[FileTask], work: Path, output: Path) -
     """List the records whose fate is `benchmark`: of several states of one record the one that stands."""
     path, rows = output / "benchmark-documents.jsonl", []
     for task in tasks:
-        listed = iter(read_json(task.notes(work))["benchmark"])  # one for each record that its file gave this code
-        recognised = pq.read_table(task.extracted(work), columns=["code"])["code"].to_numpy() == CODES["benchmark"]
-        rows += [row for row, stands in zip(listed, np.load(task.fates(work))[recognised] == CODES["benchmark"], strict=True) if stands]
+        listed = iter(
+            read_json(task.notes(work))["benchmark"]
+        )  # one for each record that its file gave this code
+        recognised = (
+            pq.read_table(task.extracted(work), columns=["code"])["code"].to_numpy() == CODES["benchmark"]
+        )
+        rows += [
+            row
+            for row, stands in zip(
+                listed, np.load(task.fates(work))[recognised] == CODES["benchmark"], strict=True
+            )
+            if stands
+        ]
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return path
 
 
 def documents(directory: Path) -> Iterator[dict[str, str]]:
-    """Read a built corpus lazily and in order, as dictionaries of the columns id, source, text, pmid, pmcid, license, origin.
+    """Read a built corpus lazily and in order, as dictionaries of the columns id, source, text, pmid, pmcid,
+    license, origin.
 
     Raises:
         UserError: the directory is no finished corpus (raised at the first document).
@@ -194,8 +237,8 @@ def _resolve(
     """Decide each record's fate, and leave one file of fates per raw file for the writing tasks.
 
     Returns:
-        The counts and the rejects of the manifest; the number of kept documents before each file and at last in all; the same
-        for each shard; and a hash of all that the writing depends on.
+        The counts and the rejects of the manifest; the number of kept documents before each file and at last
+        in all; the same for each shard; and a hash of all that the writing depends on.
     """
     tables = [pq.read_table(task.extracted(work), columns=list(INDEX_COLUMNS)) for task in tasks]
     table = pa.concat_tables(tables) if tables else EXTRACTED_SCHEMA.empty_table()
@@ -205,27 +248,40 @@ def _resolve(
     if config.near_duplicate_similarity <= 1:
         signed = np.flatnonzero(index.code == 0)
         kept_signed = code[signed] == 0
-        marked = near_duplicates(_signatures(tasks, work, kept_signed), minimum_similarity=config.near_duplicate_similarity)
+        marked = near_duplicates(
+            _signatures(tasks, work, kept_signed), minimum_similarity=config.near_duplicate_similarity
+        )
         code[signed[kept_signed][marked]] = CODES["near_duplicate"]
     kept = code == 0
     for task, (start, stop) in zip(tasks, itertools.pairwise(boundaries), strict=True):
-        with staged(task.fates(work)) as path, open(path, "wb") as stream:  # tasks of an earlier call may be reading the old one
+        with (
+            staged(task.fates(work)) as path,
+            open(path, "wb") as stream,
+        ):  # tasks of an earlier call may be reading the old one
             np.save(stream, code[start:stop])
     counts, rejects = _count([task.file for task in tasks], table, code)
     if not counts["documents"]:
         told = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
-        what, remedy = f"no document is left of {len(code)} records ({told})", "add files, or relax the corpus section of the recipe"
+        what, remedy = (
+            f"no document is left of {len(code)} records ({told})",
+            "add files, or relax the corpus section of the recipe",
+        )
         raise UserError(what, where=raw, remedy=remedy)
     shards = _shards(table["characters"].to_numpy()[kept], config.characters_per_shard)
     kept_before = [int(np.count_nonzero(kept[:boundary])) for boundary in boundaries]
-    masks = fingerprint([[task.name for task in tasks], kept_before, shards, hashlib.sha256(code.tobytes()).hexdigest()])
+    masks = fingerprint(
+        [[task.name for task in tasks], kept_before, shards, hashlib.sha256(code.tobytes()).hexdigest()]
+    )
     return counts, rejects, kept_before, shards, masks
 
 
 def _signatures(tasks: list[FileTask], work: Path, chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """Gather the chosen signatures of all files in one file on disk: of all of PubMed they are ten gigabytes."""
+    """Gather the chosen signatures of all files in one file on disk: of all of PubMed they are ten
+    gigabytes."""
     path = work / "signatures.npy"
-    gathered = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint32, shape=(int(np.count_nonzero(chosen)), SIGNATURE_SIZE))
+    gathered = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.uint32, shape=(int(np.count_nonzero(chosen)), SIGNATURE_SIZE)
+    )
     seen = written = 0
     for task in tasks:
         part = np.load(task.signatures(work), mmap_mode="r")
@@ -237,7 +293,8 @@ def _signatures(tasks: list[FileTask], work: Path, chosen: NDArray[np.bool_]) ->
 
 
 def _shards(characters: NDArray[np.int64], characters_per_shard: int) -> list[int]:
-    """Documents before each of a number of shards that hold nearly the same amount of text, and at last in all."""
+    """Documents before each of a number of shards that hold nearly the same amount of text, and at last in
+    all."""
     ends = np.cumsum(characters)
     number = min(max(round(int(ends[-1]) / characters_per_shard), 1), len(ends))
     inner = np.searchsorted(ends, int(ends[-1]) * np.arange(1, number) / number)
@@ -248,7 +305,10 @@ def _index(table: pa.Table, records_by_file: list[int]) -> Index:
     def numbers(column: str) -> NDArray[np.int64]:
         return table[column].to_numpy().astype(np.int64)
 
-    digests = b"".join(bytes(chunk.buffers()[1])[chunk.offset * 16 : (chunk.offset + len(chunk)) * 16] for chunk in table["digest"].chunks)
+    digests = b"".join(
+        bytes(chunk.buffers()[1])[chunk.offset * 16 : (chunk.offset + len(chunk)) * 16]
+        for chunk in table["digest"].chunks
+    )
     return Index(
         medline=_is_medline(table),
         pmid=numbers("pmid_number"),
@@ -267,10 +327,14 @@ def _is_medline(table: pa.Table) -> NDArray[np.bool_]:
 
 def _deletions(tasks: list[FileTask], work: Path) -> dict[int, int]:
     """For each withdrawn PMID the last file that withdraws it."""
-    return {pmid: index for index, task in enumerate(tasks) for pmid in read_json(task.notes(work))["deleted"]}
+    return {
+        pmid: index for index, task in enumerate(tasks) for pmid in read_json(task.notes(work))["deleted"]
+    }
 
 
-def _count(files: list[RawFile], table: pa.Table, code: NDArray[np.uint8]) -> tuple[dict[str, int], dict[str, int]]:
+def _count(
+    files: list[RawFile], table: pa.Table, code: NDArray[np.uint8]
+) -> tuple[dict[str, int], dict[str, int]]:
     kept, medline = code == 0, _is_medline(table)
     counts: dict[str, Any] = {"files": len(files)}
     for source, rows in zip(SOURCES, (medline, ~medline), strict=True):

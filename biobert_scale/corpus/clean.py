@@ -9,8 +9,8 @@ from typing import Final
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.document import Document
 
-# Control characters, invisible formatting, private-use glyphs (symbol fonts), replacement and noncharacters. Those that
-# Unicode counts as white space are not here: they separate words.
+# Control characters, invisible formatting, private-use glyphs (symbol fonts), replacement and noncharacters.
+# Those that Unicode counts as white space are not here: they separate words.
 _REMOVED: Final = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\uffff"
     "\U000e0000-\U0010ffff]"
@@ -24,10 +24,34 @@ _MINIMUM_LETTER_SHARE: Final = 0.5
 _JUDGED_CHARACTERS: Final = 20_000
 """A long text is judged by its beginning."""
 
-_ENGLISH: Final = frozenset({
-    "the", "and", "of", "to", "with", "for", "were", "from", "that", "by", "this", "these", "which", "are", "be", "been", "than",
-    "not", "have", "has", "or", "it", "between", "their",
-})  # fmt: skip
+_ENGLISH: Final = frozenset(
+    {
+        "the",
+        "and",
+        "of",
+        "to",
+        "with",
+        "for",
+        "were",
+        "from",
+        "that",
+        "by",
+        "this",
+        "these",
+        "which",
+        "are",
+        "be",
+        "been",
+        "than",
+        "not",
+        "have",
+        "has",
+        "or",
+        "it",
+        "between",
+        "their",
+    }
+)
 _MINIMUM_ENGLISH_SHARE: Final = 0.05
 """Words of `_ENGLISH` among all, below which a text is not taken for English."""
 
@@ -38,8 +62,14 @@ def clean_text(text: str) -> str:
 
 
 def _clean_line(line: str) -> str:
-    # Most lines are clean, which this tells faster: of white space only the blank is printable, and of what is removed only late characters.
-    if line.isprintable() and "  " not in line and line == line.strip() and (line.isascii() or not _LATE.search(line)):
+    # Most lines are clean, which this tells faster: of white space only the blank is printable, and of what
+    # is removed only late characters.
+    if (
+        line.isprintable()
+        and "  " not in line
+        and line == line.strip()
+        and (line.isascii() or not _LATE.search(line))
+    ):
         return line
     return " ".join(_REMOVED.sub("", line).split())
 
@@ -53,8 +83,8 @@ def reject_reason(document: Document, config: CorpusConfig) -> str | None:
     """Why a cleaned document is left out, judged by itself alone; None where it is kept.
 
     Returns:
-        `no_identifier`, `no_abstract` (MEDLINE: a title alone), `no_body` (PMC: the same), `too_short`, `language`,
-        `symbol_heavy`, or None.
+        `no_identifier`, `no_abstract` (MEDLINE: a title alone), `no_body` (PMC: the same), `too_short`,
+        `language`, `symbol_heavy`, or None.
     """
     if document.id.endswith(":"):
         return "no_identifier"
@@ -66,7 +96,10 @@ def reject_reason(document: Document, config: CorpusConfig) -> str | None:
     if not _language_is_kept(document, judged.lower().split(), config):
         return "language"
     # Plain letters alone are enough nearly always, and counted ten times as fast.
-    if ascii_letters(judged) < _MINIMUM_LETTER_SHARE * len(judged) and letter_share(judged) < _MINIMUM_LETTER_SHARE:
+    if (
+        ascii_letters(judged) < _MINIMUM_LETTER_SHARE * len(judged)
+        and letter_share(judged) < _MINIMUM_LETTER_SHARE
+    ):
         return "symbol_heavy"
     return None
 
@@ -74,7 +107,8 @@ def reject_reason(document: Document, config: CorpusConfig) -> str | None:
 def _language_is_kept(document: Document, words: list[str], config: CorpusConfig) -> bool:
     """The text itself tells whether it is English; what it is otherwise, the record's declaration tells.
 
-    A record's declared language is the article's: an abstract in MEDLINE is English whatever the article is written in.
+    A record's declared language is the article's: an abstract in MEDLINE is English whatever the article is
+    written in.
     """
     if english_share(words) >= _MINIMUM_ENGLISH_SHARE:
         return "eng" in config.languages
@@ -82,7 +116,8 @@ def _language_is_kept(document: Document, words: list[str], config: CorpusConfig
 
 
 def english_share(words: list[str]) -> float:
-    """Share of frequent English function words among `words` (in lower case); they are rare in the languages that look most like it."""
+    """Share of frequent English function words among `words` (in lower case); they are rare in the languages
+    that look most like it."""
     return sum(map(_ENGLISH.__contains__, words)) / max(len(words), 1)
 
 

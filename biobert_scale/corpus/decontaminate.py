@@ -1,8 +1,9 @@
-"""Recognises documents of the benchmarks' test sets, so that a model is never scored on what it was pre-trained on.
+"""Recognises documents of the benchmarks' test sets, so that a model is never scored on what it was
+pre-trained on.
 
-A document is one of them by its PMID, or because it holds enough of a test document's runs of 13 words (the length that
-Brown et al. 2020, "Language Models are Few-Shot Learners", appendix C, took) - which also finds full texts that quote
-their abstract, and records whose PMID is not known.
+A document is one of them by its PMID, or because it holds enough of a test document's runs of 13 words (the
+length that Brown et al. 2020, "Language Models are Few-Shot Learners", appendix C, took) - which also finds
+full texts that quote their abstract, and records whose PMID is not known.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from biobert_scale.corpus.shingles import ngram_hashes, word_hashes
 from biobert_scale.errors import UserError
 
 FILE = "documents.jsonl"
-"""In a directory of prepared benchmarks: one line per document with `benchmark`, `split`, `pmid` (may be empty), `text`."""
+"""In a directory of prepared benchmarks: one line per document with `benchmark`, `split`, `pmid` (may be
+empty), `text`."""
 RUN_WORDS = 13
 _PREFIX_BITS = 22
 _PREFIX_SHIFT = np.uint64(64 - _PREFIX_BITS)
@@ -41,7 +43,8 @@ class Match:
 
     document: BenchmarkDocument
     share: float
-    """Share of the benchmark document's runs of 13 words that the corpus' document holds; 1 where its PMID is the same."""
+    """Share of the benchmark document's runs of 13 words that the corpus' document holds; 1 where its PMID is
+    the same."""
     by: str
     """`pmid` or `text`."""
 
@@ -54,14 +57,22 @@ def read_benchmark_documents(prepared: Path, splits: Iterable[str]) -> list[Benc
     """
     path, wanted = prepared / FILE, set(splits)
     if not path.is_file():
-        raise UserError("no prepared benchmarks", where=path, remedy="run `biobert-scale evaluate prepare` and name its --output")
+        raise UserError(
+            "no prepared benchmarks",
+            where=path,
+            remedy="run `biobert-scale evaluate prepare` and name its --output",
+        )
     found = []
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 document = BenchmarkDocument(**json.loads(line))
             except (ValueError, TypeError):
-                raise UserError(f"line {number} is no benchmark document", where=path, remedy="run `biobert-scale evaluate prepare` again") from None
+                raise UserError(
+                    f"line {number} is no benchmark document",
+                    where=path,
+                    remedy="run `biobert-scale evaluate prepare` again",
+                ) from None
             if document.split in wanted:
                 found.append(document)
     if lacking := sorted(wanted - {document.split for document in found}):
@@ -74,7 +85,8 @@ class Decontaminator:
     """Finds the benchmark document that a document of the corpus is, or holds."""
 
     def __init__(self, documents: list[BenchmarkDocument], *, minimum_share: float) -> None:
-        """`minimum_share`: of a benchmark document's distinct runs of 13 words, found in a text for it to be recognised."""
+        """`minimum_share`: of a benchmark document's distinct runs of 13 words, found in a text for it to be
+        recognised."""
         self.documents, self.minimum_share = documents, minimum_share
         self.by_pmid = {document.pmid: document for document in documents if document.pmid}
         runs = [np.unique(_runs(document.text)) for document in documents]
@@ -82,13 +94,15 @@ class Decontaminator:
         owners = np.repeat(np.arange(len(runs)), [len(found) for found in runs])
         order = np.argsort(hashes, kind="stable")
         self.hashes, self.owners = hashes[order], owners[order]
-        # Nearly every run of words is in no benchmark: a table of their hashes' first bits tells most of that at once.
+        # Nearly every run of words is in no benchmark: a table of their hashes' first bits tells most of that
+        # at once.
         self.prefixes = np.zeros(1 << _PREFIX_BITS, dtype=np.bool_)
         self.prefixes[self.hashes >> _PREFIX_SHIFT] = True
         self.sizes = np.array([len(found) for found in runs], dtype=np.int64)
 
     def match(self, *, pmid: str, text: str) -> Match | None:
-        """The benchmark document of this PMID, else the one of which `text` holds the greatest share, if that is enough."""
+        """The benchmark document of this PMID, else the one of which `text` holds the greatest share, if that
+        is enough."""
         if known := self.by_pmid.get(pmid):
             return Match(document=known, share=1.0, by="pmid")
         runs = _runs(text)
@@ -96,10 +110,18 @@ class Decontaminator:
         first, last = np.searchsorted(self.hashes, runs, "left"), np.searchsorted(self.hashes, runs, "right")
         if not np.any(last > first):
             return None
-        owners = np.concatenate([self.owners[start:stop] for start, stop in zip(first, last, strict=True) if stop > start])
-        shares: NDArray[np.float64] = np.bincount(owners, minlength=len(self.sizes)) / np.maximum(self.sizes, 1)
+        owners = np.concatenate(
+            [self.owners[start:stop] for start, stop in zip(first, last, strict=True) if stop > start]
+        )
+        shares: NDArray[np.float64] = np.bincount(owners, minlength=len(self.sizes)) / np.maximum(
+            self.sizes, 1
+        )
         best = int(shares.argmax())
-        return Match(document=self.documents[best], share=float(shares[best]), by="text") if shares[best] >= self.minimum_share else None
+        return (
+            Match(document=self.documents[best], share=float(shares[best]), by="text")
+            if shares[best] >= self.minimum_share
+            else None
+        )
 
 
 def _runs(text: str) -> NDArray[np.uint64]:

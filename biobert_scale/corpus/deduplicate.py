@@ -1,8 +1,9 @@
 """Finds near duplicates among all documents by their MinHash signatures.
 
-Locality-sensitive hashing by bands: Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3. Two documents are
-compared where they agree in a whole band (each with the first and with the previous one that do); with 14 bands of 8 components that is so for 92% of the pairs at similarity 0.8,
-99.99% at 0.9, and 5% at 0.5. A pair that is compared is judged by all 112 components.
+Locality-sensitive hashing by bands: Leskovec, Rajaraman, Ullman, "Mining of Massive Datasets", chapter 3. Two
+documents are compared where they agree in a whole band (each with the first and with the previous one that
+do); with 14 bands of 8 components that is so for 92% of the pairs at similarity 0.8, 99.99% at 0.9, and 5% at
+0.5. A pair that is compared is judged by all 112 components.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ def near_duplicates(signatures: NDArray[np.uint32], *, minimum_similarity: float
 
     Args:
         signatures: (documents, SIGNATURE_SIZE), in the order of preference; may be memory-mapped.
-        minimum_similarity: estimated Jaccard similarity of the sets of runs of five words (standard error at 0.8: 0.04).
+        minimum_similarity: estimated Jaccard similarity of the sets of runs of five words (standard error at
+            0.8: 0.04).
 
     Returns:
         (documents,) bool.

@@ -1,4 +1,5 @@
-"""Many independent tasks, run by datatrove here or on a SLURM cluster: completion markers, restart without repeating."""
+"""Many independent tasks, run by datatrove here or on a SLURM cluster: completion markers, restart without
+repeating."""
 
 from __future__ import annotations
 
@@ -39,16 +40,19 @@ def run_tasks(
 
     Args:
         function: picklable; its own output is written atomically, since a killed task is run again.
-        work: where completion markers, logs and statistics are kept between calls; with `slurm` on a shared file system.
+        work: where completion markers, logs and statistics are kept between calls; with `slurm` on a shared
+            file system.
         workers: processes at once on this machine.
         slurm: run the tasks as array jobs of a cluster instead. Both ways know what the other has completed.
         description: what the tasks do, for the progress bar.
-        preload: modules that the tasks need besides the function's own; workers on this machine find them imported.
+        preload: modules that the tasks need besides the function's own; workers on this machine find them
+            imported.
 
     Raises:
         UserError: a task found a mistake in its input.
         RunFailed: a task's process was killed.
-        Exception: on this machine, the first task's error as it was raised. Tasks that completed before it stay completed.
+        Exception: on this machine, the first task's error as it was raised. Tasks that completed before it
+            stay completed.
     """
     if not tasks:
         return
@@ -56,7 +60,14 @@ def run_tasks(
         if slurm is not None:
             run_on_slurm([_Step(function)], tasks=tasks, work=work, config=slurm, show=progress.show)
         else:
-            _LocalExecutor(progress, preload, [_Step(function)], tasks=tasks, workers=min(workers, tasks), logging_dir=str(work)).run()
+            _LocalExecutor(
+                progress,
+                preload,
+                [_Step(function)],
+                tasks=tasks,
+                workers=min(workers, tasks),
+                logging_dir=str(work),
+            ).run()
 
 
 class _Step:
@@ -75,7 +86,8 @@ class _Step:
 
 
 class Progress:
-    """Completed tasks: a bar on a terminal; elsewhere a line when there is something new, at most one in half a minute."""
+    """Completed tasks: a bar on a terminal; elsewhere a line when there is something new, at most one in half
+    a minute."""
 
     def __init__(self, description: str, tasks: int) -> None:
         self.bar = tqdm(total=tasks, desc=description, disable=None)
@@ -102,7 +114,8 @@ class Progress:
 
 
 class _LocalExecutor(LocalPipelineExecutor):
-    """datatrove's tasks and completion markers in processes that are watched: its own pool waits for ever for one that was killed.
+    """datatrove's tasks and completion markers in processes that are watched: its own pool waits for ever for
+    one that was killed.
 
     Its log lines are off: errors reach the caller as exceptions.
     """
@@ -124,7 +137,9 @@ class _LocalExecutor(LocalPipelineExecutor):
     def _run_in_processes(self, waiting: list[int]) -> None:
         completed, waiting = self.tasks - len(waiting), waiting[::-1]
         # Imported once, before the workers part: their imports would take longer than a small file.
-        multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, self.pipeline[0].module, *self.preload])
+        multiprocessing.get_context("forkserver").set_forkserver_preload(
+            [__name__, self.pipeline[0].module, *self.preload]
+        )
         workers = [_Worker(self) for _ in range(min(self.workers, len(waiting)))]
         try:
             for worker in workers:
@@ -172,7 +187,10 @@ class _Worker:
             self.process.join()
             code = self.process.exitcode or 0
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-            remedy = "run the same command again: finished tasks are kept; where memory ran out, with fewer --workers"
+            remedy = (
+                "run the same command again: finished tasks are kept; where memory ran out, with fewer"
+                " --workers"
+            )
             raise RunFailed(f"the process of task {self.rank} {how}", where=log, remedy=remedy) from None
         if error is not None:
             raise error

@@ -13,7 +13,14 @@ from lxml import etree
 from biobert_scale.corpus.document import Document
 from biobert_scale.corpus.jats import JatsArticle, read_jats_set
 from biobert_scale.corpus.medline import read_medline
-from biobert_scale.corpus.raw import ListedArticle, RawFile, license_group, package_date, package_members, read_file_list
+from biobert_scale.corpus.raw import (
+    ListedArticle,
+    RawFile,
+    license_group,
+    package_date,
+    package_members,
+    read_file_list,
+)
 
 _log = logging.getLogger(__name__)
 _PMCID = re.compile(r"PMC[0-9]+")
@@ -31,12 +38,15 @@ class Extracted:
     """Set where no document could be made of the record."""
 
 
-def extract(file: RawFile, *, captions: bool, languages: tuple[str, ...], deleted: list[str]) -> Iterator[Extracted]:
+def extract(
+    file: RawFile, *, captions: bool, languages: tuple[str, ...], deleted: list[str]
+) -> Iterator[Extracted]:
     """Yield every record of a raw file in its order.
 
     Args:
         captions: keep the captions of figures and tables.
-        languages: of a record without an abstract, take the `OtherAbstract` in the first of these that it has one in.
+        languages: of a record without an abstract, take the `OtherAbstract` in the first of these that it has
+            one in.
         deleted: receives the PMIDs that the file withdraws.
 
     Raises:
@@ -77,18 +87,31 @@ def _extract_pmc(file: RawFile, captions: bool) -> Iterator[Extracted]:
         yield from _articles(file.path.name, member, content, listed.get(member, unlisted), captions)
 
 
-def _articles(package: str, member: str, content: bytes, listed: ListedArticle, captions: bool) -> Iterator[Extracted]:
-    """The articles of one member, mostly one. Malformed XML inside a sound package is the publisher's doing: it is counted, and the
-    others go on."""
+def _articles(
+    package: str, member: str, content: bytes, listed: ListedArticle, captions: bool
+) -> Iterator[Extracted]:
+    """The articles of one member, mostly one. Malformed XML inside a sound package is the publisher's doing:
+    it is counted, and the others go on."""
     named = _pmcid(PurePosixPath(member).stem)
     origin, group = f"{package}:{member}", license_group(package, listed.license)
     try:
         for article in read_jats_set(content, captions=captions):
             pmcid = _pmcid(article.pmcid) or named
-            yield Extracted(document=_full_text(article, pmcid, article.pmid or listed.pmid, group, origin), revised=listed.updated)
+            yield Extracted(
+                document=_full_text(article, pmcid, article.pmid or listed.pmid, group, origin),
+                revised=listed.updated,
+            )
     except (etree.XMLSyntaxError, ValueError) as error:
         _log.warning("%s is left out: %s", origin, error)
-        document = Document(id=f"pmcid:{named}", source="pmc", text="", pmid=listed.pmid, pmcid=named, license=group, origin=origin)
+        document = Document(
+            id=f"pmcid:{named}",
+            source="pmc",
+            text="",
+            pmid=listed.pmid,
+            pmcid=named,
+            license=group,
+            origin=origin,
+        )
         yield Extracted(document=document, revised=listed.updated, reason="malformed")
 
 

@@ -1,4 +1,5 @@
-"""What a corpus holds, for a person: counts, rejects by reason, lengths, and samples, as text and as pictures."""
+"""What a corpus holds, for a person: counts, rejects by reason, lengths, and samples, as text and as
+pictures."""
 
 from __future__ import annotations
 
@@ -59,16 +60,28 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
     for name in sorted(name for name in manifest.outputs if name.endswith(".parquet")):
         with pq.ParquetFile(directory / name) as shard:
             for batch in shard.iter_batches(2000):
-                counts = pc.list_value_length(pc.utf8_split_whitespace(batch["text"])).to_numpy(zero_copy_only=False).astype(np.int64)
+                counts = (
+                    pc.list_value_length(pc.utf8_split_whitespace(batch["text"]))
+                    .to_numpy(zero_copy_only=False)
+                    .astype(np.int64)
+                )
                 for source in SOURCES:
                     words[source].append(counts[np.asarray(pc.equal(batch["source"], source))])
                 licenses.update(batch["license"].to_pylist())
-                drawn += [batch.slice(row - first, 1).to_pylist()[0] for row in sorted(chosen) if first <= row < first + len(batch)]
+                drawn += [
+                    batch.slice(row - first, 1).to_pylist()[0]
+                    for row in sorted(chosen)
+                    if first <= row < first + len(batch)
+                ]
                 first += len(batch)
     assert first == total
     named = {name or "not told": count for name, count in sorted(licenses.items())}
     return Summary(
-        directory=directory, manifest=manifest, words={s: np.concatenate(parts) for s, parts in words.items()}, licenses=named, samples=drawn
+        directory=directory,
+        manifest=manifest,
+        words={s: np.concatenate(parts) for s, parts in words.items()},
+        licenses=named,
+        samples=drawn,
     )
 
 
@@ -80,22 +93,41 @@ def histogram(words: NDArray[np.int64]) -> NDArray[np.int64]:
 def render(summary: Summary) -> str:
     """The summary as text."""
     manifest, counts = summary.manifest, summary.manifest.counts
-    lines = [f"{summary.directory}: {counts['documents']:,} documents of {counts['records']:,} records in {counts['files']:,} files", ""]
+    lines = [
+        (
+            f"{summary.directory}: {counts['documents']:,} documents of {counts['records']:,} records in"
+            f" {counts['files']:,} files"
+        ),
+        "",
+    ]
     lines.append(f"{'source':<10}{'records':>14}{'documents':>14}{'words':>16}{'median':>10}{'longest':>10}")
     for source, words in summary.words.items():
         middle, longest = (int(np.median(words)), int(words.max())) if len(words) else (0, 0)
         numbers = (counts[f"records_{source}"], counts[f"documents_{source}"], int(words.sum()))
-        lines.append(f"{source:<10}{numbers[0]:>14,}{numbers[1]:>14,}{numbers[2]:>16,}{middle:>10,}{longest:>10,}")
+        lines.append(
+            f"{source:<10}{numbers[0]:>14,}{numbers[1]:>14,}{numbers[2]:>16,}{middle:>10,}{longest:>10,}"
+        )
     lines += ["", "left out, by reason"]
-    lines += [f"  {reason:<20}{count:>12,}  {count / counts['records']:7.2%}" for reason, count in _by_count(manifest.rejects)]
-    lines += ["", "licence groups"] + [f"  {name:<20}{count:>12,}" for name, count in summary.licenses.items()]
+    lines += [
+        f"  {reason:<20}{count:>12,}  {count / counts['records']:7.2%}"
+        for reason, count in _by_count(manifest.rejects)
+    ]
+    lines += ["", "licence groups"] + [
+        f"  {name:<20}{count:>12,}" for name, count in summary.licenses.items()
+    ]
     for source, words in summary.words.items():
         if len(words):
             lines += ["", f"length of {source} documents, in words", *_bars(histogram(words))]
     for row in summary.samples:
-        text = row["text"] if len(row["text"]) <= _SHOWN_CHARACTERS else row["text"][:_SHOWN_CHARACTERS] + " ..."
+        text = (
+            row["text"] if len(row["text"]) <= _SHOWN_CHARACTERS else row["text"][:_SHOWN_CHARACTERS] + " ..."
+        )
         lines += ["", f"{row['id']}  ({row['origin']})"]
-        lines += [line for paragraph in text.split("\n") for line in textwrap.wrap(paragraph, 110, initial_indent="  ", subsequent_indent="  ")]
+        lines += [
+            line
+            for paragraph in text.split("\n")
+            for line in textwrap.wrap(paragraph, 110, initial_indent="  ", subsequent_indent="  ")
+        ]
     return "\n".join(lines)
 
 
@@ -112,7 +144,10 @@ def _bars(counts: NDArray[np.int64]) -> list[str]:
     used = np.flatnonzero(counts)
     shown = range(used[0], used[-1] + 1)
     scale = _BAR_WIDTH / counts.max()
-    return [f"  {_labels()[i]:>16} {'#' * int(np.ceil(counts[i] * scale)):<{_BAR_WIDTH}} {counts[i]:,}" for i in shown]
+    return [
+        f"  {_labels()[i]:>16} {'#' * int(np.ceil(counts[i] * scale)):<{_BAR_WIDTH}} {counts[i]:,}"
+        for i in shown
+    ]
 
 
 def draw(summary: Summary, output: Path) -> list[Path]:
@@ -122,19 +157,29 @@ def draw(summary: Summary, output: Path) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     filled = {source: words for source, words in summary.words.items() if len(words)}
     lengths = Figure(figsize=(8, 2.6 * len(filled)), layout="constrained")
-    for axes, (source, words) in zip(np.atleast_1d(lengths.subplots(len(filled), 1)), filled.items(), strict=True):
+    for axes, (source, words) in zip(
+        np.atleast_1d(lengths.subplots(len(filled), 1)), filled.items(), strict=True
+    ):
         counts = histogram(words)
         shown = range(np.flatnonzero(counts)[0], np.flatnonzero(counts)[-1] + 1)
         axes.bar([_labels()[i] for i in shown], [counts[i] for i in shown], color=_COLOURS[source])
-        axes.set_title(f"{source}: {len(words):,} documents, {int(words.sum()):,} words", loc="left", fontsize=10)
+        axes.set_title(
+            f"{source}: {len(words):,} documents, {int(words.sum()):,} words", loc="left", fontsize=10
+        )
         axes.set_ylabel("documents")
         axes.tick_params(axis="x", rotation=35, labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlabel("words in the document", fontsize=9)
     rejects = Figure(figsize=(8, 0.8 + 0.35 * (len(summary.manifest.rejects) + 1)), layout="constrained")
     axes = rejects.subplots()
-    rows = [*_by_count({"kept": summary.manifest.counts["documents"]}), *_by_count(summary.manifest.rejects)][::-1]
-    bars = axes.barh([name for name, _ in rows], [count for _, count in rows], color=["#4269d0" if name == "kept" else "#b3b3b3" for name, _ in rows])
+    rows = [*_by_count({"kept": summary.manifest.counts["documents"]}), *_by_count(summary.manifest.rejects)][
+        ::-1
+    ]
+    bars = axes.barh(
+        [name for name, _ in rows],
+        [count for _, count in rows],
+        color=["#4269d0" if name == "kept" else "#b3b3b3" for name, _ in rows],
+    )
     axes.bar_label(bars, [f"{count:,}" for _, count in rows], padding=3, fontsize=8)
     axes.set_title(f"what became of {summary.manifest.counts['records']:,} records", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,8 +1,10 @@
 """Reads one JATS article (the XML of PubMed Central) as a title and paragraphs of plain text.
 
-Source: the JATS Archiving and Interchange tag set (https://jats.nlm.nih.gov/archiving/). What is no prose of the authors is left
-out: references, footnotes, author blocks, licences, table cells, displayed and LaTeX formulas, sections of formalities,
-graphical abstracts, translated abstracts, and sub-articles (reviews, decision letters), which are texts of their own.
+Source: the JATS Archiving and Interchange tag set (https://jats.nlm.nih.gov/archiving/). What is no prose of
+the authors is left
+out: references, footnotes, author blocks, licences, table cells, displayed and LaTeX formulas, sections of
+formalities, graphical abstracts, translated abstracts, and sub-articles (reviews, decision letters), which
+are texts of their own.
 """
 
 from __future__ import annotations
@@ -17,29 +19,125 @@ from lxml import etree
 from biobert_scale.corpus.jats_text import is_citation_number, is_formal_line, is_formality, tidy
 from biobert_scale.corpus.markup import HOLE, PARSER_OPTIONS, local_name, math_text
 
-_DROPPED = frozenset({
-    "ref-list", "fn", "fn-group", "table", "array", "table-wrap-foot", "disp-formula", "disp-formula-group", "tex-math", "graphic",
-    "inline-graphic", "media", "supplementary-material", "inline-supplementary-material", "permissions", "label", "object-id",
-    "alt-text", "long-desc", "attrib", "sub-article", "response", "back", "author-notes", "contrib-group", "aff", "kwd-group",
-    "related-article", "related-object", "ack", "bio", "glossary", "sig-block", "x", "code",
-})  # fmt: skip
-_BLOCKS = frozenset({
-    "p", "title", "list", "list-item", "disp-quote", "boxed-text", "statement", "def-list", "def-item", "def", "term",
-    "verse-group", "verse-line", "speech", "speaker", "subtitle", "question", "answer", "explanation", "caption",
-})  # fmt: skip
-_INLINE = frozenset({"italic", "bold", "sup", "sub", "sc", "underline", "monospace", "named-content", "styled-content", "ext-link", "inline-formula"})
+_DROPPED = frozenset(
+    {
+        "ref-list",
+        "fn",
+        "fn-group",
+        "table",
+        "array",
+        "table-wrap-foot",
+        "disp-formula",
+        "disp-formula-group",
+        "tex-math",
+        "graphic",
+        "inline-graphic",
+        "media",
+        "supplementary-material",
+        "inline-supplementary-material",
+        "permissions",
+        "label",
+        "object-id",
+        "alt-text",
+        "long-desc",
+        "attrib",
+        "sub-article",
+        "response",
+        "back",
+        "author-notes",
+        "contrib-group",
+        "aff",
+        "kwd-group",
+        "related-article",
+        "related-object",
+        "ack",
+        "bio",
+        "glossary",
+        "sig-block",
+        "x",
+        "code",
+    }
+)
+_BLOCKS = frozenset(
+    {
+        "p",
+        "title",
+        "list",
+        "list-item",
+        "disp-quote",
+        "boxed-text",
+        "statement",
+        "def-list",
+        "def-item",
+        "def",
+        "term",
+        "verse-group",
+        "verse-line",
+        "speech",
+        "speaker",
+        "subtitle",
+        "question",
+        "answer",
+        "explanation",
+        "caption",
+    }
+)
+_INLINE = frozenset(
+    {
+        "italic",
+        "bold",
+        "sup",
+        "sub",
+        "sc",
+        "underline",
+        "monospace",
+        "named-content",
+        "styled-content",
+        "ext-link",
+        "inline-formula",
+    }
+)
 _FLOATS = frozenset({"fig", "fig-group", "table-wrap", "table-wrap-group"})
 _MARKS = frozenset({"fn", "table-fn", "aff", "corresp", "author-notes", "author-note", "contrib"})
 _CITATIONS = frozenset({"bibr", "ref", None})
-_OTHER_ABSTRACTS = frozenset({
-    "graphical", "toc", "teaser", "precis", "short", "web-summary", "author-highlights", "highlights", "key-points", "video",
-})  # fmt: skip
+_OTHER_ABSTRACTS = frozenset(
+    {
+        "graphical",
+        "toc",
+        "teaser",
+        "precis",
+        "short",
+        "web-summary",
+        "author-highlights",
+        "highlights",
+        "key-points",
+        "video",
+    }
+)
 
 # ISO 639-1 (xml:lang) to the bibliographic ISO 639-2 codes that MEDLINE uses.
 _LANGUAGES = {
-    "en": "eng", "de": "ger", "fr": "fre", "es": "spa", "pt": "por", "it": "ita", "ru": "rus", "zh": "chi", "ja": "jpn", "ko": "kor",
-    "nl": "dut", "pl": "pol", "tr": "tur", "cs": "cze", "hu": "hun", "sv": "swe", "da": "dan", "no": "nor", "fi": "fin", "uk": "ukr",
-}  # fmt: skip
+    "en": "eng",
+    "de": "ger",
+    "fr": "fre",
+    "es": "spa",
+    "pt": "por",
+    "it": "ita",
+    "ru": "rus",
+    "zh": "chi",
+    "ja": "jpn",
+    "ko": "kor",
+    "nl": "dut",
+    "pl": "pol",
+    "tr": "tur",
+    "cs": "cze",
+    "hu": "hun",
+    "sv": "swe",
+    "da": "dan",
+    "no": "nor",
+    "fi": "fin",
+    "uk": "ukr",
+}
 _NOT_BACK_MATTER = re.compile(rb"<(?:!|body|floats-group|front|article[ >])")
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
@@ -75,10 +173,11 @@ def read_jats(content: bytes, *, captions: bool = True) -> JatsArticle:
 
 
 def read_jats_set(content: bytes, *, captions: bool = True) -> Iterator[JatsArticle]:
-    """Yield every article of an XML file: one, or those of a wrapper such as `pmc-articleset` or an OAI-PMH answer.
+    """Yield every article of an XML file: one, or those of a wrapper such as `pmc-articleset` or an OAI-PMH
+    answer.
 
-    Sub-articles and responses (reviews, decision letters, translations) stand inside their article and are not yielded.
-    Arguments and errors are those of `read_jats`; the errors come with the first article.
+    Sub-articles and responses (reviews, decision letters, translations) stand inside their article and are
+    not yielded. Arguments and errors are those of `read_jats`; the errors come with the first article.
     """
     root = _parse(content)
     articles = [root] if local_name(root) == "article" else root.findall(".//{*}article")
@@ -100,7 +199,8 @@ def _parse(content: bytes) -> etree._Element:
 
 
 def _without_references(content: bytes) -> bytes | None:
-    """Cut from the first `<ref-list` after the body to the last `</ref-list>`, where that is plainly back matter of one article."""
+    """Cut from the first `<ref-list` after the body to the last `</ref-list>`, where that is plainly back
+    matter of one article."""
     start, end = content.find(b"<ref-list", content.find(b"</body>") + 1), content.rfind(b"</ref-list>")
     hidden = content.find(b"<!--", 0, start) >= 0 or content.find(b"<![CDATA[", 0, start) >= 0
     if not 0 < start < end or hidden or _NOT_BACK_MATTER.search(content, start, end):
@@ -128,7 +228,9 @@ def _title(meta: etree._Element | None) -> str:
     if group is None:
         return ""
     parts = (group.find("{*}article-title"), group.find("{*}subtitle"))
-    return ": ".join(filter(None, (" ".join(_lines(part, captions=False)) for part in parts if part is not None)))
+    return ": ".join(
+        filter(None, (" ".join(_lines(part, captions=False)) for part in parts if part is not None))
+    )
 
 
 def _abstract(meta: etree._Element | None) -> tuple[str, ...]:
@@ -153,7 +255,9 @@ def _labelled_section(section: etree._Element) -> list[str]:
     """An abstract's section as MEDLINE would give it: its heading stands before its first paragraph."""
     title = section.find("{*}title")
     heading = " ".join(_lines(title, captions=False)).rstrip(":. ") if title is not None else ""
-    if is_formality(heading) or heading.lower() == "contact":  # in an abstract an address; in a body it may be of cells
+    if (
+        is_formality(heading) or heading.lower() == "contact"
+    ):  # in an abstract an address; in a body it may be of cells
         return []
     flow = _Flow(captions=False)
     flow.add_children(section, skip=title)
@@ -176,7 +280,8 @@ def _lines(element: etree._Element, *, captions: bool) -> list[str]:
 
 
 class _Flow:
-    """Gathers an element's text into lines: inline markup joins, blocks end a line, floats wait for the end of it."""
+    """Gathers an element's text into lines: inline markup joins, blocks end a line, floats wait for the end
+    of it."""
 
     def __init__(self, *, captions: bool) -> None:
         self.captions = captions
@@ -207,7 +312,8 @@ class _Flow:
     def add_children(self, element: etree._Element, skip: etree._Element | None = None) -> None:
         append = self.pieces.append
         for child in element:
-            # The common names are found at once; others (with a namespace, unknown, no element) by `add_other`.
+            # The common names are found at once; others (with a namespace, unknown, no element) by
+            # `add_other`.
             action = _ACTIONS.get(child.tag, _Flow.add_other)
             if action is _Flow.add_content:  # by far the most frequent: spares two calls for each
                 if text := child.text:
@@ -247,7 +353,8 @@ class _Flow:
         self.end_line()
 
     def add_reference(self, element: etree._Element) -> None:
-        """`Fig. 2` and `Smith et al. 2010` are read with the sentence; a citation's number and a footnote's mark are not."""
+        """`Fig. 2` and `Smith et al. 2010` are read with the sentence; a citation's number and a footnote's
+        mark are not."""
         kind, simple = element.get("ref-type"), not len(element)
         text = (element.text or "") if simple else "".join(element.itertext())
         if kind in _MARKS or (kind in _CITATIONS and is_citation_number(text)):
@@ -278,7 +385,8 @@ _ACTIONS: dict[str, Callable[[_Flow, etree._Element], None] | None] = {
     "math": _Flow.add_formula,
     "break": _Flow.add_break,
 }
-"""What to do with an element of each name; None leaves it out, and an unknown one is read as inline markup."""
+"""What to do with an element of each name; None leaves it out, and an unknown one is read as inline markup.
+"""
 
 
 def _section(section: etree._Element, captions: bool) -> list[str]:

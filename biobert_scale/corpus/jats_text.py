@@ -1,4 +1,5 @@
-"""Rules for the text of JATS articles: the holes that numbered citations leave, and headings of formalities."""
+"""Rules for the text of JATS articles: the holes that numbered citations leave, and headings of
+formalities."""
 
 from __future__ import annotations
 
@@ -19,13 +20,16 @@ _AFTER_OPENING = re.compile(r"([\[(])\s*[,;]\s*")
 _BEFORE_CLOSING = re.compile(r"\s*[,;]\s*([\])])")
 _EMPTY_BRACKETS = re.compile(r" (?:\( ?\)|\[ ?\])")
 _SPACE_BEFORE_MARK = re.compile(r" ([,;.)])(?= |$)")
-# Where this finds nothing, none of the four patterns above does. It begins with a set of characters, which is looked for quickly.
+# Where this finds nothing, none of the four patterns above does. It begins with a set of characters, which is
+# looked for quickly.
 _TO_TIDY = re.compile(r"[\[(,;.)](?:(?<= .)(?= |$)|(?<=[\[(,;]) *[,;\])])")
 # At most three digits: a year alone ("Smith et al., 2006" with the year linked) is read with the sentence.
-_CITATION_NUMBER = re.compile(r"[\[(]?\s*[A-Z]?\d{1,3}[a-z]?(?:[\s,;–‒−-]+[A-Z]?\d{1,3}[a-z]?)*\s*[\])]?|[*†‡§¶#]*")
+_CITATION_NUMBER = re.compile(
+    r"[\[(]?\s*[A-Z]?\d{1,3}[a-z]?(?:[\s,;–‒−-]+[A-Z]?\d{1,3}[a-z]?)*\s*[\])]?|[*†‡§¶#]*"
+)
 
-# Sections that tell of the publication, not of the science. Matched against a heading in lower case, without its number,
-# its final colon or full stop, and with plain apostrophes.
+# Sections that tell of the publication, not of the science. Matched against a heading in lower case, without
+# its number, its final colon or full stop, and with plain apostrophes.
 _LONGEST_HEADING = 200
 _HEADING_NUMBER = re.compile(r"(?:\d+(?:\.\d+)*|[IVX]+)[.)]?\s+")
 _FORMALITY = re.compile(
@@ -33,7 +37,10 @@ _FORMALITY = re.compile(
         [
             r"(?:(?:statements?|declarations?|disclosures?) of )?(?:potential )?"
             r"(?:conflicts? of|competing|conflicting)(?: financial)? interests?",
-            r"(?:(?:conflicts? of|competing) interests?|disclosure) (?:statements?|disclosures?|declarations?)",
+            (
+                r"(?:(?:conflicts? of|competing) interests?|disclosure)"
+                r" (?:statements?|disclosures?|declarations?)"
+            ),
             r"declarations?(?: of (?:competing )?interests?)?",
             r"disclosures?",
             r"(?:authors?|author's|authors')[ -]contributions?(?: statements?)?",
@@ -42,8 +49,14 @@ _FORMALITY = re.compile(
             r"acknowledge?ments?",
             r"(?:sources? of )?funding(?: (?:sources?|statements?|information))?",
             r"financial (?:support|disclosure)",
-            r"(?:electronic |online )?(?:supplementary|supplemental|supporting|additional) (?:materials?|data|information|files?)(?: \d+)?",
-            r"availability of (?:data and materials?|supporting data(?: and materials?| section)?|data|materials?)",
+            (
+                r"(?:electronic |online )?(?:supplementary|supplemental|supporting|additional)"
+                r" (?:materials?|data|information|files?)(?: \d+)?"
+            ),
+            (
+                r"availability of (?:data and materials?|supporting data(?: and materials?|"
+                r" section)?|data|materials?)"
+            ),
             r"data (?:and materials? )?(?:availability|accessibility)(?: statements?)?",
             r"(?:list of )?abbreviations(?: used| \(alphabetical order\))?",
             r"reporting summary",
@@ -61,11 +74,20 @@ _FORMALITY = re.compile(
 _FORMAL_BEGINNINGS = tuple(
     f"{subject}{mark}"
     for subject in (
-        "Funding", "Conflict of interest", "Conflict of Interest", "Conflicts of interest", "Conflicts of Interest", "Competing interests",
-        "Competing Interests", "Author contributions", "Author Contributions", "Authors' contributions", "Authors’ contributions",
+        "Funding",
+        "Conflict of interest",
+        "Conflict of Interest",
+        "Conflicts of interest",
+        "Conflicts of Interest",
+        "Competing interests",
+        "Competing Interests",
+        "Author contributions",
+        "Author Contributions",
+        "Authors' contributions",
+        "Authors’ contributions",
     )
     for mark in (":", ".", " statement:")
-)  # fmt: skip
+)
 
 
 def is_formal_line(line: str) -> bool:
@@ -75,21 +97,30 @@ def is_formal_line(line: str) -> bool:
 
 @lru_cache(maxsize=4096)  # most articles have the same headings
 def is_formality(heading: str) -> bool:
-    """A heading such as `5. Conflict of Interest:` stands over what tells of the publication, not of the science."""
+    """A heading such as `5. Conflict of Interest:` stands over what tells of the publication, not of the
+    science."""
     if len(heading) > _LONGEST_HEADING:
         return False
     number = _HEADING_NUMBER.match(heading)
-    return _FORMALITY.fullmatch(heading[number.end() if number else 0 :].lower().replace("’", "'").rstrip(".: ")) is not None
+    return (
+        _FORMALITY.fullmatch(heading[number.end() if number else 0 :].lower().replace("’", "'").rstrip(".: "))
+        is not None
+    )
 
 
 @lru_cache(maxsize=4096)  # the same small numbers over and over
 def is_citation_number(text: str) -> bool:
-    """`[3]`, `1,4-6`, `S2` and `†` are numbers of references; `Smith et al.` and `2006` are read with the sentence."""
+    (
+        """`[3]`, `1,4-6`, `S2` and `†` are numbers of references; `Smith et al.` and `2006` are read with the
+    sentence."""
+        ""
+    )
     return _CITATION_NUMBER.fullmatch(text.strip()) is not None
 
 
 def tidy(text: str) -> str:
-    """Collapse white space and close the holes that numbered citations leave: `in rats [,].` becomes `in rats.`
+    """Collapse white space and close the holes that numbered citations leave: `in rats [,].` becomes `in
+    rats.`
 
     Returns:
         The line; empty where no letter and no digit is left.
@@ -111,7 +142,8 @@ def tidy(text: str) -> str:
 
 
 def _bracketed_holes(text: str) -> Iterator[re.Match[str]]:
-    """The matches of `_BRACKETED_HOLES`: brackets are looked for in front of holes only, since other brackets are many."""
+    """The matches of `_BRACKETED_HOLES`: brackets are looked for in front of holes only, since other brackets
+    are many."""
     position, hole = 0, text.find(HOLE)
     while hole >= 0:
         opening = _BEFORE_HOLE.search(text, max(position, hole - _LONGEST_OPENING), hole)

@@ -23,7 +23,10 @@ PATHS: Mapping[str, str] = {
 """Group -> its directory below the base URL. Source: the FTP documentation of PubMed and of PMC."""
 
 _log = logging.getLogger(__name__)
-_MD5_LINE = re.compile(r"MD5\s*\((?P<named>.*)\)\s*=\s*(?P<hex>[0-9a-f]{32})|(?P<first>[0-9a-f]{32})\s+\*?(?P<second>.+)", re.IGNORECASE)
+_MD5_LINE = re.compile(
+    r"MD5\s*\((?P<named>.*)\)\s*=\s*(?P<hex>[0-9a-f]{32})|(?P<first>[0-9a-f]{32})\s+\*?(?P<second>.+)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,20 +63,32 @@ def check_config(config: MirrorConfig) -> None:
     Raises:
         UserError: a value out of its range, an unknown group, or a base URL that is no http(s) address.
     """
-    for name, least in (("connections", 1), ("retries", 0), ("limit", 1), ("timeout_seconds", 0.001), ("backoff_seconds", 0)):
+    for name, least in (
+        ("connections", 1),
+        ("retries", 0),
+        ("limit", 1),
+        ("timeout_seconds", 0.001),
+        ("backoff_seconds", 0),
+    ):
         value = getattr(config, name)
         if value is not None and value < least:
             raise UserError(f"{name} is {value}", where="command line", remedy=f"give at least {least}")
     if unknown := sorted({*config.groups, *config.paths} - set(PATHS)):
-        raise UserError(f"no group '{unknown[0]}'", where="command line", remedy=f"the groups are {', '.join(PATHS)}")
+        raise UserError(
+            f"no group '{unknown[0]}'", where="command line", remedy=f"the groups are {', '.join(PATHS)}"
+        )
     try:
         parts = urlsplit(config.base_url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
+        sound = (
+            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
+        )
     except ValueError:
         sound = False
     if not sound:
         raise UserError(
-            "no http or https address", where=f"--base-url {config.base_url}", remedy="give one such as https://ftp.ncbi.nlm.nih.gov"
+            "no http or https address",
+            where=f"--base-url {config.base_url}",
+            remedy="give one such as https://ftp.ncbi.nlm.nih.gov",
         )
 
 
@@ -107,8 +122,8 @@ class _Links(HTMLParser):
 def listed_names(html: str, url: str) -> set[str]:
     """The names of the files directly in the directory `url` whose HTML listing this is.
 
-    Links that lead elsewhere (the parent, a subdirectory, another order of the table, another host) and hidden names are left out. The
-    sizes that a listing shows are rounded (19M), so they are not read.
+    Links that lead elsewhere (the parent, a subdirectory, another order of the table, another host) and
+    hidden names are left out. The sizes that a listing shows are rounded (19M), so they are not read.
     """
     links = _Links()
     links.feed(html)
@@ -123,17 +138,23 @@ def data_names(names: set[str]) -> list[str]:
     def order(name: str) -> list[tuple[str, int]]:
         return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d*)", name)]
 
-    return sorted((name for name in names if name.endswith((".xml.gz", ".tar.gz")) and not name.startswith(".")), key=order)
+    return sorted(
+        (name for name in names if name.endswith((".xml.gz", ".tar.gz")) and not name.startswith(".")),
+        key=order,
+    )
 
 
 def select(names: set[str], group: str, config: MirrorConfig) -> list[RemoteFile]:
-    """The files to mirror of a group's listing: data files in order, each package followed by its `.filelist.csv`.
+    """The files to mirror of a group's listing: data files in order, each package followed by its
+    `.filelist.csv`.
 
     PMC's daily packages (`...incr.DATE.tar.gz`) stand beside the baseline ones and are taken as well.
     """
 
     def matches(name: str, patterns: tuple[str, ...]) -> bool:
-        return any(fnmatchcase(name, pattern) or fnmatchcase(f"{group}/{name}", pattern) for pattern in patterns)
+        return any(
+            fnmatchcase(name, pattern) or fnmatchcase(f"{group}/{name}", pattern) for pattern in patterns
+        )
 
     included = [name for name in data_names(names) if not config.include or matches(name, config.include)]
     chosen = [name for name in included if not matches(name, config.exclude)]
@@ -142,16 +163,27 @@ def select(names: set[str], group: str, config: MirrorConfig) -> list[RemoteFile
         companion = name.removesuffix(".tar.gz") + ".filelist.csv"
         for taken in (name, companion) if companion in names else (name,):
             url = config.group_url(group) + quote(taken)
-            files.append(RemoteFile(group=group, name=taken, url=url, md5_url=f"{url}.md5" if f"{taken}.md5" in names else None))
+            files.append(
+                RemoteFile(
+                    group=group,
+                    name=taken,
+                    url=url,
+                    md5_url=f"{url}.md5" if f"{taken}.md5" in names else None,
+                )
+            )
     return files
 
 
 def parse_md5(text: str, name: str) -> str | None:
-    """The MD5 (32 lower-case hexadecimal digits) that a `.md5` file states of the file `name`, None where it states none.
+    """The MD5 (32 lower-case hexadecimal digits) that a `.md5` file states of the file `name`, None where it
+    states none.
 
-    Two forms are read: `MD5(pubmed25n0001.xml.gz)= 0123...`, which NCBI writes, and `0123...  name`, which md5sum writes.
+    Two forms are read: `MD5(pubmed25n0001.xml.gz)= 0123...`, which NCBI writes, and `0123...  name`, which
+    md5sum writes.
     """
     for line in text.splitlines():
-        if (found := _MD5_LINE.fullmatch(line.strip())) and Path(found["named"] or found["second"]).name == name:
+        if (found := _MD5_LINE.fullmatch(line.strip())) and Path(
+            found["named"] or found["second"]
+        ).name == name:
             return (found["hex"] or found["first"]).lower()
     return None

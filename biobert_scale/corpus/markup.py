@@ -29,9 +29,13 @@ def collapse(text: str) -> str:
     text = text.strip()
     if "  " not in text:
         if text.isascii():
-            if "\n" not in text and "\t" not in text and "\r" not in text:  # XML 1.0 has no other control characters
+            if (
+                "\n" not in text and "\t" not in text and "\r" not in text
+            ):  # XML 1.0 has no other control characters
                 return text
-        elif (text.replace(HOLE, "") if HOLE in text else text).isprintable():  # the space alone is white and printable
+        elif (
+            text.replace(HOLE, "") if HOLE in text else text
+        ).isprintable():  # the space alone is white and printable
             return text
     return " ".join(text.split())
 
@@ -43,18 +47,24 @@ def local_name(element: etree._Element) -> str:
 
 
 def math_text(element: etree._Element) -> str:
-    """The tokens of a MathML formula written one after the other, fractions with a slash: `R2`, `10-3`, `a/b`."""
+    """The tokens of a MathML formula written one after the other, fractions with a slash: `R2`, `10-3`,
+    `a/b`."""
     name = local_name(element)
     if not name or name in _NOT_TEXT:
         return ""
     parts = [math_text(child) for child in element]
     if name == "mfrac" and len(parts) == 2:
         return f"{parts[0]}/{parts[1]}"
-    return "".join((element.text or "").split()) + "".join(parts) if name != "mtext" else " ".join((element.text or "").split())
+    return (
+        "".join((element.text or "").split()) + "".join(parts)
+        if name != "mtext"
+        else " ".join((element.text or "").split())
+    )
 
 
 def plain_text(element: etree._Element | None) -> str:
-    """All text below an element with white space collapsed; LaTeX and graphics are left out, MathML is spelled out."""
+    """All text below an element with white space collapsed; LaTeX and graphics are left out, MathML is
+    spelled out."""
     if element is None:
         return ""
     if not len(element):

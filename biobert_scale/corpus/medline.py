@@ -1,6 +1,7 @@
 """Reads PubMed's citation files as a stream of records in flat memory.
 
-Source: NLM's PubMed DTD (https://dtd.nlm.nih.gov/ncbi/pubmed/) and its description of the XML elements, and the older
+Source: NLM's PubMed DTD (https://dtd.nlm.nih.gov/ncbi/pubmed/) and its description of the XML elements, and
+the older
 NLMMedline DTDs: there the root is MedlineCitationSet, and MedlineCitation stands in it without a wrapper.
 """
 
@@ -17,9 +18,12 @@ from lxml import etree
 from biobert_scale.corpus.markup import PARSER_OPTIONS, collapse, plain_text
 from biobert_scale.corpus.raw import MAXIMUM_RECORD_BYTES, BoundedReader, open_decompressed, reading
 
-# NLM's notes on a title (`[Pain in childhood (author's transl)].`) and on an abstract, which belong to neither.
+# NLM's notes on a title (`[Pain in childhood (author's transl)].`) and on an abstract, which belong to
+# neither.
 _TITLE_NOTE = re.compile(
-    r"\s*[(\[](?:author's transl|proceedings|letter|editorial|abstract|news|review|In Process Citation)[)\]]\.?$", re.IGNORECASE
+    r"\s*[(\[](?:author's transl|proceedings|letter|editorial|abstract|news|review|In Process"
+    r" Citation)[)\]]\.?$",
+    re.IGNORECASE,
 )
 _TITLE_ABSENT = re.compile(r"not available\.?", re.IGNORECASE)
 _ABSTRACT_NOTE = re.compile(r"\s*\(ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)\.?$")
@@ -27,7 +31,8 @@ _ABSTRACT_HEAD = re.compile(r"^(?:ABSTRACT|Abstract):\s+")
 # "Copyright 2010 A Publisher. All rights reserved." that the publisher left at the abstract's end.
 _COPYRIGHT_TAIL = re.compile(
     r"\s*(?:This article is protected by copyright\.?\s*)?All rights reserved\.?$"
-    r"|\s*(?:Copyright\s*(?:©|\(c\))?|©|\(c\))\s*(?:19|20)\d\d\b.{0,150}$", re.IGNORECASE
+    r"|\s*(?:Copyright\s*(?:©|\(c\))?|©|\(c\))\s*(?:19|20)\d\d\b.{0,150}$",
+    re.IGNORECASE,
 )
 _LONGEST_TAIL = 200  # characters that _COPYRIGHT_TAIL can match at most, generously
 _UNLABELLED = frozenset({"", "UNLABELLED", "UNLABELED", "UNASSIGNED"})
@@ -50,7 +55,8 @@ class MedlineRecord:
     """Languages of the article (not of the abstract, which NLM gives in English), lower case."""
     pmcid: str = ""
     other_abstracts: tuple[tuple[str, str], ...] = ()
-    """(language code, text with one paragraph a line) of each `OtherAbstract`; these are no part of `abstract`."""
+    """(language code, text with one paragraph a line) of each `OtherAbstract`; these are no part of
+    `abstract`."""
     deleted: tuple[str, ...] = ()
     """PMIDs that this block withdraws."""
 
@@ -94,12 +100,15 @@ def _records(stream: BinaryIO, where: str | Path) -> Iterator[MedlineRecord]:
 
 
 def _record(citation: etree._Element | None, data: etree._Element | None) -> MedlineRecord:
-    """`citation` is a MedlineCitation, or a BookDocument, which holds directly what the other keeps in `Article`."""
+    """`citation` is a MedlineCitation, or a BookDocument, which holds directly what the other keeps in
+    `Article`."""
     fields: dict[str, Any] = {}
     pmcid = _pmcid(data) if data is not None else ""
     if citation is not None:
         _read_article(citation, fields)
-        for child in citation.iterchildren("PMID", "DateRevised", "Article", "Book", "OtherID", "OtherAbstract"):
+        for child in citation.iterchildren(
+            "PMID", "DateRevised", "Article", "Book", "OtherID", "OtherAbstract"
+        ):
             match child.tag:
                 case "PMID":
                     version = child.get("Version", "")
@@ -112,9 +121,14 @@ def _record(citation: etree._Element | None, data: etree._Element | None) -> Med
                 case "Book" if not fields.get("title"):
                     fields["title"] = _clean_title(plain_text(child.find("BookTitle")))
                 case "OtherAbstract":
-                    other = (child.get("Language") or _DEFAULT_LANGUAGE).lower(), "\n".join(_paragraphs(child))
+                    other = (
+                        (child.get("Language") or _DEFAULT_LANGUAGE).lower(),
+                        "\n".join(_paragraphs(child)),
+                    )
                     fields["other_abstracts"] = (*fields.get("other_abstracts", ()), other)
-                case "OtherID" if not pmcid and (named := _PMCID.match(plain_text(child))):  # where files had no PubmedData yet
+                case "OtherID" if not pmcid and (
+                    named := _PMCID.match(plain_text(child))
+                ):  # where files had no PubmedData yet
                     pmcid = named.group()
     return MedlineRecord(pmcid=pmcid, **fields)
 
@@ -134,7 +148,8 @@ def _read_article(article: etree._Element, fields: dict[str, Any]) -> None:
 
 
 def _pmcid(data: etree._Element) -> str:
-    """Only from the record's own identifiers: the reference list under the same element has such lists too."""
+    """Only from the record's own identifiers: the reference list under the same element has such lists
+    too."""
     for listed in data.iterchildren("ArticleIdList"):
         for item in listed.iterchildren("ArticleId"):
             if item.get("IdType") in ("pmc", "pmcid"):
@@ -190,7 +205,8 @@ def _paragraphs(abstract: etree._Element) -> tuple[str, ...]:
 
 
 def _clean_paragraph(text: str) -> str:
-    """Take off NLM's notes and the publisher's copyright. The end alone is searched for what can stand only there."""
+    """Take off NLM's notes and the publisher's copyright. The end alone is searched for what can stand only
+    there."""
     if text.startswith(("ABSTRACT:", "Abstract:")):
         text = _ABSTRACT_HEAD.sub("", text)
     if "(ABSTRACT TRUNCATED" in text:

@@ -1,8 +1,8 @@
 """Mirrors NCBI's PubMed and PMC bulk files over HTTPS: in parallel, resumable, and checked.
 
-A file is received into `.NAME.part`, checked (by its MD5 where the server states one, else by its length and gzip trailer)
-and renamed. Beside a part stands the validator (ETag or Last-Modified) of the file it is a part of: the part is continued only while
-that file is unchanged on the server.
+A file is received into `.NAME.part`, checked (by its MD5 where the server states one, else by its length and
+gzip trailer) and renamed. Beside a part stands the validator (ETag or Last-Modified) of the file it is a part
+of: the part is continued only while that file is unchanged on the server.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from biobert_scale.corpus.listing import MirrorConfig, RemoteFile, check_config, data_names, listed_names, parse_md5, select
+from biobert_scale.corpus.listing import (
+    MirrorConfig,
+    RemoteFile,
+    check_config,
+    data_names,
+    listed_names,
+    parse_md5,
+    select,
+)
 from biobert_scale.corpus.part import Part, damage, md5_path, open_part, part_path, size_of
 from biobert_scale.corpus.transport import Later, NotThere, Server, Stopped, WrongRange, modified_of
 from biobert_scale.errors import RunFailed, UserError
@@ -46,25 +54,45 @@ class Plan:
         return self.output / file.group / file.name
 
     def table(self) -> str:
-        """The dry run's table: files and bytes of each group, how much of that is there, and the space on the disk."""
+        """The dry run's table: files and bytes of each group, how much of that is there, and the space on the
+        disk."""
         rows = [("group", "files", "size", "there", "size there")]
         for group in dict.fromkeys(file.group for file in self.files):
             rows.append(self._row(group, [file for file in self.files if file.group == group]))
         rows.append(self._row("total", self.files))
         verdict = "" if self.missing_bytes <= self.free_bytes else ", which is too little"
-        lines = [f"{label:<11}  {files:>5}  {size:>7}  {there:>5}  {size_there:>10}" for label, files, size, there, size_there in rows]
-        return "\n".join([*lines, f"to fetch: {_human(self.missing_bytes)}; free on the disk: {_human(self.free_bytes)}{verdict}"])
+        lines = [
+            f"{label:<11}  {files:>5}  {size:>7}  {there:>5}  {size_there:>10}"
+            for label, files, size, there, size_there in rows
+        ]
+        return "\n".join(
+            [
+                *lines,
+                (
+                    f"to fetch: {_human(self.missing_bytes)}; free on the disk:"
+                    f" {_human(self.free_bytes)}{verdict}"
+                ),
+            ]
+        )
 
     def _row(self, label: str, files: list[RemoteFile]) -> tuple[str, str, str, str, str]:
         there = [file for file in files if file.url in self.present]
-        return label, str(len(files)), _human(sum(file.size for file in files)), str(len(there)), _human(sum(file.size for file in there))
+        return (
+            label,
+            str(len(files)),
+            _human(sum(file.size for file in files)),
+            str(len(there)),
+            _human(sum(file.size for file in there)),
+        )
 
 
 def _human(number: int) -> str:
     return f"{tqdm.format_sizeof(number)}B"
 
 
-def plan_download(output: Path, config: MirrorConfig, *, wait: Callable[[float], object] | None = None) -> Plan:
+def plan_download(
+    output: Path, config: MirrorConfig, *, wait: Callable[[float], object] | None = None
+) -> Plan:
     """What `download` would do; writes nothing.
 
     Raises:
@@ -79,42 +107,49 @@ def plan_download(output: Path, config: MirrorConfig, *, wait: Callable[[float],
 def download(output: Path, config: MirrorConfig, *, wait: Callable[[float], object] | None = None) -> Plan:
     """Mirror the groups of `config` to `output/GROUP/`.
 
-    A file that is there with the server's size and time (see `is_current`) is not fetched again but checked, against its kept
-    `.md5` or by its gzip trailer; a damaged one is fetched anew. A file that fails does not stop the others. Files that the
-    server no longer has are reported, never deleted.
+    A file that is there with the server's size and time (see `is_current`) is not fetched again but checked,
+    against its kept `.md5` or by its gzip trailer; a damaged one is fetched anew. A file that fails does not
+    stop the others. Files that the server no longer has are reported, never deleted.
 
     Args:
         output: directory of the mirror.
         config: what to fetch.
-        wait: how to let the given seconds pass before another attempt (default: by the clock, until the run is stopped).
+        wait: how to let the given seconds pass before another attempt (default: by the clock, until the run
+            is stopped).
 
     Returns:
         The plan as it was before anything was fetched.
 
     Raises:
         UserError: as `plan_download`.
-        RunFailed: the server is out of reach, the disk is too small, or files failed (each is logged on one line at the end).
+        RunFailed: the server is out of reach, the disk is too small, or files failed (each is logged on one
+            line at the end).
     """
     check_config(config)
     with Server(config, wait) as server:
         plan = _plan(server, output)
         if plan.missing_bytes > plan.free_bytes:
             what = f"{_human(plan.missing_bytes)} are to be fetched, {_human(plan.free_bytes)} are free"
-            raise RunFailed(what, where=output, remedy="free some space, choose another --output, or fetch fewer files")
+            raise RunFailed(
+                what, where=output, remedy="free some space, choose another --output, or fetch fewer files"
+            )
         failures = plan.failures + _Transfer(server, plan).run()
     for failure in failures:
         _log.error("failed: %s", failure)
     if failures:
         what = f"{len(failures)} of {len(plan.files) + len(plan.failures)} files failed"
-        raise RunFailed(what, where=output, remedy="run the same command again: it goes on from what is there")
+        raise RunFailed(
+            what, where=output, remedy="run the same command again: it goes on from what is there"
+        )
     return plan
 
 
 def is_current(file: RemoteFile, target: Path) -> bool:
     """True where `target` has the server's size and is not older than the server's file.
 
-    A finished download carries the server's Last-Modified as its own time, so a file that changed on the server is newer. A copy made with
-    other tools counts as well when its size fits; its content is checked like that of all files that are there.
+    A finished download carries the server's Last-Modified as its own time, so a file that changed on the
+    server is newer. A copy made with other tools counts as well when its size fits; its content is checked
+    like that of all files that are there.
     """
     try:
         found = target.stat()
@@ -131,7 +166,11 @@ def _plan(server: Server, output: Path) -> Plan:
         wanted += select(names, group, config)
         _tell_leftovers(output / group, names)
     if not wanted:
-        raise UserError("no file matches --include and --exclude", where=", ".join(config.groups), remedy="check the patterns")
+        raise UserError(
+            "no file matches --include and --exclude",
+            where=", ".join(config.groups),
+            remedy="check the patterns",
+        )
     _log.info("asking for the sizes of %d files", len(wanted))
     answers = server.in_parallel(lambda file: server.persist(lambda: server.describe(file), file.url), wanted)
     files = [answer for answer in answers if isinstance(answer, RemoteFile)]
@@ -142,8 +181,12 @@ def _plan(server: Server, output: Path) -> Plan:
         files=files,
         failures=[answer for answer in answers if isinstance(answer, RunFailed)],
         present=present,
-        missing_bytes=sum(max(0, file.size - size_of(part_path(output / file.group / file.name))) for file in lacking),
-        free_bytes=shutil.disk_usage(next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())).free,
+        missing_bytes=sum(
+            max(0, file.size - size_of(part_path(output / file.group / file.name))) for file in lacking
+        ),
+        free_bytes=shutil.disk_usage(
+            next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+        ).free,
     )
 
 
@@ -151,7 +194,10 @@ def _listing(server: Server, group: str) -> set[str]:
     url = server.config.group_url(group)
     remedy = f"check --base-url and --paths {group}"
     if group not in ("baseline", "updatefiles"):
-        remedy += " (NLM announced to remove the PMC packages from its own server in August 2026; copies elsewhere can be mirrored)"
+        remedy += (
+            " (NLM announced to remove the PMC packages from its own server in August 2026; copies elsewhere"
+            " can be mirrored)"
+        )
     try:
         names = listed_names(server.persist(lambda: server.text(url), url), url)
     except NotThere:
@@ -162,10 +208,14 @@ def _listing(server: Server, group: str) -> set[str]:
 
 
 def _tell_leftovers(directory: Path, names: set[str]) -> None:
-    """Last year's baseline has other names than this year's, and holds citations that were withdrawn since."""
+    """Last year's baseline has other names than this year's, and holds citations that were withdrawn
+    since."""
     here = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     if gone := data_names(here - names):
-        told = "%s: %d files are not on the server any more (the first: %s); move them away before a corpus is built"
+        told = (
+            "%s: %d files are not on the server any more (the first: %s); move them away before a corpus is"
+            " built"
+        )
         _log.warning(told, directory, len(gone), gone[0])
 
 
@@ -185,7 +235,12 @@ class _Transfer:
         with logging_redirect_tqdm(), tqdm(total=total, unit="B", unit_scale=True, disable=None) as self.bar:
             results = self.server.in_parallel(self._bring, self.plan.files)
         failures = [result for result in results if isinstance(result, RunFailed)]
-        _log.info("%d files fetched, %d were there, %d failed", self.fetched, len(results) - self.fetched - len(failures), len(failures))
+        _log.info(
+            "%d files fetched, %d were there, %d failed",
+            self.fetched,
+            len(results) - self.fetched - len(failures),
+            len(failures),
+        )
         return failures
 
     def _bring(self, file: RemoteFile) -> None:
@@ -210,7 +265,8 @@ class _Transfer:
                 _log.info("fetched %s/%s, %s", file.group, file.name, _human(file.size))
 
     def _is_sound(self, file: RemoteFile, target: Path) -> bool:
-        """Whether the file is there, current, and undamaged; the kept `.md5` answers the last without the network."""
+        """Whether the file is there, current, and undamaged; the kept `.md5` answers the last without the
+        network."""
         if self.server.stop.is_set():
             raise Stopped
         if not is_current(file, target):
@@ -236,7 +292,9 @@ class _Transfer:
         return text, md5
 
     def _attempt(self, file: RemoteFile, part: Part) -> None:
-        text, md5 = self._stated_md5(file)  # anew each time: the file and its MD5 may have been replaced since
+        text, md5 = self._stated_md5(
+            file
+        )  # anew each time: the file and its MD5 may have been replaced since
         modified = self._receive(file, part)
         if problem := damage(part.path, md5):
             part.start_over("")
@@ -249,7 +307,11 @@ class _Transfer:
         """Receive what the part lacks; returns the Last-Modified of the file that it then holds."""
         if part.validator and (part.size, part.validator) == (file.size, file.validator):
             return file.modified  # an earlier run was stopped between the last byte and the rename
-        headers = {"Range": f"bytes={part.size}-", "If-Range": part.validator} if part.size and part.validator else {}
+        headers = (
+            {"Range": f"bytes={part.size}-", "If-Range": part.validator}
+            if part.size and part.validator
+            else {}
+        )
         furthest = part.furthest
         try:
             with self.server.request("GET", file.url, headers) as response:
@@ -266,4 +328,6 @@ class _Transfer:
             part.start_over("")
             raise Later(str(trouble)) from None
         except Later as trouble:
-            raise Later(str(trouble), retry_after=trouble.retry_after, progress=part.furthest > furthest) from None
+            raise Later(
+                str(trouble), retry_after=trouble.retry_after, progress=part.furthest > furthest
+            ) from None

@@ -32,7 +32,8 @@ def part_path(target: Path) -> Path:
 
 
 def damage(path: Path, md5: str | None) -> str:
-    """What is wrong with a file, by its MD5 where that is known, else (`.gz`) by decompressing it to the trailer; empty if nothing."""
+    """What is wrong with a file, by its MD5 where that is known, else (`.gz`) by decompressing it to the
+    trailer; empty if nothing."""
     if md5 is not None:
         with open(path, "rb") as stream:
             found = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
@@ -62,11 +63,17 @@ class Part:
         self.size = self.furthest = stream.seek(0, os.SEEK_END)
         try:
             self.validator = str(json.loads(self.state.read_text())["validator"])
-        except (FileNotFoundError, ValueError, KeyError, TypeError):  # nothing is known of the part: it is begun anew
+        except (
+            FileNotFoundError,
+            ValueError,
+            KeyError,
+            TypeError,
+        ):  # nothing is known of the part: it is begun anew
             self.validator = ""
 
     def accept(self, response: httpx2.Response) -> int | None:
-        """Make ready for a reply's body; returns the length of the whole file, None where the server does not tell it."""
+        """Make ready for a reply's body; returns the length of the whole file, None where the server does not
+        tell it."""
         if response.status_code == 206:
             reply = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
             if reply is None or int(reply[1]) != self.size:
@@ -78,7 +85,8 @@ class Part:
     def start_over(self, validator: str) -> None:
         self.stream.seek(0)
         self.stream.truncate()
-        # after the truncation and before the first byte: whenever the run is killed, bytes and validator belong together
+        # after the truncation and before the first byte: whenever the run is killed, bytes and validator
+        # belong together
         write_json(self.state, {"validator": validator})
         self.size, self.validator = 0, validator
 
@@ -110,13 +118,19 @@ def open_part(target: Path) -> Iterator[Part]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunFailed("another run is fetching this file", where=target, remedy="let it finish") from None
+            raise RunFailed(
+                "another run is fetching this file", where=target, remedy="let it finish"
+            ) from None
         except OSError as error:
             what = f"the file system cannot lock files ({error.strerror})"
             raise RunFailed(what, where=target, remedy="choose an --output on another one") from None
         opened = os.fstat(stream.fileno())
         if not _is_at(path, opened):
-            raise RunFailed("another run has just finished this file", where=target, remedy="run the same command again to check it")
+            raise RunFailed(
+                "another run has just finished this file",
+                where=target,
+                remedy="run the same command again to check it",
+            )
         part = Part(target, stream)
         try:
             yield part

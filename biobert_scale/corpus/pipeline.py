@@ -31,10 +31,22 @@ from biobert_scale.corpus.shingles import minhash, ngram_hashes, word_hashes
 from biobert_scale.errors import UserError
 from biobert_scale.files import fsync_directory, write_json
 
-CORPUS_SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "source", "text", "pmid", "pmcid", "license", "origin")])
+CORPUS_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("id", "source", "text", "pmid", "pmcid", "license", "origin")]
+)
 """The columns of the corpus' Parquet files."""
 
-INDEX_COLUMNS = ("source", "pmid_number", "pmcid_number", "version", "revised", "digest", "code", "words", "characters")
+INDEX_COLUMNS = (
+    "source",
+    "pmid_number",
+    "pmcid_number",
+    "version",
+    "revised",
+    "digest",
+    "code",
+    "words",
+    "characters",
+)
 EXTRACTED_SCHEMA = pa.schema(
     [
         *CORPUS_SCHEMA,
@@ -64,7 +76,8 @@ def run_steps(steps: list[PipelineStep], rank: int) -> None:
 class FileTask:
     """One raw file, and where in the work directory its records go.
 
-    The name holds a hash of the file's content: a build that goes on with a file replaced extracts that one again.
+    The name holds a hash of the file's content: a build that goes on with a file replaced extracts that one
+    again.
     """
 
     file: RawFile
@@ -78,7 +91,8 @@ class FileTask:
         return work / "extracted" / f"{self.name}.minhash.npy"
 
     def notes(self, work: Path) -> Path:
-        """Written last: `deleted` (PMIDs that the file withdraws), `benchmark` (documents recognised), or `error`."""
+        """Written last: `deleted` (PMIDs that the file withdraws), `benchmark` (documents recognised), or
+        `error`."""
         return work / "extracted" / f"{self.name}.json"
 
     def fates(self, work: Path) -> Path:
@@ -97,8 +111,15 @@ class ReadRawFile(PipelineStep):
         self.task, self.config, self.deleted = task, config, deleted
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        for record in extract(self.task.file, captions=self.config.captions, languages=self.config.languages, deleted=self.deleted):
-            yield PipelineDocument(text=record.document.text, id=record.document.id, metadata={"record": record})
+        for record in extract(
+            self.task.file,
+            captions=self.config.captions,
+            languages=self.config.languages,
+            deleted=self.deleted,
+        ):
+            yield PipelineDocument(
+                text=record.document.text, id=record.document.id, metadata={"record": record}
+            )
 
 
 class CleanDocuments(PipelineStep):
@@ -114,7 +135,9 @@ class CleanDocuments(PipelineStep):
         for item in data:
             record: Extracted = item.metadata["record"]
             item.text = clean_text(item.text)
-            reason = record.reason or reject_reason(replace(record.document, text=item.text), self.config) or ""
+            reason = (
+                record.reason or reject_reason(replace(record.document, text=item.text), self.config) or ""
+            )
             item.metadata = _row(record, item.text, reason)
             yield item
 
@@ -157,12 +180,20 @@ class RecogniseBenchmarks(PipelineStep):
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
         for item in data:
             fields = item.metadata
-            if not fields["code"] and (match := self.decontaminator.match(pmid=fields["pmid"], text=item.text)):
+            if not fields["code"] and (
+                match := self.decontaminator.match(pmid=fields["pmid"], text=item.text)
+            ):
                 found = match.document
-                self.listed.append({
-                    "id": fields["id"], "benchmark": found.benchmark, "split": found.split, "benchmark_pmid": found.pmid,
-                    "by": match.by, "share": round(match.share, 4),
-                })  # fmt: skip
+                self.listed.append(
+                    {
+                        "id": fields["id"],
+                        "benchmark": found.benchmark,
+                        "split": found.split,
+                        "benchmark_pmid": found.pmid,
+                        "by": match.by,
+                        "share": round(match.share, 4),
+                    }
+                )
                 fields["code"], fields["text"] = CODES["benchmark"], ""
             yield item
 
@@ -180,7 +211,9 @@ class SignDocuments(PipelineStep):
     def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
         for item in data:
             if not item.metadata["code"]:
-                self.signatures.append(minhash(ngram_hashes(word_hashes(item.text), SHINGLE_WORDS), SIGNATURE_SIZE))
+                self.signatures.append(
+                    minhash(ngram_hashes(word_hashes(item.text), SHINGLE_WORDS), SIGNATURE_SIZE)
+                )
             yield item
 
 
@@ -197,7 +230,9 @@ class WriteExtracted(PipelineStep):
         yield from _write(data, self.path, EXTRACTED_SCHEMA)
 
 
-def extract_file(tasks: list[FileTask], work: Path, config: CorpusConfig, benchmarks: Path | None, rank: int) -> None:
+def extract_file(
+    tasks: list[FileTask], work: Path, config: CorpusConfig, benchmarks: Path | None, rank: int
+) -> None:
     """The first phase for one raw file. What is wrong with a file is noted, so that the other files go on.
 
     Args:
@@ -212,7 +247,9 @@ def extract_file(tasks: list[FileTask], work: Path, config: CorpusConfig, benchm
     steps = [ReadRawFile(task, config, deleted), CleanDocuments(config)]
     if benchmarks is not None:
         documents = read_benchmark_documents(benchmarks, config.benchmark_splits)
-        steps.append(RecogniseBenchmarks(Decontaminator(documents, minimum_share=config.benchmark_overlap), listed))
+        steps.append(
+            RecogniseBenchmarks(Decontaminator(documents, minimum_share=config.benchmark_overlap), listed)
+        )
     if config.near_duplicate_similarity <= 1:
         steps.append(SignDocuments(signatures))
     try:
@@ -220,7 +257,9 @@ def extract_file(tasks: list[FileTask], work: Path, config: CorpusConfig, benchm
     except UserError as error:
         if error.exit_code != UserError.exit_code:
             raise
-        write_json(task.notes(work), {"error": {"what": error.what, "where": error.where, "remedy": error.remedy}})
+        write_json(
+            task.notes(work), {"error": {"what": error.what, "where": error.where, "remedy": error.remedy}}
+        )
         return
     with staged(task.signatures(work)) as path, open(path, "wb") as stream:
         np.save(stream, np.array(signatures, dtype=np.uint32).reshape(-1, SIGNATURE_SIZE))
@@ -234,7 +273,8 @@ class ReadKept(PipelineStep):
     name, type = "kept documents", "reader"
 
     def __init__(self, tasks: list[FileTask], work: Path, kept_before: list[int], shards: list[int]) -> None:
-        """`kept_before`: kept documents before each file, and at last in all; `shards`: before each shard, likewise."""
+        """`kept_before`: kept documents before each file, and at last in all; `shards`: before each shard,
+        likewise."""
         super().__init__()
         self.tasks, self.work, self.kept_before, self.shards = tasks, work, kept_before, shards
 
@@ -248,12 +288,18 @@ class ReadKept(PipelineStep):
         """The kept documents `start` to `stop` of one file."""
         rows = np.flatnonzero(np.load(task.fates(self.work)) == 0)[start:stop]
         with pq.ParquetFile(task.extracted(self.work)) as extracted:
-            ends = np.cumsum([extracted.metadata.row_group(group).num_rows for group in range(extracted.num_row_groups)])
+            ends = np.cumsum(
+                [extracted.metadata.row_group(group).num_rows for group in range(extracted.num_row_groups)]
+            )
             # Only the row groups that hold some of them: a package of many shards is not read anew for each.
             for group in np.unique(np.searchsorted(ends, rows, "right")).tolist():
                 first = int(ends[group - 1]) if group else 0
                 inside = rows[(rows >= first) & (rows < ends[group])] - first
-                for fields in extracted.read_row_group(group, columns=CORPUS_SCHEMA.names).take(pa.array(inside)).to_pylist():
+                for fields in (
+                    extracted.read_row_group(group, columns=CORPUS_SCHEMA.names)
+                    .take(pa.array(inside))
+                    .to_pylist()
+                ):
                     yield PipelineDocument(text=fields["text"], id=fields["id"], metadata=fields)
 
 

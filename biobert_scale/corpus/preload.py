@@ -1,4 +1,5 @@
-"""Imported by the process that a build's workers are forked from: loads the compiled hash functions, which takes longer than a small file."""
+"""Imported by the process that a build's workers are forked from: loads the compiled hash functions, which
+takes longer than a small file."""
 
 from biobert_scale.corpus.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
 from biobert_scale.corpus.shingles import minhash, ngram_hashes, word_hashes

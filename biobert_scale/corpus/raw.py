@@ -26,7 +26,8 @@ _MEDLINE_ROOTS = ("PubmedArticleSet", "MedlineCitationSet")
 _DRAIN_BYTES = 1 << 20
 
 MAXIMUM_MEMBER_BYTES = 128_000_000
-"""What one member of a package may take up once expanded; larger is a mistake or an attack (a long article has some MB)."""
+"""What one member of a package may take up once expanded; larger is a mistake or an attack (a long article
+has some MB)."""
 
 MAXIMUM_RECORD_BYTES = 32_000_000
 """The same for one record of a MEDLINE file. A file of many members or records may have any size."""
@@ -56,18 +57,27 @@ class ListedArticle:
 def find_raw_files(raw: Path) -> list[RawFile]:
     """Find the MEDLINE files and PMC packages under a directory, in the order in which they apply.
 
-    MEDLINE files are `.xml` and `.xml.gz` files whose root element is PubmedArticleSet or MedlineCitationSet; they come first. PMC packages are
-    `.tar.gz` files that hold XML. Within each kind files are ordered by name, numbers by value (`pubmed25n0001` before
-    `pubmed25n1275`: NCBI numbers its update files after the baseline), then by path. All other files are ignored.
+    MEDLINE files are `.xml` and `.xml.gz` files whose root element is PubmedArticleSet or MedlineCitationSet;
+    they come first. PMC packages are `.tar.gz` files that hold XML. Within each kind files are ordered by
+    name, numbers by value (`pubmed25n0001` before `pubmed25n1275`: NCBI numbers its update files after the
+    baseline), then by path. All other files are ignored.
 
     Raises:
         UserError: no such directory, or no such files in it.
     """
     if not raw.is_dir():
-        raise UserError("no such directory", where=raw, remedy="name the directory that holds the raw PubMed and PMC files")
+        raise UserError(
+            "no such directory",
+            where=raw,
+            remedy="name the directory that holds the raw PubMed and PMC files",
+        )
     found = [file for path in sorted(_walk(raw), key=_order) if (file := _recognise(path)) is not None]
     if not found:
-        raise UserError("no PubMed (*.xml.gz) and no PMC (*.tar.gz) files", where=raw, remedy="check the path, or download some first")
+        raise UserError(
+            "no PubMed (*.xml.gz) and no PMC (*.tar.gz) files",
+            where=raw,
+            remedy="check the path, or download some first",
+        )
     return [file for source in ("medline", "pmc") for file in found if file.source == source]
 
 
@@ -93,7 +103,8 @@ def _order(path: Path) -> tuple[list[tuple[str, int]], str]:
 
 
 def _recognise(path: Path) -> RawFile | None:
-    """What a file is. One that is too damaged to tell counts by its name: whoever reads it tells what is wrong with it."""
+    """What a file is. One that is too damaged to tell counts by its name: whoever reads it tells what is
+    wrong with it."""
     try:
         return _look_into(path)
     except UserError:
@@ -106,7 +117,11 @@ def _look_into(path: Path) -> RawFile | None:
     if path.name.endswith(".tar.gz"):
         listed = path.with_name(path.name.removesuffix(".tar.gz") + ".filelist.csv")
         file_list = listed if listed.is_file() else None
-        if file_list is not None or _PACKAGE_NAME.match(path.name) or next(package_members(path), None) is not None:
+        if (
+            file_list is not None
+            or _PACKAGE_NAME.match(path.name)
+            or next(package_members(path), None) is not None
+        ):
             return RawFile(path=path, source="pmc", file_list=file_list)
     return None
 
@@ -126,7 +141,8 @@ def open_decompressed(path: Path) -> Iterator[BinaryIO]:
 
 
 class BoundedReader:
-    """Hands a stream's bytes on, but not more of them at a stretch than one item may have: a gzip bomb ends here.
+    """Hands a stream's bytes on, but not more of them at a stretch than one item may have: a gzip bomb ends
+    here.
 
     Args:
         limit: bytes of one item.
@@ -156,7 +172,8 @@ def _too_large(what: str, limit: int, where: str | Path) -> UserError:
 
 @contextmanager
 def reading(where: str | Path, *, within: str = "") -> Iterator[None]:
-    """Turn what the decompressor, tar and XML readers raise on damaged input into one line that names the file.
+    """Turn what the decompressor, tar and XML readers raise on damaged input into one line that names the
+    file.
 
     Args:
         where: the file.
@@ -181,7 +198,8 @@ def reading(where: str | Path, *, within: str = "") -> Iterator[None]:
 
 
 def package_members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Stream the XML members of a `.tar.gz` package as (path in the package, content); nothing is unpacked to disk.
+    """Stream the XML members of a `.tar.gz` package as (path in the package, content); nothing is unpacked to
+    disk.
 
     Directories, devices and files of other kinds are passed over.
 
@@ -190,24 +208,31 @@ def package_members(path: Path) -> Iterator[tuple[str, bytes]]:
             `MAXIMUM_MEMBER_BYTES`.
     """
     with open_decompressed(path) as stream, reading(path):
-        bounded = BoundedReader(stream, MAXIMUM_MEMBER_BYTES, where=path, what="a header in the tar package")  # members are measured before they are read
+        bounded = BoundedReader(
+            stream, MAXIMUM_MEMBER_BYTES, where=path, what="a header in the tar package"
+        )  # members are measured before they are read
         with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Header) as package:  # type: ignore[call-overload]
             for member in package:
                 bounded.allow_more(skipped_bytes=member.size)
                 name, where = PurePosixPath(member.name), f"{path}:{member.name}"
                 if member.issym() or member.islnk() or name.is_absolute() or ".." in name.parts:
-                    raise UserError("the package holds a link or a path that leads out of it", where=where, remedy=_REMEDY)
+                    raise UserError(
+                        "the package holds a link or a path that leads out of it", where=where, remedy=_REMEDY
+                    )
                 if member.isfile() and name.suffix in (".xml", ".nxml"):
                     yield member.name, _content(package, member, path)
                 package.members = []  # tarfile would keep every header
             bounded.left = sys.maxsize
-            while rest := package.fileobj.read(_DRAIN_BYTES):  # to the checksum at the very end, which tar has no need to read
+            while rest := package.fileobj.read(
+                _DRAIN_BYTES
+            ):  # to the checksum at the very end, which tar has no need to read
                 if rest.strip(b"\0"):
                     raise tarfile.ReadError("there is more after its end")
 
 
 class _Header(tarfile.TarInfo):
-    """tarfile takes a damaged or missing header for the archive's end, and would leave out all members after it without a word."""
+    """tarfile takes a damaged or missing header for the archive's end, and would leave out all members after
+    it without a word."""
 
     @classmethod
     def fromtarfile(cls, package: tarfile.TarFile) -> Self:
@@ -247,7 +272,8 @@ def read_file_list(path: Path) -> dict[str, ListedArticle]:
 
 
 def package_date(package: str) -> int:
-    """The date in a package's name (`oa_comm_xml.incr.2025-07-01.tar.gz`) as the number YYYYMMDD000000; 0 where it has none."""
+    """The date in a package's name (`oa_comm_xml.incr.2025-07-01.tar.gz`) as the number YYYYMMDD000000; 0
+    where it has none."""
     found = re.search(r"\.(\d{4})-(\d{2})-(\d{2})\.", package)
     return int("".join(found.groups())) * 1_000_000 if found else 0
 
@@ -263,7 +289,8 @@ def _listed(row: dict[str, str | None], updated: str) -> ListedArticle:
 
 
 def license_group(package: str, license_name: str) -> str:
-    """NCBI's licence group of an article: by the package's name (`oa_comm_xml...`), else by its licence, else empty.
+    """NCBI's licence group of an article: by the package's name (`oa_comm_xml...`), else by its licence, else
+    empty.
 
     Source: the PMC Open Access Subset's description of its three groups.
     """

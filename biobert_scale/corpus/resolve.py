@@ -1,4 +1,5 @@
-"""Decides over all records of all files which are kept: later states, withdrawals, full texts, and equal texts."""
+"""Decides over all records of all files which are kept: later states, withdrawals, full texts, and equal
+texts."""
 
 from __future__ import annotations
 
@@ -31,14 +32,16 @@ CODES = {reason: code for code, reason in enumerate(REASONS)}
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """What the decision needs of each record, as columns of shape (records,), in the order of files and positions."""
+    """What the decision needs of each record, as columns of shape (records,), in the order of files and
+    positions."""
 
     medline: NDArray[np.bool_]
     """The record comes from MEDLINE, else from PMC."""
     pmid: NDArray[np.int64]
     """0 where unknown: never for a MEDLINE record, unless its code is `no_identifier`."""
     pmcid: NDArray[np.int64]
-    """The digits of the PMCID; 0 where unknown: never for a PMC article, unless its code is `no_identifier`."""
+    """The digits of the PMCID; 0 where unknown: never for a PMC article, unless its code is `no_identifier`.
+    """
     version: NDArray[np.int64]
     revised: NDArray[np.int64]
     """MEDLINE: DateRevised. PMC: the package's time of the last update. 0 where unknown."""
@@ -53,14 +56,14 @@ class Index:
 def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
     """Decide each record's fate.
 
-    1. Of several states of one PMID (MEDLINE) or PMCID (PMC) one stands: the highest version; among those the one revised
-       last (a record without a date was never revised, so it is older than any with one); among those the one in the later file, then
-       the later position. The date comes before the file so that old excerpts do no harm wherever their name sorts.
-       The other states are `superseded`.
-    2. A standing MEDLINE record is `deleted` where its own or a later file withdraws its PMID.
-    3. Then what the record's own file decided holds. A standing state that was rejected brings no older one back.
-    4. An abstract whose full text is kept, linked by PMID or PMCID, is `full_text_present`.
-    5. Of equal texts the first is kept; the others are `duplicate_text`.
+    1. Of several states of one PMID (MEDLINE) or PMCID (PMC) one stands: the highest version; among those the
+       one revised last (a record without a date was never revised, so it is older than any with one); among
+       those the one in the later file, then the later position. The date comes before the file so that old
+       excerpts do no harm wherever their name sorts. The other states are `superseded`.
+    2. A standing MEDLINE record is `deleted` where its own or a later file withdraws its PMID. 3. Then what
+    the record's own file decided holds. A standing state that was rejected brings no older one back. 4. An
+    abstract whose full text is kept, linked by PMID or PMCID, is `full_text_present`. 5. Of equal texts the
+    first is kept; the others are `duplicate_text`.
 
     Args:
         index: all records.
@@ -92,7 +95,9 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
     return code
 
 
-def _stands(key: NDArray[np.int64], version: NDArray[np.int64], revised: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _stands(
+    key: NDArray[np.int64], version: NDArray[np.int64], revised: NDArray[np.int64]
+) -> NDArray[np.bool_]:
     """True for the last state of each key; rows are already in the order of files and positions."""
     order = np.lexsort((np.arange(len(key)), revised, version, key))
     last = np.ones(len(key), dtype=bool)

@@ -1,7 +1,7 @@
 """Word n-grams as 64-bit hashes, and MinHash signatures over them, at the speed of compiled code.
 
-Broder 1997, "On the resemblance and containment of documents": two documents agree in one component of their signatures
-with the probability of their n-gram sets' Jaccard similarity.
+Broder 1997, "On the resemblance and containment of documents": two documents agree in one component of their
+signatures with the probability of their n-gram sets' Jaccard similarity.
 """
 
 from __future__ import annotations

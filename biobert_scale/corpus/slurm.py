@@ -1,7 +1,8 @@
-"""datatrove's SLURM executor, watched: tasks as one array job, their errors told here, killed ones submitted again.
+"""datatrove's SLURM executor, watched: tasks as one array job, their errors told here, killed ones submitted
+again.
 
-A phase's job has a name made from its work directory. So whoever comes back after losing the connection waits for the tasks that
-are still in the queue instead of submitting them a second time.
+A phase's job has a name made from its work directory. So whoever comes back after losing the connection waits
+for the tasks that are still in the queue instead of submitting them a second time.
 """
 
 from __future__ import annotations
@@ -55,7 +56,14 @@ def require_slurm() -> None:
         )
 
 
-def run_on_slurm(steps: list[Callable[..., Any]], *, tasks: int, work: Path, config: SlurmConfig, show: Callable[[int, str], None]) -> None:
+def run_on_slurm(
+    steps: list[Callable[..., Any]],
+    *,
+    tasks: int,
+    work: Path,
+    config: SlurmConfig,
+    show: Callable[[int, str], None],
+) -> None:
     """Run every task that has not completed before as an element of an array job, and wait for all of them.
 
     Args:
@@ -65,7 +73,8 @@ def run_on_slurm(steps: list[Callable[..., Any]], *, tasks: int, work: Path, con
         show: told the number of completed tasks, and the states of those in the queue.
 
     Raises:
-        UserError: a task found a mistake in its input (all other tasks are cancelled), or SLURM refuses the job.
+        UserError: a task found a mistake in its input (all other tasks are cancelled), or SLURM refuses the
+            job.
         RunFailed: tasks are still not done after `config.retries`.
     """
     require_slurm()
@@ -94,7 +103,9 @@ def run_on_slurm(steps: list[Callable[..., Any]], *, tasks: int, work: Path, con
 
 
 class _Executor(SlurmPipelineExecutor):
-    def __init__(self, work: Path, name: str, config: SlurmConfig, steps: list[Callable[..., Any]], tasks: int) -> None:
+    def __init__(
+        self, work: Path, name: str, config: SlurmConfig, steps: list[Callable[..., Any]], tasks: int
+    ) -> None:
         super().__init__(
             steps,
             tasks=tasks,
@@ -140,12 +151,21 @@ class _Executor(SlurmPipelineExecutor):
                 said.seek(0)
                 lines = said.read().strip().splitlines() or ["sbatch failed"]
                 raise UserError(
-                    lines[-1].removeprefix("sbatch: error: "), where=self.work / "launch_script.slurm", remedy=_CHANGE
+                    lines[-1].removeprefix("sbatch: error: "),
+                    where=self.work / "launch_script.slurm",
+                    remedy=_CHANGE,
                 ) from None
-        _log.info("SLURM job %s (%s): %d tasks, at most %d at once", self.job_id, self.job_name, len(missing), self.config.tasks)
+        _log.info(
+            "SLURM job %s (%s): %d tasks, at most %d at once",
+            self.job_id,
+            self.job_name,
+            len(missing),
+            self.config.tasks,
+        )
 
     def launch_merge_stats(self) -> None:
-        """Nothing: datatrove would leave a second job in the queue, for ever where a task of the first fails."""
+        """Nothing: datatrove would leave a second job in the queue, for ever where a task of the first
+        fails."""
 
     def get_sbatch_args(self, max_array: int = 1) -> dict[str, Any]:
         options = super().get_sbatch_args(max_array)
@@ -156,8 +176,18 @@ class _Executor(SlurmPipelineExecutor):
         try:
             return super()._run_for_rank(rank, local_rank, node_rank)
         except Exception as error:
-            known = error if isinstance(error, UserError) else from_os_error(error) if isinstance(error, OSError) else None
-            record = vars(known) | {"exit_code": known.exit_code} if known else {"error": f"{type(error).__name__}: {error}"}
+            known = (
+                error
+                if isinstance(error, UserError)
+                else from_os_error(error)
+                if isinstance(error, OSError)
+                else None
+            )
+            record = (
+                vars(known) | {"exit_code": known.exit_code}
+                if known
+                else {"error": f"{type(error).__name__}: {error}"}
+            )
             write_json(self.work / "errors" / f"{rank:05d}.json", record)
             raise
 
@@ -176,7 +206,11 @@ def _job_id(answer: str) -> str:
 def _environment(config: SlurmConfig) -> str:
     """Shell lines after which a node finds this very Python environment."""
     return "\n".join(
-        ["set -e", *([config.setup] if config.setup else []), f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH"]
+        [
+            "set -e",
+            *([config.setup] if config.setup else []),
+            f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH",
+        ]
     )
 
 
@@ -188,10 +222,17 @@ def _wait(executor: _Executor, show: Callable[[int, str], None]) -> None:
     """
     pause = _FIRST_LOOK_SECONDS
     while states := _queue(executor.job_name):
-        show(executor.tasks - len(executor.missing()), ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+        show(
+            executor.tasks - len(executor.missing()),
+            ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
+        )
         for state in states:
             if state.endswith(_HOPELESS):
-                raise UserError(f"SLURM never starts these tasks ({state})", where=executor.work / "launch_script.slurm", remedy=_CHANGE)
+                raise UserError(
+                    f"SLURM never starts these tasks ({state})",
+                    where=executor.work / "launch_script.slurm",
+                    remedy=_CHANGE,
+                )
         _raise_known_error(executor.work)
         time.sleep(pause)
         pause = min(1.5 * pause, executor.config.poll_seconds)
@@ -203,11 +244,17 @@ def _queue(name: str) -> Counter[str]:
     """How many tasks of a name are in the queue, by state and, of those that wait, SLURM's reason."""
     silent_since = time.monotonic()
     while True:
-        asked = subprocess.run(["squeue", "--noheader", "--array", f"--name={name}", "--format=%T: %r"], capture_output=True, text=True)
+        asked = subprocess.run(
+            ["squeue", "--noheader", "--array", f"--name={name}", "--format=%T: %r"],
+            capture_output=True,
+            text=True,
+        )
         if not asked.returncode:
             return Counter(line.removesuffix(": None") for line in asked.stdout.splitlines())
         if time.monotonic() > silent_since + _SILENCE_SECONDS:
-            raise RunFailed("SLURM does not answer", where="squeue", remedy=f"{asked.stderr.strip()}; {_AGAIN}")
+            raise RunFailed(
+                "SLURM does not answer", where="squeue", remedy=f"{asked.stderr.strip()}; {_AGAIN}"
+            )
         _log.warning("squeue: %s", asked.stderr.strip())
         time.sleep(_SILENCE_SECONDS / 20)
 
@@ -221,7 +268,8 @@ def _raise_known_error(work: Path) -> None:
 
 
 def _unfinished(executor: _Executor, missing: list[int]) -> RunFailed:
-    """One line of tasks that ended without a result: the first error that one left, or else the last line of its log."""
+    """One line of tasks that ended without a result: the first error that one left, or else the last line of
+    its log."""
     errors = sorted((executor.work / "errors").glob("*.json"))
     rank = int(errors[0].stem) if errors else missing[0]
     log, last_words = executor.log(rank), "nothing"
@@ -230,7 +278,10 @@ def _unfinished(executor: _Executor, missing: list[int]) -> RunFailed:
     else:
         with suppress(FileNotFoundError):
             last_words = (log.read_text(errors="replace").strip().splitlines() or [last_words])[-1]
-    what = f"{len(missing)} of {executor.tasks} tasks ended without a result; the last that task {rank} said: {last_words[:200]}"
+    what = (
+        f"{len(missing)} of {executor.tasks} tasks ended without a result; the last that task {rank} said:"
+        f" {last_words[:200]}"
+    )
     return RunFailed(what, where=log, remedy=_AGAIN)
 
 

@@ -66,7 +66,9 @@ class Server:
             # identity: the bytes of the file itself, so that lengths and ranges mean what they say
             headers={"User-Agent": f"biobert_scale/{__version__}", "Accept-Encoding": "identity"},
             timeout=httpx2.Timeout(config.timeout_seconds),
-            limits=httpx2.Limits(max_connections=config.connections, max_keepalive_connections=config.connections),
+            limits=httpx2.Limits(
+                max_connections=config.connections, max_keepalive_connections=config.connections
+            ),
             follow_redirects=True,
         )
 
@@ -77,8 +79,11 @@ class Server:
         self._client.close()
 
     @contextmanager
-    def request(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> Iterator[httpx2.Response]:
-        """One request; its troubles, also those while the body is read, become `Later` (may pass) or `RunFailed` (will not)."""
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None = None
+    ) -> Iterator[httpx2.Response]:
+        """One request; its troubles, also those while the body is read, become `Later` (may pass) or
+        `RunFailed` (will not)."""
         try:
             with self._client.stream(method, url, headers=dict(headers or {})) as response:
                 status = f"the server answers {response.status_code} {response.reason_phrase}".strip()
@@ -88,12 +93,22 @@ class Server:
                     raise WrongRange(status)
                 if response.status_code not in (200, 206):
                     kind = NotThere if response.status_code in (404, 410) else RunFailed
-                    raise kind(status, where=url, remedy="check that the server has it and lets everybody read it")
+                    raise kind(
+                        status, where=url, remedy="check that the server has it and lets everybody read it"
+                    )
                 yield response
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             what, lasting = " ".join(str(error).split()) or type(error).__name__, _lasting_trouble(error)
-            if lasting or not isinstance(error, httpx2.TransportError) or isinstance(error, httpx2.UnsupportedProtocol):
-                raise RunFailed(lasting or what, where=url, remedy="check the address, the network and the system's certificates") from None
+            if (
+                lasting
+                or not isinstance(error, httpx2.TransportError)
+                or isinstance(error, httpx2.UnsupportedProtocol)
+            ):
+                raise RunFailed(
+                    lasting or what,
+                    where=url,
+                    remedy="check the address, the network and the system's certificates",
+                ) from None
             raise Later(what) from None
 
     def text(self, url: str) -> str:
@@ -106,14 +121,19 @@ class Server:
         with self.request("HEAD", file.url) as response:
             size = length_of(response)
             if size is None:
-                raise RunFailed("the server does not tell the file's length", where=file.url, remedy="mirror from a server that does")
+                raise RunFailed(
+                    "the server does not tell the file's length",
+                    where=file.url,
+                    remedy="mirror from a server that does",
+                )
             return replace(file, size=size, modified=modified_of(response), validator=validator_of(response))
 
     def persist(self, attempt: Callable[[], _R], where: str) -> _R:
         """Call `attempt` until it succeeds, waiting longer each time.
 
         Raises:
-            RunFailed: it failed more than `retries` times in a row without progress, or in a way that will not pass.
+            RunFailed: it failed more than `retries` times in a row without progress, or in a way that will
+                not pass.
         """
         failures = 0
         while True:
@@ -123,7 +143,9 @@ class Server:
                 failures = 1 if trouble.progress else failures + 1
                 if failures > self.config.retries:
                     remedy = "run the same command again later, or give more --retries"
-                    raise RunFailed(f"{trouble} (attempts without progress: {failures})", where=where, remedy=remedy) from None
+                    raise RunFailed(
+                        f"{trouble} (attempts without progress: {failures})", where=where, remedy=remedy
+                    ) from None
                 seconds = seconds_to_wait(failures, trouble.retry_after, self.config.backoff_seconds)
                 _log.info("%s: %s; trying again in %.1f s", where, trouble, seconds)
                 self._wait(seconds)
@@ -131,7 +153,8 @@ class Server:
                 raise Stopped
 
     def in_parallel(self, function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R | RunFailed]:
-        """`function` of every item, `connections` at once, in the order of the items; a RunFailed stands in place of its item's result.
+        """`function` of every item, `connections` at once, in the order of the items; a RunFailed stands in
+        place of its item's result.
 
         Any other error, and Ctrl-C, stops all of them at their next piece of data.
         """
@@ -146,13 +169,18 @@ class Server:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         errors = [future.exception() for future in futures]
-        return [error if isinstance(error, RunFailed) else future.result() for error, future in zip(errors, futures, strict=True)]
+        return [
+            error if isinstance(error, RunFailed) else future.result()
+            for error, future in zip(errors, futures, strict=True)
+        ]
 
 
 def seconds_to_wait(failures: int, retry_after: float, backoff_seconds: float) -> float:
-    """Seconds before the next attempt: exponential with jitter (half to whole), at most a minute, and never less than Retry-After.
+    """Seconds before the next attempt: exponential with jitter (half to whole), at most a minute, and never
+    less than Retry-After.
 
-    Retry-After counts up to an hour. Jitter keeps parallel transfers from coming back all at once. Source: RFC 9110, 10.2.3.
+    Retry-After counts up to an hour. Jitter keeps parallel transfers from coming back all at once. Source:
+    RFC 9110, 10.2.3.
     """
     backoff = min(backoff_seconds * 2.0 ** min(failures - 1, 32), _LONGEST_BACKOFF_SECONDS)
     return max(backoff * random.uniform(0.5, 1.0), min(retry_after, _LONGEST_RETRY_AFTER_SECONDS))
@@ -187,7 +215,8 @@ def length_of(response: httpx2.Response) -> int | None:
 
 
 def validator_of(response: httpx2.Response) -> str:
-    """A strong ETag, else Last-Modified, as the server wrote it: equal validators mean equal bytes. Empty where it has neither.
+    """A strong ETag, else Last-Modified, as the server wrote it: equal validators mean equal bytes. Empty
+    where it has neither.
 
     A weak ETag promises no equal bytes, and If-Range refuses it. Source: RFC 9110, 13.1.5.
     """

@@ -1,7 +1,7 @@
 """Many memory-mapped arrays behind one compiled function: arrays by their addresses.
 
-A corpus has a thousand shards; a compiled loop over samples meets a different one each time. A table of addresses
-passes through the compiler as plain numbers, and nothing is copied.
+A corpus has a thousand shards; a compiled loop over samples meets a different one each time. A table of
+addresses passes through the compiler as plain numbers, and nothing is copied.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from numba.extending import intrinsic
 
 
 def addresses(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """(arrays,) uint64: where each array's first element lies. The caller keeps the arrays alive as long as it uses them."""
+    """(arrays,) uint64: where each array's first element lies. The caller keeps the arrays alive as long as
+    it uses them."""
     assert all(array.flags.c_contiguous and array.dtype == arrays[0].dtype for array in arrays)
     return np.array([array.ctypes.data for array in arrays], np.uint64)
 

@@ -11,9 +11,9 @@ import numpy as np
 class MicroBatch:
     """Sequences laid end to end in one row, in NumPy arrays.
 
-    Shapes: `input_ids`, `token_type_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,) int32;
-    `mlm_positions`, `mlm_labels` (predictions,) int64; `nsp_labels` (sequences,) int64 (1: random next);
-    `epochs`, `indices` (sequences,) int64 name the samples.
+    Shapes: `input_ids`, `token_type_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,)
+    int32; `mlm_positions`, `mlm_labels` (predictions,) int64; `nsp_labels` (sequences,) int64 (1: random
+    next); `epochs`, `indices` (sequences,) int64 name the samples.
     """
 
     input_ids: np.ndarray

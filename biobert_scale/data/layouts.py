@@ -1,4 +1,5 @@
-"""Other layouts of a micro-batch: rows padded to one length, for comparison; and token counts of a few sizes, for compiled models."""
+"""Other layouts of a micro-batch: rows padded to one length, for comparison; and token counts of a few sizes,
+for compiled models."""
 
 from __future__ import annotations
 
@@ -19,12 +20,21 @@ def padded(batch: MicroBatch, *, pad_token_id: int, length: int = 0) -> dict[str
         length: columns of the rows; 0 for the longest sequence's.
 
     Returns:
-        `input_ids`, `token_type_ids`, `attention_mask`, `labels` (sequences, length) int64, `next_sentence_label` (sequences,) int64.
+        `input_ids`, `token_type_ids`, `attention_mask`, `labels` (sequences, length) int64,
+        `next_sentence_label` (sequences,) int64.
     """
     lengths = np.diff(batch.cu_seqlens)
     rows, columns = np.repeat(np.arange(len(lengths)), lengths), batch.position_ids
     shape = (len(lengths), length or int(lengths.max()))
-    found = {name: np.full(shape, value) for name, value in (("input_ids", pad_token_id), ("token_type_ids", 0), ("attention_mask", 0), ("labels", IGNORED))}
+    found = {
+        name: np.full(shape, value)
+        for name, value in (
+            ("input_ids", pad_token_id),
+            ("token_type_ids", 0),
+            ("attention_mask", 0),
+            ("labels", IGNORED),
+        )
+    }
     found["input_ids"][rows, columns] = batch.input_ids
     found["token_type_ids"][rows, columns] = batch.token_type_ids
     found["attention_mask"][rows, columns] = 1
@@ -32,11 +42,16 @@ def padded(batch: MicroBatch, *, pad_token_id: int, length: int = 0) -> dict[str
     return {**found, "next_sentence_label": batch.nsp_labels}
 
 
-def fill_bucket(batch: MicroBatch, *, bucket: int, max_seq_length: int, mlm_probability: float, pad_token_id: int) -> MicroBatch:
-    """Lengthen a micro-batch to the next multiple of `bucket` tokens, so that a compiled model meets few shapes.
+def fill_bucket(
+    batch: MicroBatch, *, bucket: int, max_seq_length: int, mlm_probability: float, pad_token_id: int
+) -> MicroBatch:
+    """Lengthen a micro-batch to the next multiple of `bucket` tokens, so that a compiled model meets few
+    shapes.
 
-    The padding is more sequences in `cu_seqlens`, after the ones that `nsp_labels` counts: always as many as a whole bucket needs, none longer
-    than `max_seq_length`, which kernels are told to be the longest, and the last ones of no tokens. Predictions are filled up to as many as that many tokens can have at most, with the label `IGNORED`.
+    The padding is more sequences in `cu_seqlens`, after the ones that `nsp_labels` counts: always as many as
+    a whole bucket needs, none longer than `max_seq_length`, which kernels are told to be the longest, and the
+    last ones of no tokens. Predictions are filled up to as many as that many tokens can have at most, with
+    the label `IGNORED`.
     """
     tokens, sequences = len(batch.input_ids), len(batch.nsp_labels)
     size, pieces = -(-tokens // bucket) * bucket, -(-bucket // max_seq_length)
@@ -51,7 +66,14 @@ def fill_bucket(batch: MicroBatch, *, bucket: int, max_seq_length: int, mlm_prob
         input_ids=lengthen(batch.input_ids, size, pad_token_id),
         token_type_ids=lengthen(batch.token_type_ids, size, 0),
         position_ids=lengthen(batch.position_ids, size, 0),
-        cu_seqlens=np.concatenate([batch.cu_seqlens, np.minimum(tokens + max_seq_length * np.arange(1, pieces + 1), size).astype(batch.cu_seqlens.dtype)]),
+        cu_seqlens=np.concatenate(
+            [
+                batch.cu_seqlens,
+                np.minimum(tokens + max_seq_length * np.arange(1, pieces + 1), size).astype(
+                    batch.cu_seqlens.dtype
+                ),
+            ]
+        ),
         mlm_positions=lengthen(batch.mlm_positions, predictions, 0),
         mlm_labels=lengthen(batch.mlm_labels, predictions, IGNORED),
     )

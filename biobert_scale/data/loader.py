@@ -17,9 +17,11 @@ Prepared = TypeVar("Prepared")
 
 
 class StepLoader(Generic[Prepared]):
-    """Yields one rank's share of each global step, in order and without end; a context manager that ends its threads.
+    """Yields one rank's share of each global step, in order and without end; a context manager that ends its
+    threads.
 
-    The compiled part of making a batch holds no lock, so that threads are enough, and share one memory-mapped store.
+    The compiled part of making a batch holds no lock, so that threads are enough, and share one memory-mapped
+    store.
     """
 
     def __init__(
@@ -43,7 +45,12 @@ class StepLoader(Generic[Prepared]):
         """
         self.stream, self.config, self.prepare, self.pad_token_id = stream, config, prepare, pad_token_id
         self.consumed_samples = self.begun_samples = consumed_samples
-        self.share = {"global_batch_size": global_batch_size, "micro_batch_size": micro_batch_size, "world_size": world_size, "rank": rank}
+        self.share = {
+            "global_batch_size": global_batch_size,
+            "micro_batch_size": micro_batch_size,
+            "world_size": world_size,
+            "rank": rank,
+        }
         self.pool = ThreadPoolExecutor(config.workers, thread_name_prefix="loader")
         self.ahead: deque[Future[Prepared]] = deque()
 

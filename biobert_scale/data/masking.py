@@ -1,8 +1,8 @@
 """Dynamic masking: which tokens of a sample are predicted in which epoch, and what stands in their place.
 
-Devlin et al. 2019, section 3.1: 15% of the tokens are predicted; of these 80% become [MASK], 10% a random entry of the
-vocabulary, 10% stay. The number of predictions follows from the sample's length alone, so every rank knows the global
-count of a step before it.
+Devlin et al. 2019, section 3.1: 15% of the tokens are predicted; of these 80% become [MASK], 10% a random
+entry of the vocabulary, 10% stay. The number of predictions follows from the sample's length alone, so every
+rank knows the global count of a step before it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,21 @@ def number_of_predictions(lengths: np.ndarray, mlm_probability: float) -> np.nda
 
 
 @numba.njit(cache=True, nogil=True)
-def _first_pieces(input_ids: np.ndarray, second_segment: int, continues: np.ndarray, unknown_id: int, words: np.ndarray) -> int:
+def _first_pieces(
+    input_ids: np.ndarray, second_segment: int, continues: np.ndarray, unknown_id: int, words: np.ndarray
+) -> int:
     """Where the words of a sample begin, [UNK] left out; returns how many there are."""
     filled = 0
     for position in range(1, len(input_ids) - 1):
         if position == second_segment - 1 or input_ids[position] == unknown_id:
             continue
         begins_segment = position == 1 or position == second_segment
-        if begins_segment or len(continues) == 0 or not continues[input_ids[position]] or input_ids[position - 1] == unknown_id:
+        if (
+            begins_segment
+            or len(continues) == 0
+            or not continues[input_ids[position]]
+            or input_ids[position - 1] == unknown_id
+        ):
             words[filled] = position
             filled += 1
     return filled
@@ -42,7 +49,16 @@ def _first_pieces(input_ids: np.ndarray, second_segment: int, continues: np.ndar
 
 @numba.njit(cache=True, nogil=True)
 def _choose(
-    input_ids: np.ndarray, second_segment: int, continues: np.ndarray, unknown_id: int, seed: int, epoch: int, index: int, purpose: int, wanted: int, chosen: np.ndarray
+    input_ids: np.ndarray,
+    second_segment: int,
+    continues: np.ndarray,
+    unknown_id: int,
+    seed: int,
+    epoch: int,
+    index: int,
+    purpose: int,
+    wanted: int,
+    chosen: np.ndarray,
 ) -> None:
     """Mark `wanted` positions in `chosen` (length,), all False before."""
     length = len(input_ids)
@@ -91,19 +107,25 @@ def mask(
 ) -> None:
     """Mask one sample in place.
 
-    What is drawn are words. Without `continues` every token is one. With it a token that continues its word goes with it; a
-    word that does not fit into what is left to predict is passed over, and where only such words are left, the first of them
-    is predicted in part: the count stays what the length says. [UNK] is predicted only where nothing else is left.
+    What is drawn are words. Without `continues` every token is one. With it a token that continues its word
+    goes with it; a word that does not fit into what is left to predict is passed over, and where only such
+    words are left, the first of them is predicted in part: the count stays what the length says. [UNK] is
+    predicted only where nothing else is left.
 
     Args:
-        input_ids: (length,) the sample with its special tokens at 0, `second_segment` - 1 and length - 1; changed in place.
+        input_ids: (length,) the sample with its special tokens at 0, `second_segment` - 1 and length - 1;
+            changed in place.
         second_segment: where segment B begins.
-        continues: (vocabulary,) bool, whether an entry continues a word; empty to mask tokens whatever their words.
+        continues: (vocabulary,) bool, whether an entry continues a word; empty to mask tokens whatever their
+            words.
         replacements: the vocabulary's ordinary entries (no special tokens).
-        positions, labels: (predictions,) filled with the predicted positions, ascending, and their original entries.
+        positions, labels: (predictions,) filled with the predicted positions, ascending, and their original
+            entries.
     """
     chosen, block = np.zeros(len(input_ids), np.bool_), np.empty(4, np.uint32)
-    _choose(input_ids, second_segment, continues, unknown_id, seed, epoch, index, purpose, len(positions), chosen)
+    _choose(
+        input_ids, second_segment, continues, unknown_id, seed, epoch, index, purpose, len(positions), chosen
+    )
     filled = 0
     for position in range(1, len(input_ids) - 1):
         if chosen[position]:

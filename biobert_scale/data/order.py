@@ -1,7 +1,8 @@
 """Which sample stands where: a keyed permutation per epoch, in constant memory.
 
-A balanced Feistel network over the next even power of two is a bijection whatever its round function; positions that
-fall outside the range walk on through it until they fall inside ("cycle walking", Black and Rogaway 2002).
+A balanced Feistel network over the next even power of two is a bijection whatever its round function;
+positions that fall outside the range walk on through it until they fall inside ("cycle walking", Black and
+Rogaway 2002).
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ _ROUNDS = 6
 
 
 @numba.njit(cache=True, nogil=True)
-def _permute(positions: np.ndarray, size: int, seed: int, epoch: int, half_bits: int, output: np.ndarray) -> None:
+def _permute(
+    positions: np.ndarray, size: int, seed: int, epoch: int, half_bits: int, output: np.ndarray
+) -> None:
     mask = (np.int64(1) << half_bits) - 1
     block = np.empty(4, np.uint32)
     for k in range(len(positions)):

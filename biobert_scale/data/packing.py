@@ -1,12 +1,13 @@
 """Packing: which two stretches of text make an NSP sample.
 
-Devlin et al. 2019, appendix A.1: sentences of a document are packed up to the target length (10% of the time a shorter
-one, drawn uniformly) and cut at random into A and B; half the time B is text of another document instead, and the
-sentences that A did not use are given back.
+Devlin et al. 2019, appendix A.1: sentences of a document are packed up to the target length (10% of the time
+a shorter one, drawn uniformly) and cut at random into A and B; half the time B is text of another document
+instead, and the sentences that A did not use are given back.
 
-Two things differ from the original code. Nothing is truncated away: packing stops before the target is exceeded, so
-that every token of every document stands in a sample. And lengths tell nothing of the label: a B from another document
-is made of whole sentences by the same rule as the B that it replaces, and does not begin with a title either.
+Two things differ from the original code. Nothing is truncated away: packing stops before the target is
+exceeded, so that every token of every document stands in a sample. And lengths tell nothing of the label: a B
+from another document is made of whole sentences by the same rule as the B that it replaces, and does not
+begin with a title either.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ _TRIES = 4
 
 @numba.njit(cache=True, nogil=True)
 def _piece(rest: int, address: int, longest: int) -> int:
-    """How much of what is left of a sentence stands together: all of it, or where it is longer than `longest`, a part of random size.
+    """How much of what is left of a sentence stands together: all of it, or where it is longer than
+    `longest`, a part of random size.
 
-    Equal parts would betray by their lengths that they belong together. The size follows from the address (splitmix64's finaliser).
+    Equal parts would betray by their lengths that they belong together. The size follows from the address
+    (splitmix64's finaliser).
     """
     if rest <= longest:
         return rest
@@ -72,14 +75,21 @@ def _other_segment(
     """Address and length of a segment of another document, whole sentences from a random one on.
 
     Args:
-        wanted: tokens that the segment should come nearest to; where `limit` is positive it holds as many sentences as stay
-            within `limit` instead.
+        wanted: tokens that the segment should come nearest to; where `limit` is positive it holds as many
+            sentences as stay within `limit` instead.
         room: tokens that it may have at most.
     """
     like_offset, like_length = np.empty(0, np.int32), np.empty(0, np.uint32)
     block = np.empty(4, np.uint32)
     most = limit if limit > 0 else wanted
-    best_rest, best_offset, best_sentence, best_in_sentence, best_shard, best_local = -2 * LARGEST_CORPUS, 0, 0, 0, 0, 0
+    best_rest, best_offset, best_sentence, best_in_sentence, best_shard, best_local = (
+        -2 * LARGEST_CORPUS,
+        0,
+        0,
+        0,
+        0,
+        0,
+    )
     for trial in range(_TRIES):
         philox(seed, counter + trial, document & 0xFFFFFFFF, document >> 32, PURPOSE_PAIRS, block)
         other = draw_below(document_starts[-1] - 1, block[0])
@@ -88,7 +98,10 @@ def _other_segment(
         shard = last_not_above(document_starts, other)
         local = other - document_starts[shard]
         count = document_starts[shard + 1] - document_starts[shard] + 1
-        sentences, tokens = view(sentences_at[shard], count, like_offset), view(tokens_at[shard], count, like_offset)
+        sentences, tokens = (
+            view(sentences_at[shard], count, like_offset),
+            view(tokens_at[shard], count, like_offset),
+        )
         begin, many = np.int64(sentences[local]), np.int64(sentences[local + 1]) - np.int64(sentences[local])
         # A true B never begins with its document's first sentence.
         sentence = begin + (1 + draw_below(many - 1, block[1]) if many > 1 else 0)
@@ -108,7 +121,14 @@ def _other_segment(
         if not fits:
             rest -= LARGEST_CORPUS  # the worst choice
         if rest > best_rest:
-            best_rest, best_offset, best_sentence, best_in_sentence, best_shard, best_local = rest, offset, sentence, in_sentence, shard, local
+            best_rest, best_offset, best_sentence, best_in_sentence, best_shard, best_local = (
+                rest,
+                offset,
+                sentence,
+                in_sentence,
+                shard,
+                local,
+            )
         if rest >= wanted:
             break
     count = document_starts[best_shard + 1] - document_starts[best_shard] + 1
@@ -120,7 +140,9 @@ def _other_segment(
         piece = _piece(in_sentence, start + taken, longest)
         if taken == 0:
             piece = min(piece, limit if limit > 0 else room)
-        elif taken + piece > (limit if limit > 0 else room) or (limit <= 0 and 2 * taken + piece >= 2 * wanted):
+        elif taken + piece > (limit if limit > 0 else room) or (
+            limit <= 0 and 2 * taken + piece >= 2 * wanted
+        ):
             break
         taken += piece
         in_sentence -= piece
@@ -149,15 +171,20 @@ def _pack_shard(
     """Pack all documents of a shard into `rows`; returns how many were filled.
 
     Args:
-        random_thresholds: of a draw below 2^32; by what is left of the document: anything, two sentences, three of which only
-            two fit.
+        random_thresholds: of a draw below 2^32; by what is left of the document: anything, two sentences,
+            three of which only two fit.
     """
     like_offset, like_length = np.empty(0, np.int32), np.empty(0, np.uint32)
     documents = document_starts[shard + 1] - document_starts[shard]
-    sentences, tokens = view(sentences_at[shard], documents + 1, like_offset), view(tokens_at[shard], documents + 1, like_offset)
+    sentences, tokens = (
+        view(sentences_at[shard], documents + 1, like_offset),
+        view(tokens_at[shard], documents + 1, like_offset),
+    )
     all_lengths = view(lengths_at[shard], np.int64(sentences[documents]), like_length)
     longest = maximum // 2
-    pieces = np.empty(len(all_lengths) + np.int64(tokens[documents]) // (longest - longest // 2) + 1, np.int64)
+    pieces = np.empty(
+        len(all_lengths) + np.int64(tokens[documents]) // (longest - longest // 2) + 1, np.int64
+    )
     block = np.empty(4, np.uint32)
     filled = 0
     for local in range(documents):
@@ -171,12 +198,15 @@ def _pack_shard(
             target = 2 + draw_below(maximum - 1, block[1]) if is_short else maximum
             # Two sentences at least where there are two: a lone one cannot be followed by its own next.
             end, total = first, 0
-            while end < last and (total + pieces[end] <= target or (end - first < 2 and total + pieces[end] <= maximum)):
+            while end < last and (
+                total + pieces[end] <= target or (end - first < 2 and total + pieces[end] <= maximum)
+            ):
                 total += pieces[end]
                 end += 1
             limit = max(target, total) if end < last else 0
             if last - end == 1 and end - first > 2:
-                # A last sentence left alone could only get a random next one, and would tip the balance of the two kinds.
+                # A last sentence left alone could only get a random next one, and would tip the balance of
+                # the two kinds.
                 end -= 1
                 total -= pieces[end]
                 limit = 0
@@ -185,7 +215,8 @@ def _pack_shard(
             if count == 2 and last - first <= 3:
                 threshold = random_thresholds[last - first - 1]
             is_random = count == 1 or block[2] < threshold
-            # Nor is just the last sentence given back; it does not make a true B alone either, or a short B would tell.
+            # Nor is just the last sentence given back; it does not make a true B alone either, or a short B
+            # would tell.
             choices = count - 2 if end == last and count > 2 else max(count - 1, 1)
             a_end = first + 1 + draw_below(choices, block[3])
             a_length = 0
@@ -211,20 +242,34 @@ def _pack_shard(
 
 
 class PairBuilder:
-    """Packs the shards of a store, one at a time and in any order; a shard's pairs depend on nothing but the store and the seed."""
+    """Packs the shards of a store, one at a time and in any order; a shard's pairs depend on nothing but the
+    store and the seed."""
 
     def __init__(self, store: TokenStore, config: DataConfig, *, seed: int) -> None:
-        assert store.documents >= 2 and store.tokens <= LARGEST_CORPUS and config.max_seq_length <= LONGEST_SAMPLE
+        assert (
+            store.documents >= 2
+            and store.tokens <= LARGEST_CORPUS
+            and config.max_seq_length <= LONGEST_SAMPLE
+        )
         self.store, self.seed = store, seed
         self.maximum = config.max_seq_length - SPECIAL_TOKENS_PER_SAMPLE
         self.short_threshold = round(config.short_sequence_probability * _PROBABILITY_SCALE)
-        self.random_thresholds = np.array([round(share * _PROBABILITY_SCALE) for share in _random_shares(config.random_next_probability)], np.int64)
-        self.tables = tuple(addresses([getattr(shard, name) for shard in store.shards]) for name in ("sentence_lengths", "sentence_offsets", "token_offsets"))
+        self.random_thresholds = np.array(
+            [round(share * _PROBABILITY_SCALE) for share in _random_shares(config.random_next_probability)],
+            np.int64,
+        )
+        self.tables = tuple(
+            addresses([getattr(shard, name) for shard in store.shards])
+            for name in ("sentence_lengths", "sentence_offsets", "token_offsets")
+        )
 
     def pack(self, shard: int) -> np.ndarray:
-        """(samples, 2) uint64 rows of the index: the samples that begin in this shard's documents, in their order."""
+        """(samples, 2) uint64 rows of the index: the samples that begin in this shard's documents, in their
+        order."""
         held = self.store.shards[shard]
-        rows = np.empty((len(held.sentence_lengths) + len(held.tokens) // (self.maximum // 4) + 1, 2), np.uint64)
+        rows = np.empty(
+            (len(held.sentence_lengths) + len(held.tokens) // (self.maximum // 4) + 1, 2), np.uint64
+        )
         filled = _pack_shard(
             shard, *self.tables, self.store.token_starts, self.store.document_starts,
             self.maximum, self.short_threshold, self.random_thresholds, self.seed, rows,
@@ -235,8 +280,8 @@ class PairBuilder:
 def _random_shares(wanted: float) -> tuple[float, float, float]:
     """How often B is random where there is a choice, such that `wanted` comes out over all samples.
 
-    A lone last sentence always gets a random B. Of two last sentences, the first one's random B makes the second one lone:
-    two random samples against a true one, so it is chosen less often. Where three are left of which two fit, the true pair
-    leaves a lone one anyway.
+    A lone last sentence always gets a random B. Of two last sentences, the first one's random B makes the
+    second one lone: two random samples against a true one, so it is chosen less often. Where three are left
+    of which two fit, the true pair leaves a lone one anyway.
     """
     return wanted, wanted / (2 - wanted), max(0.0, 2 - 1 / wanted) if wanted else 0.0

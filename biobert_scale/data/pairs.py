@@ -67,7 +67,16 @@ def unpack_row(rows: np.ndarray, k: int) -> tuple[int, int, int, int, int]:
 
 
 @numba.njit(cache=True, nogil=True)
-def pack_row(rows: np.ndarray, k: int, a_start: int, a_length: int, b_start: int, b_length: int, is_random: bool, is_short: bool) -> None:
+def pack_row(
+    rows: np.ndarray,
+    k: int,
+    a_start: int,
+    a_length: int,
+    b_start: int,
+    b_length: int,
+    is_random: bool,
+    is_short: bool,
+) -> None:
     """Write row `k`."""
     rows[k, 0] = np.uint64(a_start) | np.uint64(a_length) << _A_SHIFT | np.uint64(b_length) << _B_SHIFT
     rows[k, 1] = np.uint64(b_start) | np.uint64(is_random) << _RANDOM | np.uint64(is_short) << _SHORT

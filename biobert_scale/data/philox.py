@@ -1,7 +1,7 @@
 """Counter-based random numbers: Philox4x32-10, compiled.
 
-Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (SC '11). A draw is a pure function of a key and a
-counter, so any worker can make any sample's numbers without a state to carry, save or skip through.
+Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (SC '11). A draw is a pure function of a key
+and a counter, so any worker can make any sample's numbers without a state to carry, save or skip through.
 """
 
 from __future__ import annotations
@@ -24,14 +24,26 @@ _32 = np.uint64(32)
 
 
 @numba.njit(cache=True, nogil=True)
-def philox(key: int, counter_0: int, counter_1: int, counter_2: int, counter_3: int, output: np.ndarray) -> None:
+def philox(
+    key: int, counter_0: int, counter_1: int, counter_2: int, counter_3: int, output: np.ndarray
+) -> None:
     """Fill `output` (4,) uint32 with the block that belongs to a 64-bit key and four 32-bit counters."""
     key_0, key_1 = np.uint64(key) & _LOW, np.uint64(key) >> _32
-    c0, c1, c2, c3 = np.uint64(counter_0) & _LOW, np.uint64(counter_1) & _LOW, np.uint64(counter_2) & _LOW, np.uint64(counter_3) & _LOW
+    c0, c1, c2, c3 = (
+        np.uint64(counter_0) & _LOW,
+        np.uint64(counter_1) & _LOW,
+        np.uint64(counter_2) & _LOW,
+        np.uint64(counter_3) & _LOW,
+    )
     for _ in range(10):
         product_0 = _MULTIPLIER_0 * c0
         product_1 = _MULTIPLIER_1 * c2
-        c0, c1, c2, c3 = (product_1 >> _32) ^ c1 ^ key_0, product_1 & _LOW, (product_0 >> _32) ^ c3 ^ key_1, product_0 & _LOW
+        c0, c1, c2, c3 = (
+            (product_1 >> _32) ^ c1 ^ key_0,
+            product_1 & _LOW,
+            (product_0 >> _32) ^ c3 ^ key_1,
+            product_0 & _LOW,
+        )
         key_0 = (key_0 + _WEYL_0) & _LOW
         key_1 = (key_1 + _WEYL_1) & _LOW
     output[0], output[1], output[2], output[3] = c0, c1, c2, c3

@@ -1,4 +1,5 @@
-"""The index of samples as a stage: made once for tokens, seed and length, opened at once whatever its size."""
+"""The index of samples as a stage: made once for tokens, seed and length, opened at once whatever its
+size."""
 
 from __future__ import annotations
 
@@ -15,14 +16,24 @@ from biobert_scale.config import DataConfig
 from biobert_scale.data.packing import PairBuilder
 from biobert_scale.data.pairs import LARGEST_CORPUS, LONGEST_SAMPLE, unpack
 from biobert_scale.errors import UserError
-from biobert_scale.files import Manifest, begin_stage, fingerprint, finish_stage, fsync_directory, read_manifest, stage_key
+from biobert_scale.files import (
+    Manifest,
+    begin_stage,
+    fingerprint,
+    finish_stage,
+    fsync_directory,
+    read_manifest,
+    stage_key,
+)
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.shards import SPLITS, TokenStore
 
 STAGE = "samples"
 
 
-def build_samples(tokens: Path, output: Path, config: DataConfig, *, seed: int, workers: int = 0, overwrite: bool = False) -> Manifest:
+def build_samples(
+    tokens: Path, output: Path, config: DataConfig, *, seed: int, workers: int = 0, overwrite: bool = False
+) -> Manifest:
     """Write the index of samples of both splits; a finished one is left alone.
 
     Args:
@@ -30,15 +41,23 @@ def build_samples(tokens: Path, output: Path, config: DataConfig, *, seed: int, 
         workers: threads (0: one for each core); the output does not depend on it.
 
     Raises:
-        UserError: fewer than two documents in a split, a corpus too large for the index, or a directory that holds the index of
-            other tokens or settings.
+        UserError: fewer than two documents in a split, a corpus too large for the index, or a directory that
+            holds the index of other tokens or settings.
     """
     key = index_fingerprint(tokens, config, seed=seed)
-    if not overwrite and (output / "manifest.json").exists() and (finished := read_manifest(output, STAGE)).key != key:
+    if (
+        not overwrite
+        and (output / "manifest.json").exists()
+        and (finished := read_manifest(output, STAGE)).key != key
+    ):
         raise UserError(
-            f"the samples here have the fingerprint {finished.key[:16]}, those of the tokens and settings given {key[:16]}",
+            f"the samples here have the fingerprint {finished.key[:16]}, those of the tokens and settings"
+            f" given {key[:16]}",
             where=output,
-            remedy=f"give the tokens and the settings that it was begun with ({tokens} has changed, or data.* or seed), or another directory",
+            remedy=(
+                f"give the tokens and the settings that it was begun with ({tokens} has changed, or data.* or"
+                " seed), or another directory"
+            ),
         )
     if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[tokens]):
         return manifest
@@ -52,22 +71,49 @@ def build_samples(tokens: Path, output: Path, config: DataConfig, *, seed: int, 
                 remedy="build a larger corpus, or hold out a larger tokens.validation_fraction",
             )
         if store.tokens > LARGEST_CORPUS or config.max_seq_length > LONGEST_SAMPLE:
-            raise UserError(f"the index addresses {LARGEST_CORPUS:,} tokens and samples of {LONGEST_SAMPLE:,}", where=tokens, remedy="divide the corpus, or shorten data.max_seq_length")
-        counts[split] = _write_index(output / f"{split}.index", PairBuilder(store, config, seed=seed), workers or os.cpu_count() or 1)
+            raise UserError(
+                f"the index addresses {LARGEST_CORPUS:,} tokens and samples of {LONGEST_SAMPLE:,}",
+                where=tokens,
+                remedy="divide the corpus, or shorten data.max_seq_length",
+            )
+        counts[split] = _write_index(
+            output / f"{split}.index", PairBuilder(store, config, seed=seed), workers or os.cpu_count() or 1
+        )
         files.append(output / f"{split}.index")
     inputs = [{"name": tokens.name, "sha256": read_manifest(tokens, TOKENS_STAGE).key}]
-    return finish_stage(output, stage=STAGE, key=key, inputs=inputs, config={"data": config, "seed": seed}, counts=counts, outputs=files, libraries=["numpy", "numba"])
+    return finish_stage(
+        output,
+        stage=STAGE,
+        key=key,
+        inputs=inputs,
+        config={"data": config, "seed": seed},
+        counts=counts,
+        outputs=files,
+        libraries=["numpy", "numba"],
+    )
 
 
 def _write_index(path: Path, builder: PairBuilder, workers: int) -> dict[str, int]:
     staging = path.with_name(path.name + ".part")
     counts = dict.fromkeys(("samples", "random_next", "short_targets", "tokens_in_samples"), 0)
     with open(staging, "wb") as stream:
-        for rows in tqdm(_in_order(builder, workers), total=len(builder.store.shards), desc=f"samples, {path.stem}", disable=None):
+        for rows in tqdm(
+            _in_order(builder, workers),
+            total=len(builder.store.shards),
+            desc=f"samples, {path.stem}",
+            disable=None,
+        ):
             rows.tofile(stream)
             pairs = unpack(rows)
-            found = len(rows), pairs.is_random.sum(), pairs.is_short.sum(), (pairs.a_length + pairs.b_length).sum()
-            counts = {name: count + int(more) for (name, count), more in zip(counts.items(), found, strict=True)}
+            found = (
+                len(rows),
+                pairs.is_random.sum(),
+                pairs.is_short.sum(),
+                (pairs.a_length + pairs.b_length).sum(),
+            )
+            counts = {
+                name: count + int(more) for (name, count), more in zip(counts.items(), found, strict=True)
+            }
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(staging, path)
@@ -96,12 +142,24 @@ def open_index(samples: Path, split: str) -> np.ndarray:
     manifest, path = read_manifest(samples, STAGE), samples / f"{split}.index"
     wanted = manifest.counts[split]["samples"]
     if not path.is_file() or path.stat().st_size != wanted * 16:
-        raise UserError(f"not the {wanted:,} samples that the manifest tells", where=path, remedy="remove the directory; the index is then built again")
+        raise UserError(
+            f"not the {wanted:,} samples that the manifest tells",
+            where=path,
+            remedy="remove the directory; the index is then built again",
+        )
     return np.asarray(np.memmap(path, np.uint64, "r")).reshape(-1, 2)
 
 
 def index_fingerprint(tokens: Path, config: DataConfig, *, seed: int) -> str:
-    """What the pairs follow from: the tokens' content, how they are packed, the seed. Not where the tokens lie."""
-    outputs = {name: digest for name, digest in read_manifest(tokens, TOKENS_STAGE).outputs.items() if name.endswith(".arrow")}
-    packing = {name: getattr(config, name) for name in ("max_seq_length", "short_sequence_probability", "random_next_probability")}
+    """What the pairs follow from: the tokens' content, how they are packed, the seed. Not where the tokens
+    lie."""
+    outputs = {
+        name: digest
+        for name, digest in read_manifest(tokens, TOKENS_STAGE).outputs.items()
+        if name.endswith(".arrow")
+    }
+    packing = {
+        name: getattr(config, name)
+        for name in ("max_seq_length", "short_sequence_probability", "random_next_probability")
+    }
     return stage_key(STAGE, [{"tokens": fingerprint(outputs)}], {"packing": packing, "seed": seed})

@@ -1,9 +1,10 @@
-"""From a position in the training to the micro-batches of one rank, and nothing in between that remembers anything.
+"""From a position in the training to the micro-batches of one rank, and nothing in between that remembers
+anything.
 
-Sample `i` of epoch `e` depends on (tokens, seed, e, i) only; a global step trains on the samples at `global_batch_size`
-positions of the epochs' permutations, beginning with the number of samples consumed before. Within a step the samples are
-dealt to ranks and micro-steps by length, so that all carry nearly equal tokens: the mathematics is the same whoever
-computes what.
+Sample `i` of epoch `e` depends on (tokens, seed, e, i) only; a global step trains on the samples at
+`global_batch_size` positions of the epochs' permutations, beginning with the number of samples consumed
+before. Within a step the samples are dealt to ranks and micro-steps by length, so that all carry nearly equal
+tokens: the mathematics is the same whoever computes what.
 """
 
 from __future__ import annotations
@@ -54,7 +55,13 @@ class Entries:
         special = special_ids(tokenizer)
         model = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
         continues = np.zeros(max(model["vocab"].values()) + 1, np.bool_)
-        continues[[token for entry, token in model["vocab"].items() if entry.startswith(model["continuing_subword_prefix"])]] = True
+        continues[
+            [
+                token
+                for entry, token in model["vocab"].items()
+                if entry.startswith(model["continuing_subword_prefix"])
+            ]
+        ] = True
         return cls(
             special["[CLS]"], special["[SEP]"], special["[MASK]"], special["[UNK]"],
             replacements=np.setdiff1d(np.arange(len(continues)), list(special.values())),
@@ -90,8 +97,10 @@ def _fill(
     """Fill in the samples of `rows`, one after another.
 
     Args:
-        bounds, prediction_bounds: (samples + 1,) where each sample's tokens and predictions begin in the outputs.
-        row_starts: (samples,) where the micro-batch that a sample stands in begins; `positions` count from there.
+        bounds, prediction_bounds: (samples + 1,) where each sample's tokens and predictions begin in the
+            outputs.
+        row_starts: (samples,) where the micro-batch that a sample stands in begins; `positions` count from
+            there.
         like: an empty array of the tokens' dtype.
     """
     for k in range(len(rows)):
@@ -120,7 +129,17 @@ def _fill(
 class SampleStream:
     """All samples of a split, by epoch and index; opened at once, whatever its size. Threads may share it."""
 
-    def __init__(self, store: TokenStore, index: np.ndarray, entries: Entries, config: DataConfig, *, seed: int, purpose: int, fingerprint: str = "") -> None:
+    def __init__(
+        self,
+        store: TokenStore,
+        index: np.ndarray,
+        entries: Entries,
+        config: DataConfig,
+        *,
+        seed: int,
+        purpose: int,
+        fingerprint: str = "",
+    ) -> None:
         """Bring the parts together; `open` reads them from disk.
 
         Args:
@@ -134,7 +153,9 @@ class SampleStream:
         self.like = np.empty(0, store.shards[0].tokens.dtype)
 
     @classmethod
-    def open(cls, tokens: Path, samples: Path, config: DataConfig, *, seed: int, split: str = "train") -> SampleStream:
+    def open(
+        cls, tokens: Path, samples: Path, config: DataConfig, *, seed: int, split: str = "train"
+    ) -> SampleStream:
         """Open finished token shards and their finished index.
 
         Raises:
@@ -157,7 +178,9 @@ class SampleStream:
         """Tokens in some samples, special tokens included: (n,) int64."""
         return unpack(self.index[indices]).lengths
 
-    def micro_batches(self, epochs: Sequence[np.ndarray], indices: Sequence[np.ndarray]) -> tuple[MicroBatch, ...]:
+    def micro_batches(
+        self, epochs: Sequence[np.ndarray], indices: Sequence[np.ndarray]
+    ) -> tuple[MicroBatch, ...]:
         """The finished samples, masked, in this order; one row for each pair of arrays."""
         sizes = [len(row) for row in indices]
         all_epochs, all_indices = np.concatenate(epochs), np.concatenate(indices)
@@ -170,14 +193,36 @@ class SampleStream:
         positions, labels = (np.empty(prediction_bounds[-1], np.int64) for _ in range(2))
         entries = self.entries
         _fill(
-            rows, all_epochs, all_indices, bounds, prediction_bounds, np.repeat(bounds[firsts[:-1]], sizes), self.tokens_at, self.store.token_starts, self.like,
-            entries.cls, entries.sep, entries.mask, entries.unknown, entries.replacements, entries.continues,
-            self.seed, self.purpose, input_ids, token_type_ids, position_ids, positions, labels,
-        )  # fmt: skip
+            rows,
+            all_epochs,
+            all_indices,
+            bounds,
+            prediction_bounds,
+            np.repeat(bounds[firsts[:-1]], sizes),
+            self.tokens_at,
+            self.store.token_starts,
+            self.like,
+            entries.cls,
+            entries.sep,
+            entries.mask,
+            entries.unknown,
+            entries.replacements,
+            entries.continues,
+            self.seed,
+            self.purpose,
+            input_ids,
+            token_type_ids,
+            position_ids,
+            positions,
+            labels,
+        )
         nsp_labels = pairs.is_random.astype(np.int64)
         batches = []
         for first, last in itertools.pairwise(firsts):
-            tokens, predicted = slice(bounds[first], bounds[last]), slice(prediction_bounds[first], prediction_bounds[last])
+            tokens, predicted = (
+                slice(bounds[first], bounds[last]),
+                slice(prediction_bounds[first], prediction_bounds[last]),
+            )
             batches.append(
                 MicroBatch(
                     input_ids=input_ids[tokens],
@@ -193,7 +238,9 @@ class SampleStream:
             )
         return tuple(batches)
 
-    def step(self, first_sample: int, *, global_batch_size: int, micro_batch_size: int, world_size: int, rank: int) -> RankStep:
+    def step(
+        self, first_sample: int, *, global_batch_size: int, micro_batch_size: int, world_size: int, rank: int
+    ) -> RankStep:
         """One rank's micro-batches of a global step, and the step's global counts.
 
         Args:
@@ -209,8 +256,11 @@ class SampleStream:
             global_tokens=int(lengths.sum()),
         )
 
-    def validation(self, sequences: int, *, micro_batch_size: int, world_size: int, rank: int) -> tuple[MicroBatch, ...]:
-        """One rank's share of `sequences` samples, drawn once and for all, each exactly once over all ranks; masks never change.
+    def validation(
+        self, sequences: int, *, micro_batch_size: int, world_size: int, rank: int
+    ) -> tuple[MicroBatch, ...]:
+        """One rank's share of `sequences` samples, drawn once and for all, each exactly once over all ranks;
+        masks never change.
 
         Every rank gets equally many micro-batches, since some engines communicate in every forward pass.
 
@@ -219,7 +269,11 @@ class SampleStream:
         """
         _, indices = samples_at(0, min(sequences, len(self)), size=len(self), seed=self.seed)
         if len(indices) < world_size:
-            raise UserError(f"{len(indices)} validation samples cannot be shared by {world_size} ranks", where="tokens.validation_fraction", remedy="hold out more documents")
+            raise UserError(
+                f"{len(indices)} validation samples cannot be shared by {world_size} ranks",
+                where="tokens.validation_fraction",
+                remedy="hold out more documents",
+            )
         wanted = -(-len(indices) // (micro_batch_size * world_size)) * world_size
         mine = np.array_split(indices, min(wanted, len(indices) // world_size * world_size))[rank::world_size]
         return self.micro_batches([np.zeros_like(slot) for slot in mine], mine)
@@ -228,7 +282,9 @@ class SampleStream:
 def stream_fingerprint(tokens: Path, config: DataConfig, *, seed: int) -> str:
     """What every sample of every epoch follows from; computed without the index."""
     masking = {"mlm_probability": config.mlm_probability, "whole_word_masking": config.whole_word_masking}
-    return fingerprint({"index": index_fingerprint(tokens, config, seed=seed), "masking": masking, "seed": seed})
+    return fingerprint(
+        {"index": index_fingerprint(tokens, config, seed=seed), "masking": masking, "seed": seed}
+    )
 
 
 def _cumulative(counts: np.ndarray) -> np.ndarray:

@@ -11,7 +11,13 @@ import torch.distributed as dist
 
 from biobert_scale.config import Config
 from biobert_scale.doctor.findings import Finding, guarded, merge
-from biobert_scale.doctor.machine import check_accelerator, check_compiler, check_driver, check_open_files, check_shared_memory
+from biobert_scale.doctor.machine import (
+    check_accelerator,
+    check_compiler,
+    check_driver,
+    check_open_files,
+    check_shared_memory,
+)
 from biobert_scale.doctor.network import check_all_reduce, check_clocks
 from biobert_scale.doctor.ranks import Ranks, alone, device_of
 from biobert_scale.doctor.storage import check_storage
@@ -26,14 +32,21 @@ from biobert_scale.training.dry_run import DryRun, plan_run
 
 
 def examine(
-    config: Config, *, tokens: Path | None, output: Path | None, tell: Callable[[list[Finding], dict[str, Any]], None], minimum_gbs: float = 0.0, timeout_seconds: float = 60.0
+    config: Config,
+    *,
+    tokens: Path | None,
+    output: Path | None,
+    tell: Callable[[list[Finding], dict[str, Any]], None],
+    minimum_gbs: float = 0.0,
+    timeout_seconds: float = 60.0,
 ) -> bool:
     """Every check, under whatever started this process.
 
     Args:
         tokens: finished token shards; their checks are left out without.
         output: the run directory; likewise.
-        tell: what one rank does with the findings and with what the ranks are, before any rank leaves: launchers kill the others of one that fails.
+        tell: what one rank does with the findings and with what the ranks are, before any rank leaves:
+            launchers kill the others of one that fails.
         minimum_gbs: see `check_all_reduce`.
         timeout_seconds: how long the ranks wait for each other.
 
@@ -46,7 +59,12 @@ def examine(
         found = [*met, *_by_itself(ranks, config, tokens)]
         findings = merge(ranks.gather(found), hosts)
         findings += _together(ranks, config, tokens, output, minimum_gbs)
-        who = {"world_size": ranks.world_size, "nodes": len(set(hosts)), "hosts": hosts, "device": ranks.device.type}
+        who = {
+            "world_size": ranks.world_size,
+            "nodes": len(set(hosts)),
+            "hosts": hosts,
+            "device": ranks.device.type,
+        }
         if ranks.rank == 0:
             tell(findings, who)
         with suppress(RuntimeError):  # a network that is ill has been told of
@@ -61,16 +79,23 @@ def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:
     try:
         rank, world_size, local_rank = runtime.join(timeout_seconds=timeout_seconds)
     except dist.DistError as error:
-        remedy = "check that MASTER_ADDR resolves and MASTER_PORT is open on every node, and that as many ranks were started as were announced"
+        remedy = (
+            "check that MASTER_ADDR resolves and MASTER_PORT is open on every node, and that as many ranks"
+            " were started as were announced"
+        )
         told = f"the ranks do not find each other within {timeout_seconds:g} s: {str(error).splitlines()[0]}"
-        return alone(0 if is_first_rank() else 1), [Finding(check="ranks", status="FAIL", told=told, remedy=remedy)]
+        return alone(0 if is_first_rank() else 1), [
+            Finding(check="ranks", status="FAIL", told=told, remedy=remedy)
+        ]
     device = device_of(local_rank)
     if device.type == "cuda":
         import torch
 
         torch.cuda.set_device(device)
     words = "one process alone" if world_size == 1 else f"{world_size} met"
-    return Ranks(rank=rank, world_size=world_size, local_rank=local_rank, device=device), [Finding(check="ranks", status="OK", told=words)]
+    return Ranks(rank=rank, world_size=world_size, local_rank=local_rank, device=device), [
+        Finding(check="ranks", status="OK", told=words)
+    ]
 
 
 def _by_itself(ranks: Ranks, config: Config, tokens: Path | None) -> list[Finding]:
@@ -90,10 +115,14 @@ def _by_itself(ranks: Ranks, config: Config, tokens: Path | None) -> list[Findin
     return found
 
 
-def _together(ranks: Ranks, config: Config, tokens: Path | None, output: Path | None, minimum_gbs: float) -> list[Finding]:
+def _together(
+    ranks: Ranks, config: Config, tokens: Path | None, output: Path | None, minimum_gbs: float
+) -> list[Finding]:
     """The checks that all ranks do at once; each returns the same findings on all of them."""
     run = ranks.gather(_numbers(config, ranks.world_size, tokens))[0]
-    found = check_all_reduce(ranks, minimum_gbs=minimum_gbs, step_bytes=run.communication if run is not None else 0) + check_clocks(ranks)
+    found = check_all_reduce(
+        ranks, minimum_gbs=minimum_gbs, step_bytes=run.communication if run is not None else 0
+    ) + check_clocks(ranks)
     if output is not None:
         size = run.checkpoint if run is not None else 0
         found += check_storage(ranks, output, config, checkpoint_bytes=size)
@@ -104,7 +133,10 @@ def _batch(config: Config, world_size: int) -> list[Finding]:
     """Does the batch divide over as many ranks as were started?"""
     run = plan_run(config, world_size=world_size, vocabulary_size=config.vocabulary.size)
     training = config.training
-    told = f"{world_size} x {training.micro_batch_size} x {run.micro_steps} = {training.global_batch_size} (ranks x micro-batch x accumulation steps)"
+    told = (
+        f"{world_size} x {training.micro_batch_size} x {run.micro_steps} = {training.global_batch_size}"
+        " (ranks x micro-batch x accumulation steps)"
+    )
     return [Finding(check="batch", status="OK", told=told)]
 
 

@@ -38,7 +38,9 @@ def guarded(check: str, examine: Callable[[], list[Finding]]) -> list[Finding]:
         if known is None:
             raise
         problem = known
-    return [Finding(check=check, status="FAIL", told=f"{problem.what}: {problem.where}", remedy=problem.remedy)]
+    return [
+        Finding(check=check, status="FAIL", told=f"{problem.what}: {problem.where}", remedy=problem.remedy)
+    ]
 
 
 def merge(gathered: Sequence[Sequence[Finding]], hosts: Sequence[str]) -> list[Finding]:
@@ -49,15 +51,27 @@ def merge(gathered: Sequence[Sequence[Finding]], hosts: Sequence[str]) -> list[F
         hosts: each rank's host name.
     """
     names = list(dict.fromkeys(finding.check for findings in gathered for finding in findings))
-    return [_merge_one([(rank, one) for rank, findings in enumerate(gathered) for one in findings if one.check == name], hosts, len(gathered)) for name in names]
+    return [
+        _merge_one(
+            [(rank, one) for rank, findings in enumerate(gathered) for one in findings if one.check == name],
+            hosts,
+            len(gathered),
+        )
+        for name in names
+    ]
 
 
 def _merge_one(found: Sequence[tuple[int, Finding]], hosts: Sequence[str], ranks: int) -> Finding:
     rank, worst = max(found, key=lambda pair: (_WORSE[pair[1].status], -pair[0]))
     values = {one.same: first for first, one in reversed(found)}
     if len(values) > 1 and worst.status != "FAIL":
-        told = "not the same on all ranks: " + ", ".join(f"{value} on rank {first} ({hosts[first]})" for value, first in sorted(values.items(), key=lambda pair: pair[1]))
-        return replace(worst, status="FAIL", told=told, remedy=worst.remedy or "make it the same on every node")
+        told = "not the same on all ranks: " + ", ".join(
+            f"{value} on rank {first} ({hosts[first]})"
+            for value, first in sorted(values.items(), key=lambda pair: pair[1])
+        )
+        return replace(
+            worst, status="FAIL", told=told, remedy=worst.remedy or "make it the same on every node"
+        )
     if len({one.told for _, one in found}) == 1 and len(found) == ranks:
         return worst
     alike = sum(one.status == worst.status for _, one in found)

@@ -18,7 +18,8 @@ from biobert_scale.training.runtime import check_precision
 _DRIVER = Path("/proc/driver/nvidia/version")
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SHARED_MEMORY = 1 << 30
-"""NCCL's own advice for containers, whose default is 64 MiB (its documentation, "Troubleshooting: Shared memory")."""
+"""NCCL's own advice for containers, whose default is 64 MiB (its documentation, "Troubleshooting: Shared
+memory")."""
 
 
 def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> list[Finding]:
@@ -30,26 +31,77 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
     on_gpu = ranks.device.type == "cuda"
     if not on_gpu and driver.exists():
         told = f"an NVIDIA driver is loaded, but torch {torch.__version__} sees no GPU"
-        return [Finding(check="accelerator", status="FAIL", told=told, remedy="install torch's CUDA build, or ask the scheduler for a GPU (check CUDA_VISIBLE_DEVICES)")]
+        return [
+            Finding(
+                check="accelerator",
+                status="FAIL",
+                told=told,
+                remedy=(
+                    "install torch's CUDA build, or ask the scheduler for a GPU (check CUDA_VISIBLE_DEVICES)"
+                ),
+            )
+        ]
     check_precision(precision, on_gpu=on_gpu)
     dtype = _TYPES[precision]
     ones = torch.ones(64, 64, device=ranks.device, dtype=dtype)
     if not bool((ones @ ones == 64).all()):
-        return [Finding(check="accelerator", status="FAIL", told=f"a product of ones in {precision} is wrong", remedy="take the node out of service")]
+        return [
+            Finding(
+                check="accelerator",
+                status="FAIL",
+                told=f"a product of ones in {precision} is wrong",
+                remedy="take the node out of service",
+            )
+        ]
     if not on_gpu:
-        return [Finding(check="accelerator", status="OK", told=f"none: {torch.get_num_threads()} CPU thread(s) a rank, {precision}", figures={"gpus": 0})]
+        return [
+            Finding(
+                check="accelerator",
+                status="OK",
+                told=f"none: {torch.get_num_threads()} CPU thread(s) a rank, {precision}",
+                figures={"gpus": 0},
+            )
+        ]
     count = torch.cuda.device_count()
     if ranks.local_rank >= count:
         told = f"rank {ranks.local_rank} of a node with {count} GPU(s) has none of its own"
-        return [Finding(check="accelerator", status="FAIL", told=told, remedy="start as many ranks on a node as it has GPUs")]
+        return [
+            Finding(
+                check="accelerator",
+                status="FAIL",
+                told=told,
+                remedy="start as many ranks on a node as it has GPUs",
+            )
+        ]
     properties = torch.cuda.get_device_properties(ranks.device)
     flash = (properties.major, properties.minor) >= (8, 0) and precision != "fp32"
-    told = f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute capability {properties.major}.{properties.minor}, {precision}"
-    figures = {"gpus": count, "name": properties.name, "memory": properties.total_memory, "capability": [properties.major, properties.minor], "flash_attention": flash}
+    told = (
+        f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute capability"
+        f" {properties.major}.{properties.minor}, {precision}"
+    )
+    figures = {
+        "gpus": count,
+        "name": properties.name,
+        "memory": properties.total_memory,
+        "capability": [properties.major, properties.minor],
+        "flash_attention": flash,
+    }
     if not flash:
         reason = "fp32" if precision == "fp32" else "GPUs before Ampere"
-        remedy = 'use "bf16" or "fp16" (training.precision.dtype)' if precision == "fp32" else "expect a slower run, or take newer GPUs"
-        return [Finding(check="accelerator", status="WARN", told=f"{told}; no flash attention for {reason}", remedy=remedy, figures=figures)]
+        remedy = (
+            'use "bf16" or "fp16" (training.precision.dtype)'
+            if precision == "fp32"
+            else "expect a slower run, or take newer GPUs"
+        )
+        return [
+            Finding(
+                check="accelerator",
+                status="WARN",
+                told=f"{told}; no flash attention for {reason}",
+                remedy=remedy,
+                figures=figures,
+            )
+        ]
     return [Finding(check="accelerator", status="OK", told=f"{told}, flash attention", figures=figures)]
 
 
@@ -60,7 +112,15 @@ def check_driver(ranks: Ranks, driver: Path = _DRIVER) -> list[Finding]:
     found = re.search(r"\b\d{3,}\.[\d.]+", driver.read_text()) if driver.exists() else None
     nccl = ".".join(map(str, torch.cuda.nccl.version()))
     told = f"driver {found[0] if found else 'of unknown version'}, CUDA {torch.version.cuda}, NCCL {nccl}"
-    return [Finding(check="driver and NCCL", status="OK", told=told, figures={"cuda": torch.version.cuda, "nccl": nccl}, same=told)]
+    return [
+        Finding(
+            check="driver and NCCL",
+            status="OK",
+            told=told,
+            figures={"cuda": torch.version.cuda, "nccl": nccl},
+            same=told,
+        )
+    ]
 
 
 def check_compiler(ranks: Ranks) -> list[Finding]:
@@ -69,16 +129,40 @@ def check_compiler(ranks: Ranks) -> list[Finding]:
     try:
         from deepspeed.git_version_info import installed_ops
     except ImportError as error:
-        return [Finding(check="DeepSpeed operations", status="FAIL", told=f"it cannot be imported: {str(error).splitlines()[0]}", remedy="install it again in this environment"), _extensions()]
+        return [
+            Finding(
+                check="DeepSpeed operations",
+                status="FAIL",
+                told=f"it cannot be imported: {str(error).splitlines()[0]}",
+                remedy="install it again in this environment",
+            ),
+            _extensions(),
+        ]
     finally:
         logging.disable(logging.NOTSET)
     prebuilt = sorted(name for name, built in installed_ops.items() if built)
     needed = ("g++", "ninja", *(("nvcc",) if ranks.device.type == "cuda" else ()))
     missing = [name for name in needed if shutil.which(name) is None]
-    told = f"prebuilt: {', '.join(prebuilt) or 'none'}; " + (f"no {', '.join(missing)}" if missing else f"{', '.join(needed)} are there")
+    told = f"prebuilt: {', '.join(prebuilt) or 'none'}; " + (
+        f"no {', '.join(missing)}" if missing else f"{', '.join(needed)} are there"
+    )
     figures = {"prebuilt": prebuilt, "missing": missing}
-    remedy = f"install {', '.join(missing)}, or build the operations beforehand (DS_BUILD_...=1 pip install deepspeed); AdamW as the recipes have it needs none" if missing else ""
-    return [Finding(check="DeepSpeed operations", status="WARN" if missing else "OK", told=told, remedy=remedy, figures=figures), _extensions()]
+    remedy = (
+        f"install {', '.join(missing)}, or build the operations beforehand (DS_BUILD_...=1 pip install"
+        " deepspeed); AdamW as the recipes have it needs none"
+        if missing
+        else ""
+    )
+    return [
+        Finding(
+            check="DeepSpeed operations",
+            status="WARN" if missing else "OK",
+            told=told,
+            remedy=remedy,
+            figures=figures,
+        ),
+        _extensions(),
+    ]
 
 
 def _extensions() -> Finding:
@@ -90,7 +174,12 @@ def _extensions() -> Finding:
         shutil.rmtree(place)
     except OSError as error:
         remedy = "set TORCH_EXTENSIONS_DIR to a directory of your own; needed only where DeepSpeed compiles"
-        return Finding(check=check, status="WARN", told=f"cannot be written: {error.filename} ({error.strerror})", remedy=remedy)
+        return Finding(
+            check=check,
+            status="WARN",
+            told=f"cannot be written: {error.filename} ({error.strerror})",
+            remedy=remedy,
+        )
     return Finding(check=check, status="OK", told=f"{place.parent} can be written")
 
 
@@ -101,8 +190,23 @@ def check_shared_memory(directory: Path = Path("/dev/shm")) -> list[Finding]:
         return [Finding(check=check, status="FAIL", told=f"no {directory}", remedy="mount a tmpfs there")]
     free = shutil.disk_usage(directory).free
     enough = free >= _SHARED_MEMORY
-    remedy = "" if enough else f"mount {directory} larger (docker: --shm-size=1g or more; apptainer: bind the host's), or clear what old jobs left there"
-    return [Finding(check=check, status="OK" if enough else "WARN", told=f"{free / 2**30:.2f} GiB free in {directory}", remedy=remedy, figures={"free": free})]
+    remedy = (
+        ""
+        if enough
+        else (
+            f"mount {directory} larger (docker: --shm-size=1g or more; apptainer: bind the host's), or clear"
+            " what old jobs left there"
+        )
+    )
+    return [
+        Finding(
+            check=check,
+            status="OK" if enough else "WARN",
+            told=f"{free / 2**30:.2f} GiB free in {directory}",
+            remedy=remedy,
+            figures={"free": free},
+        )
+    ]
 
 
 def check_open_files(world_size: int) -> list[Finding]:
@@ -110,5 +214,18 @@ def check_open_files(world_size: int) -> list[Finding]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = 256 + 8 * world_size
     status = "FAIL" if soft < need else "WARN" if soft < 4 * need else "OK"
-    remedy = "" if status == "OK" else f"ulimit -n {4 * need} before the launch" + (f" (the hard limit, {hard}, is lower: ask the administrator)" if hard < 4 * need else "")
-    return [Finding(check="open files", status=status, told=f"{soft:,} at most, {need:,} may be needed", remedy=remedy, figures={"soft": soft, "hard": hard, "needed": need})]  # type: ignore[arg-type]
+    remedy = (
+        ""
+        if status == "OK"
+        else f"ulimit -n {4 * need} before the launch"
+        + (f" (the hard limit, {hard}, is lower: ask the administrator)" if hard < 4 * need else "")
+    )
+    return [
+        Finding(
+            check="open files",
+            status=status,  # type: ignore[arg-type]
+            told=f"{soft:,} at most, {need:,} may be needed",
+            remedy=remedy,
+            figures={"soft": soft, "hard": hard, "needed": need},
+        )
+    ]

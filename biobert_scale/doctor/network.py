@@ -20,8 +20,8 @@ _SKEW_WARN_SECONDS, _SKEW_FAIL_SECONDS = 1.0, 30.0
 def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> list[Finding]:
     """Bandwidth and latency of an all-reduce over all ranks' devices.
 
-    The bus bandwidth is 2 (ranks - 1) / ranks times the buffer's bytes over the seconds, as nccl-tests defines it (its PERFORMANCE.md):
-    what every rank passes on in a ring.
+    The bus bandwidth is 2 (ranks - 1) / ranks times the buffer's bytes over the seconds, as nccl-tests
+    defines it (its PERFORMANCE.md): what every rank passes on in a ring.
 
     Args:
         minimum_gbs: 10^9 bytes a second below which it fails; 0 tells only.
@@ -29,7 +29,13 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
     """
     check = "all-reduce"
     if ranks.world_size == 1:
-        return [Finding(check=check, status="OK", told="one process alone: nothing to measure; start the doctor under the run's launcher")]
+        return [
+            Finding(
+                check=check,
+                status="OK",
+                told="one process alone: nothing to measure; start the doctor under the run's launcher",
+            )
+        ]
     size = _BYTES[ranks.device.type]
     large = torch.empty(size // 4, device=ranks.device)
     expected = ranks.world_size * (ranks.world_size + 1) / 2
@@ -40,17 +46,52 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
         small = torch.zeros(1, device=ranks.device)
         latency = statistics.median(_timed(small, 0) for _ in range(20))
     except RuntimeError as error:
-        return [Finding(check=check, status="FAIL", told=f"it failed: {str(error).splitlines()[0]}", remedy="set NCCL_DEBUG=INFO and look at the first rank that complains; check the network interface (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME)")]
+        return [
+            Finding(
+                check=check,
+                status="FAIL",
+                told=f"it failed: {str(error).splitlines()[0]}",
+                remedy=(
+                    "set NCCL_DEBUG=INFO and look at the first rank that complains; check the network"
+                    " interface (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME)"
+                ),
+            )
+        ]
     if not all(ranks.gather(right)):
-        return [Finding(check=check, status="FAIL", told="its sum is wrong", remedy="do not train here: look at the interconnect and the driver")]
+        return [
+            Finding(
+                check=check,
+                status="FAIL",
+                told="its sum is wrong",
+                remedy="do not train here: look at the interconnect and the driver",
+            )
+        ]
     bandwidth = 2 * (ranks.world_size - 1) / ranks.world_size * size / seconds
-    told = f"bus bandwidth {bandwidth / 1e9:.3g} GB/s ({size >> 20} MiB, {ranks.world_size} ranks), latency {latency * 1e6:.0f} microseconds"
+    told = (
+        f"bus bandwidth {bandwidth / 1e9:.3g} GB/s ({size >> 20} MiB, {ranks.world_size} ranks), latency"
+        f" {latency * 1e6:.0f} microseconds"
+    )
     if step_bytes:
         told += f"; a step of the recipe sends {step_bytes / 1e9:.3g} GB, {step_bytes / bandwidth:.2g} s"
-    figures = {"bus_bandwidth": bandwidth, "latency_seconds": latency, "step_bytes": step_bytes, "bytes": size}
+    figures = {
+        "bus_bandwidth": bandwidth,
+        "latency_seconds": latency,
+        "step_bytes": step_bytes,
+        "bytes": size,
+    }
     if bandwidth < minimum_gbs * 1e9:
-        remedy = "check that the fast network is used (NCCL_DEBUG=INFO names it) and that no other job shares it"
-        return [Finding(check=check, status="FAIL", told=f"{told}; {minimum_gbs:g} GB/s are asked for", remedy=remedy, figures=figures)]
+        remedy = (
+            "check that the fast network is used (NCCL_DEBUG=INFO names it) and that no other job shares it"
+        )
+        return [
+            Finding(
+                check=check,
+                status="FAIL",
+                told=f"{told}; {minimum_gbs:g} GB/s are asked for",
+                remedy=remedy,
+                figures=figures,
+            )
+        ]
     return [Finding(check=check, status="OK", told=told, figures=figures)]
 
 
@@ -74,7 +115,9 @@ def check_clocks(ranks: Ranks) -> list[Finding]:
     for _ in range(_ROUNDS):
         ranks.meet()
         read.append(ranks.gather(time.time()))
-    offsets = [statistics.median(times[rank] - times[0] for times in read) for rank in range(ranks.world_size)]
+    offsets = [
+        statistics.median(times[rank] - times[0] for times in read) for rank in range(ranks.world_size)
+    ]
     return [judge_clocks(offsets)]
 
 
@@ -82,7 +125,19 @@ def judge_clocks(offsets: list[float]) -> Finding:
     """Seconds by which each rank's clock is ahead of the first one's."""
     skew = max(offsets) - min(offsets)
     status = "FAIL" if skew > _SKEW_FAIL_SECONDS else "WARN" if skew > _SKEW_WARN_SECONDS else "OK"
-    remedy = "" if status == "OK" else "let the nodes keep their time (chrony, ntpd): the time limit, restarts and logs go by it"
+    remedy = (
+        ""
+        if status == "OK"
+        else "let the nodes keep their time (chrony, ntpd): the time limit, restarts and logs go by it"
+    )
     furthest = max(range(len(offsets)), key=lambda rank: abs(offsets[rank]))
-    told = f"{skew * 1e3:.1f} ms apart" + ("" if status == "OK" else f"; rank {furthest} is {offsets[furthest]:+.1f} s from rank 0")
-    return Finding(check="clocks", status=status, told=told, remedy=remedy, figures={"offsets_seconds": offsets})  # type: ignore[arg-type]
+    told = f"{skew * 1e3:.1f} ms apart" + (
+        "" if status == "OK" else f"; rank {furthest} is {offsets[furthest]:+.1f} s from rank 0"
+    )
+    return Finding(
+        check="clocks",
+        status=status,  # type: ignore[arg-type]
+        told=told,
+        remedy=remedy,
+        figures={"offsets_seconds": offsets},
+    )

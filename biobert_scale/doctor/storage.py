@@ -28,7 +28,9 @@ def check_storage(ranks: Ranks, run: Path, config: Config, *, checkpoint_bytes: 
         run: the run directory; where it does not exist yet, the directory that it would be made in.
         checkpoint_bytes: of one checkpoint, all ranks' files.
     """
-    folder = Path(ranks.gather(str(_nearest(run) / f".doctor-{secrets.token_hex(8)}"))[0])  # rank 0's place is everybody's
+    folder = Path(
+        ranks.gather(str(_nearest(run) / f".doctor-{secrets.token_hex(8)}"))[0]
+    )  # rank 0's place is everybody's
     place, room = folder.parent, None
     token, trouble = folder.name, ""
     if ranks.rank == 0:
@@ -48,7 +50,11 @@ def check_storage(ranks: Ranks, run: Path, config: Config, *, checkpoint_bytes: 
         absent: list[int] = []
         if ranks.rank == 0:
             room = _room(run, place, config, checkpoint_bytes)
-            absent = [rank for rank in range(ranks.world_size) if seen[rank] and not written[rank][1] and not _appears(folder / f"rank-{rank}")]
+            absent = [
+                rank
+                for rank in range(ranks.world_size)
+                if seen[rank] and not written[rank][1] and not _appears(folder / f"rank-{rank}")
+            ]
         absent, room = ranks.gather((absent, room))[0]
         ranks.meet()
     finally:
@@ -58,7 +64,9 @@ def check_storage(ranks: Ranks, run: Path, config: Config, *, checkpoint_bytes: 
     return [
         _speed(config, place, size, written, checkpoint_bytes),
         room,
-        _shared(ranks, place, sorted({*absent, *(rank for rank, sees in enumerate(seen) if not sees)}), hosts),
+        _shared(
+            ranks, place, sorted({*absent, *(rank for rank, sees in enumerate(seen) if not sees)}), hosts
+        ),
     ]
 
 
@@ -105,36 +113,83 @@ def _write(path: Path, size: int) -> None:
         os.fsync(stream.fileno())
 
 
-def _speed(config: Config, place: Path, size: int, written: list[tuple[float, str]], checkpoint_bytes: int) -> Finding:
+def _speed(
+    config: Config, place: Path, size: int, written: list[tuple[float, str]], checkpoint_bytes: int
+) -> Finding:
     for rank, (_, trouble) in enumerate(written):
         if trouble:
-            return Finding(check=_DIRECTORY, status="FAIL", told=f"rank {rank} cannot write: {trouble}", remedy="have its owner, mode or quota changed, or choose another --output")
+            return Finding(
+                check=_DIRECTORY,
+                status="FAIL",
+                told=f"rank {rank} cannot write: {trouble}",
+                remedy="have its owner, mode or quota changed, or choose another --output",
+            )
     seconds = [seconds for seconds, _ in written if seconds]
     speed = size * len(seconds) / max(seconds)
     takes = checkpoint_bytes / speed
-    told = f"{speed / 1e6:,.0f} MB/s to the disk from {len(seconds)} rank(s) in {place}; a checkpoint of {checkpoint_bytes / 1e9:.3g} GB takes {takes:,.1f} s"
+    told = (
+        f"{speed / 1e6:,.0f} MB/s to the disk from {len(seconds)} rank(s) in {place}; a checkpoint of"
+        f" {checkpoint_bytes / 1e9:.3g} GB takes {takes:,.1f} s"
+    )
     patience = config.training.guards.stall_seconds
     slow = takes > patience
     remedy = "choose a faster --output: a stop would wait that long for its checkpoint" if slow else ""
     told += f", more than the {patience:g} s of training.guards.stall_seconds" if slow else ""
-    return Finding(check=_DIRECTORY, status="WARN" if slow else "OK", told=told, remedy=remedy, figures={"bytes_per_second": speed, "checkpoint_bytes": checkpoint_bytes})
+    return Finding(
+        check=_DIRECTORY,
+        status="WARN" if slow else "OK",
+        told=told,
+        remedy=remedy,
+        figures={"bytes_per_second": speed, "checkpoint_bytes": checkpoint_bytes},
+    )
 
 
 def _room(run: Path, place: Path, config: Config, checkpoint_bytes: int) -> Finding:
     free, kept = shutil.disk_usage(place).free, kept_checkpoints(config)
-    there = sum(path.stat().st_size for path in (run / DIRECTORY).rglob("*") if path.is_file()) if (run / DIRECTORY).is_dir() else 0
+    there = (
+        sum(path.stat().st_size for path in (run / DIRECTORY).rglob("*") if path.is_file())
+        if (run / DIRECTORY).is_dir()
+        else 0
+    )
     need = max(checkpoint_bytes, (kept + 1) * checkpoint_bytes - there)
     told = f"{free / 1e9:,.1f} GB free, {need / 1e9:,.3g} GB needed for {kept} kept and one being written"
     enough = free >= need
-    remedy = "" if enough else "free some space, or keep fewer (training.checkpoint.keep_last, keep_every_steps, keep_best)"
-    return Finding(check=_SPACE, status="OK" if enough else "FAIL", told=told, remedy=remedy, figures={"free": free, "needed": need})
+    remedy = (
+        ""
+        if enough
+        else "free some space, or keep fewer (training.checkpoint.keep_last, keep_every_steps, keep_best)"
+    )
+    return Finding(
+        check=_SPACE,
+        status="OK" if enough else "FAIL",
+        told=told,
+        remedy=remedy,
+        figures={"free": free, "needed": need},
+    )
 
 
 def _shared(ranks: Ranks, place: Path, blind: list[int], hosts: list[str]) -> Finding:
     if ranks.world_size == 1:
-        return Finding(check=_SHARED, status="OK", told="one process alone: start the doctor under the run's launcher to know of other nodes")
+        return Finding(
+            check=_SHARED,
+            status="OK",
+            told="one process alone: start the doctor under the run's launcher to know of other nodes",
+        )
     if blind:
         nodes = ", ".join(sorted({hosts[rank] for rank in blind}))
         told = f"{len(blind)} rank(s) on {nodes} share no files with rank 0 in {place}"
-        return Finding(check=_SHARED, status="FAIL", told=told, remedy="choose an --output on a file system that all nodes mount", figures={"ranks": blind})
-    return Finding(check=_SHARED, status="OK", told=f"what rank 0 writes, all {ranks.world_size} ranks read, and the reverse ({len(set(hosts))} host(s))")
+        return Finding(
+            check=_SHARED,
+            status="FAIL",
+            told=told,
+            remedy="choose an --output on a file system that all nodes mount",
+            figures={"ranks": blind},
+        )
+    return Finding(
+        check=_SHARED,
+        status="OK",
+        told=(
+            f"what rank 0 writes, all {ranks.world_size} ranks read, and the reverse ({len(set(hosts))}"
+            " host(s))"
+        ),
+    )

@@ -15,7 +15,8 @@ _BYTES_A_RANK = 1 << 28
 
 
 def check_tokens(ranks: Ranks, directory: Path, *, bytes_a_rank: int = _BYTES_A_RANK) -> list[Finding]:
-    """The manifest's fingerprint, every shard's form, and the checksums of as many files as seconds allow; ranks share them out.
+    """The manifest's fingerprint, every shard's form, and the checksums of as many files as seconds allow;
+    ranks share them out.
 
     Raises:
         UserError: no finished token shards, or a damaged file.
@@ -28,14 +29,33 @@ def check_tokens(ranks: Ranks, directory: Path, *, bytes_a_rank: int = _BYTES_A_
     for name in names[ranks.rank :: ranks.world_size]:
         path = directory / name
         if not path.is_file():
-            raise UserError("a file of the token shards is missing", where=path, remedy="restore it, or build the tokens again with --overwrite")
+            raise UserError(
+                "a file of the token shards is missing",
+                where=path,
+                remedy="restore it, or build the tokens again with --overwrite",
+            )
         if path.stat().st_size > budget:
             continue
         budget -= path.stat().st_size
         read += 1
         if sha256_file(path) != manifest.outputs[name]:
-            raise UserError("damaged or changed: its SHA-256 is not the manifest's", where=path, remedy="restore it, or build the tokens again with --overwrite")
+            raise UserError(
+                "damaged or changed: its SHA-256 is not the manifest's",
+                where=path,
+                remedy="restore it, or build the tokens again with --overwrite",
+            )
     fingerprint = sha256_file(directory / MANIFEST)
     counts = manifest.counts["train"]
-    told = f"{fingerprint[:16]}: {counts['tokens']:,} tokens of {counts['documents']:,} documents, {manifest.counts['vocabulary']:,} entries"
-    return [Finding(check="tokens", status="OK", told=told, figures={"fingerprint": fingerprint, "files": len(names), "files_compared": read}, same=fingerprint)]
+    told = (
+        f"{fingerprint[:16]}: {counts['tokens']:,} tokens of {counts['documents']:,} documents,"
+        f" {manifest.counts['vocabulary']:,} entries"
+    )
+    return [
+        Finding(
+            check="tokens",
+            status="OK",
+            told=told,
+            figures={"fingerprint": fingerprint, "files": len(names), "files_compared": read},
+            same=fingerprint,
+        )
+    ]

@@ -18,17 +18,29 @@ _CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def check_versions(checkout: Path = _CHECKOUT) -> list[Finding]:
-    """Python and the libraries against the package's ranges (outside: FAIL) and `constraints.txt`'s pins (another: WARN).
+    """Python and the libraries against the package's ranges (outside: FAIL) and `constraints.txt`'s pins
+    (another: WARN).
 
     Args:
-        checkout: where `pyproject.toml` and `constraints.txt` lie; an installed package has no such file, and only its own ranges count.
+        checkout: where `pyproject.toml` and `constraints.txt` lie; an installed package has no such file, and
+            only its own ranges count.
     """
     python, ranges, pins = _declared(checkout)
     found = platform.python_version()
     inside = python.contains(found)
     remedy = "" if inside else f"use a Python {python}"
-    findings = [Finding(check="version of python", status="OK" if inside else "FAIL", told=found if inside else f"{found}, outside {python}", remedy=remedy, same=found)]
-    return findings + [_check_library(name, ranges.get(name, SpecifierSet()), pins.get(name)) for name in LIBRARIES]
+    findings = [
+        Finding(
+            check="version of python",
+            status="OK" if inside else "FAIL",
+            told=found if inside else f"{found}, outside {python}",
+            remedy=remedy,
+            same=found,
+        )
+    ]
+    return findings + [
+        _check_library(name, ranges.get(name, SpecifierSet()), pins.get(name)) for name in LIBRARIES
+    ]
 
 
 def _check_library(name: str, allowed: SpecifierSet, pin: str | None) -> Finding:
@@ -36,12 +48,28 @@ def _check_library(name: str, allowed: SpecifierSet, pin: str | None) -> Finding
     try:
         found = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(check=check, status="FAIL", told="not installed", remedy=f"pip install '{name}{allowed}'")
+        return Finding(
+            check=check, status="FAIL", told="not installed", remedy=f"pip install '{name}{allowed}'"
+        )
     if not allowed.contains(found, prereleases=True):
-        return Finding(check=check, status="FAIL", told=f"{found}, outside {allowed}", remedy=f"pip install '{name}{allowed}'", same=found)
+        return Finding(
+            check=check,
+            status="FAIL",
+            told=f"{found}, outside {allowed}",
+            remedy=f"pip install '{name}{allowed}'",
+            same=found,
+        )
     if pin is not None and not SpecifierSet(f"=={pin}").contains(found, prereleases=True):
-        return Finding(check=check, status="WARN", told=f"{found}; tested with {pin}", remedy=f"pip install {name}=={pin}", same=found)
-    return Finding(check=check, status="OK", told=f"{found} (tested with {pin})" if pin else found, same=found)
+        return Finding(
+            check=check,
+            status="WARN",
+            told=f"{found}; tested with {pin}",
+            remedy=f"pip install {name}=={pin}",
+            same=found,
+        )
+    return Finding(
+        check=check, status="OK", told=f"{found} (tested with {pin})" if pin else found, same=found
+    )
 
 
 def _declared(checkout: Path) -> tuple[SpecifierSet, dict[str, SpecifierSet], dict[str, str]]:
@@ -54,5 +82,9 @@ def _declared(checkout: Path) -> tuple[SpecifierSet, dict[str, SpecifierSet], di
         requirements = importlib.metadata.requires("biobert_scale") or []
     ranges = {one.name: one.specifier for one in map(Requirement, requirements) if one.marker is None}
     constraints = checkout / "constraints.txt"
-    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", constraints.read_text(), re.MULTILINE)) if constraints.is_file() else {}
+    pins = (
+        dict(re.findall(r"^([\w.-]+)==(\S+)$", constraints.read_text(), re.MULTILINE))
+        if constraints.is_file()
+        else {}
+    )
     return SpecifierSet(python), ranges, pins

@@ -1,7 +1,9 @@
-"""What simple methods score on the same files: a fine-tuned model that does not beat them has learned nothing.
+"""What simple methods score on the same files: a fine-tuned model that does not beat them has learned
+nothing.
 
-Entities: a dictionary of the training set's mentions and a linear-chain CRF (Lafferty et al. 2001); documents: TF-IDF with
-logistic regression; and for both the best constant answer. scikit-learn and python-crfsuite are needed only here.
+Entities: a dictionary of the training set's mentions and a linear-chain CRF (Lafferty et al. 2001);
+documents: TF-IDF with logistic regression; and for both the best constant answer. scikit-learn and
+python-crfsuite are needed only here.
 """
 
 from __future__ import annotations
@@ -26,7 +28,14 @@ from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, describe_run, 
 from biobert_scale.evaluation.hoc import PREDICTIONS, label_matrix, score_labels, write_labels
 from biobert_scale.evaluation.hoc import break_down as break_down_labels
 from biobert_scale.evaluation.ner import write_entity_predictions
-from biobert_scale.evaluation.prepared import HALLMARK_TASKS, gold_spans, prepared_tasks, read_annotated, read_documents, read_sentences
+from biobert_scale.evaluation.prepared import (
+    HALLMARK_TASKS,
+    gold_spans,
+    prepared_tasks,
+    read_annotated,
+    read_documents,
+    read_sentences,
+)
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
@@ -40,8 +49,11 @@ _DISTRIBUTIONS = {"sklearn": "scikit-learn", "pycrfsuite": "python-crfsuite"}
 Tags = list[list[str]]
 
 
-def run_baselines(prepared: Path, output: Path, *, tasks: Sequence[str] | None = None, overwrite: bool = False) -> Manifest:
-    """Train every baseline on train and score it on test: `<output>/<task>/<baseline>/` as `finetune` writes a run.
+def run_baselines(
+    prepared: Path, output: Path, *, tasks: Sequence[str] | None = None, overwrite: bool = False
+) -> Manifest:
+    """Train every baseline on train and score it on test: `<output>/<task>/<baseline>/` as `finetune` writes
+    a run.
 
     Args:
         tasks: those of `prepared` to run; all by default.
@@ -59,10 +71,20 @@ def run_baselines(prepared: Path, output: Path, *, tasks: Sequence[str] | None =
     key = stage_key(STAGE, inputs, config)
     if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[prepared]):
         return done
-    scores = {task: (_run_documents if task in HALLMARK_TASKS else _run_entities)(prepared, task, output / task) for task in chosen}
+    scores = {
+        task: (_run_documents if task in HALLMARK_TASKS else _run_entities)(prepared, task, output / task)
+        for task in chosen
+    }
     files = [path for task in chosen for path in sorted((output / task).glob("*/*")) if path.is_file()]
     return finish_stage(
-        output, stage=STAGE, key=key, inputs=inputs, config=config, counts=scores, outputs=files, libraries=_DISTRIBUTIONS.values()
+        output,
+        stage=STAGE,
+        key=key,
+        inputs=inputs,
+        config=config,
+        counts=scores,
+        outputs=files,
+        libraries=_DISTRIBUTIONS.values(),
     )
 
 
@@ -71,7 +93,9 @@ def _library(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         name = _DISTRIBUTIONS[module]
-        raise UserError(f"{name} is not installed", where="baselines", remedy=f"run `pip install {name}`") from None
+        raise UserError(
+            f"{name} is not installed", where="baselines", remedy=f"run `pip install {name}`"
+        ) from None
 
 
 def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
@@ -108,12 +132,16 @@ def _run_documents(prepared: Path, task: str, output: Path) -> dict[str, float]:
         probabilities = method()
         directory = output / name.replace(" ", "-")
         write_labels(directory / PREDICTIONS, test, probabilities > 0.5, probabilities)
-        result = score_labels(test, probabilities > 0.5, protocol_of(task).measure) | break_down_labels(test, probabilities > 0.5)
+        result = score_labels(test, probabilities > 0.5, protocol_of(task).measure) | break_down_labels(
+            test, probabilities > 0.5
+        )
         scores[name] = _write_run(prepared, task, directory, name, result, started)
     return scores
 
 
-def _write_run(prepared: Path, task: str, directory: Path, name: str, result: dict[str, Any], started: float) -> float:
+def _write_run(
+    prepared: Path, task: str, directory: Path, name: str, result: dict[str, Any], started: float
+) -> float:
     write_documents(directory / DOCUMENTS, result.pop("documents"))
     rule = protocol_of(task)
     metrics = {
@@ -121,9 +149,14 @@ def _write_run(prepared: Path, task: str, directory: Path, name: str, result: di
         "random_weights": None,
         **result,
         "n_truncated_tokens": 0,
-        "selection": {"rule": "trained on train with fixed settings; dev is not looked at; test predicted once"},
+        "selection": {
+            "rule": "trained on train with fixed settings; dev is not looked at; test predicted once"
+        },
         "config": {},
-        "versions": {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS.values()},
+        "versions": (
+            {"biobert_scale": __version__}
+            | {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS.values()}
+        ),
         "seconds": round(time.monotonic() - started, 2),
     }
     write_json(directory / METRICS, metrics)
@@ -131,15 +164,26 @@ def _write_run(prepared: Path, task: str, directory: Path, name: str, result: di
     return float(metrics["score"])
 
 
-def dictionary_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence], *, least_characters: int = 1, least_share: float = 0.0) -> Tags:
+def dictionary_tags(
+    train: Sequence[TaggedSentence],
+    test: Sequence[TaggedSentence],
+    *,
+    least_characters: int = 1,
+    least_share: float = 0.0,
+) -> Tags:
     """Tag the longest training mentions found in each sentence, from left to right, capitals ignored.
 
     Args:
-        least_characters: a name enters the dictionary with so many characters, blanks not counted: without capitals "NO" and "As" are words.
-        least_share: a name enters the dictionary where it is a mention at least this share of the times that it occurs in the
-            training set; 0 takes all.
+        least_characters: a name enters the dictionary with so many characters, blanks not counted: without
+            capitals "NO" and "As" are words.
+        least_share: a name enters the dictionary where it is a mention at least this share of the times that
+            it occurs in the training set; 0 takes all.
     """
-    found = {_lowered(sentence.tokens[start:end]) for sentence in train for _, start, end in entity_spans(sentence.tags)}
+    found = {
+        _lowered(sentence.tokens[start:end])
+        for sentence in train
+        for _, start, end in entity_spans(sentence.tags)
+    }
     names = {name for name in found if sum(map(len, name)) >= least_characters}
     longest = max(map(len, names), default=0)
     occurrences: Counter[tuple[str, ...]] = Counter()
@@ -177,7 +221,8 @@ def _match(words: tuple[str, ...], names: set[tuple[str, ...]], lengths: dict[st
 
 
 def crf_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence]) -> Tags:
-    """Train a linear-chain CRF (L-BFGS, elastic net) on words, shapes and affixes in a window of five words, and apply it."""
+    """Train a linear-chain CRF (L-BFGS, elastic net) on words, shapes and affixes in a window of five words,
+    and apply it."""
     pycrfsuite = _library("pycrfsuite")
     trainer = pycrfsuite.Trainer(algorithm="lbfgs", verbose=False)
     trainer.set_params({"c1": 0.1, "c2": 0.01, "max_iterations": 60, "feature.possible_transitions": True})
@@ -188,7 +233,9 @@ def crf_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence]) ->
         trainer.train(path)
         tagger = pycrfsuite.Tagger()
         tagger.open(path)
-        tags = [list(tagger.tag(pycrfsuite.ItemSequence(word_features(sentence.tokens)))) for sentence in test]
+        tags = [
+            list(tagger.tag(pycrfsuite.ItemSequence(word_features(sentence.tokens)))) for sentence in test
+        ]
         tagger.close()
     return tags
 
@@ -205,7 +252,11 @@ def word_features(tokens: Sequence[str]) -> list[list[str]]:
             other = position + offset
             inside = 0 <= other < len(tokens)
             row += (
-                [f"w{offset}={lowered[other]}", f"s{offset}={shapes[other]}", f"e{offset}={lowered[other][-3:]}"]
+                [
+                    f"w{offset}={lowered[other]}",
+                    f"s{offset}={shapes[other]}",
+                    f"e{offset}={lowered[other][-3:]}",
+                ]
                 if inside
                 else [f"edge{offset}"]
             )
@@ -216,28 +267,38 @@ def word_features(tokens: Sequence[str]) -> list[list[str]]:
 
 
 def _shape(token: str) -> str:
-    """Capitals, small letters, digits and signs as X, x, 0 and -, runs of one kind once: 'CYP3A4' is 'X0X0'."""
+    """Capitals, small letters, digits and signs as X, x, 0 and -, runs of one kind once: 'CYP3A4' is
+    'X0X0'."""
     kinds = ["X" if c.isupper() else "x" if c.isalpha() else "0" if c.isdigit() else "-" for c in token]
     return "".join(kind for index, kind in enumerate(kinds) if not index or kinds[index - 1] != kind)
 
 
-def majority_labels(train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]) -> NDArray[np.float64]:
+def majority_labels(
+    train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]
+) -> NDArray[np.float64]:
     """The training set's most frequent hallmark for every document, (documents, 10)."""
     probabilities = np.zeros((len(test), len(HALLMARKS)))
     probabilities[:, label_matrix(train).sum(0).argmax()] = 1.0
     return probabilities
 
 
-def tfidf_documents(train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]) -> NDArray[np.float64]:
+def tfidf_documents(
+    train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]
+) -> NDArray[np.float64]:
     """One classifier per hallmark on whole documents: probabilities, (documents, 10)."""
     texts = [[" ".join(document.sentences) for document in documents] for documents in (train, test)]
     return _tfidf(texts[0], label_matrix(train), texts[1])
 
 
-def tfidf_sentences(train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]) -> NDArray[np.float64]:
-    """One classifier per hallmark on sentences; a document's probability is its likeliest sentence's, (documents, 10)."""
+def tfidf_sentences(
+    train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]
+) -> NDArray[np.float64]:
+    """One classifier per hallmark on sentences; a document's probability is its likeliest sentence's,
+    (documents, 10)."""
     gold = label_matrix(train, "sentence-union")
-    sentences = [[sentence for document in documents for sentence in document.sentences] for documents in (train, test)]
+    sentences = [
+        [sentence for document in documents for sentence in document.sentences] for documents in (train, test)
+    ]
     owners = np.repeat(np.arange(len(test)), [len(document.sentences) for document in test])
     probabilities = np.zeros((len(test), len(HALLMARKS)))
     np.maximum.at(probabilities, owners, _tfidf(sentences[0], gold, sentences[1]))

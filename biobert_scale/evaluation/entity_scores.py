@@ -8,7 +8,15 @@ from typing import Any
 
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.readers import TaggedSentence
-from biobert_scale.evaluation.scores import REPAIRS, Counts, Repair, bootstrap_interval, count_entities, count_orphans, total
+from biobert_scale.evaluation.scores import (
+    REPAIRS,
+    Counts,
+    Repair,
+    bootstrap_interval,
+    count_entities,
+    count_orphans,
+    total,
+)
 from biobert_scale.evaluation.tagging import WORD_PATTERN, document_spans
 
 Spans = dict[str, set[tuple[int, int]]]
@@ -16,7 +24,12 @@ Spans = dict[str, set[tuple[int, int]]]
 _LONGEST = 4
 
 
-def spans_of(sentences: Sequence[TaggedSentence], tags: Sequence[Sequence[str]], pmids: Iterable[str], repair: Repair = "conlleval") -> Spans:
+def spans_of(
+    sentences: Sequence[TaggedSentence],
+    tags: Sequence[Sequence[str]],
+    pmids: Iterable[str],
+    repair: Repair = "conlleval",
+) -> Spans:
     """The entities that tags describe, for every one of `pmids`."""
     spans: Spans = {pmid: set() for pmid in pmids}
     for sentence, sentence_tags in zip(sentences, tags, strict=True):
@@ -24,12 +37,14 @@ def spans_of(sentences: Sequence[TaggedSentence], tags: Sequence[Sequence[str]],
     return spans
 
 
-def score_tags(sentences: Sequence[TaggedSentence], gold: Spans, tags: Sequence[Sequence[str]]) -> dict[str, Any]:
+def score_tags(
+    sentences: Sequence[TaggedSentence], gold: Spans, tags: Sequence[Sequence[str]]
+) -> dict[str, Any]:
     """Score predicted tags against the documents' mentions.
 
     Returns:
-        `score` (F1 under the repair "conlleval"), `scores` for each repair, `interval_95` (document bootstrap),
-        `orphan_inside_tags` (I tags that continue nothing), and `documents`: PMID to `Counts`.
+        `score` (F1 under the repair "conlleval"), `scores` for each repair, `interval_95` (document
+        bootstrap), `orphan_inside_tags` (I tags that continue nothing), and `documents`: PMID to `Counts`.
     """
     predicted = {repair: spans_of(sentences, tags, gold, repair) for repair in REPAIRS}
     return score_spans(gold, predicted) | {"orphan_inside_tags": sum(map(count_orphans, tags))}
@@ -37,7 +52,10 @@ def score_tags(sentences: Sequence[TaggedSentence], gold: Spans, tags: Sequence[
 
 def score_spans(gold: Spans, predicted: Mapping[Repair, Spans]) -> dict[str, Any]:
     """As `score_tags`, from each repair's spans."""
-    counts = {repair: count_entities(list(gold.values()), [spans[pmid] for pmid in gold]) for repair, spans in predicted.items()}
+    counts = {
+        repair: count_entities(list(gold.values()), [spans[pmid] for pmid in gold])
+        for repair, spans in predicted.items()
+    }
     main = counts["conlleval"]
     return {
         "score": total(main).f1,
@@ -56,8 +74,9 @@ def break_down(documents: Sequence[AnnotatedDocument], predicted: Spans, known: 
         known: names of the training set (`names_of`).
 
     Returns:
-        `by_type`: by the corpus's kind of mention, recall alone, since predictions have no kind; `by_length`: by words in a
-        mention; `by_familiarity`: of names that training showed (`seen`), capitals ignored, and others (`unseen`).
+        `by_type`: by the corpus's kind of mention, recall alone, since predictions have no kind; `by_length`:
+        by words in a mention; `by_familiarity`: of names that training showed (`seen`), capitals ignored, and
+        others (`unseen`).
     """
     texts = {document.pmid: document.text for document in documents}
     gold = {document.pmid: {(m.start, m.end) for m in document.mentions} for document in documents}
@@ -69,13 +88,21 @@ def break_down(documents: Sequence[AnnotatedDocument], predicted: Spans, known: 
     def familiarity(pmid: str, start: int, end: int) -> str:
         return "seen" if normalised(texts[pmid][start:end]) in known else "unseen"
 
-    return {"by_type": _by_type(documents, predicted), "by_length": _by(length, gold, predicted), "by_familiarity": _by(familiarity, gold, predicted)}
+    return {
+        "by_type": _by_type(documents, predicted),
+        "by_length": _by(length, gold, predicted),
+        "by_familiarity": _by(familiarity, gold, predicted),
+    }
 
 
 def _by(group: Callable[[str, int, int], str], gold: Spans, predicted: Spans) -> dict[str, Any]:
     counts: dict[str, Counts] = defaultdict(Counts)
     for pmid, spans in gold.items():
-        for kind, chosen in ((Counts(tp=1), spans & predicted[pmid]), (Counts(fn=1), spans - predicted[pmid]), (Counts(fp=1), predicted[pmid] - spans)):
+        for kind, chosen in (
+            (Counts(tp=1), spans & predicted[pmid]),
+            (Counts(fn=1), spans - predicted[pmid]),
+            (Counts(fp=1), predicted[pmid] - spans),
+        ):
             for start, end in chosen:
                 counts[group(pmid, start, end)] += kind
     return {name: counts[name].as_dict() for name in sorted(counts)}
@@ -85,10 +112,18 @@ def _by_type(documents: Sequence[AnnotatedDocument], predicted: Spans) -> dict[s
     found: dict[str, Counts] = defaultdict(Counts)
     for document in documents:
         for mention in document.mentions:
-            kinds = [mention.kind, *(["composite"] if mention.composite and mention.kind != "CompositeMention" else [])]
+            kinds = [
+                mention.kind,
+                *(["composite"] if mention.composite and mention.kind != "CompositeMention" else []),
+            ]
             for kind in kinds:
-                found[kind] += Counts(tp=1) if (mention.start, mention.end) in predicted[document.pmid] else Counts(fn=1)
-    return {kind: {"recall": counts.recall, "tp": counts.tp, "fn": counts.fn} for kind, counts in sorted(found.items())}
+                found[kind] += (
+                    Counts(tp=1) if (mention.start, mention.end) in predicted[document.pmid] else Counts(fn=1)
+                )
+    return {
+        kind: {"recall": counts.recall, "tp": counts.tp, "fn": counts.fn}
+        for kind, counts in sorted(found.items())
+    }
 
 
 def normalised(text: str) -> str:
@@ -98,4 +133,8 @@ def normalised(text: str) -> str:
 
 def names_of(documents: Iterable[AnnotatedDocument]) -> set[str]:
     """Every mention's normalised text."""
-    return {normalised(document.text[mention.start : mention.end]) for document in documents for mention in document.mentions}
+    return {
+        normalised(document.text[mention.start : mention.end])
+        for document in documents
+        for mention in document.mentions
+    }

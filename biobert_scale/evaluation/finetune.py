@@ -67,7 +67,8 @@ def finetune(
     random_weights: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Fine-tune a model on a task; finished work is read back instead of done again, and an interrupted grid goes on.
+    """Fine-tune a model on a task; finished work is read back instead of done again, and an interrupted grid
+    goes on.
 
     Each seed repeats the whole procedure, the grid's search included. Under a launcher every rank calls this.
 
@@ -75,35 +76,50 @@ def finetune(
         prepared: a directory that `prepare` wrote.
         task: one of its tasks.
         model: a Hugging Face BERT directory with its tokenizer.
-        output: for `metrics.json`, the test split's predictions, `documents.jsonl` (counts of each test document), and `model`.
-        seed: keys the new layer's weights, the order and dropout; and the encoder's weights where those are random.
+        output: for `metrics.json`, the test split's predictions, `documents.jsonl` (counts of each test
+            document), and `model`.
+        seed: keys the new layer's weights, the order and dropout; and the encoder's weights where those are
+            random.
         protocol: see `protocols.PROTOCOLS`; the task's first one by default.
         grid: settings to try instead of the budget's.
-        random_weights: start from fresh weights in the model's shape: what pre-training adds is the difference.
+        random_weights: start from fresh weights in the model's shape: what pre-training adds is the
+            difference.
 
     Returns:
         What `metrics.json` holds; scores are in percent.
 
     Raises:
-        UserError: an unknown task or protocol, a model or tokenizer that does not serve, a precision that the device has not, or
-            a window longer than the model's positions.
+        UserError: an unknown task or protocol, a model or tokenizer that does not serve, a precision that the
+            device has not, or a window longer than the model's positions.
         RunFailed: the loss is not finite.
     """
     task_directory(prepared, task)
     rule = protocol_of(task, protocol)
     check_budget(config, grid, where="evaluate finetune")
     if not 0 <= seed < _SEEDS:
-        raise UserError(f"seed {seed} is not between 0 and {_SEEDS - 1}", where="--seed", remedy="choose another")
+        raise UserError(
+            f"seed {seed} is not between 0 and {_SEEDS - 1}", where="--seed", remedy="choose another"
+        )
     config = _sized(config, task, model)
     inputs = describe_inputs([prepared, *model_files(model)])
-    settings = {"task": task, "model": name_of_model(model), "protocol": rule.name, "seed": seed, "random_weights": random_weights} | {
-        "finetune": asdict(config), "grid": asdict(grid)
-    }  # fmt: skip
+    settings = {
+        "task": task,
+        "model": name_of_model(model),
+        "protocol": rule.name,
+        "seed": seed,
+        "random_weights": random_weights,
+    } | {"finetune": asdict(config), "grid": asdict(grid)}
     key = stage_key(STAGE, inputs, settings)
     accelerator = start_plain(config.precision)
     done = None
     with first_rank_first(accelerator):
-        done = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite and accelerator.is_main_process, reads=[prepared, model])
+        done = begin_stage(
+            output,
+            stage=STAGE,
+            key=key,
+            overwrite=overwrite and accelerator.is_main_process,
+            reads=[prepared, model],
+        )
     if done:
         return dict(read_json(output / METRICS))
     started = time.monotonic()
@@ -116,7 +132,14 @@ def finetune(
         if config.keep_weights:
             files += save_finetuned(output / MODEL, tagger, task=task, source=model, config=config)
         metrics = {
-            **describe_run(prepared, task, rule, model=name_of_model(model), kind="random weights" if random_weights else "pre-trained", seed=seed),
+            **describe_run(
+                prepared,
+                task,
+                rule,
+                model=name_of_model(model),
+                kind="random weights" if random_weights else "pre-trained",
+                seed=seed,
+            ),
             "model_fingerprint": fingerprint(inputs[1:]),
             **pretraining_of(model, random_weights=random_weights),
             "random_weights": random_weights,
@@ -128,9 +151,20 @@ def finetune(
         }
         write_json(output / METRICS, metrics)
         counts, files = {"score": metrics["score"]}, [*files, output / METRICS]
-        finish_stage(output, stage=STAGE, key=key, inputs=inputs, config=settings, counts=counts, outputs=files, libraries=LIBRARIES)
+        finish_stage(
+            output,
+            stage=STAGE,
+            key=key,
+            inputs=inputs,
+            config=settings,
+            counts=counts,
+            outputs=files,
+            libraries=LIBRARIES,
+        )
         shutil.rmtree(output / _TRIALS, ignore_errors=True)
-        logger.info("%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, rule.score_name, metrics["score"])
+        logger.info(
+            "%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, rule.score_name, metrics["score"]
+        )
     accelerator.wait_for_everyone()
     return dict(read_json(output / METRICS))
 
@@ -139,7 +173,10 @@ def _conditions(config: FinetuneConfig, grid: GridConfig, accelerator: Accelerat
     """Under which settings, on what, with which libraries."""
     return {
         "max_seq_length": config.max_seq_length,
-        "config": {name: value for name, value in asdict(config).items() if name != "keep_weights"} | {name: values for name, values in asdict(grid).items() if values},
+        "config": (
+            {name: value for name, value in asdict(config).items() if name != "keep_weights"}
+            | {name: values for name, values in asdict(grid).items() if values}
+        ),
         "device": accelerator.device.type,
         "ranks": accelerator.num_processes,
         "precision": accelerator.mixed_precision,
@@ -149,15 +186,26 @@ def _conditions(config: FinetuneConfig, grid: GridConfig, accelerator: Accelerat
 
 def _points(config: FinetuneConfig, grid: GridConfig) -> list[FinetuneConfig]:
     """Every combination of the grid."""
-    axes = (grid.learning_rate or (config.learning_rate,), grid.batch_size or (config.batch_size,), grid.epochs or (config.epochs,))
-    return [replace(config, learning_rate=rate, batch_size=size, epochs=epochs) for rate, size, epochs in itertools.product(*axes)]
+    axes = (
+        grid.learning_rate or (config.learning_rate,),
+        grid.batch_size or (config.batch_size,),
+        grid.epochs or (config.epochs,),
+    )
+    return [
+        replace(config, learning_rate=rate, batch_size=size, epochs=epochs)
+        for rate, size, epochs in itertools.product(*axes)
+    ]
 
 
 def _sized(config: FinetuneConfig, task: str, model: Path) -> FinetuneConfig:
     """With the length of inputs that the task has where none is asked for."""
     if config.max_seq_length:
         return config
-    length = _DOCUMENT_PIECES if task in HALLMARK_TASKS and config.hallmark_unit == "document" else _SENTENCE_PIECES
+    length = (
+        _DOCUMENT_PIECES
+        if task in HALLMARK_TASKS and config.hallmark_unit == "document"
+        else _SENTENCE_PIECES
+    )
     return replace(config, max_seq_length=min(length, read_model_config(model).max_position_embeddings))
 
 
@@ -170,7 +218,15 @@ class _Run:
     """One benchmark in one model's word pieces, and trainings of that model on it."""
 
     def __init__(
-        self, prepared: Path, task: str, model: Path, config: FinetuneConfig, accelerator: Accelerator, *, seed: int, random_weights: bool
+        self,
+        prepared: Path,
+        task: str,
+        model: Path,
+        config: FinetuneConfig,
+        accelerator: Accelerator,
+        *,
+        seed: int,
+        random_weights: bool,
     ) -> None:
         self._model, self._seed, self._random, self._accelerator = model, seed, random_weights, accelerator
         self._name = f"{task} seed {seed}"
@@ -191,17 +247,22 @@ class _Run:
         torch.manual_seed(self._seed)
         return self.benchmark.model(encoder, config.dropout)
 
-    def choose(self, points: list[FinetuneConfig], trials: Path, rule: Protocol) -> tuple[Head, dict[str, Any], Fitted]:
+    def choose(
+        self, points: list[FinetuneConfig], trials: Path, rule: Protocol
+    ) -> tuple[Head, dict[str, Any], Fitted]:
         """Train every point that an earlier start has not finished, and take the one that dev prefers.
 
         Returns:
-            The model that predicts the test split, what `metrics.json` tells of the choice, and the training that made it.
+            The model that predicts the test split, what `metrics.json` tells of the choice, and the training
+            that made it.
         """
         fits: list[Fitted] = []
         tagger: Head | None = None
         for point in points:
             name = f"learning-rate-{point.learning_rate:g}-batch-{point.batch_size}-epochs-{point.epochs}"
-            trained, fitted = self._try(point, trials / name, best=max((max(f.dev_scores) for f in fits), default=-1.0))
+            trained, fitted = self._try(
+                point, trials / name, best=max((max(f.dev_scores) for f in fits), default=-1.0)
+            )
             if not fits or max(fitted.dev_scores) > max(max(f.dev_scores) for f in fits):
                 tagger, chosen, home = trained, point, trials / name
             fits.append(fitted)
@@ -209,19 +270,35 @@ class _Run:
         if rule.retrain:
             tagger = self._fresh(chosen)
             self.benchmark.train_on("train", "dev")
-            again = fit(tagger, self.benchmark, chosen, self._accelerator, seed=self._seed, description=f"{self._name}, train and dev", stop_after=fitted.chosen_epoch)
+            again = fit(
+                tagger,
+                self.benchmark,
+                chosen,
+                self._accelerator,
+                seed=self._seed,
+                description=f"{self._name}, train and dev",
+                stop_after=fitted.chosen_epoch,
+            )
         elif tagger is None:
             tagger = self._fresh(chosen)
             read_weights(home / "weights.safetensors", tagger)
             tagger.to(self._accelerator.device).eval()
-        told = [{name: getattr(point, name) for name in ("learning_rate", "batch_size", "epochs")} for point in points]
+        told = [
+            {name: getattr(point, name) for name in ("learning_rate", "batch_size", "epochs")}
+            for point in points
+        ]
         selection = {
             "selection": {
                 "rule": rule.selection,
                 "chosen": told[points.index(chosen)],
-                "trials": [point | {"dev_scores": fit.dev_scores, "chosen_epoch": fit.chosen_epoch} for point, fit in zip(told, fits, strict=True)],
+                "trials": [
+                    point | {"dev_scores": fit.dev_scores, "chosen_epoch": fit.chosen_epoch}
+                    for point, fit in zip(told, fits, strict=True)
+                ],
             },
-            "dev_scores": [] if rule.retrain else fitted.dev_scores,  # after training on dev its score means nothing
+            "dev_scores": (
+                [] if rule.retrain else fitted.dev_scores
+            ),  # after training on dev its score means nothing
             "chosen_epoch": fitted.chosen_epoch,
         }
         return tagger, selection, again if rule.retrain else fitted
@@ -232,20 +309,30 @@ class _Run:
         if record.is_file():
             return None, Fitted(**read_json(record))
         tagger = self._fresh(point)
-        fitted = fit(tagger, self.benchmark, point, self._accelerator, seed=self._seed, description=self._name)
+        fitted = fit(
+            tagger, self.benchmark, point, self._accelerator, seed=self._seed, description=self._name
+        )
         if self._accelerator.is_main_process:
             better = max(fitted.dev_scores) > best
             if better:
                 write_weights(trial / "weights.safetensors", tagger)
             write_json(record, fitted)
-            for other in trial.parent.glob("*/weights.safetensors") if better else ():  # only now: a redone trial might score otherwise
+            for other in (
+                trial.parent.glob("*/weights.safetensors") if better else ()
+            ):  # only now: a redone trial might score otherwise
                 if other.parent != trial:
                     other.unlink()
         self._accelerator.wait_for_everyone()
         return tagger, fitted
 
 
-def open_benchmark(prepared: Path, task: str, tokenizer: PreTrainedTokenizerBase, config: FinetuneConfig, splits: tuple[str, ...] = ("train", "dev", "test")) -> Benchmark:
+def open_benchmark(
+    prepared: Path,
+    task: str,
+    tokenizer: PreTrainedTokenizerBase,
+    config: FinetuneConfig,
+    splits: tuple[str, ...] = ("train", "dev", "test"),
+) -> Benchmark:
     """A task in a model's word pieces."""
     if task in HALLMARK_TASKS:
         return HallmarkTask(prepared, task, tokenizer, config.max_seq_length, config.hallmark_unit, splits)
@@ -253,7 +340,8 @@ def open_benchmark(prepared: Path, task: str, tokenizer: PreTrainedTokenizerBase
 
 
 def write_result(output: Path, benchmark: Benchmark, split: str, result: dict[str, Any]) -> list[Path]:
-    """Write a split's predictions and its documents' counts, and put the breakdown in their place in `result`."""
+    """Write a split's predictions and its documents' counts, and put the breakdown in their place in
+    `result`."""
     predictions = result.pop("predictions")
     result.update(benchmark.break_down(split, predictions))
     files = benchmark.write_predictions(output, split, predictions)
@@ -261,7 +349,9 @@ def write_result(output: Path, benchmark: Benchmark, split: str, result: dict[st
     return [*files, output / DOCUMENTS]
 
 
-def describe_run(prepared: Path, task: str, rule: Protocol, *, model: str, kind: str, seed: int | None, split: str = "test") -> dict[str, Any]:
+def describe_run(
+    prepared: Path, task: str, rule: Protocol, *, model: str, kind: str, seed: int | None, split: str = "test"
+) -> dict[str, Any]:
     """What every `metrics.json` begins with."""
     return {
         "task": task,
@@ -279,7 +369,9 @@ def describe_run(prepared: Path, task: str, rule: Protocol, *, model: str, kind:
 
 def versions(*more: str) -> dict[str, str]:
     """This package's version and its libraries'."""
-    return {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in (*LIBRARIES, *more)}
+    return {"biobert_scale": __version__} | {
+        name: importlib.metadata.version(name) for name in (*LIBRARIES, *more)
+    }
 
 
 def set_dropout(encoder: BertModel, probability: float) -> None:
@@ -292,7 +384,9 @@ def set_dropout(encoder: BertModel, probability: float) -> None:
 def _check_settings(config: FinetuneConfig, encoder: BertModel, model: Path) -> None:
     positions = encoder.config.max_position_embeddings
     if not 8 <= config.max_seq_length <= positions:
-        what = f"max_seq_length {config.max_seq_length} is not between 8 and the model's {positions} positions"
+        what = (
+            f"max_seq_length {config.max_seq_length} is not between 8 and the model's {positions} positions"
+        )
         raise UserError(what, where=model, remedy="correct evaluation's max_seq_length")
 
 
@@ -300,15 +394,21 @@ def model_files(model: Path) -> list[Path]:
     """What a model directory stands for: its manifest where it has one, else its own files."""
     if (model / MANIFEST).exists() or not model.is_dir():
         return [model]
-    return sorted(path for path in model.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".bin"))
+    return sorted(
+        path for path in model.iterdir() if path.suffix in (".json", ".txt", ".safetensors", ".bin")
+    )
 
 
 def pretraining_of(model: Path, *, random_weights: bool) -> dict[str, Any]:
-    """`pretraining_step`, the optimizer step of pre-training that a model was exported at (0 for random weights), and `pretraining_run`, what tells
-    its run from others; None where the model's directory does not tell."""
+    """`pretraining_step`, the optimizer step of pre-training that a model was exported at (0 for random
+    weights), and `pretraining_run`, what tells its run from others; None where the model's directory does not
+    tell."""
     told = read_json(model / MANIFEST) if (model / MANIFEST).exists() else {}
     step = told.get("counts", {}).get("global_step")
-    return {"pretraining_step": 0 if random_weights else step, "pretraining_run": (told.get("config") or {}).get("pretraining")}
+    return {
+        "pretraining_step": 0 if random_weights else step,
+        "pretraining_run": (told.get("config") or {}).get("pretraining"),
+    }
 
 
 def write_documents(path: Path, documents: dict[str, Counts]) -> None:

@@ -38,49 +38,89 @@ class Fitted:
 
 
 def fit(
-    model: nn.Module, benchmark: Benchmark, config: FinetuneConfig, accelerator: Accelerator, *, seed: int, description: str, stop_after: int | None = None
+    model: nn.Module,
+    benchmark: Benchmark,
+    config: FinetuneConfig,
+    accelerator: Accelerator,
+    *,
+    seed: int,
+    description: str,
+    stop_after: int | None = None,
 ) -> Fitted:
     """Train a model in place and leave it with the weights of its best epoch on dev.
 
-    Every rank calls this. A step's sequences are dealt to the ranks, and its loss is the sum over all of them divided by their
-    common number of terms, so that the number of ranks changes rounding and dropout only.
+    Every rank calls this. A step's sequences are dealt to the ranks, and its loss is the sum over all of them
+    divided by their common number of terms, so that the number of ranks changes rounding and dropout only.
 
     Args:
-        stop_after: stop after so many epochs of the schedule, without looking at dev, and keep the last weights.
+        stop_after: stop after so many epochs of the schedule, without looking at dev, and keep the last
+            weights.
 
     Raises:
         RunFailed: the loss is not finite.
     """
     size = benchmark.training_size()
     steps = math.ceil(size / config.batch_size)
-    schedule = ScheduleConfig(warmup_steps=int(config.warmup_fraction * steps * config.epochs), total_steps=steps * config.epochs)
+    schedule = ScheduleConfig(
+        warmup_steps=int(config.warmup_fraction * steps * config.epochs), total_steps=steps * config.epochs
+    )
     model.to(accelerator.device)
     if accelerator.process_index:  # rank 0 draws what a process alone would draw
         torch.manual_seed(seed + (accelerator.process_index << 32))
-    trained, optimizer = accelerator.prepare(model, _build_optimizer(model, config, fused=accelerator.mixed_precision != "fp16"))
+    trained, optimizer = accelerator.prepare(
+        model, _build_optimizer(model, config, fused=accelerator.mixed_precision != "fp16")
+    )
     order = np.random.default_rng(seed)
     fitted = Fitted(dev_scores=[], train_losses=[])
     best: dict[str, torch.Tensor] = {}
     epochs = config.epochs if stop_after is None else stop_after
-    with tqdm(total=steps * epochs, unit="step", desc=description, disable=None if accelerator.is_main_process else True) as progress:
+    with tqdm(
+        total=steps * epochs,
+        unit="step",
+        desc=description,
+        disable=None if accelerator.is_main_process else True,
+    ) as progress:
         for epoch in range(epochs):
             trained.train()
             chosen = order.permutation(size).tolist()
             losses = []
             for step in range(steps):
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(epoch * steps + step, peak=config.learning_rate, schedule=schedule)
-                losses.append(_step(trained, optimizer, benchmark, chosen[step * config.batch_size : (step + 1) * config.batch_size], accelerator))
+                    group["lr"] = learning_rate(
+                        epoch * steps + step, peak=config.learning_rate, schedule=schedule
+                    )
+                losses.append(
+                    _step(
+                        trained,
+                        optimizer,
+                        benchmark,
+                        chosen[step * config.batch_size : (step + 1) * config.batch_size],
+                        accelerator,
+                    )
+                )
                 progress.update()
             fitted.train_losses.append(torch.stack(losses).mean().item())
             if not math.isfinite(fitted.train_losses[-1]):
-                raise RunFailed(f"the loss of epoch {epoch + 1} is {fitted.train_losses[-1]}", where=description, remedy="lower the learning rate")
+                raise RunFailed(
+                    f"the loss of epoch {epoch + 1} is {fitted.train_losses[-1]}",
+                    where=description,
+                    remedy="lower the learning rate",
+                )
             if stop_after is None:
                 alone = accelerator.unwrap_model(trained).eval()
                 fitted.dev_scores.append(benchmark.evaluate(alone, "dev", accelerator.device)["score"])
-                progress.set_postfix(loss=f"{fitted.train_losses[-1]:.3f}", dev=f"{fitted.dev_scores[-1]:.2f}")
+                progress.set_postfix(
+                    loss=f"{fitted.train_losses[-1]:.3f}", dev=f"{fitted.dev_scores[-1]:.2f}"
+                )
                 if progress.disable and accelerator.is_main_process:  # a job's log has no bar
-                    logger.info("%s, epoch %d of %d: loss %.3f, dev %.2f", description, epoch + 1, epochs, fitted.train_losses[-1], fitted.dev_scores[-1])
+                    logger.info(
+                        "%s, epoch %d of %d: loss %.3f, dev %.2f",
+                        description,
+                        epoch + 1,
+                        epochs,
+                        fitted.train_losses[-1],
+                        fitted.dev_scores[-1],
+                    )
                 if fitted.chosen_epoch == epoch + 1:
                     best = {name: value.detach().cpu().clone() for name, value in alone.state_dict().items()}
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # whoever predicts chooses the precision again
@@ -91,11 +131,19 @@ def fit(
     return fitted
 
 
-def _step(trained: nn.Module, optimizer: torch.optim.Optimizer, benchmark: Benchmark, chosen: list[int], accelerator: Accelerator) -> torch.Tensor:
+def _step(
+    trained: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    benchmark: Benchmark,
+    chosen: list[int],
+    accelerator: Accelerator,
+) -> torch.Tensor:
     """One optimizer step; returns the mean loss over all ranks."""
     mine = my_part(chosen)
     # A rank without a sequence takes part in the step all the same: the others wait for its gradients.
-    loss = benchmark.loss(trained, mine or chosen[:1], accelerator.device) * (bool(mine) / max(benchmark.terms(chosen), 1))
+    loss = benchmark.loss(trained, mine or chosen[:1], accelerator.device) * (
+        bool(mine) / max(benchmark.terms(chosen), 1)
+    )
     accelerator.backward(loss * accelerator.num_processes)  # DDP averages over ranks; the sum is meant
     accelerator.clip_grad_norm_(trained.parameters(), _MAX_GRAD_NORM)
     optimizer.step()
@@ -104,8 +152,12 @@ def _step(trained: nn.Module, optimizer: torch.optim.Optimizer, benchmark: Bench
 
 
 def _build_optimizer(model: nn.Module, config: FinetuneConfig, *, fused: bool) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices and embeddings alone; fused, because a small model spends half its time here."""
+    """AdamW with weight decay on matrices and embeddings alone; fused, because a small model spends half its
+    time here."""
     matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
     others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=fused)

@@ -1,4 +1,5 @@
-"""A fine-tuned model on disk: in the classes of transformers' pipelines, and back as this package trains and predicts with it."""
+"""A fine-tuned model on disk: in the classes of transformers' pipelines, and back as this package trains and
+predicts with it."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ Head = Tagger | DocumentClassifier
 """A fine-tuned model."""
 
 
-def save_finetuned(directory: Path, model: Head, *, task: str, source: Path, config: FinetuneConfig) -> list[Path]:
+def save_finetuned(
+    directory: Path, model: Head, *, task: str, source: Path, config: FinetuneConfig
+) -> list[Path]:
     """Write the model that a fine-tuning run chose, for `transformers.pipeline` and `biobert-scale tag`.
 
     Args:
@@ -35,11 +38,23 @@ def save_finetuned(directory: Path, model: Head, *, task: str, source: Path, con
     """
     of_words = task not in HALLMARK_TASKS
     # Pipelines join tags to entities by their prefixes: a bare B and I would be two types.
-    labels = [tag if tag == "O" else f"{tag}-{ENTITY_TYPES[task]}" for tag in TAGS] if of_words else list(HALLMARKS)
+    labels = (
+        [tag if tag == "O" else f"{tag}-{ENTITY_TYPES[task]}" for tag in TAGS]
+        if of_words
+        else list(HALLMARKS)
+    )
     details: dict[str, Any] = {"task": task, "max_seq_length": config.max_seq_length}
     if not of_words:
         details["unit"] = config.hallmark_unit
-    return save_head(directory, model.bert, model.classifier, labels=labels, of_words=of_words, tokenizer=source, details=details)
+    return save_head(
+        directory,
+        model.bert,
+        model.classifier,
+        labels=labels,
+        of_words=of_words,
+        tokenizer=source,
+        details=details,
+    )
 
 
 def load_head(directory: Path, benchmark: EntityTask | HallmarkTask, config: FinetuneConfig) -> Head:
@@ -52,12 +67,20 @@ def load_head(directory: Path, benchmark: EntityTask | HallmarkTask, config: Fin
         raise UserError("no fine-tuned weights", where=directory, remedy="fine-tune with --keep-weights")
     with torch.random.fork_rng():
         model = benchmark.model(load_encoder(directory, random_weights=True), config.dropout)
-    weights = {name: value for name, value in load_file(directory / WEIGHTS).items() if ".pooler." not in name}
-    weights["classifier.weight"] = weights["classifier.weight"] * head_scale(of_words=isinstance(benchmark, EntityTask))
+    weights = {
+        name: value for name, value in load_file(directory / WEIGHTS).items() if ".pooler." not in name
+    }
+    weights["classifier.weight"] = weights["classifier.weight"] * head_scale(
+        of_words=isinstance(benchmark, EntityTask)
+    )
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError("the weights are another task's", where=directory / WEIGHTS, remedy=str(error).splitlines()[-1].strip()) from None
+        raise UserError(
+            "the weights are another task's",
+            where=directory / WEIGHTS,
+            remedy=str(error).splitlines()[-1].strip(),
+        ) from None
     return model.eval()
 
 

@@ -16,7 +16,14 @@ from biobert_scale.evaluation.packing import PackedInputs, in_batches, pack
 from biobert_scale.evaluation.prepared import SPLITS, read_documents
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
-from biobert_scale.evaluation.scores import Measure, bootstrap_interval, count_labels, example_based_f1, f1_of, total
+from biobert_scale.evaluation.scores import (
+    Measure,
+    bootstrap_interval,
+    count_labels,
+    example_based_f1,
+    f1_of,
+    total,
+)
 from biobert_scale.files import write_atomically
 from biobert_scale.training.runtime import gather_parts, my_part
 
@@ -45,12 +52,19 @@ class DocumentClassifier(nn.Module):
 class HallmarkTask:
     """HoC tokenized for one model, its inputs cut at `max_seq_length` word pieces.
 
-    By `document` an input is a document's sentences joined; by `sentence-union` each sentence is one, trained on its own
-    labels, and a document's probability of a label is its likeliest sentence's. Scores are of documents either way.
+    By `document` an input is a document's sentences joined; by `sentence-union` each sentence is one, trained
+    on its own labels, and a document's probability of a label is its likeliest sentence's. Scores are of
+    documents either way.
     """
 
     def __init__(
-        self, prepared: Path, task: str, tokenizer: PreTrainedTokenizerBase, max_seq_length: int, unit: str = "document", splits: Sequence[str] = SPLITS
+        self,
+        prepared: Path,
+        task: str,
+        tokenizer: PreTrainedTokenizerBase,
+        max_seq_length: int,
+        unit: str = "document",
+        splits: Sequence[str] = SPLITS,
     ) -> None:
         self._measure = protocol_of(task).measure
         self._documents = {split: read_documents(prepared, split, task) for split in splits}
@@ -59,14 +73,23 @@ class HallmarkTask:
         self._owners: dict[str, NDArray[np.int64]] = {}
         self._cut: dict[str, int] = {}
         for split, documents in self._documents.items():
-            texts = [[" ".join(document.sentences)] if unit == "document" else document.sentences for document in documents]
+            texts = [
+                [" ".join(document.sentences)] if unit == "document" else document.sentences
+                for document in documents
+            ]
             self._owners[split] = np.repeat(np.arange(len(documents)), [len(inputs) for inputs in texts])
             pieces = tokenizer(
-                [text for inputs in texts for text in inputs], add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+                [text for inputs in texts for text in inputs],
+                add_special_tokens=False,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
             )
             budget = max_seq_length - 2
             self._cut[split] = sum(max(len(ids) - budget, 0) for ids in pieces["input_ids"])
-            self._input_ids[split] = [[tokenizer.cls_token_id, *ids[:budget], tokenizer.sep_token_id] for ids in pieces["input_ids"]]
+            self._input_ids[split] = [
+                [tokenizer.cls_token_id, *ids[:budget], tokenizer.sep_token_id] for ids in pieces["input_ids"]
+            ]
 
     def train_on(self, *splits: str) -> None:
         """The training set is train: these protocols know no other."""
@@ -112,7 +135,9 @@ class HallmarkTask:
         """Where the errors lie: see the function of this name."""
         return break_down(self._documents[split], probabilities > 0.5)
 
-    def write_predictions(self, directory: Path, split: str, probabilities: NDArray[np.float32]) -> list[Path]:
+    def write_predictions(
+        self, directory: Path, split: str, probabilities: NDArray[np.float32]
+    ) -> list[Path]:
         """Write `predictions.tsv`."""
         write_labels(directory / PREDICTIONS, self._documents[split], probabilities > 0.5, probabilities)
         return [directory / PREDICTIONS]
@@ -120,20 +145,26 @@ class HallmarkTask:
 
 def label_matrix(documents: Sequence[HallmarkDocument], unit: str = "document") -> NDArray[np.bool_]:
     """Gold labels, (documents, 10); by `sentence-union` those of all sentences, (sentences, 10)."""
-    rows = [document.labels for document in documents] if unit == "document" else [labels for document in documents for labels in document.sentence_labels]
+    rows = (
+        [document.labels for document in documents]
+        if unit == "document"
+        else [labels for document in documents for labels in document.sentence_labels]
+    )
     matrix = np.zeros((len(rows), len(HALLMARKS)), dtype=bool)
     for row, labels in enumerate(rows):
         matrix[row, labels] = True
     return matrix
 
 
-def score_labels(documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_], measure: Measure = "micro") -> dict[str, Any]:
+def score_labels(
+    documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_], measure: Measure = "micro"
+) -> dict[str, Any]:
     """Score predicted labels, (documents, 10).
 
     Returns:
-        `score` (by `measure`), `scores` (`micro`: micro-F1 over all documents; `example`: example-based over labelled documents;
-        two benchmarks' measures, never to be compared with each other), `interval_95` (document bootstrap), `documents`: PMID
-        to `Counts`.
+        `score` (by `measure`), `scores` (`micro`: micro-F1 over all documents; `example`: example-based over
+        labelled documents; two benchmarks' measures, never to be compared with each other), `interval_95`
+        (document bootstrap), `documents`: PMID to `Counts`.
     """
     gold = label_matrix(documents)
     counts = count_labels(gold, predicted)
@@ -152,19 +183,36 @@ def break_down(documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool
         `by_type`: counts and scores of each hallmark; `by_length`: of documents with so many words.
     """
     gold = label_matrix(documents)
-    by_type = {name: total(count_labels(gold[:, [column]], predicted[:, [column]])).as_dict() for column, name in enumerate(HALLMARKS)}
-    words = np.array([sum(len(sentence.split()) for sentence in document.sentences) for document in documents])
+    by_type = {
+        name: total(count_labels(gold[:, [column]], predicted[:, [column]])).as_dict()
+        for column, name in enumerate(HALLMARKS)
+    }
+    words = np.array(
+        [sum(len(sentence.split()) for sentence in document.sentences) for document in documents]
+    )
     by_length = {}
     for name, low, high in (("below 200", 0, 200), ("200 to 299", 200, 300), ("300 and more", 300, 10**9)):
         chosen = (low <= words) & (words < high)
-        by_length[name] = {"documents": int(chosen.sum())} | total(count_labels(gold[chosen], predicted[chosen])).as_dict()
+        by_length[name] = {"documents": int(chosen.sum())} | total(
+            count_labels(gold[chosen], predicted[chosen])
+        ).as_dict()
     return {"by_type": by_type, "by_length": by_length}
 
 
-def write_labels(path: Path, documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_], probabilities: NDArray[Any]) -> None:
-    """Write one tab-separated line per document: PMID, gold labels, predicted labels, the ten probabilities."""
+def write_labels(
+    path: Path,
+    documents: Sequence[HallmarkDocument],
+    predicted: NDArray[np.bool_],
+    probabilities: NDArray[Any],
+) -> None:
+    """Write one tab-separated line per document: PMID, gold labels, predicted labels, the ten
+    probabilities."""
     lines = ["pmid\tgold\tpredicted\tprobabilities\n"]
     for document, labels, row in zip(documents, predicted, probabilities, strict=True):
-        fields = [",".join(map(str, document.labels)), ",".join(map(str, np.flatnonzero(labels))), ",".join(f"{p:.4f}" for p in row)]
+        fields = [
+            ",".join(map(str, document.labels)),
+            ",".join(map(str, np.flatnonzero(labels))),
+            ",".join(f"{p:.4f}" for p in row),
+        ]
         lines.append("\t".join([document.pmid, *fields]) + "\n")
     write_atomically(path, "".join(lines))

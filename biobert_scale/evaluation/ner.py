@@ -1,4 +1,5 @@
-"""Entity recognition: a tag (O, B, I) for every word, read from its first word piece (Devlin et al. 2019, section 5.3)."""
+"""Entity recognition: a tag (O, B, I) for every word, read from its first word piece (Devlin et al. 2019,
+section 5.3)."""
 
 from __future__ import annotations
 
@@ -44,7 +45,9 @@ class Window:
     """The words that `first_pieces` belong to: all of `words` but those that the tokenizer drops."""
 
 
-def make_windows(sentences: Sequence[TaggedSentence], tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> list[Window]:
+def make_windows(
+    sentences: Sequence[TaggedSentence], tokenizer: PreTrainedTokenizerBase, max_seq_length: int
+) -> list[Window]:
     """Cut sentences into windows of at most `max_seq_length` word pieces that overlap by about a quarter."""
     if not sentences:
         return []
@@ -63,15 +66,21 @@ def make_windows(sentences: Sequence[TaggedSentence], tokenizer: PreTrainedToken
             pieces[word].append(piece)
         stretches = _stretches([len(word) for word in pieces], max_seq_length - 2)
         for number, stretch in enumerate(stretches):
-            # Where two windows overlap, the middle of the overlap divides them: every word is scored with context.
+            # Where two windows overlap, the middle of the overlap divides them: every word is scored with
+            # context.
             first = (stretch.start + stretches[number - 1].stop) // 2 if number else 0
-            last = (stretches[number + 1].start + stretch.stop) // 2 if number + 1 < len(stretches) else len(pieces)
+            last = (
+                (stretches[number + 1].start + stretch.stop) // 2
+                if number + 1 < len(stretches)
+                else len(pieces)
+            )
             windows.append(_window(index, pieces, stretch, range(first, last), tokenizer, max_seq_length))
     return windows
 
 
 def _stretches(lengths: Sequence[int], budget: int) -> list[range]:
-    """Runs of words that fit `budget` pieces (one word alone may exceed it), each overlapping the one before."""
+    """Runs of words that fit `budget` pieces (one word alone may exceed it), each overlapping the one
+    before."""
     stretches: list[range] = []
     start = 0
     while True:
@@ -90,7 +99,12 @@ def _stretches(lengths: Sequence[int], budget: int) -> list[range]:
 
 
 def _window(
-    sentence: int, pieces: list[list[int]], stretch: range, words: range, tokenizer: PreTrainedTokenizerBase, max_seq_length: int
+    sentence: int,
+    pieces: list[list[int]],
+    stretch: range,
+    words: range,
+    tokenizer: PreTrainedTokenizerBase,
+    max_seq_length: int,
 ) -> Window:
     input_ids, first_pieces, scored = [tokenizer.cls_token_id], [], []
     for word in stretch:
@@ -99,7 +113,9 @@ def _window(
             scored.append(word)
         input_ids += pieces[word]
     input_ids = [*input_ids[: max_seq_length - 1], tokenizer.sep_token_id]
-    return Window(sentence=sentence, input_ids=input_ids, words=words, first_pieces=first_pieces, scored=scored)
+    return Window(
+        sentence=sentence, input_ids=input_ids, words=words, first_pieces=first_pieces, scored=scored
+    )
 
 
 class Tagger(nn.Module):
@@ -130,11 +146,21 @@ class EntityTask:
         splits: those to read; the others cannot be trained on or predicted.
     """
 
-    def __init__(self, prepared: Path, task: str, tokenizer: PreTrainedTokenizerBase, max_seq_length: int, splits: Sequence[str] = SPLITS) -> None:
+    def __init__(
+        self,
+        prepared: Path,
+        task: str,
+        tokenizer: PreTrainedTokenizerBase,
+        max_seq_length: int,
+        splits: Sequence[str] = SPLITS,
+    ) -> None:
         self._task = task
         self._sentences = {split: read_sentences(prepared, task, split) for split in splits}
         self._annotated = {split: read_annotated(prepared, task, split) for split in {*splits, "train"}}
-        self._windows = {split: make_windows(sentences, tokenizer, max_seq_length) for split, sentences in self._sentences.items()}
+        self._windows = {
+            split: make_windows(sentences, tokenizer, max_seq_length)
+            for split, sentences in self._sentences.items()
+        }
         self._training: list[tuple[str, list[Window]]] = []
         if "train" in splits:
             self.train_on("train")
@@ -161,16 +187,28 @@ class EntityTask:
 
     def loss(self, model: nn.Module, chosen: Sequence[int], device: torch.device) -> Tensor:
         """Summed cross-entropy over the words of the chosen training sentences."""
-        pairs = [(self._sentences[split][window.sentence], window) for index in chosen for split, windows in [self._training[index]] for window in windows]
+        pairs = [
+            (self._sentences[split][window.sentence], window)
+            for index in chosen
+            for split, windows in [self._training[index]]
+            for window in windows
+        ]
         labels = [TAGS.index(sentence.tags[word]) for sentence, window in pairs for word in window.scored]
-        return nn.functional.cross_entropy(_forward(model, [window for _, window in pairs], device), torch.tensor(labels).to(device), reduction="sum")
+        return nn.functional.cross_entropy(
+            _forward(model, [window for _, window in pairs], device),
+            torch.tensor(labels).to(device),
+            reduction="sum",
+        )
 
     @torch.no_grad()
     def predict(self, model: nn.Module, split: str, device: torch.device) -> tuple[list[list[str]], int]:
-        """Tags of every sentence, and the number of words without a prediction (they count as O). Ranks share the windows out."""
+        """Tags of every sentence, and the number of words without a prediction (they count as O). Ranks share
+        the windows out."""
         windows, sentences = self._windows[split], self._sentences[split]
         mine: list[tuple[int, list[int]]] = []
-        for batch in my_part(list(in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS))):
+        for batch in my_part(
+            list(in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS))
+        ):
             best = iter(_forward(model, [windows[index] for index in batch], device).argmax(-1).tolist())
             mine += [(index, [next(best) for _ in windows[index].scored]) for index in batch]
         tags = [["O"] * len(sentence.tokens) for sentence in sentences]
@@ -184,7 +222,10 @@ class EntityTask:
     def evaluate(self, model: nn.Module, split: str, device: torch.device) -> dict[str, Any]:
         """Predict a split and score it: see `score_tags`; `predictions` are the tags."""
         tags, unpredicted = self.predict(model, split, device)
-        return score_tags(self._sentences[split], gold_spans(self._annotated[split]), tags) | {"n_truncated_tokens": unpredicted, "predictions": tags}
+        return score_tags(self._sentences[split], gold_spans(self._annotated[split]), tags) | {
+            "n_truncated_tokens": unpredicted,
+            "predictions": tags,
+        }
 
     def break_down(self, split: str, tags: Sequence[Sequence[str]]) -> dict[str, Any]:
         """Where the errors lie: see `entity_scores.break_down`."""
@@ -194,7 +235,9 @@ class EntityTask:
 
     def write_predictions(self, directory: Path, split: str, tags: Sequence[Sequence[str]]) -> list[Path]:
         """Write `predictions.tsv` and, where the split has PMIDs, `predictions.pubtator`."""
-        return write_entity_predictions(directory, self._task, self._sentences[split], self._annotated[split], tags)
+        return write_entity_predictions(
+            directory, self._task, self._sentences[split], self._annotated[split], tags
+        )
 
 
 def _forward(model: nn.Module, windows: Sequence[Window], device: torch.device) -> Tensor:
@@ -202,11 +245,18 @@ def _forward(model: nn.Module, windows: Sequence[Window], device: torch.device) 
     for window in windows:
         first_pieces += [offset + position for position in window.first_pieces]
         offset += len(window.input_ids)
-    return model(pack([window.input_ids for window in windows], device), torch.tensor(first_pieces, dtype=torch.long).to(device))
+    return model(
+        pack([window.input_ids for window in windows], device),
+        torch.tensor(first_pieces, dtype=torch.long).to(device),
+    )
 
 
 def write_entity_predictions(
-    directory: Path, task: str, sentences: Sequence[TaggedSentence], documents: Sequence[AnnotatedDocument], tags: Sequence[Sequence[str]]
+    directory: Path,
+    task: str,
+    sentences: Sequence[TaggedSentence],
+    documents: Sequence[AnnotatedDocument],
+    tags: Sequence[Sequence[str]],
 ) -> list[Path]:
     """As `EntityTask.write_predictions`."""
     paths = [directory / PREDICTIONS]
@@ -219,9 +269,13 @@ def write_entity_predictions(
 
 
 def write_tags(path: Path, sentences: Sequence[TaggedSentence], tags: Sequence[Sequence[str]]) -> None:
-    """Write `token gold predicted` lines, blank-separated, an empty line after each sentence (the CoNLL script's format)."""
+    """Write `token gold predicted` lines, blank-separated, an empty line after each sentence (the CoNLL
+    script's format)."""
     lines = []
     for sentence, sentence_tags in zip(sentences, tags, strict=True):
-        lines += [f"{token} {gold} {tag}\n" for token, gold, tag in zip(sentence.tokens, sentence.tags, sentence_tags, strict=True)]
+        lines += [
+            f"{token} {gold} {tag}\n"
+            for token, gold, tag in zip(sentence.tokens, sentence.tags, sentence_tags, strict=True)
+        ]
         lines.append("\n")
     write_atomically(path, "".join(lines))

@@ -16,7 +16,8 @@ from biobert_scale.modeling.bert import encode_packed
 
 @dataclass(frozen=True, kw_only=True)
 class PackedInputs:
-    """Sequences one after another: `input_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,) int32."""
+    """Sequences one after another: `input_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,)
+    int32."""
 
     input_ids: Tensor
     position_ids: Tensor
@@ -26,7 +27,14 @@ class PackedInputs:
     def encode(self, encoder: BertModel) -> Tensor:
         """Last hidden states, (tokens, hidden)."""
         types = torch.zeros_like(self.input_ids)
-        return encode_packed(encoder, self.input_ids, types, self.position_ids, self.cu_seqlens, sequence_lengths=self.sequence_lengths)
+        return encode_packed(
+            encoder,
+            self.input_ids,
+            types,
+            self.position_ids,
+            self.cu_seqlens,
+            sequence_lengths=self.sequence_lengths,
+        )
 
 
 def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> PackedInputs:
@@ -60,19 +68,27 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """A model's own tokenizer.
 
     Raises:
-        UserError: there is none, or it lower-cases what its cased vocabulary tells apart (or the reverse): a wrong setting
-            that costs points without any message.
+        UserError: there is none, or it lower-cases what its cased vocabulary tells apart (or the reverse): a
+            wrong setting that costs points without any message.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"no tokenizer ({reason})", where=directory, remedy="name a directory that `biobert-scale export` wrote") from None
+        raise UserError(
+            f"no tokenizer ({reason})",
+            where=directory,
+            remedy="name a directory that `biobert-scale export` wrote",
+        ) from None
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError("not a fast tokenizer", where=directory, remedy="add its tokenizer.json")
     special = set(tokenizer.all_special_tokens)
-    pieces = [piece for piece in tokenizer.get_vocab() if piece not in special and not (piece.startswith("[") and piece.endswith("]"))]
+    pieces = [
+        piece
+        for piece in tokenizer.get_vocab()
+        if piece not in special and not (piece.startswith("[") and piece.endswith("]"))
+    ]
     cased = any(piece != piece.lower() for piece in pieces)
     lowers = backend.normalizer is not None and backend.normalizer.normalize_str("A") == "a"
     if cased == lowers and pieces:
@@ -82,6 +98,11 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
             else "the vocabulary has no capitals but the tokenizer keeps them"
         )
         raise UserError(
-            what, where=directory, remedy='set "do_lower_case" in tokenizer_config.json to match the vocabulary, or export the model again'
+            what,
+            where=directory,
+            remedy=(
+                'set "do_lower_case" in tokenizer_config.json to match the vocabulary, or export the model'
+                " again"
+            ),
         )
     return tokenizer

@@ -44,14 +44,24 @@ from biobert_scale.evaluation.prepared import (
 from biobert_scale.evaluation.protocols import NOT_TOLD, protocol_of
 from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
 from biobert_scale.evaluation.sources import CORPORA
-from biobert_scale.files import begin_stage, describe_inputs, finish_stage, read_json, read_manifest, stage_key, write_json
+from biobert_scale.files import (
+    begin_stage,
+    describe_inputs,
+    finish_stage,
+    read_json,
+    read_manifest,
+    stage_key,
+    write_json,
+)
 from biobert_scale.release.heads import MODEL
 from biobert_scale.training.runtime import start_plain
 
 _PUBTATOR_LINE = re.compile(r"\d+\|t\|")
 
 
-def predict(run: Path, prepared: Path, output: Path, *, split: str = "test", overwrite: bool = False) -> dict[str, Any]:
+def predict(
+    run: Path, prepared: Path, output: Path, *, split: str = "test", overwrite: bool = False
+) -> dict[str, Any]:
     """Predict a split with the weights that `finetune` kept, and score it.
 
     Args:
@@ -66,9 +76,18 @@ def predict(run: Path, prepared: Path, output: Path, *, split: str = "test", ove
     told = read_json(run / METRICS)
     task, rule = told["task"], protocol_of(told["task"], told["protocol"])
     if rule.retrain and split != "test":
-        raise UserError(f"under the protocol {rule.name} the weights were trained on train and dev: their score on {split} means nothing", where=run, remedy="predict the test split")
+        raise UserError(
+            f"under the protocol {rule.name} the weights were trained on train and dev: their score on"
+            f" {split} means nothing",
+            where=run,
+            remedy="predict the test split",
+        )
     if not (run / MODEL).is_dir():
-        raise UserError("the run kept no model", where=run, remedy="fine-tune with --keep-weights (and --overwrite, or into another --output)")
+        raise UserError(
+            "the run kept no model",
+            where=run,
+            remedy="fine-tune with --keep-weights (and --overwrite, or into another --output)",
+        )
     task_directory(prepared, task)
     inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
     key = stage_key("predictions", inputs, settings)
@@ -82,8 +101,13 @@ def predict(run: Path, prepared: Path, output: Path, *, split: str = "test", ove
         result = benchmark.evaluate(model, split, accelerator.device)
     files = write_result(output, benchmark, split, result)
     metrics = {
-        **describe_run(prepared, task, rule, model=told["model"], kind=told["kind"], seed=told["seed"], split=split),
-        **{name: told.get(name) for name in ("model_fingerprint", "pretraining_step", "pretraining_run", "config", "selection")},
+        **describe_run(
+            prepared, task, rule, model=told["model"], kind=told["kind"], seed=told["seed"], split=split
+        ),
+        **{
+            name: told.get(name)
+            for name in ("model_fingerprint", "pretraining_step", "pretraining_run", "config", "selection")
+        },
         **result,
         "trained_on": told["data"],
         "versions": versions(),
@@ -91,22 +115,38 @@ def predict(run: Path, prepared: Path, output: Path, *, split: str = "test", ove
     }
     write_json(output / METRICS, metrics)
     finish_stage(
-        output, stage="predictions", key=key, inputs=inputs, config=settings, counts={"score": metrics["score"]}, outputs=[*files, output / METRICS],
+        output,
+        stage="predictions",
+        key=key,
+        inputs=inputs,
+        config=settings,
+        counts={"score": metrics["score"]},
+        outputs=[*files, output / METRICS],
         libraries=LIBRARIES,
-    )  # fmt: skip
+    )
     return dict(read_json(output / METRICS))
 
 
 def score(
-    prepared: Path, task: str, predictions: Path, output: Path, *, name: str = "", protocol: str = "", split: str = "test", overwrite: bool = False
+    prepared: Path,
+    task: str,
+    predictions: Path,
+    output: Path,
+    *,
+    name: str = "",
+    protocol: str = "",
+    split: str = "test",
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Score a file of predictions against the prepared gold, which the file's own gold column never replaces.
 
     Args:
-        predictions: `token gold predicted` lines (CoNLL), PubTator (scored in document characters), or HoC's tab-separated rows.
+        predictions: `token gold predicted` lines (CoNLL), PubTator (scored in document characters), or HoC's
+            tab-separated rows.
         output: for `metrics.json`, `documents.jsonl` and `predictions.tsv`; `evaluate table` shows it.
         name: what to call the system (default: the file's name).
-        protocol: under which the predictions were made; where it is not told, no published score is put beside theirs.
+        protocol: under which the predictions were made; where it is not told, no published score is put
+            beside theirs.
 
     Raises:
         UserError: an unknown task, or a file that does not fit the split, with its line.
@@ -114,19 +154,26 @@ def score(
     _check_split(split)
     task_directory(prepared, task)
     rule = protocol_of(task, protocol)
-    inputs, settings = describe_inputs([prepared, predictions]), {"task": task, "split": split, "name": name, "protocol": protocol}
+    inputs, settings = (
+        describe_inputs([prepared, predictions]),
+        {"task": task, "split": split, "name": name, "protocol": protocol},
+    )
     key = stage_key("scores", inputs, settings)
     if begin_stage(output, stage="scores", key=key, overwrite=overwrite, reads=[prepared, predictions]):
         return dict(read_json(output / METRICS))
     try:
-        result = (_score_labels if task in HALLMARK_TASKS else _score_entities)(prepared, task, predictions, split, output)
+        result = (_score_labels if task in HALLMARK_TASKS else _score_entities)(
+            prepared, task, predictions, split, output
+        )
     except UserError:
         shutil.rmtree(output)  # the corrected file is another input
         raise
     files = result.pop("files")
     write_documents(output / DOCUMENTS, result.pop("documents"))
     metrics = {
-        **describe_run(prepared, task, rule, model=name or predictions.stem, kind="predictions", seed=None, split=split),
+        **describe_run(
+            prepared, task, rule, model=name or predictions.stem, kind="predictions", seed=None, split=split
+        ),
         "protocol": protocol or NOT_TOLD,
         **result,
         "selection": {"rule": "not known: predictions from a file"},
@@ -137,7 +184,13 @@ def score(
     }
     write_json(output / METRICS, metrics)
     finish_stage(
-        output, stage="scores", key=key, inputs=inputs, config=settings, counts={"score": metrics["score"]}, outputs=[*files, output / METRICS, output / DOCUMENTS]
+        output,
+        stage="scores",
+        key=key,
+        inputs=inputs,
+        config=settings,
+        counts={"score": metrics["score"]},
+        outputs=[*files, output / METRICS, output / DOCUMENTS],
     )
     return dict(read_json(output / METRICS))
 
@@ -156,19 +209,32 @@ def _score_entities(prepared: Path, task: str, predictions: Path, split: str, ou
         spans = spans_of(sentences, tags, gold)
         result = score_tags(sentences, gold, tags) | {"n_truncated_tokens": missing}
         files = write_entity_predictions(output, task, sentences, documents, tags)
-    return result | break_down(documents, spans, names_of(read_annotated(prepared, task, "train"))) | {"files": files}
+    return (
+        result
+        | break_down(documents, spans, names_of(read_annotated(prepared, task, "train")))
+        | {"files": files}
+    )
 
 
 def _kinds_of_others(task: str) -> frozenset[str]:
     """Kinds of mention that the task's corpus has for another task."""
-    return frozenset(kind for corpus in CORPORA if task in corpus.tasks for other, kinds in corpus.tasks.items() if other != task for kind in kinds)
+    return frozenset(
+        kind
+        for corpus in CORPORA
+        if task in corpus.tasks
+        for other, kinds in corpus.tasks.items()
+        if other != task
+        for kind in kinds
+    )
 
 
 def _score_labels(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> dict[str, Any]:
     documents = read_documents(prepared, split, task)
     predicted = np.asarray(read_labels(predictions, documents))
     write_labels(output / LABEL_PREDICTIONS, documents, predicted, predicted.astype(float))
-    found = score_labels(documents, predicted, protocol_of(task).measure) | break_down_labels(documents, predicted)
+    found = score_labels(documents, predicted, protocol_of(task).measure) | break_down_labels(
+        documents, predicted
+    )
     return found | {"files": [output / LABEL_PREDICTIONS]}
 
 

@@ -40,7 +40,9 @@ def task_directory(prepared: Path, task: str) -> Path:
         UserError: `prepare` did not finish there, or did not find this task.
     """
     if task not in (known := prepared_tasks(prepared)):
-        raise UserError(f"no task '{task}'", where=prepared / MANIFEST, remedy=f"choose one of: {', '.join(known)}")
+        raise UserError(
+            f"no task '{task}'", where=prepared / MANIFEST, remedy=f"choose one of: {', '.join(known)}"
+        )
     return prepared / task
 
 
@@ -57,7 +59,10 @@ def read_annotated(prepared: Path, task: str, split: str) -> list[AnnotatedDocum
             pmid=row["pmid"],
             title=row["title"],
             abstract=row["abstract"],
-            mentions=tuple(Mention(start=start, end=end, kind=kind, composite=composite) for start, end, _, kind, composite in row["mentions"]),
+            mentions=tuple(
+                Mention(start=start, end=end, kind=kind, composite=composite)
+                for start, end, _, kind, composite in row["mentions"]
+            ),
         )
         for row in rows
     ]
@@ -70,7 +75,10 @@ def read_gold(prepared: Path, task: str, split: str) -> dict[str, set[tuple[int,
 
 def gold_spans(documents: Iterable[AnnotatedDocument]) -> dict[str, set[tuple[int, int]]]:
     """PMID to the spans of a document's mentions."""
-    return {document.pmid: {(mention.start, mention.end) for mention in document.mentions} for document in documents}
+    return {
+        document.pmid: {(mention.start, mention.end) for mention in document.mentions}
+        for document in documents
+    }
 
 
 def read_documents(prepared: Path, split: str, task: str = HALLMARK_TASK) -> list[HallmarkDocument]:

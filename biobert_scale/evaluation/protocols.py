@@ -23,18 +23,30 @@ class Protocol:
     measure: Measure = "micro"
 
 
-_BEST_EPOCH = "trained on train; settings and epoch with the best dev score, the first among equals; test predicted once"
+_BEST_EPOCH = (
+    "trained on train; settings and epoch with the best dev score, the first among equals; test predicted"
+    " once"
+)
 PROTOCOLS = (
     Protocol(name="blurb", tasks=ENTITY_TASKS, score_name="entity F1", selection=_BEST_EPOCH),
     Protocol(
         name="biobert",
         tasks=ENTITY_TASKS,
         score_name="entity F1",
-        selection="settings and number of epochs with the best dev score; then trained anew on train and dev for that many epochs; test predicted once",
+        selection=(
+            "settings and number of epochs with the best dev score; then trained anew on train and dev for"
+            " that many epochs; test predicted once"
+        ),
         retrain=True,
     ),
     Protocol(name="hoc-blurb", tasks=(HALLMARK_TASK,), score_name="micro-F1", selection=_BEST_EPOCH),
-    Protocol(name="hoc-blue", tasks=(BLUE_HALLMARK_TASK,), score_name="example-based F1", selection=_BEST_EPOCH, measure="example"),
+    Protocol(
+        name="hoc-blue",
+        tasks=(BLUE_HALLMARK_TASK,),
+        score_name="example-based F1",
+        selection=_BEST_EPOCH,
+        measure="example",
+    ),
 )
 """Gu et al. 2021 (BLURB); Lee et al. 2020 (BioBERT); Peng et al. 2019 (BLUE)."""
 

@@ -1,7 +1,7 @@
 """Readers of the two other formats: IOB2 sentences, and the Hallmarks of Cancer as BLURB distributes them.
 
-Hanahan and Weinberg's hallmarks: Baker et al. 2016, "Automatic semantic classification of scientific literature
-according to the hallmarks of cancer". BLURB: Gu et al. 2021.
+Hanahan and Weinberg's hallmarks: Baker et al. 2016, "Automatic semantic classification of scientific
+literature according to the hallmarks of cancer". BLURB: Gu et al. 2021.
 """
 
 from __future__ import annotations
@@ -61,10 +61,12 @@ def read_iob2(path: Path) -> list[TaggedSentence]:
     """Read `token<TAB>tag` lines (or blank-separated, the tag last) with an empty line between sentences.
 
     The file names no documents, so each sentence stands as its own, `s0`, `s1`, ...; offsets count characters
-    of the tokens joined with single blanks. Types behind the tags (`B-Disease`) must all be one and are dropped.
+    of the tokens joined with single blanks. Types behind the tags (`B-Disease`) must all be one and are
+    dropped.
 
     Raises:
-        UserError: a line without a tag, a tag other than B, I, O, or an I that continues nothing; with file and line.
+        UserError: a line without a tag, a tag other than B, I, O, or an I that continues nothing; with file
+            and line.
     """
     sentences: list[TaggedSentence] = []
     tokens: list[str] = []
@@ -79,9 +81,17 @@ def read_iob2(path: Path) -> list[TaggedSentence]:
         fields = line.split("\t") if "\t" in line else line.split(" ")
         tag, _, kind = fields[-1].partition("-")
         if len(fields) < 2 or not fields[0] or tag not in ("B", "I", "O"):
-            raise UserError("expected a token and its tag (B, I or O)", where=f"{path}:{number}", remedy="correct the line")
+            raise UserError(
+                "expected a token and its tag (B, I or O)",
+                where=f"{path}:{number}",
+                remedy="correct the line",
+            )
         if tag == "I" and (not tags or tags[-1] == "O"):
-            raise UserError("an I tag continues no entity", where=f"{path}:{number}", remedy="use IOB2: an entity begins with B")
+            raise UserError(
+                "an I tag continues no entity",
+                where=f"{path}:{number}",
+                remedy="use IOB2: an entity begins with B",
+            )
         kinds |= {kind} - {""}
         if len(kinds) > 1:
             what = f"two entity types in one file ({', '.join(sorted(kinds))})"
@@ -103,7 +113,8 @@ def _joined(tokens: list[str], tags: list[str], number: int) -> TaggedSentence:
 
 
 def read_hallmarks(path: Path) -> list[HallmarkDocument]:
-    """Read sentence rows of labels, sentence and PMID_sN, in BLURB's or BLUE's columns (quotes are text), and gather them into documents.
+    """Read sentence rows of labels, sentence and PMID_sN, in BLURB's or BLUE's columns (quotes are text), and
+    gather them into documents.
 
     Where `<split>_pmid.tsv` lies beside the file, the documents must be exactly those that it lists.
 
@@ -116,18 +127,30 @@ def read_hallmarks(path: Path) -> list[HallmarkDocument]:
         where = f"{path}:{number}"
         if number == 1:
             if line not in _COLUMNS:
-                raise UserError("expected the header labels, sentence, index", where=where, remedy="restore the original file")
+                raise UserError(
+                    "expected the header labels, sentence, index",
+                    where=where,
+                    remedy="restore the original file",
+                )
             columns = _COLUMNS[line]
             continue
         fields = line.split("\t")
         flags, sentence, place = (fields[column] for column in columns) if len(fields) == 3 else ("", "", "")
         pmid, _, index = place.rpartition("_s")
         if not pmid or not index.isdecimal() or not sentence.strip():
-            raise UserError("expected three fields: labels, sentence, PMID_sN", where=where, remedy="restore the original file")
+            raise UserError(
+                "expected three fields: labels, sentence, PMID_sN",
+                where=where,
+                remedy="restore the original file",
+            )
         labels = _hallmark_numbers(flags, where, names=columns[0] != 0)
-        document = documents.setdefault(pmid, HallmarkDocument(pmid=pmid, sentences=[], sentence_labels=[], labels=[]))
+        document = documents.setdefault(
+            pmid, HallmarkDocument(pmid=pmid, sentences=[], sentence_labels=[], labels=[])
+        )
         if int(index) != len(document.sentences):
-            what = f"sentence {index} of document {pmid} stands where sentence {len(document.sentences)} is due"
+            what = (
+                f"sentence {index} of document {pmid} stands where sentence {len(document.sentences)} is due"
+            )
             raise UserError(what, where=where, remedy="restore the original file")
         document.sentences.append(sentence)
         document.sentence_labels.append(labels)
@@ -144,11 +167,17 @@ def _hallmark_numbers(field: str, where: str, *, names: bool) -> list[int]:
     if names and not flags[0].startswith("0_"):
         told = [name.strip() for name in flags if name.strip() not in ("", "NULL")]
         if unknown := sorted(set(told) - set(HALLMARKS)):
-            raise UserError(f"unknown hallmark '{unknown[0]}'", where=where, remedy="restore the original file")
+            raise UserError(
+                f"unknown hallmark '{unknown[0]}'", where=where, remedy="restore the original file"
+            )
         return sorted({HALLMARKS.index(name) for name in told})
-    if len(flags) != len(HALLMARKS) or any(flag not in (f"{number}_0", f"{number}_1") for number, flag in enumerate(flags)):
+    if len(flags) != len(HALLMARKS) or any(
+        flag not in (f"{number}_0", f"{number}_1") for number, flag in enumerate(flags)
+    ):
         raise UserError(
-            "expected labels as 0_0,1_0,...,9_0 with 1 where a hallmark applies", where=where, remedy="restore the original file"
+            "expected labels as 0_0,1_0,...,9_0 with 1 where a hallmark applies",
+            where=where,
+            remedy="restore the original file",
         )
     return [number for number, flag in enumerate(flags) if flag.endswith("_1")]
 
@@ -157,7 +186,12 @@ def _check_listed(path: Path, pmids: set[str]) -> None:
     listing = path.with_name(f"{path.stem}_pmid.tsv")
     if not listing.is_file():
         return
-    listed = {name.strip().removesuffix(".txt") for _, line in read_lines(listing) for name in line.split(",") if name.strip()}
+    listed = {
+        name.strip().removesuffix(".txt")
+        for _, line in read_lines(listing)
+        for name in line.split(",")
+        if name.strip()
+    }
     if listed != pmids:
         what = f"{len(listed - pmids)} listed documents are missing and {len(pmids - listed)} are not listed"
         raise UserError(what, where=f"{path} ({listing.name})", remedy="restore the original files")

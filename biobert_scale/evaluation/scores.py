@@ -1,7 +1,7 @@
 """Scores of entities and documents, in percent, with no library behind them but NumPy.
 
-Entities count as found when both ends agree exactly. Sources: the CoNLL-2003 shared task (`conlleval`); Ramshaw and
-Marcus 1995 for the tags; Gu et al. 2021 (BLURB) and Peng et al. 2019 (BLUE) for the documents.
+Entities count as found when both ends agree exactly. Sources: the CoNLL-2003 shared task (`conlleval`);
+Ramshaw and Marcus 1995 for the tags; Gu et al. 2021 (BLURB) and Peng et al. 2019 (BLUE) for the documents.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ REPAIRS: tuple[Repair, ...] = ("conlleval", "discard")
 
 @dataclass(frozen=True)
 class Counts:
-    """True positives, false positives and false negatives; scores in percent, 0 where nothing could be counted."""
+    """True positives, false positives and false negatives; scores in percent, 0 where nothing could be
+    counted."""
 
     tp: int = 0
     fp: int = 0
@@ -53,8 +54,9 @@ def entity_spans(tags: Sequence[str], repair: Repair = "conlleval") -> list[tupl
 
     Args:
         tags: IOB2 tags, with types (`B-Disease`) or without (`B`).
-        repair: what becomes of an I that continues nothing. "conlleval": it begins an entity (as the CoNLL script counts);
-            "discard": it is no entity (strict IOB2). The two differ by several points on noisy output.
+        repair: what becomes of an I that continues nothing. "conlleval": it begins an entity (as the CoNLL
+            script counts); "discard": it is no entity (strict IOB2). The two differ by several points on
+            noisy output.
 
     Returns:
         (type, first token, last token + 1) in order; the type is "" where tags carry none.
@@ -80,7 +82,9 @@ def count_orphans(tags: Sequence[str]) -> int:
     )
 
 
-def count_entities(gold: Sequence[set[tuple[int, int]]], predicted: Sequence[set[tuple[int, int]]]) -> list[Counts]:
+def count_entities(
+    gold: Sequence[set[tuple[int, int]]], predicted: Sequence[set[tuple[int, int]]]
+) -> list[Counts]:
     """Counts of each document, from the spans (document characters) of its gold and predicted entities."""
     return [Counts(len(g & p), len(p - g), len(g - p)) for g, p in zip(gold, predicted, strict=True)]
 
@@ -95,9 +99,11 @@ def count_labels(gold: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> list[
 
 
 def example_based_f1(gold: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> dict[str, float]:
-    """BLUE's score for the hallmarks: the harmonic mean of mean precision and mean recall over labelled documents.
+    """BLUE's score for the hallmarks: the harmonic mean of mean precision and mean recall over labelled
+    documents.
 
-    Documents without a gold label are no part of that benchmark and are left out. Not comparable with micro-F1.
+    Documents without a gold label are no part of that benchmark and are left out. Not comparable with
+    micro-F1.
 
     Args:
         gold, predicted: (documents, labels).
@@ -115,35 +121,49 @@ def total(counts: Sequence[Counts]) -> Counts:
 
 
 Measure = Literal["micro", "example"]
-"""F1 of the summed counts; or the harmonic mean of documents' mean precision and mean recall (`example_based_f1`)."""
+"""F1 of the summed counts; or the harmonic mean of documents' mean precision and mean recall
+(`example_based_f1`)."""
 
 
-def bootstrap_interval(*runs: Sequence[Counts], measure: Measure = "micro", samples: int = 2000, seed: int = 0) -> tuple[float, float]:
+def bootstrap_interval(
+    *runs: Sequence[Counts], measure: Measure = "micro", samples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
     """95% percentile interval of the runs' mean F1, resampling whole documents (Efron and Tibshirani 1993).
 
     Args:
-        runs: counts of the same documents, one sequence per seed: mentions of one document are no independent observations,
-            and neither are two seeds' answers about it.
+        runs: counts of the same documents, one sequence per seed: mentions of one document are no independent
+            observations, and neither are two seeds' answers about it.
     """
     low, high = np.percentile(_resample([runs], measure, samples, seed)[0], (2.5, 97.5))
     return float(low), float(high)
 
 
 def paired_bootstrap(
-    first: Sequence[Sequence[Counts]], second: Sequence[Sequence[Counts]], *, measure: Measure = "micro", samples: int = 2000, seed: int = 0
+    first: Sequence[Sequence[Counts]],
+    second: Sequence[Sequence[Counts]],
+    *,
+    measure: Measure = "micro",
+    samples: int = 2000,
+    seed: int = 0,
 ) -> dict[str, float]:
-    """Compare two systems on the same documents (Koehn 2004); each is a list of runs, and its score their mean.
+    """Compare two systems on the same documents (Koehn 2004); each is a list of runs, and its score their
+    mean.
 
     Returns:
-        `difference` of F1 (first minus second, points), its 95% interval `low` to `high`, and `p_not_better`, the share of
-        resamples in which the first is not better.
+        `difference` of F1 (first minus second, points), its 95% interval `low` to `high`, and `p_not_better`,
+        the share of resamples in which the first is not better.
     """
     assert {len(run) for run in (*first, *second)} == {len(first[0])}
     f1_first, f1_second = _resample([first, second], measure, samples, seed)
     difference = f1_first - f1_second
     low, high = np.percentile(difference, (2.5, 97.5))
     means = [float(np.mean([f1_of(run, measure) for run in system])) for system in (first, second)]
-    return {"difference": means[0] - means[1], "low": float(low), "high": float(high), "p_not_better": float((difference <= 0).mean())}
+    return {
+        "difference": means[0] - means[1],
+        "low": float(low),
+        "high": float(high),
+        "p_not_better": float((difference <= 0).mean()),
+    }
 
 
 def f1_of(counts: Sequence[Counts], measure: Measure = "micro") -> float:
@@ -151,12 +171,16 @@ def f1_of(counts: Sequence[Counts], measure: Measure = "micro") -> float:
     return float(_f1s(np.ones((1, len(counts)), np.int64), counts, measure)[0])
 
 
-def _resample(systems: Sequence[Sequence[Sequence[Counts]]], measure: Measure, samples: int, seed: int) -> list[NDArray[np.float64]]:
+def _resample(
+    systems: Sequence[Sequence[Sequence[Counts]]], measure: Measure, samples: int, seed: int
+) -> list[NDArray[np.float64]]:
     """Every system's mean F1 over its runs in every resample."""
     documents = len(systems[0][0])
     assert documents > 0
     # How often each document is drawn, (samples, documents): the same draws for every system.
-    weights = np.random.default_rng(seed).multinomial(documents, np.full(documents, 1 / documents), size=samples)
+    weights = np.random.default_rng(seed).multinomial(
+        documents, np.full(documents, 1 / documents), size=samples
+    )
     return [np.mean([_f1s(weights, run, measure) for run in system], axis=0) for system in systems]
 
 
@@ -168,4 +192,6 @@ def _f1s(weights: NDArray[np.int64], counts: Sequence[Counts], measure: Measure)
     table = np.array([(c.precision, c.recall, 1.0) if c.tp + c.fn else (0.0, 0.0, 0.0) for c in counts])
     precision, recall, labelled = (weights @ table).T
     both = precision + recall
-    return np.where(both > 0, 2 * precision * recall / np.maximum(both, 1e-12), 0.0) / np.maximum(labelled, 1.0)
+    return np.where(both > 0, 2 * precision * recall / np.maximum(both, 1e-12), 0.0) / np.maximum(
+        labelled, 1.0
+    )

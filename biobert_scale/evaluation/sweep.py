@@ -1,4 +1,5 @@
-"""Tasks x seeds x weights: every run in a directory of its own, so that a killed sweep goes on and an array of jobs shares one."""
+"""Tasks x seeds x weights: every run in a directory of its own, so that a killed sweep goes on and an array
+of jobs shares one."""
 
 from __future__ import annotations
 
@@ -54,13 +55,20 @@ def sweep(
     results = []
     for task, seed, fresh in tqdm(jobs, desc="runs", disable=None if len(jobs) > 1 else True):
         directory = output / task / run_name(task, protocol, seed=seed, random_weights=fresh)
-        options: dict[str, Any] = {"seed": seed, "protocol": protocol, "grid": grid, "random_weights": fresh, "overwrite": overwrite}
+        options: dict[str, Any] = {
+            "seed": seed,
+            "protocol": protocol,
+            "grid": grid,
+            "random_weights": fresh,
+            "overwrite": overwrite,
+        }
         results.append(finetune(prepared, task, model, directory, config, **options))
     return results
 
 
 def run_name(task: str, protocol: str, *, seed: int, random_weights: bool) -> str:
-    """`pretrained-seed1`, `random-seed1`; a protocol that is not the task's first one is named: `pretrained-biobert-seed1`."""
+    """`pretrained-seed1`, `random-seed1`; a protocol that is not the task's first one is named:
+    `pretrained-biobert-seed1`."""
     kind = "random" if random_weights else "pretrained"
     named = "" if protocol in ("", protocol_of(task).name) else f"{protocol}-"
     return f"{kind}-{named}seed{seed}"

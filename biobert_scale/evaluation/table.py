@@ -1,4 +1,5 @@
-"""The table of scores: means, standard deviations and intervals over seeds, baselines beside them, published scores below."""
+"""The table of scores: means, standard deviations and intervals over seeds, baselines beside them, published
+scores below."""
 
 from __future__ import annotations
 
@@ -25,10 +26,11 @@ def score_table(runs: Path) -> dict[str, Any]:
     """Gather every finished run below a directory.
 
     Returns:
-        `rows`: one per task, protocol and system, with `mean`, `sd` (None for a single run), `seeds`, `scores` (one per
-        seed), `interval_95` (document bootstrap of the mean; None where the documents' counts are gone), `precision`, `recall`
-        (means), `pretraining_step`, `directories` and `seconds`; `comparisons`: the best system of each task and protocol with
-        every other (paired document bootstrap); `references` and `other_protocols`: published scores. All scores are in percent.
+        `rows`: one per task, protocol and system, with `mean`, `sd` (None for a single run), `seeds`,
+        `scores` (one per seed), `interval_95` (document bootstrap of the mean; None where the documents'
+        counts are gone), `precision`, `recall` (means), `pretraining_step`, `directories` and `seconds`;
+        `comparisons`: the best system of each task and protocol with every other (paired document bootstrap);
+        `references` and `other_protocols`: published scores. All scores are in percent.
 
     Raises:
         UserError: there is no finished run.
@@ -37,13 +39,33 @@ def score_table(runs: Path) -> dict[str, Any]:
     for path in sorted(runs.rglob("metrics.json")):
         run = read_json(path) if _is_finished(path) else {}
         if run.get("task") in TASKS and run.get("split", "test") == "test":
-            # A fingerprint tells two models of one name apart, a checksum two files of predictions, data checksums two versions of a benchmark.
-            name = (run["task"], run["kind"], run["model"], run["protocol"], run.get("model_fingerprint"), run.get("predictions_sha256"))
-            groups[(*name, *(json.dumps(run[part], sort_keys=True) for part in ("config", "data")))].append(run | {"directory": path.parent})
+            # A fingerprint tells two models of one name apart, a checksum two files of predictions, data
+            # checksums two versions of a benchmark.
+            name = (
+                run["task"],
+                run["kind"],
+                run["model"],
+                run["protocol"],
+                run.get("model_fingerprint"),
+                run.get("predictions_sha256"),
+            )
+            groups[(*name, *(json.dumps(run[part], sort_keys=True) for part in ("config", "data")))].append(
+                run | {"directory": path.parent}
+            )
     if not groups:
-        raise UserError("no finished evaluation", where=runs, remedy="run `biobert-scale evaluate finetune` first, or check the path")
+        raise UserError(
+            "no finished evaluation",
+            where=runs,
+            remedy="run `biobert-scale evaluate finetune` first, or check the path",
+        )
     systems = [(_row(group, runs), group) for group in map(_distinct, groups.values())]
-    systems.sort(key=lambda system: (TASKS.index(system[0]["task"]), _KINDS.index(system[0]["kind"]), -system[0]["mean"]))
+    systems.sort(
+        key=lambda system: (
+            TASKS.index(system[0]["task"]),
+            _KINDS.index(system[0]["kind"]),
+            -system[0]["mean"],
+        )
+    )
     return {
         "rows": [row for row, _ in systems],
         "comparisons": _comparisons(systems),
@@ -54,7 +76,11 @@ def score_table(runs: Path) -> dict[str, Any]:
 
 def _distinct(group: list[_Run]) -> list[_Run]:
     """One run a seed: a copy, or the same run predicted again, is no further evidence."""
-    return list({run["seed"]: run for run in reversed(group)}.values())[::-1] if group[0]["seed"] is not None else group[:1]
+    return (
+        list({run["seed"]: run for run in reversed(group)}.values())[::-1]
+        if group[0]["seed"] is not None
+        else group[:1]
+    )
 
 
 def _is_finished(path: Path) -> bool:
@@ -68,9 +94,16 @@ def _is_finished(path: Path) -> bool:
 def _row(group: list[_Run], runs: Path) -> dict[str, Any]:
     first = group[0]
     scores = [run["score"] for run in group]
-    details = [run["scores"].get("conlleval") or run["scores"]["example" if _measure(first) == "example" else "micro"] for run in group]
+    details = [
+        run["scores"].get("conlleval")
+        or run["scores"]["example" if _measure(first) == "example" else "micro"]
+        for run in group
+    ]
     return {
-        **{name: first[name] for name in ("task", "protocol", "score_name", "kind", "model", "published_data")},
+        **{
+            name: first[name]
+            for name in ("task", "protocol", "score_name", "kind", "model", "published_data")
+        },
         "mean": statistics.fmean(scores),
         "sd": statistics.stdev(scores) if len(scores) > 1 else None,
         "seeds": [run["seed"] for run in group if run["seed"] is not None],
@@ -119,12 +152,19 @@ def _comparisons(systems: list[tuple[dict[str, Any], list[_Run]]]) -> list[dict[
     found = []
     for contest in contests.values():
         best, group = max(contest, key=lambda system: system[0]["mean"])
-        pmids = list(_documents(group[0]["directory"])) if (group[0]["directory"] / _DOCUMENTS).is_file() else []
+        pmids = (
+            list(_documents(group[0]["directory"])) if (group[0]["directory"] / _DOCUMENTS).is_file() else []
+        )
         ours = _counts(group, pmids) if pmids else None
         for other, theirs in contest:
             counts = _counts(theirs, pmids) if pmids else None
             if other is not best and ours and counts:
-                names = {"task": best["task"], "protocol": best["protocol"], "first": name_of(best), "second": name_of(other)}
+                names = {
+                    "task": best["task"],
+                    "protocol": best["protocol"],
+                    "first": name_of(best),
+                    "second": name_of(other),
+                }
                 found.append(names | paired_bootstrap(ours, counts, measure=_measure(group[0])))
     return found
 
@@ -145,8 +185,16 @@ def compare(first: Path, second: Path) -> dict[str, float]:
     """
     counts = [_documents(run) for run in (first, second)]
     runs = [read_json(run / "metrics.json") for run in (first, second)]
-    if runs[0]["data"] != runs[1]["data"] or counts[0].keys() != counts[1].keys() or _measure(runs[0]) != _measure(runs[1]):
-        raise UserError("the two runs scored different data", where=f"{first}, {second}", remedy="compare runs of one task and preparation")
+    if (
+        runs[0]["data"] != runs[1]["data"]
+        or counts[0].keys() != counts[1].keys()
+        or _measure(runs[0]) != _measure(runs[1])
+    ):
+        raise UserError(
+            "the two runs scored different data",
+            where=f"{first}, {second}",
+            remedy="compare runs of one task and preparation",
+        )
     ordered = [counts[1][pmid] for pmid in counts[0]]
     return paired_bootstrap([list(counts[0].values())], [ordered], measure=_measure(runs[0]))
 
@@ -154,13 +202,18 @@ def compare(first: Path, second: Path) -> dict[str, float]:
 def _documents(run: Path) -> dict[str, Counts]:
     path = run / _DOCUMENTS
     if not path.is_file():
-        raise UserError("no finished run", where=run, remedy="name a directory that `biobert-scale evaluate finetune` wrote")
+        raise UserError(
+            "no finished run",
+            where=run,
+            remedy="name a directory that `biobert-scale evaluate finetune` wrote",
+        )
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return {row["pmid"]: Counts(row["tp"], row["fp"], row["fn"]) for row in rows}
 
 
 def steps_curve(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
-    """Rows of one task, protocol, budget, data and pre-training run that differ in the step, in its order; step 0 is random weights.
+    """Rows of one task, protocol, budget, data and pre-training run that differ in the step, in its order;
+    step 0 is random weights.
 
     Only where two or more steps were evaluated.
     """
@@ -170,7 +223,9 @@ def steps_curve(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[d
             rest = json.dumps([row["config"], row.get("data"), row.get("pretraining_run")], sort_keys=True)
             curves[(row["task"], row["protocol"], rest)].append(row)
     ordered = {key: sorted(found, key=lambda row: row["pretraining_step"]) for key, found in curves.items()}
-    return {key: found for key, found in ordered.items() if len({row["pretraining_step"] for row in found}) > 1}
+    return {
+        key: found for key, found in ordered.items() if len({row["pretraining_step"] for row in found}) > 1
+    }
 
 
 def write_table(table: dict[str, Any], output: Path) -> str:
@@ -182,26 +237,51 @@ def write_table(table: dict[str, Any], output: Path) -> str:
 
 
 def render_table(table: dict[str, Any]) -> str:
-    """The table as aligned text: one line per system, `mean ± sd (runs)`; comparisons and published scores below.
+    """The table as aligned text: one line per system, `mean ± sd (runs)`; comparisons and published scores
+    below.
 
-    Published scores appear for a task only where it was measured on the published set under their protocol: made-up data is
-    compared with nothing.
+    Published scores appear for a task only where it was measured on the published set under their protocol:
+    made-up data is compared with nothing.
     """
     lines = [("task", "protocol", "system", "score", "F1", "95% interval", "P", "R")]
     for row in table["rows"]:
         spread = f" ± {row['sd']:.2f} ({len(row['scores'])} seeds)" if row["sd"] is not None else ""
         interval = f"{row['interval_95'][0]:.2f} to {row['interval_95'][1]:.2f}" if row["interval_95"] else ""
         numbers = (f"{row['mean']:.2f}{spread}", interval, f"{row['precision']:.2f}", f"{row['recall']:.2f}")
-        lines.append((row["task"] + ("" if row["published_data"] else " *"), row["protocol"], name_of(row), row["score_name"], *numbers))
-    note = "" if all(row["published_data"] for row in table["rows"]) else "* not the published set: no published score compares with it"
-    return "\n\n".join(filter(None, [_aligned(lines), note, _render_comparisons(table["comparisons"]), *_render_published(table)])) + "\n"
+        lines.append(
+            (
+                row["task"] + ("" if row["published_data"] else " *"),
+                row["protocol"],
+                name_of(row),
+                row["score_name"],
+                *numbers,
+            )
+        )
+    note = (
+        ""
+        if all(row["published_data"] for row in table["rows"])
+        else "* not the published set: no published score compares with it"
+    )
+    return (
+        "\n\n".join(
+            filter(
+                None,
+                [_aligned(lines), note, _render_comparisons(table["comparisons"]), *_render_published(table)],
+            )
+        )
+        + "\n"
+    )
 
 
 def _render_comparisons(comparisons: list[dict[str, Any]]) -> str:
     lines = [("task", "protocol", "difference", "95% interval", "share not better", "systems")]
     for found in comparisons:
         verdict = "" if found["low"] > 0 else " (a tie)"
-        numbers = (f"{found['difference']:+.2f}", f"{found['low']:+.2f} to {found['high']:+.2f}{verdict}", f"{found['p_not_better']:.4f}")
+        numbers = (
+            f"{found['difference']:+.2f}",
+            f"{found['low']:+.2f} to {found['high']:+.2f}{verdict}",
+            f"{found['p_not_better']:.4f}",
+        )
         lines.append((found["task"], found["protocol"], *numbers, f"{found['first']} - {found['second']}"))
     return "Paired bootstrap over test documents:\n" + _aligned(lines) if comparisons else ""
 
@@ -212,21 +292,38 @@ def _render_published(table: dict[str, Any]) -> list[str]:
     blocks = []
     for heading, references, tasks in (
         ("Published, same protocol:", table["references"], comparable),
-        ("Published, other protocols (no row above is comparable unless it names the same):", table["other_protocols"], {task for task, _ in shown}),
+        (
+            "Published, other protocols (no row above is comparable unless it names the same):",
+            table["other_protocols"],
+            {task for task, _ in shown},
+        ),
     ):
         known = [reference for reference in references if tasks & reference["scores"].keys()]
-        columns = [task for task in TASKS if task in tasks and any(task in reference["scores"] for reference in known)]
+        columns = [
+            task
+            for task in TASKS
+            if task in tasks and any(task in reference["scores"] for reference in known)
+        ]
         notes = list(dict.fromkeys(f"{reference['protocol']}; {reference['source']}" for reference in known))
         lines: list[tuple[str, ...]] = [("model", *columns, "source")]
         for reference in known:
-            scores = (f"{reference['scores'][task]:.2f}" if task in reference["scores"] else "-" for task in columns)
+            scores = (
+                f"{reference['scores'][task]:.2f}" if task in reference["scores"] else "-" for task in columns
+            )
             place = 1 + notes.index(f"{reference['protocol']}; {reference['source']}")
             lines.append((reference["model"], *scores, f"[{place}]"))
         if known:
-            blocks.append("\n".join([heading, _aligned(lines), *(f"[{place}] {note}" for place, note in enumerate(notes, 1))]))
+            blocks.append(
+                "\n".join(
+                    [heading, _aligned(lines), *(f"[{place}] {note}" for place, note in enumerate(notes, 1))]
+                )
+            )
     return blocks
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

@@ -1,7 +1,7 @@
 """The benchmarks: from their original files to sentences and words, with gold in document characters.
 
-Gold is the corpus's own mentions, kept whole beside the tags: what a sentence break or a word boundary costs is
-counted and stays in the score.
+Gold is the corpus's own mentions, kept whole beside the tags: what a sentence break or a word boundary costs
+is counted and stays in the score.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.prepared import ENTITY_TYPES, HALLMARK_TASK, HALLMARK_TASKS, SPLITS, STAGE, write_rows
+from biobert_scale.evaluation.prepared import (
+    ENTITY_TYPES,
+    HALLMARK_TASK,
+    HALLMARK_TASKS,
+    SPLITS,
+    STAGE,
+    write_rows,
+)
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence, read_hallmarks, read_iob2
 from biobert_scale.evaluation.scores import entity_spans
@@ -37,18 +44,20 @@ Documents = dict[tuple[str, str, str], dict[str, str]]
 def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest:
     """Find the benchmarks' original files, check them, and write one directory per task.
 
-    Known are BC5CDR and NCBI-disease as PubTator files, HoC as BLURB's or BLUE's sentence rows, and, for an entity task whose
-    original is not there, IOB2 files in a directory of the task's name. A set that begins or ends as the published one does, or has as many documents,
-    must have every published count; other sets (made-up ones) are recorded as they are, and no published score is put beside theirs.
+    Known are BC5CDR and NCBI-disease as PubTator files, HoC as BLURB's or BLUE's sentence rows, and, for an
+    entity task whose original is not there, IOB2 files in a directory of the task's name. A set that begins
+    or ends as the published one does, or has as many documents, must have every published count; other sets
+    (made-up ones) are recorded as they are, and no published score is put beside theirs.
 
     Args:
         benchmarks: a directory tree.
-        output: `documents.jsonl`, every document's text for the corpus stage to leave out; `<task>/{train,dev,test}.jsonl`, for
-            entities with `<split>.gold.jsonl`: every document's text, and its mentions as [start, end, text, kind, composite] in
-            document characters.
+        output: `documents.jsonl`, every document's text for the corpus stage to leave out;
+            `<task>/{train,dev,test}.jsonl`, for entities with `<split>.gold.jsonl`: every document's text,
+            and its mentions as [start, end, text, kind, composite] in document characters.
 
     Raises:
-        UserError: nothing known was found, a split is missing, a row is malformed, or splits share a document.
+        UserError: nothing known was found, a split is missing, a row is malformed, or splits share a
+            document.
     """
     sources = find_sources(benchmarks)
     inputs = describe_inputs(sorted({path for paths in sources.values() for path in paths}))
@@ -61,17 +70,32 @@ def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest
     except UserError:
         shutil.rmtree(output)  # nothing of it is of use, and the corrected files are other inputs
         raise
-    duplicates = [split.get("duplicate_documents", 0) for task in counts.values() for split in task.values() if isinstance(split, dict)]
+    duplicates = [
+        split.get("duplicate_documents", 0)
+        for task in counts.values()
+        for split in task.values()
+        if isinstance(split, dict)
+    ]
     rejects = {"duplicate_documents": sum(duplicates)}
     files = [path for task in sources for path in sorted((output / task).glob("*.jsonl"))]
     files.append(output / "documents.jsonl")
     write_rows(files[-1], documents.values())
     return finish_stage(
-        output, stage=STAGE, key=key, inputs=inputs, config=config, counts=counts, rejects=rejects, outputs=files, libraries=("sentencex",)
+        output,
+        stage=STAGE,
+        key=key,
+        inputs=inputs,
+        config=config,
+        counts=counts,
+        rejects=rejects,
+        outputs=files,
+        libraries=("sentencex",),
     )
 
 
-def _prepare_all(sources: dict[str, tuple[Path, Path, Path]], output: Path) -> tuple[dict[str, Any], Documents]:
+def _prepare_all(
+    sources: dict[str, tuple[Path, Path, Path]], output: Path
+) -> tuple[dict[str, Any], Documents]:
     counts: dict[str, Any] = {}
     documents: Documents = {}
     for task, paths in sources.items():
@@ -89,7 +113,9 @@ def _note_document(documents: Documents, benchmark: str, split: str, pmid: str, 
     documents[split, pmid, text] = {"benchmark": benchmark, "split": split, "pmid": pmid, "text": text}
 
 
-def _prepare_corpus(task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents) -> dict[str, Any]:
+def _prepare_corpus(
+    task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents
+) -> dict[str, Any]:
     corpus = next(corpus for corpus in CORPORA if task in corpus.tasks)
     counts: dict[str, Any] = {}
     pmids: dict[str, list[str]] = {}
@@ -116,30 +142,44 @@ def _prepare_corpus(task: str, paths: tuple[Path, Path, Path], output: Path, tex
     return counts | {"published": _is_published(task, found_counts, expected, "mentions", known=known)}
 
 
-def _prepare_iob2(task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents) -> dict[str, Any]:
+def _prepare_iob2(
+    task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents
+) -> dict[str, Any]:
     counts: dict[str, Any] = {}
     known = False
     for split, path in zip(SPLITS, paths, strict=True):
         sentences = read_iob2(path)
-        known |= any(" ".join(sentence.tokens[:5]) in IOB2_ENDS[task] for sentence in (sentences[0], sentences[-1]))
+        known |= any(
+            " ".join(sentence.tokens[:5]) in IOB2_ENDS[task] for sentence in (sentences[0], sentences[-1])
+        )
         gold = [_sentence_as_document(sentence, ENTITY_TYPES[task]) for sentence in sentences]
         _write_entities(output, split, sentences, gold)
         for document in gold:  # such files tell neither documents nor PMIDs
             _note_document(texts, task.partition("-")[0], split, "", document.title)
         mentions = sum(len(document.mentions) for document in gold)
-        counts[split] = {"sentences": len(sentences), "words": sum(len(s.tokens) for s in sentences), "mentions": mentions}
+        counts[split] = {
+            "sentences": len(sentences),
+            "words": sum(len(s.tokens) for s in sentences),
+            "mentions": mentions,
+        }
     found = [(counts[split]["sentences"], counts[split]["mentions"]) for split in SPLITS]
     expected = list(zip(IOB2_SENTENCES[task], IOB2_MENTIONS[task], strict=True))
     return counts | {"published": _is_published(task, found, expected, "mentions", known=known)}
 
 
 def _sentence_as_document(sentence: TaggedSentence, kind: str) -> AnnotatedDocument:
-    spans = [(sentence.starts[first], sentence.ends[last - 1]) for _, first, last in entity_spans(sentence.tags)]
+    spans = [
+        (sentence.starts[first], sentence.ends[last - 1]) for _, first, last in entity_spans(sentence.tags)
+    ]
     mentions = tuple(Mention(start=start, end=end, kind=kind, composite=False) for start, end in spans)
-    return AnnotatedDocument(pmid=sentence.pmid, title=" ".join(sentence.tokens), abstract="", mentions=mentions)
+    return AnnotatedDocument(
+        pmid=sentence.pmid, title=" ".join(sentence.tokens), abstract="", mentions=mentions
+    )
 
 
-def _prepare_hallmarks(task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents) -> dict[str, Any]:
+def _prepare_hallmarks(
+    task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents
+) -> dict[str, Any]:
     counts: dict[str, Any] = {}
     pmids: dict[str, list[str]] = {}
     for split, path in zip(SPLITS, paths, strict=True):
@@ -165,26 +205,48 @@ def _refuse_shared(task: str, pmids: dict[str, list[str]]) -> None:
     for index, split in enumerate(SPLITS):
         for other in SPLITS[index + 1 :]:
             if shared := sorted(set(pmids[split]) & set(pmids[other])):
-                what = f"{len(shared)} documents stand in both {split} and {other}, the first being PMID {shared[0]}"
-                raise UserError(what, where=task, remedy="restore the original files: such a score would be worthless")
+                what = (
+                    f"{len(shared)} documents stand in both {split} and {other}, the first being PMID"
+                    f" {shared[0]}"
+                )
+                raise UserError(
+                    what, where=task, remedy="restore the original files: such a score would be worthless"
+                )
 
 
-def _is_published(task: str, found: list[tuple[int, int]], expected: list[tuple[int, int]], what: str, *, known: bool) -> bool:
-    """Whether a set is the published one, judged by its ends or its numbers of documents; all counts must then agree."""
+def _is_published(
+    task: str, found: list[tuple[int, int]], expected: list[tuple[int, int]], what: str, *, known: bool
+) -> bool:
+    """Whether a set is the published one, judged by its ends or its numbers of documents; all counts must
+    then agree."""
     if not known and [documents for documents, _ in found] != [documents for documents, _ in expected]:
         return False
     for split, (documents, others), (due, others_due) in zip(SPLITS, found, expected, strict=True):
         if (documents, others) != (due, others_due):
-            problem = f"{documents:,} documents (or sentences) with {others:,} {what} in {split}, where the published set has {due:,} with {others_due:,}"
-            raise UserError(problem, where=task, remedy="restore the original files: they are damaged or not all there")
+            problem = (
+                f"{documents:,} documents (or sentences) with {others:,} {what} in {split}, where the"
+                f" published set has {due:,} with {others_due:,}"
+            )
+            raise UserError(
+                problem, where=task, remedy="restore the original files: they are damaged or not all there"
+            )
     return True
 
 
-def _write_entities(output: Path, split: str, sentences: list[TaggedSentence], gold: list[AnnotatedDocument]) -> None:
+def _write_entities(
+    output: Path, split: str, sentences: list[TaggedSentence], gold: list[AnnotatedDocument]
+) -> None:
     write_rows(output / f"{split}.jsonl", map(vars, sentences))
     write_rows(output / f"{split}.gold.jsonl", map(_gold_row, gold))
 
 
 def _gold_row(document: AnnotatedDocument) -> dict[str, Any]:
-    mentions = [[m.start, m.end, document.text[m.start : m.end], m.kind, m.composite] for m in document.mentions]
-    return {"pmid": document.pmid, "title": document.title, "abstract": document.abstract, "mentions": mentions}
+    mentions = [
+        [m.start, m.end, document.text[m.start : m.end], m.kind, m.composite] for m in document.mentions
+    ]
+    return {
+        "pmid": document.pmid,
+        "title": document.title,
+        "abstract": document.abstract,
+        "mentions": mentions,
+    }

@@ -1,1 +1,2 @@
-"""SLURM jobs from templates: filled from one site file and the options of a launch, checked, and submitted as a chain. And a free port for launchers on one machine."""
+"""SLURM jobs from templates: filled from one site file and the options of a launch, checked, and submitted as
+a chain. And a free port for launchers on one machine."""

@@ -8,7 +8,8 @@ from contextlib import suppress
 
 
 def free_port() -> int:
-    """A free TCP port of this machine, of those that the system gives to no connection by itself: none takes it before the launcher listens."""
+    """A free TCP port of this machine, of those that the system gives to no connection by itself: none takes
+    it before the launcher listens."""
     while True:
         port = random.SystemRandom().randrange(15000, 30000)
         with socket.socket() as probe, suppress(OSError):

@@ -31,7 +31,8 @@ class LaunchConfig:
     devices_per_node: int = 8
     """Accelerators on each of them; every one gets a rank."""
     time: str = "24:00:00"
-    """Limit of the pre-training job, as hours:minutes:seconds or days-hours. Reaching it, the run saves and the job queues itself again."""
+    """Limit of the pre-training job, as hours:minutes:seconds or days-hours. Reaching it, the run saves and
+    the job queues itself again."""
     signal_seconds: int = 300
     """How long before that limit pre-training is asked to save and stop."""
     corpus_time: str = "24:00:00"
@@ -41,7 +42,8 @@ class LaunchConfig:
     evaluation_time: str = "04:00:00"
     """Limit of the export job, of each fine-tuning run, and of the table job."""
     array_tasks: int = 0
-    """Corpus and tokens: build with so many array elements at once, which their jobs submit and wait for; 0 builds on one node."""
+    """Corpus and tokens: build with so many array elements at once, which their jobs submit and wait for; 0
+    builds on one node."""
     random_weights: bool = False
     """Also fine-tune the same shape from random weights, for comparison."""
     vocabulary: Path | None = None
@@ -52,7 +54,8 @@ class LaunchConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Directories that every node sees, as absolute paths. `work` is arranged as `biobert-scale report` reads it."""
+    """Directories that every node sees, as absolute paths. `work` is arranged as `biobert-scale report` reads
+    it."""
 
     work: Path
     raw: Path
@@ -64,7 +67,9 @@ class Places:
         return self.work / "pretraining"
 
 
-def render(stages: Iterable[str], *, launch: LaunchConfig, site: Site, config: Config, places: Places) -> dict[str, str]:
+def render(
+    stages: Iterable[str], *, launch: LaunchConfig, site: Site, config: Config, places: Places
+) -> dict[str, str]:
     """The scripts of a launch by their file names, in the order of submission; `submit.sh` comes last.
 
     Raises:
@@ -72,12 +77,16 @@ def render(stages: Iterable[str], *, launch: LaunchConfig, site: Site, config: C
     """
     chosen = [stage for stage in STAGES if stage in set(stages)]
     _check(chosen, launch, config, site)
-    scripts = {f"{stage}.sbatch": _fill(template(f"{stage}.sbatch"), _values(stage, launch, site, config, places)) for stage in chosen}
+    scripts = {
+        f"{stage}.sbatch": _fill(template(f"{stage}.sbatch"), _values(stage, launch, site, config, places))
+        for stage in chosen
+    }
     return {**scripts, "submit.sh": _fill(template("submit.sh"), {"stages": " ".join(chosen)})}
 
 
 def write_scripts(scripts: dict[str, str], config: Config, places: Places) -> list[Path]:
-    """Write scripts, the resolved recipe that they name, and the directory of their logs; returns the scripts' paths."""
+    """Write scripts, the resolved recipe that they name, and the directory of their logs; returns the
+    scripts' paths."""
     places.work.mkdir(parents=True, exist_ok=True)
     (places.jobs / "logs").mkdir(parents=True, exist_ok=True)
     write_json(places.jobs / "recipe.json", _absolute(config))
@@ -89,13 +98,16 @@ def write_scripts(scripts: dict[str, str], config: Config, places: Places) -> li
 
 
 def limit_seconds(time: str, *, option: str) -> int:
-    """SLURM's forms of a time limit: minutes, minutes:seconds, hours:minutes:seconds, days-hours[:minutes[:seconds]].
+    """SLURM's forms of a time limit: minutes, minutes:seconds, hours:minutes:seconds,
+    days-hours[:minutes[:seconds]].
 
     Raises:
         UserError: none of them.
     """
     if not _TIME.fullmatch(time):
-        raise UserError(f"'{time}' is no time limit", where=option, remedy="write hours:minutes:seconds, or days-hours")
+        raise UserError(
+            f"'{time}' is no time limit", where=option, remedy="write hours:minutes:seconds, or days-hours"
+        )
     days, dash, clock = time.rpartition("-")
     parts = [int(part) for part in clock.split(":")]
     if not dash and len(parts) < 3:
@@ -115,16 +127,31 @@ def _check(stages: list[str], launch: LaunchConfig, config: Config, site: Site) 
         if limit_seconds(getattr(launch, field), option=option) < 1:
             raise UserError("no time at all", where=option, remedy="give a limit above zero")
     if launch.signal_seconds < 1 or launch.signal_seconds > 65535:
-        raise UserError(f"{launch.signal_seconds} s is no time for a signal", where="--signal-seconds", remedy="use 1 to 65535")
+        raise UserError(
+            f"{launch.signal_seconds} s is no time for a signal",
+            where="--signal-seconds",
+            remedy="use 1 to 65535",
+        )
     if limit_seconds(launch.time, option="--time") <= launch.signal_seconds + _LEAST_SECONDS:
-        what = f"a limit of {launch.time} leaves no time to train before the signal, {launch.signal_seconds} s and up to a minute earlier"
+        what = (
+            f"a limit of {launch.time} leaves no time to train before the signal, {launch.signal_seconds} s"
+            " and up to a minute earlier"
+        )
         raise UserError(what, where="--time", remedy="raise the limit, or lower --signal-seconds")
     if launch.array_tasks < 0:
-        raise UserError(f"{launch.array_tasks} array elements", where="--array-tasks", remedy="use 0 for none")
+        raise UserError(
+            f"{launch.array_tasks} array elements", where="--array-tasks", remedy="use 0 for none"
+        )
     if launch.array_tasks and site.container:
-        raise UserError("array elements that a job submits from inside a container", where="--array-tasks", remedy="leave it out: one node builds the corpus, or install the package outside")
+        raise UserError(
+            "array elements that a job submits from inside a container",
+            where="--array-tasks",
+            remedy="leave it out: one node builds the corpus, or install the package outside",
+        )
     if not re.fullmatch(r"[\w.-]+", launch.name):
-        raise UserError(f"'{launch.name}' is no job name", where="--name", remedy="use letters, digits, dots, - and _")
+        raise UserError(
+            f"'{launch.name}' is no job name", where="--name", remedy="use letters, digits, dots, - and _"
+        )
 
 
 def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places: Places) -> dict[str, Any]:
@@ -132,16 +159,22 @@ def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places
     on_devices = stage in ("pretrain", "evaluate")
     count = {"pretrain": launch.devices_per_node, "evaluate": 1}.get(stage, 0)
     python = shlex.join([*site.container, site.python or sys.executable])
-    limit = {"corpus": launch.corpus_time, "tokens": launch.tokens_time, "pretrain": launch.time}.get(stage, launch.evaluation_time)
+    limit = {"corpus": launch.corpus_time, "tokens": launch.tokens_time, "pretrain": launch.time}.get(
+        stage, launch.evaluation_time
+    )
     values = {
         "name": launch.name,
         "time": limit,
         "logs": _directive(str(places.jobs / "logs").replace("%", "%%")),
         "options": _options(site, count=count),
         "cpus": site.devices.cpus_per_device if on_devices else site.processors.cpus,
-        "memory_gib": count * site.devices.memory_gib_per_device if on_devices else site.processors.memory_gib,
+        "memory_gib": (
+            count * site.devices.memory_gib_per_device if on_devices else site.processors.memory_gib
+        ),
         "setup": site.setup.strip(),
-        "environment": "\n".join(f"export {name}={shlex.quote(value)}" for name, value in site.environment.items()),
+        "environment": "\n".join(
+            f"export {name}={shlex.quote(value)}" for name, value in site.environment.items()
+        ),
         "work": shlex.quote(str(places.work)),
         "python": python,
         "records": shlex.quote(str(places.run / "jobs" if stage == "pretrain" else places.jobs / "records")),
@@ -150,10 +183,17 @@ def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places
         "parallel": _parallel(launch, site, limit),
     }
     if stage == "corpus":
-        values |= {"raw": shlex.quote(str(places.raw)), "benchmarks": shlex.quote(str(places.benchmarks)), "settings": _changed(config.corpus)}
+        values |= {
+            "raw": shlex.quote(str(places.raw)),
+            "benchmarks": shlex.quote(str(places.benchmarks)),
+            "settings": _changed(config.corpus),
+        }
     elif stage == "tokens":
         taken = ["--vocabulary", str(launch.vocabulary.resolve())] if launch.vocabulary else []
-        values |= {"vocabulary": " ".join([_changed(config.vocabulary), shlex.join(taken)]).strip(), "settings": _changed(config.tokens)}
+        values |= {
+            "vocabulary": " ".join([_changed(config.vocabulary), shlex.join(taken)]).strip(),
+            "settings": _changed(config.tokens),
+        }
     elif stage == "pretrain":
         values |= _pretraining(launch, site, values)
     elif stage == "evaluate":
@@ -162,7 +202,17 @@ def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places
 
 
 def _pretraining(launch: LaunchConfig, site: Site, values: dict[str, Any]) -> dict[str, Any]:
-    doctor = _fill(template("doctor.sh"), {**values, "doctor_options": "".join(f" {shlex.quote(option)}" for option in site.doctor_options)}).rstrip() if site.doctor else ""
+    doctor = (
+        _fill(
+            template("doctor.sh"),
+            {
+                **values,
+                "doctor_options": "".join(f" {shlex.quote(option)}" for option in site.doctor_options),
+            },
+        ).rstrip()
+        if site.doctor
+        else ""
+    )
     return {
         "nodes": launch.nodes,
         "devices_per_node": launch.devices_per_node,
@@ -204,12 +254,17 @@ def _directive(value: str) -> str:
         UserError: it has what no such line can hold.
     """
     if re.search(r"[\n\"'\\#]", value):
-        raise UserError(f"{value!r} has a character that no #SBATCH line can hold", where="the site file, or the path", remedy="leave quotes, #, backslashes and line breaks out")
+        raise UserError(
+            f"{value!r} has a character that no #SBATCH line can hold",
+            where="the site file, or the path",
+            remedy="leave quotes, #, backslashes and line breaks out",
+        )
     return f'"{value}"' if " " in value else value
 
 
 def _parallel(launch: LaunchConfig, site: Site, limit: str) -> str:
-    """How the corpus and the tokens are built in parallel: on the job's own node, or as arrays that it submits."""
+    """How the corpus and the tokens are built in parallel: on the job's own node, or as arrays that it
+    submits."""
     if not launch.array_tasks:
         return '--workers "$SLURM_CPUS_PER_TASK"'
     more = [f"account={site.account}"] if site.account else []
@@ -244,11 +299,17 @@ def _absolute(config: Config) -> Config:
     if weights and Path(weights).parent.is_dir():
         training = replace(training, initial_weights=str(Path(weights).resolve()))
     if engine.endswith(".json"):
-        training = replace(training, engine=replace(training.engine, deepspeed_config=str(Path(engine).resolve())))
+        training = replace(
+            training, engine=replace(training.engine, deepspeed_config=str(Path(engine).resolve()))
+        )
     return replace(config, training=training)
 
 
 def _fill(text: str, values: dict[str, Any]) -> str:
     """Put the values in; a line that holds nothing but an empty value is left out."""
-    text = "\n".join(line for line in text.split("\n") if not (re.fullmatch(r"@[a-z_]+@", line) and values[line[1:-1]] == ""))
+    text = "\n".join(
+        line
+        for line in text.split("\n")
+        if not (re.fullmatch(r"@[a-z_]+@", line) and values[line[1:-1]] == "")
+    )
     return re.sub(r"@([a-z_]+)@", lambda name: str(values[name[1]]), text)

@@ -13,7 +13,10 @@ import cattrs
 from biobert_scale.errors import UserError
 from biobert_scale.recipes import first_problem, strict_converter
 
-_PACKAGED = (Path(__file__).resolve().parent / "slurm", Path(__file__).resolve().parents[2] / "launch" / "slurm")
+_PACKAGED = (
+    Path(__file__).resolve().parent / "slurm",
+    Path(__file__).resolve().parents[2] / "launch" / "slurm",
+)
 """Where the templates lie in an installed package, and in a checkout."""
 
 
@@ -70,7 +73,11 @@ def load_site(path: Path) -> Site:
         UserError: it is missing, not TOML, has an unknown key or a value that no job could use.
     """
     if not path.is_file():
-        raise UserError("no site file", where=path, remedy=f"write the commented example there: biobert-scale launch site --output {path}")
+        raise UserError(
+            "no site file",
+            where=path,
+            remedy=f"write the commented example there: biobert-scale launch site --output {path}",
+        )
     try:
         raw: dict[str, Any] = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
@@ -90,11 +97,31 @@ def _check(site: Site, path: Path) -> None:
             raise UserError(what, where=f"{path}: {key}", remedy=remedy)
 
     for name in site.environment:
-        refuse(not re.fullmatch(r"[A-Za-z_]\w*", name), f"'{name}' is no name of a variable", "environment", "use letters, digits and _")
-    for key, options in (("sbatch", site.sbatch), ("srun", site.srun), ("devices.sbatch", site.devices.sbatch), ("processors.sbatch", site.processors.sbatch)):
+        refuse(
+            not re.fullmatch(r"[A-Za-z_]\w*", name),
+            f"'{name}' is no name of a variable",
+            "environment",
+            "use letters, digits and _",
+        )
+    for key, options in (
+        ("sbatch", site.sbatch),
+        ("srun", site.srun),
+        ("devices.sbatch", site.devices.sbatch),
+        ("processors.sbatch", site.processors.sbatch),
+    ):
         for option in options:
-            refuse(not re.match(r"--?[A-Za-z]", option), f"'{option}' is no option", key, 'write each as "--name=value"')
-    refuse(bool(site.devices.option) and "{count}" not in site.devices.option, "no {count} in it", "devices.option", 'write "--gres=gpu:{count}", or "" where devices are not asked for')
+            refuse(
+                not re.match(r"--?[A-Za-z]", option),
+                f"'{option}' is no option",
+                key,
+                'write each as "--name=value"',
+            )
+    refuse(
+        bool(site.devices.option) and "{count}" not in site.devices.option,
+        "no {count} in it",
+        "devices.option",
+        'write "--gres=gpu:{count}", or "" where devices are not asked for',
+    )
     for key, number in (
         ("devices.cpus_per_device", site.devices.cpus_per_device),
         ("devices.memory_gib_per_device", site.devices.memory_gib_per_device),
@@ -102,4 +129,9 @@ def _check(site: Site, path: Path) -> None:
         ("processors.memory_gib", site.processors.memory_gib),
     ):
         refuse(number < 1, f"{number} is not positive", key, "use at least 1")
-    refuse(site.master_port != 0 and not 1024 <= site.master_port <= 65535, f"{site.master_port} is no port", "master_port", "use 1024 to 65535, or 0")
+    refuse(
+        site.master_port != 0 and not 1024 <= site.master_port <= 65535,
+        f"{site.master_port} is no port",
+        "master_port",
+        "use 1024 to 65535, or 0",
+    )

@@ -8,7 +8,11 @@ from pathlib import Path
 
 from biobert_scale.errors import RunFailed, UserError
 
-_SILENT = ("Could not establish a configuration source", "Unable to contact slurm controller", "Connection refused")
+_SILENT = (
+    "Could not establish a configuration source",
+    "Unable to contact slurm controller",
+    "Connection refused",
+)
 """What sbatch says where its cluster is out of reach: nothing about the script."""
 _REMEDY = "correct the site file or the options, and render again"
 
@@ -17,7 +21,8 @@ def check_scripts(scripts: list[Path]) -> list[str]:
     """Check scripts without running anything of them.
 
     Returns:
-        A line for each script that says what SLURM thinks of it; where there is no SLURM, one line that says so.
+        A line for each script that says what SLURM thinks of it; where there is no SLURM, one line that says
+        so.
 
     Raises:
         UserError: one that bash cannot read, or that SLURM would not take.
@@ -34,7 +39,11 @@ def check_scripts(scripts: list[Path]) -> list[str]:
         if tried.returncode and any(sign in said for sign in _SILENT):
             return [f"not tried on SLURM: {said}"]
         if tried.returncode:
-            raise UserError(said.removeprefix("sbatch: error: ").removeprefix("allocation failure: "), where=script, remedy=_REMEDY)
+            raise UserError(
+                said.removeprefix("sbatch: error: ").removeprefix("allocation failure: "),
+                where=script,
+                remedy=_REMEDY,
+            )
         lines.append(f"{script.name}: {said.removeprefix('sbatch: ')}")
     return lines
 
@@ -47,11 +56,19 @@ def submit(directory: Path) -> list[str]:
         RunFailed: SLURM did not take one of the jobs; those before it have been cancelled.
     """
     if shutil.which("sbatch") is None:
-        raise UserError("no sbatch on the PATH", where="--submit", remedy=f"run {directory / 'submit.sh'} where jobs are submitted (a login node)")
+        raise UserError(
+            "no sbatch on the PATH",
+            where="--submit",
+            remedy=f"run {directory / 'submit.sh'} where jobs are submitted (a login node)",
+        )
     done = subprocess.run(["bash", str(directory / "submit.sh")], capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["sbatch failed"])[-1].removeprefix("sbatch: error: ")
-        raise RunFailed(f"SLURM did not take every job ({said}); those before it are cancelled", where=directory / "submit.sh", remedy=_REMEDY)
+        raise RunFailed(
+            f"SLURM did not take every job ({said}); those before it are cancelled",
+            where=directory / "submit.sh",
+            remedy=_REMEDY,
+        )
     return done.stdout.splitlines()
 
 

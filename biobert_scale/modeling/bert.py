@@ -1,4 +1,5 @@
-"""BERT on packed rows: transformers' encoder and parameter names, no padding, heads where something is predicted.
+"""BERT on packed rows: transformers' encoder and parameter names, no padding, heads where something is
+predicted.
 
 Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
 """
@@ -29,10 +30,11 @@ from biobert_scale.modeling.quiet import quietly
 
 @dataclass(frozen=True, kw_only=True)
 class PackedBatch:
-    """Sequences concatenated into one row, on one device; last ones that `nsp_labels` does not count are padding.
+    """Sequences concatenated into one row, on one device; last ones that `nsp_labels` does not count are
+    padding.
 
-    Shapes: `input_ids`, `token_type_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,) int32;
-    `mlm_positions` (predictions,) int64, indices into the row; `mlm_labels` (predictions,) int64;
+    Shapes: `input_ids`, `token_type_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,)
+    int32; `mlm_positions` (predictions,) int64, indices into the row; `mlm_labels` (predictions,) int64;
     `nsp_labels` (sequences,) int64, 0 where the second segment follows the first, 1 where it is a random one.
     """
 
@@ -62,11 +64,20 @@ class PackedBatch:
         return replace(self, **{name: getattr(self, name).to(device, non_blocking=True) for name in _TENSORS})
 
 
-_TENSORS = ("input_ids", "token_type_ids", "position_ids", "cu_seqlens", "mlm_positions", "mlm_labels", "nsp_labels")
+_TENSORS = (
+    "input_ids",
+    "token_type_ids",
+    "position_ids",
+    "cu_seqlens",
+    "mlm_positions",
+    "mlm_labels",
+    "nsp_labels",
+)
 
 
 class PackedBertForPreTraining(BertForPreTraining):
-    """`transformers.BertForPreTraining` with another forward: the same modules, parameters and state dictionary."""
+    """`transformers.BertForPreTraining` with another forward: the same modules, parameters and state
+    dictionary."""
 
     compute = ComputeConfig(sparse_last_layer=False, quick_dropout=False, head_rows=0, fused_qkv=False)
     """How it is computed; set by `switch_on`."""
@@ -75,11 +86,14 @@ class PackedBertForPreTraining(BertForPreTraining):
         """Sums over one micro-batch, to be divided by global counts, never by local ones.
 
         Returns:
-            fp32 scalars: `mlm_loss`, `nsp_loss` (summed cross-entropies, in nats), `mlm_correct`, `nsp_correct`.
+            fp32 scalars: `mlm_loss`, `nsp_loss` (summed cross-entropies, in nats), `mlm_correct`,
+                `nsp_correct`.
         """
         predicted, first = self._read(batch)
         # The pooler reads the first position of each row it is given: give it each sequence's own [CLS].
-        relation_scores = self.cls.seq_relationship(self.bert.pooler(first.unsqueeze(1))).float()  # (sequences, 2)
+        relation_scores = self.cls.seq_relationship(
+            self.bert.pooler(first.unsqueeze(1))
+        ).float()  # (sequences, 2)
         return {
             **self._predict(predicted, batch),
             "nsp_loss": nn.functional.cross_entropy(relation_scores, batch.nsp_labels, reduction="sum"),
@@ -87,13 +101,19 @@ class PackedBertForPreTraining(BertForPreTraining):
         }
 
     def _read(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        """Hidden states for the two heads: of predicted positions (of all tokens without `sparse_head`), and of each sequence's [CLS]."""
+        """Hidden states for the two heads: of predicted positions (of all tokens without `sparse_head`), and
+        of each sequence's [CLS]."""
         packed = (batch.input_ids, batch.token_type_ids, batch.position_ids, batch.cu_seqlens)
         first = batch.cu_seqlens[: len(batch.nsp_labels)].long()
         if not self.compute.unpadded:
             hidden = encode_padded(self.bert, *packed, sequence_lengths=batch.sequence_lengths)
         elif self.compute.sparse_head and self.compute.sparse_last_layer:
-            hidden = encode_packed(self.bert, *packed, sequence_lengths=batch.sequence_lengths, read=torch.cat([batch.mlm_positions, first]))
+            hidden = encode_packed(
+                self.bert,
+                *packed,
+                sequence_lengths=batch.sequence_lengths,
+                read=torch.cat([batch.mlm_positions, first]),
+            )
             return hidden[: len(batch.mlm_positions)], hidden[len(batch.mlm_positions) :]
         else:
             hidden = encode_packed(self.bert, *packed, sequence_lengths=batch.sequence_lengths)
@@ -128,8 +148,10 @@ def encode_packed(
         encoder: a model built with `attn_implementation="packed"` (see `load_encoder`).
         input_ids, token_type_ids, position_ids: (tokens,) int64; positions restart at 0 in every sequence.
         cu_seqlens: (sequences + 1,) int32.
-        sequence_lengths: the boundaries as host integers; computed from `cu_seqlens` (which waits for the device) where absent.
-        read: (positions,) int64, indices into the row, of which alone the last hidden states are wanted; for a model with `sparse_last_layer` switched on.
+        sequence_lengths: the boundaries as host integers; computed from `cu_seqlens` (which waits for the
+            device) where absent.
+        read: (positions,) int64, indices into the row, of which alone the last hidden states are wanted; for
+            a model with `sparse_last_layer` switched on.
 
     Returns:
         (tokens, hidden) last hidden states, or (positions, hidden) in the order of `read`.
@@ -138,19 +160,35 @@ def encode_packed(
         sequence_lengths = tuple(cu_seqlens.diff().tolist())
     hidden = encoder.embeddings(input_ids[None], token_type_ids[None], position_ids[None])
     output = encoder.encoder(
-        hidden, attention_mask=None, cu_seqlens=cu_seqlens, sequence_lengths=torch.tensor(sequence_lengths), longest=encoder.config.max_position_embeddings, read=read
+        hidden,
+        attention_mask=None,
+        cu_seqlens=cu_seqlens,
+        sequence_lengths=torch.tensor(sequence_lengths),
+        longest=encoder.config.max_position_embeddings,
+        read=read,
     )
     return cast(Tensor, output.last_hidden_state[0])
 
 
 def encode_padded(
-    encoder: BertModel, input_ids: Tensor, token_type_ids: Tensor, position_ids: Tensor, cu_seqlens: Tensor, *, sequence_lengths: tuple[int, ...]
+    encoder: BertModel,
+    input_ids: Tensor,
+    token_type_ids: Tensor,
+    position_ids: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    sequence_lengths: tuple[int, ...],
 ) -> Tensor:
     """As `encode_packed`, by way of rows padded to the longest sequence: what packing is compared with."""
     rows, longest = len(sequence_lengths), max(sequence_lengths)
     lengths = torch.tensor(sequence_lengths, device=input_ids.device)
-    cells = position_ids + longest * torch.arange(rows, device=input_ids.device).repeat_interleave(lengths, output_size=len(input_ids))
-    padded = [states.new_zeros(rows * longest).index_copy(0, cells, states).view(rows, longest) for states in (input_ids, token_type_ids, position_ids)]
+    cells = position_ids + longest * torch.arange(rows, device=input_ids.device).repeat_interleave(
+        lengths, output_size=len(input_ids)
+    )
+    padded = [
+        states.new_zeros(rows * longest).index_copy(0, cells, states).view(rows, longest)
+        for states in (input_ids, token_type_ids, position_ids)
+    ]
     mask = torch.arange(longest, device=input_ids.device) < lengths[:, None]  # (rows, longest)
     output = encoder.encoder(encoder.embeddings(*padded), attention_mask=mask[:, None, None])
     return cast(Tensor, output.last_hidden_state.flatten(0, 1)[cells])
@@ -213,33 +251,53 @@ def read_model_config(directory: Path) -> BertConfig:
         UserError: there is none, it cannot be read, or it is no BERT's.
     """
     if not (directory / "config.json").is_file():
-        remedy = "name a directory that `biobert-scale export` wrote; a model of a hub is fetched with `hf download OWNER/NAME --local-dir DIR`"
+        remedy = (
+            "name a directory that `biobert-scale export` wrote; a model of a hub is fetched with `hf"
+            " download OWNER/NAME --local-dir DIR`"
+        )
         raise UserError("no model (config.json is missing)", where=directory, remedy=remedy)
     path = directory / "config.json"
     settings = read_json(path)
     if not isinstance(settings, dict) or settings.get("model_type", "bert") != "bert":
-        raise UserError("not a BERT model" + (f" ({settings['model_type']})" if isinstance(settings, dict) else ""), where=path, remedy="name a directory with a BERT model")
+        raise UserError(
+            "not a BERT model" + (f" ({settings['model_type']})" if isinstance(settings, dict) else ""),
+            where=path,
+            remedy="name a directory with a BERT model",
+        )
     try:
         return BertConfig.from_pretrained(directory)
     except (OSError, TypeError, ValueError, StrictDataclassError) as error:
-        raise UserError(f"not a model's settings ({_first_line(error)})", where=path, remedy="export the model again") from None
+        raise UserError(
+            f"not a model's settings ({_first_line(error)})", where=path, remedy="export the model again"
+        ) from None
 
 
 def read_model(kind: Any, directory: Path, config: BertConfig, **options: Any) -> Any:
     """A model of one of transformers' classes, in fp32, with attention over packed rows.
 
     Raises:
-        UserError: weights that cannot be read, or that are not all there: the library would draw them at random.
+        UserError: weights that cannot be read, or that are not all there: the library would draw them at
+            random.
     """
     attention.register()
     config._attn_implementation = attention.PACKED_ATTENTION
     try:
         with quietly():
-            model, report = kind.from_pretrained(directory, config=config, dtype=torch.float32, output_loading_info=True, **options)
+            model, report = kind.from_pretrained(
+                directory, config=config, dtype=torch.float32, output_loading_info=True, **options
+            )
     except (OSError, RuntimeError, SafetensorError, UnpicklingError) as error:
-        raise UserError(f"the model's weights cannot be read ({_first_line(error)})", where=directory, remedy="export it again") from None
+        raise UserError(
+            f"the model's weights cannot be read ({_first_line(error)})",
+            where=directory,
+            remedy="export it again",
+        ) from None
     if missing := sorted(report["missing_keys"]):
-        raise UserError(f"the model lacks {len(missing)} of a BERT's weights ({missing[0]})", where=directory, remedy="name a whole BERT model, or export it again")
+        raise UserError(
+            f"the model lacks {len(missing)} of a BERT's weights ({missing[0]})",
+            where=directory,
+            remedy="name a whole BERT model, or export it again",
+        )
     return model
 
 

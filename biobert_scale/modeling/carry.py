@@ -28,12 +28,12 @@ def carry_embeddings(
 ) -> tuple[Tensor, Tensor | None, Carried]:
     """Rows and output biases for a new vocabulary; which id an entry has in either of them does not matter.
 
-    An entry of both keeps its row, bit for bit. A new one gets the mean over the pieces into which the old tokenizer
-    splits it. For a continuation `##xyz` these are the pieces of `xyz` inside a word, that is, the longest continuations
-    first; where the old vocabulary has none that fit, the pieces of the word `xyz`. [UNK] is no piece. An entry with no
-    piece at all gets the mean of all old rows: a small random row would score near zero, where most trained
-    rows score far below, and so draw probability from all of them (Hewitt 2021, "Initializing New Word Embeddings for
-    Pretrained Language Models").
+    An entry of both keeps its row, bit for bit. A new one gets the mean over the pieces into which the old
+    tokenizer splits it. For a continuation `##xyz` these are the pieces of `xyz` inside a word, that is, the
+    longest continuations first; where the old vocabulary has none that fit, the pieces of the word `xyz`.
+    [UNK] is no piece. An entry with no piece at all gets the mean of all old rows: a small random row would
+    score near zero, where most trained rows score far below, and so draw probability from all of them (Hewitt
+    2021, "Initializing New Word Embeddings for Pretrained Language Models").
 
     Args:
         embeddings: (old rows, hidden); rows beyond the old vocabulary's end are padding and are dropped.
@@ -52,7 +52,10 @@ def carry_embeddings(
 
     def carried(values: Tensor) -> Tensor:
         made = values[torch.tensor([source[0] if source else 0 for source in sources])]
-        found = {source: values[torch.tensor(source or everything)].double().mean(0).to(values.dtype) for source in means}
+        found = {
+            source: values[torch.tensor(source or everything)].double().mean(0).to(values.dtype)
+            for source in means
+        }
         for row, source in enumerate(sources):
             if len(source) != 1:
                 made[row] = found[tuple(source)]
@@ -69,19 +72,29 @@ class _Splitter:
 
     def __init__(self, ids: dict[str, int], *, lowercase: bool) -> None:
         self.unknown = ids["[UNK]"]
-        self.normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase)
+        self.normalizer = normalizers.BertNormalizer(
+            clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase
+        )
         self.words = models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100)
-        # With the prefix taken off entries and text alike, the library's own search finds the longest continuations first.
-        inside = {entry.removeprefix(_PREFIX): index for entry, index in ids.items() if entry.startswith(_PREFIX)}
+        # With the prefix taken off entries and text alike, the library's own search finds the longest
+        # continuations first.
+        inside = {
+            entry.removeprefix(_PREFIX): index for entry, index in ids.items() if entry.startswith(_PREFIX)
+        }
         self.continuations = models.WordPiece(
-            {**inside, "[UNK]": self.unknown}, unk_token="[UNK]", max_input_chars_per_word=100, continuing_subword_prefix=""
+            {**inside, "[UNK]": self.unknown},
+            unk_token="[UNK]",
+            max_input_chars_per_word=100,
+            continuing_subword_prefix="",
         )
 
     def __call__(self, entry: str) -> list[int]:
         text = self.normalizer.normalize_str(entry.removeprefix(_PREFIX))
         pieces: list[int] = []
         for position, (part, _) in enumerate(pre_tokenizers.BertPreTokenizer().pre_tokenize_str(text)):
-            found = self._known(self.continuations, part) if entry.startswith(_PREFIX) and position == 0 else []
+            found = (
+                self._known(self.continuations, part) if entry.startswith(_PREFIX) and position == 0 else []
+            )
             pieces += found or self._known(self.words, part)
         return pieces
 

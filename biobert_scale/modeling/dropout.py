@@ -1,8 +1,9 @@
 """Dropout on a CPU, where the library's draws one number after another and costs as much as a matrix product.
 
-A mask takes 16 random bits an element, from a generator that is seeded by PyTorch's own at every call: the state that a checkpoint
-keeps decides every mask, and a run that goes on draws what the uninterrupted one would have. The generator, SplitMix64 (Steele, Lea
-and Flood 2014, "Fast splittable pseudorandom number generators"), makes its n-th number from n alone, many in one instruction.
+A mask takes 16 random bits an element, from a generator that is seeded by PyTorch's own at every call: the
+state that a checkpoint keeps decides every mask, and a run that goes on draws what the uninterrupted one
+would have. The generator, SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
+generators"), makes its n-th number from n alone, many in one instruction.
 """
 
 from __future__ import annotations
@@ -24,14 +25,17 @@ def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
         probability: of an element to be dropped; in steps of 2**-16.
 
     Returns:
-        uint8 on the CPU, 1 where an element stays; and what those are multiplied by, so that a sum's expectation is unchanged.
+        uint8 on the CPU, 1 where an element stays; and what those are multiplied by, so that a sum's
+        expectation is unchanged.
     """
     threshold = min(round(probability * _LEVELS), _LEVELS - 1)
     number = shape.numel()
     numbers = np.empty(-(-number // 4), np.uint64)
     _fill(np.uint64(torch.empty((), dtype=torch.int64).random_().item()), numbers)
     bits = numbers.view(np.uint16)[:number]
-    return torch.from_numpy((bits >= np.uint16(threshold)).view(np.uint8)).view(shape), _LEVELS / (_LEVELS - threshold)
+    return torch.from_numpy((bits >= np.uint16(threshold)).view(np.uint8)).view(shape), _LEVELS / (
+        _LEVELS - threshold
+    )
 
 
 @numba.njit(cache=True, nogil=True)
@@ -44,7 +48,8 @@ def _fill(seed: np.uint64, numbers: np.ndarray) -> None:
 
 
 def applied(states: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """`states * mask * scale`: a mask of bytes is kept, four times smaller than one in fp32, and widened for the product."""
+    """`states * mask * scale`: a mask of bytes is kept, four times smaller than one in fp32, and widened for
+    the product."""
     return mask.to(states.dtype).mul_(scale).mul_(states)
 
 
@@ -73,7 +78,8 @@ class QuickDropout(nn.Dropout):
 
 
 def drawn_ahead(dropout: nn.Dropout, states: Tensor) -> tuple[Tensor, float] | None:
-    """The mask and scale for states of this shape, for code that draws none itself (a compiled graph); None where the layer is to be called."""
+    """The mask and scale for states of this shape, for code that draws none itself (a compiled graph); None
+    where the layer is to be called."""
     quick = isinstance(dropout, QuickDropout) and dropout.training and dropout.p > 0 and not states.is_cuda
     return keep_mask(states.shape, dropout.p) if quick else None
 

@@ -1,8 +1,8 @@
 """bf16 on a CPU that has no instruction for it.
 
-The library emulates the missing instruction several times slower than fp32 runs. A product of two bf16 numbers is exact
-in fp32, and hardware that has the instruction sums in fp32 too, so multiplying in fp32 and rounding the result to bf16
-gives what such hardware gives, at fp32's speed.
+The library emulates the missing instruction several times slower than fp32 runs. A product of two bf16
+numbers is exact in fp32, and hardware that has the instruction sums in fp32 too, so multiplying in fp32 and
+rounding the result to bf16 gives what such hardware gives, at fp32's speed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def multiplies_natively(tensor: Tensor) -> bool:
 
 
 def emulate_in_fp32(model: nn.Module) -> None:
-    """Give a model's linear layers a forward that multiplies in fp32 whenever it meets bf16 without the instruction."""
+    """Give a model's linear layers a forward that multiplies in fp32 whenever it meets bf16 without the
+    instruction."""
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = EmulatingLinear
@@ -37,7 +38,8 @@ class EmulatingLinear(nn.Linear):
 
 
 def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`nn.functional.linear`, in fp32 where the product's type (autocast's, else the inputs') is bf16 and the device has no instruction for it."""
+    """`nn.functional.linear`, in fp32 where the product's type (autocast's, else the inputs') is bf16 and the
+    device has no instruction for it."""
     if inputs.device.type != "cpu" or _CPU_MULTIPLIES_BF16:
         return nn.functional.linear(inputs, weight, bias)
     autocast = torch.is_autocast_enabled("cpu")
@@ -46,19 +48,26 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return nn.functional.linear(inputs, weight, bias)
     with torch.autocast("cpu", enabled=False):  # which would round the copies again
         if autocast:
-            inputs, weight, bias = inputs.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+            inputs, weight, bias = (
+                inputs.to(dtype),
+                weight.to(dtype),
+                None if bias is None else bias.to(dtype),
+            )
         product: Tensor = _Fp32Linear.apply(inputs, weight, bias)
     return product
 
 
 class _Fp32Linear(torch.autograd.Function):
-    """`linear` of bf16 tensors through fp32 copies, none of which outlives the product: kept for the backward pass are the bf16 ones."""
+    """`linear` of bf16 tensors through fp32 copies, none of which outlives the product: kept for the backward
+    pass are the bf16 ones."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.bias_type = None if bias is None else bias.dtype
-        return nn.functional.linear(inputs.float(), weight.float(), None if bias is None else bias.float()).to(inputs.dtype)
+        return nn.functional.linear(
+            inputs.float(), weight.float(), None if bias is None else bias.float()
+        ).to(inputs.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

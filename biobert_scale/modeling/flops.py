@@ -1,7 +1,7 @@
 """Floating-point operations of a training step, counted from the shapes.
 
-Matrix products only (a multiply and an add are two operations), backward twice the forward: the convention of Kaplan
-et al. 2020 with the attention term kept, as Chowdhery et al. 2022 (appendix B) define model FLOPs.
+Matrix products only (a multiply and an add are two operations), backward twice the forward: the convention of
+Kaplan et al. 2020 with the attention term kept, as Chowdhery et al. 2022 (appendix B) define model FLOPs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,19 @@ def training_flops(config: BertConfig, sequence_lengths: np.ndarray, predictions
 
     Args:
         sequence_lengths: (sequences,) tokens in each.
-        predictions: positions on which the MLM head runs; what is behind the last layer's attention is counted on these and [CLS], all that the heads read.
+        predictions: positions on which the MLM head runs; what is behind the last layer's attention is
+            counted on these and [CLS], all that the heads read.
     """
     hidden, inner = config.hidden_size, config.intermediate_size
     lengths = np.asarray(sequence_lengths, np.int64)
-    before, behind = 6 * hidden * hidden, 2 * hidden * hidden + 4 * hidden * inner  # of a layer, for one token: up to attention's products, and after them
+    before, behind = (
+        6 * hidden * hidden,
+        2 * hidden * hidden + 4 * hidden * inner,
+    )  # of a layer, for one token: up to attention's products, and after them
     tokens, read = int(lengths.sum()), predictions + len(lengths)
-    layers = config.num_hidden_layers * tokens * before + ((config.num_hidden_layers - 1) * tokens + read) * behind
+    layers = (
+        config.num_hidden_layers * tokens * before + ((config.num_hidden_layers - 1) * tokens + read) * behind
+    )
     attention = config.num_hidden_layers * 4 * hidden * int((lengths * lengths).sum())
     head = predictions * (2 * hidden * hidden + 2 * hidden * config.vocab_size)
     pooler = len(lengths) * (2 * hidden * hidden + 4 * hidden)

@@ -1,8 +1,8 @@
 """The masked-LM loss without the logits in fp32.
 
-Logits are (predictions, vocabulary): in fp32, with the copies that softmax and its gradient make, they are the largest tensors of
-a step. Here they exist once, in the precision of training; what needs fp32 is done some rows at a time, and the backward pass
-turns them into their own gradient where they stand.
+Logits are (predictions, vocabulary): in fp32, with the copies that softmax and its gradient make, they are
+the largest tensors of a step. Here they exist once, in the precision of training; what needs fp32 is done
+some rows at a time, and the backward pass turns them into their own gradient where they stand.
 """
 
 from __future__ import annotations
@@ -16,26 +16,36 @@ from torch import Tensor, nn
 from biobert_scale.modeling.emulation import multiplies_natively
 
 _ALIGNMENT = 8
-"""Rows of the logits begin at a multiple of so many elements, 16 bytes in 16 bits: GPUs' fastest product kernels read no others."""
+"""Rows of the logits begin at a multiple of so many elements, 16 bytes in 16 bits: GPUs' fastest product
+kernels read no others."""
 _ROWS_IN_CACHE = 32
 """Rows whose logits a CPU's cache holds from one pass over them to the next."""
 
 
 def score_by_rows(decoder: nn.Linear, *, rows: int) -> None:
-    """Let a decoder that is given labels besides its inputs return `cross_entropy`'s two sums instead of logits.
+    """Let a decoder that is given labels besides its inputs return `cross_entropy`'s two sums instead of
+    logits.
 
-    It stays one call of the module, so that what gathers a module's weights when it is called (ZeRO stage 3) does so here.
+    It stays one call of the module, so that what gathers a module's weights when it is called (ZeRO stage 3)
+    does so here.
     """
     plain = decoder.forward
 
     def forward(hidden: Tensor, labels: Tensor | None = None) -> Any:
-        return plain(hidden) if labels is None else cross_entropy(hidden, decoder.weight, decoder.bias, labels, rows=rows)
+        return (
+            plain(hidden)
+            if labels is None
+            else cross_entropy(hidden, decoder.weight, decoder.bias, labels, rows=rows)
+        )
 
     decoder.forward = forward  # type: ignore[method-assign, assignment]
 
 
-def cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, *, rows: int) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of `hidden @ weight.T + bias`, summed, and how many of the largest logits are the labels'.
+def cross_entropy(
+    hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, *, rows: int
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of `hidden @ weight.T + bias`, summed, and how many of the largest logits are the
+    labels'.
 
     Args:
         hidden: (predictions, hidden), of the type of training, or of any under autocast.
@@ -57,9 +67,13 @@ def cross_entropy(hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, 
 
 class _CrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, rows: int
+    ) -> tuple[Tensor, Tensor]:
         logits = hidden.new_empty(len(hidden), -(-len(weight) // _ALIGNMENT) * _ALIGNMENT)[:, : len(weight)]
-        log_sums, picked = (torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(2))
+        log_sums, picked = (
+            torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(2)
+        )
         correct = torch.zeros((), dtype=torch.float32, device=hidden.device)
         native = multiplies_natively(hidden)
         matrix, vector = (weight, bias) if native else (weight.float(), bias.float())
@@ -83,10 +97,16 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         hidden, weight, labels, log_sums = ctx.saved_tensors
         logits, ctx.logits = ctx.logits, None
-        assert logits is not None, "the logits have become their gradient: a second backward pass needs another forward pass"
+        assert logits is not None, (
+            "the logits have become their gradient: a second backward pass needs another forward pass"
+        )
         for part in _slices(len(hidden), ctx.rows):
-            exact = logits[part].float().sub_(log_sums[part, None]).exp_()  # in place where the logits are in fp32 themselves
-            exact.scatter_add_(1, labels[part, None].clamp(min=0), exact.new_full((len(exact), 1), -1.0)).mul_(gradients[0] * (labels[part, None] >= 0))
+            exact = (
+                logits[part].float().sub_(log_sums[part, None]).exp_()
+            )  # in place where the logits are in fp32 themselves
+            exact.scatter_add_(
+                1, labels[part, None].clamp(min=0), exact.new_full((len(exact), 1), -1.0)
+            ).mul_(gradients[0] * (labels[part, None] >= 0))
             if exact.dtype != logits.dtype:
                 logits[part] = exact
         native = multiplies_natively(hidden)

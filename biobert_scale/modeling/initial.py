@@ -1,4 +1,5 @@
-"""The weights that a pre-training run starts from: random, a Hugging Face model's, or a TensorFlow checkpoint's."""
+"""The weights that a pre-training run starts from: random, a Hugging Face model's, or a TensorFlow
+checkpoint's."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ _POSITIONS = "bert.embeddings.position_embeddings.weight"
 _BIAS = "cls.predictions.bias"
 _TIED = {"cls.predictions.decoder.weight": _EMBEDDINGS, "cls.predictions.decoder.bias": _BIAS}
 _HEADS = ("bert.pooler.", "cls.")
-"""What a model may lack: encoders come without heads, masked language models without the one on sentence pairs."""
+"""What a model may lack: encoders come without heads, masked language models without the one on sentence
+pairs."""
 _SHAPE = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
     "type_vocab_size", "hidden_act", "layer_norm_eps",
@@ -37,27 +39,34 @@ _SHAPE = (
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _OTHERS = "take other weights"
 _RESTORE = "restore the file from where it came from"
-_REMEDY = "give a Hugging Face model directory (with model.safetensors and vocab.txt) or a TensorFlow checkpoint (such as bert_model.ckpt)"
+_REMEDY = (
+    "give a Hugging Face model directory (with model.safetensors and vocab.txt) or a TensorFlow checkpoint"
+    " (such as bert_model.ckpt)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Existing weights: where their configuration and vocabulary lie, and the tensors by transformers' names."""
+    """Existing weights: where their configuration and vocabulary lie, and the tensors by transformers'
+    names."""
 
     directory: Path
     config: BertConfig
     tensors: dict[str, Tensor]
 
 
-def initial_model(config: BertConfig, source: str | Path | None, *, seed: int, tokenizer: Path) -> PackedBertForPreTraining:
+def initial_model(
+    config: BertConfig, source: str | Path | None, *, seed: int, tokenizer: Path
+) -> PackedBertForPreTraining:
     """A model to start a run with, in fp32 whatever type the weights were stored in; the same on every rank.
 
     Args:
         config: the run's shape and vocabulary size.
-        source: a Hugging Face model directory; a TensorFlow checkpoint's path without `.index`, or its directory; or
-            nothing, for random weights.
+        source: a Hugging Face model directory; a TensorFlow checkpoint's path without `.index`, or its
+            directory; or nothing, for random weights.
         seed: for the random weights, and for those of the heads that the source lacks.
-        tokenizer: the run's tokenizer directory. Embeddings are carried over to its vocabulary, entry by entry.
+        tokenizer: the run's tokenizer directory. Embeddings are carried over to its vocabulary, entry by
+            entry.
 
     Raises:
         UserError: nothing readable there, or a model of another shape.
@@ -84,11 +93,19 @@ def read_source(path: Path) -> Source:
     indexes = sorted(path.glob("*.index")) if path.is_dir() else [path.with_name(f"{path.name}.index")]
     if len(indexes) > 1:
         names = ", ".join(index.stem for index in indexes)
-        raise UserError(f"several TensorFlow checkpoints ({names})", where=path, remedy="name one of them, without .index")
+        raise UserError(
+            f"several TensorFlow checkpoints ({names})", where=path, remedy="name one of them, without .index"
+        )
     if not indexes or not indexes[0].is_file():
-        raise UserError("no weights to start from" if path.exists() else "no such directory or checkpoint", where=path, remedy=_REMEDY)
+        raise UserError(
+            "no weights to start from" if path.exists() else "no such directory or checkpoint",
+            where=path,
+            remedy=_REMEDY,
+        )
     prefix = indexes[0].with_suffix("")
-    return Source(directory=prefix.parent, config=_read_config(prefix.parent), tensors=tensorflow_weights(prefix))
+    return Source(
+        directory=prefix.parent, config=_read_config(prefix.parent), tensors=tensorflow_weights(prefix)
+    )
 
 
 def _read_config(directory: Path) -> BertConfig:
@@ -103,8 +120,12 @@ def _read_config(directory: Path) -> BertConfig:
                 return BertConfig.from_dict(raw)
             except Exception as error:  # the library has several kinds of its own
                 told = " ".join(str(error).split())
-                raise UserError(f"not BERT's configuration ({told})", where=path, remedy="correct the file") from None
-    raise UserError("neither config.json nor bert_config.json beside the weights", where=directory, remedy=_REMEDY)
+                raise UserError(
+                    f"not BERT's configuration ({told})", where=path, remedy="correct the file"
+                ) from None
+    raise UserError(
+        "neither config.json nor bert_config.json beside the weights", where=directory, remedy=_REMEDY
+    )
 
 
 def _weight_files(directory: Path) -> list[Path]:
@@ -116,7 +137,9 @@ def _weight_files(directory: Path) -> list[Path]:
             try:
                 files = [directory / part for part in sorted(set(read_json(index)["weight_map"].values()))]
             except (KeyError, TypeError, AttributeError):
-                raise UserError("no weight_map in the index of the weights", where=index, remedy=_RESTORE) from None
+                raise UserError(
+                    "no weight_map in the index of the weights", where=index, remedy=_RESTORE
+                ) from None
             for file in files:
                 if not file.is_file():
                     raise UserError("a file of the weights is missing", where=file, remedy=_RESTORE)
@@ -128,22 +151,31 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     """A file's tensors, those of a known floating-point type in fp32."""
     try:
         # Pickles hold tensors only, or are not opened: anything else in them could run code.
-        content: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        content: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"the weights cannot be read ({str(error).splitlines()[0]})", where=path, remedy=_RESTORE) from None
+        raise UserError(
+            f"the weights cannot be read ({str(error).splitlines()[0]})", where=path, remedy=_RESTORE
+        ) from None
     if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
         raise UserError("the file is no state dictionary", where=path, remedy=_REMEDY)
     return {name: tensor.float() if tensor.dtype in _FLOATS else tensor for name, tensor in content.items()}
 
 
 def _current_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Today's names: LayerNorm's were once TensorFlow's, and an encoder saved by itself has no `bert.` in front."""
+    """Today's names: LayerNorm's were once TensorFlow's, and an encoder saved by itself has no `bert.` in
+    front."""
     bare = not any(name.startswith("bert.") for name in tensors)
     renamed = {}
     for name, tensor in tensors.items():
         name = name.removesuffix("gamma") + "weight" if name.endswith("LayerNorm.gamma") else name
         name = name.removesuffix("beta") + "bias" if name.endswith("LayerNorm.beta") else name
-        renamed[f"bert.{name}" if bare and name.startswith(("embeddings.", "encoder.", "pooler.")) else name] = tensor
+        renamed[
+            f"bert.{name}" if bare and name.startswith(("embeddings.", "encoder.", "pooler.")) else name
+        ] = tensor
     return renamed
 
 
@@ -156,8 +188,16 @@ def refuse_other_shape(config: BertConfig, source: Source) -> None:
     for key in _SHAPE:
         ours, theirs = getattr(config, key), getattr(source.config, key)
         if ours != theirs and not (key == "max_position_embeddings" and ours > theirs):
-            remedy = f"set model.{key} to {theirs}, or {_OTHERS}" if key in ModelConfig.__dataclass_fields__ else _OTHERS
-            raise UserError(f"{key} is {ours} in the recipe and {theirs} in the initial weights", where=source.directory, remedy=remedy)
+            remedy = (
+                f"set model.{key} to {theirs}, or {_OTHERS}"
+                if key in ModelConfig.__dataclass_fields__
+                else _OTHERS
+            )
+            raise UserError(
+                f"{key} is {ours} in the recipe and {theirs} in the initial weights",
+                where=source.directory,
+                remedy=remedy,
+            )
 
 
 def _without_aliases(source: Source) -> dict[str, Tensor]:
@@ -170,7 +210,9 @@ def _without_aliases(source: Source) -> dict[str, Tensor]:
     for alias, name in _TIED.items():
         tensor = tensors.pop(alias, None)
         if tensor is not None and not torch.equal(tensors.setdefault(name, tensor), tensor):
-            raise UserError(f"{alias} differs from {name}, which BERT shares", where=source.directory, remedy=_OTHERS)
+            raise UserError(
+                f"{alias} differs from {name}, which BERT shares", where=source.directory, remedy=_OTHERS
+            )
     return tensors
 
 
@@ -178,19 +220,37 @@ def _on_vocabulary(tensors: dict[str, Tensor], source: Source, new: list[str]) -
     """The tensors with embeddings and output bias in the order of the run's vocabulary."""
     old = read_entries(source.directory)
     embeddings, bias = tensors.get(_EMBEDDINGS), tensors.get(_BIAS)
-    if embeddings is None or len(embeddings) < len(old) or (bias is not None and len(bias) != len(embeddings)):
+    if (
+        embeddings is None
+        or len(embeddings) < len(old)
+        or (bias is not None and len(bias) != len(embeddings))
+    ):
         rows = [0 if tensor is None else len(tensor) for tensor in (embeddings, bias)]
-        what = f"{rows[0]} embeddings and {rows[1]} output biases do not fit a vocabulary of {len(old)} entries"
-        raise UserError(what, where=source.directory, remedy="put the vocabulary there that the weights were trained with")
+        what = (
+            f"{rows[0]} embeddings and {rows[1]} output biases do not fit a vocabulary of {len(old)} entries"
+        )
+        raise UserError(
+            what, where=source.directory, remedy="put the vocabulary there that the weights were trained with"
+        )
     logger.info("initial weights from %s", source.directory)
     if len(embeddings) > len(old):
-        logger.warning("%d embeddings beyond their vocabulary's %d entries are dropped", len(embeddings) - len(old), len(old))
-    embeddings, bias, counts = carry_embeddings(embeddings, bias, old=old, new=new, lowercase=is_lowercase(source.directory, old))
+        logger.warning(
+            "%d embeddings beyond their vocabulary's %d entries are dropped",
+            len(embeddings) - len(old),
+            len(old),
+        )
+    embeddings, bias, counts = carry_embeddings(
+        embeddings, bias, old=old, new=new, lowercase=is_lowercase(source.directory, old)
+    )
     if old != new:
         logger.info(
-            "embeddings of this run's %d entries: %d copied, %d averaged over pieces of the old vocabulary, %d the mean of all its rows",
-            len(new), counts.copied, counts.averaged, counts.unknown,
-        )  # fmt: skip
+            "embeddings of this run's %d entries: %d copied, %d averaged over pieces of the old vocabulary,"
+            " %d the mean of all its rows",
+            len(new),
+            counts.copied,
+            counts.averaged,
+            counts.unknown,
+        )
     return {**tensors, _EMBEDDINGS: embeddings, **({} if bias is None else {_BIAS: bias})}
 
 
@@ -198,12 +258,17 @@ def _with_positions(tensors: dict[str, Tensor], positions: int) -> dict[str, Ten
     """The tensors with theirs repeated for the positions beyond.
 
     A repeated row says at least where a token's neighbours are, which a random one has to learn first: 1.96
-    against 10.3 bits a character in masked language modelling, before any further training, in Beltagy, Peters and Cohan 2020, "Longformer", table 5.
+    against 10.3 bits a character in masked language modelling, before any further training, in Beltagy,
+    Peters and Cohan 2020, "Longformer", table 5.
     """
     theirs = tensors.get(_POSITIONS)
     if theirs is None or not 0 < len(theirs) < positions:
         return tensors
-    logger.info("embeddings of positions: %d copied, and %d more of them repeated", len(theirs), positions - len(theirs))
+    logger.info(
+        "embeddings of positions: %d copied, and %d more of them repeated",
+        len(theirs),
+        positions - len(theirs),
+    )
     return {**tensors, _POSITIONS: theirs[torch.arange(positions) % len(theirs)]}
 
 
@@ -211,12 +276,15 @@ def _load(model: PackedBertForPreTraining, tensors: dict[str, Tensor], where: Pa
     """Copy the tensors into the model's own parameters, which leaves shared ones shared.
 
     Raises:
-        UserError: the encoder lacks a weight or has one too many, or a weight has another shape or no finite value.
+        UserError: the encoder lacks a weight or has one too many, or a weight has another shape or no finite
+            value.
     """
     parameters = dict(model.named_parameters())
     missing = [name for name in parameters if name not in tensors]
     others = [name for name in tensors if name not in parameters and name != "bert.embeddings.position_ids"]
-    encoder = [name for name in missing if not name.startswith(_HEADS)] + [name for name in others if name.startswith("bert.")]
+    encoder = [name for name in missing if not name.startswith(_HEADS)] + [
+        name for name in others if name.startswith("bert.")
+    ]
     if encoder:
         what = "lack" if encoder[0] in parameters else "have, unlike BERT,"
         raise UserError(f"the initial weights {what} {encoder[0]}", where=where, remedy=_OTHERS)
@@ -226,9 +294,16 @@ def _load(model: PackedBertForPreTraining, tensors: dict[str, Tensor], where: Pa
                 continue
             tensor = tensors[name]
             if tensor.dtype != torch.float32:
-                raise UserError(f"{name} is stored as {tensor.dtype}", where=where, remedy="take weights in fp32, bf16 or fp16")
+                raise UserError(
+                    f"{name} is stored as {tensor.dtype}",
+                    where=where,
+                    remedy="take weights in fp32, bf16 or fp16",
+                )
             if tensor.shape != parameter.shape:
-                what = f"{name} has the shape {tuple(tensor.shape)} in the initial weights and {tuple(parameter.shape)} in the recipe"
+                what = (
+                    f"{name} has the shape {tuple(tensor.shape)} in the initial weights and"
+                    f" {tuple(parameter.shape)} in the recipe"
+                )
                 raise UserError(what, where=where, remedy=_OTHERS)
             if not torch.isfinite(tensor).all():
                 raise UserError(f"{name} holds values that are not finite", where=where, remedy=_OTHERS)

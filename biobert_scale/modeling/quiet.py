@@ -10,7 +10,8 @@ from transformers.utils import logging as transformers_logging
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without transformers' bars, which it draws into log files as well, and its notes on heads that a class leaves unused."""
+    """Without transformers' bars, which it draws into log files as well, and its notes on heads that a class
+    leaves unused."""
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

@@ -1,4 +1,5 @@
-"""Checkpoints of the original BERT code (github.com/google-research/bert) under transformers' parameter names."""
+"""Checkpoints of the original BERT code (github.com/google-research/bert) under transformers' parameter
+names."""
 
 from __future__ import annotations
 
@@ -11,7 +12,13 @@ from torch import Tensor
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.bundle import Bundle
 
-_RENAMED = {"kernel": "weight", "gamma": "weight", "beta": "bias", "output_weights": "weight", "output_bias": "bias"}
+_RENAMED = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "output_weights": "weight",
+    "output_bias": "bias",
+}
 
 
 def tensorflow_weights(prefix: Path) -> dict[str, Tensor]:
@@ -29,21 +36,30 @@ def tensorflow_weights(prefix: Path) -> dict[str, Tensor]:
     bundle = Bundle(prefix)
     if "bert/embeddings/word_embeddings" not in bundle.variables:
         what = "a TensorFlow checkpoint without bert/embeddings/word_embeddings"
-        raise UserError(what, where=prefix, remedy="give a checkpoint of the original BERT code, or the model in Hugging Face's format")
+        raise UserError(
+            what,
+            where=prefix,
+            remedy="give a checkpoint of the original BERT code, or the model in Hugging Face's format",
+        )
     weights = {}
     for name, variable in bundle.variables.items():
-        # An optimizer names what it keeps for a variable beneath that variable: bert/pooler/dense/bias/adam_m.
+        # An optimizer names what it keeps for a variable beneath that variable:
+        # bert/pooler/dense/bias/adam_m.
         if not variable.floating or name.rpartition("/")[0] in bundle.variables:
             continue
         tensor = torch.from_numpy(bundle.read(name))
-        # A dense layer multiplies from the right there, (inputs, outputs), and from the left here, (outputs, inputs).
+        # A dense layer multiplies from the right there, (inputs, outputs), and from the left here, (outputs,
+        # inputs).
         weights[parameter_name(name)] = tensor.T.contiguous() if name.endswith("/kernel") else tensor
     return weights
 
 
 def parameter_name(variable: str) -> str:
-    """transformers' name of a variable: `bert/encoder/layer_0/output/dense/kernel` is `bert.encoder.layer.0.output.dense.weight`."""
+    """transformers' name of a variable: `bert/encoder/layer_0/output/dense/kernel` is
+    `bert.encoder.layer.0.output.dense.weight`."""
     *scopes, last = variable.split("/")
     if last.endswith("_embeddings"):
         scopes, last = [*scopes, last], "weight"
-    return ".".join([*(re.sub(r"^layer_(\d+)$", r"layer.\1", scope) for scope in scopes), _RENAMED.get(last, last)])
+    return ".".join(
+        [*(re.sub(r"^layer_(\d+)$", r"layer.\1", scope) for scope in scopes), _RENAMED.get(last, last)]
+    )

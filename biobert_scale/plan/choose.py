@@ -34,13 +34,22 @@ def predict_all(config: Config, machine: Machine, rates: Rates, *, vocabulary_si
     batch = config.training.global_batch_size
     if batch % machine.devices:
         raise UserError(
-            f"global_batch_size {batch} does not divide over {machine.devices} devices", where="--devices",
-            remedy=f"use a number that divides it, or training.global_batch_size {nearest_multiples(batch, machine.devices)}",
-        )  # fmt: skip
+            f"global_batch_size {batch} does not divide over {machine.devices} devices",
+            where="--devices",
+            remedy=(
+                "use a number that divides it, or training.global_batch_size"
+                f" {nearest_multiples(batch, machine.devices)}"
+            ),
+        )
     part = batch // machine.devices
     own = config.training.engine
-    engines = [*ENGINES, *([own.deepspeed_config] if own.name == "deepspeed" and own.deepspeed_config not in ENGINES else [])]
-    counted = count_parameters(config, bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0))
+    engines = [
+        *ENGINES,
+        *([own.deepspeed_config] if own.name == "deepspeed" and own.deepspeed_config not in ENGINES else []),
+    ]
+    counted = count_parameters(
+        config, bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
+    )
     found = []
     for engine in engines:
         for size in (size for size in range(1, part + 1) if part % size == 0):
@@ -56,16 +65,26 @@ def predict_all(config: Config, machine: Machine, rates: Rates, *, vocabulary_si
 
 
 def choose(predictions: Sequence[Prediction], machine: Machine, rates: Rates, *, own_engine: str) -> Choice:
-    """The configuration to take: the fastest that fits, or where no rate of computing or of sending is known the one that sends least.
+    """The configuration to take: the fastest that fits, or where no rate of computing or of sending is known
+    the one that sends least.
 
-    Of several that are alike: the largest micro-batch, then the recipe's own engine, then the lowest stage. Offloading only where
-    nothing else fits, unless the rates of the host are known, too.
+    Of several that are alike: the largest micro-batch, then the recipe's own engine, then the lowest stage.
+    Offloading only where nothing else fits, unless the rates of the host are known, too.
     """
     fitting = [prediction for prediction in predictions if not prediction.trouble]
     if not fitting:
-        least = min((prediction for prediction in predictions if prediction.micro_steps), key=lambda prediction: prediction.device.peak)
+        least = min(
+            (prediction for prediction in predictions if prediction.micro_steps),
+            key=lambda prediction: prediction.device.peak,
+        )
         peak = least.device.peak / 2**30
-        return Choice(taken=None, reason=f"nothing fits: {least.engine} with a micro-batch of {least.micro_batch_size} needs the least of a device, {peak:.2f} GiB; take more devices, or larger ones")
+        return Choice(
+            taken=None,
+            reason=(
+                f"nothing fits: {least.engine} with a micro-batch of {least.micro_batch_size} needs the least"
+                f" of a device, {peak:.2f} GiB; take more devices, or larger ones"
+            ),
+        )
     timed_host = rates.host_step > 0 and rates.transfer > 0
     here = [prediction for prediction in fitting if timed_host or not prediction.offloads]
     pool = here or fitting
@@ -76,14 +95,39 @@ def choose(predictions: Sequence[Prediction], machine: Machine, rates: Rates, *,
 
     limit = min(map(cost, pool)) * (1 + _ALIKE)
     alike = [prediction for prediction in pool if cost(prediction) <= limit]
-    taken = min(alike, key=lambda one: (-one.micro_batch_size, one.engine != own_engine, one.offloads, 4 if one.stage is None else one.stage))
+    taken = min(
+        alike,
+        key=lambda one: (
+            -one.micro_batch_size,
+            one.engine != own_engine,
+            one.offloads,
+            4 if one.stage is None else one.stage,
+        ),
+    )
     words = [
-        f"of {len(predictions)} configurations {len(fitting)} fit" + (f" in {machine.device_memory * (1 - machine.reserve) / 2**30:.1f} GiB" if machine.device_memory else ""),
-        f"none of them is predicted to be more than {_ALIKE:.0%} faster" if by_time else f"none of them sends over {_ALIKE:.0%} less",
+        f"of {len(predictions)} configurations {len(fitting)} fit"
+        + (
+            f" in {machine.device_memory * (1 - machine.reserve) / 2**30:.1f} GiB"
+            if machine.device_memory
+            else ""
+        ),
+        (
+            f"none of them is predicted to be more than {_ALIKE:.0%} faster"
+            if by_time
+            else f"none of them sends over {_ALIKE:.0%} less"
+        ),
     ]
     if not here:
         words.append("without offloading nothing fits")
     if len(alike) > 1:
         same = [one.engine for one in alike if one.micro_batch_size == taken.micro_batch_size]
-        words.append(f"of {len(alike)} alike it has the largest micro-batch" + (f" and is {'the recipe`s own engine' if taken.engine == own_engine else 'the simplest engine'}" if len(same) > 1 else ""))
+        words.append(
+            f"of {len(alike)} alike it has the largest micro-batch"
+            + (
+                " and is"
+                f" {'the recipe`s own engine' if taken.engine == own_engine else 'the simplest engine'}"
+                if len(same) > 1
+                else ""
+            )
+        )
     return Choice(taken=taken, reason="; ".join(words).replace("`", "'"))

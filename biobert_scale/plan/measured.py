@@ -21,12 +21,16 @@ from biobert_scale.training.retention import complete
 from biobert_scale.training.shards import Shards
 from biobert_scale.training.telemetry import METRICS, read_metrics
 
-_LIBRARIES = "import deepspeed, biobert_scale.training.loop; from biobert_scale.resident import peak_resident_bytes; print(peak_resident_bytes())"
+_LIBRARIES = (
+    "import deepspeed, biobert_scale.training.loop; from biobert_scale.resident import peak_resident_bytes;"
+    " print(peak_resident_bytes())"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredRun:
-    """A run's own figures: medians over its records, the first left out. Seconds are of one optimizer step."""
+    """A run's own figures: medians over its records, the first left out. Seconds are of one optimizer
+    step."""
 
     run: Path
     config: Config
@@ -64,7 +68,11 @@ class Comparison:
     @property
     def step_seconds_error(self) -> float | None:
         """(predicted - measured) / measured."""
-        return None if self.predicted_step_seconds is None else self.predicted_step_seconds / self.measured_step_seconds - 1
+        return (
+            None
+            if self.predicted_step_seconds is None
+            else self.predicted_step_seconds / self.measured_step_seconds - 1
+        )
 
     @property
     def peak_memory_error(self) -> float:
@@ -75,7 +83,8 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
     """A run's figures.
 
     Args:
-        half: of its records, to tell rates from the one and compare them with the other; all of them where they are fewer than five.
+        half: of its records, to tell rates from the one and compare them with the other; all of them where
+            they are fewer than five.
 
     Raises:
         UserError: no run, or one too short to have been measured.
@@ -83,7 +92,11 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
     config, device = load_config(run / "config.json"), read_json(run / "device.json")
     records = [record for record in read_metrics(run) if "perf/forward_seconds" in record]
     if len(records) < 2:
-        raise UserError(f"{len(records)} record(s) of speed, too few to tell a rate", where=run / METRICS, remedy="let the run go on for a few more log lines (training.log_every_steps)")
+        raise UserError(
+            f"{len(records)} record(s) of speed, too few to tell a rate",
+            where=run / METRICS,
+            remedy="let the run go on for a few more log lines (training.log_every_steps)",
+        )
 
     counted = records[1:]
     if half is not None and len(counted) >= 4:
@@ -101,21 +114,31 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
         step_seconds=median("perf/step_seconds"),
         compute_seconds=median("perf/forward_seconds", "perf/backward_seconds"),
         optimizer_seconds=median("perf/optimizer_seconds"),
-        flops=statistics.median(record["perf/model_flops_per_second_per_device"] * record["perf/step_seconds"] for record in counted),
+        flops=statistics.median(
+            record["perf/model_flops_per_second_per_device"] * record["perf/step_seconds"]
+            for record in counted
+        ),
         peak_memory=max(record["perf/peak_memory_bytes"] for record in records),
     )
 
 
 def _world_size(records: list[dict[str, Any]], run: Path) -> int:
-    """The ranks that shared a step's tokens: all tokens between two records, over those that one device did."""
+    """The ranks that shared a step's tokens: all tokens between two records, over those that one device
+    did."""
     told = []
     for before, record in itertools.pairwise(records):
         steps = record["global_step"] - before["global_step"]
         tokens = record["consumed_tokens"] - before["consumed_tokens"]
         if steps > 0:
-            told.append(tokens / (record["perf/tokens_per_second_per_device"] * record["perf/step_seconds"] * steps))
+            told.append(
+                tokens / (record["perf/tokens_per_second_per_device"] * record["perf/step_seconds"] * steps)
+            )
     if not told or (size := round(statistics.median(told))) < 1:
-        raise UserError("the number of ranks cannot be told from its records", where=run / METRICS, remedy="name another run")
+        raise UserError(
+            "the number of ranks cannot be told from its records",
+            where=run / METRICS,
+            remedy="name another run",
+        )
     return size
 
 
@@ -137,19 +160,26 @@ def machine_of(measured: MeasuredRun) -> Machine:
 def rates_from(measured: MeasuredRun, given: Rates) -> Rates:
     """Rates that make the run's prediction what was measured, for all that were not given.
 
-    Where the rate of sending was given, communication is taken out of the seconds of the passes; where it was not, it stays in them.
+    Where the rate of sending was given, communication is taken out of the seconds of the passes; where it was
+    not, it stays in them.
     """
     world_size = measured.world_size
     run = plan_run(measured.config, world_size=world_size, vocabulary_size=measured.vocabulary_size)
     sharding = Sharding.of(measured.config, world_size=world_size)
     count = sum(run.parameters.values())
     share = count if sharding.stage in (None, 0) else -(-count // world_size)
-    sending = predict(measured.config, machine_of(measured), given, vocabulary_size=measured.vocabulary_size).communication_seconds or 0.0
+    sending = (
+        predict(
+            measured.config, machine_of(measured), given, vocabulary_size=measured.vocabulary_size
+        ).communication_seconds
+        or 0.0
+    )
     element = measured.optimizer_seconds / share
     return replace(
         given,
         # A rate given too low would leave no time to compute.
-        flops=given.flops or measured.flops / max(measured.compute_seconds - sending, measured.compute_seconds / 10),
+        flops=given.flops
+        or measured.flops / max(measured.compute_seconds - sending, measured.compute_seconds / 10),
         device_step=given.device_step or (0.0 if sharding.offload_optimizer else element),
         host_step=given.host_step or (element if sharding.offload_optimizer or measured.on_cpu else 0.0),
         other_seconds=max(0.0, measured.step_seconds - measured.compute_seconds - measured.optimizer_seconds),
@@ -160,13 +190,19 @@ def rates_from(measured: MeasuredRun, given: Rates) -> Rates:
 def filling_of(measured: MeasuredRun) -> float:
     """Arithmetic of the run's steps over that of steps whose sequences are all of full length."""
     run = plan_run(measured.config, world_size=measured.world_size, vocabulary_size=measured.vocabulary_size)
-    return measured.flops * measured.world_size / (run.sequence_flops * measured.config.training.global_batch_size)
+    return (
+        measured.flops
+        * measured.world_size
+        / (run.sequence_flops * measured.config.training.global_batch_size)
+    )
 
 
 def compare(measured: MeasuredRun, rates: Rates, *, own_rates: bool) -> Comparison:
     """Predict the run as it was, with its own sequences' lengths, and put it beside its figures."""
     own_lengths = replace(rates, filling=filling_of(measured))
-    predicted = predict(measured.config, machine_of(measured), own_lengths, vocabulary_size=measured.vocabulary_size)
+    predicted = predict(
+        measured.config, machine_of(measured), own_lengths, vocabulary_size=measured.vocabulary_size
+    )
     memory = predicted.device.peak
     if measured.on_cpu:
         memory += predicted.host.peak + libraries_memory()
@@ -182,5 +218,7 @@ def compare(measured: MeasuredRun, rates: Rates, *, own_rates: bool) -> Comparis
 
 def libraries_memory() -> int:
     """Bytes of a process that has imported what a rank imports, and done nothing."""
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", _LIBRARIES], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _LIBRARIES], capture_output=True, text=True, check=True
+    )
     return int(done.stdout.splitlines()[-1])

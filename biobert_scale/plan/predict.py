@@ -1,7 +1,7 @@
 """One configuration of a run: does it fit, what does it send, how long does a step take.
 
-Memory and bytes follow from the shapes (`training/memory.py`). Times are those bytes and operations over rates that somebody
-measured or gave; what no rate is known for is left out of the sum, and told.
+Memory and bytes follow from the shapes (`training/memory.py`). Times are those bytes and operations over
+rates that somebody measured or gave; what no rate is known for is left out of the sum, and told.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from biobert_scale.training.dry_run import DryRun, plan_run
 from biobert_scale.training.memory import Parts, RankMemory, Sharding, communication_parts
 
 ADAMW_BYTES = 28
-"""Memory that an AdamW step moves for each element, in fp32: weight, gradient and two moments read, all but the gradient written."""
+"""Memory that an AdamW step moves for each element, in fp32: weight, gradient and two moments read, all but
+the gradient written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +86,20 @@ class Prediction:
     transfer_seconds: float | None
     """Between device and host."""
     step_seconds: float | None
-    """With nothing hidden; None where the rate of computing is unknown, or for offloading one of the host's."""
+    """With nothing hidden; None where the rate of computing is unknown, or for offloading one of the host's.
+    """
     days: float | None
     """The whole schedule with its validations, without checkpoints and stops."""
 
 
-def predict(config: Config, machine: Machine, rates: Rates, *, vocabulary_size: int, counted: tuple[dict[str, int], list[list[int]]] | None = None) -> Prediction:
+def predict(
+    config: Config,
+    machine: Machine,
+    rates: Rates,
+    *,
+    vocabulary_size: int,
+    counted: tuple[dict[str, int], list[list[int]]] | None = None,
+) -> Prediction:
     """Work out the run as it is configured, on a machine.
 
     Raises:
@@ -99,7 +108,9 @@ def predict(config: Config, machine: Machine, rates: Rates, *, vocabulary_size: 
     run = plan_run(config, world_size=machine.devices, vocabulary_size=vocabulary_size, counted=counted)
     sharding = Sharding.of(config, world_size=machine.devices)
     count, p = sum(run.parameters.values()), 4 if config.training.precision.dtype == "fp32" else 2
-    reduced, gathered = communication_parts(count, sharding, world_size=machine.devices, bytes_a_weight=p, micro_steps=run.micro_steps)
+    reduced, gathered = communication_parts(
+        count, sharding, world_size=machine.devices, bytes_a_weight=p, micro_steps=run.micro_steps
+    )
     times = _times(run, sharding, machine, rates, count, reduced, gathered, p)
     engine = config.training.engine
     return Prediction(
@@ -120,17 +131,36 @@ def refused(config: Config, why: UserError) -> Prediction:
     """A configuration that the engine does not take."""
     engine, nothing = config.training.engine, Parts()
     return Prediction(
-        engine="ddp" if engine.name == "ddp" else engine.deepspeed_config, stage=None, offloads=False, micro_batch_size=config.training.micro_batch_size, micro_steps=0,
-        device=nothing, host=nothing, sent=0, trouble=why.what, compute_seconds=None, communication_seconds=None, hidden_seconds=None,
-        optimizer_seconds=None, transfer_seconds=None, step_seconds=None, days=None,
-    )  # fmt: skip
+        engine="ddp" if engine.name == "ddp" else engine.deepspeed_config,
+        stage=None,
+        offloads=False,
+        micro_batch_size=config.training.micro_batch_size,
+        micro_steps=0,
+        device=nothing,
+        host=nothing,
+        sent=0,
+        trouble=why.what,
+        compute_seconds=None,
+        communication_seconds=None,
+        hidden_seconds=None,
+        optimizer_seconds=None,
+        transfer_seconds=None,
+        step_seconds=None,
+        days=None,
+    )
 
 
 def with_micro_batch(config: Config, engine: str, micro_batch_size: int) -> Config:
     """The same run under another engine (`ddp`, or a DeepSpeed file by its name) and another micro-batch."""
     settings = config.training.engine
-    settings = replace(settings, name="ddp") if engine == "ddp" else replace(settings, name="deepspeed", deepspeed_config=engine)
-    return replace(config, training=replace(config.training, engine=settings, micro_batch_size=micro_batch_size))
+    settings = (
+        replace(settings, name="ddp")
+        if engine == "ddp"
+        else replace(settings, name="deepspeed", deepspeed_config=engine)
+    )
+    return replace(
+        config, training=replace(config.training, engine=settings, micro_batch_size=micro_batch_size)
+    )
 
 
 def _too_large(memory: RankMemory, machine: Machine) -> str:
@@ -143,36 +173,65 @@ def _too_large(memory: RankMemory, machine: Machine) -> str:
     return ""
 
 
-def _times(run: DryRun, sharding: Sharding, machine: Machine, rates: Rates, count: int, reduced: int, gathered: int, p: int) -> dict[str, float | None]:
+def _times(
+    run: DryRun,
+    sharding: Sharding,
+    machine: Machine,
+    rates: Rates,
+    count: int,
+    reduced: int,
+    gathered: int,
+    p: int,
+) -> dict[str, float | None]:
     """The seconds of a step by part, and the days of the schedule."""
     training = run.config.training
     ring = rates.ring(machine)
     share = count if sharding.stage in (None, 0) else -(-count // machine.devices)
     element = rates.host_step if sharding.offload_optimizer else rates.device_step
     moved = _moved(sharding, share, run.micro_steps, p)
-    compute = run.sequence_flops * training.global_batch_size * rates.filling / machine.devices / rates.flops if rates.flops else None
+    compute = (
+        run.sequence_flops * training.global_batch_size * rates.filling / machine.devices / rates.flops
+        if rates.flops
+        else None
+    )
     sending = (reduced + gathered) / ring if ring else (0.0 if machine.devices == 1 else None)
     hidden = None
     if sending is not None and compute is not None:
         hidden = _hidden(sharding, reduced / ring, gathered / ring, compute, run.micro_steps) if ring else 0.0
     optimizer = share * element if element else None
     transfer = moved / rates.transfer if moved and rates.transfer else (0.0 if not moved else None)
-    on_host_unknown = moved > 0 and not (element and rates.transfer)  # without its host's part, offloading would look free
-    step = None if compute is None or on_host_unknown else compute + (sending or 0.0) + (optimizer or 0.0) + (transfer or 0.0) + rates.other_seconds
+    on_host_unknown = moved > 0 and not (
+        element and rates.transfer
+    )  # without its host's part, offloading would look free
+    step = (
+        None
+        if compute is None or on_host_unknown
+        else compute + (sending or 0.0) + (optimizer or 0.0) + (transfer or 0.0) + rates.other_seconds
+    )
     days = None
     if step is not None:
         schedule, validation = training.schedule, training.validation
         # A forward pass is a third of the arithmetic; before the first step it is done once more.
-        forward = run.sequence_flops * rates.filling * validation.sequences / 3 / machine.devices / rates.flops
-        days = (schedule.total_steps * step + (1 + schedule.total_steps // validation.every_steps) * forward) / 86400
+        forward = (
+            run.sequence_flops * rates.filling * validation.sequences / 3 / machine.devices / rates.flops
+        )
+        days = (
+            schedule.total_steps * step + (1 + schedule.total_steps // validation.every_steps) * forward
+        ) / 86400
     return {
-        "compute_seconds": compute, "communication_seconds": sending, "hidden_seconds": hidden, "optimizer_seconds": optimizer,
-        "transfer_seconds": transfer, "step_seconds": step, "days": days,
-    }  # fmt: skip
+        "compute_seconds": compute,
+        "communication_seconds": sending,
+        "hidden_seconds": hidden,
+        "optimizer_seconds": optimizer,
+        "transfer_seconds": transfer,
+        "step_seconds": step,
+        "days": days,
+    }
 
 
 def _hidden(sharding: Sharding, reducing: float, gathering: float, compute: float, micro_steps: int) -> float:
-    """Seconds of communication that may go on beside computing, at best; the backward pass is two thirds of the arithmetic."""
+    """Seconds of communication that may go on beside computing, at best; the backward pass is two thirds of
+    the arithmetic."""
     backward = 2 / 3 * compute / micro_steps
     match sharding.stage:
         case None:  # buckets are reduced while the last micro-batch's backward pass goes on
@@ -188,11 +247,16 @@ def _hidden(sharding: Sharding, reducing: float, gathering: float, compute: floa
 def _moved(sharding: Sharding, share: int, micro_steps: int, p: int) -> int:
     """Bytes between a device and its host in a step.
 
-    A share of the gradients goes to the host in each micro-step, and comes back for the next one to be added to it; in the last one
-    it goes in fp32 at stages 1 and 2. Stage 3 fetches offloaded weights for the forward and for the backward pass.
+    A share of the gradients goes to the host in each micro-step, and comes back for the next one to be added
+    to it; in the last one it goes in fp32 at stages 1 and 2. Stage 3 fetches offloaded weights for the
+    forward and for the backward pass.
     """
     if not sharding.offload_optimizer and not sharding.offload_weights:
         return 0
-    gradients = (2 * (micro_steps - 1) * p + (4 if sharding.stage != 3 else p)) * share if sharding.offload_optimizer else 0
+    gradients = (
+        (2 * (micro_steps - 1) * p + (4 if sharding.stage != 3 else p)) * share
+        if sharding.offload_optimizer
+        else 0
+    )
     weights = 2 * micro_steps * p * share if sharding.offload_weights else p * share
     return gradients + weights

@@ -1,4 +1,5 @@
-"""The recipes that come with the package, and how a recipe is read: from TOML, checked as a whole, unknown keys refused with their path."""
+"""The recipes that come with the package, and how a recipe is read: from TOML, checked as a whole, unknown
+keys refused with their path."""
 
 from __future__ import annotations
 
@@ -19,20 +20,30 @@ from biobert_scale.errors import UserError
 
 def recipe_names() -> list[str]:
     """The recipes that come with the package."""
-    return sorted(entry.name.removesuffix(".toml") for entry in importlib.resources.files(__name__).iterdir() if entry.name.endswith(".toml"))
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in importlib.resources.files(__name__).iterdir()
+        if entry.name.endswith(".toml")
+    )
 
 
 def load_config(recipe: str | Path) -> Config:
-    """Read a recipe by its name (`biobert-large`), or by the path of a TOML file or of a run's resolved `config.json`.
+    """Read a recipe by its name (`biobert-large`), or by the path of a TOML file or of a run's resolved
+    `config.json`.
 
     Raises:
-        UserError: no such recipe, not TOML, an unknown key, a wrong type, or values that contradict each other.
+        UserError: no such recipe, not TOML, an unknown key, a wrong type, or values that contradict each
+            other.
     """
     text, where = _recipe_text(str(recipe))
     try:
         raw = json.loads(text) if where.endswith(".json") else tomllib.loads(text)
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"not valid {'JSON' if where.endswith('.json') else 'TOML'} ({error})", where=where, remedy="correct that line") from None
+        raise UserError(
+            f"not valid {'JSON' if where.endswith('.json') else 'TOML'} ({error})",
+            where=where,
+            remedy="correct that line",
+        ) from None
     return structure_config(raw, where=where)
 
 
@@ -40,11 +51,19 @@ def _recipe_text(recipe: str) -> tuple[str, str]:
     path = Path(recipe)
     if path.suffix in (".toml", ".json") or len(path.parts) > 1:
         if not path.is_file():
-            raise UserError("no such configuration file", where=path, remedy="check the path, or name one of: " + ", ".join(recipe_names()))
+            raise UserError(
+                "no such configuration file",
+                where=path,
+                remedy="check the path, or name one of: " + ", ".join(recipe_names()),
+            )
         return path.read_text(), str(path)
     entry = importlib.resources.files(__name__) / f"{recipe}.toml"
     if not entry.is_file():
-        raise UserError("no such recipe", where=recipe, remedy="name one of: " + ", ".join(recipe_names()) + ", or the path of a .toml file")
+        raise UserError(
+            "no such recipe",
+            where=recipe,
+            remedy="name one of: " + ", ".join(recipe_names()) + ", or the path of a .toml file",
+        )
     return entry.read_text(), f"recipe {recipe}"
 
 
@@ -60,7 +79,8 @@ def structure_config(raw: dict[str, Any], *, where: str) -> Config:
 
 
 def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Config:
-    """A recipe with some settings changed, each given as `training.micro-batch-size=4`: the value in TOML, or a bare word.
+    """A recipe with some settings changed, each given as `training.micro-batch-size=4`: the value in TOML, or
+    a bare word.
 
     Raises:
         UserError: no such setting, or a value that it cannot have.
@@ -73,7 +93,11 @@ def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Co
         for section in sections:
             inner = inner.get(section) if isinstance(inner, dict) else None
         if not sign or not isinstance(inner, dict) or key not in inner:
-            raise UserError(f"'{change}' changes no setting", where=where, remedy="write it as training.micro-batch-size=4")
+            raise UserError(
+                f"'{change}' changes no setting",
+                where=where,
+                remedy="write it as training.micro-batch-size=4",
+            )
         try:
             inner[key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:
@@ -137,7 +161,11 @@ def check_budget(budget: FinetuneConfig, grid: GridConfig, *, where: str) -> Non
         ("learning_rate", min((budget.learning_rate, *grid.learning_rate)) >= 0, "use a positive number"),
         ("epochs", min((budget.epochs, *grid.epochs)) >= 1, "use at least 1"),
         ("batch_size", min((budget.batch_size, *grid.batch_size)) >= 1, "use at least 1"),
-        ("max_seq_length", budget.max_seq_length == 0 or budget.max_seq_length >= 8, "use at least 8; 0 for the task's own"),
+        (
+            "max_seq_length",
+            budget.max_seq_length == 0 or budget.max_seq_length >= 8,
+            "use at least 8; 0 for the task's own",
+        ),
         ("warmup_fraction", 0 <= budget.warmup_fraction < 1, "use a value from 0, below 1"),
         ("weight_decay", budget.weight_decay >= 0, "use at least 0"),
         ("dropout", 0 <= budget.dropout < 1, "use a value from 0, below 1"),
@@ -153,25 +181,66 @@ def check_config(config: Config, *, where: str) -> None:
     Raises:
         UserError: with both keys named.
     """
+
     def refuse(condition: bool, what: str, key: str, remedy: str) -> None:
         if condition:
             raise UserError(what, where=f"{where}: {key}", remedy=remedy)
 
     for part in ("entities", "documents"):
-        check_budget(getattr(config.evaluation, part), config.evaluation.grid, where=f"{where}: evaluation.{part}")
+        check_budget(
+            getattr(config.evaluation, part), config.evaluation.grid, where=f"{where}: evaluation.{part}"
+        )
     model, data, training = config.model, config.data, config.training
     schedule = training.schedule
-    refuse(model.hidden_size % model.num_attention_heads != 0, f"hidden_size {model.hidden_size} is not a multiple of num_attention_heads {model.num_attention_heads}", "model.hidden_size", "make it divide")
-    refuse(data.max_seq_length > model.max_position_embeddings, f"max_seq_length {data.max_seq_length} exceeds model.max_position_embeddings {model.max_position_embeddings}", "data.max_seq_length", "shorten the samples or enlarge the model's positions")
-    refuse(data.max_seq_length < 16, f"max_seq_length {data.max_seq_length} is too short for two segments", "data.max_seq_length", "use at least 16")
-    refuse(min(config.loader.workers, config.loader.prefetch_steps) < 1 or config.loader.token_bucket < 0, "workers and prefetch_steps must be positive, token_bucket at least 0", "loader", "use at least 1; 0 for no buckets")
+    refuse(
+        model.hidden_size % model.num_attention_heads != 0,
+        f"hidden_size {model.hidden_size} is not a multiple of num_attention_heads"
+        f" {model.num_attention_heads}",
+        "model.hidden_size",
+        "make it divide",
+    )
+    refuse(
+        data.max_seq_length > model.max_position_embeddings,
+        f"max_seq_length {data.max_seq_length} exceeds model.max_position_embeddings"
+        f" {model.max_position_embeddings}",
+        "data.max_seq_length",
+        "shorten the samples or enlarge the model's positions",
+    )
+    refuse(
+        data.max_seq_length < 16,
+        f"max_seq_length {data.max_seq_length} is too short for two segments",
+        "data.max_seq_length",
+        "use at least 16",
+    )
+    refuse(
+        min(config.loader.workers, config.loader.prefetch_steps) < 1 or config.loader.token_bucket < 0,
+        "workers and prefetch_steps must be positive, token_bucket at least 0",
+        "loader",
+        "use at least 1; 0 for no buckets",
+    )
     for key in ("mlm_probability", "short_sequence_probability", "random_next_probability"):
-        refuse(not 0.0 <= getattr(data, key) <= 1.0, f"{getattr(data, key)} is no probability", f"data.{key}", "use a value from 0 to 1")
-    refuse(not 0.0 < config.tokens.validation_fraction < 1.0, f"{config.tokens.validation_fraction} is no proper fraction", "tokens.validation_fraction", "use a value between 0 and 1")
-    refuse(training.micro_batch_size < 1 or training.global_batch_size < 1, "batch sizes must be positive", "training", "use at least 1")
+        refuse(
+            not 0.0 <= getattr(data, key) <= 1.0,
+            f"{getattr(data, key)} is no probability",
+            f"data.{key}",
+            "use a value from 0 to 1",
+        )
+    refuse(
+        not 0.0 < config.tokens.validation_fraction < 1.0,
+        f"{config.tokens.validation_fraction} is no proper fraction",
+        "tokens.validation_fraction",
+        "use a value between 0 and 1",
+    )
+    refuse(
+        training.micro_batch_size < 1 or training.global_batch_size < 1,
+        "batch sizes must be positive",
+        "training",
+        "use at least 1",
+    )
     refuse(
         training.global_batch_size % training.micro_batch_size != 0,
-        f"global_batch_size {training.global_batch_size} is not a multiple of micro_batch_size {training.micro_batch_size}",
+        f"global_batch_size {training.global_batch_size} is not a multiple of micro_batch_size"
+        f" {training.micro_batch_size}",
         "training.global_batch_size",
         f"use {nearest_multiples(training.global_batch_size, training.micro_batch_size)}",
     )
@@ -183,11 +252,45 @@ def check_config(config: Config, *, where: str) -> None:
         ("validation.sequences", training.validation.sequences),
     ):
         refuse(value < 1, f"{value} is not positive", f"training.{key}", "use at least 1")
-    refuse(min(training.checkpoint.keep_every_steps, training.checkpoint.keep_best) < 0, "keep_every_steps and keep_best cannot be negative", "training.checkpoint", "use 0 for none")
-    refuse(training.optimizer.max_grad_norm <= 0, f"{training.optimizer.max_grad_norm} is no norm to clip to", "training.optimizer.max_grad_norm", "use a positive number; a large one for no clipping")
+    refuse(
+        min(training.checkpoint.keep_every_steps, training.checkpoint.keep_best) < 0,
+        "keep_every_steps and keep_best cannot be negative",
+        "training.checkpoint",
+        "use 0 for none",
+    )
+    refuse(
+        training.optimizer.max_grad_norm <= 0,
+        f"{training.optimizer.max_grad_norm} is no norm to clip to",
+        "training.optimizer.max_grad_norm",
+        "use a positive number; a large one for no clipping",
+    )
     guards = training.guards
     patience = training.engine.communication_timeout_seconds
-    refuse(guards.stall_seconds >= patience, f"stall_seconds {guards.stall_seconds:g} is not below training.engine.communication_timeout_seconds {patience}", "training.guards.stall_seconds", "use less, so that the rank that is waited for is named before the ranks give up")
-    refuse(guards.spike_factor <= 1 or guards.spike_window < 1 or guards.roll_backs < 0 or guards.stall_seconds <= 0, "spike_factor must be above 1, spike_window and stall_seconds positive, roll_backs at least 0", "training.guards", "correct the value")
-    refuse(training.precision.max_skipped_in_a_row < 1, "at least one step must be allowed to be skipped", "training.precision.max_skipped_in_a_row", "use at least 1")
-    refuse(not 0 <= schedule.warmup_steps < schedule.total_steps, f"warmup_steps {schedule.warmup_steps} is not below total_steps {schedule.total_steps}", "training.schedule.warmup_steps", "shorten the warm-up or lengthen the run")
+    refuse(
+        guards.stall_seconds >= patience,
+        f"stall_seconds {guards.stall_seconds:g} is not below training.engine.communication_timeout_seconds"
+        f" {patience}",
+        "training.guards.stall_seconds",
+        "use less, so that the rank that is waited for is named before the ranks give up",
+    )
+    refuse(
+        guards.spike_factor <= 1
+        or guards.spike_window < 1
+        or guards.roll_backs < 0
+        or guards.stall_seconds <= 0,
+        "spike_factor must be above 1, spike_window and stall_seconds positive, roll_backs at least 0",
+        "training.guards",
+        "correct the value",
+    )
+    refuse(
+        training.precision.max_skipped_in_a_row < 1,
+        "at least one step must be allowed to be skipped",
+        "training.precision.max_skipped_in_a_row",
+        "use at least 1",
+    )
+    refuse(
+        not 0 <= schedule.warmup_steps < schedule.total_steps,
+        f"warmup_steps {schedule.warmup_steps} is not below total_steps {schedule.total_steps}",
+        "training.schedule.warmup_steps",
+        "shorten the warm-up or lengthen the run",
+    )

@@ -12,7 +12,11 @@ CHECKSUMS = "SHA256SUMS"
 
 def released_files(directory: Path) -> list[Path]:
     """The files of a release in the order of their names, without the checksums' own."""
-    return sorted(path for path in directory.iterdir() if path.is_file() and not path.name.startswith(".") and path.name != CHECKSUMS)
+    return sorted(
+        path
+        for path in directory.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.name != CHECKSUMS
+    )
 
 
 def write_checksums(directory: Path) -> None:
@@ -33,12 +37,25 @@ def verify_checksums(directory: Path) -> dict[str, str]:
     path = directory / CHECKSUMS
     if not path.is_file():
         raise UserError("no checksums", where=path, remedy="run `biobert-scale export` to its end")
-    listed = {name: digest for digest, _, name in (line.partition("  ") for line in path.read_text(encoding="utf-8").splitlines())}
+    listed = {
+        name: digest
+        for digest, _, name in (
+            line.partition("  ") for line in path.read_text(encoding="utf-8").splitlines()
+        )
+    }
     there = {file.name: file for file in released_files(directory)}
     if strange := sorted(listed.keys() ^ there.keys()):
         state = "is missing" if strange[0] in listed else "is not listed"
-        raise UserError(f"a file of the release {state}", where=directory / strange[0], remedy="export it again with --overwrite")
+        raise UserError(
+            f"a file of the release {state}",
+            where=directory / strange[0],
+            remedy="export it again with --overwrite",
+        )
     for name, file in there.items():
         if sha256_file(file) != listed[name]:
-            raise UserError("the file is damaged: its SHA-256 differs", where=file, remedy="export it again with --overwrite")
+            raise UserError(
+                "the file is damaged: its SHA-256 differs",
+                where=file,
+                remedy="export it again with --overwrite",
+            )
     return listed

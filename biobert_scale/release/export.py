@@ -1,4 +1,5 @@
-"""A checkpoint of any ZeRO stage in; a release out: safetensors, configuration, tokenizer, card, checksums."""
+"""A checkpoint of any ZeRO stage in; a release out: safetensors, configuration, tokenizer, card,
+checksums."""
 
 from __future__ import annotations
 
@@ -54,21 +55,22 @@ def export_model(
 ) -> Manifest:
     """Write the model that `transformers.AutoModelForPreTraining` and its siblings open.
 
-    The manifest stands for what is computed with (weights, configuration, tokenizer). The card and the checksums are no part of it:
-    a later call with `corpus`, `evaluation` or `license` writes them anew, and the runs that started from this model still
-    find it unchanged.
+    The manifest stands for what is computed with (weights, configuration, tokenizer). The card and the
+    checksums are no part of it: a later call with `corpus`, `evaluation` or `license` writes them anew, and
+    the runs that started from this model still find it unchanged.
 
     Args:
         source: a run directory (its newest intact checkpoint is taken) or a checkpoint directory.
         tokens: the token shards it was trained on, for the tokenizer and the card's figures.
         dtype: see `save_weights`.
         corpus: the corpus that the tokens were made from; the card then lists its parts and their licences.
-        evaluation: directory of fine-tuning runs; the card then lists the scores of those that started from this model.
+        evaluation: directory of fine-tuning runs; the card then lists the scores of those that started from
+            this model.
         license: of the weights, as the hub spells it.
 
     Raises:
-        UserError: no intact checkpoint, token shards of another vocabulary, another corpus, no run of this model, or weights that
-            fp16 does not hold.
+        UserError: no intact checkpoint, token shards of another vocabulary, another corpus, no run of this
+            model, or weights that fp16 does not hold.
     """
     checkpoint = find_checkpoint(source)
     tokens_manifest = read_manifest(tokens, TOKENS_STAGE)
@@ -77,17 +79,29 @@ def export_model(
     config = structure_config(read_json(checkpoint / CONFIG), where=str(checkpoint / CONFIG))
     state = read_json(checkpoint / MANIFEST)
     if state["samples_fingerprint"] != stream_fingerprint(tokens, config.data, seed=config.seed):
-        raise UserError("the token shards are not those that the checkpoint was trained on", where=tokens, remedy="give the run's own: their tokenizer belongs to its weights")
+        raise UserError(
+            "the token shards are not those that the checkpoint was trained on",
+            where=tokens,
+            remedy="give the run's own: their tokenizer belongs to its weights",
+        )
     # Checkpoints of one run belong to one curve of scores against steps.
     settings = {"dtype": dtype, "pretraining": run_fingerprint(config, state["samples_fingerprint"])}
     key = stage_key(STAGE, inputs, settings)
     manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[source, tokens])
     if manifest is None:
-        parameters = _write_model(checkpoint, tokens, output, config, tokens_manifest.counts["vocabulary"], dtype)
+        parameters = _write_model(
+            checkpoint, tokens, output, config, tokens_manifest.counts["vocabulary"], dtype
+        )
         manifest = finish_stage(
-            output, stage=STAGE, key=key, inputs=inputs, config=settings, libraries=["torch", "transformers", "safetensors"],
-            counts={"parameters": parameters, "global_step": state["global_step"]}, outputs=model_files(output),
-        )  # fmt: skip
+            output,
+            stage=STAGE,
+            key=key,
+            inputs=inputs,
+            config=settings,
+            libraries=["torch", "transformers", "safetensors"],
+            counts={"parameters": parameters, "global_step": state["global_step"]},
+            outputs=model_files(output),
+        )
     elif (output / CHECKSUMS).is_file() and corpus is None and evaluation is None and not license:
         return manifest
     facts = Facts(
@@ -114,18 +128,30 @@ def publish_card(output: Path, card: str) -> None:
 
 def model_files(output: Path) -> list[Path]:
     """What a release computes with: all files but its card, its checksums and its manifest."""
-    return [path for path in output.iterdir() if path.is_file() and not path.name.startswith(".") and path.name not in (CARD, CHECKSUMS, MANIFEST)]
+    return [
+        path
+        for path in output.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.name not in (CARD, CHECKSUMS, MANIFEST)
+    ]
 
 
-def _write_model(checkpoint: Path, tokens: Path, output: Path, config: Config, vocabulary: int, dtype: Dtype) -> int:
+def _write_model(
+    checkpoint: Path, tokens: Path, output: Path, config: Config, vocabulary: int, dtype: Dtype
+) -> int:
     """Write weights, tokenizer and settings; returns the number of parameters."""
-    model = BertForPreTraining(bert_config(config.model, vocabulary_size=vocabulary, pad_token_id=special_ids(tokens / "tokenizer")["[PAD]"]))
+    model = BertForPreTraining(
+        bert_config(
+            config.model, vocabulary_size=vocabulary, pad_token_id=special_ids(tokens / "tokenizer")["[PAD]"]
+        )
+    )
     _load(model, checkpoint)
     save_weights(model, output, dtype)
     for path in sorted((tokens / "tokenizer").iterdir()):
         shutil.copy2(path, output / path.name)
     limit_tokenizer(output, config.model.max_position_embeddings)
-    training = replace(config.training, initial_weights=Path(config.training.initial_weights).name)  # the path is of no use to others
+    training = replace(
+        config.training, initial_weights=Path(config.training.initial_weights).name
+    )  # the path is of no use to others
     write_json(output / SETTINGS, replace(config, training=training))
     return sum(parameter.numel() for parameter in model.parameters())
 
@@ -143,11 +169,19 @@ def _load(model: BertForPreTraining, checkpoint: Path) -> None:
         UserError: the checkpoint lacks a parameter, holds another one, or one of another shape.
     """
     with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
-        parameters = dict(model.named_parameters())  # the decoder shares the embeddings' weight, the heads one bias: each is here once
+        parameters = dict(
+            model.named_parameters()
+        )  # the decoder shares the embeddings' weight, the heads one bias: each is here once
         if strange := parameters.keys() ^ set(shards.names()):
-            raise UserError(f"the weights do not fit the model ({', '.join(sorted(strange)[:3])} ...)", where=checkpoint, remedy="export with the version that trained it")
+            raise UserError(
+                f"the weights do not fit the model ({', '.join(sorted(strange)[:3])} ...)",
+                where=checkpoint,
+                remedy="export with the version that trained it",
+            )
         for name, weights in shards.weights():
             if weights.numel() != parameters[name].numel():
                 what = f"{name} has {weights.numel()} elements, the model's has {parameters[name].numel()}"
-                raise UserError(what, where=checkpoint, remedy="give the token shards that the run was trained on")
+                raise UserError(
+                    what, where=checkpoint, remedy="give the token shards that the run was trained on"
+                )
             parameters[name].data.copy_(weights.view_as(parameters[name]))

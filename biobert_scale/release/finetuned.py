@@ -10,7 +10,16 @@ from huggingface_hub import EvalResult, ModelCardData
 from transformers import BertForSequenceClassification, BertForTokenClassification
 
 from biobert_scale.errors import UserError
-from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, read_json, read_manifest, sha256_file, stage_key
+from biobert_scale.files import (
+    Manifest,
+    begin_stage,
+    describe_inputs,
+    finish_stage,
+    read_json,
+    read_manifest,
+    sha256_file,
+    stage_key,
+)
 from biobert_scale.modeling.quiet import quietly
 from biobert_scale.release.card import NO_WARRANTY, weights_note
 from biobert_scale.release.checksums import CHECKSUMS
@@ -19,10 +28,15 @@ from biobert_scale.release.heads import DETAILS, MODEL, copy_tokenizer
 from biobert_scale.release.scores import FINETUNED_STAGE, METRICS
 from biobert_scale.release.weights import Dtype, save_weights
 
-_CLASSES = {"BertForTokenClassification": BertForTokenClassification, "BertForSequenceClassification": BertForSequenceClassification}
+_CLASSES = {
+    "BertForTokenClassification": BertForTokenClassification,
+    "BertForSequenceClassification": BertForSequenceClassification,
+}
 
 
-def export_finetuned(source: Path, output: Path, *, dtype: Dtype = "fp32", license: str = "", overwrite: bool = False) -> Manifest:
+def export_finetuned(
+    source: Path, output: Path, *, dtype: Dtype = "fp32", license: str = "", overwrite: bool = False
+) -> Manifest:
     """Write a model that `pipeline("ner")`, or `pipeline("text-classification")` for HoC, opens.
 
     Args:
@@ -31,7 +45,8 @@ def export_finetuned(source: Path, output: Path, *, dtype: Dtype = "fp32", licen
         license: of the weights, as the hub spells it; a later call with another writes the card anew.
 
     Raises:
-        UserError: the run is unfinished, kept no model, or its model is damaged; or a weight that fp16 does not hold.
+        UserError: the run is unfinished, kept no model, or its model is damaged; or a weight that fp16 does
+            not hold.
     """
     run = read_manifest(source, FINETUNED_STAGE)
     _check_model(source, run)
@@ -47,9 +62,18 @@ def export_finetuned(source: Path, output: Path, *, dtype: Dtype = "fp32", licen
         copy_tokenizer(source / MODEL, output)
         limit_tokenizer(output, config["max_position_embeddings"])
         manifest = finish_stage(
-            output, stage=STAGE, key=key, inputs=inputs, config=settings, libraries=["torch", "transformers", "safetensors"],
-            counts={"parameters": sum(parameter.numel() for parameter in model.parameters()), "score": metrics["score"]}, outputs=model_files(output),
-        )  # fmt: skip
+            output,
+            stage=STAGE,
+            key=key,
+            inputs=inputs,
+            config=settings,
+            libraries=["torch", "transformers", "safetensors"],
+            counts={
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "score": metrics["score"],
+            },
+            outputs=model_files(output),
+        )
     elif (output / CHECKSUMS).is_file() and not license:
         return manifest
     publish_card(output, finetuned_card(metrics, config, dtype=dtype, license=license))
@@ -59,10 +83,18 @@ def export_finetuned(source: Path, output: Path, *, dtype: Dtype = "fp32", licen
 def _check_model(source: Path, run: Manifest) -> None:
     files = {name: digest for name, digest in run.outputs.items() if Path(name).parts[0] == MODEL}
     if not files:
-        raise UserError("the run kept no model", where=source, remedy="fine-tune with --keep-weights (and --overwrite, or into another --output)")
+        raise UserError(
+            "the run kept no model",
+            where=source,
+            remedy="fine-tune with --keep-weights (and --overwrite, or into another --output)",
+        )
     for name, digest in files.items():
         if not (source / name).is_file() or sha256_file(source / name) != digest:
-            raise UserError("a file of the model is missing or damaged", where=source / name, remedy="fine-tune again with --overwrite")
+            raise UserError(
+                "a file of the model is missing or damaged",
+                where=source / name,
+                remedy="fine-tune again with --overwrite",
+            )
 
 
 def finetuned_card(metrics: dict[str, Any], config: dict[str, Any], *, dtype: Dtype, license: str) -> str:
@@ -70,7 +102,11 @@ def finetuned_card(metrics: dict[str, Any], config: dict[str, Any], *, dtype: Dt
     of_words = config["architectures"][0] == "BertForTokenClassification"
     labels = list(config["id2label"].values())
     task = f"{metrics['task']}{'' if metrics['published_data'] else ' (not the published set)'}"
-    interval = f" (95% interval over documents: {metrics['interval_95'][0]:.2f} to {metrics['interval_95'][1]:.2f})" if metrics.get("interval_95") else ""
+    interval = (
+        f" (95% interval over documents: {metrics['interval_95'][0]:.2f} to {metrics['interval_95'][1]:.2f})"
+        if metrics.get("interval_95")
+        else ""
+    )
     budget = metrics["config"]
     data = "\n".join(f"- `{name}`: SHA-256 `{digest}`" for name, digest in metrics["data"].items())
     return f"""---
@@ -108,7 +144,7 @@ Budget: {", ".join(f"{name.replace('_', ' ')} {value}" for name, value in budget
 - Windows of {config[DETAILS]["max_seq_length"]} word pieces, as in training. {"It marks names and links them to no dictionary; nested and discontinuous ones come out flat." if of_words else "A probability is a score; it has not been calibrated."}
 - Where texts differ from the benchmark's (PubMed abstracts), scores do, too. The benchmark's own terms of use hold beside the weights' licence.
 - {NO_WARRANTY}
-"""
+"""  # noqa: E501
 
 
 def _metadata(metrics: dict[str, Any], *, of_words: bool, license: str) -> str:
@@ -143,19 +179,26 @@ tagger("Two patients developed hepatitis after a month of isoniazid.")"""
     return """from transformers import pipeline
 
 classifier = pipeline("text-classification", model="PATH_OR_REPOSITORY", top_k=None, truncation=True)
-classifier("Knock-down of the receptor kept the tumour cells from dying.")  # a label holds where its score is above 0.5"""
+classifier("Knock-down of the receptor kept the tumour cells from dying.")  # a label holds where its score is above 0.5"""  # noqa: E501
 
 
 def _advice(of_words: bool, details: dict[str, Any]) -> str:
     if of_words:
         return (
-            'Use `aggregation_strategy="first"`: the head has learned from every word\'s first piece, and its answers for later pieces mean nothing.\n'
-            "`biobert-scale tag PATH --input FILE` reads whole files (text, PubMed XML, PubTator), splits sentences as in training and gives offsets."
+            'Use `aggregation_strategy="first"`: the head has learned from every word\'s first piece, and its'
+            " answers for later pieces mean nothing.\n`biobert-scale tag PATH --input FILE` reads whole files"
+            " (text, PubMed XML, PubTator), splits sentences as in training and gives offsets."
         )
     if details["unit"] == "sentence-union":
-        return "It was trained on single sentences: classify a document's sentences one by one, and take for each label the highest score."
+        return (
+            "It was trained on single sentences: classify a document's sentences one by one, and take for"
+            " each label the highest score."
+        )
     return "It was trained on whole abstracts."
 
 
 def _measures(scores: dict[str, dict[str, float]]) -> str:
-    return "\n".join(f"| {name} | {values['precision']:.2f} | {values['recall']:.2f} | {values['f1']:.2f} |" for name, values in scores.items())
+    return "\n".join(
+        f"| {name} | {values['precision']:.2f} | {values['recall']:.2f} | {values['f1']:.2f} |"
+        for name, values in scores.items()
+    )

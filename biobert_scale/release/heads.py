@@ -1,9 +1,10 @@
 """A fine-tuned encoder with its head, in the classes that transformers' pipelines load.
 
-Both heads of this package are a linear layer on last hidden states: of every word's first piece for entities, of [CLS] for
-documents. The first is what `BertForTokenClassification` computes. `BertForSequenceClassification` puts a pooler in between,
-tanh(Wx + b); it gets W = eI, b = 0 with a small power of two e, and the linear layer is multiplied by 1/e: tanh is the identity to
-rounding there, so that the class gives the same scores as the head that was trained.
+Both heads of this package are a linear layer on last hidden states: of every word's first piece for entities,
+of [CLS] for documents. The first is what `BertForTokenClassification` computes.
+`BertForSequenceClassification` puts a pooler in between, tanh(Wx + b); it gets W = eI, b = 0 with a small
+power of two e, and the linear layer is multiplied by 1/e: tanh is the identity to rounding there, so that the
+class gives the same scores as the head that was trained.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import BertConfig, BertForSequenceClassification, BertForTokenClassification, BertModel, PreTrainedModel
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertModel,
+    PreTrainedModel,
+)
 
 from biobert_scale.release.weights import save_weights
 
@@ -25,8 +32,8 @@ DETAILS = "biobert_scale"
 """Key of `config.json` under which a fine-tuned model says what it was trained for, and in what windows."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 _POOLER_SCALE = 2.0**-12
-"""e: hidden states of 20 are bent by less than one part in 100,000, those of 1 by less than one in 10 million; in fp16 e and weight / e
-are in range."""
+"""e: hidden states of 20 are bent by less than one part in 100,000, those of 1 by less than one in 10
+million; in fp16 e and weight / e are in range."""
 
 
 def save_head(
@@ -45,14 +52,19 @@ def save_head(
         encoder: without a pooler.
         classifier: (labels, hidden) on last hidden states.
         labels: names in the order of its rows.
-        of_words: entities (softmax over the labels at every word's first piece); else documents (ten independent sigmoids, say, at [CLS]).
+        of_words: entities (softmax over the labels at every word's first piece); else documents (ten
+            independent sigmoids, say, at [CLS]).
         tokenizer: the model directory that the tokenizer is copied from.
         details: what stands in `config.json` under `biobert_scale`.
 
     Returns:
         The files.
     """
-    config = BertConfig(**_shape(encoder.config), id2label=dict(enumerate(labels)), label2id={label: number for number, label in enumerate(labels)})
+    config = BertConfig(
+        **_shape(encoder.config),
+        id2label=dict(enumerate(labels)),
+        label2id={label: number for number, label in enumerate(labels)},
+    )
     setattr(config, DETAILS, details)
     model: PreTrainedModel
     if of_words:
@@ -80,14 +92,29 @@ def copy_tokenizer(source: Path, directory: Path) -> None:
 
 def _shape(config: BertConfig) -> dict[str, Any]:
     """The encoder's own settings, without what belongs to another head or to the way it was computed."""
-    left_out = {"architectures", "id2label", "label2id", "problem_type", "dtype", "torch_dtype", "transformers_version", DETAILS}
-    return {name: value for name, value in config.to_dict().items() if name not in left_out and not name.startswith("_")}
+    left_out = {
+        "architectures",
+        "id2label",
+        "label2id",
+        "problem_type",
+        "dtype",
+        "torch_dtype",
+        "transformers_version",
+        DETAILS,
+    }
+    return {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in left_out and not name.startswith("_")
+    }
 
 
 @torch.no_grad()
 def _fill(model: PreTrainedModel, encoder: BertModel, classifier: nn.Linear, *, scale: float) -> None:
     body: Any = model.bert
-    found = body.load_state_dict({name: weights.detach().float().cpu() for name, weights in encoder.state_dict().items()}, strict=False)
+    found = body.load_state_dict(
+        {name: weights.detach().float().cpu() for name, weights in encoder.state_dict().items()}, strict=False
+    )
     assert not found.unexpected_keys and all(name.startswith("pooler.") for name in found.missing_keys), found
     head: Any = model.classifier
     head.weight.copy_(classifier.weight.detach().float().cpu() / scale)

@@ -52,13 +52,20 @@ def read_corpus(corpus: Path, tokens: Manifest) -> CorpusHistory:
     """
     manifest = read_manifest(corpus, CORPUS_STAGE)
     if sha256_file(corpus / MANIFEST) not in {record["sha256"] for record in tokens.inputs}:
-        raise UserError("not the corpus that the token shards were made from", where=corpus, remedy="give the one that `biobert-scale tokens build` read")
+        raise UserError(
+            "not the corpus that the token shards were made from",
+            where=corpus,
+            remedy="give the one that `biobert-scale tokens build` read",
+        )
     counted: Counter[tuple[str, str]] = Counter()
     for name in sorted(name for name in manifest.outputs if name.endswith(".parquet")):
         table = pq.read_table(corpus / name, columns=["source", "license"])
         for row in table.group_by(["source", "license"]).aggregate([([], "count_all")]).to_pylist():
             counted[row["source"], row["license"] or ""] += row["count_all"]
-    parts = tuple(CorpusPart(source=source, license=license, documents=number) for (source, license), number in sorted(counted.items()))
+    parts = tuple(
+        CorpusPart(source=source, license=license, documents=number)
+        for (source, license), number in sorted(counted.items())
+    )
     return CorpusHistory(manifest=manifest, parts=parts)
 
 

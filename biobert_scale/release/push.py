@@ -1,8 +1,8 @@
 """Pushes a release to a model hub: all files in one commit, or none.
 
-Large files are stored first and belong to no version of the repository until the commit names them, so that what breaks off leaves
-the repository as it was. After every failure, and at the end, the repository itself is asked what it holds.
-Source of the interface: huggingface_hub's `HfApi`.
+Large files are stored first and belong to no version of the repository until the commit names them, so that
+what breaks off leaves the repository as it was. After every failure, and at the end, the repository itself is
+asked what it holds. Source of the interface: huggingface_hub's `HfApi`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Hub:
     repository: str
     """`owner/name`."""
     endpoint: str = ""
-    """The hub's address; empty for huggingface_hub's own choice (its default, or HF_ENDPOINT). An address that is given is spoken to in
-    plain HTTP and git LFS, which every such hub understands."""
+    """The hub's address; empty for huggingface_hub's own choice (its default, or HF_ENDPOINT). An address
+    that is given is spoken to in plain HTTP and git LFS, which every such hub understands."""
     private: bool = False
     """Make a new repository private. One that is there stays what it is."""
     wait_seconds: float = 1.0
@@ -48,31 +48,39 @@ class Hub:
 def push_release(directory: Path, hub: Hub) -> str:
     """Push every file of a release in one commit, and check that the hub holds them.
 
-    Files that are there already are not sent again; a repository that holds all of them gets no commit. Other files of the repository stay,
-    and are named in the log.
+    Files that are there already are not sent again; a repository that holds all of them gets no commit. Other
+    files of the repository stay, and are named in the log.
 
     Returns:
         The address of the repository at the commit.
 
     Raises:
-        UserError: no token, one that may not write there, a name that is none, or a release that does not meet its checksums.
+        UserError: no token, one that may not write there, a name that is none, or a release that does not
+            meet its checksums.
         RunFailed: the hub failed again and again; the message says what the repository holds now.
     """
     token = token_for(hub)
     digests = verify_checksums(directory)
     files = [directory / name for name in (*sorted(digests), CHECKSUMS)]
     api = HfApi(endpoint=hub.endpoint or None, token=token)
-    _attempt(lambda: api.create_repo(hub.repository, private=hub.private or None, exist_ok=True), hub, "nothing was pushed")
+    _attempt(
+        lambda: api.create_repo(hub.repository, private=hub.private or None, exist_ok=True),
+        hub,
+        "nothing was pushed",
+    )
     before = _attempt(lambda: _holding(api, hub), hub, "nothing was pushed")
     if others := sorted(before.files.keys() - {path.name for path in files} - {".gitattributes"}):
-        _log.warning("%s also holds files that are no part of this release: %s", hub.repository, ", ".join(others))
+        _log.warning(
+            "%s also holds files that are no part of this release: %s", hub.repository, ", ".join(others)
+        )
     commit = before.commit if _lacking(before, files) == [] else _commit(api, hub, files, before)
     return f"{api.endpoint}/{hub.repository}/tree/{commit}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Holding:
-    """What a repository holds: its newest commit, and each file's id (SHA-256 of a large file, git's SHA-1 of another)."""
+    """What a repository holds: its newest commit, and each file's id (SHA-256 of a large file, git's SHA-1 of
+    another)."""
 
     commit: str
     files: dict[str, str]
@@ -80,12 +88,19 @@ class _Holding:
 
 def _holding(api: HfApi, hub: Hub) -> _Holding:
     info: Any = api.repo_info(hub.repository, files_metadata=True)
-    return _Holding(commit=info.sha or "", files={file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or []})
+    return _Holding(
+        commit=info.sha or "",
+        files={file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or []},
+    )
 
 
 def _lacking(holding: _Holding, files: list[Path]) -> list[str]:
     """The files that a repository does not hold as they are here."""
-    return [path.name for path in files if (held := holding.files.get(path.name)) is None or held not in _ids(path)]
+    return [
+        path.name
+        for path in files
+        if (held := holding.files.get(path.name)) is None or held not in _ids(path)
+    ]
 
 
 def _ids(path: Path) -> tuple[str, str]:
@@ -98,21 +113,40 @@ def _ids(path: Path) -> tuple[str, str]:
 
 
 def _commit(api: HfApi, hub: Hub, files: list[Path], before: _Holding) -> str:
-    """Commit the files on top of what was there; a commit whose answer was lost is found again instead of made twice."""
+    """Commit the files on top of what was there; a commit whose answer was lost is found again instead of
+    made twice."""
 
     def send() -> str:
         if (now := _holding(api, hub)).commit != before.commit and not _lacking(now, files):
             return now.commit
         with ExitStack() as opened:
             # huggingface_hub sends open files in plain HTTP and paths through its own storage network.
-            contents: list[Any] = [opened.enter_context(open(path, "rb")) if hub.endpoint else str(path) for path in files]
-            operations = [CommitOperationAdd(path_in_repo=path.name, path_or_fileobj=content) for path, content in zip(files, contents, strict=True)]
-            return str(api.create_commit(hub.repository, operations, commit_message="Upload the release", parent_commit=now.commit or None).oid)
+            contents: list[Any] = [
+                opened.enter_context(open(path, "rb")) if hub.endpoint else str(path) for path in files
+            ]
+            operations = [
+                CommitOperationAdd(path_in_repo=path.name, path_or_fileobj=content)
+                for path, content in zip(files, contents, strict=True)
+            ]
+            return str(
+                api.create_commit(
+                    hub.repository,
+                    operations,
+                    commit_message="Upload the release",
+                    parent_commit=now.commit or None,
+                ).oid
+            )
 
     commit = _attempt(send, hub, lambda: _state(api, hub, files, before))
-    missing = _attempt(lambda: _lacking(_holding(api, hub), files), hub, lambda: _state(api, hub, files, before))
+    missing = _attempt(
+        lambda: _lacking(_holding(api, hub), files), hub, lambda: _state(api, hub, files, before)
+    )
     if missing:
-        raise RunFailed(f"the hub answered that all is there, and lacks {', '.join(missing)}", where=hub.repository, remedy="push it again")
+        raise RunFailed(
+            f"the hub answered that all is there, and lacks {', '.join(missing)}",
+            where=hub.repository,
+            remedy="push it again",
+        )
     return commit
 
 
@@ -123,10 +157,18 @@ def token_for(hub: Hub) -> str:
         UserError: there is none, or the hub's address is none.
     """
     if hub.endpoint and not hub.endpoint.startswith(("http://", "https://")):
-        raise UserError(f"'{hub.endpoint}' is no address", where="--endpoint", remedy="give one that begins with https:// or http://")
+        raise UserError(
+            f"'{hub.endpoint}' is no address",
+            where="--endpoint",
+            remedy="give one that begins with https:// or http://",
+        )
     token = get_token()
     if not token:
-        raise UserError("no token for the hub", where=hub.endpoint or hub.repository, remedy="set HF_TOKEN, or run `hf auth login`")
+        raise UserError(
+            "no token for the hub",
+            where=hub.endpoint or hub.repository,
+            remedy="set HF_TOKEN, or run `hf auth login`",
+        )
     return token
 
 
@@ -153,10 +195,16 @@ def _attempt(work: Callable[[], _Answer], hub: Hub, state: str | Callable[[], st
         try:
             return work()
         except HFValidationError:
-            raise UserError("not a repository's name", where=hub.repository, remedy="give OWNER/NAME, of letters, digits, '-', '_' and '.'") from None
+            raise UserError(
+                "not a repository's name",
+                where=hub.repository,
+                remedy="give OWNER/NAME, of letters, digits, '-', '_' and '.'",
+            ) from None
         except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError) as error:
             # The library wraps what its upload threads meet in a RuntimeError.
-            cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
+            cause = (
+                error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
+            )
             if not isinstance(cause, HfHubHTTPError | httpx2.HTTPError | ConnectionError):
                 raise
             code = cause.response.status_code if isinstance(cause, HfHubHTTPError) else 0
@@ -171,12 +219,26 @@ def _attempt(work: Callable[[], _Answer], hub: Hub, state: str | Callable[[], st
 def _refusal(cause: BaseException, code: int, hub: Hub, told: str) -> UserError:
     where = f"{hub.endpoint}/{hub.repository}" if hub.endpoint else hub.repository
     if code in _TRANSIENT:
-        return RunFailed(f"the hub {_said(cause, code)} at {_ATTEMPTS} attempts; {told}", where=where, remedy="run the same command again later")
+        return RunFailed(
+            f"the hub {_said(cause, code)} at {_ATTEMPTS} attempts; {told}",
+            where=where,
+            remedy="run the same command again later",
+        )
     if code in (401, 403, 404):  # a hub hides what a token may not see
-        return UserError(f"the hub refuses the token ({code}); {told}", where=where, remedy="use a token that may write there, and check the name")
+        return UserError(
+            f"the hub refuses the token ({code}); {told}",
+            where=where,
+            remedy="use a token that may write there, and check the name",
+        )
     return RunFailed(f"the hub {_said(cause, code)}; {told}", where=where, remedy="see what it says")
 
 
 def _said(cause: BaseException, code: int) -> str:
     first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    return f"answers {code}" if code in _TRANSIENT and code else f"refuses ({first})" if code else f"is out of reach ({first})"
+    return (
+        f"answers {code}"
+        if code in _TRANSIENT and code
+        else f"refuses ({first})"
+        if code
+        else f"is out of reach ({first})"
+    )

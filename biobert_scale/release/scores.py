@@ -46,7 +46,8 @@ class Score:
 
 
 def read_scores(evaluation: Path, model: Path) -> list[Score]:
-    """Gather the finished fine-tuning runs below a directory that started from a model. None is chosen and none left out for its score.
+    """Gather the finished fine-tuning runs below a directory that started from a model. None is chosen and
+    none left out for its score.
 
     Args:
         evaluation: directory of runs, at any depth.
@@ -59,18 +60,29 @@ def read_scores(evaluation: Path, model: Path) -> list[Score]:
     groups: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = defaultdict(dict)
     strangers = 0
     for path in sorted(evaluation.rglob(METRICS)):
-        if not (path.parent / MANIFEST).is_file() or read_json(path.parent / MANIFEST).get("stage") != FINETUNED_STAGE:
+        if (
+            not (path.parent / MANIFEST).is_file()
+            or read_json(path.parent / MANIFEST).get("stage") != FINETUNED_STAGE
+        ):
             continue
         if digest not in {record["sha256"] for record in read_manifest(path.parent).inputs}:
             strangers += 1
             continue
         run = read_json(path)
         data = json.dumps(run["data"], sort_keys=True)
-        groups[run["task"], run["protocol"], run["kind"], json.dumps(run["config"], sort_keys=True), data][run["seed"]] = run
+        groups[run["task"], run["protocol"], run["kind"], json.dumps(run["config"], sort_keys=True), data][
+            run["seed"]
+        ] = run
     if strangers:
-        _log.warning("%d run(s) below %s started from other models: they are not on the card", strangers, evaluation)
+        _log.warning(
+            "%d run(s) below %s started from other models: they are not on the card", strangers, evaluation
+        )
     if not groups:
-        raise UserError("no finished fine-tuning run of this model", where=evaluation, remedy=f"run `biobert-scale evaluate finetune --model {model}` first, or check the path")
+        raise UserError(
+            "no finished fine-tuning run of this model",
+            where=evaluation,
+            remedy=f"run `biobert-scale evaluate finetune --model {model}` first, or check the path",
+        )
     return [_score(runs) for _, runs in sorted(groups.items())]
 
 

@@ -20,8 +20,8 @@ def save_weights(model: PreTrainedModel, output: Path, dtype: Dtype) -> None:
 
     Args:
         model: in fp32.
-        dtype: of `model.safetensors`. With `both` that is fp32, and `model.fp16.safetensors` stands beside it, which
-            `from_pretrained(..., variant="fp16", dtype=torch.float16)` opens.
+        dtype: of `model.safetensors`. With `both` that is fp32, and `model.fp16.safetensors` stands beside
+            it, which `from_pretrained(..., variant="fp16", dtype=torch.float16)` opens.
 
     Raises:
         UserError: a weight is too large for fp16.
@@ -40,5 +40,9 @@ def _in_fp16(model: PreTrainedModel, output: Path) -> PreTrainedModel:
     half = copy.deepcopy(model).half()  # tied weights stay tied
     for name, weights in half.named_parameters():
         if not torch.isfinite(weights).all():
-            raise UserError(f"{name} has weights beyond fp16's range (65,504)", where=output, remedy="export with --dtype fp32")
+            raise UserError(
+                f"{name} has weights beyond fp16's range (65,504)",
+                where=output,
+                remedy="export with --dtype fp32",
+            )
     return half

@@ -17,7 +17,13 @@ from biobert_scale import __version__
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import Spans, names_of, normalised, spans_of
 from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
-from biobert_scale.evaluation.prepared import HALLMARK_TASKS, data_checksums, read_annotated, read_documents, read_sentences
+from biobert_scale.evaluation.prepared import (
+    HALLMARK_TASKS,
+    data_checksums,
+    read_annotated,
+    read_documents,
+    read_sentences,
+)
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.readers import HALLMARKS, TaggedSentence
 from biobert_scale.files import read_json, read_manifest, write_atomically
@@ -27,13 +33,16 @@ _MOST_ITEMS = 300
 _KINDS = {
     "missed": "a gold mention that no prediction touches",
     "invented": "a prediction that touches no gold mention",
-    "wrong boundary": "a prediction that shares characters with a gold mention, but not both ends; the two count one each",
+    "wrong boundary": (
+        "a prediction that shares characters with a gold mention, but not both ends; the two count one each"
+    ),
 }
 _FOUND = "found"
 
 
 def write_errors(run: Path, prepared: Path, output: Path) -> Path:
-    """Write the errors of a finished run as one self-contained HTML page; the first few hundred sentences or documents with any.
+    """Write the errors of a finished run as one self-contained HTML page; the first few hundred sentences or
+    documents with any.
 
     Args:
         run: a directory that `finetune`, `predict`, `score` or `run_baselines` wrote.
@@ -45,15 +54,32 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
     metrics = read_json(run / "metrics.json")
     read_manifest(prepared)
     if metrics["data"] != data_checksums(prepared, metrics["task"]):
-        raise UserError("the run was scored on other data", where=prepared, remedy="name the directory that it was scored on")
-    body = _documents(run, prepared, metrics) if metrics["task"] in HALLMARK_TASKS else _entities(run, prepared, metrics)
+        raise UserError(
+            "the run was scored on other data",
+            where=prepared,
+            remedy="name the directory that it was scored on",
+        )
+    body = (
+        _documents(run, prepared, metrics)
+        if metrics["task"] in HALLMARK_TASKS
+        else _entities(run, prepared, metrics)
+    )
     template = (resources.files("biobert_scale.report") / "page.html").read_text(encoding="utf-8")
     title = f"{metrics['task']}: errors of {metrics['model']}"
     seed = "" if metrics["seed"] is None else f", seed {metrics['seed']}"
-    told = f"{metrics['kind']}{seed}; {metrics['protocol']}, {metrics.get('split', 'test')} split; {metrics['score_name']} {metrics['score']:.2f}"
+    told = (
+        f"{metrics['kind']}{seed}; {metrics['protocol']}, {metrics.get('split', 'test')} split;"
+        f" {metrics['score_name']} {metrics['score']:.2f}"
+    )
     today = datetime.date.today()
     page = string.Template(template).substitute(
-        title=markup(title), name=markup(title), description=markup(told), date=f"{today.day} {today:%B %Y}", version=markup(__version__), links="", body=body
+        title=markup(title),
+        name=markup(title),
+        description=markup(told),
+        date=f"{today.day} {today:%B %Y}",
+        version=markup(__version__),
+        links="",
+        body=body,
     )
     write_atomically(output, page)
     return output
@@ -77,17 +103,59 @@ def _entities(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
         if any(kind != _FOUND for _, _, kind, _ in marks):
             items.append(_document(document, marks, known))
     legend = [element("span", name, class_=f"mark {name.replace(' ', '-')}") for name in (_FOUND, *_KINDS)]
-    rows = [(name, f"{counts[name]:,}", explained) for name, explained in ((_FOUND, "both ends agree"), *_KINDS.items())]
+    rows = [
+        (name, f"{counts[name]:,}", explained)
+        for name, explained in ((_FOUND, "both ends agree"), *_KINDS.items())
+    ]
     return join(
         [
             element("style", Html(_STYLE)),
-            element("section", join([element("h2", "Errors by kind"), table("kinds", "Mentions and predictions", ("kind", "count", "what it is"), rows, text=True), _common("missed", misses, known), _common("invented", inventions, known)]), id="kinds-section"),
-            element("section", join([element("h2", "Documents with errors"), paragraph(join([*legend, Html("Gold mentions are underlined, predictions have a coloured ground; a dagger marks a name that training showed.")])), *_limited(items)]), id="documents-section"),
+            element(
+                "section",
+                join(
+                    [
+                        element("h2", "Errors by kind"),
+                        table(
+                            "kinds",
+                            "Mentions and predictions",
+                            ("kind", "count", "what it is"),
+                            rows,
+                            text=True,
+                        ),
+                        _common("missed", misses, known),
+                        _common("invented", inventions, known),
+                    ]
+                ),
+                id="kinds-section",
+            ),
+            element(
+                "section",
+                join(
+                    [
+                        element("h2", "Documents with errors"),
+                        paragraph(
+                            join(
+                                [
+                                    *legend,
+                                    Html(
+                                        "Gold mentions are underlined, predictions have a coloured ground; a"
+                                        " dagger marks a name that training showed."
+                                    ),
+                                ]
+                            )
+                        ),
+                        *_limited(items),
+                    ]
+                ),
+                id="documents-section",
+            ),
         ]
-    )  # fmt: skip
+    )
 
 
-def _predicted(run: Path, documents: Sequence[AnnotatedDocument], sentences: Sequence[TaggedSentence]) -> Spans:
+def _predicted(
+    run: Path, documents: Sequence[AnnotatedDocument], sentences: Sequence[TaggedSentence]
+) -> Spans:
     """From tags, or where there are none (somebody's PubTator file was scored) from the spans themselves."""
     if not (run / "predictions.tsv").is_file():
         return read_spans(run / "predictions.pubtator", documents)
@@ -96,17 +164,23 @@ def _predicted(run: Path, documents: Sequence[AnnotatedDocument], sentences: Seq
 
 
 def _marks(document: AnnotatedDocument, predicted: Spans) -> list[tuple[int, int, str, bool]]:
-    """(start, end, kind, whether it is gold) of every mention and prediction in a document, in order; a found one stands once."""
+    """(start, end, kind, whether it is gold) of every mention and prediction in a document, in order; a found
+    one stands once."""
     gold, found = {(m.start, m.end) for m in document.mentions}, predicted[document.pmid]
     marks = [(start, end, _FOUND, True) for start, end in gold & found]
-    for mine, others, alone, is_gold in ((gold - found, found, "missed", True), (found - gold, gold, "invented", False)):
+    for mine, others, alone, is_gold in (
+        (gold - found, found, "missed", True),
+        (found - gold, gold, "invented", False),
+    ):
         for start, end in mine:
             touches = any(start < other_end and other_start < end for other_start, other_end in others)
             marks.append((start, end, "wrong boundary" if touches else alone, is_gold))
     return sorted(marks)
 
 
-def _document(document: AnnotatedDocument, marks: Sequence[tuple[int, int, str, bool]], known: set[str]) -> Html:
+def _document(
+    document: AnnotatedDocument, marks: Sequence[tuple[int, int, str, bool]], known: set[str]
+) -> Html:
     """A document's text, cut at every end of a mark: marks may overlap."""
     text = document.text
     cuts = sorted({0, len(text), *(place for start, end, _, _ in marks for place in (start, end))})
@@ -117,45 +191,106 @@ def _document(document: AnnotatedDocument, marks: Sequence[tuple[int, int, str, 
             parts.append(markup(text[start:end]))
             continue
         classes = {"mark", *(kind.replace(" ", "-") for _, _, kind, _ in over)}
-        classes |= {"gold" for _, _, _, is_gold in over if is_gold} | {"predicted" for _, _, kind, is_gold in over if not is_gold or kind == _FOUND}
-        title = "; ".join(f"{'gold' if is_gold else 'predicted'}: {text[a:b]} ({kind})" for a, b, kind, is_gold in over)
-        dagger = "†" if any(b == end and is_gold and normalised(text[a:b]) in known for a, b, _, is_gold in over) else ""
+        classes |= {"gold" for _, _, _, is_gold in over if is_gold} | {
+            "predicted" for _, _, kind, is_gold in over if not is_gold or kind == _FOUND
+        }
+        title = "; ".join(
+            f"{'gold' if is_gold else 'predicted'}: {text[a:b]} ({kind})" for a, b, kind, is_gold in over
+        )
+        dagger = (
+            "†"
+            if any(b == end and is_gold and normalised(text[a:b]) in known for a, b, _, is_gold in over)
+            else ""
+        )
         parts.append(element("span", text[start:end] + dagger, class_=" ".join(sorted(classes)), title=title))
     wrong = sum(kind != _FOUND for _, _, kind, _ in marks)
-    return element("article", join([element("h3", f"{document.pmid} ({wrong})"), Html(f"<p>{''.join(map(str, parts))}</p>")]))
+    return element(
+        "article",
+        join([element("h3", f"{document.pmid} ({wrong})"), Html(f"<p>{''.join(map(str, parts))}</p>")]),
+    )
 
 
 def _common(what: str, names: Counter[str], known: set[str]) -> Html:
     rows = [(name, str(count), "yes" if name in known else "no") for name, count in names.most_common(15)]
-    shown = table(f"common-{what}", f"The names most often {what} or cut wrongly", ("name", "times", "a name of the training set"), rows, text=True)
+    shown = table(
+        f"common-{what}",
+        f"The names most often {what} or cut wrongly",
+        ("name", "times", "a name of the training set"),
+        rows,
+        text=True,
+    )
     return details(f"Most often {what} or cut wrongly", shown) if rows else Html("")
 
 
 def _documents(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
     documents = read_documents(prepared, metrics.get("split", "test"), metrics["task"])
     predicted = read_labels(run / "predictions.tsv", documents)
-    rows = [(name, *(f"{values[key]:.1f}" if key == "f1" else str(values[key]) for key in ("tp", "fp", "fn", "f1"))) for name, values in metrics["by_type"].items()]
+    rows = [
+        (
+            name,
+            *(f"{values[key]:.1f}" if key == "f1" else str(values[key]) for key in ("tp", "fp", "fn", "f1")),
+        )
+        for name, values in metrics["by_type"].items()
+    ]
     items = []
     for document, labels in zip(documents, predicted, strict=True):
         gold, found = set(document.labels), set(np.flatnonzero(labels).tolist())
         if gold == found:
             continue
-        told = [element("span", HALLMARKS[label], class_="mark " + ("found" if label in gold & found else "missed" if label in gold else "invented")) for label in sorted(gold | found)]
-        lines = [_labelled(sentence, own, gold - found) for sentence, own in zip(document.sentences, document.sentence_labels, strict=True)]
-        items.append(element("article", join([element("h3", document.pmid), element("p", join(told)), element("p", join(lines))])))
-    legend = join([*(element("span", name, class_=f"mark {name}") for name in ("found", "missed", "invented")), Html("Sentences that carry a missed label are underlined.")])
+        told = [
+            element(
+                "span",
+                HALLMARKS[label],
+                class_="mark "
+                + ("found" if label in gold & found else "missed" if label in gold else "invented"),
+            )
+            for label in sorted(gold | found)
+        ]
+        lines = [
+            _labelled(sentence, own, gold - found)
+            for sentence, own in zip(document.sentences, document.sentence_labels, strict=True)
+        ]
+        items.append(
+            element(
+                "article",
+                join([element("h3", document.pmid), element("p", join(told)), element("p", join(lines))]),
+            )
+        )
+    legend = join(
+        [
+            *(element("span", name, class_=f"mark {name}") for name in ("found", "missed", "invented")),
+            Html("Sentences that carry a missed label are underlined."),
+        ]
+    )
     return join(
         [
             element("style", Html(_STYLE)),
-            element("section", join([element("h2", "Errors by hallmark"), table("kinds", "Test documents", ("hallmark", "tp", "fp", "fn", "F1"), rows)]), id="kinds-section"),
-            element("section", join([element("h2", "Documents with errors"), paragraph(legend), *_limited(items)]), id="documents-section"),
+            element(
+                "section",
+                join(
+                    [
+                        element("h2", "Errors by hallmark"),
+                        table("kinds", "Test documents", ("hallmark", "tp", "fp", "fn", "F1"), rows),
+                    ]
+                ),
+                id="kinds-section",
+            ),
+            element(
+                "section",
+                join([element("h2", "Documents with errors"), paragraph(legend), *_limited(items)]),
+                id="documents-section",
+            ),
         ]
-    )  # fmt: skip
+    )
 
 
 def _labelled(sentence: str, own: Iterable[int], missed: set[int]) -> Html:
     lost = [HALLMARKS[label] for label in own if label in missed]
-    return element("span", sentence, class_="mark gold missed", title="; ".join(lost)) if lost else markup(sentence)
+    return (
+        element("span", sentence, class_="mark gold missed", title="; ".join(lost))
+        if lost
+        else markup(sentence)
+    )
 
 
 def _limited(items: list[Html]) -> list[Html]:
@@ -177,4 +312,4 @@ p.note .mark, article p > .mark:not(.gold):not(.predicted) { margin-right: 0.5em
 .mark.predicted.invented, .mark.invented { background: #c8501e44; }
 .mark.predicted.wrong-boundary, p.note .mark.wrong-boundary { background: #d99a0055; }
 p.note .mark.missed, article p > .mark.missed:not(.gold) { border-bottom: 3px solid #c8501e; }
-"""
+"""  # noqa: E501

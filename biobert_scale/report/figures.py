@@ -1,4 +1,5 @@
-"""The plots, as vector graphics: drawn on a transparent ground, with text as outlines, so that they look alike everywhere."""
+"""The plots, as vector graphics: drawn on a transparent ground, with text as outlines, so that they look
+alike everywhere."""
 
 from __future__ import annotations
 
@@ -103,8 +104,20 @@ PANELS = (
         from_zero=True,
         noisy=False,
     ),
-    Panel(id="loss-scale", title="Loss scale", unit="loss scale (factor)", training="optim/loss_scale", noisy=False),
-    Panel(id="gradient-norm", title="Gradient norm", unit="L2 norm before clipping (no unit)", training="optim/grad_norm", from_zero=True),
+    Panel(
+        id="loss-scale",
+        title="Loss scale",
+        unit="loss scale (factor)",
+        training="optim/loss_scale",
+        noisy=False,
+    ),
+    Panel(
+        id="gradient-norm",
+        title="Gradient norm",
+        unit="L2 norm before clipping (no unit)",
+        training="optim/grad_norm",
+        from_zero=True,
+    ),
     Panel(
         id="throughput",
         title="Throughput",
@@ -124,12 +137,16 @@ def curves(sources: Sources) -> list[Figure]:
 
 def _mark_of(entry: Interruption) -> tuple[float, str]:
     """Where the dashed line stands, and its label."""
-    return entry.last_kept_step + 0.5, f"{entry.signal}, " + ("not resumed yet" if entry.resumed_step is None else "resumed")
+    return entry.last_kept_step + 0.5, f"{entry.signal}, " + (
+        "not resumed yet" if entry.resumed_step is None else "resumed"
+    )
 
 
 def series(records: Sequence[dict[str, Any]], name: str, factor: float = 1.0) -> tuple[Floats, Floats]:
     """A metric's finite values and their global steps; the overflows of a loss-scaled run leave gaps."""
-    pairs = [(record["global_step"], record[name] * factor) for record in records if _is_finite(record.get(name))]
+    pairs = [
+        (record["global_step"], record[name] * factor) for record in records if _is_finite(record.get(name))
+    ]
     points = np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
     return points[:, 0], points[:, 1]
 
@@ -138,11 +155,15 @@ def _is_finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def thin(steps: Floats, values: Floats, most: int = _MOST_POINTS) -> tuple[Floats, Floats, Floats, Floats, int]:
-    """Thin a long series for plotting: in groups of equal size, the mean step, and the mean, least and greatest value.
+def thin(
+    steps: Floats, values: Floats, most: int = _MOST_POINTS
+) -> tuple[Floats, Floats, Floats, Floats, int]:
+    """Thin a long series for plotting: in groups of equal size, the mean step, and the mean, least and
+    greatest value.
 
     Returns:
-        The four arrays, shape (groups,), and the size of a group; each value is its own group where there are at most `most`.
+        The four arrays, shape (groups,), and the size of a group; each value is its own group where there are
+        at most `most`.
     """
     size = -(-len(steps) // most) if len(steps) else 1
     starts = np.arange(0, len(steps), size)
@@ -155,7 +176,11 @@ def _curve(panel: Panel, sources: Sources, marks: list[tuple[float, str]]) -> Fi
     steps, values = series(sources.training, panel.training, panel.factor)
     if not len(steps):
         return None
-    held_out = series(sources.validation, panel.validation, panel.factor) if panel.validation else (steps[:0], values[:0])
+    held_out = (
+        series(sources.validation, panel.validation, panel.factor)
+        if panel.validation
+        else (steps[:0], values[:0])
+    )
     with matplotlib.rc_context(STYLE):
         canvas, axes = _canvas(panel.unit)
         note = _draw(axes, steps, values, smooth=panel.noisy)
@@ -166,11 +191,18 @@ def _curve(panel: Panel, sources: Sources, marks: list[tuple[float, str]]) -> Fi
         if len(axes.get_legend_handles_labels()[0]) > 1:
             _legend(axes)
         svg = svg_of(canvas)
-    alt = f"{panel.title}, {panel.unit}: from {values[0]:.4g} at step {steps[0]:,.0f} to {values[-1]:.4g} at step {steps[-1]:,.0f}."
+    alt = (
+        f"{panel.title}, {panel.unit}: from {values[0]:.4g} at step {steps[0]:,.0f} to {values[-1]:.4g} at"
+        f" step {steps[-1]:,.0f}."
+    )
     if len(held_out[0]):
         alt += f" On validation: from {held_out[1][0]:.4g} to {held_out[1][-1]:.4g}."
     if marks:
-        alt += " Dashed lines: stopped and resumed after step " + ", ".join(f"{mark - 0.5:,.0f}" for mark, _ in marks[:10]) + "."
+        alt += (
+            " Dashed lines: stopped and resumed after step "
+            + ", ".join(f"{mark - 0.5:,.0f}" for mark, _ in marks[:10])
+            + "."
+        )
     return Figure(id=panel.id, title=panel.title, svg=svg, alt=alt, caption=f"{panel.title}{note}.")
 
 
@@ -197,7 +229,13 @@ def _draw(axes: Axes, steps: Floats, values: Floats, *, smooth: bool) -> str:
     axes.plot(steps, values, color=_TRAINING, lw=0.8, label="each record")
     width = max(5, len(steps) // 25) | 1
     half = width // 2
-    axes.plot(steps[half:-half], np.convolve(values, np.full(width, 1 / width), "valid"), color=_SMOOTH, lw=1.4, label=f"mean of {width}")
+    axes.plot(
+        steps[half:-half],
+        np.convolve(values, np.full(width, 1 / width), "valid"),
+        color=_SMOOTH,
+        lw=1.4,
+        label=f"mean of {width}",
+    )
     return ""
 
 
@@ -219,7 +257,8 @@ def _scale(axes: Axes, panel: Panel, values: Floats) -> None:
 
 
 def _mark(axes: Axes, marks: list[tuple[float, str]]) -> None:
-    """Draw a dashed line at each interruption: labelled beside it where they are few, in the legend where they are many."""
+    """Draw a dashed line at each interruption: labelled beside it where they are few, in the legend where
+    they are many."""
     few = len(marks) <= _MOST_LABELS
     for number, (step, label) in enumerate(marks):
         line = axes.axvline(step, color=_LINE, lw=1, ls=(0, (4, 3)), zorder=3)
@@ -228,13 +267,27 @@ def _mark(axes: Axes, marks: list[tuple[float, str]]) -> None:
         if few:
             height = axes.get_xaxis_transform()
             box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
-            place: Any = {"xy": (step, 0.99), "xycoords": height, "xytext": (-2, 0), "textcoords": "offset points"}
-            axes.annotate(label, **place, rotation=90, ha="right", va="top", fontsize=7, color=_LINE, bbox=box, zorder=3)
+            place: Any = {
+                "xy": (step, 0.99),
+                "xycoords": height,
+                "xytext": (-2, 0),
+                "textcoords": "offset points",
+            }
+            axes.annotate(
+                label, **place, rotation=90, ha="right", va="top", fontsize=7, color=_LINE, bbox=box, zorder=3
+            )
 
 
 def _legend(axes: Axes) -> None:
     """Above the plot, where no curve can run through it."""
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, borderaxespad=0.2, handlelength=1.5, columnspacing=1.4)
+    axes.legend(
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=4,
+        borderaxespad=0.2,
+        handlelength=1.5,
+        columnspacing=1.4,
+    )
 
 
 def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
@@ -246,7 +299,10 @@ def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
         canvas, axes = _canvas("MLM loss (nats per prediction)")
         for records, colour, label in ((before, _SMOOTH, "before"), (after, _AFTER, "after")):
             axes.plot(*series(records, "train/mlm_loss"), "o-", color=colour, lw=0.9, ms=2.6, label=label)
-        for records, mean, colour in ((before[-WINDOW:], seam.loss_before, _SMOOTH), (after[:WINDOW], seam.loss_after, _AFTER)):
+        for records, mean, colour in (
+            (before[-WINDOW:], seam.loss_before, _SMOOTH),
+            (after[:WINDOW], seam.loss_after, _AFTER),
+        ):
             if math.isfinite(mean):
                 steps, _ = series(records, "train/mlm_loss")
                 axes.hlines(mean, steps[0], steps[-1], color=colour, lw=5, alpha=0.25)
@@ -254,12 +310,22 @@ def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
         axes.axvline(step, color=_LINE, lw=1, ls=(0, (4, 3)), label=label, zorder=3)
         _legend(axes)
         svg = svg_of(canvas)
-    alt = f"Training MLM loss of {len(before)} records before and {len(after)} after the interruption at step {at:,}. {seam.verdict}"
+    alt = (
+        f"Training MLM loss of {len(before)} records before and {len(after)} after the interruption at step"
+        f" {at:,}. {seam.verdict}"
+    )
     caption = f"Training MLM loss around step {at:,}; broad lines: the means that the table compares"
-    return Figure(id=f"seam-zoom-{number}", title="Around the interruption", svg=svg, alt=alt, caption=f"{caption}.")
+    return Figure(
+        id=f"seam-zoom-{number}", title="Around the interruption", svg=svg, alt=alt, caption=f"{caption}."
+    )
 
 
 def svg_of(canvas: Canvas) -> bytes:
     stream = io.BytesIO()
-    canvas.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None, "Type": None, "Format": None})
+    canvas.savefig(
+        stream,
+        format="svg",
+        transparent=True,
+        metadata={"Date": None, "Creator": None, "Type": None, "Format": None},
+    )
     return stream.getvalue()

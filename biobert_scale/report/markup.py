@@ -24,7 +24,9 @@ def join(parts: Iterable[object]) -> Html:
 
 def element(name: str, content: object, **attributes: str) -> Html:
     """An element. Python's names stand for HTML's: `class_` for `class`, `aria_label` for `aria-label`."""
-    told = "".join(f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items())
+    told = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items()
+    )
     return Html(f"<{name}{told}>{markup(content)}</{name}>")
 
 
@@ -37,7 +39,13 @@ def section(identifier: str, title: str, *content: object) -> Html:
 
 
 def table(
-    identifier: str, caption: str, head: Sequence[object], rows: Iterable[Sequence[object]], *, totals: int = 0, text: bool = False
+    identifier: str,
+    caption: str,
+    head: Sequence[object],
+    rows: Iterable[Sequence[object]],
+    *,
+    totals: int = 0,
+    text: bool = False,
 ) -> Html:
     """A table that scrolls by itself where the screen is narrow.
 
@@ -63,7 +71,9 @@ def figure(drawn: Figure, prefix: str = "") -> Html:
     """A plot as an image inside the page."""
     data = base64.b64encode(drawn.svg).decode()
     image = Html(f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(prefix + drawn.alt)}">')
-    return element("figure", join([image, element("figcaption", prefix + drawn.caption)]), id=f"figure-{drawn.id}")
+    return element(
+        "figure", join([image, element("figcaption", prefix + drawn.caption)]), id=f"figure-{drawn.id}"
+    )
 
 
 def details(summary: str, *content: object) -> Html:

@@ -31,7 +31,8 @@ def write_report(run: Path, output: Path) -> Path:
     The page needs no network and no script. What has not been done yet is said so.
 
     Args:
-        run: the directory: any of raw, corpus, vocabulary, tokens, pretraining, export, evaluation and environment.json in it.
+        run: the directory: any of raw, corpus, vocabulary, tokens, pretraining, export, evaluation and
+            environment.json in it.
         output: the page's path.
 
     Returns:
@@ -49,7 +50,9 @@ def render(sources: Sources, date: datetime.date) -> str:
     template = (importlib.resources.files("biobert_scale.report") / "page.html").read_text(encoding="utf-8")
     name = sources.setting("name") or sources.name
     links = join(element("a", title, href=f"#{identifier}-section") for identifier, title, _ in _PARTS)
-    body = join([sections.banner(sources), sections.summary(sources), *(part(sources) for _, _, part in _PARTS)])
+    body = join(
+        [sections.banner(sources), sections.summary(sources), *(part(sources) for _, _, part in _PARTS)]
+    )
     return string.Template(template).substitute(
         title=markup(f"{name}: biobert_scale report"),
         name=markup(name),

@@ -11,12 +11,18 @@ from matplotlib.ticker import MaxNLocator
 from biobert_scale.evaluation.table import name_of, steps_curve
 from biobert_scale.report.figures import STYLE, Figure, svg_of
 
-_COLOURS = {"pre-trained": "#1f5fa8", "random weights": "#9dbde0", "baseline": "#b8bec7", "predictions": "#c8501e"}
+_COLOURS = {
+    "pre-trained": "#1f5fa8",
+    "random weights": "#9dbde0",
+    "baseline": "#b8bec7",
+    "predictions": "#c8501e",
+}
 _LINE = "#374151"
 
 
 def score_bars(rows: list[dict[str, Any]]) -> Figure:
-    """A panel for each task and protocol, a bar for each system; whiskers are the 95% intervals, or else standard deviations."""
+    """A panel for each task and protocol, a bar for each system; whiskers are the 95% intervals, or else
+    standard deviations."""
     panels: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
     for row in rows:
         panels.setdefault((row["task"], row["protocol"], row["score_name"]), []).append(row)
@@ -25,21 +31,42 @@ def score_bars(rows: list[dict[str, Any]]) -> Figure:
         canvas = Canvas(figsize=(6.4, sum(heights) + 0.4), layout="constrained")
         axes_of = canvas.subplots(len(panels), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
         for axes, ((task, protocol, score_name), panel) in zip(axes_of, panels.items(), strict=True):
-            axes.barh([name_of(row) for row in panel], [row["mean"] for row in panel], height=0.62, color=[_COLOURS[row["kind"]] for row in panel], zorder=2)
+            axes.barh(
+                [name_of(row) for row in panel],
+                [row["mean"] for row in panel],
+                height=0.62,
+                color=[_COLOURS[row["kind"]] for row in panel],
+                zorder=2,
+            )
             for place, row in enumerate(panel):
                 low, high = _whisker(row)
                 if high > low:
                     axes.plot([low, high], [place, place], color=_LINE, lw=1.1, marker="|", ms=6, zorder=3)
-                axes.annotate(f"{row['mean']:.1f}", (max(high, row["mean"]), place), (4, 0), textcoords="offset points", va="center", fontsize=7.5, color=_LINE)
+                axes.annotate(
+                    f"{row['mean']:.1f}",
+                    (max(high, row["mean"]), place),
+                    (4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7.5,
+                    color=_LINE,
+                )
             axes.set_title(f"{task}: {score_name}, {protocol}", loc="left", fontsize=8.5)
             axes.set_xlim(0, 108)
             axes.invert_yaxis()
             axes.grid(axis="y", visible=False)
         axes_of[-1].set_xlabel("test F1 (%)")
         svg = svg_of(canvas)
-    told = "; ".join(f"{row['task']} ({row['protocol']}), {name_of(row)}: {row['mean']:.1f}" for row in rows[:24])
-    caption = "Mean test scores over seeds; whiskers: 95% bootstrap intervals over documents, or standard deviations where the documents' counts are gone."
-    return Figure(id="scores", title="Scores", svg=svg, alt=f"Bars of test scores in percent. {told}.", caption=caption)
+    told = "; ".join(
+        f"{row['task']} ({row['protocol']}), {name_of(row)}: {row['mean']:.1f}" for row in rows[:24]
+    )
+    caption = (
+        "Mean test scores over seeds; whiskers: 95% bootstrap intervals over documents, or standard"
+        " deviations where the documents' counts are gone."
+    )
+    return Figure(
+        id="scores", title="Scores", svg=svg, alt=f"Bars of test scores in percent. {told}.", caption=caption
+    )
 
 
 def _whisker(row: dict[str, Any]) -> tuple[float, float]:
@@ -58,16 +85,33 @@ def score_steps(rows: list[dict[str, Any]]) -> Figure | None:
         axes = canvas.add_subplot()
         for (task, protocol, _), found in curves.items():
             names = [(other, rule) for other, rule, _ in curves]
-            label = f"{task}, {protocol}" + (f", {found[-1]['model']}" if names.count((task, protocol)) > 1 else "")
+            label = f"{task}, {protocol}" + (
+                f", {found[-1]['model']}" if names.count((task, protocol)) > 1 else ""
+            )
             steps, means = [row["pretraining_step"] for row in found], [row["mean"] for row in found]
             whiskers = [_whisker(row) for row in found]
-            errors = [[max(mean - low, 0) for mean, (low, _) in zip(means, whiskers, strict=True)], [max(high - mean, 0) for mean, (_, high) in zip(means, whiskers, strict=True)]]
+            errors = [
+                [max(mean - low, 0) for mean, (low, _) in zip(means, whiskers, strict=True)],
+                [max(high - mean, 0) for mean, (_, high) in zip(means, whiskers, strict=True)],
+            ]
             axes.errorbar(steps, means, yerr=errors, marker="o", ms=4, lw=1.2, capsize=3, label=label)
         axes.set_xlabel("optimizer step of pre-training (0: random weights)")
         axes.set_ylabel("test F1 (%)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
         axes.legend(loc="lower right", fontsize=7.5)
         svg = svg_of(canvas)
-    told = "; ".join(f"{task}: " + ", ".join(f"{row['mean']:.1f} at step {row['pretraining_step']:,}" for row in found) for (task, _, _), found in curves.items())
-    caption = "Test scores after fine-tuning with one budget, against the step of pre-training; whiskers as in the bars."
-    return Figure(id="score-steps", title="Scores against pre-training", svg=svg, alt=f"Test scores in percent. {told}.", caption=caption)
+    told = "; ".join(
+        f"{task}: " + ", ".join(f"{row['mean']:.1f} at step {row['pretraining_step']:,}" for row in found)
+        for (task, _, _), found in curves.items()
+    )
+    caption = (
+        "Test scores after fine-tuning with one budget, against the step of pre-training; whiskers as in the"
+        " bars."
+    )
+    return Figure(
+        id="score-steps",
+        title="Scores against pre-training",
+        svg=svg,
+        alt=f"Test scores in percent. {told}.",
+        caption=caption,
+    )

@@ -22,9 +22,13 @@ def scores(sources: Sources) -> Html:
     if sources.scores is None:
         return section("scores", "Scores", paragraph(sources.scores_problem))
     columns, systems = _arrange(sources.scores["rows"])
-    best = {column: max(cells[column]["mean"] for cells in systems.values() if column in cells) for column in columns}
+    best = {
+        column: max(cells[column]["mean"] for cells in systems.values() if column in cells)
+        for column in columns
+    }
     shown: list[tuple[object, ...]] = [
-        (_name(system), *(_cell(cells.get(column), best[column]) for column in columns)) for system, cells in systems.items()
+        (_name(system), *(_cell(cells.get(column), best[column]) for column in columns))
+        for system, cells in systems.items()
     ]
     differences = _differences(sources.scores["rows"], systems, columns)
     head = ("system", *(_heading(column) for column in columns))
@@ -55,7 +59,8 @@ def _plots(sources: Sources) -> list[Html]:
 
 
 def _arrange(rows: list[_Row]) -> tuple[list[_Column], dict[_System, dict[_Column, _Row]]]:
-    """Columns in the table's order of tasks; systems by kind, a second model of the same name on a row of its own."""
+    """Columns in the table's order of tasks; systems by kind, a second model of the same name on a row of its
+    own."""
     columns = list(dict.fromkeys(_column(row) for row in rows))
     systems: dict[_System, dict[_Column, _Row]] = defaultdict(dict)
     for row in rows:
@@ -64,7 +69,9 @@ def _arrange(rows: list[_Row]) -> tuple[list[_Column], dict[_System, dict[_Colum
             copy += 1
         systems[(row["kind"], row["model"], copy)][_column(row)] = row
     kinds = list(dict.fromkeys(["pre-trained", "random weights", *(kind for kind, _, _ in systems)]))
-    return columns, {system: systems[system] for system in sorted(systems, key=lambda system: kinds.index(system[0]))}
+    return columns, {
+        system: systems[system] for system in sorted(systems, key=lambda system: kinds.index(system[0]))
+    }
 
 
 def _column(row: _Row) -> _Column:
@@ -91,10 +98,14 @@ def _cell(row: _Row | None, best: float) -> Html:
     note = f"n = {runs}"
     if row["interval_95"]:
         note += f", {row['interval_95'][0]:.1f}–{row['interval_95'][1]:.1f}"
-    return join([element("strong", value) if row["mean"] == best else value, element("span", note, class_="aside")])
+    return join(
+        [element("strong", value) if row["mean"] == best else value, element("span", note, class_="aside")]
+    )
 
 
-def _differences(rows: list[_Row], systems: dict[_System, dict[_Column, _Row]], columns: list[_Column]) -> list[tuple[object, ...]]:
+def _differences(
+    rows: list[_Row], systems: dict[_System, dict[_Column, _Row]], columns: list[_Column]
+) -> list[tuple[object, ...]]:
     """Pre-trained minus random, for each model that was run both ways with one budget on the same data."""
     shown: list[tuple[object, ...]] = []
     for (kind, model, copy), trained in systems.items():
@@ -111,7 +122,14 @@ def _differences(rows: list[_Row], systems: dict[_System, dict[_Column, _Row]], 
 def _fresh(rows: list[_Row], trained: _Row) -> _Row | None:
     """The row of the same network from random weights."""
     same = ("task", "protocol", "model", "config", "data")
-    return next((row for row in rows if row["kind"] == "random weights" and all(row.get(name) == trained.get(name) for name in same)), None)
+    return next(
+        (
+            row
+            for row in rows
+            if row["kind"] == "random weights" and all(row.get(name) == trained.get(name) for name in same)
+        ),
+        None,
+    )
 
 
 def _difference(trained: _Row | None, fresh: _Row | None) -> str:
@@ -119,7 +137,9 @@ def _difference(trained: _Row | None, fresh: _Row | None) -> str:
         return "–"
     text = f"{trained['mean'] - fresh['mean']:+.2f}"
     if trained["sd"] is not None and fresh["sd"] is not None:
-        text += f" ± {math.hypot(*(row['sd'] / math.sqrt(len(row['scores'])) for row in (trained, fresh))):.2f}"
+        text += (
+            f" ± {math.hypot(*(row['sd'] / math.sqrt(len(row['scores'])) for row in (trained, fresh))):.2f}"
+        )
     return text
 
 
@@ -131,7 +151,12 @@ def _published(sources: Sources, contests: set[tuple[str, str]]) -> Html:
     parts = [element("h3", "Published scores"), paragraph(_comparable(sources, shown))]
     for identifier, caption, references, tasks in (
         ("published", "Published with the same protocol", sources.scores["references"], same),
-        ("other-protocols", "Published with other protocols: not comparable with anything above", sources.scores["other_protocols"], shown),
+        (
+            "other-protocols",
+            "Published with other protocols: not comparable with anything above",
+            sources.scores["other_protocols"],
+            shown,
+        ),
     ):
         chosen = [reference for reference in references if any(task in reference["scores"] for task in tasks)]
         if chosen:
@@ -150,7 +175,10 @@ def _references(identifier: str, caption: str, references: list[dict[str, Any]],
         )
         for reference in references
     ]
-    notes = [element("li", f"[{place}] {protocol}. Source: {source}.") for place, (protocol, source) in enumerate(sources, 1)]
+    notes = [
+        element("li", f"[{place}] {protocol}. Source: {source}.")
+        for place, (protocol, source) in enumerate(sources, 1)
+    ]
     shown = table(identifier, caption, ("model", *tasks, "source"), rows)
     return join([shown, element("ul", join(notes), class_="sources", id=f"{identifier}-sources")])
 
@@ -163,7 +191,14 @@ def _comparable(sources: Sources, tasks: list[str]) -> str:
             "which come from made-up files in the benchmarks' formats."
         )
     assert sources.scores is not None
-    others = [task for task in tasks if not all(row["published_data"] for row in sources.scores["rows"] if row["task"] == task)]
+    others = [
+        task
+        for task in tasks
+        if not all(row["published_data"] for row in sources.scores["rows"] if row["task"] == task)
+    ]
     if others:
-        return f"Not comparable with those above for {', '.join(others)}: the files here are not the published ones."
+        return (
+            f"Not comparable with those above for {', '.join(others)}: the files here are not the published"
+            " ones."
+        )
     return "The files here are the published ones: their documents and annotations were counted and agree."

@@ -81,8 +81,9 @@ class Seam:
         if math.isnan(self.loss_before):
             return f"Not judged: fewer than {_LEAST} records on one of its sides."
         return (
-            f"No seam: step {self.first_step:,} follows step {self.last_step:,}, none is missing or repeated, "
-            f"and the loss moves by {self.jump_in_noise:+.1f} sd of its step-to-step noise (limit {LIMIT:g})."
+            f"No seam: step {self.first_step:,} follows step {self.last_step:,}, none is missing or repeated,"
+            f" and the loss moves by {self.jump_in_noise:+.1f} sd of its step-to-step noise (limit"
+            f" {LIMIT:g})."
         )
 
 
@@ -91,14 +92,19 @@ def _steps(number: int) -> str:
 
 
 def measure_seam(
-    training: Sequence[dict[str, Any]], interruption: Interruption, *, log_every_steps: int = 1, global_batch_size: int | None = None
+    training: Sequence[dict[str, Any]],
+    interruption: Interruption,
+    *,
+    log_every_steps: int = 1,
+    global_batch_size: int | None = None,
 ) -> Seam:
     """Compare the training MLM loss before and after an interruption.
 
-    The means of up to 10 records on each side differ by the trend (a common slope, by least squares within the sides) and by the jump.
-    The noise is the standard deviation of the differences between neighbouring records, over up to 50 on each side,
-    divided by the square root of 2 (von Neumann 1941), so a slow trend does not enter it. With 10 records on each side and independent
-    noise the jump's own standard error is 0.9 of it: a limit of 3 is about three standard errors.
+    The means of up to 10 records on each side differ by the trend (a common slope, by least squares within
+    the sides) and by the jump. The noise is the standard deviation of the differences between neighbouring
+    records, over up to 50 on each side, divided by the square root of 2 (von Neumann 1941), so a slow trend
+    does not enter it. With 10 records on each side and independent noise the jump's own standard error is 0.9
+    of it: a limit of 3 is about three standard errors.
 
     Args:
         training: the records of training steps.
@@ -113,7 +119,9 @@ def measure_seam(
     loss_before, loss_after, trend, noise = _losses(before, after)
     consistent = None
     if global_batch_size and near:
-        consistent = all(record["consumed_samples"] == global_batch_size * _attempts(record) for record in near)
+        consistent = all(
+            record["consumed_samples"] == global_batch_size * _attempts(record) for record in near
+        )
     return Seam(
         interruption=interruption,
         last_step=before[-1]["global_step"] if before else None,
@@ -130,7 +138,8 @@ def measure_seam(
 
 
 def _attempts(record: dict[str, Any]) -> int:
-    """Steps taken and skipped: a step skipped for an overflow keeps `global_step` but has used its samples."""
+    """Steps taken and skipped: a step skipped for an overflow keeps `global_step` but has used its
+    samples."""
     return int(record["global_step"] + record.get("optim/skipped_steps", 0))
 
 
@@ -142,8 +151,11 @@ def _gaps(records: Sequence[dict[str, Any]], log_every_steps: int) -> tuple[int,
     return missing, repeated
 
 
-def _losses(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> tuple[float, float, float, float]:
-    """Mean losses before and after, the change that the trend explains, and the noise; NaN where there are too few records."""
+def _losses(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+) -> tuple[float, float, float, float]:
+    """Mean losses before and after, the change that the trend explains, and the noise; NaN where there are
+    too few records."""
     sides = [_points(before[-WINDOW:]), _points(after[:WINDOW])]
     if min(len(steps) for steps, _ in sides) < _LEAST:
         return math.nan, math.nan, math.nan, math.nan
@@ -159,6 +171,10 @@ def _losses(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -
 
 def _points(records: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Steps and finite MLM losses."""
-    pairs = [(_attempts(record), record["train/mlm_loss"]) for record in records if math.isfinite(record["train/mlm_loss"])]
+    pairs = [
+        (_attempts(record), record["train/mlm_loss"])
+        for record in records
+        if math.isfinite(record["train/mlm_loss"])
+    ]
     points = np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
     return points[:, 0], points[:, 1]

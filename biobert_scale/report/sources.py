@@ -30,7 +30,8 @@ class Interruption:
     """The last step that the stopped run recorded."""
     signal: str
     resumed_step: int | None = None
-    """The first step recorded after it went on: not above `global_step` where steps were computed again; None where it has not gone on."""
+    """The first step recorded after it went on: not above `global_step` where steps were computed again; None
+    where it has not gone on."""
     exit_code: int | None = None
 
     @property
@@ -79,10 +80,18 @@ def read_sources(run: Path) -> Sources:
         UserError: no such directory, nothing in it that a stage writes, or a damaged file.
     """
     if not run.is_dir():
-        raise UserError("no such directory", where=run, remedy="check the path: it is the --output of `biobert-scale demo` or `train`")
+        raise UserError(
+            "no such directory",
+            where=run,
+            remedy="check the path: it is the --output of `biobert-scale demo` or `train`",
+        )
     alone = (run / METRICS).is_file()
     if not alone and not any((run / part).exists() for part in _PARTS):
-        raise UserError("no stage has left anything here", where=run, remedy="check the path, or run `biobert-scale demo` first")
+        raise UserError(
+            "no stage has left anything here",
+            where=run,
+            remedy="check the path, or run `biobert-scale demo` first",
+        )
     pretraining = run if alone else run / "pretraining"
     records = read_metrics(pretraining)
     scores, problem = _scores(run / "evaluation")
@@ -106,7 +115,8 @@ def read_sources(run: Path) -> Sources:
 
 
 def _manifest(directory: Path, stage: str) -> Manifest | None:
-    """A finished stage's manifest; None for another stage's, as a directory of real files may bring one of its own."""
+    """A finished stage's manifest; None for another stage's, as a directory of real files may bring one of
+    its own."""
     if not (directory / MANIFEST).is_file() or read_json(directory / MANIFEST).get("stage") != stage:
         return None
     return read_manifest(directory, stage)
@@ -119,9 +129,13 @@ def _json(path: Path, kind: Callable[..., Any]) -> Any:
 
 def _interruptions(path: Path) -> list[Interruption]:
     try:
-        return sorted((Interruption(**entry) for entry in _json(path, list)), key=lambda entry: entry.global_step)
+        return sorted(
+            (Interruption(**entry) for entry in _json(path, list)), key=lambda entry: entry.global_step
+        )
     except TypeError as error:
-        raise UserError(f"not a list of interruptions ({error})", where=path, remedy="restore or delete the file") from None
+        raise UserError(
+            f"not a list of interruptions ({error})", where=path, remedy="restore or delete the file"
+        ) from None
 
 
 def _scores(evaluation: Path) -> tuple[dict[str, Any] | None, str]:
@@ -138,7 +152,9 @@ def toml_text(config: dict[str, Any]) -> str:
     lines: list[str] = []
 
     def add(section: str, values: dict[str, Any]) -> None:
-        plain = {key: value for key, value in values.items() if value is not None and not isinstance(value, dict)}
+        plain = {
+            key: value for key, value in values.items() if value is not None and not isinstance(value, dict)
+        }
         if section and plain:
             lines.append(f"\n[{section}]")
         lines.extend(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items())

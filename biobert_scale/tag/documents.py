@@ -44,7 +44,8 @@ class TextDocument:
         return f"{self.title} {self.abstract}" if self.abstract else self.title
 
     def parts(self) -> list[tuple[int, str]]:
-        """The stretches that sentences do not cross, each with the offset that it begins at. A single line end inside one is a blank."""
+        """The stretches that sentences do not cross, each with the offset that it begins at. A single line
+        end inside one is a blank."""
         stretches = [(0, self.title), (len(self.title) + 1, self.abstract)]
         return [(start, _LINE_END.sub(" ", stretch)) for start, stretch in stretches if stretch]
 
@@ -54,9 +55,10 @@ def read_documents(path: Path, form: InputFormat = "auto") -> Iterator[TextDocum
 
     Args:
         path: a file, gzipped or not; `-` for standard input.
-        form: `lines` (each line that is not empty is a document, named by its number), `text` (the whole file is one), `pubmed` (a
-            PubmedArticleSet: title and abstract, cleaned as the corpus is; its offsets count in the text that is given out), `pubtator`
-            (annotations that are there are passed over), or `auto`: by the first bytes, `lines` where they are neither.
+        form: `lines` (each line that is not empty is a document, named by its number), `text` (the whole file
+            is one), `pubmed` (a PubmedArticleSet: title and abstract, cleaned as the corpus is; its offsets
+            count in the text that is given out), `pubtator` (annotations that are there are passed over), or
+            `auto`: by the first bytes, `lines` where they are neither.
 
     Raises:
         UserError: the file is damaged, is not UTF-8, or is not of that format; with the place.
@@ -70,7 +72,11 @@ def read_documents(path: Path, form: InputFormat = "auto") -> Iterator[TextDocum
         elif form == "pubtator":
             yield from _pubtator(_lines(stream, where), where)
         elif form == "lines":
-            yield from (TextDocument(id=str(number), title=line) for number, line in _lines(stream, where) if line.strip())
+            yield from (
+                TextDocument(id=str(number), title=line)
+                for number, line in _lines(stream, where)
+                if line.strip()
+            )
         else:
             text = "\n".join(line for _, line in _lines(stream, where))
             yield from [TextDocument(id="1", title=text)] if text.strip() else []
@@ -94,7 +100,11 @@ def _recognise(beginning: bytes, where: str) -> InputFormat:
     if plain.lower().startswith((b"<?xml", b"<!doctype", b"<pubmed", b"<medline", b"<article", b"<html")):
         root = _ELEMENT.search(plain)  # of a pipe only the first line may be there yet: then the parser tells
         if root and not root[1].startswith((b"Pubmed", b"Medline")):
-            raise UserError("XML or HTML that is not PubMed's", where=where, remedy="give PubMed XML, or take its text out and choose --input-format text")
+            raise UserError(
+                "XML or HTML that is not PubMed's",
+                where=where,
+                remedy="give PubMed XML, or take its text out and choose --input-format text",
+            )
         return "pubmed"
     return "pubtator" if _PUBTATOR_START.match(plain) else "lines"
 
@@ -105,13 +115,18 @@ def _lines(stream: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            raise UserError("not UTF-8 text", where=f"{where}:{number}", remedy="convert it with iconv") from None
+            raise UserError(
+                "not UTF-8 text", where=f"{where}:{number}", remedy="convert it with iconv"
+            ) from None
         yield number, line.removesuffix("\n").removesuffix("\r")
 
 
 def _pubmed(stream: BinaryIO) -> Iterator[TextDocument]:
     for number, record in enumerate(read_medline(stream), start=1):
-        title, abstract = _one_line(clean_text(record.title)), _one_line(clean_text("\n".join(record.abstract)))
+        title, abstract = (
+            _one_line(clean_text(record.title)),
+            _one_line(clean_text("\n".join(record.abstract))),
+        )
         if title or abstract:
             yield TextDocument(id=record.pmid or f"record-{number}", title=title, abstract=abstract)
 
@@ -134,6 +149,17 @@ def _pubtator(lines: Iterator[tuple[int, str]], where: str) -> Iterator[TextDocu
 
 def _pubtator_document(block: list[tuple[int, str]], where: str) -> TextDocument:
     heads = [_PUBTATOR_LINE.fullmatch(line) for _, line in block[:2]]
-    if len(heads) < 2 or not heads[0] or not heads[1] or heads[0][2] != "t" or heads[1][2] != "a" or heads[0][1] != heads[1][1]:
-        raise UserError("a document must begin with 'ID|t|title' and 'ID|a|abstract'", where=f"{where}:{block[0][0]}", remedy="correct the file, or choose another --input-format")
+    if (
+        len(heads) < 2
+        or not heads[0]
+        or not heads[1]
+        or heads[0][2] != "t"
+        or heads[1][2] != "a"
+        or heads[0][1] != heads[1][1]
+    ):
+        raise UserError(
+            "a document must begin with 'ID|t|title' and 'ID|a|abstract'",
+            where=f"{where}:{block[0][0]}",
+            remedy="correct the file, or choose another --input-format",
+        )
     return TextDocument(id=heads[0][1], title=heads[0][3], abstract=heads[1][3])

@@ -36,8 +36,11 @@ class TagCounts:
     seconds: float
 
 
-def tag_stream(documents: Iterable[TextDocument], taggers: Sequence[EntityTagger], output: Path, form: OutputFormat) -> TagCounts:
-    """Tag documents one group after another and write each group as soon as it is done, in the order of the input.
+def tag_stream(
+    documents: Iterable[TextDocument], taggers: Sequence[EntityTagger], output: Path, form: OutputFormat
+) -> TagCounts:
+    """Tag documents one group after another and write each group as soon as it is done, in the order of the
+    input.
 
     Args:
         taggers: each marks its own types; their entities are put in one order.
@@ -55,11 +58,19 @@ def tag_stream(documents: Iterable[TextDocument], taggers: Sequence[EntityTagger
             stream.flush()
             number += len(group)
             bar.update(len(group))
-    return TagCounts(documents=number, characters=characters, entities=dict(sorted(counted.items())), seconds=time.monotonic() - started)
+    return TagCounts(
+        documents=number,
+        characters=characters,
+        entities=dict(sorted(counted.items())),
+        seconds=time.monotonic() - started,
+    )
 
 
-def _tagged(groups: Iterator[list[TextDocument]], taggers: Sequence[EntityTagger]) -> Iterator[tuple[list[TextDocument], list[list[Entity]]]]:
-    """Each group with its entities. While one is computed the next is read and cut into pieces by a thread."""
+def _tagged(
+    groups: Iterator[list[TextDocument]], taggers: Sequence[EntityTagger]
+) -> Iterator[tuple[list[TextDocument], list[list[Entity]]]]:
+    """Each group with its entities. While one is computed the next is read and cut into pieces by a
+    thread."""
 
     def prepare() -> tuple[list[TextDocument], list[Prepared]]:
         group = next(groups, [])
@@ -71,7 +82,13 @@ def _tagged(groups: Iterator[list[TextDocument]], taggers: Sequence[EntityTagger
             coming = pool.submit(prepare)
             group, prepared = ready
             found = [tagger.compute(part) for tagger, part in zip(taggers, prepared, strict=True)]
-            yield group, [sorted(entity for of_tagger in of_document for entity in of_tagger) for of_document in zip(*found, strict=True)]
+            yield (
+                group,
+                [
+                    sorted(entity for of_tagger in of_document for entity in of_tagger)
+                    for of_document in zip(*found, strict=True)
+                ],
+            )
 
 
 def _groups(documents: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
@@ -88,13 +105,15 @@ def _groups(documents: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
 
 
 def json_line(document: TextDocument, entities: Sequence[Entity]) -> str:
-    """`{"id", "text", "entities": [{"start", "end", "type", "text", "score"}]}` on one line; `text[start:end]` is the entity."""
+    """`{"id", "text", "entities": [{"start", "end", "type", "text", "score"}]}` on one line;
+    `text[start:end]` is the entity."""
     rows = [asdict(entity) | {"score": round(entity.score, 4)} for entity in entities]
     return json.dumps({"id": document.id, "text": document.text, "entities": rows}, ensure_ascii=False) + "\n"
 
 
 def pubtator_block(document: TextDocument, entities: Sequence[Entity]) -> str:
-    """A document as PubTator has it, the concept `-` where it names one; line ends and tabs in the text become blanks."""
+    """A document as PubTator has it, the concept `-` where it names one; line ends and tabs in the text
+    become blanks."""
     title, abstract = document.title.translate(_ONE_LINE), document.abstract.translate(_ONE_LINE)
     text = f"{title} {abstract}"
     rows = []

@@ -1,4 +1,5 @@
-"""A token classifier on packed rows: documents to sentences, windows, tags, and spans of the documents' characters."""
+"""A token classifier on packed rows: documents to sentences, windows, tags, and spans of the documents'
+characters."""
 
 from __future__ import annotations
 
@@ -41,17 +42,20 @@ class EntityTagger:
     """A fine-tuned model, ready to tag.
 
     Args:
-        directory: what `biobert-scale export` wrote from a fine-tuning run, such a run itself, or any directory of a cased or uncased
-            `BertForTokenClassification` whose labels are O, B-X and I-X.
+        directory: what `biobert-scale export` wrote from a fine-tuning run, such a run itself, or any
+            directory of a cased or uncased `BertForTokenClassification` whose labels are O, B-X and I-X.
         device: where it computes.
         max_seq_length: word pieces in one window; 0 for what the model was fine-tuned with.
         batch_tokens: word pieces in one forward pass.
 
     Raises:
-        UserError: no such model, other labels, no tokenizer that fits, or a window longer than the model's positions.
+        UserError: no such model, other labels, no tokenizer that fits, or a window longer than the model's
+            positions.
     """
 
-    def __init__(self, directory: Path, device: torch.device, *, max_seq_length: int = 0, batch_tokens: int = 8192) -> None:
+    def __init__(
+        self, directory: Path, device: torch.device, *, max_seq_length: int = 0, batch_tokens: int = 8192
+    ) -> None:
         if (directory / MODEL / "config.json").is_file():
             directory = directory / MODEL
         config = _read_config(directory)
@@ -61,7 +65,10 @@ class EntityTagger:
         trained = getattr(config, DETAILS, {}).get("max_seq_length", config.max_position_embeddings)
         self.max_seq_length = max_seq_length or trained
         if not 8 <= self.max_seq_length <= config.max_position_embeddings:
-            what = f"a window of {self.max_seq_length} pieces is not between 8 and the model's {config.max_position_embeddings} positions"
+            what = (
+                f"a window of {self.max_seq_length} pieces is not between 8 and the model's"
+                f" {config.max_position_embeddings} positions"
+            )
             raise UserError(what, where=directory, remedy="correct --max-seq-length")
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(directory)
         self.model: Any = read_model(BertForTokenClassification, directory, config).eval()
@@ -73,7 +80,11 @@ class EntityTagger:
 
     def prepare(self, documents: Sequence[TextDocument]) -> Prepared:
         """What needs no device: sentences, words, word pieces and windows."""
-        sentences = [(index, sentence) for index, document in enumerate(documents) for sentence in split_words(document)]
+        sentences = [
+            (index, sentence)
+            for index, document in enumerate(documents)
+            for sentence in split_words(document)
+        ]
         windows = make_windows([sentence for _, sentence in sentences], self.tokenizer, self.max_seq_length)
         return Prepared(documents=documents, sentences=sentences, windows=windows)
 
@@ -91,8 +102,12 @@ class EntityTagger:
                     scores[window.sentence][word], number = next(found)
                     tags[window.sentence][word] = self.labels[number]
         entities: list[list[Entity]] = [[] for _ in prepared.documents]
-        for (index, sentence), sentence_tags, sentence_scores in zip(prepared.sentences, tags, scores, strict=True):
-            entities[index] += find_entities(prepared.documents[index].text, sentence, sentence_tags, sentence_scores)
+        for (index, sentence), sentence_tags, sentence_scores in zip(
+            prepared.sentences, tags, scores, strict=True
+        ):
+            entities[index] += find_entities(
+                prepared.documents[index].text, sentence, sentence_tags, sentence_scores
+            )
         return entities
 
     def _classify(self, windows: Sequence[Window]) -> Tensor:
@@ -119,31 +134,44 @@ class Prepared:
 
 
 def split_words(document: TextDocument) -> list[TaggedSentence]:
-    """A document's sentences in words, with their characters in its text: cut as the benchmarks' documents are."""
+    """A document's sentences in words, with their characters in its text: cut as the benchmarks' documents
+    are."""
     sentences: list[TaggedSentence] = []
     for offset, part in document.parts():
         for start, end in split_sentences(part):
-            words = [(match.start() + offset, match.end() + offset) for match in WORD_PATTERN.finditer(part, start, end)]
+            words = [
+                (match.start() + offset, match.end() + offset)
+                for match in WORD_PATTERN.finditer(part, start, end)
+            ]
             tokens = [part[first - offset : last - offset] for first, last in words]
             if tokens:
                 sentences.append(
                     TaggedSentence(
-                        pmid=document.id, sentence=len(sentences), tokens=tokens,
-                        starts=[first for first, _ in words], ends=[last for _, last in words], tags=["O"] * len(tokens),
+                        pmid=document.id,
+                        sentence=len(sentences),
+                        tokens=tokens,
+                        starts=[first for first, _ in words],
+                        ends=[last for _, last in words],
+                        tags=["O"] * len(tokens),
                     )
-                )  # fmt: skip
+                )
     return sentences
 
 
-def find_entities(text: str, sentence: TaggedSentence, tags: Sequence[str], scores: Sequence[float]) -> list[Entity]:
-    """The entities that a sentence's tags describe; an I that continues nothing begins one (as the CoNLL script counts).
+def find_entities(
+    text: str, sentence: TaggedSentence, tags: Sequence[str], scores: Sequence[float]
+) -> list[Entity]:
+    """The entities that a sentence's tags describe; an I that continues nothing begins one (as the CoNLL
+    script counts).
 
     Every entity is checked against the text: its first and last words stand where its offsets say.
     """
     entities = []
     for kind, first, last in entity_spans(tags):
         start, end = sentence.starts[first], sentence.ends[last - 1]
-        assert text.startswith(sentence.tokens[first], start) and text.endswith(sentence.tokens[last - 1], start, end), (sentence, start, end)
+        assert text.startswith(sentence.tokens[first], start) and text.endswith(
+            sentence.tokens[last - 1], start, end
+        ), (sentence, start, end)
         score = sum(scores[first:last]) / (last - first)
         entities.append(Entity(start=start, end=end, type=kind, text=text[start:end], score=score))
     return entities
@@ -159,7 +187,11 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"no device '{name}' ({str(error).splitlines()[0]})", where="--device", remedy="use cpu, cuda or auto") from None
+        raise UserError(
+            f"no device '{name}' ({str(error).splitlines()[0]})",
+            where="--device",
+            remedy="use cpu, cuda or auto",
+        ) from None
     return device
 
 
@@ -174,7 +206,11 @@ def _read_config(directory: Path) -> BertConfig:
         raise UserError(f"not a tagger of entities ({found})", where=directory, remedy=remedy)
     labels = set(_labels(config))
     if "O" not in labels or any(label != "O" and label[:2] not in ("B-", "I-") for label in labels):
-        raise UserError(f"labels other than O, B-X and I-X ({', '.join(sorted(labels))})", where=directory, remedy="correct id2label in its config.json")
+        raise UserError(
+            f"labels other than O, B-X and I-X ({', '.join(sorted(labels))})",
+            where=directory,
+            remedy="correct id2label in its config.json",
+        )
     return config
 
 

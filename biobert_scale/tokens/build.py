@@ -1,7 +1,7 @@
 """Documents in; token shards out: sentences found, split into word pieces, and laid end to end.
 
-One document shard makes one token shard in each split. Runs on datatrove, one task a shard, with completion markers,
-so that an interrupted build goes on where it was.
+One document shard makes one token shard in each split. Runs on datatrove, one task a shard, with completion
+markers, so that an interrupted build goes on where it was.
 """
 
 from __future__ import annotations
@@ -35,7 +35,15 @@ from biobert_scale.files import (
     write_json,
 )
 from biobert_scale.tokens.pieces import WordPieces, tokenize_documents
-from biobert_scale.tokens.shards import SPLITS, Rows, id_type, schema, shard_name, token_counts, write_dataset_files
+from biobert_scale.tokens.shards import (
+    SPLITS,
+    Rows,
+    id_type,
+    schema,
+    shard_name,
+    token_counts,
+    write_dataset_files,
+)
 from biobert_scale.tokens.vocabulary import REPORT as VOCABULARY_REPORT
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
 from biobert_scale.tokens.vocabulary import load_tokenizer, special_ids
@@ -64,14 +72,19 @@ def build_tokens(
         slurm: run the shards as array jobs instead; `output` is then on a file system that all nodes see.
 
     Returns:
-        The manifest. The corpus' documents are those of both splits plus the rejects: `no_text` (no piece at all) and
-        `unknown_pieces_only`. `unknown_sentences` counts what was left out of the documents that stayed.
+        The manifest. The corpus' documents are those of both splits plus the rejects: `no_text` (no piece at
+        all) and `unknown_pieces_only`. `unknown_sentences` counts what was left out of the documents that
+        stayed.
 
     Raises:
-        UserError: an input is missing, unfinished or damaged, `output` holds something else, or no document is left to train on.
+        UserError: an input is missing, unfinished or damaged, `output` holds something else, or no document
+            is left to train on.
     """
     _check_options(config, workers)
-    corpus_manifest, vocabulary_manifest = read_manifest(corpus, CORPUS_STAGE), read_manifest(vocabulary, VOCABULARY_STAGE)
+    corpus_manifest, vocabulary_manifest = (
+        read_manifest(corpus, CORPUS_STAGE),
+        read_manifest(vocabulary, VOCABULARY_STAGE),
+    )
     inputs = describe_inputs([corpus, vocabulary])
     key = stage_key(STAGE, inputs, config)
     work = output / ".work"
@@ -79,14 +92,32 @@ def build_tokens(
     if manifest is None:
         for name in vocabulary_manifest.outputs:
             _check_file(vocabulary, vocabulary_manifest, name)
-        tokenize = _Tokenize(corpus, corpus_manifest, vocabulary, output, vocabulary_manifest.counts["entries"], config)
-        run_tasks(tokenize, tasks=len(tokenize.sources), workers=workers, slurm=slurm, work=work / "tasks", description="tokenizing")
+        tokenize = _Tokenize(
+            corpus, corpus_manifest, vocabulary, output, vocabulary_manifest.counts["entries"], config
+        )
+        run_tasks(
+            tokenize,
+            tasks=len(tokenize.sources),
+            workers=workers,
+            slurm=slurm,
+            work=work / "tasks",
+            description="tokenizing",
+        )
         counts, rejects = tokenize.count()
         _check_counts(counts, rejects, corpus)
         others = write_dataset_files(output, schema(tokenize.entries), len(tokenize.sources), key)
-        shutil.copytree(vocabulary, output / "tokenizer", dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST, VOCABULARY_REPORT))
-        others += [output / "tokenizer" / name for name in vocabulary_manifest.outputs if name != VOCABULARY_REPORT]
-        for stale in (stale for split in SPLITS for stale in (output / split).glob(".*.part")):  # of a killed task
+        shutil.copytree(
+            vocabulary,
+            output / "tokenizer",
+            dirs_exist_ok=True,
+            ignore=shutil.ignore_patterns(MANIFEST, VOCABULARY_REPORT),
+        )
+        others += [
+            output / "tokenizer" / name for name in vocabulary_manifest.outputs if name != VOCABULARY_REPORT
+        ]
+        for stale in (
+            stale for split in SPLITS for stale in (output / split).glob(".*.part")
+        ):  # of a killed task
             stale.unlink()
         manifest = finish_stage(
             output,
@@ -109,7 +140,11 @@ def _check_options(config: TokensConfig, workers: int) -> None:
         ("validation_fraction", config.validation_fraction, 0 < config.validation_fraction < 1),
     ):
         if not sound:
-            raise UserError(f"{name} cannot be {value}", where="tokens build", remedy="see `biobert-scale tokens build --help`")
+            raise UserError(
+                f"{name} cannot be {value}",
+                where="tokens build",
+                remedy="see `biobert-scale tokens build --help`",
+            )
 
 
 def _check_counts(counts: dict[str, Any], rejects: dict[str, int], corpus: Path) -> None:
@@ -117,9 +152,13 @@ def _check_counts(counts: dict[str, Any], rejects: dict[str, int], corpus: Path)
     if not counts["train"]["documents"]:
         told = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
         what = f"no document is left to train on of {counts['documents']}" + (f" ({told})" if told else "")
-        raise UserError(what, where=corpus, remedy="build a larger corpus, or check that the vocabulary fits its language")
+        raise UserError(
+            what, where=corpus, remedy="build a larger corpus, or check that the vocabulary fits its language"
+        )
     if not counts["validation"]["documents"]:
-        _log.warning("no document fell into the validation split: hold out more with tokens.validation_fraction")
+        _log.warning(
+            "no document fell into the validation split: hold out more with tokens.validation_fraction"
+        )
 
 
 def verify_tokens(directory: Path) -> None:
@@ -138,21 +177,41 @@ def _check_file(directory: Path, manifest: Manifest, name: str) -> None:
     if not (directory / name).is_file():
         raise UserError("missing file", where=directory / name, remedy=remedy)
     if sha256_file(directory / name) != manifest.outputs[name]:
-        raise UserError("damaged or changed: its SHA-256 is not the manifest's", where=directory / name, remedy=remedy)
+        raise UserError(
+            "damaged or changed: its SHA-256 is not the manifest's", where=directory / name, remedy=remedy
+        )
 
 
 class _Tokenize:
     """Task `rank`: document shard `rank`."""
 
-    def __init__(self, corpus: Path, manifest: Manifest, vocabulary: Path, output: Path, entries: int, config: TokensConfig) -> None:
-        self.corpus, self.manifest, self.vocabulary, self.output, self.config = corpus, manifest, vocabulary, output, config
+    def __init__(
+        self,
+        corpus: Path,
+        manifest: Manifest,
+        vocabulary: Path,
+        output: Path,
+        entries: int,
+        config: TokensConfig,
+    ) -> None:
+        self.corpus, self.manifest, self.vocabulary, self.output, self.config = (
+            corpus,
+            manifest,
+            vocabulary,
+            output,
+            config,
+        )
         self.entries, self.schema = entries, schema(entries)
         self.sources = sorted(name for name in manifest.outputs if name.endswith(".parquet"))
-        self.pieces: WordPieces | None = None  # a process' tasks share one: words that one has met are known to the next
+        self.pieces: WordPieces | None = (
+            None  # a process' tasks share one: words that one has met are known to the next
+        )
 
     def shards(self, split: str) -> list[Path]:
         """The shards of all tasks."""
-        return [self.output / split / shard_name(index, len(self.sources)) for index in range(len(self.sources))]
+        return [
+            self.output / split / shard_name(index, len(self.sources)) for index in range(len(self.sources))
+        ]
 
     def __call__(self, rank: int) -> None:
         _check_file(self.corpus, self.manifest, self.sources[rank])
@@ -163,8 +222,13 @@ class _Tokenize:
         for ids, texts in _batches(self.corpus / self.sources[rank]):
             notes["documents"] += len(ids)
             for document_id, sentences in zip(ids, tokenize_documents(self.pieces, texts), strict=True):
-                # A sentence of unknown pieces only (a stray symbol) teaches nothing and would be masked as [UNK].
-                known = [sentence for sentence in sentences if sentence != unknown * (len(sentence) // len(unknown))]
+                # A sentence of unknown pieces only (a stray symbol) teaches nothing and would be masked as
+                # [UNK].
+                known = [
+                    sentence
+                    for sentence in sentences
+                    if sentence != unknown * (len(sentence) // len(unknown))
+                ]
                 if known:
                     rows[split_of(document_id, self.config.validation_fraction)].append(document_id, known)
                     notes["unknown_sentences"] += len(sentences) - len(known)
@@ -183,16 +247,26 @@ class _Tokenize:
         notes = Counter[str]()
         for rank in range(len(self.sources)):
             notes.update(read_json(self._notes(rank)))
-        counts: dict[str, Any] = {"documents": notes["documents"], "vocabulary": self.entries, "shards": len(self.sources)}
+        counts: dict[str, Any] = {
+            "documents": notes["documents"],
+            "vocabulary": self.entries,
+            "shards": len(self.sources),
+        }
         for split in SPLITS:
-            counts[split] = dict(zip(("documents", "sentences", "tokens"), token_counts(self.shards(split)), strict=True))
+            counts[split] = dict(
+                zip(("documents", "sentences", "tokens"), token_counts(self.shards(split)), strict=True)
+            )
         counts["unknown_sentences"] = notes["unknown_sentences"]
-        return counts, {reason: notes[reason] for reason in ("no_text", "unknown_pieces_only") if notes[reason]}
+        return counts, {
+            reason: notes[reason] for reason in ("no_text", "unknown_pieces_only") if notes[reason]
+        }
 
 
 def _batches(source: Path) -> Iterator[tuple[list[str], list[str]]]:
     with pq.ParquetFile(source) as shard:
-        for batch in shard.iter_batches(batch_size=_DOCUMENTS_AT_ONCE, columns=["id", "text"], use_threads=False):
+        for batch in shard.iter_batches(
+            batch_size=_DOCUMENTS_AT_ONCE, columns=["id", "text"], use_threads=False
+        ):
             yield batch.column("id").to_pylist(), batch.column("text").to_pylist()
 
 

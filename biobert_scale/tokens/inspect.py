@@ -1,4 +1,5 @@
-"""What token shards hold, for a person: counts, lengths, pieces, and decoded documents, as text and as pictures."""
+"""What token shards hold, for a person: counts, lengths, pieces, and decoded documents, as text and as
+pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +18,29 @@ from biobert_scale.tokens.build import STAGE
 from biobert_scale.tokens.shards import SPLITS, TokenShard, TokenStore
 from biobert_scale.tokens.vocabulary import load_tokenizer, special_ids
 
-DOCUMENT_EDGES = (0, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 32768, 65536)
+DOCUMENT_EDGES = (
+    0,
+    32,
+    64,
+    96,
+    128,
+    192,
+    256,
+    384,
+    512,
+    768,
+    1024,
+    1536,
+    2048,
+    3072,
+    4096,
+    6144,
+    8192,
+    12288,
+    16384,
+    32768,
+    65536,
+)
 """Lower bounds, in tokens, of the classes of the histogram of documents; the last one is open."""
 SENTENCE_EDGES = (*range(0, 130, 10), 150, 200, 300, 512)
 """The same of sentences."""
@@ -72,12 +95,21 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
     tokenizer = load_tokenizer(directory / "tokenizer")
     stores = {split: TokenStore.open(directory / split) for split in SPLITS}
     for split, store in stores.items():
-        if store.documents != manifest.counts[split]["documents"] or store.tokens != manifest.counts[split]["tokens"]:
-            raise UserError("the shards are not those that the manifest counted", where=directory / split, remedy="build the tokens again")
+        if (
+            store.documents != manifest.counts[split]["documents"]
+            or store.tokens != manifest.counts[split]["tokens"]
+        ):
+            raise UserError(
+                "the shards are not those that the manifest counted",
+                where=directory / split,
+                remedy="build the tokens again",
+            )
     entries = manifest.counts["vocabulary"]
     by_value = [np.zeros(0, np.int64) for _ in range(3)]
     piece_counts = np.zeros(entries, np.int64)
-    for shard in tqdm([shard for store in stores.values() for shard in store.shards], desc="counting", disable=None):
+    for shard in tqdm(
+        [shard for store in stores.values() for shard in store.shards], desc="counting", disable=None
+    ):
         lengths = (np.diff(shard.token_offsets), np.diff(shard.sentence_offsets), shard.sentence_lengths)
         by_value = [_add(total, np.bincount(values)) for total, values in zip(by_value, lengths, strict=True)]
         piece_counts += _count_pieces(shard, entries, directory)
@@ -111,7 +143,9 @@ def _count_pieces(shard: TokenShard, entries: int, where: Path) -> NDArray[np.in
     return counts
 
 
-def _draw_documents(directory: Path, stores: dict[str, TokenStore], tokenizer: Tokenizer, samples: int, seed: int) -> list[Document]:
+def _draw_documents(
+    directory: Path, stores: dict[str, TokenStore], tokenizer: Tokenizer, samples: int, seed: int
+) -> list[Document]:
     from datasets import load_from_disk
 
     total = sum(store.documents for store in stores.values())
@@ -124,7 +158,14 @@ def _draw_documents(directory: Path, stores: dict[str, TokenStore], tokenizer: T
             assert table is not None
             fields, sentences, start = table[row], [], 0
             for length in fields["sentence_lengths"]:
-                sentences.append((length, tokenizer.decode(fields["input_ids"][start : start + length], skip_special_tokens=False)))
+                sentences.append(
+                    (
+                        length,
+                        tokenizer.decode(
+                            fields["input_ids"][start : start + length], skip_special_tokens=False
+                        ),
+                    )
+                )
                 start += length
             drawn.append(Document(id=fields["id"], split=split, sentences=sentences))
         first += store.documents
@@ -142,33 +183,53 @@ def quantile(counts: NDArray[np.int64], share: float) -> int:
 
 def histogram(counts: NDArray[np.int64], edges: tuple[int, ...]) -> NDArray[np.int64]:
     """(classes,) how many fall into each class, of the counts by value."""
-    return np.bincount(np.searchsorted(edges, np.arange(len(counts)), "right") - 1, weights=counts, minlength=len(edges)).astype(np.int64)
+    return np.bincount(
+        np.searchsorted(edges, np.arange(len(counts)), "right") - 1, weights=counts, minlength=len(edges)
+    ).astype(np.int64)
 
 
 def render(summary: Summary) -> str:
     """The summary as text."""
     counts, rejects = summary.manifest.counts, summary.manifest.rejects
-    stands = f"{counts['documents']:,} documents in {counts['shards']:,} shards, vocabulary of {counts['vocabulary']:,}"
+    stands = (
+        f"{counts['documents']:,} documents in {counts['shards']:,} shards, vocabulary of"
+        f" {counts['vocabulary']:,}"
+    )
     lines = [f"{summary.directory}: {stands}", ""]
     lines.append(f"{'split':<12}{'documents':>14}{'share':>9}{'sentences':>16}{'tokens':>18}")
     for split in SPLITS:
         numbers = counts[split]
         share = numbers["documents"] / counts["documents"]
-        lines.append(f"{split:<12}{numbers['documents']:>14,}{share:>9.3%}{numbers['sentences']:>16,}{numbers['tokens']:>18,}")
+        lines.append(
+            f"{split:<12}{numbers['documents']:>14,}{share:>9.3%}{numbers['sentences']:>16,}{numbers['tokens']:>18,}"
+        )
     lines += [f"left out, {reason}: {number:,} documents" for reason, number in sorted(rejects.items())]
     lines += [f"left out of the others: {counts['unknown_sentences']:,} sentences of unknown pieces only", ""]
     lines.append(f"{'':<24}{'median':>10}{'95 %':>10}{'longest':>12}")
     for name, by_value in _measures(summary):
-        lines.append(f"{name:<24}{quantile(by_value, 0.5):>10,}{quantile(by_value, 0.95):>10,}{len(by_value) - 1:>12,}")
+        lines.append(
+            f"{name:<24}{quantile(by_value, 0.5):>10,}{quantile(by_value, 0.95):>10,}{len(by_value) - 1:>12,}"
+        )
     unknown, tokens = int(summary.piece_counts[summary.unknown]), int(summary.piece_counts.sum())
     unused = int(np.count_nonzero(summary.piece_counts == 0))
     lines += ["", f"[UNK]: {unknown:,} of {tokens:,} tokens ({unknown / tokens:.4%})"]
     lines += [f"pieces that never occur: {unused:,} of {counts['vocabulary']:,}"]
-    lines += ["", "length of documents, in tokens", *_bars(histogram(summary.document_tokens, DOCUMENT_EDGES), DOCUMENT_EDGES)]
-    lines += ["", "length of sentences, in tokens", *_bars(histogram(summary.sentence_tokens, SENTENCE_EDGES), SENTENCE_EDGES)]
+    lines += [
+        "",
+        "length of documents, in tokens",
+        *_bars(histogram(summary.document_tokens, DOCUMENT_EDGES), DOCUMENT_EDGES),
+    ]
+    lines += [
+        "",
+        "length of sentences, in tokens",
+        *_bars(histogram(summary.sentence_tokens, SENTENCE_EDGES), SENTENCE_EDGES),
+    ]
     lines += ["", "the most frequent pieces", *_frequent(summary)]
     for document in summary.samples:
-        lines += ["", f"{document.id}  ({document.split}, {sum(length for length, _ in document.sentences):,} tokens)"]
+        lines += [
+            "",
+            f"{document.id}  ({document.split}, {sum(length for length, _ in document.sentences):,} tokens)",
+        ]
         lines += [f"{length:>6} | {text}" for length, text in document.sentences[:_SENTENCES_SHOWN]]
         if (more := len(document.sentences) - _SENTENCES_SHOWN) > 0:
             lines.append(f"       ... and {more:,} more sentences")
@@ -185,8 +246,15 @@ def _measures(summary: Summary) -> list[tuple[str, NDArray[np.int64]]]:
 
 def _frequent(summary: Summary) -> list[str]:
     order = np.argsort(-summary.piece_counts, kind="stable")[:_PIECES_SHOWN]
-    told = [f"{summary.pieces[i]} {summary.piece_counts[i] / summary.piece_counts.sum():.2%}" for i in order if summary.piece_counts[i]]
-    return ["  " + "".join(f"{piece:<22}" for piece in told[row : row + 5]).rstrip() for row in range(0, len(told), 5)]
+    told = [
+        f"{summary.pieces[i]} {summary.piece_counts[i] / summary.piece_counts.sum():.2%}"
+        for i in order
+        if summary.piece_counts[i]
+    ]
+    return [
+        "  " + "".join(f"{piece:<22}" for piece in told[row : row + 5]).rstrip()
+        for row in range(0, len(told), 5)
+    ]
 
 
 def _labels(edges: tuple[int, ...]) -> list[str]:
@@ -201,7 +269,10 @@ def _shown(counts: NDArray[np.int64]) -> range:
 
 def _bars(counts: NDArray[np.int64], edges: tuple[int, ...]) -> list[str]:
     labels, scale = _labels(edges), _BAR_WIDTH / counts.max()
-    return [f"  {labels[i]:>16} {'#' * int(np.ceil(counts[i] * scale)):<{_BAR_WIDTH}} {counts[i]:,}" for i in _shown(counts)]
+    return [
+        f"  {labels[i]:>16} {'#' * int(np.ceil(counts[i] * scale)):<{_BAR_WIDTH}} {counts[i]:,}"
+        for i in _shown(counts)
+    ]
 
 
 def draw(summary: Summary, output: Path) -> list[Path]:
@@ -210,11 +281,18 @@ def draw(summary: Summary, output: Path) -> list[Path]:
 
     output.mkdir(parents=True, exist_ok=True)
     lengths = Figure(figsize=(8, 5.6), layout="constrained")
-    drawn = (("documents", summary.document_tokens, DOCUMENT_EDGES), ("sentences", summary.sentence_tokens, SENTENCE_EDGES))
+    drawn = (
+        ("documents", summary.document_tokens, DOCUMENT_EDGES),
+        ("sentences", summary.sentence_tokens, SENTENCE_EDGES),
+    )
     for axes, (name, by_value, edges) in zip(lengths.subplots(2, 1), drawn, strict=True):
         counts, labels = histogram(by_value, edges), _labels(edges)
         axes.bar([labels[i] for i in _shown(counts)], [counts[i] for i in _shown(counts)], color="#4269d0")
-        axes.set_title(f"{counts.sum():,} {name}, half of them of at most {quantile(by_value, 0.5):,} tokens", loc="left", fontsize=10)
+        axes.set_title(
+            f"{counts.sum():,} {name}, half of them of at most {quantile(by_value, 0.5):,} tokens",
+            loc="left",
+            fontsize=10,
+        )
         axes.set_ylabel(name)
         axes.set_xlabel(f"tokens in the {name[:-1]}", fontsize=9)
         axes.tick_params(axis="x", rotation=35, labelsize=8)
@@ -224,7 +302,9 @@ def draw(summary: Summary, output: Path) -> list[Path]:
     ranked = np.sort(summary.piece_counts)[::-1]
     used = int(np.count_nonzero(ranked))
     axes.loglog(np.arange(1, used + 1), ranked[:used], color="#4269d0")
-    axes.set_title(f"{ranked.sum():,} tokens of {used:,} different pieces of {len(ranked):,}", loc="left", fontsize=10)
+    axes.set_title(
+        f"{ranked.sum():,} tokens of {used:,} different pieces of {len(ranked):,}", loc="left", fontsize=10
+    )
     axes.set_xlabel("rank of the piece", fontsize=9)
     axes.set_ylabel("occurrences")
     axes.spines[["top", "right"]].set_visible(False)

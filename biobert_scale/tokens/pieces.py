@@ -22,10 +22,11 @@ _LONGEST_KEPT = 100
 class WordPieces(dict[str, bytes]):
     """Word -> the ids of its pieces, as bytes of `id_type`; a word is what stands between two plain spaces.
 
-    The pieces of a text are those of its words, one after another, and those of a word are those of its parts between
-    ASCII punctuation: BERT's normaliser looks at one character at a time (or at a letter and the marks on it), and its
-    pre-tokenizer cuts at every space and punctuation mark (Devlin et al. 2019, `tokenization.py`). Literature repeats its
-    words, so most of them are looked up. The text `[MASK]` is three parts, never the special token.
+    The pieces of a text are those of its words, one after another, and those of a word are those of its parts
+    between ASCII punctuation: BERT's normaliser looks at one character at a time (or at a letter and the
+    marks on it), and its pre-tokenizer cuts at every space and punctuation mark (Devlin et al. 2019,
+    `tokenization.py`). Literature repeats its words, so most of them are looked up. The text `[MASK]` is
+    three parts, never the special token.
 
     Args:
         tokenizer: a BERT tokenizer (see `load_tokenizer`).
@@ -34,7 +35,9 @@ class WordPieces(dict[str, bytes]):
 
     def __init__(self, tokenizer: Tokenizer, id_type: np.dtype) -> None:
         super().__init__()
-        assert isinstance(tokenizer.normalizer, normalizers.BertNormalizer) and isinstance(tokenizer.model, models.WordPiece)
+        assert isinstance(tokenizer.normalizer, normalizers.BertNormalizer) and isinstance(
+            tokenizer.model, models.WordPiece
+        )
         assert isinstance(tokenizer.pre_tokenizer, pre_tokenizers.BertPreTokenizer)
         self.tokenizer, self.id_type, self.code = tokenizer, id_type, {2: "H", 4: "I"}[id_type.itemsize]
 
@@ -52,8 +55,11 @@ class WordPieces(dict[str, bytes]):
 
 
 def tokenize_documents(pieces: WordPieces, texts: Iterable[str]) -> Iterator[list[bytes]]:
-    """For each text the piece ids of each of its sentences, as bytes of `pieces.id_type`; none for a sentence without any."""
+    """For each text the piece ids of each of its sentences, as bytes of `pieces.id_type`; none for a sentence
+    without any."""
     of_word = pieces.__getitem__
     for text in texts:
-        sentences = [b"".join(map(of_word, text[start:end].split(" "))) for start, end in split_sentences(text)]
+        sentences = [
+            b"".join(map(of_word, text[start:end].split(" "))) for start, end in split_sentences(text)
+        ]
         yield [sentence for sentence in sentences if sentence]

@@ -8,14 +8,46 @@ import sentencex
 
 # The splitter counts a wide space as one byte and may stop inside the next character: it gets plain ones.
 _SPACES = dict.fromkeys(
-    (0x09, *range(0x0B, 0x0E), *range(0x1C, 0x20), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000), " "
+    (
+        0x09,
+        *range(0x0B, 0x0E),
+        *range(0x1C, 0x20),
+        0x85,
+        0xA0,
+        0x1680,
+        *range(0x2000, 0x200B),
+        0x2028,
+        0x2029,
+        0x202F,
+        0x205F,
+        0x3000,
+    ),
+    " ",
 )
-_ANY_SPACE = re.compile("[" + "".join(map(chr, _SPACES)) + "]")  # few texts hold one, and looking is cheaper than translating
+_ANY_SPACE = re.compile(
+    "[" + "".join(map(chr, _SPACES)) + "]"
+)  # few texts hold one, and looking is cheaper than translating
 
-# Abbreviations of this literature at which the splitter stops. The first kind never ends a sentence; the second does where a
-# capital letter follows.
+# Abbreviations of this literature at which the splitter stops. The first kind never ends a sentence; the
+# second does where a capital letter follows.
 _NEVER_LAST = frozenset({"figs.", "eqs.", "refs.", "suppl.", "supp."})
-_SELDOM_LAST = frozenset({"approx.", "subsp.", "ssp.", "spp.", "sp.", "var.", "ca.", "resp.", "nos.", "vol.", "conc.", "min.", "max."})
+_SELDOM_LAST = frozenset(
+    {
+        "approx.",
+        "subsp.",
+        "ssp.",
+        "spp.",
+        "sp.",
+        "var.",
+        "ca.",
+        "resp.",
+        "nos.",
+        "vol.",
+        "conc.",
+        "min.",
+        "max.",
+    }
+)
 
 
 def split_sentences(text: str) -> list[tuple[int, int]]:
@@ -39,7 +71,12 @@ def split_sentences(text: str) -> list[tuple[int, int]]:
             position = start + len(sentence)
             leading = len(sentence) - len(sentence.lstrip())
             stripped = sentence.strip()
-            if stripped and spans and spans[-1][0] >= line_start and _goes_on(text[slice(*spans[-1])], stripped):
+            if (
+                stripped
+                and spans
+                and spans[-1][0] >= line_start
+                and _goes_on(text[slice(*spans[-1])], stripped)
+            ):
                 spans[-1] = (spans[-1][0], start + leading + len(stripped))
             elif stripped:
                 spans.append((start + leading, start + leading + len(stripped)))

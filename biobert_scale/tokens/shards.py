@@ -1,7 +1,8 @@
-"""Token shards: Arrow files that `datasets.load_from_disk` opens, and that the data stream reads without copies.
+"""Token shards: Arrow files that `datasets.load_from_disk` opens, and that the data stream reads without
+copies.
 
-One row is one document: its tokens end to end, and how many of them each of its sentences has. Every file holds one
-record batch, so that its tokens are a single buffer.
+One row is one document: its tokens end to end, and how many of them each of its sentences has. Every file
+holds one record batch, so that its tokens are a single buffer.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _REBUILD = "restore the file, or build the tokens again with --overwrite"
 def schema(vocabulary_size: int) -> pa.Schema:
     """The columns: ids take 16 bits where the vocabulary allows it, else 32."""
     ids = pa.uint16() if vocabulary_size <= 1 << 16 else pa.uint32()
-    return pa.schema([("id", pa.string()), ("input_ids", pa.list_(ids)), ("sentence_lengths", pa.list_(pa.uint32()))])
+    return pa.schema(
+        [("id", pa.string()), ("input_ids", pa.list_(ids)), ("sentence_lengths", pa.list_(pa.uint32()))]
+    )
 
 
 class Rows:
@@ -63,12 +66,18 @@ class Rows:
         """
         if self.token_offsets[-1] >= 1 << 31:
             what = f"{self.token_offsets[-1]:,} tokens in one shard, more than an Arrow list can count"
-            raise UserError(what, where=path, remedy="build the corpus with smaller corpus.characters_per_shard")
+            raise UserError(
+                what, where=path, remedy="build the corpus with smaller corpus.characters_per_shard"
+            )
         tokens = np.frombuffer(self.tokens, self.id_type)
         columns = [
             pa.array(self.ids, pa.string()),
             _lists(self.token_offsets, tokens, self.schema.field("input_ids").type),
-            _lists(self.sentence_offsets, np.asarray(self.sentence_lengths, np.uint32), self.schema.field("sentence_lengths").type),
+            _lists(
+                self.sentence_offsets,
+                np.asarray(self.sentence_lengths, np.uint32),
+                self.schema.field("sentence_lengths").type,
+            ),
         ]
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, self.schema) as writer:
             writer.write_batch(pa.record_batch(columns, schema=self.schema))
@@ -88,13 +97,18 @@ def shard_name(index: int, count: int) -> str:
     return f"data-{index:05d}-of-{count:05d}.arrow"
 
 
-def write_dataset_files(directory: Path, table_schema: pa.Schema, shards: int, fingerprint: str) -> list[Path]:
-    """Write the small JSON files that make the shards a `datasets.DatasetDict` on disk; returns their paths."""
+def write_dataset_files(
+    directory: Path, table_schema: pa.Schema, shards: int, fingerprint: str
+) -> list[Path]:
+    """Write the small JSON files that make the shards a `datasets.DatasetDict` on disk; returns their
+    paths."""
     from datasets import DatasetInfo, Features
 
     for split in SPLITS:
         (directory / split).mkdir(exist_ok=True)
-        DatasetInfo(features=Features.from_arrow_schema(table_schema)).write_to_directory(str(directory / split))
+        DatasetInfo(features=Features.from_arrow_schema(table_schema)).write_to_directory(
+            str(directory / split)
+        )
         state: dict[str, Any] = {
             "_data_files": [{"filename": shard_name(index, shards)} for index in range(shards)],
             "_fingerprint": fingerprint[:16],
@@ -107,7 +121,10 @@ def write_dataset_files(directory: Path, table_schema: pa.Schema, shards: int, f
         write_json(directory / split / "state.json", state)
     write_json(directory / "dataset_dict.json", {"splits": list(SPLITS)})
     names = ("dataset_info.json", "state.json")
-    return [directory / "dataset_dict.json", *(directory / split / name for split in SPLITS for name in names)]
+    return [
+        directory / "dataset_dict.json",
+        *(directory / split / name for split in SPLITS for name in names),
+    ]
 
 
 @dataclass(frozen=True)
@@ -118,7 +135,8 @@ class TokenShard:
         tokens: (tokens,) uint16 or uint32, the shard's documents end to end.
         token_offsets: (documents + 1,) int32, where each document begins in `tokens`; the first is 0.
         sentence_lengths: (sentences,) uint32, tokens in each sentence, the documents one after another.
-        sentence_offsets: (documents + 1,) int32, where each document begins in `sentence_lengths`; the first is 0.
+        sentence_offsets: (documents + 1,) int32, where each document begins in `sentence_lengths`; the first
+            is 0.
     """
 
     tokens: np.ndarray
@@ -150,15 +168,23 @@ class TokenStore:
         Raises:
             UserError: it holds no token shards, or one of them is missing, cut off, or not such a file.
         """
-        shards = [shard for path in shard_paths(directory) for shard in _map_shard(path) if len(shard.token_offsets) > 1]
+        shards = [
+            shard
+            for path in shard_paths(directory)
+            for shard in _map_shard(path)
+            if len(shard.token_offsets) > 1
+        ]
         return cls(
             shards=tuple(shards),
             token_starts=np.cumsum([0, *(len(shard.tokens) for shard in shards)], dtype=np.int64),
-            document_starts=np.cumsum([0, *(len(shard.token_offsets) - 1 for shard in shards)], dtype=np.int64),
+            document_starts=np.cumsum(
+                [0, *(len(shard.token_offsets) - 1 for shard in shards)], dtype=np.int64
+            ),
         )
 
     def read(self, start: int, length: int) -> np.ndarray:
-        """`length` tokens from address `start` on, as a view; the stretch lies within one shard, as every document does."""
+        """`length` tokens from address `start` on, as a view; the stretch lies within one shard, as every
+        document does."""
         shard = int(np.searchsorted(self.token_starts, start, side="right")) - 1
         offset = start - int(self.token_starts[shard])
         view = self.shards[shard].tokens[offset : offset + length]
@@ -186,11 +212,15 @@ def shard_paths(directory: Path) -> list[Path]:
     """
     state = directory / "state.json"
     if not state.is_file():
-        raise UserError("no token shards", where=directory, remedy="run `biobert-scale tokens build` to its end")
+        raise UserError(
+            "no token shards", where=directory, remedy="run `biobert-scale tokens build` to its end"
+        )
     try:
         return [directory / entry["filename"] for entry in read_json(state)["_data_files"]]
     except (KeyError, TypeError):
-        raise UserError("not the description of a data set's files", where=state, remedy="build the tokens again") from None
+        raise UserError(
+            "not the description of a data set's files", where=state, remedy="build the tokens again"
+        ) from None
 
 
 def _map_shard(path: Path) -> list[TokenShard]:
@@ -206,14 +236,18 @@ def _map_shard(path: Path) -> list[TokenShard]:
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_stream(source)
             if not _are_columns(reader.schema):
-                raise UserError("an Arrow file with other columns than a token shard's", where=path, remedy=_REBUILD)
+                raise UserError(
+                    "an Arrow file with other columns than a token shard's", where=path, remedy=_REBUILD
+                )
             return [_view(batch) for batch in reader]
     except FileNotFoundError:
         raise UserError("a token shard is missing", where=path, remedy=_REBUILD) from None
     except (pa.ArrowException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # the operating system's, not Arrow's
             raise
-        raise UserError(f"a damaged token shard ({str(error).splitlines()[0]})", where=path, remedy=_REBUILD) from None
+        raise UserError(
+            f"a damaged token shard ({str(error).splitlines()[0]})", where=path, remedy=_REBUILD
+        ) from None
 
 
 def _view(batch: pa.RecordBatch) -> TokenShard:
@@ -243,4 +277,8 @@ def token_counts(paths: Iterable[Path]) -> tuple[int, int, int]:
         UserError: one of them is missing or damaged.
     """
     shards = [shard for path in paths for shard in _map_shard(path)]
-    return sum(len(s.token_offsets) - 1 for s in shards), sum(len(s.sentence_lengths) for s in shards), sum(len(s.tokens) for s in shards)
+    return (
+        sum(len(s.token_offsets) - 1 for s in shards),
+        sum(len(s.sentence_lengths) for s in shards),
+        sum(len(s.tokens) for s in shards),
+    )

@@ -1,4 +1,5 @@
-"""A WordPiece vocabulary: trained on the corpus, or an existing `vocab.txt`; saved so that `AutoTokenizer` opens it.
+"""A WordPiece vocabulary: trained on the corpus, or an existing `vocab.txt`; saved so that `AutoTokenizer`
+opens it.
 
 Wu et al. 2016, "Google's Neural Machine Translation System"; the normaliser and the splitting are BERT's.
 """
@@ -30,42 +31,75 @@ from biobert_scale.files import (
     write_atomically,
     write_json,
 )
-from biobert_scale.tokens.vocabulary_file import SPECIAL_TOKENS, declared_lowercase, is_lowercase, read_entries, vocabulary_file
+from biobert_scale.tokens.vocabulary_file import (
+    SPECIAL_TOKENS,
+    declared_lowercase,
+    is_lowercase,
+    read_entries,
+    vocabulary_file,
+)
 from biobert_scale.tokens.vocabulary_report import Words, vocabulary_report
 from biobert_scale.tokens.vocabulary_sample import Draw, draw, seen
 
-__all__ = ["REPORT", "SPECIAL_TOKENS", "STAGE", "build_vocabulary", "compare_vocabularies", "load_tokenizer", "special_ids"]
+__all__ = [
+    "REPORT",
+    "SPECIAL_TOKENS",
+    "STAGE",
+    "build_vocabulary",
+    "compare_vocabularies",
+    "load_tokenizer",
+    "special_ids",
+]
 
 STAGE = "vocabulary"
 REPORT = "report.json"
 _log = logging.getLogger(__name__)
 _ALPHABET = 1000
-"""Characters that a trained vocabulary knows, the most frequent first: a word with any other becomes [UNK]."""
+"""Characters that a trained vocabulary knows, the most frequent first: a word with any other becomes [UNK].
+"""
 _MEASURED_CHARACTERS = 20_000_000
 _THIS = "this"
-"""The name in reports of the vocabulary that was built; the same wherever it lies, so that equal builds stay equal."""
+"""The name in reports of the vocabulary that was built; the same wherever it lies, so that equal builds stay
+equal."""
 
 
 def build_vocabulary(
-    corpus: Path, output: Path, config: VocabularyConfig, *, vocabulary: Path | None = None, overwrite: bool = False
+    corpus: Path,
+    output: Path,
+    config: VocabularyConfig,
+    *,
+    vocabulary: Path | None = None,
+    overwrite: bool = False,
 ) -> Manifest:
-    """Write a tokenizer directory: `vocab.txt`, `tokenizer.json`, `tokenizer_config.json`; and `report.json`, what it makes of the corpus.
+    """Write a tokenizer directory: `vocab.txt`, `tokenizer.json`, `tokenizer_config.json`; and `report.json`,
+    what it makes of the corpus.
 
     Args:
         corpus: a finished corpus, to train and measure on.
-        vocabulary: an existing `vocab.txt` (or a directory that holds one) to take instead of training: its entries keep their ids, and its
-            size overrides `config.size`.
+        vocabulary: an existing `vocab.txt` (or a directory that holds one) to take instead of training: its
+            entries keep their ids, and its size overrides `config.size`.
 
     Raises:
-        UserError: unfinished corpus, unreadable vocabulary or one of the other case, or a size that the corpus's characters alone exceed.
+        UserError: unfinished corpus, unreadable vocabulary or one of the other case, or a size that the
+            corpus's characters alone exceed.
     """
     for name in ("size", "minimum_frequency", "training_characters"):
         if getattr(config, name) < 1:
-            raise UserError(f"{name} cannot be {getattr(config, name)}", where=f"vocabulary.{name}", remedy="give a positive number")
+            raise UserError(
+                f"{name} cannot be {getattr(config, name)}",
+                where=f"vocabulary.{name}",
+                remedy="give a positive number",
+            )
     inputs = describe_inputs([corpus] if vocabulary is None else [vocabulary_file(vocabulary), corpus])
     key = stage_key(STAGE, inputs, config)
     entries = None if vocabulary is None else _taken(vocabulary, config)
-    if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[corpus, *([vocabulary] if vocabulary else [])]):
+    if manifest := begin_stage(
+        output,
+        stage=STAGE,
+        key=key,
+        overwrite=overwrite,
+        reads=[corpus, *([vocabulary] if vocabulary else [])],
+    ):
         return manifest
     wanted = config.training_characters if entries is None else 0
     training, measured = draw(corpus, training_characters=wanted, measured_characters=_MEASURED_CHARACTERS)
@@ -75,16 +109,29 @@ def build_vocabulary(
         _log.info("training on %d documents, %d characters", len(training), training.characters)
         entries = _train(training, config)
     tokenizer = _from_entries(entries, lowercase=config.lowercase)
-    sample = {"documents": len(measured), "characters": measured.characters, "documents_seen": seen(training, measured) if counts else None}
+    sample = {
+        "documents": len(measured),
+        "characters": measured.characters,
+        "documents_seen": seen(training, measured) if counts else None,
+    }
     write_json(output / REPORT, vocabulary_report(Words(measured.texts()), {_THIS: tokenizer}, sample))
     write_atomically(output / "vocab.txt", "\n".join(entries) + "\n")
     write_atomically(output / "tokenizer.json", tokenizer.to_str(pretty=True))
     write_json(output / "tokenizer_config.json", _transformers_settings(config.lowercase))
     return finish_stage(
-        output, stage=STAGE, key=key, inputs=inputs, config=config, libraries=["tokenizers"],
-        counts={"entries": len(entries), "continuations": sum(entry.startswith("##") for entry in entries), **counts},
+        output,
+        stage=STAGE,
+        key=key,
+        inputs=inputs,
+        config=config,
+        libraries=["tokenizers"],
+        counts={
+            "entries": len(entries),
+            "continuations": sum(entry.startswith("##") for entry in entries),
+            **counts,
+        },
         outputs=[output / name for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", REPORT)],
-    )  # fmt: skip
+    )
 
 
 def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) -> dict[str, Any]:
@@ -93,7 +140,8 @@ def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) 
     Args:
         corpus: the corpus that the vocabulary was built from.
         directory: the finished vocabulary.
-        others: each a `vocab.txt` or a tokenizer directory. Case is as the directory says, or lower where no entry has a capital letter.
+        others: each a `vocab.txt` or a tokenizer directory. Case is as the directory says, or lower where no
+            entry has a capital letter.
 
     Returns:
         A report as `vocabulary_report` gives it.
@@ -103,13 +151,22 @@ def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) 
     """
     manifest = read_manifest(directory, STAGE)
     if describe_inputs([corpus])[0]["sha256"] != manifest.inputs[-1]["sha256"]:
-        raise UserError("the vocabulary was built from another corpus", where=corpus, remedy="give the corpus that it was built from")
+        raise UserError(
+            "the vocabulary was built from another corpus",
+            where=corpus,
+            remedy="give the corpus that it was built from",
+        )
     tokenizers = {_THIS: load_tokenizer(directory)}
     for path in others:
         entries = read_entries(path)
-        tokenizers[_name(path, set(tokenizers))] = _from_entries(entries, lowercase=is_lowercase(path, entries))
+        tokenizers[_name(path, set(tokenizers))] = _from_entries(
+            entries, lowercase=is_lowercase(path, entries)
+        )
     _, measured = draw(corpus, training_characters=0, measured_characters=_MEASURED_CHARACTERS)
-    sample = {name: read_json(directory / REPORT)["sample"][name] for name in ("documents", "characters", "documents_seen")}
+    sample = {
+        name: read_json(directory / REPORT)["sample"][name]
+        for name in ("documents", "characters", "documents_seen")
+    }
     return vocabulary_report(Words(measured.texts()), tokenizers, sample)
 
 
@@ -128,36 +185,55 @@ def _taken(vocabulary: Path, config: VocabularyConfig) -> list[str]:
         what = f"the vocabulary is for {case} text, as its tokenizer_config.json says"
         raise UserError(what, where=vocabulary, remedy=f"add --{option}, or take another vocabulary")
     if is_lowercase(vocabulary, entries) and not config.lowercase:
-        _log.warning("%s: no entry has a capital letter, so words with one become [UNK]; was --lowercase meant?", vocabulary)
+        _log.warning(
+            "%s: no entry has a capital letter, so words with one become [UNK]; was --lowercase meant?",
+            vocabulary,
+        )
     return entries
 
 
 def _train(training: Draw, config: VocabularyConfig) -> list[str]:
     """Train on the drawn texts; returns the entries in the order of their ids."""
     code_points = _code_points(training)
-    # What the normaliser makes of a character depends on that character alone, so each is normalised once, not once per occurrence.
+    # What the normaliser makes of a character depends on that character alone, so each is normalised once,
+    # not once per occurrence.
     normalizer = _normalizer(config.lowercase)
-    normal = {chr(point): normalizer.normalize_str(chr(point)) for point in np.flatnonzero(code_points).tolist()}
+    normal = {
+        chr(point): normalizer.normalize_str(chr(point)) for point in np.flatnonzero(code_points).tolist()
+    }
     counts: Counter[str] = Counter()
     for char, form in normal.items():
         for part in form:
             counts[part] += 0 if part.isspace() else int(code_points[ord(char)])
     alphabet = sorted(sorted(+counts, key=lambda char: (-counts[char], char))[:_ALPHABET])
-    # The trainer numbers continuations in the order in which its hash table yields words, which changes from run to run,
-    # and breaks ties between merges by these numbers. Named as special tokens, they are numbered in this order instead.
+    # The trainer numbers continuations in the order in which its hash table yields words, which changes from
+    # run to run, and breaks ties between merges by these numbers. Named as special tokens, they are numbered
+    # in this order instead.
     first = [*SPECIAL_TOKENS, *alphabet, *(f"##{char}" for char in alphabet)]
     if len(first) > config.size:
-        what = f"the corpus's {len(alphabet)} characters alone need {len(first)} entries, more than the vocabulary's {config.size}"
+        what = (
+            f"the corpus's {len(alphabet)} characters alone need {len(first)} entries, more than the"
+            f" vocabulary's {config.size}"
+        )
         raise UserError(what, where="vocabulary.size", remedy="ask for a larger vocabulary")
     # Words are cut at characters outside the alphabet: no entry could spell them.
     known = {*alphabet, " "}
-    rare = {char: "".join(part if part in known else " " for part in form) for char, form in normal.items() if not known.issuperset(form)}
+    rare = {
+        char: "".join(part if part in known else " " for part in form)
+        for char, form in normal.items()
+        if not known.issuperset(form)
+    }
     pattern = re.compile(f"[{re.escape(''.join(rare))}]" if rare else "(?!)")
     texts = (pattern.sub(lambda match: rare[match[0]], text) for text in training.texts())
     trainer = trainers.WordPieceTrainer(
-        vocab_size=config.size, min_frequency=config.minimum_frequency, special_tokens=first, show_progress=False
+        vocab_size=config.size,
+        min_frequency=config.minimum_frequency,
+        special_tokens=first,
+        show_progress=False,
     )
-    tokenizer = _bert_tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100), lowercase=config.lowercase)
+    tokenizer = _bert_tokenizer(
+        models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100), lowercase=config.lowercase
+    )
     tokenizer.train_from_iterator(texts, trainer)
     ids: dict[str, int] = tokenizer.get_vocab()
     if len(ids) < config.size:
@@ -176,14 +252,18 @@ def _code_points(training: Draw) -> NDArray[np.int64]:
 
 def _from_entries(entries: list[str], *, lowercase: bool) -> Tokenizer:
     ids = {entry: index for index, entry in enumerate(entries)}
-    tokenizer = _bert_tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100), lowercase=lowercase)
+    tokenizer = _bert_tokenizer(
+        models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100), lowercase=lowercase
+    )
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
     return tokenizer
 
 
 def _normalizer(lowercase: bool) -> normalizers.Normalizer:
-    return normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase)
+    return normalizers.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=None, lowercase=lowercase
+    )
 
 
 def _bert_tokenizer(model: models.WordPiece, *, lowercase: bool) -> Tokenizer:
@@ -213,11 +293,15 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     """
     path = directory / "tokenizer.json"
     if not path.is_file():
-        raise UserError("no tokenizer.json", where=directory, remedy="run `biobert-scale tokens vocabulary` to its end")
+        raise UserError(
+            "no tokenizer.json", where=directory, remedy="run `biobert-scale tokens vocabulary` to its end"
+        )
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare exceptions
-        raise UserError(f"not a tokenizer ({error})", where=path, remedy="build the vocabulary again") from None
+        raise UserError(
+            f"not a tokenizer ({error})", where=path, remedy="build the vocabulary again"
+        ) from None
     return tokenizer
 
 

@@ -1,4 +1,5 @@
-"""Existing BERT vocabularies: a `vocab.txt`, or a model directory with a `vocab.txt` or a WordPiece `tokenizer.json`."""
+"""Existing BERT vocabularies: a `vocab.txt`, or a model directory with a `vocab.txt` or a WordPiece
+`tokenizer.json`."""
 
 from __future__ import annotations
 
@@ -23,7 +24,11 @@ def vocabulary_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError("no such vocabulary" if not path.exists() else "neither a file nor a directory", where=path, remedy=_REMEDY)
+        raise UserError(
+            "no such vocabulary" if not path.exists() else "neither a file nor a directory",
+            where=path,
+            remedy=_REMEDY,
+        )
     for name in ("vocab.txt", "tokenizer.json"):
         if (path / name).is_file():
             return path / name
@@ -39,7 +44,8 @@ def read_entries(path: Path) -> list[str]:
         path: a `vocab.txt`, a WordPiece `tokenizer.json`, or a directory that holds one of them.
 
     Raises:
-        UserError: no such file, not UTF-8, an empty line, an entry that stands twice, or a special token that is missing.
+        UserError: no such file, not UTF-8, an empty line, an entry that stands twice, or a special token that
+            is missing.
     """
     path = vocabulary_file(path)
     entries = _entries_of_json(path) if path.suffix == ".json" else _entries_of_text(path)
@@ -53,7 +59,9 @@ def _entries_of_text(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"the vocabulary is not UTF-8 (byte {error.start})", where=path, remedy=_REMEDY) from None
+        raise UserError(
+            f"the vocabulary is not UTF-8 (byte {error.start})", where=path, remedy=_REMEDY
+        ) from None
     # Only these end a line: an entry may be another of Unicode's line separators.
     entries = re.split("\r?\n", text)
     if entries[-1] == "":
@@ -83,7 +91,8 @@ def _entries_of_json(path: Path) -> list[str]:
 
 
 def is_lowercase(path: Path, entries: list[str]) -> bool:
-    """Whether an existing vocabulary is for lower-cased text: as its directory says, else where no entry has a capital letter."""
+    """Whether an existing vocabulary is for lower-cased text: as its directory says, else where no entry has
+    a capital letter."""
     declared = declared_lowercase(path)
     if declared is not None:
         return declared

@@ -1,7 +1,7 @@
 """What vocabularies make of the same words: pieces per word, words kept whole, entries used, and examples.
 
-A word is what BERT's pre-tokenizer makes of cased text: runs between white space, each punctuation mark on its own. Every distinct
-word is tokenized once and counts as often as it occurs.
+A word is what BERT's pre-tokenizer makes of cased text: runs between white space, each punctuation mark on
+its own. Every distinct word is tokenized once and counts as often as it occurs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class Words:
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
-        normalizer = normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False)
+        normalizer = normalizers.BertNormalizer(
+            clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
+        )
         splitter = pre_tokenizers.BertPreTokenizer()
         # Splitting at white space is quick and leaves few distinct runs for the slow splitter.
         runs: Counter[str] = Counter()
@@ -45,26 +47,38 @@ class Words:
         self.counts = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def vocabulary_report(words: Words, tokenizers: dict[str, Tokenizer], sample: dict[str, Any]) -> dict[str, Any]:
+def vocabulary_report(
+    words: Words, tokenizers: dict[str, Tokenizer], sample: dict[str, Any]
+) -> dict[str, Any]:
     """Measure vocabularies on the same words.
 
     Args:
         tokenizers: name -> WordPiece tokenizer; all others are compared with the first.
-        sample: what is known of the text: `documents`, `characters`, and `documents_seen`, the number of these documents that the
-            first vocabulary was trained on (None: it was not trained here).
+        sample: what is known of the text: `documents`, `characters`, and `documents_seen`, the number of
+            these documents that the first vocabulary was trained on (None: it was not trained here).
 
     Returns:
-        `sample` with `words`, `distinct_words` and `spaced_words` added; `vocabularies`, a list of figures as `_measure` gives them;
-        and `comparisons`, the first vocabulary's with each of the others. Every share is from 0 to 1.
+        `sample` with `words`, `distinct_words` and `spaced_words` added; `vocabularies`, a list of figures as
+        `_measure` gives them; and `comparisons`, the first vocabulary's with each of the others. Every share
+        is from 0 to 1.
     """
     pieces = {name: _tokenize(tokenizer, list(words.counts)) for name, tokenizer in tokenizers.items()}
-    measured = [_measure(name, tokenizer, pieces[name], words, sample["characters"]) for name, tokenizer in tokenizers.items()]
+    measured = [
+        _measure(name, tokenizer, pieces[name], words, sample["characters"])
+        for name, tokenizer in tokenizers.items()
+    ]
     first, *others = tokenizers
     return {
-        "sample": {**sample, "words": sum(words.counts.values()), "distinct_words": len(words.counts), "spaced_words": words.spaced},
+        "sample": {
+            **sample,
+            "words": sum(words.counts.values()),
+            "distinct_words": len(words.counts),
+            "spaced_words": words.spaced,
+        },
         "vocabularies": measured,
         "comparisons": [
-            _compare(tokenizers[first], tokenizers[name], pieces[first], pieces[name], words) | {"with": name} for name in others
+            _compare(tokenizers[first], tokenizers[name], pieces[first], pieces[name], words) | {"with": name}
+            for name in others
         ],
     }
 
@@ -72,11 +86,18 @@ def vocabulary_report(words: Words, tokenizers: dict[str, Tokenizer], sample: di
 def _tokenize(tokenizer: Tokenizer, words: list[str]) -> list[list[int]]:
     ids: list[list[int]] = []
     for start in range(0, len(words), _WORDS_AT_ONCE):
-        ids += [encoding.ids for encoding in tokenizer.encode_batch_fast(words[start : start + _WORDS_AT_ONCE], add_special_tokens=False)]
+        ids += [
+            encoding.ids
+            for encoding in tokenizer.encode_batch_fast(
+                words[start : start + _WORDS_AT_ONCE], add_special_tokens=False
+            )
+        ]
     return ids
 
 
-def _measure(name: str, tokenizer: Tokenizer, pieces: list[list[int]], words: Words, characters: int) -> dict[str, Any]:
+def _measure(
+    name: str, tokenizer: Tokenizer, pieces: list[list[int]], words: Words, characters: int
+) -> dict[str, Any]:
     unknown = tokenizer.token_to_id("[UNK]")
     counts = np.fromiter(words.counts.values(), np.int64, len(pieces))
     lengths = np.array([len(ids) for ids in pieces])
@@ -87,7 +108,9 @@ def _measure(name: str, tokenizer: Tokenizer, pieces: list[list[int]], words: Wo
     special = set(tokenizer.get_added_tokens_decoder())
     used = [index for index in np.flatnonzero(uses).tolist() if index not in special]
     names = {index: entry for entry, index in tokenizer.get_vocab().items()}
-    longest = sorted(used, key=lambda index: (-len(names[index].removeprefix("##")), -uses[index], names[index]))
+    longest = sorted(
+        used, key=lambda index: (-len(names[index].removeprefix("##")), -uses[index], names[index])
+    )
     split = np.flatnonzero(lengths > 1)[:_EXAMPLES]  # the words stand by frequency
     return {
         "name": name,
@@ -106,10 +129,19 @@ def _measure(name: str, tokenizer: Tokenizer, pieces: list[list[int]], words: Wo
 
 
 def _compare(
-    first: Tokenizer, other: Tokenizer, first_pieces: list[list[int]], other_pieces: list[list[int]], words: Words
+    first: Tokenizer,
+    other: Tokenizer,
+    first_pieces: list[list[int]],
+    other_pieces: list[list[int]],
+    words: Words,
 ) -> dict[str, Any]:
-    """Entries that both have, and the most frequent words that one of the two keeps whole and the other does not."""
-    special = {token.content for tokenizer in (first, other) for token in tokenizer.get_added_tokens_decoder().values()}
+    """Entries that both have, and the most frequent words that one of the two keeps whole and the other does
+    not."""
+    special = {
+        token.content
+        for tokenizer in (first, other)
+        for token in tokenizer.get_added_tokens_decoder().values()
+    }
     entries, other_entries = first.get_vocab().keys() - special, other.get_vocab().keys() - special
     whole, other_whole = _whole(first, first_pieces), _whole(other, other_pieces)
     here, there = np.flatnonzero(whole & ~other_whole).tolist(), np.flatnonzero(other_whole & ~whole).tolist()
@@ -129,10 +161,16 @@ def _whole(tokenizer: Tokenizer, pieces: list[list[int]]) -> np.ndarray:
     return np.array([len(ids) == 1 and ids[0] != unknown for ids in pieces])
 
 
-def _examples(rows: Sequence[int], words: Words, tokenizer: Tokenizer, pieces: list[list[int]]) -> list[dict[str, Any]]:
+def _examples(
+    rows: Sequence[int], words: Words, tokenizer: Tokenizer, pieces: list[list[int]]
+) -> list[dict[str, Any]]:
     names = list(words.counts)
     return [
-        {"word": names[row], "count": words.counts[names[row]], "pieces": [tokenizer.id_to_token(index) for index in pieces[row]]}
+        {
+            "word": names[row],
+            "count": words.counts[names[row]],
+            "pieces": [tokenizer.id_to_token(index) for index in pieces[row]],
+        }
         for row in rows
     ]
 
@@ -141,24 +179,38 @@ def render(report: dict[str, Any]) -> str:
     """A report as text: a column for each vocabulary, then the examples."""
     sample, vocabularies = report["sample"], report["vocabularies"]
     seen = sample["documents_seen"]
-    training = "" if seen is None else f", {seen:,} of them trained on" if seen else ", none of them trained on"
+    training = (
+        "" if seen is None else f", {seen:,} of them trained on" if seen else ", none of them trained on"
+    )
     lines = [f"measured on {sample['documents']:,} documents{training}: {sample['characters']:,} characters, "
              f"{sample['words']:,} words ({sample['distinct_words']:,} distinct)", ""]  # fmt: skip
     rows = [("", *(vocabulary["name"] for vocabulary in vocabularies))]
-    rows += [(label, *(form.format(vocabulary[key]) for vocabulary in vocabularies)) for label, key, form in _ROWS]
+    rows += [
+        (label, *(form.format(vocabulary[key]) for vocabulary in vocabularies)) for label, key, form in _ROWS
+    ]
     if comparisons := report["comparisons"]:
-        rows.append(("entries in both", "", *(f"{comparison['entries_in_both']:,}" for comparison in comparisons)))
+        rows.append(
+            ("entries in both", "", *(f"{comparison['entries_in_both']:,}" for comparison in comparisons))
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines += [
-        f"{row[0]:<{widths[0]}}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)) for row in rows
+        f"{row[0]:<{widths[0]}}"
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        for row in rows
     ]
     first = vocabularies[0]
     lines += ["", f"longest entries used ({first['name']})", *_listed(first["longest_used"], "entry")]
     lines += ["", f"words most often split ({first['name']})", *_listed(first["most_often_split"], "word")]
     for comparison in comparisons:
-        for here, whole, other in (("here", first["name"], comparison["with"]), ("there", comparison["with"], first["name"])):
+        for here, whole, other in (
+            ("here", first["name"], comparison["with"]),
+            ("there", comparison["with"], first["name"]),
+        ):
             number = comparison[f"distinct_words_whole_only_{here}"]
-            title = f"words whole in {whole}, not in {other}: {number:,} distinct; the most frequent, as {other} has them"
+            title = (
+                f"words whole in {whole}, not in {other}: {number:,} distinct; the most frequent, as {other}"
+                " has them"
+            )
             lines += ["", title, *_listed(comparison[f"whole_only_{here}"], "word")]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -180,4 +232,7 @@ def _listed(examples: list[dict[str, Any]], key: str) -> list[str]:
     shown = examples[:_SHOWN]
     width = max((len(example[key]) for example in shown), default=0)
     digits = max((len(f"{example['count']:,}") for example in shown), default=0)
-    return [f"  {example[key]:<{width}}  {example['count']:>{digits},}  {' '.join(example.get('pieces', []))}" for example in shown]
+    return [
+        f"  {example[key]:<{width}}  {example['count']:>{digits},}  {' '.join(example.get('pieces', []))}"
+        for example in shown
+    ]

@@ -1,4 +1,5 @@
-"""Documents drawn from a corpus of any size by a hash of their ids: some to train a vocabulary on, others to measure it on."""
+"""Documents drawn from a corpus of any size by a hash of their ids: some to train a vocabulary on, others to
+measure it on."""
 
 from __future__ import annotations
 
@@ -25,23 +26,30 @@ _ROWS_AT_ONCE = 4096
 
 @dataclass
 class Draw:
-    """The documents with the smallest numbers, as many as hold at most `limit` characters together; at least one.
+    """The documents with the smallest numbers, as many as hold at most `limit` characters together; at least
+    one.
 
-    Documents may be offered in any order. A document is let go as soon as those with smaller numbers fill the limit, and none after it
-    can come back, so memory holds what is drawn and no more.
+    Documents may be offered in any order. A document is let go as soon as those with smaller numbers fill the
+    limit, and none after it can come back, so memory holds what is drawn and no more.
     """
 
     limit: int
     characters: int = 0
-    _heap: list[tuple[int, int, bytes]] = field(default_factory=list)  # (number from above, characters, text in UTF-8)
+    _heap: list[tuple[int, int, bytes]] = field(
+        default_factory=list
+    )  # (number from above, characters, text in UTF-8)
     _closed: int = _LARGEST + 1  # a document with this number or a larger one is no longer among them
 
     def offer(self, numbers: NDArray[np.uint64], texts: pa.Array) -> None:
         """Offer documents: their numbers, (documents,), and their texts."""
-        open_rows = np.flatnonzero(numbers < self._closed) if self._closed <= _LARGEST else np.arange(len(numbers))
+        open_rows = (
+            np.flatnonzero(numbers < self._closed) if self._closed <= _LARGEST else np.arange(len(numbers))
+        )
         chosen = texts.take(pa.array(open_rows))
         lengths = pc.utf8_length(chosen).to_pylist()
-        for number, length, text in zip(numbers[open_rows].tolist(), lengths, chosen.cast(pa.binary()), strict=True):
+        for number, length, text in zip(
+            numbers[open_rows].tolist(), lengths, chosen.cast(pa.binary()), strict=True
+        ):
             if number < self._closed:
                 heapq.heappush(self._heap, (-number, length, text.as_py()))
                 self.characters += length
@@ -66,15 +74,17 @@ class Draw:
 def draw(corpus: Path, *, training_characters: int, measured_characters: int) -> tuple[Draw, Draw]:
     """Read a corpus once and draw documents to train on, and documents to measure on.
 
-    The id's hash puts all documents in an order of their own. The first ones are to train on, and the last ones to measure on: the two
-    overlap only where the corpus holds fewer characters than both want. Neither depends on the order of the corpus or on its shards.
+    The id's hash puts all documents in an order of their own. The first ones are to train on, and the last
+    ones to measure on: the two overlap only where the corpus holds fewer characters than both want. Neither
+    depends on the order of the corpus or on its shards.
 
     Args:
         corpus: a finished corpus.
         training_characters: 0 draws nothing to train on.
 
     Returns:
-        The documents to train on and those to measure on; the numbers of the latter are counted from the order's end.
+        The documents to train on and those to measure on; the numbers of the latter are counted from the
+        order's end.
 
     Raises:
         UserError: the corpus is unfinished or empty.
@@ -90,7 +100,11 @@ def draw(corpus: Path, *, training_characters: int, measured_characters: int) ->
                     training.offer(numbers, batch["text"])
                 measured.offer(_LARGEST - numbers, batch["text"])
     if not measured.characters:
-        raise UserError("the corpus holds no text", where=corpus, remedy="check the path, or build the corpus from more files")
+        raise UserError(
+            "the corpus holds no text",
+            where=corpus,
+            remedy="check the path, or build the corpus from more files",
+        )
     return training, measured
 
 

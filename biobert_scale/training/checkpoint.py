@@ -1,8 +1,9 @@
 """Checkpoints as transactions: written beside, synced, checksummed, renamed; older ones go only after.
 
-A checkpoint is a directory `checkpoints/step-00001000`: for each rank one safetensors file with the fp32 weights and moments that it
-holds (see `shards`), the trainer's state, the resolved configuration, and a manifest of every file's size and SHA-256. Without an
-intact manifest it does not count. Any number of ranks under any engine reads it; nothing in it is pickled.
+A checkpoint is a directory `checkpoints/step-00001000`: for each rank one safetensors file with the fp32
+weights and moments that it holds (see `shards`), the trainer's state, the resolved configuration, and a
+manifest of every file's size and SHA-256. Without an intact manifest it does not count. Any number of ranks
+under any engine reads it; nothing in it is pickled.
 """
 
 from __future__ import annotations
@@ -64,9 +65,20 @@ class TrainerState:
 
 
 class Checkpoints:
-    """A run's checkpoints: written behind the training's back, one at a time, and loaded. Every method but `close` is called by all ranks together."""
+    """A run's checkpoints: written behind the training's back, one at a time, and loaded. Every method but
+    `close` is called by all ranks together."""
 
-    def __init__(self, accelerator: Accelerator, run: Path, config: Config, model: Any, optimizer: Any, loss_scale: LossScale, *, samples_fingerprint: str) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        run: Path,
+        config: Config,
+        model: Any,
+        optimizer: Any,
+        loss_scale: LossScale,
+        *,
+        samples_fingerprint: str,
+    ) -> None:
         """Keep checkpoints of a prepared model and optimizer.
 
         Args:
@@ -77,16 +89,19 @@ class Checkpoints:
         self.model, self.optimizer, self.samples_fingerprint = model, optimizer, samples_fingerprint
         self.writer: ShardWriter | None = None
         self.buffers: dict[str, Tensor] = {}
-        """The state as it was when it was last copied; no writer reads it any more when the next save begins."""
+        """The state as it was when it was last copied; no writer reads it any more when the next save begins.
+        """
         self.written: dict[str, float] = {}
-        """Figures of the last save, for the log: how long training stood still for it, and how long its writing took."""
+        """Figures of the last save, for the log: how long training stood still for it, and how long its
+            writing took."""
 
     def save(self, state: TrainerState, *, validation_loss: float | None, wait: bool) -> None:
         """Write a checkpoint.
 
         Args:
             validation_loss: of this very step, where it is known.
-            wait: return only when it is in place; otherwise when the state has been copied, and writing goes on behind.
+            wait: return only when it is in place; otherwise when the state has been copied, and writing goes
+                on behind.
 
         Raises:
             RunFailed: this one, or the one before, could not be written; the checkpoints before it are kept.
@@ -97,7 +112,9 @@ class Checkpoints:
         fragments = held_fragments(self.model, self.optimizer)
         replicated = not (self.accelerator.deepspeed_plugin and self.accelerator.deepspeed_plugin.zero_stage)
         if replicated:
-            fragments = shared_out(fragments, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes)
+            fragments = shared_out(
+                fragments, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes
+            )
         elements = sum(self._gather(sum(fragment.numel for fragment in fragments)))
         self._agree(self._make_room(final, elements * _BYTES_PER_PARAMETER))
         behind = self.config.training.checkpoint.background and not wait
@@ -139,7 +156,8 @@ class Checkpoints:
         self._agree(str(writer.trouble) if writer.trouble is not None else "")
 
     def close(self, *, patience: float) -> None:
-        """At the end of a run that may have failed: let the save under way come to its end, without asking the others.
+        """At the end of a run that may have failed: let the save under way come to its end, without asking
+            the others.
 
         Args:
             patience: seconds to wait for their parts.
@@ -155,7 +173,8 @@ class Checkpoints:
             Where the run stands; the beginning where there is no checkpoint.
 
         Raises:
-            UserError: the checkpoint comes from other data or other settings, or its format is another version's.
+            UserError: the checkpoint comes from other data or other settings, or its format is another
+                version's.
         """
         checkpoint = self._newest_intact()
         if checkpoint is None:
@@ -163,7 +182,8 @@ class Checkpoints:
         record = read_record(checkpoint)
         if record["samples_fingerprint"] != self.samples_fingerprint:
             raise UserError(
-                f"the checkpoint was trained on samples {record['samples_fingerprint'][:12]}, these are {self.samples_fingerprint[:12]}",
+                f"the checkpoint was trained on samples {record['samples_fingerprint'][:12]}, these are"
+                f" {self.samples_fingerprint[:12]}",
                 where=checkpoint,
                 remedy="give the tokens it was trained on, or start a new run in another --output",
             )
@@ -180,17 +200,30 @@ class Checkpoints:
         return state
 
     def _newest_intact(self) -> Path | None:
-        """The newest checkpoint whose files verify; the ranks share the reading. Broken ones are named in the log and passed over."""
+        """The newest checkpoint whose files verify; the ranks share the reading. Broken ones are named in the
+        log and passed over."""
         found: list[Any] = [complete(self.run) if self.accelerator.is_main_process else None]
         candidates = broadcast_object_list(found)[0]
         for checkpoint in reversed(candidates):
-            troubles = [trouble for trouble in self._gather(problem(checkpoint, part=self.accelerator.process_index, parts=self.accelerator.num_processes)) if trouble]
+            troubles = [
+                trouble
+                for trouble in self._gather(
+                    problem(
+                        checkpoint, part=self.accelerator.process_index, parts=self.accelerator.num_processes
+                    )
+                )
+                if trouble
+            ]
             if not troubles:
                 return Path(checkpoint)
             logger.warning("checkpoint %s is passed over: %s", checkpoint.name, troubles[0])
         if candidates:
             remedy = "restore its files; to begin anew, choose another --output"
-            raise UserError(f"none of {len(candidates)} checkpoint(s) is intact", where=self.run, remedy=f"see `biobert-scale checkpoint verify`; {remedy}")
+            raise UserError(
+                f"none of {len(candidates)} checkpoint(s) is intact",
+                where=self.run,
+                remedy=f"see `biobert-scale checkpoint verify`; {remedy}",
+            )
         return None
 
     def _gather(self, value: Any) -> list[Any]:
@@ -201,10 +234,13 @@ class Checkpoints:
         troubles = [told for told in self._gather(trouble) if told]
         if troubles:
             remedy = "free some space and run it again: the last checkpoint is kept"
-            raise RunFailed(f"a checkpoint could not be written ({troubles[0]})", where=self.run, remedy=remedy)
+            raise RunFailed(
+                f"a checkpoint could not be written ({troubles[0]})", where=self.run, remedy=remedy
+            )
 
     def _make_room(self, final: Path, needed: int) -> str:
-        """On the main process: an empty staging directory on a disk with room for it; returns what is in the way, or nothing."""
+        """On the main process: an empty staging directory on a disk with room for it; returns what is in the
+        way, or nothing."""
         if not self.accelerator.is_main_process:
             return ""
         staging = staging_path(final)
@@ -232,16 +268,25 @@ class Checkpoints:
             "validation_mlm_loss": validation_loss,
             "samples_fingerprint": self.samples_fingerprint,
             "config_fingerprint": fingerprint(self.config),
-            "versions": {"biobert_scale": __version__, **{name: importlib.metadata.version(name) for name in _LIBRARIES}},
+            "versions": {
+                "biobert_scale": __version__,
+                **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+            },
             "loss_scale": self.loss_scale.state(),
         }
 
-    def _commit(self, final: Path, state: TrainerState, record: dict[str, Any], shards: dict[str, Any]) -> None:
-        """On the main process, perhaps in a thread: the small files, the manifest, the name; then older checkpoints may go."""
+    def _commit(
+        self, final: Path, state: TrainerState, record: dict[str, Any], shards: dict[str, Any]
+    ) -> None:
+        """On the main process, perhaps in a thread: the small files, the manifest, the name; then older
+        checkpoints may go."""
         staging = staging_path(final)
         write_json(staging / STATE, {"state": asdict(state), "loss_scale": record.pop("loss_scale")})
         write_json(staging / CONFIG, self.config)
-        small = {name: {"bytes": (staging / name).stat().st_size, "sha256": sha256_file(staging / name)} for name in (STATE, CONFIG)}
+        small = {
+            name: {"bytes": (staging / name).stat().st_size, "sha256": sha256_file(staging / name)}
+            for name in (STATE, CONFIG)
+        }
         for rank in range(len(shards)):
             note_path(staging, rank).unlink()
         commit(staging, final, {**record, "shards": sorted(shards), "files": {**shards, **small}})
@@ -250,7 +295,8 @@ class Checkpoints:
 
 
 def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
-    """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name goes."""
+    """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name
+    goes."""
     write_json(staging / MANIFEST, record)
     if final.exists():
         remove(final)
@@ -259,20 +305,30 @@ def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
 
 
 RUN_SECTIONS = (
-    ("seed",), ("model",), ("data",), ("training", "global_batch_size"), ("training", "optimizer"), ("training", "schedule"),
-    ("training", "precision", "dtype"), ("training", "initial_weights"),
-)  # fmt: skip
+    ("seed",),
+    ("model",),
+    ("data",),
+    ("training", "global_batch_size"),
+    ("training", "optimizer"),
+    ("training", "schedule"),
+    ("training", "precision", "dtype"),
+    ("training", "initial_weights"),
+)
 """The settings that make two runs two, by their keys."""
 
 
 def run_fingerprint(config: Config, samples_fingerprint: str) -> str:
-    """What all checkpoints of one run share, whatever ranks and engine wrote them, and those of no other run."""
+    """What all checkpoints of one run share, whatever ranks and engine wrote them, and those of no other
+    run."""
     settings = asdict(config)
-    return fingerprint([samples_fingerprint, *(reduce(getitem, section, settings) for section in RUN_SECTIONS)])
+    return fingerprint(
+        [samples_fingerprint, *(reduce(getitem, section, settings) for section in RUN_SECTIONS)]
+    )
 
 
 def refuse_changes(saved: dict[str, Any], config: Config, *, where: Path) -> None:
-    """Refuse to go on with settings that would make it another run. Ranks, micro-batch, engine and ZeRO stage may change.
+    """Refuse to go on with settings that would make it another run. Ranks, micro-batch, engine and ZeRO stage
+    may change.
 
     Raises:
         UserError: naming the first such key, its old and its new value.
@@ -283,7 +339,11 @@ def refuse_changes(saved: dict[str, Any], config: Config, *, where: Path) -> Non
         for key in section:
             old, new = old.get(key, ""), new[key]
         for key, before, after in _differences(".".join(section), old, new):
-            raise UserError(f"{key} was {before!r} and is now {after!r}", where=where, remedy="set it back, or start a new run in another --output")
+            raise UserError(
+                f"{key} was {before!r} and is now {after!r}",
+                where=where,
+                remedy="set it back, or start a new run in another --output",
+            )
 
 
 def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:

@@ -1,4 +1,5 @@
-"""DeepSpeed's configuration file, filled from the one run configuration; a contradiction is refused, naming both places."""
+"""DeepSpeed's configuration file, filled from the one run configuration; a contradiction is refused, naming
+both places."""
 
 from __future__ import annotations
 
@@ -11,7 +12,10 @@ import torch
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import UserError
 
-_PACKAGED = (Path(__file__).resolve().parent.parent / "ds_configs", Path(__file__).resolve().parent.parent.parent / "ds_configs")
+_PACKAGED = (
+    Path(__file__).resolve().parent.parent / "ds_configs",
+    Path(__file__).resolve().parent.parent.parent / "ds_configs",
+)
 """Where the files lie in an installed package, and in a checkout."""
 
 
@@ -25,21 +29,52 @@ def engine_config(config: Config, *, world_size: int) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise UserError(f"not valid JSON (line {error.lineno}: {error.msg})", where=path, remedy="correct that line") from None
+        raise UserError(
+            f"not valid JSON (line {error.lineno}: {error.msg})", where=path, remedy="correct that line"
+        ) from None
     for section in ("optimizer", "scheduler"):
         if section in settings:
-            raise UserError(f"the section '{section}' contradicts training.{'schedule' if section == 'scheduler' else section} of the run configuration", where=path, remedy="remove it: the run configuration decides")
+            raise UserError(
+                f"the section '{section}' contradicts"
+                f" training.{'schedule' if section == 'scheduler' else section} of the run configuration",
+                where=path,
+                remedy="remove it: the run configuration decides",
+            )
     if "zero_optimization" not in settings:
-        # DeepSpeed passes over top-level keys that it does not know, so a misspelt section would mean stage 0 without a word.
-        raise UserError("no section 'zero_optimization'", where=path, remedy='write it, if only {"stage": 0}; see ds_configs/zero0.json')
+        # DeepSpeed passes over top-level keys that it does not know, so a misspelt section would mean stage 0
+        # without a word.
+        raise UserError(
+            "no section 'zero_optimization'",
+            where=path,
+            remedy='write it, if only {"stage": 0}; see ds_configs/zero0.json',
+        )
     for dotted, (value, source) in _run_values(config, world_size).items():
         _fill(settings, dotted.split("."), value, source, path)
-    if config.training.precision.dtype == "fp16" and not settings.get("zero_optimization", {}).get("stage", 0):
-        # Its backward pass leaves the loss unscaled there, and its step divides the gradients by the scale all the same (0.19).
-        raise UserError("DeepSpeed's stage 0 does not scale the loss in fp16", where=path, remedy='use "zero1" (training.engine.deepspeed_config), training.engine.name = "ddp", or bf16')
-    if config.training.guards.non_finite_loss == "skip" and config.training.precision.dtype == "fp32" and not settings["zero_optimization"].get("stage", 0):
-        remedy = 'use "stop" or "roll_back" (training.guards.non_finite_loss), or "zero1" (training.engine.deepspeed_config)'
-        raise UserError("DeepSpeed's stage 0 does not look at fp32 gradients, so that training.guards.non_finite_loss = skip has no effect", where=path, remedy=remedy)
+    if config.training.precision.dtype == "fp16" and not settings.get("zero_optimization", {}).get(
+        "stage", 0
+    ):
+        # Its backward pass leaves the loss unscaled there, and its step divides the gradients by the scale
+        # all the same (0.19).
+        raise UserError(
+            "DeepSpeed's stage 0 does not scale the loss in fp16",
+            where=path,
+            remedy='use "zero1" (training.engine.deepspeed_config), training.engine.name = "ddp", or bf16',
+        )
+    if (
+        config.training.guards.non_finite_loss == "skip"
+        and config.training.precision.dtype == "fp32"
+        and not settings["zero_optimization"].get("stage", 0)
+    ):
+        remedy = (
+            'use "stop" or "roll_back" (training.guards.non_finite_loss), or "zero1"'
+            " (training.engine.deepspeed_config)"
+        )
+        raise UserError(
+            "DeepSpeed's stage 0 does not look at fp32 gradients, so that training.guards.non_finite_loss ="
+            " skip has no effect",
+            where=path,
+            remedy=remedy,
+        )
     return settings
 
 
@@ -52,7 +87,11 @@ def find_file(name: str) -> Path:
     elif Path(name).is_file():
         return Path(name)
     known = sorted(path.stem for directory in _PACKAGED for path in directory.glob("*.json"))
-    raise UserError("no such DeepSpeed configuration", where=f"training.engine.deepspeed_config = {name}", remedy="name one of: " + ", ".join(known) + ", or the path of a .json file")
+    raise UserError(
+        "no such DeepSpeed configuration",
+        where=f"training.engine.deepspeed_config = {name}",
+        remedy="name one of: " + ", ".join(known) + ", or the path of a .json file",
+    )
 
 
 def _run_values(config: Config, world_size: int) -> dict[str, tuple[Any, str]]:
@@ -61,7 +100,10 @@ def _run_values(config: Config, world_size: int) -> dict[str, tuple[Any, str]]:
     values: dict[str, tuple[Any, str]] = {
         "train_batch_size": (training.global_batch_size, "training.global_batch_size"),
         "train_micro_batch_size_per_gpu": (training.micro_batch_size, "training.micro_batch_size"),
-        "gradient_accumulation_steps": (gradient_accumulation_steps(training, world_size), "training.global_batch_size / micro_batch_size / ranks"),
+        "gradient_accumulation_steps": (
+            gradient_accumulation_steps(training, world_size),
+            "training.global_batch_size / micro_batch_size / ranks",
+        ),
         "gradient_clipping": (training.optimizer.max_grad_norm, "training.optimizer.max_grad_norm"),
         "bf16.enabled": (precision.dtype == "bf16", "training.precision.dtype"),
         "fp16.enabled": (precision.dtype == "fp16", "training.precision.dtype"),
@@ -69,7 +111,10 @@ def _run_values(config: Config, world_size: int) -> dict[str, tuple[Any, str]]:
     if precision.dtype == "fp16":
         values |= {
             "fp16.loss_scale": (0, "training.precision (the scale is dynamic)"),
-            "fp16.initial_scale_power": (precision.initial_scale_power, "training.precision.initial_scale_power"),
+            "fp16.initial_scale_power": (
+                precision.initial_scale_power,
+                "training.precision.initial_scale_power",
+            ),
             "fp16.loss_scale_window": (precision.loss_scale_window, "training.precision.loss_scale_window"),
             "fp16.hysteresis": (precision.hysteresis, "training.precision.hysteresis"),
             "fp16.min_loss_scale": (precision.min_loss_scale, "training.precision.min_loss_scale"),
@@ -83,7 +128,11 @@ def _fill(settings: dict[str, Any], keys: list[str], value: Any, source: str, pa
         inner = inner.setdefault(key, {})
     found = inner.get(keys[-1], "auto")
     if found not in ("auto", value):
-        raise UserError(f"'{'.'.join(keys)}' is {found!r} here but {value!r} by {source} of the run configuration", where=path, remedy='write "auto" in the file, or change the run configuration')
+        raise UserError(
+            f"'{'.'.join(keys)}' is {found!r} here but {value!r} by {source} of the run configuration",
+            where=path,
+            remedy='write "auto" in the file, or change the run configuration',
+        )
     inner[keys[-1]] = value
 
 
@@ -92,6 +141,8 @@ def tell_grad_norm(engine: Any) -> None:
     if engine.zero_optimization_stage() == 0 and not engine.fp16_enabled() and not engine.bfloat16_enabled():
 
         def clip() -> None:
-            engine._global_grad_norm = torch.nn.utils.clip_grad_norm_(engine.module.parameters(), engine.gradient_clipping())
+            engine._global_grad_norm = torch.nn.utils.clip_grad_norm_(
+                engine.module.parameters(), engine.gradient_clipping()
+            )
 
         engine.clip_fp32_gradients = clip

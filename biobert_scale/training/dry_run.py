@@ -18,7 +18,15 @@ from biobert_scale.files import MANIFEST, read_manifest
 from biobert_scale.modeling.bert import PackedBertForPreTraining, bert_config
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
-from biobert_scale.training.memory import Parts, RankMemory, Sharding, activation_bytes, checkpoint_bytes, communication_bytes, rank_memory
+from biobert_scale.training.memory import (
+    Parts,
+    RankMemory,
+    Sharding,
+    activation_bytes,
+    checkpoint_bytes,
+    communication_bytes,
+    rank_memory,
+)
 from biobert_scale.training.optimizer import build_optimizer
 
 _MODULES = {
@@ -64,14 +72,21 @@ class DryRun:
     """Bytes of one checkpoint, all ranks' files."""
 
 
-def plan_run(config: Config, *, world_size: int, vocabulary_size: int, counted: tuple[dict[str, int], list[list[int]]] | None = None) -> DryRun:
+def plan_run(
+    config: Config,
+    *,
+    world_size: int,
+    vocabulary_size: int,
+    counted: tuple[dict[str, int], list[list[int]]] | None = None,
+) -> DryRun:
     """Work a run out from its configuration.
 
     Args:
         counted: what `count_parameters` said, where several runs of one model are worked out.
 
     Raises:
-        UserError: the batch does not divide over the ranks, or the DeepSpeed file contradicts the run configuration.
+        UserError: the batch does not divide over the ranks, or the DeepSpeed file contradicts the run
+            configuration.
     """
     training, data = config.training, config.data
     micro_steps = gradient_accumulation_steps(training, world_size)
@@ -83,9 +98,14 @@ def plan_run(config: Config, *, world_size: int, vocabulary_size: int, counted: 
     length = data.max_seq_length
     predictions = int(number_of_predictions(np.array(length), data.mlm_probability))
     activations = activation_bytes(
-        config.model, sequences=training.micro_batch_size, length=length, predictions=training.micro_batch_size * predictions,
-        vocabulary_size=vocabulary_size, bytes_a_weight=bytes_a_weight, head_rows=config.compute.head_rows,
-    )  # fmt: skip
+        config.model,
+        sequences=training.micro_batch_size,
+        length=length,
+        predictions=training.micro_batch_size * predictions,
+        vocabulary_size=vocabulary_size,
+        bytes_a_weight=bytes_a_weight,
+        head_rows=config.compute.head_rows,
+    )
     return DryRun(
         config=config,
         world_size=world_size,
@@ -93,40 +113,76 @@ def plan_run(config: Config, *, world_size: int, vocabulary_size: int, counted: 
         parameters=parameters,
         micro_steps=micro_steps,
         sequence_flops=training_flops(shape, np.array([length]), predictions),
-        memory=rank_memory(groups, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, accumulates=micro_steps > 1, activations=activations),
-        communication=communication_bytes(count, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, micro_steps=micro_steps),
+        memory=rank_memory(
+            groups,
+            sharding,
+            world_size=world_size,
+            bytes_a_weight=bytes_a_weight,
+            accumulates=micro_steps > 1,
+            activations=activations,
+        ),
+        communication=communication_bytes(
+            count, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, micro_steps=micro_steps
+        ),
         checkpoint=checkpoint_bytes(count),
     )
 
 
 def count_parameters(config: Config, shape: BertConfig) -> tuple[dict[str, int], list[list[int]]]:
-    """The model's parameters by part, and the elements of each tensor in the optimizer's groups; nothing is allocated."""
+    """The model's parameters by part, and the elements of each tensor in the optimizer's groups; nothing is
+    allocated."""
     with torch.device("meta"):
         model = PackedBertForPreTraining(shape)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    parts = {part: sum(size for name, size in sizes.items() if name.startswith(prefix)) for part, prefix in _MODULES.items()}
+    parts = {
+        part: sum(size for name, size in sizes.items() if name.startswith(prefix))
+        for part, prefix in _MODULES.items()
+    }
     assert sum(parts.values()) == sum(sizes.values()), "a parameter belongs to no part"
-    groups = [[parameter.numel() for parameter in group["params"]] for group in build_optimizer(model, config.training.optimizer).param_groups]
+    groups = [
+        [parameter.numel() for parameter in group["params"]]
+        for group in build_optimizer(model, config.training.optimizer).param_groups
+    ]
     return parts, groups
 
 
-def describe_run(config: Config, *, world_size: int, tokens: Path | None = None, samples: Path | None = None, device_tflops: float = 0.0) -> str:
+def describe_run(
+    config: Config,
+    *,
+    world_size: int,
+    tokens: Path | None = None,
+    samples: Path | None = None,
+    device_tflops: float = 0.0,
+) -> str:
     """A run's numbers as a table for a person.
 
     Args:
         tokens: finished token shards; without them the vocabulary's size is the recipe's.
-        samples: a finished index of their samples; without it the samples of an epoch are bounded, not counted.
-        device_tflops: floating-point operations that one device does in a second, in units of 10^12; 0 for no days.
+        samples: a finished index of their samples; without it the samples of an epoch are bounded, not
+            counted.
+        device_tflops: floating-point operations that one device does in a second, in units of 10^12; 0 for no
+            days.
 
     Raises:
         UserError: see `plan_run`; or the tokens are not finished token shards.
     """
     counts = None if tokens is None else read_manifest(tokens, TOKENS_STAGE).counts
-    run = plan_run(config, world_size=world_size, vocabulary_size=config.vocabulary.size if counts is None else counts["vocabulary"])
-    sections = {"run": _run(run), "model": _model(run, from_tokens=counts is not None), "batch and schedule": _schedule(run)}
+    run = plan_run(
+        config,
+        world_size=world_size,
+        vocabulary_size=config.vocabulary.size if counts is None else counts["vocabulary"],
+    )
+    sections = {
+        "run": _run(run),
+        "model": _model(run, from_tokens=counts is not None),
+        "batch and schedule": _schedule(run),
+    }
     if tokens is not None and counts is not None:
         sections["data"] = _data(run, tokens, samples, counts)
-    sections |= {"arithmetic": _arithmetic(run, device_tflops), "memory of a device": _memory(run.memory.device)}
+    sections |= {
+        "arithmetic": _arithmetic(run, device_tflops),
+        "memory of a device": _memory(run.memory.device),
+    }
     if run.memory.host != Parts():
         sections["memory of its host, a device"] = _memory(run.memory.host)
     return render(sections | {"checkpoints": _checkpoints(run)})
@@ -134,11 +190,18 @@ def describe_run(config: Config, *, world_size: int, tokens: Path | None = None,
 
 def _run(run: DryRun) -> list[Line]:
     training, precision = run.config.training, run.config.training.precision
-    scaling = f"loss scale 2^{precision.initial_scale_power} at first, doubled after {precision.loss_scale_window:,} steps, hysteresis {precision.hysteresis}"
+    scaling = (
+        f"loss scale 2^{precision.initial_scale_power} at first, doubled after"
+        f" {precision.loss_scale_window:,} steps, hysteresis {precision.hysteresis}"
+    )
     return [
         ("recipe", run.config.name, run.config.description),
         ("ranks", f"{run.world_size:,}", "one device each"),
-        ("engine", training.engine.name, training.engine.deepspeed_config if training.engine.name == "deepspeed" else ""),
+        (
+            "engine",
+            training.engine.name,
+            training.engine.deepspeed_config if training.engine.name == "deepspeed" else "",
+        ),
         ("precision", training.precision.dtype, scaling if training.precision.dtype == "fp16" else ""),
         ("seed", str(run.config.seed), ""),
     ]
@@ -147,55 +210,116 @@ def _run(run: DryRun) -> list[Line]:
 def _model(run: DryRun, *, from_tokens: bool) -> list[Line]:
     model = run.config.model
     remarks = {
-        "embeddings": f"{run.vocabulary_size:,} entries ({'the tokens' if from_tokens else 'the recipe'}), tied with the MLM head's output",
-        "encoder": f"{model.num_hidden_layers} layers, hidden {model.hidden_size}, {model.num_attention_heads} heads, intermediate {model.intermediate_size}",
+        "embeddings": (
+            f"{run.vocabulary_size:,} entries ({'the tokens' if from_tokens else 'the recipe'}), tied with"
+            " the MLM head's output"
+        ),
+        "encoder": (
+            f"{model.num_hidden_layers} layers, hidden {model.hidden_size}, {model.num_attention_heads}"
+            f" heads, intermediate {model.intermediate_size}"
+        ),
     }
     lines = [(part, f"{count:,}", remarks.get(part, "")) for part, count in run.parameters.items()]
     return [*lines, ("parameters", f"{sum(run.parameters.values()):,}", "")]
 
 
 def _schedule(run: DryRun) -> list[Line]:
-    training, optimizer, schedule = run.config.training, run.config.training.optimizer, run.config.training.schedule
+    training, optimizer, schedule = (
+        run.config.training,
+        run.config.training.optimizer,
+        run.config.training.schedule,
+    )
     length, batch = run.config.data.max_seq_length, training.global_batch_size
     return [
-        ("global batch", f"{batch:,}", f"{run.world_size} x {training.micro_batch_size} x {run.micro_steps} = {batch} (ranks x micro-batch x accumulation steps)"),
-        ("sequence length", f"{length:,}", f"{run.config.data.mlm_probability:.0%} predicted, {'whole words' if run.config.data.whole_word_masking else 'tokens'}"),
-        ("steps", f"{schedule.total_steps:,}", f"{schedule.warmup_steps:,} of them warm-up, then linear to zero"),
-        ("peak learning rate", f"{optimizer.learning_rate:g}", f"AdamW, betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}, epsilon {optimizer.epsilon:g}"),
-        ("weight decay", f"{optimizer.weight_decay:g}", f"gradients clipped to norm {optimizer.max_grad_norm:g}"),
+        (
+            "global batch",
+            f"{batch:,}",
+            (
+                f"{run.world_size} x {training.micro_batch_size} x {run.micro_steps} = {batch} (ranks x"
+                " micro-batch x accumulation steps)"
+            ),
+        ),
+        (
+            "sequence length",
+            f"{length:,}",
+            (
+                f"{run.config.data.mlm_probability:.0%} predicted,"
+                f" {'whole words' if run.config.data.whole_word_masking else 'tokens'}"
+            ),
+        ),
+        (
+            "steps",
+            f"{schedule.total_steps:,}",
+            f"{schedule.warmup_steps:,} of them warm-up, then linear to zero",
+        ),
+        (
+            "peak learning rate",
+            f"{optimizer.learning_rate:g}",
+            f"AdamW, betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}, epsilon {optimizer.epsilon:g}",
+        ),
+        (
+            "weight decay",
+            f"{optimizer.weight_decay:g}",
+            f"gradients clipped to norm {optimizer.max_grad_norm:g}",
+        ),
         ("tokens a step", f"{batch * length:,}", "at full length"),
         ("sequences", f"{batch * schedule.total_steps:,}", "in the whole run"),
         ("tokens", f"{batch * schedule.total_steps * length:,}", "in the whole run, at full length"),
-        ("validation", f"{training.validation.sequences:,}", f"sequences, every {training.validation.every_steps:,} steps"),
+        (
+            "validation",
+            f"{training.validation.sequences:,}",
+            f"sequences, every {training.validation.every_steps:,} steps",
+        ),
     ]
 
 
 def _data(run: DryRun, tokens: Path, samples: Path | None, counts: dict[str, Any]) -> list[Line]:
     config = run.config
     consumed = config.training.global_batch_size * config.training.schedule.total_steps
-    lines = [("train tokens", f"{counts['train']['tokens']:,}", f"{counts['train']['documents']:,} documents")]
+    lines = [
+        ("train tokens", f"{counts['train']['tokens']:,}", f"{counts['train']['documents']:,} documents")
+    ]
     if samples is not None and (samples / MANIFEST).exists():
         found = read_manifest(samples, SAMPLES_STAGE)
         if found.key == index_fingerprint(tokens, config.data, seed=config.seed):
             size = found.counts["train"]["samples"]
             return [*lines, ("samples an epoch", f"{size:,}", ""), ("epochs", f"{consumed / size:.2f}", "")]
-        lines.append(("index of samples", "other", f"{samples} belongs to other tokens, lengths or another seed"))
+        lines.append(
+            ("index of samples", "other", f"{samples} belongs to other tokens, lengths or another seed")
+        )
     least = -(-counts["train"]["tokens"] // (config.data.max_seq_length - SPECIAL_TOKENS_PER_SAMPLE))
-    return [*lines, ("samples an epoch", f">= {least:,}", "counted when the index is made"), ("epochs", f"<= {consumed / least:.2f}", "")]
+    return [
+        *lines,
+        ("samples an epoch", f">= {least:,}", "counted when the index is made"),
+        ("epochs", f"<= {consumed / least:.2f}", ""),
+    ]
 
 
 def _arithmetic(run: DryRun, device_tflops: float) -> list[Line]:
     batch, steps = run.config.training.global_batch_size, run.config.training.schedule.total_steps
     whole = run.sequence_flops * batch * steps
     lines = [
-        ("FLOPs a sequence", f"{run.sequence_flops:.3e}", "matrix products, forward and backward, at full length"),
+        (
+            "FLOPs a sequence",
+            f"{run.sequence_flops:.3e}",
+            "matrix products, forward and backward, at full length",
+        ),
         ("FLOPs a step", f"{run.sequence_flops * batch:.3e}", ""),
         ("FLOPs", f"{whole:.3e}", "in the whole run"),
         ("sent by a device", gigabytes(run.communication), "in one step, by ring algorithms"),
     ]
     if device_tflops:
         days = whole / (device_tflops * 1e12 * run.world_size) / 86400
-        lines.append(("days", f"{days:,.1f}", f"if each of {run.world_size} devices keeps up {device_tflops:g} TFLOP/s; validation and stops are extra"))
+        lines.append(
+            (
+                "days",
+                f"{days:,.1f}",
+                (
+                    f"if each of {run.world_size} devices keeps up {device_tflops:g} TFLOP/s; validation and"
+                    " stops are extra"
+                ),
+            )
+        )
     return lines
 
 
@@ -205,22 +329,41 @@ def _memory(parts: Parts) -> list[Line]:
         "activations": "one micro-batch at full length; formula: training/memory.py",
         "optimizer_step": "not at the same time as the three above" if parts.activations else "",
     }
-    lines = [(label, gigabytes(getattr(parts, name)), remarks.get(name, "")) for name, label in _MEMORY.items() if getattr(parts, name)]
-    return [*lines, ("at the most", gigabytes(parts.peak), "without the libraries' own and what the allocator wastes" if parts.activations else "")]
+    lines = [
+        (label, gigabytes(getattr(parts, name)), remarks.get(name, ""))
+        for name, label in _MEMORY.items()
+        if getattr(parts, name)
+    ]
+    return [
+        *lines,
+        (
+            "at the most",
+            gigabytes(parts.peak),
+            "without the libraries' own and what the allocator wastes" if parts.activations else "",
+        ),
+    ]
 
 
 def _checkpoints(run: DryRun) -> list[Line]:
     settings, kept = run.config.training.checkpoint, kept_checkpoints(run.config)
     return [
         ("one checkpoint", gigabytes(run.checkpoint), f"every {settings.every_steps:,} steps"),
-        ("disk space", gigabytes(run.checkpoint * (kept + 1)), f"{kept} kept at the end, and one while it is written"),
+        (
+            "disk space",
+            gigabytes(run.checkpoint * (kept + 1)),
+            f"{kept} kept at the end, and one while it is written",
+        ),
     ]
 
 
 def kept_checkpoints(config: Config) -> int:
     """How many checkpoints a run keeps at its end, at most."""
     settings = config.training.checkpoint
-    for_good = (config.training.schedule.total_steps - 1) // settings.keep_every_steps if settings.keep_every_steps else 0
+    for_good = (
+        (config.training.schedule.total_steps - 1) // settings.keep_every_steps
+        if settings.keep_every_steps
+        else 0
+    )
     return settings.keep_last + settings.keep_best + for_good
 
 
@@ -235,5 +378,9 @@ def render(sections: dict[str, list[Line]]) -> str:
     name, quantity = (max(len(line[column]) for line in lines) for column in (0, 1))
     written = []
     for title, section in sections.items():
-        written += [title, *(f"  {what:<{name}}  {much:>{quantity}}  {remark}".rstrip() for what, much, remark in section), ""]
+        written += [
+            title,
+            *(f"  {what:<{name}}  {much:>{quantity}}  {remark}".rstrip() for what, much, remark in section),
+            "",
+        ]
     return "\n".join(written[:-1])

@@ -1,7 +1,8 @@
-"""What each rank holds of the fp32 weights and AdamW's moments, under every engine: runs of flattened parameters, as views to read and write.
+"""What each rank holds of the fp32 weights and AdamW's moments, under every engine: runs of flattened
+parameters, as views to read and write.
 
-A parameter's elements have one numbering, whatever the number of ranks and the ZeRO stage: that of the flattened tensor. So what one
-engine has written, every other one can read.
+A parameter's elements have one numbering, whatever the number of ranks and the ZeRO stage: that of the
+flattened tensor. So what one engine has written, every other one can read.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ def held_fragments(model: nn.Module, optimizer: Any) -> list[Fragment]:
     if hasattr(outer, "single_partition_of_fp32_groups"):
         return list(_of_stages_1_and_2(outer, names))
     if hasattr(outer, "fp32_groups"):  # stage 0 in bf16: fp32 copies, parameter by parameter
-        pairs = [pair for low, high in zip(outer.fp16_groups, outer.fp32_groups, strict=True) for pair in zip(low, high, strict=True)]
+        pairs = [
+            pair
+            for low, high in zip(outer.fp16_groups, outer.fp32_groups, strict=True)
+            for pair in zip(low, high, strict=True)
+        ]
         return [_fragment(names[low], 0, high, outer.optimizer, high) for low, high in pairs]
     return [_fragment(name, 0, parameter, outer, parameter) for parameter, name in names.items()]
 
@@ -65,7 +70,15 @@ def _of_stages_1_and_2(outer: Any, names: dict[Any, str]) -> Iterator[Fragment]:
         for parameter in group:
             if (mapping := parameter._hp_mapping) is not None:  # some of it lies in this rank's partition
                 address = mapping.hp_fragment_address
-                yield _fragment(names[parameter], mapping.lp_fragment_address.start, flat, outer.optimizer, flat, address.start, address.numel)
+                yield _fragment(
+                    names[parameter],
+                    mapping.lp_fragment_address.start,
+                    flat,
+                    outer.optimizer,
+                    flat,
+                    address.start,
+                    address.numel,
+                )
 
 
 def _of_stage_3(outer: Any, names: dict[Any, str]) -> Iterator[Fragment]:
@@ -78,11 +91,26 @@ def _of_stage_3(outer: Any, names: dict[Any, str]) -> Iterator[Fragment]:
             yield _fragment(name, start, flat, outer.optimizer, flat, offset, numel)
 
 
-def _fragment(name: str, start: int, master: Tensor, inner: torch.optim.Optimizer, key: Tensor, offset: int = 0, numel: int | None = None) -> Fragment:
+def _fragment(
+    name: str,
+    start: int,
+    master: Tensor,
+    inner: torch.optim.Optimizer,
+    key: Tensor,
+    offset: int = 0,
+    numel: int | None = None,
+) -> Fragment:
     state = _state(inner, key)
     whole = {"weight": master.detach(), **{kind: state[kind] for kind in KINDS[1:]}}
     flat = {kind: tensor.view(-1) for kind, tensor in whole.items()}
-    return Fragment(name, start, {kind: tensor[offset : offset + (tensor.numel() if numel is None else numel)] for kind, tensor in flat.items()})
+    return Fragment(
+        name,
+        start,
+        {
+            kind: tensor[offset : offset + (tensor.numel() if numel is None else numel)]
+            for kind, tensor in flat.items()
+        },
+    )
 
 
 def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
@@ -98,14 +126,17 @@ def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any
 
 
 def take_up(model: nn.Module, optimizer: Any, *, steps_taken: int) -> None:
-    """After the fragments have been written to: bring everything else in line with them, on all ranks together.
+    """After the fragments have been written to: bring everything else in line with them, on all ranks
+    together.
 
     Args:
         steps_taken: what AdamW's bias correction counts.
     """
     outer = _below_accelerate(optimizer)
     for state in getattr(outer, "optimizer", outer).state.values():
-        state["step"] = state["step"].fill_(steps_taken) if torch.is_tensor(state.get("step")) else steps_taken
+        state["step"] = (
+            state["step"].fill_(steps_taken) if torch.is_tensor(state.get("step")) else steps_taken
+        )
     if hasattr(outer, "fp32_partitioned_groups_flat"):
         _refresh_stage_3(outer)
     elif hasattr(outer, "single_partition_of_fp32_groups"):
@@ -118,7 +149,12 @@ def take_up(model: nn.Module, optimizer: Any, *, steps_taken: int) -> None:
 
 def _refresh_stage_3(outer: Any) -> None:
     outer.checkpoint_event_prologue()  # parameters that are kept whole become partitions, too
-    for low, high, group in zip(outer.fp16_partitioned_groups_flat, outer.fp32_partitioned_groups_flat, outer.fp16_partitioned_groups, strict=True):
+    for low, high, group in zip(
+        outer.fp16_partitioned_groups_flat,
+        outer.fp32_partitioned_groups_flat,
+        outer.fp16_partitioned_groups,
+        strict=True,
+    ):
         low.data.copy_(high.data)
         for partition, updated in zip(group, outer.unflatten(low, group), strict=True):
             partition.data = updated.data
@@ -126,7 +162,8 @@ def _refresh_stage_3(outer: Any) -> None:
 
 
 def shared_out(fragments: list[Fragment], *, rank: int, world_size: int) -> list[Fragment]:
-    """Where every rank holds everything: one rank's part of the writing, of nearly the same size on every rank."""
+    """Where every rank holds everything: one rank's part of the writing, of nearly the same size on every
+    rank."""
     total = sum(fragment.numel for fragment in fragments)
     first, last = total * rank // world_size, total * (rank + 1) // world_size
     mine, before = [], 0

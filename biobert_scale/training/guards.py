@@ -1,6 +1,7 @@
 """What a run watches for while nobody looks: losses that are no numbers or jump, steps that wait for data.
 
-Each kind of trouble is reported once, with the step and the rank it came from, in the log and in `events.jsonl`.
+Each kind of trouble is reported once, with the step and the rank it came from, in the log and in
+`events.jsonl`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Guards:
         self.roll_backs = 0
         self.told: set[str] = set()
 
-    def judge(self, global_step: int, rank_losses: np.ndarray, *, waited: np.ndarray, seconds: float) -> Action:
+    def judge(
+        self, global_step: int, rank_losses: np.ndarray, *, waited: np.ndarray, seconds: float
+    ) -> Action:
         """Say what is to be done after a step.
 
         Args:
@@ -58,8 +61,12 @@ class Guards:
         loss = float(rank_losses.sum())
         if not math.isfinite(loss):
             rank = int(np.flatnonzero(~np.isfinite(rank_losses))[0])
-            return self._act("non-finite loss", self.config.non_finite_loss, global_step, rank, f"the loss is {loss}")
-        if len(self.losses) >= _STEPS_BEFORE_JUDGING and loss > self.config.spike_factor * (usual := statistics.median(self.losses)):
+            return self._act(
+                "non-finite loss", self.config.non_finite_loss, global_step, rank, f"the loss is {loss}"
+            )
+        if len(self.losses) >= _STEPS_BEFORE_JUDGING and loss > self.config.spike_factor * (
+            usual := statistics.median(self.losses)
+        ):
             rank = int(rank_losses.argmax())
             text = f"the loss is {loss:.3f}, the median of the last {len(self.losses)} steps {usual:.3f}"
             return self._act("loss spike", self.config.loss_spike, global_step, rank, text)
@@ -73,10 +80,18 @@ class Guards:
         if policy == "roll_back" and self.roll_backs < self.config.roll_backs:
             self.roll_backs += 1
             self.losses.clear()
-            self._tell(f"{kind}, rolled back {self.roll_backs} of {self.config.roll_backs} times", global_step, rank, text)
+            self._tell(
+                f"{kind}, rolled back {self.roll_backs} of {self.config.roll_backs} times",
+                global_step,
+                rank,
+                text,
+            )
             return "roll back"
         self._tell(f"{kind}, stopped", global_step, rank, text)
-        remedy = "the last checkpoint is kept; lower the learning rate, or let training.guards roll back past these samples"
+        remedy = (
+            "the last checkpoint is kept; lower the learning rate, or let training.guards roll back past"
+            " these samples"
+        )
         raise RunFailed(f"{text} at step {global_step}, from rank {rank}", where=self.run, remedy=remedy)
 
     def _starvation(self, global_step: int, waited: np.ndarray, seconds: float) -> None:
@@ -85,7 +100,10 @@ class Guards:
             return
         waiting, all_of_it = (sum(parts) for parts in zip(*self.waits, strict=True))
         if waiting > self.config.starvation_fraction * all_of_it:
-            share = f"{waiting / all_of_it:.0%} of the last {len(self.waits)} steps went by waiting for data: raise loader.workers, or look at the disk"
+            share = (
+                f"{waiting / all_of_it:.0%} of the last {len(self.waits)} steps went by waiting for data:"
+                " raise loader.workers, or look at the disk"
+            )
             self._tell("data starvation", global_step, int(waited.argmax()), share)
 
     def _tell(self, kind: str, global_step: int, rank: int, text: str) -> None:
@@ -99,6 +117,12 @@ class Guards:
 
 def record_event(run: Path, kind: str, global_step: int, rank: int, text: str) -> None:
     """Append a line to the run's `events.jsonl`."""
-    record: dict[str, Any] = {"time": datetime.now(UTC).isoformat(timespec="seconds"), "kind": kind, "global_step": global_step, "rank": rank, "what": text}
+    record: dict[str, Any] = {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "kind": kind,
+        "global_step": global_step,
+        "rank": rank,
+        "what": text,
+    }
     with open(run / EVENTS, "a") as stream:
         stream.write(json.dumps(record) + "\n")

@@ -48,15 +48,22 @@ TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.floa
 
 
 def train(
-    config: Config, tokens: Path, run: Path, *, samples: Path | None = None, profile: tuple[int, int] | None = None, deadline: float | None = None
+    config: Config,
+    tokens: Path,
+    run: Path,
+    *,
+    samples: Path | None = None,
+    profile: tuple[int, int] | None = None,
+    deadline: float | None = None,
 ) -> bool:
-    """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is one.
+    """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is
+    one.
 
     Args:
         tokens: finished token shards.
         run: the run directory: checkpoints, `metrics.jsonl`, TensorBoard events, the resolved configuration.
-        samples: the directory of the samples' index, which runs on the same tokens, lengths and seed can share; made where it is
-            missing (default: in the run directory).
+        samples: the directory of the samples' index, which runs on the same tokens, lengths and seed can
+            share; made where it is missing (default: in the run directory).
         profile: first and last step of a trace, written to the run directory.
         deadline: when to save and stop at the latest, in seconds since the epoch.
 
@@ -74,7 +81,9 @@ def train(
             if accelerator.is_main_process:
                 run.mkdir(parents=True, exist_ok=True)
                 build_samples(tokens, samples or run / "samples", config.data, seed=config.seed)
-        trainer = Trainer(accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, deadline)
+        trainer = Trainer(
+            accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, deadline
+        )
         return trainer.run_to_end()
     except RuntimeError as error:  # what a collective raises when another rank does not come
         patience = 2.0
@@ -97,29 +106,58 @@ class HostStep:
 class Trainer:
     """One rank's part of a run."""
 
-    def __init__(self, accelerator: Accelerator, config: Config, tokens: Path, run: Path, samples: Path, vocabulary_size: int, profile: tuple[int, int] | None, deadline: float | None) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        config: Config,
+        tokens: Path,
+        run: Path,
+        samples: Path,
+        vocabulary_size: int,
+        profile: tuple[int, int] | None,
+        deadline: float | None,
+    ) -> None:
         self.config, self.run = config, run
         self.accelerator = accelerator
-        rank, world_size, device = self.accelerator.process_index, self.accelerator.num_processes, self.accelerator.device
+        rank, world_size, device = (
+            self.accelerator.process_index,
+            self.accelerator.num_processes,
+            self.accelerator.device,
+        )
         self.stop = StopRequest(run, deadline=deadline)
         self.training_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed)
-        self.validation_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed, split="validation")
+        self.validation_stream = SampleStream.open(
+            tokens, samples, config.data, seed=config.seed, split="validation"
+        )
         self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
         shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=self.pad_token_id)
         # Read on every rank; a checkpoint of the run, where there is one, then overwrites it.
-        model = initial_model(shape, config.training.initial_weights, seed=config.seed, tokenizer=tokens / "tokenizer")
+        model = initial_model(
+            shape, config.training.initial_weights, seed=config.seed, tokenizer=tokens / "tokenizer"
+        )
         engine = self.accelerator.deepspeed_plugin
         switch_on(model, config.compute, partitioned=bool(engine and engine.zero_stage == 3))
-        # The scaler that stands in for an engine in fp16 tells a skipped step from a taken one by whether the optimizer was called.
-        fused = config.compute.fused_optimizer and not (engine is None and config.training.precision.dtype == "fp16")
-        self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, config.training.optimizer, fused=fused))
+        # The scaler that stands in for an engine in fp16 tells a skipped step from a taken one by whether the
+        # optimizer was called.
+        fused = config.compute.fused_optimizer and not (
+            engine is None and config.training.precision.dtype == "fp16"
+        )
+        self.model, self.optimizer = self.accelerator.prepare(
+            model, build_optimizer(model, config.training.optimizer, fused=fused)
+        )
         self.timer = StepTimer(device)
         if self.accelerator.deepspeed_plugin:
             tell_grad_norm(self.model)
             self.model.step = self.timer.wrap("step", self.model.step)
         self.loss_scale = LossScale(self.accelerator, self.model, config.training.precision, run)
         self.checkpoints = Checkpoints(
-            self.accelerator, run, config, self.model, self.optimizer, self.loss_scale, samples_fingerprint=self.training_stream.fingerprint
+            self.accelerator,
+            run,
+            config,
+            self.model,
+            self.optimizer,
+            self.loss_scale,
+            samples_fingerprint=self.training_stream.fingerprint,
         )
         self.state = self.checkpoints.load()
         self.saved_at = self.state.global_step if self.state.global_step else None
@@ -133,10 +171,18 @@ class Trainer:
         if self.accelerator.is_main_process:
             write_json(run / "config.json", config)
             write_json(run / "device.json", peak)
-            logger.info("%d rank(s) on %s: %.1f TFLOP/s at most (%s)", world_size, peak.device, peak.flops_per_second / 1e12, peak.source)
+            logger.info(
+                "%d rank(s) on %s: %.1f TFLOP/s at most (%s)",
+                world_size,
+                peak.device,
+                peak.flops_per_second / 1e12,
+                peak.source,
+            )
         self.telemetry = Telemetry(self.accelerator, run, self.state, training=config.training)
         self.profile = StepProfile(profile or (0, -1), run / "profile" / f"rank-{rank:05d}.json")
-        self.watchdog = Watchdog(run, rank=rank, world_size=world_size, stall_seconds=config.training.guards.stall_seconds)
+        self.watchdog = Watchdog(
+            run, rank=rank, world_size=world_size, stall_seconds=config.training.guards.stall_seconds
+        )
 
     def run_to_end(self) -> bool:
         """The whole run as a list of what happens in it."""
@@ -168,7 +214,11 @@ class Trainer:
                 write_json(self.run / FINISHED, asdict(self.state))
             else:
                 self.stop.path.unlink(missing_ok=True)
-                logger.warning("stopped at step %d (%s); the same command goes on from there", self.state.global_step, self.stop.reason or "asked on another rank")
+                logger.warning(
+                    "stopped at step %d (%s); the same command goes on from there",
+                    self.state.global_step,
+                    self.stop.reason or "asked on another rank",
+                )
         return finished
 
     left_out = False
@@ -189,7 +239,9 @@ class Trainer:
             micro_batch_size=self.config.training.micro_batch_size,
             world_size=self.accelerator.num_processes,
             rank=self.accelerator.process_index,
-            prepare=lambda step: HostStep(step, tuple(PackedBatch.of(batch, pin=pin) for batch in step.micro_batches)),
+            prepare=lambda step: HostStep(
+                step, tuple(PackedBatch.of(batch, pin=pin) for batch in step.micro_batches)
+            ),
             config=self.config.loader,
             pad_token_id=self.pad_token_id,
         )
@@ -202,52 +254,74 @@ class Trainer:
         """
         self.set_learning_rate()
         # Dropout, too, is a function of the step and the rank: nothing to save, nothing to restore.
-        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, self.data_step, self.accelerator.process_index]).generate_state(1, np.uint64)[0] >> 1))
-        # The engine divides by ranks and by micro-batches; the sums below are already divided by the global counts.
+        torch.manual_seed(
+            int(
+                np.random.SeedSequence(
+                    [self.config.seed, self.data_step, self.accelerator.process_index]
+                ).generate_state(1, np.uint64)[0]
+                >> 1
+            )
+        )
+        # The engine divides by ranks and by micro-batches; the sums below are already divided by the global
+        # counts.
         parts = self.accelerator.num_processes * len(batch.micro_batches)
         counts = batch.step
         totals = torch.zeros(4, device=self.accelerator.device)
-        self.accelerator.step = 0  # Accelerate counts micro-batches for ever: after a change of their number a step would end in the middle
+        # Accelerate counts micro-batches for ever: after a change of their number a step would end in the
+        # middle
+        self.accelerator.step = 0
         for number, micro_batch in enumerate(batch.micro_batches):
             self.watchdog.at(self.state.global_step + 1, number, "computing")
             with self.accelerator.accumulate(self.model):
                 with self.timer.part("forward"):
                     sums = self.model(micro_batch.to(self.accelerator.device))
-                    loss = sums["mlm_loss"] / counts.global_predictions + sums["nsp_loss"] / counts.global_sequences
+                    loss = (
+                        sums["mlm_loss"] / counts.global_predictions
+                        + sums["nsp_loss"] / counts.global_sequences
+                    )
                 with self.timer.part("backward"), self.loss_scale.floor():
                     self.accelerator.backward(loss * parts)
                 last = number == len(batch.micro_batches) - 1
                 assert self.accelerator.sync_gradients == last
                 if last:
                     self.take_step()
-            totals += torch.stack([sums[name].detach() for name in ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")])
+            totals += torch.stack(
+                [sums[name].detach() for name in ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")]
+            )
         return totals
 
     def set_learning_rate(self) -> None:
         training = self.config.training
-        self.rate = learning_rate(self.state.global_step, peak=training.optimizer.learning_rate, schedule=training.schedule)
+        self.rate = learning_rate(
+            self.state.global_step, peak=training.optimizer.learning_rate, schedule=training.schedule
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
 
     def take_step(self) -> None:
-        """Clip and step, and keep the norm before clipping. DeepSpeed has done both at the end of its backward pass."""
+        """Clip and step, and keep the norm before clipping. DeepSpeed has done both at the end of its
+        backward pass."""
         if self.accelerator.deepspeed_plugin:
             norm = self.model.get_global_grad_norm()
         else:
             with self.timer.part("step"):
-                norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.training.optimizer.max_grad_norm)
+                norm = self.accelerator.clip_grad_norm_(
+                    self.model.parameters(), self.config.training.optimizer.max_grad_norm
+                )
                 self.step_unless_non_finite(norm)
         self.grad_norm = None if norm is None else self.loss_scale.true_norm(float(norm))
 
     def step_unless_non_finite(self, norm: Tensor) -> None:
-        """Without an engine: nothing is learned from gradients that are no numbers. fp16's scaler looks at them itself."""
+        """Without an engine: nothing is learned from gradients that are no numbers. fp16's scaler looks at
+        them itself."""
         self.left_out = self.config.training.precision.dtype != "fp16" and not bool(torch.isfinite(norm))
         if not self.left_out:
             self.optimizer.step()
         self.optimizer.zero_grad()
 
     def report_step(self, batch: RankStep, sums: Tensor, started: float, waited: float) -> bool:
-        """Bring the ranks' figures together, judge them, move the counters, log; returns whether any rank has been asked to stop."""
+        """Bring the ranks' figures together, judge them, move the counters, log; returns whether any rank has
+        been asked to stop."""
         training = self.config.training
         skipped = self.loss_scale.after_step(left_out=self.left_out)
         scale = self.loss_scale.value
@@ -269,7 +343,12 @@ class Trainer:
         losses = ranks[:, 0] / batch.global_predictions + ranks[:, 1] / batch.global_sequences
         if self.guards.judge(step, losses, waited=ranks[:, 5], seconds=seconds) == "roll back":
             self.roll_back()
-        elif skipped or stop or self.state.global_step % training.log_every_steps == 0 or self.state.global_step == training.schedule.total_steps:
+        elif (
+            skipped
+            or stop
+            or self.state.global_step % training.log_every_steps == 0
+            or self.state.global_step == training.schedule.total_steps
+        ):
             self.telemetry.log(
                 self.state.global_step,
                 {
@@ -293,9 +372,16 @@ class Trainer:
     def speed(self) -> dict[str, float]:
         figures = self.pace.take()
         # What a rank does alone; in the rest of a step it may be waiting for others.
-        alone = gather(self.accelerator, figures["perf/data_wait_seconds"] + figures["perf/forward_seconds"])[:, 0]
+        alone = gather(self.accelerator, figures["perf/data_wait_seconds"] + figures["perf/forward_seconds"])[
+            :, 0
+        ]
         memory = gather(self.accelerator, float(peak_memory_bytes(self.accelerator.device)))
-        return {**figures, "perf/slowest_rank": int(alone.argmax()), "perf/slowest_rank_excess": float(alone.max() / alone.mean() - 1), "perf/peak_memory_bytes": int(memory.max())}
+        return {
+            **figures,
+            "perf/slowest_rank": int(alone.argmax()),
+            "perf/slowest_rank_excess": float(alone.max() / alone.mean() - 1),
+            "perf/peak_memory_bytes": int(memory.max()),
+        }
 
     def roll_back(self) -> None:
         """Take up the last checkpoint again, and go on behind the samples seen since."""
@@ -303,13 +389,21 @@ class Trainer:
         self.checkpoints.finish()
         loaded = self.checkpoints.load()
         if loaded.global_step == 0:
-            raise RunFailed("there is no checkpoint to roll back to", where=self.run, remedy="lower the learning rate, or save checkpoints more often")
+            raise RunFailed(
+                "there is no checkpoint to roll back to",
+                where=self.run,
+                remedy="lower the learning rate, or save checkpoints more often",
+            )
         # What has been seen and skipped stays seen and skipped: the samples go on behind it.
         self.state = replace(seen, global_step=loaded.global_step)
         self.loss_scale.restore({}, skipped_steps=seen.skipped_steps)
         self.saved_at = None  # the checkpoint of that step knows less of the samples
         self.telemetry.rewind(loaded)
-        logger.warning("rolled back to step %d; %d samples are left behind", self.state.global_step, seen.consumed_samples - loaded.consumed_samples)
+        logger.warning(
+            "rolled back to step %d; %d samples are left behind",
+            self.state.global_step,
+            seen.consumed_samples - loaded.consumed_samples,
+        )
 
     def validate(self) -> None:
         """Score the held-out samples, each exactly once over all ranks, and log their means."""
@@ -317,25 +411,45 @@ class Trainer:
         with self.timer.part("validation"):
             values = held_out_scores(self.accelerator, self.model, self.validation_stream, self.config)
         self.held_out = (self.state.global_step, values["validation/mlm_loss"])
-        self.telemetry.log(self.state.global_step, {"consumed_samples": self.state.consumed_samples, **values})
+        self.telemetry.log(
+            self.state.global_step, {"consumed_samples": self.state.consumed_samples, **values}
+        )
         if self.accelerator.is_main_process:
-            logger.info("step %d: validation MLM loss %.4f, NSP accuracy %.3f", self.state.global_step, values["validation/mlm_loss"], values["validation/nsp_accuracy"])
+            logger.info(
+                "step %d: validation MLM loss %.4f, NSP accuracy %.3f",
+                self.state.global_step,
+                values["validation/mlm_loss"],
+                values["validation/nsp_accuracy"],
+            )
 
     def save(self, *, wait: bool) -> None:
         step = self.state.global_step
         if self.saved_at != step:
             self.watchdog.at(step, 0, "saving")
             with self.timer.part("checkpoint"):
-                self.checkpoints.save(self.state, validation_loss=self.held_out[1] if self.held_out[0] == step else None, wait=wait)
+                self.checkpoints.save(
+                    self.state,
+                    validation_loss=self.held_out[1] if self.held_out[0] == step else None,
+                    wait=wait,
+                )
             self.saved_at = step
-            self.telemetry.log(step, {"consumed_samples": self.state.consumed_samples, **self.checkpoints.written})
+            self.telemetry.log(
+                step, {"consumed_samples": self.state.consumed_samples, **self.checkpoints.written}
+            )
 
     def lost_rank(self, error: RuntimeError) -> Exception:
         """The failure to tell of, where a collective ran into its time-out; any other error as it is."""
-        if not any(sign in str(error).lower() for sign in ("timed out", "timeout", "connection closed by peer", "connection reset by peer")):
+        if not any(
+            sign in str(error).lower()
+            for sign in ("timed out", "timeout", "connection closed by peer", "connection reset by peer")
+        ):
             return error
         text, _ = self.watchdog.diagnosis()
-        return RunFailed(f"a collective failed at step {self.state.global_step + 1}: {text}", where=self.run, remedy="look at that rank's log; the same command goes on from the last checkpoint")
+        return RunFailed(
+            f"a collective failed at step {self.state.global_step + 1}: {text}",
+            where=self.run,
+            remedy="look at that rank's log; the same command goes on from the last checkpoint",
+        )
 
     def close(self, *, patience: float) -> None:
         """Let go of everything but the engine; a save under way is waited for, for so many seconds."""

@@ -1,7 +1,7 @@
 """FP16's dynamic loss scale: read from whichever engine keeps it, and stopped where it can help no more.
 
-Micikevicius et al. 2018, "Mixed precision training". An overflow skips the step; it moves neither the weights nor the
-schedule, and `consumed_samples` alone tells that the samples were seen.
+Micikevicius et al. 2018, "Mixed precision training". An overflow skips the step; it moves neither the weights
+nor the schedule, and `consumed_samples` alone tells that the samples were seen.
 """
 
 from __future__ import annotations
@@ -41,21 +41,28 @@ class LossScale:
         if self.config.dtype != "fp16":
             return 1.0
         if self.accelerator.deepspeed_plugin:
-            return float(self.model.optimizer.cur_scale)  # engine.loss_scale() tells the configured value, not this one
+            return float(
+                self.model.optimizer.cur_scale
+            )  # engine.loss_scale() tells the configured value, not this one
         return float(self.accelerator.scaler.get_scale())
 
     def state(self) -> dict[str, float]:
-        """What a checkpoint keeps: the scale, and where it stands between two changes. Empty where nothing is scaled."""
+        """What a checkpoint keeps: the scale, and where it stands between two changes. Empty where nothing is
+        scaled."""
         if self.config.dtype != "fp16":
             return {}
         if self.accelerator.deepspeed_plugin:
             scaler = self.model.optimizer.loss_scaler
-            return {"scale": float(scaler.cur_scale), **{name: getattr(scaler, name) for name in _SCALER_COUNTS}}
+            return {
+                "scale": float(scaler.cur_scale),
+                **{name: getattr(scaler, name) for name in _SCALER_COUNTS},
+            }
         kept = self.accelerator.scaler.state_dict()
         return {"scale": float(kept["scale"]), "growth_tracker": kept["_growth_tracker"]}
 
     def restore(self, state: dict[str, float], *, skipped_steps: int) -> None:
-        """Go on from a checkpoint's `state`, also from another engine's, whose counts between two changes then begin anew."""
+        """Go on from a checkpoint's `state`, also from another engine's, whose counts between two changes
+        then begin anew."""
         if self.accelerator.deepspeed_plugin:
             self.model.skipped_steps = skipped_steps
         if self.config.dtype == "fp16" and state:
@@ -66,12 +73,23 @@ class LossScale:
                     setattr(scaler, name, state.get(name, getattr(scaler, name)))
             else:
                 scaler = self.accelerator.scaler
-                scaler.load_state_dict({**scaler.state_dict(), "scale": state["scale"], "_growth_tracker": int(state.get("growth_tracker", 0))})
+                scaler.load_state_dict(
+                    {
+                        **scaler.state_dict(),
+                        "scale": state["scale"],
+                        "_growth_tracker": int(state.get("growth_tracker", 0)),
+                    }
+                )
         self.skipped_steps, self.in_a_row, self.value = skipped_steps, 0, self._read()
 
     def true_norm(self, norm: float) -> float:
-        """The gradient norm of the step just taken, called before `after_step`: DeepSpeed's stage 3 divides it by the next step's scale."""
-        if self.config.dtype == "fp16" and self.accelerator.deepspeed_plugin and self.model.zero_optimization_stage() == 3:
+        """The gradient norm of the step just taken, called before `after_step`: DeepSpeed's stage 3 divides
+        it by the next step's scale."""
+        if (
+            self.config.dtype == "fp16"
+            and self.accelerator.deepspeed_plugin
+            and self.model.zero_optimization_stage() == 3
+        ):
             return norm * self._read() / self.value
         return norm
 
@@ -111,4 +129,8 @@ class LossScale:
         self._stop(f"a step overflowed at the loss scale's floor of {self.config.min_loss_scale:g}")
 
     def _stop(self, what: str) -> None:
-        raise RunFailed(what, where=self.run, remedy="the last checkpoint is kept; lower the learning rate, or train in bf16") from None
+        raise RunFailed(
+            what,
+            where=self.run,
+            remedy="the last checkpoint is kept; lower the learning rate, or train in bf16",
+        ) from None

@@ -1,7 +1,9 @@
-"""What one rank of a run holds in memory, what it sends in a step, and what a checkpoint takes, from the shapes alone.
+"""What one rank of a run holds in memory, what it sends in a step, and what a checkpoint takes, from the
+shapes alone.
 
-The states follow what DeepSpeed 0.19 and torch's DDP allocate, part by part; `tests/distributed/test_offload.py` compares
-them with real engines. Activations are an estimate, and say so. All sizes are in bytes.
+The states follow what DeepSpeed 0.19 and torch's DDP allocate, part by part;
+`tests/distributed/test_offload.py` compares them with real engines. Activations are an estimate, and say so.
+All sizes are in bytes.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ from biobert_scale.training.deepspeed import engine_config
 
 _FP32 = 4
 _STAGE_0_BUCKET = 500_000_000
-"""Elements that DeepSpeed reduces at once at stage 0; the configuration's bucket size does not reach that code."""
+"""Elements that DeepSpeed reduces at once at stage 0; the configuration's bucket size does not reach that
+code."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sharding:
-    """How an engine shares a model's states out over the ranks: what of its configuration memory depends on."""
+    """How an engine shares a model's states out over the ranks: what of its configuration memory depends
+    on."""
 
     stage: int | None
     """ZeRO stage; None for torch's DistributedDataParallel."""
@@ -89,7 +93,8 @@ class Parts:
 
     @property
     def peak(self) -> int:
-        """The states, and the larger of what a pass needs and what the optimizer's step needs: never both at once."""
+        """The states, and the larger of what a pass needs and what the optimizer's step needs: never both at
+        once."""
         return self.states + max(self.copies + self.communication + self.activations, self.optimizer_step)
 
 
@@ -103,12 +108,19 @@ class RankMemory:
 
 
 def rank_memory(
-    groups: Sequence[Sequence[int]], sharding: Sharding, *, world_size: int, bytes_a_weight: int, accumulates: bool = True, activations: int = 0
+    groups: Sequence[Sequence[int]],
+    sharding: Sharding,
+    *,
+    world_size: int,
+    bytes_a_weight: int,
+    accumulates: bool = True,
+    activations: int = 0,
 ) -> RankMemory:
     """One rank's memory, by part; the rank that holds the most, where they differ.
 
     Args:
-        groups: elements of each parameter tensor, tied ones once, in the groups and order of `build_optimizer`.
+        groups: elements of each parameter tensor, tied ones once, in the groups and order of
+            `build_optimizer`.
         bytes_a_weight: of the precision that is computed with: 2 or 4.
         accumulates: whether a step has several micro-batches.
         activations: bytes, from `activation_bytes`.
@@ -116,40 +128,78 @@ def rank_memory(
     count, p = sum(map(sum, groups)), bytes_a_weight
     if sharding.stage is None:
         device = Parts(
-            weights=_FP32 * count, moments=2 * _FP32 * count, gradients=_FP32 * count, copies=2 * count if p == 2 else 0,
-            communication=_FP32 * count if world_size > 1 else 0, activations=activations, optimizer_step=_FP32 * count,
-        )  # fmt: skip
+            weights=_FP32 * count,
+            moments=2 * _FP32 * count,
+            gradients=_FP32 * count,
+            copies=2 * count if p == 2 else 0,
+            communication=_FP32 * count if world_size > 1 else 0,
+            activations=activations,
+            optimizer_step=_FP32 * count,
+        )
         return RankMemory(device=device, host=Parts())
     if sharding.stage == 0:
         device = Parts(
-            weights=p * count, fp32_weights=_FP32 * count if p == 2 else 0, moments=2 * _FP32 * count, gradients=p * count,
-            communication=p * min(count, _STAGE_0_BUCKET), activations=activations, optimizer_step=(2 if p == 2 else 1) * _FP32 * count,
-        )  # fmt: skip
+            weights=p * count,
+            fp32_weights=_FP32 * count if p == 2 else 0,
+            moments=2 * _FP32 * count,
+            gradients=p * count,
+            communication=p * min(count, _STAGE_0_BUCKET),
+            activations=activations,
+            optimizer_step=(2 if p == 2 else 1) * _FP32 * count,
+        )
         return RankMemory(device=device, host=Parts())
     if sharding.stage < 3:
         return _stage_1_or_2(groups, sharding, world_size, p, accumulates, activations)
     return _stage_3([size for group in groups for size in group], sharding, world_size, p, activations)
 
 
-def _stage_1_or_2(groups: Sequence[Sequence[int]], sharding: Sharding, world_size: int, p: int, accumulates: bool, activations: int) -> RankMemory:
-    """Each group is laid end to end, padded to an even number of elements a rank, and cut into equal shares."""
+def _stage_1_or_2(
+    groups: Sequence[Sequence[int]],
+    sharding: Sharding,
+    world_size: int,
+    p: int,
+    accumulates: bool,
+    activations: int,
+) -> RankMemory:
+    """Each group is laid end to end, padded to an even number of elements a rank, and cut into equal
+    shares."""
     shares = [-(-sum(group) // (2 * world_size)) * 2 for group in groups]
     share, count, largest = sum(shares), sum(map(sum, groups)), max(map(max, groups))
     # Gradients are kept as whole tensors wherever a rank's share begins or ends within one.
-    reduced = p * max(sum(_touched(group, rank * size, (rank + 1) * size) for group, size in zip(groups, shares, strict=True)) for rank in range(world_size))
+    reduced = p * max(
+        sum(
+            _touched(group, rank * size, (rank + 1) * size)
+            for group, size in zip(groups, shares, strict=True)
+        )
+        for rank in range(world_size)
+    )
     # The bucket is there in full whatever the model's size; what it holds is copied once more to be sent.
     buckets = p * sharding.bucket * (2 if sharding.overlap else 1) + p * min(count, sharding.bucket)
     weights, optimizer = p * share * world_size, {"fp32_weights": _FP32 * share, "moments": 2 * _FP32 * share}
-    # Stage 1 keeps all gradients on the device until the last micro-batch of a step, stage 2 never has them all.
+    # Stage 1 keeps all gradients on the device until the last micro-batch of a step, stage 2 never has them
+    # all.
     whole = p * count if sharding.stage == 1 else 0
     if sharding.offload_optimizer:
-        device = Parts(weights=weights, gradients=whole, communication=buckets + p * largest, activations=activations)
+        device = Parts(
+            weights=weights, gradients=whole, communication=buckets + p * largest, activations=activations
+        )
         host = Parts(
-            **optimizer, gradients=_FP32 * share + (reduced if accumulates else 0), copies=p * share, communication=p * largest, optimizer_step=_FP32 * share
+            **optimizer,
+            gradients=_FP32 * share + (reduced if accumulates else 0),
+            copies=p * share,
+            communication=p * largest,
+            optimizer_step=_FP32 * share,
         )
         return RankMemory(device=device, host=host)
     kept = whole or (reduced if accumulates else 0)
-    device = Parts(weights=weights, **optimizer, gradients=kept, communication=buckets + reduced, activations=activations, optimizer_step=2 * _FP32 * share)
+    device = Parts(
+        weights=weights,
+        **optimizer,
+        gradients=kept,
+        communication=buckets + reduced,
+        activations=activations,
+        optimizer_step=2 * _FP32 * share,
+    )
     return RankMemory(device=device, host=Parts())
 
 
@@ -162,7 +212,9 @@ def _touched(sizes: Sequence[int], begin: int, end: int) -> int:
     return total
 
 
-def _stage_3(sizes: Sequence[int], sharding: Sharding, world_size: int, p: int, activations: int) -> RankMemory:
+def _stage_3(
+    sizes: Sequence[int], sharding: Sharding, world_size: int, p: int, activations: int
+) -> RankMemory:
     """Every tensor is cut by itself."""
     share = sum(-(-size // world_size) for size in sizes)
     whole = sum(size for size in sizes if size <= sharding.persistence_threshold)
@@ -172,22 +224,44 @@ def _stage_3(sizes: Sequence[int], sharding: Sharding, world_size: int, p: int, 
     in_host = p * share if sharding.offload_weights else 0
     moments = 2 * _FP32 * share
     if sharding.offload_optimizer:
-        host = Parts(weights=in_host, fp32_weights=_FP32 * share, moments=moments, gradients=(p + _FP32) * share, optimizer_step=_FP32 * share)
+        host = Parts(
+            weights=in_host,
+            fp32_weights=_FP32 * share,
+            moments=moments,
+            gradients=(p + _FP32) * share,
+            optimizer_step=_FP32 * share,
+        )
         return RankMemory(device=Parts(weights=weights, **passing), host=host)
     # In fp32 the optimizer works on the weights' own memory, unless that is on the other side.
     own = _FP32 * share if p == 2 or sharding.offload_weights else 0
-    device = Parts(weights=weights, fp32_weights=own, moments=moments, gradients=p * share, **passing, optimizer_step=2 * _FP32 * share)
+    device = Parts(
+        weights=weights,
+        fp32_weights=own,
+        moments=moments,
+        gradients=p * share,
+        **passing,
+        optimizer_step=2 * _FP32 * share,
+    )
     return RankMemory(device=device, host=Parts(weights=in_host))
 
 
-def activation_bytes(model: ModelConfig, *, sequences: int, length: int, predictions: int, vocabulary_size: int, bytes_a_weight: int, head_rows: int = 0) -> int:
+def activation_bytes(
+    model: ModelConfig,
+    *,
+    sequences: int,
+    length: int,
+    predictions: int,
+    vocabulary_size: int,
+    bytes_a_weight: int,
+    head_rows: int = 0,
+) -> int:
     """Estimate of what the forward pass of one micro-batch keeps for the backward pass, at its largest.
 
-    A token keeps in each layer 8 hidden + 2 intermediate numbers (Korthikanti et al. 2022, section 4.1, without the
-    attention matrices, which a fused kernel computes again), a byte of dropout mask for each of 2 hidden ones, four bytes a
-    head for the softmax and 16 for the two LayerNorms. A predicted token keeps four hidden numbers and, when the loss's
-    backward pass begins, three rows of fp32 scores over the vocabulary; or one in the precision of the layers, and for
-    `head_rows` at a time two of fp32.
+    A token keeps in each layer 8 hidden + 2 intermediate numbers (Korthikanti et al. 2022, section 4.1,
+    without the attention matrices, which a fused kernel computes again), a byte of dropout mask for each of 2
+    hidden ones, four bytes a head for the softmax and 16 for the two LayerNorms. A predicted token keeps four
+    hidden numbers and, when the loss's backward pass begins, three rows of fp32 scores over the vocabulary;
+    or one in the precision of the layers, and for `head_rows` at a time two of fp32.
 
     Args:
         sequences, length: the micro-batch, every sequence of full length.
@@ -199,17 +273,22 @@ def activation_bytes(model: ModelConfig, *, sequences: int, length: int, predict
     dropped = model.hidden_dropout_prob > 0
     a_layer = p * (8 * hidden + 2 * inner) + 2 * hidden * dropped + 4 * model.num_attention_heads + 16
     a_token = model.num_hidden_layers * a_layer + 2 * p * hidden + hidden * dropped
-    scores = 2 * _FP32 * min(predictions, head_rows) + p * predictions if head_rows else 3 * _FP32 * predictions
+    scores = (
+        2 * _FP32 * min(predictions, head_rows) + p * predictions if head_rows else 3 * _FP32 * predictions
+    )
     return sequences * length * a_token + predictions * 4 * p * hidden + scores * vocabulary_size
 
 
-def communication_parts(count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int) -> tuple[int, int]:
-    """Bytes that one rank sends in one optimizer step, by ring algorithms: to reduce gradients, and to gather weights.
+def communication_parts(
+    count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int
+) -> tuple[int, int]:
+    """Bytes that one rank sends in one optimizer step, by ring algorithms: to reduce gradients, and to gather
+    weights.
 
-    With c = count x bytes and f = (ranks - 1) / ranks, an all-reduce sends 2cf, a gather or a reduce-scatter cf. DDP and stage
-    0 reduce once a step; stage 1 gathers the new weights besides; stage 2 reduces in every micro-step, by all-reduce;
-    stage 3 scatters gradients and gathers weights in every micro-step, for the forward pass and again for the backward pass
-    unless the weights stay (`reuse_distance`).
+    With c = count x bytes and f = (ranks - 1) / ranks, an all-reduce sends 2cf, a gather or a reduce-scatter
+    cf. DDP and stage 0 reduce once a step; stage 1 gathers the new weights besides; stage 2 reduces in every
+    micro-step, by all-reduce; stage 3 scatters gradients and gathers weights in every micro-step, for the
+    forward pass and again for the backward pass unless the weights stay (`reuse_distance`).
     """
     c = count * (_FP32 if sharding.stage is None else bytes_a_weight)
     match sharding.stage:
@@ -220,15 +299,24 @@ def communication_parts(count: int, sharding: Sharding, *, world_size: int, byte
         case 2:
             reduced, gathered = micro_steps * 2 * c, c
         case _:
-            reduced, gathered = micro_steps * c, micro_steps * (c if sharding.reuse_distance >= 2 * count else 2 * c)
+            reduced, gathered = (
+                micro_steps * c,
+                micro_steps * (c if sharding.reuse_distance >= 2 * count else 2 * c),
+            )
     whole = (reduced + gathered) * (world_size - 1) // world_size
     in_gathers = gathered * (world_size - 1) // world_size
     return whole - in_gathers, in_gathers
 
 
-def communication_bytes(count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int) -> int:
+def communication_bytes(
+    count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int
+) -> int:
     """The sum of `communication_parts`."""
-    return sum(communication_parts(count, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, micro_steps=micro_steps))
+    return sum(
+        communication_parts(
+            count, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, micro_steps=micro_steps
+        )
+    )
 
 
 def checkpoint_bytes(count: int) -> int:

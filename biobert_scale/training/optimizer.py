@@ -14,7 +14,14 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool = 
     Args:
         fused: update all weights in one pass, by torch's own kernel.
     """
-    decayed = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim >= 2]
+    decayed = [
+        parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim >= 2
+    ]
     others = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=config.epsilon, fused=fused)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups, lr=config.learning_rate, betas=config.betas, eps=config.epsilon, fused=fused
+    )

@@ -24,8 +24,11 @@ class Pace:
         self.seconds = self.waited = 0.0
 
     def add(self, step: RankStep, seconds: float, *, waited: float) -> None:
-        """Count a step, the seconds from its beginning to the end of its report, and those of them that it waited for its data."""
-        lengths = np.concatenate([np.diff(batch.cu_seqlens)[: len(batch.nsp_labels)] for batch in step.micro_batches])
+        """Count a step, the seconds from its beginning to the end of its report, and those of them that it
+        waited for its data."""
+        lengths = np.concatenate(
+            [np.diff(batch.cu_seqlens)[: len(batch.nsp_labels)] for batch in step.micro_batches]
+        )
         predictions = sum(int((batch.mlm_labels != IGNORED).sum()) for batch in step.micro_batches)
         self.steps += 1
         self.tokens += step.global_tokens
@@ -37,7 +40,8 @@ class Pace:
         self.waited += waited
 
     def take(self) -> dict[str, float]:
-        """The figures since the last call, as `metrics.jsonl` names them; seconds are those of a mean step, save for what is not in every step."""
+        """The figures since the last call, as `metrics.jsonl` names them; seconds are those of a mean step,
+        save for what is not in every step."""
         parts = self.timer.take()
         rate = self.flops / self.seconds
         figures = {
@@ -51,7 +55,11 @@ class Pace:
             "perf/forward_seconds": parts["forward"] / self.steps,
             "perf/backward_seconds": parts["backward"] / self.steps,
             "perf/optimizer_seconds": parts["step"] / self.steps,
-            **{f"perf/{name}_seconds_in_all": parts[name] for name in ("checkpoint", "validation") if parts[name]},
+            **{
+                f"perf/{name}_seconds_in_all": parts[name]
+                for name in ("checkpoint", "validation")
+                if parts[name]
+            },
         }
         self._begin()
         return figures

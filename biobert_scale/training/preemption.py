@@ -1,4 +1,5 @@
-"""Asking a run to save and stop: SIGTERM, SIGUSR1, a file named STOP in the run directory, or the end of the job's time."""
+"""Asking a run to save and stop: SIGTERM, SIGUSR1, a file named STOP in the run directory, or the end of the
+job's time."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ STOP_FILE = "STOP"
 
 
 def exit_code(*, finished: bool) -> int:
-    """What the process ends with: an elastic agent with restarts left would start anything but 0 again at once."""
+    """What the process ends with: an elastic agent with restarts left would start anything but 0 again at
+    once."""
     return 0 if finished or restarts_allowed() > 0 else EXIT_CODE
 
 

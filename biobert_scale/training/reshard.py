@@ -39,14 +39,23 @@ def reshard(source: Path, ranks: int, output: Path) -> Path:
     for name in files:
         shutil.copyfile(checkpoint / name, staging / name)
     with Shards(checkpoint, record["shards"]) as shards:
-        whole = [Fragment(name, 0, {"weight": torch.empty(shards.numel(name), device="meta")}) for name in shards.names()]
+        whole = [
+            Fragment(name, 0, {"weight": torch.empty(shards.numel(name), device="meta")})
+            for name in shards.names()
+        ]
         for rank in range(ranks):
             tensors = {}
             for part in shared_out(whole, rank=rank, world_size=ranks):
                 for kind in KINDS:
                     tensors[tensor_name(kind, part.name, part.start)] = torch.empty(part.numel)
-                    shards.read(kind, part.name, part.start, tensors[tensor_name(kind, part.name, part.start)])
+                    shards.read(
+                        kind, part.name, part.start, tensors[tensor_name(kind, part.name, part.start)]
+                    )
             size, digest = write_shard(staging / shard_name(rank, ranks), tensors)
             files[shard_name(rank, ranks)] = {"bytes": size, "sha256": digest}
-    commit(staging, final, {**record, "shards": [shard_name(rank, ranks) for rank in range(ranks)], "files": files})
+    commit(
+        staging,
+        final,
+        {**record, "shards": [shard_name(rank, ranks) for rank in range(ranks)], "files": files},
+    )
     return final

@@ -39,7 +39,10 @@ def complete(run: Path) -> list[Path]:
     directory = run / DIRECTORY
     if not directory.is_dir():
         return []
-    return sorted((path for path in directory.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).is_file()), key=step_of)
+    return sorted(
+        (path for path in directory.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).is_file()),
+        key=step_of,
+    )
 
 
 def incomplete(run: Path) -> list[Path]:
@@ -47,7 +50,12 @@ def incomplete(run: Path) -> list[Path]:
     directory = run / DIRECTORY
     if not directory.is_dir():
         return []
-    return sorted(path for path in directory.iterdir() if _UNFINISHED.fullmatch(path.name) or (_NAME.fullmatch(path.name) and not (path / MANIFEST).is_file()))
+    return sorted(
+        path
+        for path in directory.iterdir()
+        if _UNFINISHED.fullmatch(path.name)
+        or (_NAME.fullmatch(path.name) and not (path / MANIFEST).is_file())
+    )
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
@@ -58,9 +66,15 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
     """
     manifest = read_json(checkpoint / MANIFEST)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise UserError("no checkpoint's manifest", where=checkpoint / MANIFEST, remedy="give another checkpoint")
+        raise UserError(
+            "no checkpoint's manifest", where=checkpoint / MANIFEST, remedy="give another checkpoint"
+        )
     if manifest.get("format") != FORMAT:
-        raise UserError(f"written in format {manifest.get('format')}, this version reads format {FORMAT}", where=checkpoint, remedy="use the version that wrote it")
+        raise UserError(
+            f"written in format {manifest.get('format')}, this version reads format {FORMAT}",
+            where=checkpoint,
+            remedy="use the version that wrote it",
+        )
     return manifest
 
 
@@ -68,7 +82,8 @@ def problem(checkpoint: Path, *, part: int = 0, parts: int = 1) -> str | None:
     """What is wrong with a checkpoint, or None where every file has the size and SHA-256 of its manifest.
 
     Args:
-        part: of `parts` that share the work, the one that looks into every so-many-th file; sizes are looked at by each.
+        part: of `parts` that share the work, the one that looks into every so-many-th file; sizes are looked
+            at by each.
     """
     try:
         if trouble := missing(checkpoint):
@@ -120,7 +135,11 @@ def find_checkpoint(source: Path) -> Path:
             raise UserError(f"the checkpoint is broken: {trouble}", where=source, remedy="take another one")
         return source
     if (checkpoint := newest_intact(source)) is None:
-        raise UserError("no intact checkpoint", where=source, remedy="give the --output of `biobert-scale train`, or one of its checkpoints")
+        raise UserError(
+            "no intact checkpoint",
+            where=source,
+            remedy="give the --output of `biobert-scale train`, or one of its checkpoints",
+        )
     return checkpoint
 
 
@@ -137,19 +156,30 @@ def check_resume(run: Path, policy: str) -> None:
         raise UserError(f"no policy '{policy}'", where="--resume", remedy="use auto, never or must")
     found = complete(run)
     if policy == "never" and found:
-        raise UserError(f"there are checkpoints up to step {step_of(found[-1])}", where=run, remedy="choose another --output, or go on with --resume auto")
+        raise UserError(
+            f"there are checkpoints up to step {step_of(found[-1])}",
+            where=run,
+            remedy="choose another --output, or go on with --resume auto",
+        )
     if policy == "must" and not found:
-        raise UserError("there is no checkpoint to go on from", where=run, remedy="check --output, or begin with --resume auto")
+        raise UserError(
+            "there is no checkpoint to go on from",
+            where=run,
+            remedy="check --output, or begin with --resume auto",
+        )
 
 
 def superfluous(run: Path, config: CheckpointConfig) -> list[Path]:
-    """Checkpoints beyond those to keep: the last ones, every so-many-th step, and the best by validation loss."""
+    """Checkpoints beyond those to keep: the last ones, every so-many-th step, and the best by validation
+    loss."""
     found = complete(run)
     kept = set(found[-config.keep_last :])
     if config.keep_every_steps:
         kept |= {path for path in found if step_of(path) % config.keep_every_steps == 0}
     if config.keep_best:
-        scored = [(loss, step_of(path), path) for path in found if (loss := _validation_loss(path)) is not None]
+        scored = [
+            (loss, step_of(path), path) for path in found if (loss := _validation_loss(path)) is not None
+        ]
         kept |= {path for *_, path in sorted(scored)[: config.keep_best]}
     return [path for path in found if path not in kept]
 

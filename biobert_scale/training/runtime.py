@@ -1,7 +1,7 @@
 """Rank, world size, launcher and device: known here and nowhere else.
 
-`accelerate launch`, `deepspeed`, torchrun and srun each describe the ranks through the environment; a plain process is
-a world of one. Everything above this module sees an `Accelerator`.
+`accelerate launch`, `deepspeed`, torchrun and srun each describe the ranks through the environment; a plain
+process is a world of one. Everything above this module sees an `Accelerator`.
 """
 
 from __future__ import annotations
@@ -59,21 +59,29 @@ def start(config: Config, *, run: str) -> Accelerator:
     check_precision(precision, on_gpu=on_gpu)
     # Without an explicit back end, every rank on a CPU would believe that it is alone.
     group = InitProcessGroupKwargs(
-        backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds)
+        backend="nccl" if on_gpu else "gloo",
+        timeout=datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds),
     )
     handlers: list[Any] = [group]
     options: dict[str, Any] = {}
     if config.training.engine.name == "deepspeed":
         if not on_gpu:
             _skip_compiled_communication()
-        # The launcher passes on its own file's DeepSpeed fields, defaults included; the run configuration alone decides.
+        # The launcher passes on its own file's DeepSpeed fields, defaults included; the run configuration
+        # alone decides.
         os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
-        options["deepspeed_plugin"] = DeepSpeedPlugin(hf_ds_config=engine_config(config, world_size=world_size), zero3_init_flag=False)
+        options["deepspeed_plugin"] = DeepSpeedPlugin(
+            hf_ds_config=engine_config(config, world_size=world_size), zero3_init_flag=False
+        )
     else:
         os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
         options["cpu"] = not on_gpu
         scaling = config.training.precision
-        handlers.append(GradScalerKwargs(init_scale=2.0**scaling.initial_scale_power, growth_interval=scaling.loss_scale_window))
+        handlers.append(
+            GradScalerKwargs(
+                init_scale=2.0**scaling.initial_scale_power, growth_interval=scaling.loss_scale_window
+            )
+        )
     accelerator = Accelerator(
         gradient_accumulation_steps=gradient_accumulation_steps(config.training, world_size),
         mixed_precision={"fp32": "no"}.get(precision, precision),
@@ -83,18 +91,22 @@ def start(config: Config, *, run: str) -> Accelerator:
         kwargs_handlers=handlers,
         **options,
     )
-    # transformers would build the model under zero.Init at stage 3, with other random numbers than at every other stage.
+    # transformers would build the model under zero.Init at stage 3, with other random numbers than at every
+    # other stage.
     unset_hf_deepspeed_config()
-    assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
+    assert accelerator.num_processes == world_size, (
+        f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
+    )
     return accelerator
 
 
 def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerator:
-    """Join the other ranks without DeepSpeed and without what an earlier run left in this process: what fine-tuning needs.
+    """Join the other ranks without DeepSpeed and without what an earlier run left in this process: what
+    fine-tuning needs.
 
     Args:
-        precision: "auto" is bf16 on a GPU that computes in it, else fp32: a CPU without bf16 arithmetic of its own is several
-            times slower in bf16, and one rule for every CPU keeps their scores comparable.
+        precision: "auto" is bf16 on a GPU that computes in it, else fp32: a CPU without bf16 arithmetic of
+            its own is several times slower in bf16, and one rule for every CPU keeps their scores comparable.
 
     Raises:
         UserError: the precision is not to be had on this device.
@@ -107,16 +119,22 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
     for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_MIXED_PRECISION"):
         os.environ.pop(name, None)
     world_size = describe_ranks()
-    group = InitProcessGroupKwargs(backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(minutes=30))
+    group = InitProcessGroupKwargs(
+        backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(minutes=30)
+    )
     # It would give each process on a CPU all cores, whatever the caller chose who runs several.
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
-        accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not on_gpu, kwargs_handlers=[group])
+        accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not on_gpu, kwargs_handlers=[group]
+        )
     torch.set_num_threads(threads)
     atexit.unregister(leave)
     atexit.register(leave)  # the group serves every run of this process
-    assert accelerator.num_processes == world_size, f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
+    assert accelerator.num_processes == world_size, (
+        f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
+    )
     return accelerator
 
 
@@ -140,7 +158,11 @@ def _trackers(names: tuple[str, ...]) -> list[str]:
     available = [tracker.value for tracker in get_available_trackers()]
     for name in names:
         if name not in available:
-            raise UserError(f"no tracker '{name}' is installed", where="training.trackers", remedy=f"install its package, or use some of: {', '.join(sorted(available))}")
+            raise UserError(
+                f"no tracker '{name}' is installed",
+                where="training.trackers",
+                remedy=f"install its package, or use some of: {', '.join(sorted(available))}",
+            )
     return list(names)
 
 
@@ -167,9 +189,15 @@ def check_precision(precision: str, *, on_gpu: bool) -> None:
     """
     if precision == "fp16" and not on_gpu:
         # DeepSpeed refuses it, and without DeepSpeed it would silently be fp32.
-        raise UserError("fp16 needs a GPU, and none is found", where="training.precision.dtype", remedy='use "bf16" or "fp32" on a CPU')
+        raise UserError(
+            "fp16 needs a GPU, and none is found",
+            where="training.precision.dtype",
+            remedy='use "bf16" or "fp32" on a CPU',
+        )
     if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise UserError("this GPU does not compute in bf16", where="training.precision.dtype", remedy='use "fp16"')
+        raise UserError(
+            "this GPU does not compute in bf16", where="training.precision.dtype", remedy='use "fp16"'
+        )
 
 
 def describe_ranks() -> int:
@@ -182,12 +210,18 @@ def describe_ranks() -> int:
     for tasks, rank, local_rank in _LAUNCHERS:
         if "RANK" not in environment and int(environment.get(tasks, "1")) > 1:
             if "MASTER_ADDR" not in environment:
-                what, remedy = f"{tasks} is {environment[tasks]}, but MASTER_ADDR is not set", "export MASTER_ADDR (the first node's name) and MASTER_PORT before starting the ranks"
+                what, remedy = (
+                    f"{tasks} is {environment[tasks]}, but MASTER_ADDR is not set",
+                    "export MASTER_ADDR (the first node's name) and MASTER_PORT before starting the ranks",
+                )
                 raise UserError(what, where="the environment", remedy=remedy)
             environment.setdefault("MASTER_PORT", "29500")
-            environment.update(RANK=environment[rank], LOCAL_RANK=environment[local_rank], WORLD_SIZE=environment[tasks])
+            environment.update(
+                RANK=environment[rank], LOCAL_RANK=environment[local_rank], WORLD_SIZE=environment[tasks]
+            )
     if "RANK" not in environment:
-        # Port 0: the one process takes a free one as it listens. A number found free before may be another's by then.
+        # Port 0: the one process takes a free one as it listens. A number found free before may be another's
+        # by then.
         environment.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
     return int(environment["WORLD_SIZE"])
 
@@ -202,8 +236,9 @@ def join(*, timeout_seconds: float) -> tuple[int, int, int]:
         UserError: see `describe_ranks`.
         torch.distributed.DistError: the others do not come.
     """
-    # Imported after the ranks have met, it would bind their group as default arguments, and gloo's threads would outlive it. Its log, which goes
-    # to whatever is the standard output as it is imported, is no part of the caller's result.
+    # Imported after the ranks have met, it would bind their group as default arguments, and gloo's threads
+    # would outlive it. Its log, which goes to whatever is the standard output as it is imported, is no part
+    # of the caller's result.
     with suppress(ImportError), redirect_stdout(sys.stderr):
         import deepspeed  # noqa: F401
 
@@ -215,14 +250,16 @@ def join(*, timeout_seconds: float) -> tuple[int, int, int]:
 
 
 def stop(accelerator: Accelerator) -> None:
-    """Leave the group. The caller drops its engine first: a live one keeps a communication thread that aborts at exit."""
+    """Leave the group. The caller drops its engine first: a live one keeps a communication thread that aborts
+    at exit."""
     accelerator.free_memory()
     gc.collect()
     leave()
 
 
 def leave() -> None:
-    """Give the process group up, if there is one. Whatever still refers to it keeps its threads, and one at work as the interpreter ends aborts the process."""
+    """Give the process group up, if there is one. Whatever still refers to it keeps its threads, and one at
+    work as the interpreter ends aborts the process."""
     if not torch.distributed.is_initialized():
         return
     engine = sys.modules.get("deepspeed.comm")
@@ -233,7 +270,8 @@ def leave() -> None:
 
 
 def _skip_compiled_communication() -> None:
-    """DeepSpeed would compile a shared-memory kernel on first use (half a minute, and a compiler needed); gloo serves."""
+    """DeepSpeed would compile a shared-memory kernel on first use (half a minute, and a compiler needed);
+    gloo serves."""
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

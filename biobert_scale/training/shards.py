@@ -1,9 +1,11 @@
-"""A checkpoint's tensors on disk: one safetensors file for each rank that wrote, read again by any number of ranks.
+"""A checkpoint's tensors on disk: one safetensors file for each rank that wrote, read again by any number of
+ranks.
 
-A tensor's name says what it is: `exp_avg/bert.pooler.dense.weight@4096` are the elements from 4096 on of that parameter's first
-moment, flattened, in fp32. Source of the format: https://huggingface.co/docs/safetensors (eight bytes with the header's length, the header as
-JSON, then the tensors' bytes). It is written here, and not by its library, so that training goes on meanwhile: writing and hashing
-a block at a time leave the interpreter free.
+A tensor's name says what it is: `exp_avg/bert.pooler.dense.weight@4096` are the elements from 4096 on of that
+parameter's first moment, flattened, in fp32. Source of the format: https://huggingface.co/docs/safetensors
+(eight bytes with the header's length, the header as JSON, then the tensors' bytes). It is written here, and
+not by its library, so that training goes on meanwhile: writing and hashing a block at a time leave the
+interpreter free.
 """
 
 from __future__ import annotations
@@ -47,14 +49,22 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, str]:
     offset = 0
     for name, tensor in tensors.items():
         assert tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.device.type == "cpu", name
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [offset, offset + tensor.nbytes]}
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.nbytes],
+        }
         offset += tensor.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     digest = hashlib.sha256()
     written = 0
     with open(path, "wb") as stream:
-        contents: list[Any] = [len(text).to_bytes(8, "little"), text, *(tensor.numpy() for tensor in tensors.values())]
+        contents: list[Any] = [
+            len(text).to_bytes(8, "little"),
+            text,
+            *(tensor.numpy() for tensor in tensors.values()),
+        ]
         for content in contents:
             view = memoryview(content).cast("B")
             for start in range(0, len(view), _BLOCK_BYTES):
@@ -78,7 +88,8 @@ class _Piece:
 
 
 class Shards:
-    """The tensors of a checkpoint's shard files, read by parameter and range of elements; nothing is read before it is asked for."""
+    """The tensors of a checkpoint's shard files, read by parameter and range of elements; nothing is read
+    before it is asked for."""
 
     def __init__(self, directory: Path, files: list[str]) -> None:
         """Open the files of `directory` and read their headers."""
@@ -114,10 +125,16 @@ class Shards:
         for piece in self._pieces.get((kind, name), []):
             low, high = max(wanted, piece.start), min(stop, piece.start + piece.numel)
             if low == wanted and low < high:
-                into[low - start : high - start].copy_(self._files[piece.file].get_slice(piece.key)[low - piece.start : high - piece.start])
+                into[low - start : high - start].copy_(
+                    self._files[piece.file].get_slice(piece.key)[low - piece.start : high - piece.start]
+                )
                 wanted = high
         if wanted < stop:
-            raise UserError(f"elements {wanted} to {stop} of {kind} of {name} are in no shard", where=self.directory, remedy="the checkpoint is of another model, or a file of it is missing")
+            raise UserError(
+                f"elements {wanted} to {stop} of {kind} of {name} are in no shard",
+                where=self.directory,
+                remedy="the checkpoint is of another model, or a file of it is missing",
+            )
 
     def fill(self, fragment: Fragment) -> None:
         """Read weights and moments into what an optimizer updates."""
@@ -134,5 +151,7 @@ class Shards:
     def __enter__(self) -> Shards:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.__exit__(kind, error, trace)

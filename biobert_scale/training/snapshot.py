@@ -1,4 +1,5 @@
-"""One rank's part in writing a checkpoint: its tensors copied to the host, its file written by a thread, its word given in a note."""
+"""One rank's part in writing a checkpoint: its tensors copied to the host, its file written by a thread, its
+word given in a note."""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ def on_host(fragments: list[Fragment], *, copied: bool, buffers: dict[str, Tenso
 
     Args:
         copied: of tensors that are there already take copies, so that training may go on.
-        buffers: copies of an earlier call that nobody reads any more. They are overwritten, and those of this call put there:
-            getting so much memory anew takes longer than filling it.
+        buffers: copies of an earlier call that nobody reads any more. They are overwritten, and those of this
+            call put there: getting so much memory anew takes longer than filling it.
     """
     tensors = {}
     for fragment in fragments:
@@ -55,18 +56,36 @@ def on_host(fragments: list[Fragment], *, copied: bool, buffers: dict[str, Tenso
 class ShardWriter(threading.Thread):
     """Writes one rank's file, and on the main process then ends the transaction.
 
-    `trouble` and `seconds` are set when the thread has ended. No collective is called here: the ranks meet in the file system.
+    `trouble` and `seconds` are set when the thread has ended. No collective is called here: the ranks meet in
+    the file system.
     """
 
-    def __init__(self, staging: Path, tensors: dict[str, Tensor], *, rank: int, ranks: int, patience: float, commit: Callable[[dict[str, Any]], None] | None) -> None:
+    def __init__(
+        self,
+        staging: Path,
+        tensors: dict[str, Tensor],
+        *,
+        rank: int,
+        ranks: int,
+        patience: float,
+        commit: Callable[[dict[str, Any]], None] | None,
+    ) -> None:
         """Make a thread; `start` or `run` it.
 
         Args:
             patience: seconds after which ranks that give no word are given up.
-            commit: on the main process: what is to be done with the files' sizes and SHA-256, once every rank has written.
+            commit: on the main process: what is to be done with the files' sizes and SHA-256, once every rank
+                has written.
         """
         super().__init__(name="checkpoint writer", daemon=True)
-        self.staging, self.tensors, self.rank, self.ranks, self.patience, self.commit = staging, tensors, rank, ranks, patience, commit
+        self.staging, self.tensors, self.rank, self.ranks, self.patience, self.commit = (
+            staging,
+            tensors,
+            rank,
+            ranks,
+            patience,
+            commit,
+        )
         self.trouble: Exception | None = None
         self.seconds = 0.0
         self.deadline = math.inf

@@ -1,4 +1,5 @@
-"""Where numbers go: `metrics.jsonl` in the run directory, and Accelerate's trackers (TensorBoard by default)."""
+"""Where numbers go: `metrics.jsonl` in the run directory, and Accelerate's trackers (TensorBoard by
+default)."""
 
 from __future__ import annotations
 
@@ -26,18 +27,34 @@ METRICS = "metrics.jsonl"
 class Telemetry:
     """Writes on the main process; on the others every call does nothing."""
 
-    def __init__(self, accelerator: Accelerator, run: Path, state: TrainerState, *, training: TrainingConfig) -> None:
-        """Open the run's records; what lies beyond `state`, left by a run that got further than its checkpoint, goes."""
+    def __init__(
+        self, accelerator: Accelerator, run: Path, state: TrainerState, *, training: TrainingConfig
+    ) -> None:
+        """Open the run's records; what lies beyond `state`, left by a run that got further than its
+        checkpoint, goes."""
         self.accelerator, self.path, self.training = accelerator, run / METRICS, training
-        accelerator.init_trackers(run.name or "run", init_kwargs={"tensorboard": {"purge_step": state.global_step + 1}})
-        self.bar = tqdm(total=training.schedule.total_steps, initial=state.global_step, unit="step", disable=None if accelerator.is_main_process else True)
+        accelerator.init_trackers(
+            run.name or "run", init_kwargs={"tensorboard": {"purge_step": state.global_step + 1}}
+        )
+        self.bar = tqdm(
+            total=training.schedule.total_steps,
+            initial=state.global_step,
+            unit="step",
+            disable=None if accelerator.is_main_process else True,
+        )
         self.begun, self.begun_at, self.told_at = time.monotonic(), state.global_step, time.monotonic()
         self.rewind(state)
 
     def rewind(self, state: TrainerState) -> None:
         """Drop what was recorded beyond a state."""
         if self.accelerator.is_main_process:
-            kept = [line for line in read_metrics(self.path.parent) if state.global_step and line["global_step"] <= state.global_step and line["consumed_samples"] <= state.consumed_samples]
+            kept = [
+                line
+                for line in read_metrics(self.path.parent)
+                if state.global_step
+                and line["global_step"] <= state.global_step
+                and line["consumed_samples"] <= state.consumed_samples
+            ]
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self.bar.n = state.global_step
 
@@ -46,7 +63,10 @@ class Telemetry:
         self.accelerator.log(values, step=global_step)
         if self.accelerator.is_main_process:
             # JSON knows no infinity and no NaN, which an overflowing step's gradient norm is.
-            finite = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()}
+            finite = {
+                name: None if isinstance(value, float) and not math.isfinite(value) else value
+                for name, value in values.items()
+            }
             with open(self.path, "a") as stream:
                 stream.write(json.dumps({"global_step": global_step, **finite}) + "\n")
             if "train/loss" in values:
@@ -59,12 +79,23 @@ class Telemetry:
         now = time.monotonic()
         if self.bar.disable and global_step > self.begun_at and now > self.told_at + _SECONDS_BETWEEN_LINES:
             self.told_at, total = now, self.training.schedule.total_steps
-            left = timedelta(seconds=round((now - self.begun) / (global_step - self.begun_at) * (total - global_step)))
-            logger.info("step %d of %d: loss %.4f, %.3g tokens/s a device, %s to go", global_step, total, values["train/loss"], values["perf/tokens_per_second_per_device"], left)
+            left = timedelta(
+                seconds=round((now - self.begun) / (global_step - self.begun_at) * (total - global_step))
+            )
+            logger.info(
+                "step %d of %d: loss %.4f, %.3g tokens/s a device, %s to go",
+                global_step,
+                total,
+                values["train/loss"],
+                values["perf/tokens_per_second_per_device"],
+                left,
+            )
 
     def close(self) -> None:
         self.bar.close()
-        for tracker in self.accelerator.trackers:  # end_training() would leave the process group under the engine's feet
+        for tracker in (
+            self.accelerator.trackers
+        ):  # end_training() would leave the process group under the engine's feet
             tracker.finish()
 
 

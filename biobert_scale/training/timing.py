@@ -16,12 +16,15 @@ PARTS = ("forward", "backward", "step", "checkpoint", "validation")
 class StepTimer:
     """Adds up seconds by part; a part within another counts for itself only.
 
-    On a GPU the marks are events in its queue, read when the step's sums have been fetched anyway; elsewhere the clock.
+    On a GPU the marks are events in its queue, read when the step's sums have been fetched anyway; elsewhere
+    the clock.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.mark: Callable[[], Any] = _event if device.type == "cuda" else time.perf_counter
-        self.between: Callable[[Any, Any], float] = _event_seconds if device.type == "cuda" else lambda begun, ended: ended - begun
+        self.between: Callable[[Any, Any], float] = (
+            _event_seconds if device.type == "cuda" else lambda begun, ended: ended - begun
+        )
         self.open: list[str] = []
         self.since: Any = None
         self.stretches: list[tuple[str, Any, Any]] = []
@@ -53,7 +56,8 @@ class StepTimer:
         return timed
 
     def take(self) -> dict[str, float]:
-        """Seconds by part since the last call. On a GPU the parts must have ended there: call it behind a synchronisation."""
+        """Seconds by part since the last call. On a GPU the parts must have ended there: call it behind a
+        synchronisation."""
         seconds: dict[str, float] = defaultdict(float)
         for name, begun, ended in self.stretches:
             seconds[name] += self.between(begun, ended)

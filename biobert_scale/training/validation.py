@@ -17,8 +17,11 @@ _SUMS = ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")
 
 
 @torch.no_grad()
-def held_out_scores(accelerator: Accelerator, model: nn.Module, stream: SampleStream, config: Config) -> dict[str, float]:
-    """The metrics `validation/...`: means over all predictions and all sequences, whatever the number of ranks.
+def held_out_scores(
+    accelerator: Accelerator, model: nn.Module, stream: SampleStream, config: Config
+) -> dict[str, float]:
+    """The metrics `validation/...`: means over all predictions and all sequences, whatever the number of
+    ranks.
 
     Args:
         model: the prepared model; evaluated without dropout, and left in training mode.
@@ -35,7 +38,9 @@ def held_out_scores(accelerator: Accelerator, model: nn.Module, stream: SampleSt
     model.eval()
     for batch in batches:
         sums = model(PackedBatch.of(batch).to(device))
-        counts = [torch.tensor(float(len(labels)), device=device) for labels in (batch.mlm_labels, batch.nsp_labels)]
+        counts = [
+            torch.tensor(float(len(labels)), device=device) for labels in (batch.mlm_labels, batch.nsp_labels)
+        ]
         totals += torch.stack([*(sums[name] for name in _SUMS), *counts]).double()
     model.train()
     mlm, nsp, mlm_correct, nsp_correct, predictions, sequences = gather(accelerator, *totals).sum(0).tolist()
@@ -51,5 +56,7 @@ def held_out_scores(accelerator: Accelerator, model: nn.Module, stream: SampleSt
 
 def gather(accelerator: Accelerator, *values: Tensor | float) -> np.ndarray:
     """(ranks, values) float64: every rank's scalars, on every rank."""
-    mine = torch.stack([torch.as_tensor(value, dtype=torch.float64, device=accelerator.device) for value in values])
+    mine = torch.stack(
+        [torch.as_tensor(value, dtype=torch.float64, device=accelerator.device) for value in values]
+    )
     return np.asarray(accelerator.gather(mine[None]).cpu())

@@ -1,7 +1,7 @@
 """Which rank the others wait for, when a step does not end.
 
-Every rank's thread writes where its rank stands to a file of the run directory. A rank that hangs in its data or its
-computation stands behind the others; one that was stopped, or whose node is gone, no longer writes.
+Every rank's thread writes where its rank stands to a file of the run directory. A rank that hangs in its data
+or its computation stands behind the others; one that was stopped, or whose node is gone, no longer writes.
 """
 
 from __future__ import annotations
@@ -71,7 +71,15 @@ class Watchdog:
 
     def _write(self) -> None:
         global_step, micro_step, doing, since = self.standing
-        beat = Heartbeat(rank=self.rank, host=self.host, global_step=global_step, micro_step=micro_step, doing=doing, since=since, written=time.time())
+        beat = Heartbeat(
+            rank=self.rank,
+            host=self.host,
+            global_step=global_step,
+            micro_step=micro_step,
+            doing=doing,
+            since=since,
+            written=time.time(),
+        )
         write_atomically(self._path(self.rank), json.dumps(asdict(beat)))
 
     def _watch(self) -> None:
@@ -91,7 +99,9 @@ class Watchdog:
         if self.rank != min((beat.rank for beat in beats if beat.rank not in silent), default=self.rank):
             return
         text, rank = self.diagnosis()
-        logger.error("step %d has not ended for %.0f s: %s", self.standing[0], time.time() - self.standing[-1], text)
+        logger.error(
+            "step %d has not ended for %.0f s: %s", self.standing[0], time.time() - self.standing[-1], text
+        )
         record_event(self.run, "stalled", self.standing[0], rank, text)
 
     def heartbeats(self) -> list[Heartbeat]:
@@ -104,15 +114,27 @@ class Watchdog:
 
     def _silent(self, beats: list[Heartbeat]) -> set[int]:
         now = time.time()
-        return {beat.rank for beat in beats if beat.written < now - _SILENT_INTERVALS * self.interval} | (set(range(self.world_size)) - {beat.rank for beat in beats})
+        return {beat.rank for beat in beats if beat.written < now - _SILENT_INTERVALS * self.interval} | (
+            set(range(self.world_size)) - {beat.rank for beat in beats}
+        )
 
     def diagnosis(self) -> tuple[str, int]:
         """What the heartbeats say, and the rank they point at."""
         beats = {beat.rank: beat for beat in self.heartbeats()}
         if silent := sorted(self._silent(list(beats.values()))):
             rank = silent[0]
-            where = f"on {beats[rank].host} at step {beats[rank].global_step}, {beats[rank].doing}" if rank in beats else "without a heartbeat"
+            where = (
+                f"on {beats[rank].host} at step {beats[rank].global_step}, {beats[rank].doing}"
+                if rank in beats
+                else "without a heartbeat"
+            )
             others = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
             return f"rank {rank}{others} shows no sign of life, last seen {where}", rank
         last = min(beats.values(), key=lambda beat: (beat.global_step, beat.micro_step, beat.since))
-        return f"rank {last.rank} on {last.host} is behind the others at step {last.global_step}, micro-step {last.micro_step}, {last.doing} for {time.time() - last.since:.0f} s", last.rank
+        return (
+            (
+                f"rank {last.rank} on {last.host} is behind the others at step {last.global_step}, micro-step"
+                f" {last.micro_step}, {last.doing} for {time.time() - last.since:.0f} s"
+            ),
+            last.rank,
+        )

@@ -11,7 +11,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = ("slurmctld", "slurmd", "sbatch", "squeue", "scancel", "munged", "ip", "unshare", "nsenter", "pgrep")
+PROGRAMS = (
+    "slurmctld",
+    "slurmd",
+    "sbatch",
+    "squeue",
+    "scancel",
+    "munged",
+    "ip",
+    "unshare",
+    "nsenter",
+    "pgrep",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +34,28 @@ class Cluster:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command on the head."""
-        return self.inside(ROOT)(list(command), {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+        return self.inside(ROOT)(
+            list(command), {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        )
 
     def inside(self, directory: Path) -> Callable[[list[str], dict[str, str]], subprocess.Popen[str]]:
         """What starts a command on the head, in a directory and with an environment."""
 
         def start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-            entered = ["nsenter", f"--target={self.head}", "--mount", "--net", "--uts", "--pid", f"--wd={directory}", *command]
+            entered = [
+                "nsenter",
+                f"--target={self.head}",
+                "--mount",
+                "--net",
+                "--uts",
+                "--pid",
+                f"--wd={directory}",
+                *command,
+            ]
             environment = {**environment, "SLURM_CONF": str(self.directory / "slurm.conf")}
-            return subprocess.Popen(entered, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            return subprocess.Popen(
+                entered, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
 
         return start
 
@@ -47,12 +71,26 @@ class Cluster:
         return self.stage("corpus", "--raw", str(raw), "--output", str(output), *options)
 
     def stage(self, name: str, *options: str) -> subprocess.Popen[str]:
-        slurm = ["--executor", "slurm", "--partition", "main", "--tasks", "4", "--memory-gib", "1", "--poll-seconds", "0.5"]
+        slurm = [
+            "--executor",
+            "slurm",
+            "--partition",
+            "main",
+            "--tasks",
+            "4",
+            "--memory-gib",
+            "1",
+            "--poll-seconds",
+            "0.5",
+        ]
         return self.start(sys.executable, "-m", "biobert_scale.cli", name, "build", *slurm, *options)
 
     def elements(self) -> list[int]:
         """The number of elements of every array job so far, in order of submission."""
-        jobs = [int(line) for line in self.run("squeue", "--noheader", "--array", "--states=all", "--format=%F").split()]
+        jobs = [
+            int(line)
+            for line in self.run("squeue", "--noheader", "--array", "--states=all", "--format=%F").split()
+        ]
         return [jobs.count(job) for job in sorted(set(jobs))]
 
 
@@ -66,14 +104,25 @@ def only_child(process: subprocess.Popen[str]) -> int:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
-        pytest.skip(f"no {', '.join(missing)}: install Debian's slurmctld, slurmd, slurm-client, munge, iproute2 and procps")
-    if os.geteuid() or subprocess.run(["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "true"], capture_output=True).returncode:
+        pytest.skip(
+            f"no {', '.join(missing)}: install Debian's slurmctld, slurmd, slurm-client, munge, iproute2 and"
+            " procps"
+        )
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["unshare", "--mount", "--net", "--uts", "--pid", "--fork", "true"], capture_output=True
+        ).returncode
+    ):
         pytest.skip("a cluster needs root, and the right to make namespaces")
     directory = tmp_path_factory.mktemp("cluster")
     script = Path(__file__).parent / "cluster.sh"
     with open(directory / "start.log", "w") as log:
-        # The cluster lives as long as its standard input is open: it ends with this process, however that ends.
-        process = subprocess.Popen([script, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
+        # The cluster lives as long as its standard input is open: it ends with this process, however that
+        # ends.
+        process = subprocess.Popen(
+            [script, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+        )
     assert process.stdin and process.stdout
     try:
         assert process.stdout.readline() == "ready\n", (directory / "start.log").read_text()

@@ -1,4 +1,5 @@
-"""The corpus stage as array jobs of a real cluster: same bytes, and every way to fail is told and survived."""
+"""The corpus stage as array jobs of a real cluster: same bytes, and every way to fail is told and
+survived."""
 
 from __future__ import annotations
 
@@ -33,9 +34,13 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three files that are done at once and, as the second, one that takes a while."""
     raw = tmp_path_factory.mktemp("raw")
     for file, numbers in enumerate((range(1, 200), range(1000, 1000 + LARGE), range(150, 300)), 1):
-        write_medline(raw / f"pubmed25n000{file}.xml.gz", *(abstract(number, prose(number), year=2000 + file) for number in numbers))
+        write_medline(
+            raw / f"pubmed25n000{file}.xml.gz",
+            *(abstract(number, prose(number), year=2000 + file) for number in numbers),
+        )
     write_package(
-        raw / "oa_comm_xml.x.tar.gz", {f"PMC/PMC{number}.xml": article(number, prose(number)) for number in range(100_000, 100_050)}
+        raw / "oa_comm_xml.x.tar.gz",
+        {f"PMC/PMC{number}.xml": article(number, prose(number)) for number in range(100_000, 100_050)},
     )
     return raw
 
@@ -73,7 +78,9 @@ def completed(work: Path) -> dict[str, int]:
     return {marker.name: marker.stat().st_mtime_ns for marker in work.glob("extract-*/completions/0000?")}
 
 
-def test_bytes_are_those_of_a_local_build(cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest) -> None:
+def test_bytes_are_those_of_a_local_build(
+    cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
+) -> None:
     before = len(cluster.elements())
     assert ended(cluster.build(raw, tmp_path / "out", *OPTIONS)) == (0, [])
     assert read_manifest(tmp_path / "out") == expected and len(expected.outputs) == 2
@@ -83,7 +90,9 @@ def test_bytes_are_those_of_a_local_build(cluster: Cluster, raw: Path, tmp_path:
     assert build_corpus(raw, tmp_path / "out", CONFIG) == expected
 
 
-def test_a_killed_task_is_told_and_the_same_command_finishes(cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest) -> None:
+def test_a_killed_task_is_told_and_the_same_command_finishes(
+    cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
+) -> None:
     work = tmp_path / "out" / ".work"
     process = cluster.build(raw, tmp_path / "out", *OPTIONS, "--retries", "0")
     element = hold_the_large_file(cluster, work, process)
@@ -91,7 +100,13 @@ def test_a_killed_task_is_told_and_the_same_command_finishes(cluster: Cluster, r
     stamps = completed(work)
     cluster.run("scancel", "--full", "--signal=KILL", element)
     code, told = ended(process)
-    assert code == 1 and len(told) == 1 and "1 of 4 tasks" in told[0] and "task 1 said" in told[0] and "same command" in told[0]
+    assert (
+        code == 1
+        and len(told) == 1
+        and "1 of 4 tasks" in told[0]
+        and "task 1 said" in told[0]
+        and "same command" in told[0]
+    )
     log = next(part for part in told[0].split() if part.endswith(".out;"))
     assert Path(log.removesuffix(";")).exists() and not (tmp_path / "out" / "manifest.json").exists()
     before = len(cluster.elements())
@@ -103,7 +118,9 @@ def test_a_killed_task_is_told_and_the_same_command_finishes(cluster: Cluster, r
     assert read_manifest(tmp_path / "out") == expected
 
 
-def test_a_cancelled_task_is_submitted_again(cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest) -> None:
+def test_a_cancelled_task_is_submitted_again(
+    cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
+) -> None:
     before = len(cluster.elements())
     process = cluster.build(raw, tmp_path / "out", *OPTIONS)
     cluster.run("scancel", hold_the_large_file(cluster, tmp_path / "out" / ".work", process))
@@ -112,12 +129,16 @@ def test_a_cancelled_task_is_submitted_again(cluster: Cluster, raw: Path, tmp_pa
     assert read_manifest(tmp_path / "out") == expected
 
 
-def test_an_interrupted_command_leaves_nothing_in_the_queue(cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest) -> None:
+def test_an_interrupted_command_leaves_nothing_in_the_queue(
+    cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
+) -> None:
     process = cluster.build(raw, tmp_path / "out", *OPTIONS)
     hold_the_large_file(cluster, tmp_path / "out" / ".work", process)
     os.kill(only_child(process), signal.SIGINT)
     code, told = ended(process)
-    assert code == 130 and told == ["biobert-scale: interrupted; the same command goes on from what is finished"]
+    assert code == 130 and told == [
+        "biobert-scale: interrupted; the same command goes on from what is finished"
+    ]
     assert not cluster.run("squeue", "--noheader", "--states=running,pending")
     # The other executor goes on from there.
     assert build_corpus(raw, tmp_path / "out", CONFIG, workers=2) == expected
@@ -132,7 +153,9 @@ def test_a_command_that_lost_its_connection_waits_for_its_own_tasks(
     os.kill(only_child(process), signal.SIGKILL)
     process.communicate()
     process = cluster.build(raw, tmp_path / "out", *OPTIONS)
-    assert process.stderr and any("waiting for the tasks of an earlier call" in line for line in process.stderr)
+    assert process.stderr and any(
+        "waiting for the tasks of an earlier call" in line for line in process.stderr
+    )
     cluster.run("scancel", "--full", "--signal=CONT", element)
     assert ended(process) == (0, [])
     assert cluster.elements()[before:] == [4, 2]
@@ -142,18 +165,23 @@ def test_a_command_that_lost_its_connection_waits_for_its_own_tasks(
 def test_a_damaged_file_is_told_in_the_same_line(cluster: Cluster, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     write_medline(raw / "pubmed25n0001.xml.gz", abstract(1, prose(1)))
-    damaged = write_medline(raw / "pubmed25n0002.xml.gz", *(abstract(number, prose(number)) for number in range(2000)))
+    damaged = write_medline(
+        raw / "pubmed25n0002.xml.gz", *(abstract(number, prose(number)) for number in range(2000))
+    )
     damaged.write_bytes(damaged.read_bytes()[:-1000])
     with pytest.raises(UserError) as failure:
         build_corpus(raw, tmp_path / "local", CONFIG)
     before = len(cluster.elements())
     assert ended(cluster.build(raw, tmp_path / "out", *OPTIONS)) == (2, [f"biobert-scale: {failure.value}"])
     assert cluster.elements()[before:] == [2]
-    assert not list((tmp_path / "out").glob("*.parquet")) and not (tmp_path / "out" / "manifest.json").exists()
+    assert (
+        not list((tmp_path / "out").glob("*.parquet")) and not (tmp_path / "out" / "manifest.json").exists()
+    )
 
 
 @pytest.mark.parametrize(
-    ("option", "says"), [(("--partition", "none-such"), "Invalid partition"), (("--time", "48:00:00"), "PartitionTimeLimit")]
+    ("option", "says"),
+    [(("--partition", "none-such"), "Invalid partition"), (("--time", "48:00:00"), "PartitionTimeLimit")],
 )
 def test_a_job_that_slurm_does_not_take_is_one_line(
     cluster: Cluster, raw: Path, tmp_path: Path, option: tuple[str, str], says: str
@@ -164,11 +192,28 @@ def test_a_job_that_slurm_does_not_take_is_one_line(
 
 
 def test_a_broken_environment_is_told_with_the_log(cluster: Cluster, raw: Path, tmp_path: Path) -> None:
-    code, told = ended(cluster.build(raw, tmp_path / "out", *OPTIONS, "--setup", "module-that-is-not-there load python", "--retries", "0"))
-    assert code == 1 and len(told) == 1 and "4 of 4 tasks" in told[0] and "module-that-is-not-there: command not found" in told[0]
+    code, told = ended(
+        cluster.build(
+            raw,
+            tmp_path / "out",
+            *OPTIONS,
+            "--setup",
+            "module-that-is-not-there load python",
+            "--retries",
+            "0",
+        )
+    )
+    assert (
+        code == 1
+        and len(told) == 1
+        and "4 of 4 tasks" in told[0]
+        and "module-that-is-not-there: command not found" in told[0]
+    )
 
 
-def test_an_unknown_error_is_told_with_its_log_and_elements_run_several_tasks(cluster: Cluster, tmp_path: Path) -> None:
+def test_an_unknown_error_is_told_with_its_log_and_elements_run_several_tasks(
+    cluster: Cluster, tmp_path: Path
+) -> None:
     code = f"""
 from functools import partial
 from pathlib import Path
@@ -181,10 +226,13 @@ try:
     run_tasks(partial(divide, Path({str(tmp_path)!r})), tasks=5, work=Path({str(tmp_path / "work")!r}), slurm=config)
 except RunFailed as error:
     print(error)
-"""
+"""  # noqa: E501
     before = len(cluster.elements())
     told = cluster.run(sys.executable, "-c", code)
-    assert told.startswith("1 of 5 tasks ended without a result; the last that task 4 said: ZeroDivisionError") and told.count("\n") == 1
+    assert (
+        told.startswith("1 of 5 tasks ended without a result; the last that task 4 said: ZeroDivisionError")
+        and told.count("\n") == 1
+    )
     assert cluster.elements()[before:] == [2, 1]
     assert [(tmp_path / f"mark-{rank}").read_text() for rank in range(5)] == ["x", "x", "x", "x", "xx"]
 
@@ -194,7 +242,17 @@ def test_token_shards_are_those_of_a_local_build(cluster: Cluster, raw: Path, tm
     build_corpus(raw, corpus, CONFIG)
     build_vocabulary(corpus, vocabulary, VocabularyConfig(size=200))
     local = build_tokens(corpus, vocabulary, tmp_path / "local", TokensConfig(), workers=2)
-    assert ended(cluster.stage("tokens", "--corpus", str(corpus), "--vocabulary", str(vocabulary), "--output", str(tmp_path / "out"))) == (
+    assert ended(
+        cluster.stage(
+            "tokens",
+            "--corpus",
+            str(corpus),
+            "--vocabulary",
+            str(vocabulary),
+            "--output",
+            str(tmp_path / "out"),
+        )
+    ) == (
         0,
         [],
     )
@@ -202,7 +260,9 @@ def test_token_shards_are_those_of_a_local_build(cluster: Cluster, raw: Path, tm
 
 
 @pytest.mark.slow  # until SLURM misses the node
-def test_the_tasks_of_a_node_that_crashes_are_still_done(cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest) -> None:
+def test_the_tasks_of_a_node_that_crashes_are_still_done(
+    cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
+) -> None:
     process = cluster.build(raw, tmp_path / "out", *OPTIONS, "--retries", "0")
     element = hold_the_large_file(cluster, tmp_path / "out" / ".work", process)
     (node,) = cluster.run("squeue", "--noheader", f"--jobs={element}", "--format=%N").split()
@@ -212,7 +272,9 @@ def test_the_tasks_of_a_node_that_crashes_are_still_done(cluster: Cluster, raw: 
 
 
 @pytest.mark.slow  # reads 170 MB of XML twice and a half
-def test_real_files_give_the_bytes_of_a_local_build_after_a_kill(cluster: Cluster, real_data: Path, tmp_path: Path) -> None:
+def test_real_files_give_the_bytes_of_a_local_build_after_a_kill(
+    cluster: Cluster, real_data: Path, tmp_path: Path
+) -> None:
     local = build_corpus(real_data, tmp_path / "local", CorpusConfig())
     assert local.counts["records"] == 3606
     work = tmp_path / "out" / ".work"

@@ -1,4 +1,5 @@
-"""Pre-training as a job of a real cluster: two nodes, stopped by a signal or by its time, requeued, finished without a seam."""
+"""Pre-training as a job of a real cluster: two nodes, stopped by a signal or by its time, requeued, finished
+without a seam."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ code=$?
 echo "ended with $code"
 [ $code = 75 ] && scontrol requeue $SLURM_JOB_ID
 exit $code
-"""
+"""  # noqa: E501
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,20 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def submit(cluster: Cluster, tokens: Path, directory: Path, *options: str, limit: str = "00:10:00") -> str:
     write_json(directory / "recipe.json", TINY)
-    chosen = ("--config", str(directory / "recipe.json"), "--tokens", str(tokens), "--output", str(directory / "run"), "--training.schedule.total-steps", str(STEPS), *options)
-    (directory / "job.sh").write_text(JOB.format(directory=directory, python=sys.executable, options=" ".join(chosen), limit=limit))
+    chosen = (
+        "--config",
+        str(directory / "recipe.json"),
+        "--tokens",
+        str(tokens),
+        "--output",
+        str(directory / "run"),
+        "--training.schedule.total-steps",
+        str(STEPS),
+        *options,
+    )
+    (directory / "job.sh").write_text(
+        JOB.format(directory=directory, python=sys.executable, options=" ".join(chosen), limit=limit)
+    )
     return cluster.run("sbatch", "--parsable", str(directory / "job.sh")).strip()
 
 
@@ -67,10 +80,23 @@ def test_a_signal_to_the_job_saves_and_requeues_it(cluster: Cluster, tokens: Pat
 
 def test_a_job_saves_before_its_time_is_over(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
     """A limit of two minutes, and a run that wants to stop 100 seconds before."""
-    job = submit(cluster, tokens, tmp_path, "--save-before-limit", "100", "--training.schedule.total-steps", "100000", limit="00:02:00")
+    job = submit(
+        cluster,
+        tokens,
+        tmp_path,
+        "--save-before-limit",
+        "100",
+        "--training.schedule.total-steps",
+        "100000",
+        limit="00:02:00",
+    )
     deadline = time.monotonic() + 150
-    while "ended with 75" not in (log := (tmp_path / "job.log").read_text() if (tmp_path / "job.log").exists() else ""):
+    while "ended with 75" not in (
+        log := (tmp_path / "job.log").read_text() if (tmp_path / "job.log").exists() else ""
+    ):
         assert time.monotonic() < deadline, log
         time.sleep(0.5)
     cluster.run("scancel", job)
-    assert "the end of the job's time" in log and any((tmp_path / "run" / "checkpoints").glob("step-*/manifest.json"))
+    assert "the end of the job's time" in log and any(
+        (tmp_path / "run" / "checkpoints").glob("step-*/manifest.json")
+    )

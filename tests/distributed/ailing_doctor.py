@@ -1,7 +1,8 @@
-"""The doctor on a rank with something wrong: `ailing_doctor.py TROUBLES OPTIONS...`; all troubles are rank 1's.
+"""The doctor on a rank with something wrong: `ailing_doctor.py TROUBLES OPTIONS...`; all troubles are rank
+1's.
 
-Troubles, separated by commas: `clock` (two minutes ahead), `files` (few may be open), `tokens=DIRECTORY` (other ones), and
-`mount=DIRECTORY` (another, empty file system lies there; needs root).
+Troubles, separated by commas: `clock` (two minutes ahead), `files` (few may be open), `tokens=DIRECTORY`
+(other ones), and `mount=DIRECTORY` (another, empty file system lies there; needs root).
 """
 
 from __future__ import annotations

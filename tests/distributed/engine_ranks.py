@@ -1,6 +1,7 @@
 """One rank that starts real engines one after another, and writes what each of them holds and sends.
 
-Run by `test_offload.py` under two ranks: `python engine_ranks.py OUTPUT CASE...`, a case being ds_config:dtype.
+Run by `test_offload.py` under two ranks: `python engine_ranks.py OUTPUT CASE...`, a case being
+ds_config:dtype.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from biobert_scale.bench.collectives import count_collectives
 
 def bytes_of(tensors: Iterable[Any]) -> int:
     """Bytes of the distinct storages behind some tensors."""
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors if torch.is_tensor(tensor)}
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in tensors
+        if torch.is_tensor(tensor)
+    }
     return sum(storages.values())
 
 
@@ -30,31 +35,54 @@ def held(engine: Any) -> dict[str, Any]:
     outer = engine.optimizer
     inner = getattr(outer, "optimizer", outer)
     names = ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat", "fp32_groups")
-    master = [tensor for name in names for group in getattr(outer, name, ()) for tensor in (group if isinstance(group, list) else [group])]
-    moments = [value for state in inner.state.values() for key, value in state.items() if key.startswith("exp_avg")]
+    master = [
+        tensor
+        for name in names
+        for group in getattr(outer, name, ())
+        for tensor in (group if isinstance(group, list) else [group])
+    ]
+    moments = [
+        value for state in inner.state.values() for key, value in state.items() if key.startswith("exp_avg")
+    ]
     weights = list(engine.module.parameters())
     partitions = [parameter.ds_tensor for parameter in weights if hasattr(parameter, "ds_tensor")]
     return {
         "optimizer": f"{type(inner).__module__}.{type(inner).__name__}",
         "wrapper": type(outer).__name__,
-        "groups": [{key: group[key] for key in ("betas", "eps", "weight_decay")} for group in inner.param_groups],
+        "groups": [
+            {key: group[key] for key in ("betas", "eps", "weight_decay")} for group in inner.param_groups
+        ],
         "weights": bytes_of(partitions) if partitions else bytes_of(weights),
         "whole": bytes_of(parameter for parameter in weights if getattr(parameter, "ds_persist", False)),
         "fp32_weights": bytes_of(master),
         "moments": bytes_of(moments),
-        "gradients": bytes_of([outer.grad_partitions_flat_buffer]) if hasattr(outer, "grad_partitions_flat_buffer") else 0,
+        "gradients": (
+            bytes_of([outer.grad_partitions_flat_buffer])
+            if hasattr(outer, "grad_partitions_flat_buffer")
+            else 0
+        ),
     }
 
 
 def kept_gradients(engine: Any) -> dict[str, int]:
-    """Bytes of gradients that an engine keeps between two micro-batches: on the parameters, reduced, and in the host's memory."""
+    """Bytes of gradients that an engine keeps between two micro-batches: on the parameters, reduced, and in
+    the host's memory."""
     outer = engine.optimizer
-    averaged = [tensor for name in ("averaged_gradients", "all_grad_tensors") for group in (getattr(outer, name, None) or {}).values() for tensor in group or ()]
+    averaged = [
+        tensor
+        for name in ("averaged_gradients", "all_grad_tensors")
+        for group in (getattr(outer, name, None) or {}).values()
+        for tensor in group or ()
+    ]
     return {
         "on_parameters": bytes_of(parameter.grad for parameter in engine.module.parameters()),
         "reduced": bytes_of(averaged),
         "accumulated": bytes_of(getattr(outer, "accumulated_grads_in_cpu", {}).values()),
-        "fp32": bytes_of(tensor.grad for name in ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat") for tensor in getattr(outer, name, ())),
+        "fp32": bytes_of(
+            tensor.grad
+            for name in ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat")
+            for tensor in getattr(outer, name, ())
+        ),
     }
 
 
@@ -71,10 +99,16 @@ def main(output: Path, cases: list[str]) -> None:
     for case in cases:
         name, dtype = case.split(":")
         config = load_config(output / "recipe.json")
-        training = replace(config.training, precision=replace(config.training.precision, dtype=dtype), engine=replace(config.training.engine, deepspeed_config=name))
+        training = replace(
+            config.training,
+            precision=replace(config.training.precision, dtype=dtype),
+            engine=replace(config.training.engine, deepspeed_config=name),
+        )
         config = replace(config, training=training)
         accelerator = runtime.start(config, run=str(output))
-        model = build_model(bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0), seed=1)
+        model = build_model(
+            bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0), seed=1
+        )
         engine, optimizer = accelerator.prepare(model, build_optimizer(model, config.training.optimizer))
         del model
         torch.manual_seed(accelerator.process_index)
@@ -85,16 +119,29 @@ def main(output: Path, cases: list[str]) -> None:
                 sent.clear()
             for _ in range(accelerator.gradient_accumulation_steps):
                 with accelerator.accumulate(engine):
-                    sums = engine(made_up_batch(PackedBatch, config.data.max_seq_length, config.vocabulary.size))
+                    sums = engine(
+                        made_up_batch(PackedBatch, config.data.max_seq_length, config.vocabulary.size)
+                    )
                     losses.append(float(sums["mlm_loss"]))
-                    live = sum(parameter.numel() for parameter in engine.module.parameters() if not getattr(parameter, "ds_persist", True))
+                    live = sum(
+                        parameter.numel()
+                        for parameter in engine.module.parameters()
+                        if not getattr(parameter, "ds_persist", True)
+                    )
                     most_gathered = max(most_gathered, live)
                     accelerator.backward(sums["mlm_loss"] + sums["nsp_loss"])
                     optimizer.step()
                     optimizer.zero_grad()
                 if not kept:
                     kept = kept_gradients(engine)
-        results[case] = {**held(engine), "kept": kept, "gathered": most_gathered, "sent": dict(sent.elements), "losses": losses, "steps": engine.global_steps}
+        results[case] = {
+            **held(engine),
+            "kept": kept,
+            "gathered": most_gathered,
+            "sent": dict(sent.elements),
+            "losses": losses,
+            "steps": engine.global_steps,
+        }
         del engine, optimizer
         accelerator.free_memory()
         rank = accelerator.process_index
@@ -106,7 +153,8 @@ def main(output: Path, cases: list[str]) -> None:
 
 
 def check_plan(config: Any, engine: str, told: list[dict[str, Any]]) -> None:
-    """Compare what `plan` prints for a run, by part of the memory, with what its engine's ranks told: within a tenth.
+    """Compare what `plan` prints for a run, by part of the memory, with what its engine's ranks told: within
+    a tenth.
 
     Args:
         config: of the run that was started, micro-batch included.
@@ -118,17 +166,38 @@ def check_plan(config: Any, engine: str, told: list[dict[str, Any]]) -> None:
 
     machine = Machine(devices=len(told), devices_per_node=len(told), device_memory=0)
     predictions = predict_all(config, machine, Rates(), vocabulary_size=config.vocabulary.size)
-    rows = as_json(config, machine, Rates(), {}, config.vocabulary.size, predictions, Choice(taken=None, reason=""), [])["configurations"]
-    (row,) = [row for row in rows if (row["engine"], row["micro_batch_size"]) == (engine, config.training.micro_batch_size)]
+    rows = as_json(
+        config, machine, Rates(), {}, config.vocabulary.size, predictions, Choice(taken=None, reason=""), []
+    )["configurations"]
+    (row,) = [
+        row
+        for row in rows
+        if (row["engine"], row["micro_batch_size"]) == (engine, config.training.micro_batch_size)
+    ]
 
     def gradients(one: dict[str, Any]) -> int:
         kept = one["kept"]
-        return one["gradients"] + kept["fp32"] if row["stage"] == 3 else kept["on_parameters"] + kept["reduced"] + kept["accumulated"] + kept["fp32"]
+        return (
+            one["gradients"] + kept["fp32"]
+            if row["stage"] == 3
+            else kept["on_parameters"] + kept["reduced"] + kept["accumulated"] + kept["fp32"]
+        )
 
     for part, found in (
         ("weights", max(one["weights"] + one["whole"] for one in told)),
         # Stage 0's wrapper names the weights as its fp32 copy in fp32, where there is none.
-        ("optimizer", max(one["moments"] + (0 if (row["stage"], config.training.precision.dtype) == (0, "fp32") else one["fp32_weights"]) for one in told)),
+        (
+            "optimizer",
+            max(
+                one["moments"]
+                + (
+                    0
+                    if (row["stage"], config.training.precision.dtype) == (0, "fp32")
+                    else one["fp32_weights"]
+                )
+                for one in told
+            ),
+        ),
         ("gradients", max(map(gradients, told))),
     ):
         planned = row["device"][part] + row["host"][part]
@@ -137,10 +206,15 @@ def check_plan(config: Any, engine: str, told: list[dict[str, Any]]) -> None:
 
 def made_up_batch(kind: Any, length: int, vocabulary: int) -> Any:
     return kind(
-        input_ids=torch.randint(5, vocabulary, (length,)), token_type_ids=torch.zeros(length, dtype=torch.long), position_ids=torch.arange(length),
-        cu_seqlens=torch.tensor([0, length], dtype=torch.int32), sequence_lengths=(length,),
-        mlm_positions=torch.tensor([1, 5]), mlm_labels=torch.randint(5, vocabulary, (2,)), nsp_labels=torch.tensor([0]),
-    )  # fmt: skip
+        input_ids=torch.randint(5, vocabulary, (length,)),
+        token_type_ids=torch.zeros(length, dtype=torch.long),
+        position_ids=torch.arange(length),
+        cu_seqlens=torch.tensor([0, length], dtype=torch.int32),
+        sequence_lengths=(length,),
+        mlm_positions=torch.tensor([1, 5]),
+        mlm_labels=torch.randint(5, vocabulary, (2,)),
+        nsp_labels=torch.tensor([0]),
+    )
 
 
 if __name__ == "__main__":

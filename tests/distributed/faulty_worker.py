@@ -1,7 +1,8 @@
 """One rank of a run that is made to go wrong: steps that overflow, losses that are no numbers, fp16 on a CPU.
 
-What to do is read from the environment: OVERFLOWING_STEPS and NAN_STEPS, numbers of the data stream's steps; STOP_AFTER, the step after which the run is asked to stop; LIFT_FP16 lifts DeepSpeed's
-and this package's refusals of fp16 on a CPU.
+What to do is read from the environment: OVERFLOWING_STEPS and NAN_STEPS, numbers of the data stream's steps;
+STOP_AFTER, the step after which the run is asked to stop; LIFT_FP16 lifts DeepSpeed's and this package's
+refusals of fp16 on a CPU.
 """
 
 from __future__ import annotations
@@ -24,14 +25,19 @@ def steps(name: str) -> set[int]:
 
 def train_step(trainer: Any, batch: HostStep) -> Any:
     step = trainer.data_step
-    if trainer.state.global_step + 1 == int(os.environ.get("STOP_AFTER", "-1")) and trainer.accelerator.is_main_process:
+    if (
+        trainer.state.global_step + 1 == int(os.environ.get("STOP_AFTER", "-1"))
+        and trainer.accelerator.is_main_process
+    ):
         trainer.stop.path.touch()
     if step in steps("OVERFLOWING_STEPS"):
         # A loss divided by almost nothing: its gradients exceed fp16, and divided by nothing every type.
         divisor = 1e-6 if trainer.config.training.precision.dtype == "fp16" else 0.0
         batch = replace(batch, step=replace(batch.step, global_predictions=divisor))
     if step in steps("NAN_STEPS"):
-        return original(trainer, replace(batch, step=replace(batch.step, global_predictions=float("nan")))) * float("nan")
+        return original(
+            trainer, replace(batch, step=replace(batch.step, global_predictions=float("nan")))
+        ) * float("nan")
     return original(trainer, batch)
 
 

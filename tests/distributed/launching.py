@@ -16,7 +16,15 @@ ROOT = Path(__file__).parents[2]
 
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "model": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0},
+    "model": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
     "data": {"max_seq_length": 64},
     "training": {
         "global_batch_size": 16,
@@ -31,7 +39,15 @@ TINY: dict[str, Any] = {
 }
 
 
-def command(tokens: Path, run: Path, *overrides: str, processes: int, dtype: str = "fp32", steps: int = 8, worker: str = "") -> list[str]:
+def command(
+    tokens: Path,
+    run: Path,
+    *overrides: str,
+    processes: int,
+    dtype: str = "fp32",
+    steps: int = 8,
+    worker: str = "",
+) -> list[str]:
     """The command line of a run.
 
     Args:
@@ -40,25 +56,70 @@ def command(tokens: Path, run: Path, *overrides: str, processes: int, dtype: str
     recipe = run.with_suffix(".json")
     write_json(recipe, TINY)
     launcher = [
-        "-m", "accelerate.commands.launch", "--use_deepspeed", "--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no",
-        "--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", str(free_port()),
-    ]  # fmt: skip
-    options = ["--config", str(recipe), "--tokens", str(tokens), "--output", str(run), "--training.precision.dtype", dtype, "--training.schedule.total-steps", str(steps), *overrides]
-    return [sys.executable, *(launcher if processes > 1 else []), *([worker] if worker else ["-m", "biobert_scale.train"]), *options]
+        "-m",
+        "accelerate.commands.launch",
+        "--use_deepspeed",
+        "--num_processes",
+        str(processes),
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--num_cpu_threads_per_process",
+        "1",
+        "--main_process_port",
+        str(free_port()),
+    ]
+    options = [
+        "--config",
+        str(recipe),
+        "--tokens",
+        str(tokens),
+        "--output",
+        str(run),
+        "--training.precision.dtype",
+        dtype,
+        "--training.schedule.total-steps",
+        str(steps),
+        *overrides,
+    ]
+    return [
+        sys.executable,
+        *(launcher if processes > 1 else []),
+        *([worker] if worker else ["-m", "biobert_scale.train"]),
+        *options,
+    ]
 
 
 def environment() -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    }
     return {**clean, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def train(tokens: Path, run: Path, *overrides: str, timeout: float = 300, **options: Any) -> list[dict[str, Any]]:
+def train(
+    tokens: Path, run: Path, *overrides: str, timeout: float = 300, **options: Any
+) -> list[dict[str, Any]]:
     """A run to its end; returns its metrics."""
-    done = subprocess.run(command(tokens, run, *overrides, **options), env=environment(), capture_output=True, text=True, timeout=timeout, cwd=run.parent)
+    done = subprocess.run(
+        command(tokens, run, *overrides, **options),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=run.parent,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return read_metrics(run)
 
 
 def column(metrics: list[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
     """(step, values) of the records that have the first name."""
-    return [tuple(record[name] for name in ("global_step", *names)) for record in metrics if names[0] in record]
+    return [
+        tuple(record[name] for name in ("global_step", *names)) for record in metrics if names[0] in record
+    ]

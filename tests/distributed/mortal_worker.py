@@ -1,7 +1,8 @@
 """One rank of a run that kills itself with SIGKILL at given points: inside steps, and inside saves.
 
-The environment's DEATHS names a JSON file with a list of deaths, one for each start of the run (its place is the elastic agent's count of
-restarts): the point, the global step at hand, and the rank (-1 for every one). An empty entry lives.
+The environment's DEATHS names a JSON file with a list of deaths, one for each start of the run (its place is
+the elastic agent's count of restarts): the point, the global step at hand, and the rank (-1 for every one).
+An empty entry lives.
 """
 
 from __future__ import annotations
@@ -33,12 +34,19 @@ STEP = [0]
 def tell(*what: Any) -> None:
     """Append a line to the list of what happened, in one piece: the ranks' standard errors mix."""
     with open(Path(os.environ["DEATHS"]).with_suffix(".log"), "ab", buffering=0) as log:
-        log.write((json.dumps([int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0), *what]) + "\n").encode())
+        log.write(
+            (json.dumps([int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0), *what]) + "\n").encode()
+        )
 
 
 def at(point: str) -> None:
     """Die here, if that is the plan."""
-    if DEATH and DEATH["point"] == point and STEP[0] >= DEATH["step"] and DEATH["rank"] in (-1, int(os.environ.get("RANK", "0"))):
+    if (
+        DEATH
+        and DEATH["point"] == point
+        and STEP[0] >= DEATH["step"]
+        and DEATH["rank"] in (-1, int(os.environ.get("RANK", "0")))
+    ):
         print(f"killed {point} at step {STEP[0]}", file=sys.stderr, flush=True)
         tell("killed", point, STEP[0])
         os.kill(os.getpid(), signal.SIGKILL)
@@ -88,7 +96,11 @@ def remove(path: Path) -> None:
     original_remove(path)
 
 
-original_step, original_backward, original_on_host = Trainer.train_step, Accelerator.backward, checkpoint.on_host
+original_step, original_backward, original_on_host = (
+    Trainer.train_step,
+    Accelerator.backward,
+    checkpoint.on_host,
+)
 original_write, original_commit, original_remove = snapshot.write_shard, checkpoint.commit, retention.remove
 Trainer.train_step, Accelerator.backward, checkpoint.on_host = train_step, backward, on_host  # type: ignore[method-assign,assignment]
 snapshot.write_shard, checkpoint.commit, checkpoint.remove = write_shard, commit, remove  # type: ignore[assignment]

@@ -1,4 +1,5 @@
-"""One rank of a run that tells what its engine really did: optimizer steps, rates, moments, types, shared weights.
+"""One rank of a run that tells what its engine really did: optimizer steps, rates, moments, types, shared
+weights.
 
 Writes `observed-RANK.json` into the directory that the environment's OBSERVED names.
 """
@@ -21,7 +22,9 @@ SEEN: dict[str, Any] = {"rates": [], "micro_batches": [], "sequences": []}
 
 def innermost(optimizer: Any) -> Any:
     """The optimizer below Accelerate's and DeepSpeed's wrappers."""
-    while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer) or hasattr(getattr(optimizer, "optimizer", None), "param_groups"):
+    while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer) or hasattr(
+        getattr(optimizer, "optimizer", None), "param_groups"
+    ):
         optimizer = optimizer.optimizer
     return optimizer
 
@@ -33,16 +36,27 @@ def train_step(trainer: Trainer, batch: HostStep) -> Any:
     SEEN["micro_batches"].append(len(batch.micro_batches))
     SEEN["sequences"].append(sum(len(micro_batch.nsp_labels) for micro_batch in batch.micro_batches))
     if len(SEEN["rates"]) == 1:
-        SEEN["moments_squared"] = sum(float(state["exp_avg"].double().square().sum()) for state in inner.state.values())
+        SEEN["moments_squared"] = sum(
+            float(state["exp_avg"].double().square().sum()) for state in inner.state.values()
+        )
     return sums
 
 
 def drop_engine(trainer: Trainer) -> None:
     module = trainer.accelerator.unwrap_model(trainer.model)
     SEEN["tied"] = module.cls.predictions.decoder.weight is module.bert.embeddings.word_embeddings.weight
-    SEEN["optimizer_steps"] = sorted({int(state["step"]) for state in innermost(trainer.optimizer).state.values()})  # by AdamW's own count
+    SEEN["optimizer_steps"] = sorted(
+        {int(state["step"]) for state in innermost(trainer.optimizer).state.values()}
+    )  # by AdamW's own count
     SEEN["types"] = sorted({str(parameter.dtype) for parameter in module.parameters()})
-    SEEN["state_types"] = sorted({str(value.dtype) for state in innermost(trainer.optimizer).state.values() for value in state.values() if torch.is_tensor(value) and value.dim()})
+    SEEN["state_types"] = sorted(
+        {
+            str(value.dtype)
+            for state in innermost(trainer.optimizer).state.values()
+            for value in state.values()
+            if torch.is_tensor(value) and value.dim()
+        }
+    )
     write_json(Path(os.environ["OBSERVED"]) / f"observed-{trainer.accelerator.process_index}.json", SEEN)
     original_drop(trainer)
 

@@ -18,9 +18,19 @@ pytestmark = pytest.mark.slow  # five launches
 
 TORCHRUN = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port"]
 ACCELERATE = [
-    "-m", "accelerate.commands.launch", "--use_deepspeed", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
+    "-m",
+    "accelerate.commands.launch",
+    "--use_deepspeed",
+    "--num_processes",
+    "2",
+    "--num_machines",
+    "1",
+    "--mixed_precision",
+    "no",
+    "--dynamo_backend",
+    "no",
     "--main_process_port",
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +39,13 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(launcher: list[str], *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *launcher, str(free_port()), *command], env=environment(), capture_output=True, text=True, timeout=200)
+    return subprocess.run(
+        [sys.executable, *launcher, str(free_port()), *command],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
 
 
 def findings(path: Path) -> dict[str, dict[str, Any]]:
@@ -38,14 +54,32 @@ def findings(path: Path) -> dict[str, dict[str, Any]]:
 
 @pytest.mark.parametrize("launcher", [TORCHRUN, ACCELERATE], ids=["torchrun", "accelerate"])
 def test_two_sound_ranks(launcher: list[str], tokens: Path, tmp_path: Path) -> None:
-    done = start(launcher, "-m", "biobert_scale.doctor", "--config", "demo", "--tokens", str(tokens), "--output", str(tmp_path / "run"), "--json", str(tmp_path / "told.json"))
+    done = start(
+        launcher,
+        "-m",
+        "biobert_scale.doctor",
+        "--config",
+        "demo",
+        "--tokens",
+        str(tokens),
+        "--output",
+        str(tmp_path / "run"),
+        "--json",
+        str(tmp_path / "told.json"),
+    )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     assert done.stdout.count("demo on 2 rank(s), 1 node(s)") == 1, "one rank tells"
     found = findings(tmp_path / "told.json")
     assert "FAIL" not in {finding["status"] for finding in found.values()}
-    assert found["all-reduce"]["figures"]["bus_bandwidth"] > 0 and found["all-reduce"]["figures"]["step_bytes"] > 0
+    assert (
+        found["all-reduce"]["figures"]["bus_bandwidth"] > 0
+        and found["all-reduce"]["figures"]["step_bytes"] > 0
+    )
     assert len(found["clocks"]["figures"]["offsets_seconds"]) == 2 and found["clocks"]["status"] == "OK"
-    assert found["batch"]["told"].startswith("2 x 32 x 2 = 128") and "all 2 ranks read" in found["checkpoint directory on all ranks"]["told"]
+    assert (
+        found["batch"]["told"].startswith("2 x 32 x 2 = 128")
+        and "all 2 ranks read" in found["checkpoint directory on all ranks"]["told"]
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["told.json"]
 
 
@@ -55,22 +89,69 @@ def test_what_is_wrong_with_one_rank_is_told_with_its_name(tokens: Path, tmp_pat
     output.mkdir()
     troubles = ["clock", "files", f"tokens={other}", *([f"mount={output}"] if os.geteuid() == 0 else [])]
     worker = str(ROOT / "tests" / "distributed" / "ailing_doctor.py")
-    done = start(TORCHRUN, worker, ",".join(troubles), "--config", "demo", "--tokens", str(tokens), "--output", str(output), "--minimum-bandwidth-gbs", "1000000", "--json", str(tmp_path / "told.json"))
+    done = start(
+        TORCHRUN,
+        worker,
+        ",".join(troubles),
+        "--config",
+        "demo",
+        "--tokens",
+        str(tokens),
+        "--output",
+        str(output),
+        "--minimum-bandwidth-gbs",
+        "1000000",
+        "--json",
+        str(tmp_path / "told.json"),
+    )
     assert done.returncode == 1, done.stdout + done.stderr[-3000:]
     found = findings(tmp_path / "told.json")
     failed = {name for name, finding in found.items() if finding["status"] == "FAIL"}
-    assert failed == {"clocks", "open files", "tokens", "all-reduce", *(["checkpoint directory on all ranks"] if os.geteuid() == 0 else [])}
+    assert failed == {
+        "clocks",
+        "open files",
+        "tokens",
+        "all-reduce",
+        *(["checkpoint directory on all ranks"] if os.geteuid() == 0 else []),
+    }
     assert all(found[name]["remedy"] for name in failed)
-    assert "rank 1 is +120" in found["clocks"]["told"] and "rank 1 on" in found["open files"]["told"] and "on rank 1" in found["tokens"]["told"]
+    assert (
+        "rank 1 is +120" in found["clocks"]["told"]
+        and "rank 1 on" in found["open files"]["told"]
+        and "on rank 1" in found["tokens"]["told"]
+    )
     assert list(output.iterdir()) == []
 
 
 def test_a_rank_that_never_comes_is_told_within_the_time(tmp_path: Path) -> None:
     """One of two ranks is started."""
-    waiting = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [sys.executable, "-m", "biobert_scale.doctor", "--config", "demo", "--timeout-seconds", "2", "--json", str(tmp_path / "told.json")]
-    done = subprocess.run(command, env={**environment(), **waiting}, capture_output=True, text=True, timeout=200)
+    waiting = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "biobert_scale.doctor",
+        "--config",
+        "demo",
+        "--timeout-seconds",
+        "2",
+        "--json",
+        str(tmp_path / "told.json"),
+    ]
+    done = subprocess.run(
+        command, env={**environment(), **waiting}, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 1, done.stderr[-3000:]
     found = findings(tmp_path / "told.json")
-    assert found["ranks"]["status"] == "FAIL" and "do not find each other within 2 s" in found["ranks"]["told"]
-    assert found["version of torch"]["status"] in ("OK", "WARN"), "what one rank can find, it finds all the same"
+    assert (
+        found["ranks"]["status"] == "FAIL" and "do not find each other within 2 s" in found["ranks"]["told"]
+    )
+    assert found["version of torch"]["status"] in (
+        "OK",
+        "WARN",
+    ), "what one rank can find, it finds all the same"

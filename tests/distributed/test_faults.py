@@ -30,18 +30,29 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def faulty(tokens: Path, run: Path, *overrides: str, **faults: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(tokens, run, *ALONE, *overrides, processes=1, worker=WORKER), env={**environment(), **faults}, capture_output=True, text=True, timeout=300, cwd=run.parent
+        command(tokens, run, *ALONE, *overrides, processes=1, worker=WORKER),
+        env={**environment(), **faults},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=run.parent,
     )
 
 
 def events(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / EVENTS).read_text().splitlines()] if (run / EVENTS).exists() else []
+    return (
+        [json.loads(line) for line in (run / EVENTS).read_text().splitlines()]
+        if (run / EVENTS).exists()
+        else []
+    )
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tokens: Path, tmp_path: Path) -> None:
     done = faulty(tokens, tmp_path / "run", NAN_STEPS="4")
     told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
-    assert done.returncode == 1 and len(told) == 1 and "nan at step 5, from rank 0" in told[0], done.stderr[-2000:]
+    assert done.returncode == 1 and len(told) == 1 and "nan at step 5, from rank 0" in told[0], done.stderr[
+        -2000:
+    ]
     assert (tmp_path / "run" / "checkpoints" / "step-00000003" / "manifest.json").exists()
 
 
@@ -57,15 +68,39 @@ def test_rolling_back_leaves_the_samples_behind_and_finishes(tokens: Path, tmp_p
     assert read_json(run / "finished.json")["global_step"] == 8
 
 
-@pytest.mark.parametrize("engine", ["zero0", pytest.param("zero1", marks=pytest.mark.slow), pytest.param("zero3", marks=pytest.mark.slow)])
-def test_rolling_back_restores_what_an_engine_learned_from_it(tokens: Path, tmp_path: Path, engine: str) -> None:
-    """DeepSpeed's stage 0 does not look at fp32 gradients: the bad step spoils weights and moments on both ranks."""
+@pytest.mark.parametrize(
+    "engine",
+    ["zero0", pytest.param("zero1", marks=pytest.mark.slow), pytest.param("zero3", marks=pytest.mark.slow)],
+)
+def test_rolling_back_restores_what_an_engine_learned_from_it(
+    tokens: Path, tmp_path: Path, engine: str
+) -> None:
+    """DeepSpeed's stage 0 does not look at fp32 gradients: the bad step spoils weights and moments on both
+    ranks."""
     run = tmp_path / "run"
-    line = command(tokens, run, "--training.engine.deepspeed-config", engine, "--training.guards.non-finite-loss", "roll_back", processes=2, worker=WORKER)
-    done = subprocess.run(line, env={**environment(), "NAN_STEPS": "4"}, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    line = command(
+        tokens,
+        run,
+        "--training.engine.deepspeed-config",
+        engine,
+        "--training.guards.non-finite-loss",
+        "roll_back",
+        processes=2,
+        worker=WORKER,
+    )
+    done = subprocess.run(
+        line,
+        env={**environment(), "NAN_STEPS": "4"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     records = column(read_metrics(run), "train/loss", "optim/grad_norm", "consumed_samples")
-    assert [(step, consumed) for step, *_, consumed in records] == [(step, 16 * attempt) for step, attempt in enumerate((1, 2, 3, 6, 7, 8, 9, 10), 1)]
+    assert [(step, consumed) for step, *_, consumed in records] == [
+        (step, 16 * attempt) for step, attempt in enumerate((1, 2, 3, 6, 7, 8, 9, 10), 1)
+    ]
     assert all(0 < loss < 10 and 0 < norm < 100 for _, loss, norm, _ in records)
 
 
@@ -81,14 +116,29 @@ def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_pa
 
 def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    line = command(tokens, run, "--training.guards.stall-seconds", "5", "--training.checkpoint.every-steps", "1000", processes=2, steps=100_000)
-    process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    line = command(
+        tokens,
+        run,
+        "--training.guards.stall-seconds",
+        "5",
+        "--training.checkpoint.every-steps",
+        "1000",
+        processes=2,
+        steps=100_000,
+    )
+    process = subprocess.Popen(
+        line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
+    )
     try:
         deadline = time.monotonic() + 240
         while not any(record["global_step"] >= 3 for record in read_metrics(run)):
             assert process.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
-        second = next(child for child in psutil.Process(process.pid).children(recursive=True) if child.environ().get("RANK") == "1")
+        second = next(
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if child.environ().get("RANK") == "1"
+        )
         second.send_signal(signal.SIGSTOP)
         while not events(run):
             assert process.poll() is None and time.monotonic() < deadline
@@ -107,14 +157,29 @@ def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None
 def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     line = command(
-        tokens, run, "--training.guards.stall-seconds", "4", "--training.engine.communication-timeout-seconds", "12", "--training.engine.name", "ddp", processes=2, steps=100_000
+        tokens,
+        run,
+        "--training.guards.stall-seconds",
+        "4",
+        "--training.engine.communication-timeout-seconds",
+        "12",
+        "--training.engine.name",
+        "ddp",
+        processes=2,
+        steps=100_000,
     )
-    process = subprocess.Popen(line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    process = subprocess.Popen(
+        line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
     deadline = time.monotonic() + 240
     while not any(record["global_step"] >= 3 for record in read_metrics(run)):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.1)
-    second = next(child for child in psutil.Process(process.pid).children(recursive=True) if child.environ().get("RANK") == "1")
+    second = next(
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.environ().get("RANK") == "1"
+    )
     second.send_signal(signal.SIGSTOP)
     try:
         stderr = process.communicate(timeout=120)[1]
@@ -122,7 +187,9 @@ def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Pa
         with suppress(psutil.NoSuchProcess):  # the launcher has ended it
             second.kill()
     told = [text for text in stderr.splitlines() if text.startswith("biobert-scale:")]
-    assert process.returncode != 0 and len(told) == 1 and "rank 1" in told[0] and "no sign of life" in told[0], stderr[-3000:]
+    assert (
+        process.returncode != 0 and len(told) == 1 and "rank 1" in told[0] and "no sign of life" in told[0]
+    ), stderr[-3000:]
 
 
 def test_a_profile_holds_the_steps_asked_for(tokens: Path, tmp_path: Path) -> None:

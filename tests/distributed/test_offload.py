@@ -1,4 +1,5 @@
-"""Every file of `ds_configs/` with real engines on two ranks: whose optimizer steps, what is held, what is sent."""
+"""Every file of `ds_configs/` with real engines on two ranks: whose optimizer steps, what is held, what is
+sent."""
 
 from __future__ import annotations
 
@@ -26,7 +27,13 @@ pytestmark = pytest.mark.slow  # a dozen engines are started
 RECIPE: dict[str, Any] = {
     "name": "tiny",
     "vocabulary": {"size": 301},
-    "model": {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64},
+    "model": {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    },
     "data": {"max_seq_length": 32},
     "training": {
         "global_batch_size": 8,
@@ -35,11 +42,28 @@ RECIPE: dict[str, Any] = {
         "optimizer": {"betas": [0.8, 0.95], "epsilon": 1e-7, "weight_decay": 0.05},
     },
 }
-GATHERING = {  # stage 3 with no tensor whole on every rank, and weights that stay from the forward pass to the backward one, or do not
+# stage 3 with no tensor whole on every rank, and weights that stay from the forward pass to the backward one,
+# or do not
+GATHERING = {
     "staying": {"stage3_max_live_parameters": 10**9, "stage3_max_reuse_distance": 10**9},
-    "leaving": {"stage3_max_live_parameters": 13_000, "stage3_max_reuse_distance": 13_000, "stage3_prefetch_bucket_size": 6_000},
+    "leaving": {
+        "stage3_max_live_parameters": 13_000,
+        "stage3_max_reuse_distance": 13_000,
+        "stage3_prefetch_bucket_size": 6_000,
+    },
 }
-PACKAGED = ["zero0:fp32", "zero0:bf16", "zero1:fp32", "zero1:bf16", "zero2:bf16", "zero2_offload:bf16", "zero2_offload:fp32", "zero3:bf16", "zero3_offload:bf16", "zero3_offload:fp32"]
+PACKAGED = [
+    "zero0:fp32",
+    "zero0:bf16",
+    "zero1:fp32",
+    "zero1:bf16",
+    "zero2:bf16",
+    "zero2_offload:bf16",
+    "zero2_offload:fp32",
+    "zero3:bf16",
+    "zero3_offload:bf16",
+    "zero3_offload:fp32",
+]
 PARAMETERS, EMBEDDINGS = 39_983, 301 * 32
 
 
@@ -59,11 +83,25 @@ def ranks(directory: Path) -> list[dict[str, dict[str, Any]]]:
     """What each of two ranks tells of its engines, by case."""
     cases = [*PACKAGED, *(f"{directory / name}.json:fp32" for name in GATHERING)]
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [sys.executable, "-W", "ignore", str(ROOT / "tests/distributed/engine_ranks.py"), str(directory), *cases]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        str(ROOT / "tests/distributed/engine_ranks.py"),
+        str(directory),
+        *cases,
+    ]
     started = []
     for rank in ("0", "1"):
         with open(directory / f"log{rank}", "w") as log:
-            started.append(subprocess.Popen(command, env={**environment(), **group, "RANK": rank, "LOCAL_RANK": rank}, stdout=log, stderr=log))
+            started.append(
+                subprocess.Popen(
+                    command,
+                    env={**environment(), **group, "RANK": rank, "LOCAL_RANK": rank},
+                    stdout=log,
+                    stderr=log,
+                )
+            )
     codes = [process.wait(300) for process in started]
     assert codes == [0, 0], (directory / "log0").read_text()[-3000:]
     return [read_json(directory / f"rank{rank}.json") for rank in (0, 1)]
@@ -71,25 +109,41 @@ def ranks(directory: Path) -> list[dict[str, dict[str, Any]]]:
 
 def run_of(case: str) -> Config:
     name, dtype = case.split(":")
-    return structure_config({**RECIPE, "training": {**RECIPE["training"], "precision": {"dtype": dtype}, "engine": {"deepspeed_config": name}}}, where="test")
+    return structure_config(
+        {
+            **RECIPE,
+            "training": {
+                **RECIPE["training"],
+                "precision": {"dtype": dtype},
+                "engine": {"deepspeed_config": name},
+            },
+        },
+        where="test",
+    )
 
 
 def test_every_packaged_file_is_tried() -> None:
-    assert {case.split(":")[0] for case in PACKAGED} == {path.stem for path in (ROOT / "ds_configs").glob("*.json")}
+    assert {case.split(":")[0] for case in PACKAGED} == {
+        path.stem for path in (ROOT / "ds_configs").glob("*.json")
+    }
 
 
 def test_the_optimizer_that_steps_is_ours(ranks: list[dict[str, dict[str, Any]]]) -> None:
     """Where the optimizer is offloaded, Accelerate would put DeepSpeedCPUAdam in its place."""
     for case, told in ranks[0].items():
         assert told["optimizer"] == "torch.optim.adamw.AdamW", case
-        assert told["groups"] == [{"betas": [0.8, 0.95], "eps": 1e-7, "weight_decay": decay} for decay in (0.05, 0.0)], case
+        assert told["groups"] == [
+            {"betas": [0.8, 0.95], "eps": 1e-7, "weight_decay": decay} for decay in (0.05, 0.0)
+        ], case
 
 
 def test_every_file_trains_the_same_model(ranks: list[dict[str, dict[str, Any]]]) -> None:
     for rank in ranks:
         for case, told in rank.items():
             assert told["steps"] == 2 and len(told["losses"]) == 8, case
-            assert told["losses"] == pytest.approx(rank["zero0:fp32"]["losses"], rel=1e-6 if case.endswith("fp32") else 2e-3), case
+            assert told["losses"] == pytest.approx(
+                rank["zero0:fp32"]["losses"], rel=1e-6 if case.endswith("fp32") else 2e-3
+            ), case
         assert rank["zero2_offload:bf16"]["losses"] == rank["zero2:bf16"]["losses"]
         assert rank["zero3_offload:bf16"]["losses"] == rank["zero3:bf16"]["losses"]
 
@@ -98,10 +152,15 @@ def test_every_file_trains_the_same_model(ranks: list[dict[str, dict[str, Any]]]
 def test_memory_is_what_was_predicted(ranks: list[dict[str, dict[str, Any]]], case: str) -> None:
     predicted = plan_run(run_of(case), world_size=2, vocabulary_size=301).memory
     stage = Sharding.of(run_of(case), world_size=2).stage
-    most = {name: max(rank[case][name] for rank in ranks) for name in ("weights", "whole", "fp32_weights", "moments", "gradients")}
+    most = {
+        name: max(rank[case][name] for rank in ranks)
+        for name in ("weights", "whole", "fp32_weights", "moments", "gradients")
+    }
     kept = {name: max(rank[case]["kept"][name] for rank in ranks) for name in ranks[0][case]["kept"]}
     weights = most["weights"] + most["whole"]
-    assert predicted.device.weights + predicted.host.weights == pytest.approx(weights, abs=8)  # the wrapper of stage 0 aligns by an element
+    assert predicted.device.weights + predicted.host.weights == pytest.approx(
+        weights, abs=8
+    )  # the wrapper of stage 0 aligns by an element
     if case == "zero0:fp32":
         assert predicted.device.fp32_weights == 0
     else:
@@ -120,7 +179,8 @@ def test_the_plan_s_memory_is_what_engines_hold(ranks: list[dict[str, dict[str, 
 
 
 def test_what_is_sent_is_what_was_predicted(ranks: list[dict[str, dict[str, Any]]], directory: Path) -> None:
-    """In elements: stage 2 reduces four micro-steps, stage 3 with small tensors whole gathers them once a step."""
+    """In elements: stage 2 reduces four micro-steps, stage 3 with small tensors whole gathers them once a
+    step."""
     for case, reduced, scattered, gathered in (
         ("zero0:fp32", 1, 0, 0),
         ("zero1:bf16", 1, 0, 1),
@@ -130,11 +190,17 @@ def test_what_is_sent_is_what_was_predicted(ranks: list[dict[str, dict[str, Any]
         (f"{directory / 'staying'}.json:fp32", 0, 4, 4),
     ):
         sent = ranks[0][case]["sent"]
-        found = [sent.get(name, 0) for name in ("all_reduce", "reduce_scatter_tensor", "all_gather_into_tensor")]
-        assert found == pytest.approx([times * PARAMETERS for times in (reduced, scattered, gathered)], abs=4), case
+        found = [
+            sent.get(name, 0) for name in ("all_reduce", "reduce_scatter_tensor", "all_gather_into_tensor")
+        ]
+        assert found == pytest.approx(
+            [times * PARAMETERS for times in (reduced, scattered, gathered)], abs=4
+        ), case
 
 
-def test_weights_that_leave_are_gathered_again_and_take_less_room(ranks: list[dict[str, dict[str, Any]]], directory: Path) -> None:
+def test_weights_that_leave_are_gathered_again_and_take_less_room(
+    ranks: list[dict[str, dict[str, Any]]], directory: Path
+) -> None:
     staying, leaving = (ranks[0][f"{directory / name}.json:fp32"] for name in ("staying", "leaving"))
     assert staying["gathered"] == PARAMETERS
     assert leaving["gathered"] <= 13_000 + 6_000
@@ -150,7 +216,15 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["zero2_offload", "zero3_offload"])
 def test_an_offloaded_run_trains(tokens: Path, name: str, tmp_path: Path) -> None:
     """The other files train in `test_training.py`."""
-    told = train(tokens, tmp_path / "run", "--training.engine.deepspeed-config", name, processes=1, dtype="bf16", steps=3)
+    told = train(
+        tokens,
+        tmp_path / "run",
+        "--training.engine.deepspeed-config",
+        name,
+        processes=1,
+        dtype="bf16",
+        steps=3,
+    )
     assert [step for step, *_ in losses(told, "train/loss", "optim/grad_norm")] == [1, 2, 3]
     checkpoint = tmp_path / "run" / "checkpoints" / "step-00000003"
     size = sum(path.stat().st_size for path in checkpoint.rglob("*") if path.is_file())

@@ -1,4 +1,5 @@
-"""Runs that are killed, starved of disk, or robbed of files: each comes back, and ends with the weights of a run that nothing happened to."""
+"""Runs that are killed, starved of disk, or robbed of files: each comes back, and ends with the weights of a
+run that nothing happened to."""
 
 from __future__ import annotations
 
@@ -58,27 +59,65 @@ def assert_same(ours: Path, theirs: Path) -> None:
 
 def elastic(line: list[str], *, restarts: int, processes: int) -> list[str]:
     """The command of a run under torchrun's elastic agent, in place of accelerate's launcher."""
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), "--max-restarts", str(restarts), *line[line.index(WORKER) :]]
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(processes),
+        "--max-restarts",
+        str(restarts),
+        *line[line.index(WORKER) :],
+    ]
 
 
-def survive(tokens: Path, run: Path, deaths: list[dict[str, Any]], *overrides: str, timeout: float, **options: Any) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
+def survive(
+    tokens: Path, run: Path, deaths: list[dict[str, Any]], *overrides: str, timeout: float, **options: Any
+) -> tuple[subprocess.CompletedProcess[str], list[list[str]]]:
     """A run with deaths, brought back by the agent; returns what was said, and the faults with steps lost."""
     write_json(run.with_name("deaths.json"), deaths)
-    line = elastic(command(tokens, run, *overrides, worker=WORKER, **options), restarts=len(deaths) + 1, processes=options["processes"])
+    line = elastic(
+        command(tokens, run, *overrides, worker=WORKER, **options),
+        restarts=len(deaths) + 1,
+        processes=options["processes"],
+    )
     # torch's agent would hand out the old store's address after a restart.
-    where = {**environment(), "DEATHS": str(run.with_name("deaths.json")), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    where = {
+        **environment(),
+        "DEATHS": str(run.with_name("deaths.json")),
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
     done = subprocess.run(line, env=where, capture_output=True, text=True, timeout=timeout, cwd=run.parent)
     told = [json.loads(line) for line in run.with_name("deaths.log").read_text().splitlines()]
     started = {start: step for start, what, _, step in told if what == "started"}
     killed = {start: (point, step) for start, what, point, step in told if what == "killed"}
-    return done, [[point, str(step), str(step - 1 - started[start + 1])] for start, (point, step) in killed.items() if start + 1 in started]
+    return done, [
+        [point, str(step), str(step - 1 - started[start + 1])]
+        for start, (point, step) in killed.items()
+        if start + 1 in started
+    ]
 
 
 @pytest.mark.slow
 def test_a_killed_rank_brings_the_run_back_by_itself(tokens: Path, tmp_path: Path) -> None:
     train(tokens, tmp_path / "whole", *DROPOUT, *OFTEN, processes=2, dtype="bf16")
-    deaths = [{"point": "between two micro-batches", "step": 4, "rank": 1}, {"point": "half a file", "step": 6, "rank": -1}]
-    done, faults = survive(tokens, tmp_path / "run", deaths, *DROPOUT, *OFTEN, "--training.micro-batch-size", "2", processes=2, dtype="bf16", timeout=300)
+    deaths = [
+        {"point": "between two micro-batches", "step": 4, "rank": 1},
+        {"point": "half a file", "step": 6, "rank": -1},
+    ]
+    done, faults = survive(
+        tokens,
+        tmp_path / "run",
+        deaths,
+        *DROPOUT,
+        *OFTEN,
+        "--training.micro-batch-size",
+        "2",
+        processes=2,
+        dtype="bf16",
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert [fault[0] for fault in faults] == ["between two micro-batches", "half a file"]
     assert not incomplete(tmp_path / "run")
@@ -87,14 +126,35 @@ def test_a_killed_rank_brings_the_run_back_by_itself(tokens: Path, tmp_path: Pat
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("engine", "dtype"), [("zero1", "bf16"), ("ddp", "fp32")])
-def test_thirty_kills_at_random_points_leave_no_trace(tokens: Path, tmp_path: Path, engine: str, dtype: str) -> None:
-    chosen = (*(("--training.engine.name", "ddp") if engine == "ddp" else ("--training.engine.deepspeed-config", engine)), *DROPOUT, *OFTEN, "--training.micro-batch-size", "2")
+def test_thirty_kills_at_random_points_leave_no_trace(
+    tokens: Path, tmp_path: Path, engine: str, dtype: str
+) -> None:
+    chosen = (
+        *(
+            ("--training.engine.name", "ddp")
+            if engine == "ddp"
+            else ("--training.engine.deepspeed-config", engine)
+        ),
+        *DROPOUT,
+        *OFTEN,
+        "--training.micro-batch-size",
+        "2",
+    )
     draw = random.Random(engine)
     points = [*IN_STEPS, *IN_SAVES] * 3
     draw.shuffle(points)
-    deaths = [{"point": point, "step": 3 + 2 * k, "rank": 0 if point in OF_THE_MAIN_PROCESS else draw.choice((0, 1, -1))} for k, point in enumerate(points)]
+    deaths = [
+        {
+            "point": point,
+            "step": 3 + 2 * k,
+            "rank": 0 if point in OF_THE_MAIN_PROCESS else draw.choice((0, 1, -1)),
+        }
+        for k, point in enumerate(points)
+    ]
     train(tokens, tmp_path / "whole", *chosen, processes=2, dtype=dtype, steps=66)
-    done, faults = survive(tokens, tmp_path / "run", deaths, *chosen, processes=2, dtype=dtype, steps=66, timeout=3000)
+    done, faults = survive(
+        tokens, tmp_path / "run", deaths, *chosen, processes=2, dtype=dtype, steps=66, timeout=3000
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same(tmp_path / "run", tmp_path / "whole")
     for point, step, lost in faults:
@@ -106,7 +166,10 @@ def test_thirty_kills_at_random_points_leave_no_trace(tokens: Path, tmp_path: Pa
 def test_a_crash_loop_stops_with_the_reason(tokens: Path, tmp_path: Path) -> None:
     deaths = [{"point": "before the step", "step": 4, "rank": 0}] * 3
     done, _ = survive(tokens, tmp_path / "run", deaths, *OFTEN, processes=1, timeout=300)
-    assert done.returncode != 0 and "restarted 2 times at step 2 without reaching another checkpoint" in done.stderr
+    assert (
+        done.returncode != 0
+        and "restarted 2 times at step 2 without reaching another checkpoint" in done.stderr
+    )
     assert done.stderr.count("killed before the step") == 3
     again = train(tokens, tmp_path / "run", *OFTEN, processes=1)  # by hand, without the fault
     assert again[-1]["global_step"] == 8 and not (tmp_path / "run" / STARTS).exists()
@@ -129,29 +192,66 @@ def damage(path: Path, how: str) -> None:
 def whole(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one process that nothing happens to, with its checkpoints of steps 2, 4, 6 and 8."""
     run = tmp_path_factory.mktemp("whole") / "run"
-    train(tokens, run, *DROPOUT, "--training.checkpoint.every-steps", "2", "--training.checkpoint.keep-last", "9", processes=1)
+    train(
+        tokens,
+        run,
+        *DROPOUT,
+        "--training.checkpoint.every-steps",
+        "2",
+        "--training.checkpoint.keep-last",
+        "9",
+        processes=1,
+    )
     return run
 
 
 @pytest.mark.parametrize("how", ["lost", "truncated", "flipped"])
-def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(tokens: Path, whole: Path, tmp_path: Path, how: str) -> None:
+def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
+    tokens: Path, whole: Path, tmp_path: Path, how: str
+) -> None:
     run = tmp_path / "run"
     subprocess.run(["cp", "-r", str(whole), str(run)], check=True)
     (run / "finished.json").unlink()
-    files = {"lost": "trainer_state.json", "truncated": "state-00000-of-00001.safetensors", "flipped": "state-00000-of-00001.safetensors"}
+    files = {
+        "lost": "trainer_state.json",
+        "truncated": "state-00000-of-00001.safetensors",
+        "flipped": "state-00000-of-00001.safetensors",
+    }
     damage(complete(run)[-1] / files[how], how)
-    done = subprocess.run(command(tokens, run, *DROPOUT, *OFTEN, processes=1), env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0 and "step-00000008 is passed over" in done.stderr and "going on from step-00000006" in done.stderr, done.stderr[-2000:]
+    done = subprocess.run(
+        command(tokens, run, *DROPOUT, *OFTEN, processes=1),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (
+        done.returncode == 0
+        and "step-00000008 is passed over" in done.stderr
+        and "going on from step-00000006" in done.stderr
+    ), done.stderr[-2000:]
     assert_same(run, whole)
 
 
-def test_where_no_checkpoint_is_intact_the_run_does_not_begin_anew(tokens: Path, whole: Path, tmp_path: Path) -> None:
+def test_where_no_checkpoint_is_intact_the_run_does_not_begin_anew(
+    tokens: Path, whole: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     subprocess.run(["cp", "-r", str(whole), str(run)], check=True)
     for checkpoint in complete(run):
         damage(checkpoint / "config.json", "truncated")
-    done = subprocess.run(command(tokens, run, *DROPOUT, *OFTEN, processes=1), env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2 and "none of 4 checkpoint(s) is intact" in done.stderr and len(complete(run)) == 4
+    done = subprocess.run(
+        command(tokens, run, *DROPOUT, *OFTEN, processes=1),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (
+        done.returncode == 2
+        and "none of 4 checkpoint(s) is intact" in done.stderr
+        and len(complete(run)) == 4
+    )
 
 
 Stretch = tuple[int, int, str]
@@ -162,12 +262,46 @@ def assert_continuous(tokens: Path, directory: Path, stretches: list[Stretch], b
     """A run that changes its ranks and engines on the way has the losses of one that does not."""
     names = ("train/loss", "optim/grad_norm", "optim/learning_rate", "consumed_samples")
     size = ("--training.global-batch-size", str(batch))
-    still, run = train(tokens, directory / "still", *size, "--training.micro-batch-size", str(batch), "--training.engine.name", "ddp", processes=1), directory / "run"
+    still, run = (
+        train(
+            tokens,
+            directory / "still",
+            *size,
+            "--training.micro-batch-size",
+            str(batch),
+            "--training.engine.name",
+            "ddp",
+            processes=1,
+        ),
+        directory / "run",
+    )
     for processes, last, engine in stretches:
-        chosen = ("--training.engine.name", "ddp") if engine == "ddp" else ("--training.engine.deepspeed-config", engine)
-        line = command(tokens, run, *size, *chosen, "--training.micro-batch-size", "2", processes=processes, worker=str(Path(__file__).with_name("faulty_worker.py")))
-        done = subprocess.run(line, env={**environment(), "STOP_AFTER": str(last)}, capture_output=True, text=True, timeout=500, cwd=directory)
-        assert (run / "finished.json").exists() == (last > 8) and column(read_metrics(run), *names)[-1][0] == min(last, 8), done.stderr[-3000:]
+        chosen = (
+            ("--training.engine.name", "ddp")
+            if engine == "ddp"
+            else ("--training.engine.deepspeed-config", engine)
+        )
+        line = command(
+            tokens,
+            run,
+            *size,
+            *chosen,
+            "--training.micro-batch-size",
+            "2",
+            processes=processes,
+            worker=str(Path(__file__).with_name("faulty_worker.py")),
+        )
+        done = subprocess.run(
+            line,
+            env={**environment(), "STOP_AFTER": str(last)},
+            capture_output=True,
+            text=True,
+            timeout=500,
+            cwd=directory,
+        )
+        assert (run / "finished.json").exists() == (last > 8) and column(read_metrics(run), *names)[-1][
+            0
+        ] == min(last, 8), done.stderr[-3000:]
     for left, right in zip(column(read_metrics(run), *names), column(still, *names), strict=True):
         assert left == pytest.approx(right, rel=1e-5)
 
@@ -178,7 +312,21 @@ def test_ranks_and_engines_change_on_the_way(tokens: Path, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_every_engine_reads_what_every_other_wrote(tokens: Path, tmp_path: Path) -> None:
-    assert_continuous(tokens, tmp_path, [(1, 1, "zero3"), (1, 2, "zero1"), (1, 3, "zero0"), (2, 4, "zero2"), (1, 5, "zero3"), (1, 6, "ddp"), (2, 7, "zero1"), (1, 9, "zero2")], batch=16)
+    assert_continuous(
+        tokens,
+        tmp_path,
+        [
+            (1, 1, "zero3"),
+            (1, 2, "zero1"),
+            (1, 3, "zero0"),
+            (2, 4, "zero2"),
+            (1, 5, "zero3"),
+            (1, 6, "ddp"),
+            (2, 7, "zero1"),
+            (1, 9, "zero2"),
+        ],
+        batch=16,
+    )
 
 
 @pytest.mark.proof
@@ -187,30 +335,58 @@ def test_sixteen_ranks_then_four_then_sixteen(tokens: Path, tmp_path: Path) -> N
     assert_continuous(tokens, tmp_path, [(16, 3, "zero1"), (4, 6, "zero3"), (16, 9, "zero1")], batch=32)
 
 
-def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(tokens: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(
+    tokens: Path, whole: Path, tmp_path: Path
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("mounting a small file system needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True).returncode:
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True
+    ).returncode:
         pytest.skip("no tmpfs here")
     try:
-        line = command(tokens, tmp_path / "recipe", *DROPOUT, *OFTEN, processes=1, worker=str(Path(__file__).with_name("crowded_worker.py")))
+        line = command(
+            tokens,
+            tmp_path / "recipe",
+            *DROPOUT,
+            *OFTEN,
+            processes=1,
+            worker=str(Path(__file__).with_name("crowded_worker.py")),
+        )
         line = [str(disk / "run") if argument == str(tmp_path / "recipe") else argument for argument in line]
-        done = subprocess.run(line, env={**environment(), "CROWDED_AT": "6"}, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+        done = subprocess.run(
+            line,
+            env={**environment(), "CROWDED_AT": "6"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=tmp_path,
+        )
         told = [text for text in done.stderr.splitlines() if text.startswith("biobert-scale:")]
-        assert done.returncode == 1 and len(told) == 1 and "could not be written" in told[0] and "No space left" in told[0], done.stderr[-2000:]
+        assert (
+            done.returncode == 1
+            and len(told) == 1
+            and "could not be written" in told[0]
+            and "No space left" in told[0]
+        ), done.stderr[-2000:]
         assert complete(disk / "run")[-1].name == "step-00000004" and not incomplete(disk / "run")
         (disk / "junk").unlink()
-        done = subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=300, cwd=tmp_path)
+        done = subprocess.run(
+            line, env=environment(), capture_output=True, text=True, timeout=300, cwd=tmp_path
+        )
         assert done.returncode == 0 and "going on from step-00000004" in done.stderr, done.stderr[-2000:]
         assert_same(disk / "run", whole)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_the_first_step_after_resuming_takes_as_long_at_step_100_000_as_at_100(tokens: Path, tmp_path: Path) -> None:
-    """CPU time from opening the stream to the first batches; turns alternate, and the least of each counts."""
+def test_the_first_step_after_resuming_takes_as_long_at_step_100_000_as_at_100(
+    tokens: Path, tmp_path: Path
+) -> None:
+    """CPU time from opening the stream to the first batches; turns alternate, and the least of each
+    counts."""
     config = structure_config(TINY, where="tiny")
     samples = write_samples(tokens, tmp_path / "samples", config.data)
 

@@ -18,8 +18,27 @@ from tests.helpers import write_tokens
 pytestmark = pytest.mark.slow
 LAUNCHERS = {
     "torchrun": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "PORT", "-m"],
-    "torchrun with USR1": ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "PORT", "--signals-to-handle", "SIGTERM,SIGINT,SIGUSR1", "-m"],
-    "elastic": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "5", "-m"],
+    "torchrun with USR1": [
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "PORT",
+        "--signals-to-handle",
+        "SIGTERM,SIGINT,SIGUSR1",
+        "-m",
+    ],
+    "elastic": [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--max-restarts",
+        "5",
+        "-m",
+    ],
     "deepspeed": ["-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "PORT", "--module"],
 }
 
@@ -31,13 +50,27 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("launcher", "request_"),
-    [("torchrun", "SIGTERM"), ("torchrun with USR1", "SIGUSR1"), ("torchrun", "STOP"), ("elastic", "STOP"), ("elastic", "SIGTERM"), ("deepspeed", "STOP"), ("accelerate", "STOP")],
+    [
+        ("torchrun", "SIGTERM"),
+        ("torchrun with USR1", "SIGUSR1"),
+        ("torchrun", "STOP"),
+        ("elastic", "STOP"),
+        ("elastic", "SIGTERM"),
+        ("deepspeed", "STOP"),
+        ("accelerate", "STOP"),
+    ],
 )
-def test_a_request_ends_the_step_at_hand_and_saves(tokens: Path, tmp_path: Path, launcher: str, request_: str) -> None:
+def test_a_request_ends_the_step_at_hand_and_saves(
+    tokens: Path, tmp_path: Path, launcher: str, request_: str
+) -> None:
     run = tmp_path / "run"
     line = command(tokens, run, processes=2, steps=4000)
     if launcher != "accelerate":
-        line = [sys.executable, *(str(free_port()) if part == "PORT" else part for part in LAUNCHERS[launcher]), *line[line.index("biobert_scale.train") :]]
+        line = [
+            sys.executable,
+            *(str(free_port()) if part == "PORT" else part for part in LAUNCHERS[launcher]),
+            *line[line.index("biobert_scale.train") :],
+        ]
     log = open(tmp_path / "log", "w")  # noqa: SIM115
     process = subprocess.Popen(line, env=environment(), stdout=log, stderr=log, cwd=tmp_path)
     deadline = time.monotonic() + 240
@@ -51,7 +84,11 @@ def test_a_request_ends_the_step_at_hand_and_saves(tokens: Path, tmp_path: Path,
     code = process.wait(120)
     told = (tmp_path / "log").read_text()
     stopped_at = max(record["global_step"] for record in read_metrics(run) if "train/loss" in record)
-    assert stopped_at < 4000 and complete(run)[-1].name == f"step-{stopped_at:08d}" and not (run / "finished.json").exists(), told[-3000:]
+    assert (
+        stopped_at < 4000
+        and complete(run)[-1].name == f"step-{stopped_at:08d}"
+        and not (run / "finished.json").exists()
+    ), told[-3000:]
     assert "stopped at step" in told and told.count("going on from") == 0
     assert not (run / "STOP").exists(), "the file would stop the next start as well"
     assert (code == 0) == (launcher == "elastic" and request_ == "STOP"), (code, told[-2000:])

@@ -1,7 +1,9 @@
-"""Mistakes that these libraries invite and never report, each caught where it would show: in what the engine of a real run did.
+"""Mistakes that these libraries invite and never report, each caught where it would show: in what the engine
+of a real run did.
 
-Those that need no engine are caught beside what they concern: a loss scale told from the configuration and not from the engine (`test_fp16`);
-a saved model's own type (`unit/test_initial`); attention, the pooler and predictions across the sequences of a packed row (`unit/test_modeling`).
+Those that need no engine are caught beside what they concern: a loss scale told from the configuration and
+not from the engine (`test_fp16`); a saved model's own type (`unit/test_initial`); attention, the pooler and
+predictions across the sequences of a packed row (`unit/test_modeling`).
 """
 
 from __future__ import annotations
@@ -33,7 +35,15 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tokens(tmp_path_factory.mktemp("tokens"), documents=24)
 
 
-@pytest.fixture(scope="module", params=["ddp", "zero1", pytest.param("zero2", marks=pytest.mark.slow), pytest.param("zero3", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "ddp",
+        "zero1",
+        pytest.param("zero2", marks=pytest.mark.slow),
+        pytest.param("zero3", marks=pytest.mark.slow),
+    ],
+)
 def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -41,10 +51,31 @@ def engine(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def run(engine: str, tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp(engine)
-    chosen = ("--training.engine.name", "ddp") if engine == "ddp" else ("--training.engine.deepspeed-config", engine)
-    overrides = (*chosen, "--training.micro-batch-size", "2", "--training.optimizer.max-grad-norm", str(CLIP), "--training.checkpoint.every-steps", "100")
-    line = command(tokens, directory / "run", *overrides, processes=RANKS, dtype="bf16", steps=STEPS, worker=WORKER)
-    done = subprocess.run(line, env={**environment(), "OBSERVED": str(directory)}, capture_output=True, text=True, timeout=300, cwd=directory)
+    chosen = (
+        ("--training.engine.name", "ddp")
+        if engine == "ddp"
+        else ("--training.engine.deepspeed-config", engine)
+    )
+    overrides = (
+        *chosen,
+        "--training.micro-batch-size",
+        "2",
+        "--training.optimizer.max-grad-norm",
+        str(CLIP),
+        "--training.checkpoint.every-steps",
+        "100",
+    )
+    line = command(
+        tokens, directory / "run", *overrides, processes=RANKS, dtype="bf16", steps=STEPS, worker=WORKER
+    )
+    done = subprocess.run(
+        line,
+        env={**environment(), "OBSERVED": str(directory)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=directory,
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return directory / "run"
 
@@ -60,7 +91,10 @@ def test_manual_accumulation_one_optimizer_step_for_four_micro_batches(ranks: li
 
 
 def test_scheduler_steps_count_once_at_any_world_size(run: Path, ranks: list[dict[str, Any]]) -> None:
-    expected = [learning_rate(step, peak=1e-3, schedule=ScheduleConfig(warmup_steps=2, total_steps=STEPS)) for step in range(STEPS)]
+    expected = [
+        learning_rate(step, peak=1e-3, schedule=ScheduleConfig(warmup_steps=2, total_steps=STEPS))
+        for step in range(STEPS)
+    ]
     for rank in ranks:
         assert [set(rates) for rates in rank["rates"]] == [{rate} for rate in expected]
     assert [rate for _, rate in column(read_metrics(run), "optim/learning_rate")] == expected
@@ -70,17 +104,23 @@ def test_clipping_reaches_the_optimizer(engine: str, run: Path, ranks: list[dict
     """After one step AdamW's first moment is a tenth of the gradient that it was given."""
     parts = ranks[:1] if engine == "ddp" else ranks  # of DDP's ranks each holds the whole
     given = math.sqrt(sum(rank["moments_squared"] for rank in parts)) / 0.1
-    assert column(read_metrics(run), "optim/grad_norm")[0][1] > 10 * CLIP, "nothing to clip: the test shows nothing"
+    assert column(read_metrics(run), "optim/grad_norm")[0][1] > 10 * CLIP, (
+        "nothing to clip: the test shows nothing"
+    )
     assert given == pytest.approx(CLIP, rel=0.01)
 
 
 def test_no_short_last_window_every_step_is_a_whole_batch(run: Path, ranks: list[dict[str, Any]]) -> None:
     epochs = [epoch for _, epoch in column(read_metrics(run), "data/epoch")]
-    assert epochs[-1] > 1 and not any(epoch.is_integer() for epoch in epochs), "no epoch ended inside a step: the test shows nothing"
+    assert epochs[-1] > 1 and not any(epoch.is_integer() for epoch in epochs), (
+        "no epoch ended inside a step: the test shows nothing"
+    )
     assert [sum(rank["sequences"][step] for rank in ranks) for step in range(STEPS)] == [16] * STEPS
 
 
-def test_tied_weights_stay_one_tensor(run: Path, tokens: Path, ranks: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_tied_weights_stay_one_tensor(
+    run: Path, tokens: Path, ranks: list[dict[str, Any]], tmp_path: Path
+) -> None:
     assert all(rank["tied"] for rank in ranks)
     export_model(run, tokens, tmp_path / "export")
     with safe_open(tmp_path / "export" / "model.safetensors", "pt") as file:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 def tell() -> None:
     names = [task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    print(f"rank {os.environ.get('RANK', 0)} leaves gloo {sorted(name for name in names if 'gloo' in name)}", flush=True)
+    print(
+        f"rank {os.environ.get('RANK', 0)} leaves gloo {sorted(name for name in names if 'gloo' in name)}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""An empty account: a copy of the repository, the package installed from it, and small things to try the documents' commands on."""
+"""An empty account: a copy of the repository, the package installed from it, and small things to try the
+documents' commands on."""
 
 from __future__ import annotations
 
@@ -32,9 +33,13 @@ RECIPE: dict[str, Any] = {
 HELPERS = {
     "biobert-scale": 'exec biobert-scale "$@" --recipe small/recipe.json',
     "python": 'exec env/bin/python "$@" --collect-only',
-    "serve": 'python -m http.server --bind 127.0.0.1 --directory small/mirror "$1" > small/mirror.log 2>&1 &\ntrap "kill $!" EXIT\n"${@:2}"',
+    "serve": (
+        'python -m http.server --bind 127.0.0.1 --directory small/mirror "$1" > small/mirror.log 2>&1 &\ntrap'
+        ' "kill $!" EXIT\n"${@:2}"'
+    ),
 }
-"""`small/NAME`: the demo with the small recipe; the tests, only collected; a command beside a server with NCBI's layout of directories."""
+"""`small/NAME`: the demo with the small recipe; the tests, only collected; a command beside a server with
+NCBI's layout of directories."""
 SECONDS = 900
 
 
@@ -48,17 +53,35 @@ class Account:
         return self.directory / name
 
     def environment(self) -> dict[str, str]:
-        """What a login shell would have, the environment of the package on the PATH; nothing is imported from where a command is run."""
+        """What a login shell would have, the environment of the package on the PATH; nothing is imported from
+        where a command is run."""
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
         path = os.pathsep.join([str(self.directory / "env" / "bin"), os.environ["PATH"]])
-        return {**kept, "PATH": path, "PYTHONSAFEPATH": "1", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+        return {
+            **kept,
+            "PATH": path,
+            "PYTHONSAFEPATH": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONWARNINGS": "ignore",
+        }
 
     def values(self) -> dict[str, Any]:
         """What the table of small sizes can name in braces."""
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-        return {"python": sys.executable, "packages": Path(pyarrow.__file__).parents[1], "scripts": Path(sys.executable).parent, "version": version, "port": free_port()}
+        return {
+            "python": sys.executable,
+            "packages": Path(pyarrow.__file__).parents[1],
+            "scripts": Path(sys.executable).parent,
+            "version": version,
+            "port": free_port(),
+        }
 
-    def run(self, script: str, *, through: Callable[[list[str], dict[str, str]], subprocess.Popen[str]] | None = None) -> str:
+    def run(
+        self,
+        script: str,
+        *,
+        through: Callable[[list[str], dict[str, str]], subprocess.Popen[str]] | None = None,
+    ) -> str:
         """Run a shell script to its good end; returns what it printed."""
         command = ["bash", "-euo", "pipefail", "-c", script]
         process = (through or self.here)(command, self.environment())
@@ -67,25 +90,43 @@ class Account:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        assert process.returncode == 0, f"{script}\nended with {process.returncode}:\n{printed[-3000:]}\n{complaints[-3000:]}"
+        assert process.returncode == 0, (
+            f"{script}\nended with {process.returncode}:\n{printed[-3000:]}\n{complaints[-3000:]}"
+        )
         return printed
 
     def here(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(command, cwd=self.directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen(
+            command,
+            cwd=self.directory,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
 
 
 def make_small(script: str, table: Sequence[tuple[str, str]], **values: Any) -> tuple[str, set[str]]:
-    """A block's script with small sizes in the place of the document's, and the patterns that were found in it."""
+    """A block's script with small sizes in the place of the document's, and the patterns that were found in
+    it."""
     script, used = script.replace("\\\n", " "), set()
     for pattern, small in table:
-        script, times = re.subn(pattern, lambda _, small=small: small.format(**values), script, flags=re.MULTILINE)  # type: ignore[misc]
+        script, times = re.subn(
+            pattern, lambda _, small=small: small.format(**values), script, flags=re.MULTILINE
+        )  # type: ignore[misc]
         used |= {pattern} if times else set()
     return script, used
 
 
 def clone(directory: Path) -> Account:
     """A copy of what the repository tracks, without its history."""
-    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
@@ -94,11 +135,14 @@ def clone(directory: Path) -> Account:
 
 
 def furnish(account: Account) -> None:
-    """Small things under `small/`: a recipe, a mirror, made-up raw files and benchmarks, and the helpers of `HELPERS`."""
+    """Small things under `small/`: a recipe, a mirror, made-up raw files and benchmarks, and the helpers of
+    `HELPERS`."""
     small = account.file("small")
     small.mkdir()
     write_json(small / "recipe.json", RECIPE)
-    account.file("article.txt").write_text("Two patients had hepatitis. Both had taken isoniazid for a month.\n")
+    account.file("article.txt").write_text(
+        "Two patients had hepatitis. Both had taken isoniazid for a month.\n"
+    )
     write_synthetic(small / "raw", abstracts=300, full_texts=10)
     (small / "mirror").mkdir()
     (small / "mirror" / "pubmed").symlink_to(small / "raw" / "pubmed")

@@ -1,4 +1,5 @@
-"""Whether a command could be begun: its program, its options, the files of the repository that it names. Nothing is run."""
+"""Whether a command could be begun: its program, its options, the files of the repository that it names.
+Nothing is run."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ def check_command(words: list[str]) -> None:
     """Look at one command as it stands in the document.
 
     Raises:
-        Rotten: a program, a subcommand, an option, a value, a recipe or a file of the repository that is not there.
+        Rotten: a program, a subcommand, an option, a value, a recipe or a file of the repository that is not
+            there.
     """
     check_files(words)
     match words:
@@ -61,13 +63,20 @@ def check_files(words: list[str]) -> None:
     """What begins like a path of the repository is there."""
     for word in words:
         first, slash, _ = word.partition("/")
-        if slash and (ROOT / first).is_dir() and first not in (".venv", "runs", "env") and not (ROOT / word).exists():
+        if (
+            slash
+            and (ROOT / first).is_dir()
+            and first not in (".venv", "runs", "env")
+            and not (ROOT / word).exists()
+        ):
             raise Rotten(f"there is no {word}")
 
 
 def options_of(name: str) -> set[str]:
     """The options that the help of a `biobert-scale` command names."""
-    return _named(functools.partial(_cli, name)) | (_named(lambda help: _cli(name, ["--dry-run", *help])) if name == "train" else set())
+    return _named(functools.partial(_cli, name)) | (
+        _named(lambda help: _cli(name, ["--dry-run", *help])) if name == "train" else set()
+    )
 
 
 def foreign_options() -> set[str]:
@@ -124,7 +133,11 @@ def _cli(name: str, arguments: list[str]) -> dict[str, Any]:
     if name == "train":
         recipe = arguments[arguments.index("--config") + 1] if "--config" in arguments else "biobert-large"
         settings = load_config(recipe)
-        options = _options_over(settings, DryRunOptions) if "--dry-run" in arguments else _options_over(settings, TrainOptions)
+        options = (
+            _options_over(settings, DryRunOptions)
+            if "--dry-run" in arguments
+            else _options_over(settings, TrainOptions)
+        )
         tyro.cli(options, args=arguments)
         return {}
     from biobert_scale.commands import _HOMES
@@ -150,5 +163,3 @@ def _parsed(parse: Callable[[list[str]], Any], arguments: list[str]) -> Any:
         raise Rotten(told.getvalue()) from None
     except UserError as error:
         raise Rotten(str(error)) from None
-
-

@@ -38,7 +38,14 @@ def read_blocks(path: Path, document: str) -> list[Block]:
             at += 1
             while at < len(lines) and not lines[at].startswith(fence[1]):
                 at += 1
-            found.append(Block(document=document, line=begin + 2, language=fence[2], text="\n".join(lines[begin + 1 : at])))
+            found.append(
+                Block(
+                    document=document,
+                    line=begin + 2,
+                    language=fence[2],
+                    text="\n".join(lines[begin + 1 : at]),
+                )
+            )
         elif lines[at].startswith("    ") and (at == 0 or not lines[at - 1].strip()):
             while at < len(lines) and lines[at].startswith("    "):
                 at += 1
@@ -66,7 +73,8 @@ def links(path: Path) -> list[str]:
 
 
 def commands(script: str) -> list[list[str]]:
-    """The commands of a shell block as words; continued lines are joined, pipes taken apart, comments, keywords and where output goes left out."""
+    """The commands of a shell block as words; continued lines are joined, pipes taken apart, comments,
+    keywords and where output goes left out."""
     found = []
     for line in script.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)

@@ -1,4 +1,5 @@
-"""The command blocks of the documents, each of them run with small sizes put in. A block that no rule knows fails."""
+"""The command blocks of the documents, each of them run with small sizes put in. A block that no rule knows
+fails."""
 
 from __future__ import annotations
 
@@ -29,12 +30,25 @@ PROGRAMS = """for name in accelerate deepspeed tensorboard torchrun; do
     chmod +x env/bin/$name
 done"""
 SMALL = (
-    # The account: the package is installed from the clone; what it needs, with its programs, is taken from here.
-    (r"^python3 -m venv env$", "{python} -m venv env\nenv/bin/pip uninstall --yes setuptools\necho {packages} > env/lib/python{version}/site-packages/here.pth"),
-    (r"pip install -c constraints.txt \.$", "pip install --no-index --no-deps --no-build-isolation -c constraints.txt .\n" + PROGRAMS),
+    # The account: the package is installed from the clone; what it needs, with its programs, is taken from
+    # here.
+    (
+        r"^python3 -m venv env$",
+        (
+            "{python} -m venv env\nenv/bin/pip uninstall --yes setuptools\necho {packages} >"
+            " env/lib/python{version}/site-packages/here.pth"
+        ),
+    ),
+    (
+        r"pip install -c constraints.txt \.$",
+        "pip install --no-index --no-deps --no-build-isolation -c constraints.txt .\n" + PROGRAMS,
+    ),
     (r"^make ", "make BIN=small INSTALLED=small/.installed "),
     # The material.
-    (r"^biobert-scale corpus download", "small/serve {port} biobert-scale corpus download --base-url http://127.0.0.1:{port}"),
+    (
+        r"^biobert-scale corpus download",
+        "small/serve {port} biobert-scale corpus download --base-url http://127.0.0.1:{port}",
+    ),
     (r"--raw DIR --benchmarks DIR", "--raw small/raw --benchmarks small/raw --recipe small/recipe.json"),
     (r"corpus synthesize", "corpus synthesize --abstracts 300 --full-texts 10"),
     (r"--size 28996", "--size 600"),
@@ -51,7 +65,10 @@ SMALL = (
     (r"accelerate launch(?!.*--main_process_port)", "accelerate launch --main_process_port 0"),
     (r"--num_gpus 8", "--num_gpus 2 --master_port {port}"),
     (r"--standalone --nproc-per-node 8", "--standalone --nproc-per-node 2"),
-    (r"--nnodes 2 --node-rank 0 --nproc-per-node 8", "--nnodes 2 --node-rank $SLURM_NODEID --nproc-per-node 1"),
+    (
+        r"--nnodes 2 --node-rank 0 --nproc-per-node 8",
+        "--nnodes 2 --node-rank $SLURM_NODEID --nproc-per-node 1",
+    ),
     (r"(?<=--machine_rank )0|(?<=--node_rank )0", "$SLURM_NODEID"),
     (r"tensorboard --logdir", "tensorboard --inspect --logdir"),  # tells what it finds there, and ends
     (r"sleep 60", "sleep 1"),
@@ -59,7 +76,12 @@ SMALL = (
 """What is put in for what, line by line, in this order."""
 
 FILLED_IN = {
-    "site.toml": (("cpus_per_device = 8", "cpus_per_device = 1"), ("memory_gib_per_device = 32", "memory_gib_per_device = 1"), ("cpus = 16", "cpus = 2"), ("memory_gib = 64", "memory_gib = 4")),
+    "site.toml": (
+        ("cpus_per_device = 8", "cpus_per_device = 1"),
+        ("memory_gib_per_device = 32", "memory_gib_per_device = 1"),
+        ("cpus = 16", "cpus = 2"),
+        ("memory_gib = 64", "memory_gib = 4"),
+    ),
     "launch/deepspeed/hostfile": (("slots=8", "slots=1"),),
 }
 """Files that the reader fills in."""
@@ -80,41 +102,150 @@ class Rule:
 
 
 RULES = (
-    Rule(document="README.md", begins="raw XML -> documents", place="no command", reason="a picture of the stages"),
+    Rule(
+        document="README.md",
+        begins="raw XML -> documents",
+        place="no command",
+        reason="a picture of the stages",
+    ),
     Rule(document="README.md", begins="make demo", place="here", leaves=("runs/demo/report.html",)),
-    Rule(document="README.md", begins="biobert-scale demo --raw", place="here", leaves=("runs/real/report.html",)),
-    Rule(document="README.md", begins="biobert-scale corpus download", place="here", leaves=("pictures", "run/finished.json", "scores/NCBI-disease/pretrained-seed3/metrics.json", "table/table.json", "entities.jsonl")),
+    Rule(
+        document="README.md",
+        begins="biobert-scale demo --raw",
+        place="here",
+        leaves=("runs/real/report.html",),
+    ),
+    Rule(
+        document="README.md",
+        begins="biobert-scale corpus download",
+        place="here",
+        leaves=(
+            "pictures",
+            "run/finished.json",
+            "scores/NCBI-disease/pretrained-seed3/metrics.json",
+            "table/table.json",
+            "entities.jsonl",
+        ),
+    ),
     Rule(document="README.md", begins="from transformers import", place="python"),
     Rule(document="README.md", begins="biobert-scale train", place="here", leaves=("run/finished.json",)),
-    Rule(document="launch/README.md", begins="python3 -m venv", place="here", leaves=("env/bin/biobert-scale",)),
-    Rule(document="launch/README.md", begins="biobert-scale launch site", place="cluster", leaves=("site.toml",)),
-    Rule(document="launch/README.md", begins="biobert-scale corpus synthesize", place="cluster", leaves=("trial/evaluation/table.txt",)),
+    Rule(
+        document="launch/README.md", begins="python3 -m venv", place="here", leaves=("env/bin/biobert-scale",)
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="biobert-scale launch site",
+        place="cluster",
+        leaves=("site.toml",),
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="biobert-scale corpus synthesize",
+        place="cluster",
+        leaves=("trial/evaluation/table.txt",),
+    ),
     Rule(document="launch/README.md", begins="squeue --me", place="cluster"),
-    Rule(document="launch/README.md", begins="biobert-scale corpus download", place="cluster", leaves=("work/tokens/manifest.json",)),
-    Rule(document="launch/README.md", begins="biobert-scale train --config biobert-large --tokens work/tokens --dry-run", place="cluster"),
-    Rule(document="launch/README.md", begins="biobert-scale launch slurm", place="cluster", leaves=("work/pretraining/finished.json", "work/evaluation/table.txt")),
+    Rule(
+        document="launch/README.md",
+        begins="biobert-scale corpus download",
+        place="cluster",
+        leaves=("work/tokens/manifest.json",),
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="biobert-scale train --config biobert-large --tokens work/tokens --dry-run",
+        place="cluster",
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="biobert-scale launch slurm",
+        place="cluster",
+        leaves=("work/pretraining/finished.json", "work/evaluation/table.txt"),
+    ),
     Rule(document="launch/README.md", begins="tail -n 20 work", place="cluster"),
-    Rule(document="launch/README.md", begins="biobert-scale train --config biobert-large --tokens tokens", place="here", leaves=("run/finished.json",)),
-    Rule(document="launch/README.md", begins="accelerate launch --config_file launch/accelerate/cpu-2.yaml", place="here", leaves=("run/finished.json",)),
-    Rule(document="launch/README.md", begins="accelerate launch --config_file launch/accelerate/two-nodes-of-8.yaml", place="nodes", leaves=("run/finished.json",)),
-    Rule(document="launch/README.md", begins="torchrun --nnodes 2", place="nodes", leaves=("run/finished.json",)),
-    Rule(document="launch/README.md", begins="deepspeed --hostfile launch/deepspeed/hostfile --no_ssh", place="nodes", leaves=("run/finished.json",)),
-    Rule(document="launch/README.md", begins="deepspeed --hostfile launch/deepspeed/hostfile --module", place="parsed", reason="pdsh would log in on other machines"),
-    Rule(document="launch/README.md", begins="until [ -e run/finished.json", place="here", leaves=("run/finished.json",)),
+    Rule(
+        document="launch/README.md",
+        begins="biobert-scale train --config biobert-large --tokens tokens",
+        place="here",
+        leaves=("run/finished.json",),
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="accelerate launch --config_file launch/accelerate/cpu-2.yaml",
+        place="here",
+        leaves=("run/finished.json",),
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="accelerate launch --config_file launch/accelerate/two-nodes-of-8.yaml",
+        place="nodes",
+        leaves=("run/finished.json",),
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="torchrun --nnodes 2",
+        place="nodes",
+        leaves=("run/finished.json",),
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="deepspeed --hostfile launch/deepspeed/hostfile --no_ssh",
+        place="nodes",
+        leaves=("run/finished.json",),
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="deepspeed --hostfile launch/deepspeed/hostfile --module",
+        place="parsed",
+        reason="pdsh would log in on other machines",
+    ),
+    Rule(
+        document="launch/README.md",
+        begins="until [ -e run/finished.json",
+        place="here",
+        leaves=("run/finished.json",),
+    ),
     Rule(document="docs/doctor.md", begins="biobert-scale doctor", place="here"),
     Rule(document="docs/doctor.md", begins="accelerate launch", place="here"),
-    Rule(document="docs/evaluation.md", begins="biobert-scale evaluate prepare", place="parsed", reason="downloads, and forty runs a task; README's and release.md's blocks are run"),
-    Rule(document="docs/evaluation.md", begins="for step in", place="parsed", reason="needs those checkpoints"),
-    Rule(document="docs/release.md", begins="pre-training run", place="no command", reason="a picture of the way"),
-    Rule(document="docs/release.md", begins="biobert-scale export run --tokens tokens --corpus corpus --output", place="here", leaves=("model/SHA256SUMS",)),
-    Rule(document="docs/release.md", begins="biobert-scale export run --tokens tokens --corpus corpus --evaluation", place="here", leaves=("model/README.md",)),
-    Rule(document="docs/release.md", begins="biobert-scale evaluate finetune", place="here", leaves=("tagger/README.md",)),
+    Rule(
+        document="docs/evaluation.md",
+        begins="biobert-scale evaluate prepare",
+        place="parsed",
+        reason="downloads, and forty runs a task; README's and release.md's blocks are run",
+    ),
+    Rule(
+        document="docs/evaluation.md", begins="for step in", place="parsed", reason="needs those checkpoints"
+    ),
+    Rule(
+        document="docs/release.md",
+        begins="pre-training run",
+        place="no command",
+        reason="a picture of the way",
+    ),
+    Rule(
+        document="docs/release.md",
+        begins="biobert-scale export run --tokens tokens --corpus corpus --output",
+        place="here",
+        leaves=("model/SHA256SUMS",),
+    ),
+    Rule(
+        document="docs/release.md",
+        begins="biobert-scale export run --tokens tokens --corpus corpus --evaluation",
+        place="here",
+        leaves=("model/README.md",),
+    ),
+    Rule(
+        document="docs/release.md",
+        begins="biobert-scale evaluate finetune",
+        place="here",
+        leaves=("tagger/README.md",),
+    ),
     Rule(document="docs/release.md", begins="from transformers import", place="python"),
     Rule(document="docs/release.md", begins="export HF_TOKEN", place="parsed", reason="needs a hub's token"),
     Rule(document="docs/release.md", begins="biobert-scale tag", place="here", leaves=("entities.jsonl",)),
     Rule(document="docs/release.md", begins="zcat", place="parsed", reason="two models and a baseline file"),
     Rule(document="docs/release.md", begins='{"id"', place="no command", reason="an answer"),
-)  # fmt: skip
+)
 BLOCKS = [block for document in DOCUMENTS for block in read_blocks(ROOT / document, document)]
 OTHER_OPTIONS = {"--test-only", "--batch", "--signal", "--requeue", "--logdir", "--check", "--multi_gpu"}
 """Of SLURM, TensorBoard, sha256sum and accelerate, which the text names."""
@@ -124,7 +255,10 @@ def rule_for(block: Block) -> Rule:
     """The one rule that knows a block."""
     known = [rule for rule in RULES if rule.document == block.document and block.text.startswith(rule.begins)]
     if len(known) != 1:
-        raise Rotten(f"{len(known)} rules know the block at {block.document}:{block.line} ({block.text.splitlines()[0]!r}): add one that says how it is run")
+        raise Rotten(
+            f"{len(known)} rules know the block at {block.document}:{block.line}"
+            f" ({block.text.splitlines()[0]!r}): add one that says how it is run"
+        )
     return known[0]
 
 
@@ -151,7 +285,13 @@ def test_every_rule_and_every_small_size_is_of_use() -> None:
     assert sorted(map(repr, known)) == sorted(map(repr, RULES))
     assert all(rule.reason for rule in RULES if rule.place in ("parsed", "no command"))
     values = dict.fromkeys(("python", "packages", "scripts", "version", "port"), "")
-    used = set().union(*(make_small(block.text, SMALL, **values)[1] for block, rule in zip(BLOCKS, known, strict=True) if not rule.reason))
+    used = set().union(
+        *(
+            make_small(block.text, SMALL, **values)[1]
+            for block, rule in zip(BLOCKS, known, strict=True)
+            if not rule.reason
+        )
+    )
     assert used == {pattern for pattern, _ in SMALL}
 
 
@@ -163,15 +303,33 @@ def test_every_rule_and_every_small_size_is_of_use() -> None:
         ("biobert-scale train --config demo --tokens tokens", "output"),
         ("biobert-scale launch slurm --settings training.no-such-setting=1", "no-such-setting"),
         ("biobert-scale corpus bild --raw raw", "no command"),
-        ("accelerate launch --config_file launch/accelerate/gone.yaml -m biobert_scale.train --config demo --tokens t --output r", "gone.yaml"),
-        ("accelerate launch --config_file launch/accelerate/one.yaml -m biobert_scale.trane --config demo", "biobert_scale.trane"),
-        ("deepspeed --num_gpu_s 8 --module biobert_scale.train --config demo --tokens t --output r", "num_gpu_s"),
-        ("torchrun --standalone --nproc-per-node 8 -m biobert_scale.train --config demo --tokns t --output r", "tokns"),
+        (
+            (
+                "accelerate launch --config_file launch/accelerate/gone.yaml -m biobert_scale.train --config"
+                " demo --tokens t --output r"
+            ),
+            "gone.yaml",
+        ),
+        (
+            "accelerate launch --config_file launch/accelerate/one.yaml -m biobert_scale.trane --config demo",
+            "biobert_scale.trane",
+        ),
+        (
+            "deepspeed --num_gpu_s 8 --module biobert_scale.train --config demo --tokens t --output r",
+            "num_gpu_s",
+        ),
+        (
+            (
+                "torchrun --standalone --nproc-per-node 8 -m biobert_scale.train --config demo --tokns t"
+                " --output r"
+            ),
+            "tokns",
+        ),
         ("make dmeo", "dmeo"),
         ("biobert_scale train", "program"),
         ("until [ -e run/finished.json ]; do", "unexpected end"),
     ],
-)  # fmt: skip
+)
 def test_rot_is_noticed(text: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     block = Block(document="README.md", line=1, language="bash", text=text)
     monkeypatch.setattr(f"{__name__}.RULES", (Rule(document="README.md", begins=text, place="here"),))
@@ -180,7 +338,9 @@ def test_rot_is_noticed(text: str, says: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_block_that_no_rule_knows_is_noticed(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("Text.\n\n```bash\nbiobert-scale --version\n```\n\n    torchrun --version\n\n1. Text:\n")
+    (tmp_path / "README.md").write_text(
+        "Text.\n\n```bash\nbiobert-scale --version\n```\n\n    torchrun --version\n\n1. Text:\n"
+    )
     blocks = read_blocks(tmp_path / "README.md", "README.md")
     assert [(block.line, block.language) for block in blocks] == [(4, "bash"), (7, "indented")]
     for block in blocks:
@@ -196,7 +356,12 @@ def test_links_lead_to_files(document: str) -> None:
 
 def test_options_that_the_text_names_exist() -> None:
     known = set().union(OTHER_OPTIONS, foreign_options(), *map(options_of, COMMANDS))
-    named = {option for document in DOCUMENTS for span in code_spans(ROOT / document) for option in re.findall(r"(?<!\S)--[a-z][\w.-]*", span)}
+    named = {
+        option
+        for document in DOCUMENTS
+        for span in code_spans(ROOT / document)
+        for option in re.findall(r"(?<!\S)--[a-z][\w.-]*", span)
+    }
     assert len(named) > 10 and named <= known, named - known
 
 
@@ -204,7 +369,11 @@ def test_options_that_the_text_names_exist() -> None:
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Account:
     """An account in which the first block of launch/README.md has been run."""
     account = clone(tmp_path_factory.mktemp("account"))
-    (block,) = [block for block in BLOCKS if block.document == "launch/README.md" and block.text.startswith("python3 -m venv")]
+    (block,) = [
+        block
+        for block in BLOCKS
+        if block.document == "launch/README.md" and block.text.startswith("python3 -m venv")
+    ]
     follow(block, account)
     return account
 
@@ -231,7 +400,10 @@ def follow(block: Block, account: Account, cluster: Cluster | None = None) -> st
         script = "python block.py"
     if rule.place == "nodes":
         account.file("block.sh").write_text(f"set -euo pipefail\n{script}\n")
-        script = 'sbatch --parsable --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 --mem=3G --output=nodes.log --wrap "srun --kill-on-bad-exit=1 bash block.sh"'
+        script = (
+            "sbatch --parsable --nodes=2 --ntasks-per-node=1 --cpus-per-task=1 --mem=3G --output=nodes.log"
+            ' --wrap "srun --kill-on-bad-exit=1 bash block.sh"'
+        )
     printed = account.run(script, through=None if cluster is None else cluster.inside(account.directory))
     if cluster is not None:
         wait_for_jobs(cluster, account)
@@ -251,8 +423,13 @@ def fill_in(path: Path, pattern: str, small: str) -> None:
 def wait_for_jobs(cluster: Cluster, account: Account, seconds: float = 900) -> None:
     """Wait until the queue is empty; all its jobs must have come to a good end."""
     deadline = time.monotonic() + seconds
-    while states := set(cluster.run("squeue", "--noheader", "--states=all", "--format=%T").split()) - {"COMPLETED"}:
-        logs = "".join(path.read_text() for path in (*account.directory.glob("*/jobs/logs/*.log"), *account.directory.glob("nodes.log")))
+    while states := set(cluster.run("squeue", "--noheader", "--states=all", "--format=%T").split()) - {
+        "COMPLETED"
+    }:
+        logs = "".join(
+            path.read_text()
+            for path in (*account.directory.glob("*/jobs/logs/*.log"), *account.directory.glob("nodes.log"))
+        )
         assert states <= {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}, f"{states}\n{logs[-6000:]}"
         assert time.monotonic() < deadline, f"{states}\n{logs[-6000:]}"
         time.sleep(0.5)
@@ -260,7 +437,13 @@ def wait_for_jobs(cluster: Cluster, account: Account, seconds: float = 900) -> N
 
 def chapter(document: str, *places: str) -> list[Block]:
     """A document's commands that are run at these places; there must be some. `follow` judges each."""
-    blocks = [block for block in BLOCKS if block.document == document and rule_for(block).place in places and not block.text.startswith("python3 -m venv")]
+    blocks = [
+        block
+        for block in BLOCKS
+        if block.document == document
+        and rule_for(block).place in places
+        and not block.text.startswith("python3 -m venv")
+    ]
     assert blocks, f"{document} has no command to run at {places}"
     return blocks
 

@@ -1,4 +1,5 @@
-"""A real HTTP server on this machine that speaks the part of a model hub's interface that pushing and loading a model need.
+"""A real HTTP server on this machine that speaks the part of a model hub's interface that pushing and loading
+a model need.
 
 Source of the interface: huggingface_hub's `HfApi`, `_commit_api` and `lfs`, and git-lfs' batch interface.
 """
@@ -26,14 +27,20 @@ TOKEN = "hf_made_up"
 @dataclass
 class Repository:
     private: bool
-    commits: list[dict[str, bytes]] = field(default_factory=lambda: [{".gitattributes": b"*.safetensors filter=lfs\n"}])
+    commits: list[dict[str, bytes]] = field(
+        default_factory=lambda: [{".gitattributes": b"*.safetensors filter=lfs\n"}]
+    )
 
     @property
     def files(self) -> dict[str, bytes]:
         return self.commits[-1]
 
     def oid(self) -> str:
-        return hashlib.sha1(repr(sorted((name, hashlib.sha1(content).hexdigest()) for name, content in self.files.items())).encode()).hexdigest()
+        return hashlib.sha1(
+            repr(
+                sorted((name, hashlib.sha1(content).hexdigest()) for name, content in self.files.items())
+            ).encode()
+        ).hexdigest()
 
 
 class HubServer(ThreadingHTTPServer):
@@ -45,10 +52,12 @@ class HubServer(ThreadingHTTPServer):
         self.stored: dict[str, bytes] = {}
         """Large files by SHA-256, whether a commit names them or not."""
         self.faults: dict[str, deque[int | str]] = defaultdict(deque)
-        """By a word of the path: a status to answer with, `lose` (do it and cut the line), or `stranger` (somebody else commits first)."""
+        """By a word of the path: a status to answer with, `lose` (do it and cut the line), or `stranger`
+            (somebody else commits first)."""
         self.requests: list[tuple[str, str]] = []
         self.tells_ids = True
-        """Whether it tells a client what it holds of a file before the client sends it, as not every hub does."""
+        """Whether it tells a client what it holds of a file before the client sends it, as not every hub
+        does."""
 
     @property
     def url(self) -> str:
@@ -85,14 +94,18 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self, body: bytes) -> None:
         path = urlparse(self.path).path
         self.server.requests.append((self.command, path))
-        fault = next((faults.popleft() for word, faults in self.server.faults.items() if word in path and faults), None)
+        fault = next(
+            (faults.popleft() for word, faults in self.server.faults.items() if word in path and faults), None
+        )
         if isinstance(fault, int):
             return self._answer(fault, {"error": "made up"})
         if path.startswith("/api/") and self.headers["Authorization"] != f"Bearer {TOKEN}":
             return self._answer(401, {"error": "Invalid credentials"})
         if fault == "stranger":
             for repository in self.server.repositories.values():
-                repository.commits.append({**repository.files, "stranger.txt": b"%d" % len(repository.commits)})
+                repository.commits.append(
+                    {**repository.files, "stranger.txt": b"%d" % len(repository.commits)}
+                )
         for pattern, handle in _ROUTES:
             if match := re.fullmatch(pattern, path):
                 result = handle(self.server, *match.groups(), body)
@@ -129,18 +142,35 @@ def _info(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
     if name not in server.repositories:
         return 404, {"error": "Repository not found"}
     repository = server.repositories[name]
-    return 200, {"id": name, "sha": repository.oid(), "siblings": [_sibling(*item) for item in repository.files.items()]}
+    return 200, {
+        "id": name,
+        "sha": repository.oid(),
+        "siblings": [_sibling(*item) for item in repository.files.items()],
+    }
 
 
 def _sibling(path: str, content: bytes) -> dict[str, Any]:
-    large = {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}} if path.endswith(".safetensors") else {}
-    return {"rfilename": path, "size": len(content), "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(), **large}
+    large = (
+        {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}}
+        if path.endswith(".safetensors")
+        else {}
+    )
+    return {
+        "rfilename": path,
+        "size": len(content),
+        "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(),
+        **large,
+    }
 
 
 def _validate(server: HubServer, body: bytes) -> tuple[int, Any]:
     text = json.loads(body)["content"]
     metadata = yaml.safe_load(text.split("---\n")[1]) if text.startswith("---\n") else None
-    return (200, {"errors": [], "warnings": []}) if isinstance(metadata, dict) else (400, {"errors": [{"message": "no metadata"}]})
+    return (
+        (200, {"errors": [], "warnings": []})
+        if isinstance(metadata, dict)
+        else (400, {"errors": [{"message": "no metadata"}]})
+    )
 
 
 def _preupload(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
@@ -150,15 +180,31 @@ def _preupload(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
         large = file["path"].endswith(".safetensors")
         known = _sibling(file["path"], files[file["path"]]) if file["path"] in files else {}
         oid = known["lfs"]["sha256"] if "lfs" in known else known.get("blobId")
-        answers.append({"path": file["path"], "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, **({"oid": oid} if server.tells_ids else {})})
+        answers.append(
+            {
+                "path": file["path"],
+                "uploadMode": "lfs" if large else "regular",
+                "shouldIgnore": False,
+                **({"oid": oid} if server.tells_ids else {}),
+            }
+        )
     return 200, {"files": answers}
 
 
 def _batch(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
     objects = []
     for wanted in json.loads(body)["objects"]:
-        actions = {"upload": {"href": f"{server.url}/store/{wanted['oid']}"}, "verify": {"href": f"{server.url}/verify/{wanted['oid']}"}}
-        objects.append({"oid": wanted["oid"], "size": wanted["size"], **({} if wanted["oid"] in server.stored else {"actions": actions})})
+        actions = {
+            "upload": {"href": f"{server.url}/store/{wanted['oid']}"},
+            "verify": {"href": f"{server.url}/verify/{wanted['oid']}"},
+        }
+        objects.append(
+            {
+                "oid": wanted["oid"],
+                "size": wanted["size"],
+                **({} if wanted["oid"] in server.stored else {"actions": actions}),
+            }
+        )
     return 200, {"transfer": "basic", "objects": objects}
 
 
@@ -170,7 +216,11 @@ def _store(server: HubServer, oid: str, body: bytes) -> tuple[int, Any]:
 
 
 def _verify(server: HubServer, oid: str, body: bytes) -> tuple[int, Any]:
-    return (200, {}) if len(server.stored.get(oid, b"")) == json.loads(body)["size"] else (404, {"error": "not stored"})
+    return (
+        (200, {})
+        if len(server.stored.get(oid, b"")) == json.loads(body)["size"]
+        else (404, {"error": "not stored"})
+    )
 
 
 def _commit(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
@@ -192,14 +242,29 @@ def _commit(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
 def _resolve(server: HubServer, name: str, path: str, body: bytes) -> tuple[int, Any, dict[str, str]]:
     repository = server.repositories[name]
     if path not in repository.files:
-        return 404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.oid()}
+        return (
+            404,
+            {"error": "Entry not found"},
+            {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.oid()},
+        )
     content = repository.files[path]
-    return 200, content, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": repository.oid(), "Accept-Ranges": "none"}
+    return (
+        200,
+        content,
+        {
+            "ETag": f'"{hashlib.sha1(content).hexdigest()}"',
+            "X-Repo-Commit": repository.oid(),
+            "Accept-Ranges": "none",
+        },
+    )
 
 
 def _tree(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
     files = server.repositories[name].files
-    return 200, [{"type": "file", "path": path, "size": len(content), "oid": _sibling(path, content)["blobId"]} for path, content in files.items()]
+    return 200, [
+        {"type": "file", "path": path, "size": len(content), "oid": _sibling(path, content)["blobId"]}
+        for path, content in files.items()
+    ]
 
 
 _NAME = r"([\w.-]+/[\w.-]+)"

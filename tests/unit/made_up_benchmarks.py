@@ -11,10 +11,28 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 from biobert_scale.evaluation.readers import HALLMARK_HEADER
 from biobert_scale.evaluation.tasks import prepare
 
-NAMES = ("leaf palsy", "Noxal rot", "grey fever", "stem tremor", "bark ache", "Moss-eye", "reed cough", "root gout")
-FRAMES = ("Mice with {} slept.", "No {} was seen in cats.", "We saw {} and ran home.", "Old goats often had {} here.")
+NAMES = (
+    "leaf palsy",
+    "Noxal rot",
+    "grey fever",
+    "stem tremor",
+    "bark ache",
+    "Moss-eye",
+    "reed cough",
+    "root gout",
+)
+FRAMES = (
+    "Mice with {} slept.",
+    "No {} was seen in cats.",
+    "We saw {} and ran home.",
+    "Old goats often had {} here.",
+)
 PMIDS = {"train": 1000, "dev": 2000, "test": 3000}
-FILES = {"train": "NCBItrainset_corpus.txt", "dev": "NCBIdevelopset_corpus.txt", "test": "NCBItestset_corpus.txt"}
+FILES = {
+    "train": "NCBItrainset_corpus.txt",
+    "dev": "NCBIdevelopset_corpus.txt",
+    "test": "NCBItestset_corpus.txt",
+}
 
 
 def write_entities(directory: Path) -> Path:
@@ -25,13 +43,19 @@ def write_entities(directory: Path) -> Path:
         for number, (name, frame) in enumerate(itertools.product(NAMES, FRAMES)):
             title, abstract = frame.format(name), "Nothing else is told."
             start, pmid = title.index(name), PMIDS[split] + number
-            lines += [f"{pmid}|t|{title}", f"{pmid}|a|{abstract}", f"{pmid}\t{start}\t{start + len(name)}\t{name}\tSpecificDisease\tD1", ""]
+            lines += [
+                f"{pmid}|t|{title}",
+                f"{pmid}|a|{abstract}",
+                f"{pmid}\t{start}\t{start + len(name)}\t{name}\tSpecificDisease\tD1",
+                "",
+            ]
         (directory / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return directory
 
 
 def write_hallmarks(directory: Path, *, every_document_labelled: bool = False) -> Path:
-    """24 documents in every split: each name stands for the hallmark of its number, one document in three for none (or none for none)."""
+    """24 documents in every split: each name stands for the hallmark of its number, one document in three for
+    none (or none for none)."""
     directory.mkdir(parents=True, exist_ok=True)
     for split in PMIDS:
         rows = [HALLMARK_HEADER]
@@ -53,8 +77,17 @@ def write_model(directory: Path, *, lowercase: bool = False) -> Path:
     text = " ".join([*NAMES, *(frame.format("") for frame in FRAMES), "Nothing else is told. nothing - ,"])
     words = sorted({word.strip(".") for word in text.replace("-", " - ").split()} | {"."})
     letters = sorted(set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"))
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys([*words, *letters, *(f"##{letter}" for letter in letters)])]
-    tokenizer = BertTokenizerFast(vocab={piece: number for number, piece in enumerate(pieces)}, do_lower_case=lowercase)
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *dict.fromkeys([*words, *letters, *(f"##{letter}" for letter in letters)]),
+    ]
+    tokenizer = BertTokenizerFast(
+        vocab={piece: number for number, piece in enumerate(pieces)}, do_lower_case=lowercase
+    )
     tokenizer.save_pretrained(directory)
     torch.manual_seed(0)
     shape = BertConfig(

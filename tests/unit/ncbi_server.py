@@ -1,4 +1,5 @@
-"""A real HTTP server on this machine with NCBI's layout, made-up but valid files, and every way of failing that a mirror meets."""
+"""A real HTTP server on this machine with NCBI's layout, made-up but valid files, and every way of failing
+that a mirror meets."""
 
 from __future__ import annotations
 
@@ -79,7 +80,9 @@ class NcbiServer(ThreadingHTTPServer):
     def add_package(self, path: str, *pmcids: int, filler: int = 0) -> bytes:
         """A PMC package and its file list."""
         self.files[f"{path}.tar.gz"] = package(*pmcids, filler=filler)
-        rows = "".join(f"xml/PMC{number}.xml,PMC{number},2024-01-02 03:04:05,,CC BY,no\n" for number in pmcids)
+        rows = "".join(
+            f"xml/PMC{number}.xml,PMC{number},2024-01-02 03:04:05,,CC BY,no\n" for number in pmcids
+        )
         listed = f"Article File,AccessionID,LastUpdated (YYYY-MM-DD HH:MM:SS),PMID,License,Retracted\n{rows}"
         self.files[f"{path}.filelist.csv"] = listed.encode()
         return self.files[f"{path}.tar.gz"]
@@ -115,11 +118,20 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(seen, fault.status, {**fault.headers, "Content-Length": "0"}, b"", fault)
         if self.path.endswith("/"):
             page = listing(self.server.files, self.path)
-            return self._send(seen, 200 if page else 404, {"Content-Type": "text/html", "Content-Length": str(len(page))}, page, fault)
+            return self._send(
+                seen,
+                200 if page else 404,
+                {"Content-Type": "text/html", "Content-Length": str(len(page))},
+                page,
+                fault,
+            )
         if self.path not in self.server.files:
             return self._send(seen, 404, {"Content-Length": "0"}, b"", fault)
         content = self.server.files[self.path] if fault.body is None else fault.body
-        headers = {"Last-Modified": formatdate(self.server.modified.get(self.path, MADE), usegmt=True), "Accept-Ranges": "bytes"}
+        headers = {
+            "Last-Modified": formatdate(self.server.modified.get(self.path, MADE), usegmt=True),
+            "Accept-Ranges": "bytes",
+        }
         if self.server.etags:
             headers["ETag"] = f'"{hashlib.sha256(self.server.files[self.path]).hexdigest()[:16]}"'
         wanted = re.fullmatch(r"bytes=(\d+)-", seen.range or "")
@@ -128,7 +140,10 @@ class _Handler(BaseHTTPRequestHandler):
             start = int(wanted[1])
             if start >= len(content):
                 return self._send(seen, 416, {"Content-Length": "0"}, b"", fault)
-            headers |= {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}", "Content-Length": str(len(content) - start)}
+            headers |= {
+                "Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}",
+                "Content-Length": str(len(content) - start),
+            }
             return self._send(seen, 206, headers, content[start:], fault)
         self._send(seen, 200, headers | {"Content-Length": str(len(content))}, content, fault)
 
@@ -174,32 +189,43 @@ def serving() -> Iterator[NcbiServer]:
 
 
 def listing(files: dict[str, bytes], directory: str) -> bytes:
-    """The page that Apache's mod_autoindex makes of a directory, with rounded sizes; empty where there is none."""
+    """The page that Apache's mod_autoindex makes of a directory, with rounded sizes; empty where there is
+    none."""
     names = [path.removeprefix(directory) for path in sorted(files) if path.startswith(directory)]
     rows = [
-        f'<a href="{name}">{name}</a>  2024-12-14 18:08  {len(files[directory + name]) / 1000:.0f}K' for name in names if "/" not in name
+        f'<a href="{name}">{name}</a>  2024-12-14 18:08  {len(files[directory + name]) / 1000:.0f}K'
+        for name in names
+        if "/" not in name
     ]
     top = (
-        '<a href="?C=N;O=D">Name</a> <a href="?C=S;O=A">Size</a><hr><a href="/pubmed/">Parent Directory</a>  -\n<a href="old/">old/</a>  -'
+        '<a href="?C=N;O=D">Name</a> <a href="?C=S;O=A">Size</a><hr><a href="/pubmed/">Parent Directory</a> '
+        ' -\n<a href="old/">old/</a>  -'
     )
-    page = f"<html><head><title>Index of {directory}</title></head><body><pre>{top}\n" + "\n".join(rows) + "\n</pre></body></html>\n"
+    page = (
+        f"<html><head><title>Index of {directory}</title></head><body><pre>{top}\n"
+        + "\n".join(rows)
+        + "\n</pre></body></html>\n"
+    )
     return page.encode() if names else b""
 
 
 def medline(*pmids: int, filler: int = 0) -> bytes:
     records = "".join(
-        f'<PubmedArticle><MedlineCitation><PMID Version="1">{pmid}</PMID><Article><ArticleTitle>Title {pmid}.</ArticleTitle>'
-        f"<Abstract><AbstractText>Made-up text {pmid}.</AbstractText></Abstract></Article></MedlineCitation></PubmedArticle>"
+        f'<PubmedArticle><MedlineCitation><PMID Version="1">{pmid}</PMID><Article><ArticleTitle>Title'
+        f" {pmid}.</ArticleTitle><Abstract><AbstractText>Made-up text"
+        f" {pmid}.</AbstractText></Abstract></Article></MedlineCitation></PubmedArticle>"
         for pmid in pmids
     )
-    return gzip.compress(f"<PubmedArticleSet>{records}<!--{_noise(filler)}--></PubmedArticleSet>".encode(), mtime=0)
+    return gzip.compress(
+        f"<PubmedArticleSet>{records}<!--{_noise(filler)}--></PubmedArticleSet>".encode(), mtime=0
+    )
 
 
 def package(*pmcids: int, filler: int = 0) -> bytes:
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w") as tar:
         for number in pmcids:
-            content = f"<article><body><p>Made-up full text {number}.</p></body><!--{_noise(filler)}--></article>".encode()
+            content = f"<article><body><p>Made-up full text {number}.</p></body><!--{_noise(filler)}--></article>".encode()  # noqa: E501
             member = tarfile.TarInfo(f"xml/PMC{number}.xml")
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
@@ -208,4 +234,6 @@ def package(*pmcids: int, filler: int = 0) -> bytes:
 
 def _noise(length: int) -> str:
     """Characters that gzip cannot make much shorter, always the same."""
-    return "".join(hashlib.sha256(str(block).encode()).hexdigest() for block in range(length // 32))[: 2 * length]
+    return "".join(hashlib.sha256(str(block).encode()).hexdigest() for block in range(length // 32))[
+        : 2 * length
+    ]

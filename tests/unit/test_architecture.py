@@ -9,7 +9,18 @@ from pathlib import Path
 import biobert_scale
 
 PACKAGE = Path(biobert_scale.__file__).parent
-STAGES = ("corpus", "tokens", "data", "modeling", "training", "release", "evaluation", "tag", "report", "launch")
+STAGES = (
+    "corpus",
+    "tokens",
+    "data",
+    "modeling",
+    "training",
+    "release",
+    "evaluation",
+    "tag",
+    "report",
+    "launch",
+)
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -29,18 +40,33 @@ def stage_files(stage: str) -> list[Path]:
 
 def later_imports(path: Path, stage: str) -> list[str]:
     later = STAGES[STAGES.index(stage) + 1 :]
-    return [name for name in imports(path) if name.startswith(tuple(f"biobert_scale.{other}" for other in (*later, "plan", "doctor", "demo", "commands")))]
+    return [
+        name
+        for name in imports(path)
+        if name.startswith(
+            tuple(f"biobert_scale.{other}" for other in (*later, "plan", "doctor", "demo", "commands"))
+        )
+    ]
 
 
 def test_no_stage_imports_a_later_one() -> None:
-    found = {str(path): names for stage in STAGES for path in stage_files(stage) if (names := later_imports(path, stage))}
+    found = {
+        str(path): names
+        for stage in STAGES
+        for path in stage_files(stage)
+        if (names := later_imports(path, stage))
+    }
     assert not found
 
 
 def test_corpus_tokens_and_launch_never_import_torch() -> None:
     heavy = ("torch", "transformers", "accelerate", "deepspeed")
     found = {
-        str(path): name for stage in ("corpus", "tokens", "launch") for path in stage_files(stage) for name in imports(path) if name.split(".")[0] in heavy
+        str(path): name
+        for stage in ("corpus", "tokens", "launch")
+        for path in stage_files(stage)
+        for name in imports(path)
+        if name.split(".")[0] in heavy
     }
     assert not found
 
@@ -54,5 +80,9 @@ def test_the_reader_of_imports_sees_a_forbidden_one(tmp_path: Path) -> None:
 
 def test_the_environment_is_read_in_its_own_places_only() -> None:
     allowed = {"environment.py", "training/runtime.py"}
-    found = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "os.environ" in path.read_text() or "os.getenv" in path.read_text()}
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if "os.environ" in path.read_text() or "os.getenv" in path.read_text()
+    }
     assert found <= allowed

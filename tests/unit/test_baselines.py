@@ -26,12 +26,22 @@ from tests.unit.made_up_benchmarks import write_entities, write_hallmarks
 
 def sentence(text, tags):
     tokens = text.split()
-    return TaggedSentence(pmid="1", sentence=0, tokens=tokens, starts=[0] * len(tokens), ends=[1] * len(tokens), tags=tags.split())
+    return TaggedSentence(
+        pmid="1",
+        sentence=0,
+        tokens=tokens,
+        starts=[0] * len(tokens),
+        ends=[1] * len(tokens),
+        tags=tags.split(),
+    )
 
 
 def document(*sentences, labels=()):
     return HallmarkDocument(
-        pmid="1", sentences=list(sentences), sentence_labels=[list(labels)] + [[]] * (len(sentences) - 1), labels=list(labels)
+        pmid="1",
+        sentences=list(sentences),
+        sentence_labels=[list(labels)] + [[]] * (len(sentences) - 1),
+        labels=list(labels),
     )
 
 
@@ -42,14 +52,20 @@ def test_the_dictionary_prefers_the_longest_name_and_ignores_capitals():
 
 
 def test_the_dictionary_leaves_out_words_that_are_seldom_names():
-    train = [sentence("was seen", "B O"), sentence("it was here was there", "O O O O O"), sentence("rot", "B")]
+    train = [
+        sentence("was seen", "B O"),
+        sentence("it was here was there", "O O O O O"),
+        sentence("rot", "B"),
+    ]
     assert dictionary_tags(train, [sentence("rot was seen", "O O O")], least_share=0.5) == [["B", "O", "O"]]
 
 
 def test_the_dictionary_leaves_out_names_that_are_words_without_their_capitals():
     train = [sentence("NO rises", "B O"), sentence("gene A rot", "O B I")]
     test = [sentence("no gene a rot", "O O O O")]
-    assert dictionary_tags(train, test) == [["B", "O", "B", "I"]] and dictionary_tags(train, test, least_characters=3) == [["O", "O", "B", "I"]]
+    assert dictionary_tags(train, test) == [["B", "O", "B", "I"]] and dictionary_tags(
+        train, test, least_characters=3
+    ) == [["O", "O", "B", "I"]]
 
 
 def test_word_features_tell_shapes_and_neighbours_apart():
@@ -69,7 +85,11 @@ def test_one_telling_sentence_labels_its_document():
     ]
     test = [document("goats walk home", "rot kills cells"), document("goats walk home")]
     probabilities = tfidf_sentences(train, test)
-    assert probabilities.shape == (2, 10) and probabilities[0, 7] > 0.5 > probabilities[1, 7] and not probabilities[:, :7].any()
+    assert (
+        probabilities.shape == (2, 10)
+        and probabilities[0, 7] > 0.5 > probabilities[1, 7]
+        and not probabilities[:, :7].any()
+    )
 
 
 def test_baselines_stand_in_the_table_as_finished_runs(tmp_path):
@@ -83,7 +103,9 @@ def test_baselines_stand_in_the_table_as_finished_runs(tmp_path):
     nothing = json.loads((tmp_path / "runs" / "NCBI-disease" / "no-entity" / "metrics.json").read_text())
     assert nothing["scores"]["conlleval"]["fn"] == 32
     rows = score_table(tmp_path / "runs")["rows"]
-    assert len(rows) == 7 and all(row["kind"] == "baseline" and row["sd"] is None and row["interval_95"] for row in rows)
+    assert len(rows) == 7 and all(
+        row["kind"] == "baseline" and row["sd"] is None and row["interval_95"] for row in rows
+    )
     assert run_baselines(tmp_path / "out", tmp_path / "runs").key == manifest.key
     with pytest.raises(UserError, match="no task 'BC5CDR-chem'"):
         run_baselines(tmp_path / "out", tmp_path / "other", tasks=["BC5CDR-chem"])
@@ -96,10 +118,19 @@ def published(real_data, tmp_path_factory):
     return directory
 
 
-@pytest.mark.parametrize(("task", "dictionary", "crf"), [("NCBI-disease", 59.9, 77.9), ("BC5CDR-disease", 68.8, 74.4), ("BC5CDR-chem", 72.3, 81.6)])
+@pytest.mark.parametrize(
+    ("task", "dictionary", "crf"),
+    [("NCBI-disease", 59.9, 77.9), ("BC5CDR-disease", 68.8, 74.4), ("BC5CDR-chem", 72.3, 81.6)],
+)
 def test_baselines_of_names_score_what_such_methods_score(published, task, dictionary, crf):
-    train, test, gold = read_sentences(published, task, "train"), read_sentences(published, task, "test"), read_gold(published, task, "test")
-    assert score_tags(test, gold, dictionary_tags(train, test, least_characters=3))["score"] == pytest.approx(dictionary, abs=0.2)
+    train, test, gold = (
+        read_sentences(published, task, "train"),
+        read_sentences(published, task, "test"),
+        read_gold(published, task, "test"),
+    )
+    assert score_tags(test, gold, dictionary_tags(train, test, least_characters=3))["score"] == pytest.approx(
+        dictionary, abs=0.2
+    )
     assert score_tags(test, gold, crf_tags(train, test))["score"] == pytest.approx(crf, abs=2)
 
 

@@ -16,8 +16,13 @@ STEPS = 8
 RECIPE: dict[str, Any] = {
     "name": "tiny",
     "model": {
-        "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64,
-        "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
     },
     "data": {"max_seq_length": 64},
     "training": {
@@ -29,7 +34,7 @@ RECIPE: dict[str, Any] = {
         "precision": {"dtype": "fp32"},
         "validation": {"sequences": 40},
     },
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +43,22 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = tmp_path_factory.mktemp("learning")
     tokens = write_tokens(found / "made-up", documents=200)
     write_json(found / "tiny.json", RECIPE)
-    assert main(["bench", "learning", "--tokens", str(tokens), "--output", str(found / "results"), "--config", str(found / "tiny.json"), "--equal-rates"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "learning",
+                "--tokens",
+                str(tokens),
+                "--output",
+                str(found / "results"),
+                "--config",
+                str(found / "tiny.json"),
+                "--equal-rates",
+            ]
+        )
+        == 0
+    )
     return found / "results"
 
 
@@ -60,25 +80,38 @@ def test_both_sides_begin_with_the_same_weights_and_score_the_same_samples(resul
 
 def test_without_dropout_and_in_fp32_the_two_libraries_learn_the_same(result: dict[str, Any]) -> None:
     ours, peers = result["sides"]
-    assert [point["global_step"] for point in ours["curve"]] == [point["global_step"] for point in peers["curve"]] == list(range(STEPS + 1))
+    assert (
+        [point["global_step"] for point in ours["curve"]]
+        == [point["global_step"] for point in peers["curve"]]
+        == list(range(STEPS + 1))
+    )
     assert losses(ours) == pytest.approx(losses(peers), abs=1e-3)
-    assert losses(ours, "validation/nsp_loss") == pytest.approx(losses(peers, "validation/nsp_loss"), abs=1e-3)
+    assert losses(ours, "validation/nsp_loss") == pytest.approx(
+        losses(peers, "validation/nsp_loss"), abs=1e-3
+    )
     assert losses(ours)[-1] < losses(ours)[0] - 0.1, "nothing was learned, so that nothing was compared"
 
 
 def test_time_and_tokens_are_told_of_both(result: dict[str, Any]) -> None:
     ours, peers = result["sides"]
-    assert ours["real_tokens"] == peers["real_tokens"] == ours["curve"][-1]["consumed_tokens"] > STEPS * 16 * 16
+    assert (
+        ours["real_tokens"] == peers["real_tokens"] == ours["curve"][-1]["consumed_tokens"] > STEPS * 16 * 16
+    )
     for side in (ours, peers):
         assert 0 < side["training_seconds"] < side["whole_seconds"]
 
 
-def test_the_page_shows_the_curves_and_the_picture_lies_beside_it(directory: Path, result: dict[str, Any]) -> None:
+def test_the_page_shows_the_curves_and_the_picture_lies_beside_it(
+    directory: Path, result: dict[str, Any]
+) -> None:
     (page,), (picture,) = directory.glob("learning-*.md"), directory.glob("learning-*.png")
     text = page.read_text()
     assert f"({picture.name})" in text and picture.read_bytes().startswith(b"\x89PNG")
     for ours, peers in zip(*(side["curve"] for side in result["sides"]), strict=True):
-        assert f"| {ours['global_step']} | {ours['consumed_tokens']:,} | {ours['validation/mlm_loss']:.4f} | {peers['validation/mlm_loss']:.4f} |" in text
+        assert (
+            f"| {ours['global_step']} | {ours['consumed_tokens']:,} | {ours['validation/mlm_loss']:.4f} |"
+            f" {peers['validation/mlm_loss']:.4f} |" in text
+        )
     assert "--config FILE --steps 8 --equal-rates" in text and str(directory.parent) not in text
 
 
@@ -90,7 +123,24 @@ def test_a_shorter_run_keeps_the_warm_ups_share(tmp_path: Path) -> None:
     assert half.precision.dtype in ("fp32", "bf16") and half.optimizer == recipe.training.optimizer
 
 
-@pytest.mark.parametrize(("options", "says"), [(["--steps", "-1"], "--steps cannot be -1"), ([], "no such directory")])
-def test_a_mistake_is_told_before_anything_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str) -> None:
-    assert main(["bench", "learning", "--tokens", str(tmp_path / "missing"), "--output", str(tmp_path / "results"), *options]) == 2
+@pytest.mark.parametrize(
+    ("options", "says"), [(["--steps", "-1"], "--steps cannot be -1"), ([], "no such directory")]
+)
+def test_a_mistake_is_told_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    assert (
+        main(
+            [
+                "bench",
+                "learning",
+                "--tokens",
+                str(tmp_path / "missing"),
+                "--output",
+                str(tmp_path / "results"),
+                *options,
+            ]
+        )
+        == 2
+    )
     assert says in capsys.readouterr().err and not (tmp_path / "results").exists()

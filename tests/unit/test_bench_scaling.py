@@ -11,9 +11,29 @@ from tests.unit.test_bench_train_step import RECIPE
 
 @pytest.mark.slow
 def test_every_engine_sends_what_its_stage_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    batch = '[training]\nglobal_batch_size = 8\nmicro_batch_size = 2\n[training.precision]\ndtype = "fp32"\n[training.engine]'
+    batch = (
+        "[training]\nglobal_batch_size = 8\nmicro_batch_size = 2\n[training.precision]\ndtype ="
+        ' "fp32"\n[training.engine]'
+    )
     (tmp_path / "tiny.toml").write_text(RECIPE.replace("[training.engine]", batch))
-    assert main(["bench", "scaling", "--config", str(tmp_path / "tiny.toml"), "--output", str(tmp_path / "out"), "--ranks", "1", "2", "--steps", "2"]) == 0
+    assert (
+        main(
+            [
+                "bench",
+                "scaling",
+                "--config",
+                str(tmp_path / "tiny.toml"),
+                "--output",
+                str(tmp_path / "out"),
+                "--ranks",
+                "1",
+                "2",
+                "--steps",
+                "2",
+            ]
+        )
+        == 0
+    )
     (page,) = (tmp_path / "out").glob("scaling-*.md")
     ranks = json.loads(page.with_suffix(".json").read_text())["ranks"]
     assert all(len(told["seconds"]) == 2 for engines in ranks.values() for told in engines.values())
@@ -23,6 +43,8 @@ def test_every_engine_sends_what_its_stage_says(tmp_path: Path, capsys: pytest.C
     assert "| 2 | zero3 |" in page.read_text()
 
 
-def test_a_batch_that_does_not_divide_is_refused_before_anything_is_started(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_batch_that_does_not_divide_is_refused_before_anything_is_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["bench", "scaling", "--output", str(tmp_path / "out"), "--ranks", "3"]) == 2
     assert "does not divide" in capsys.readouterr().err

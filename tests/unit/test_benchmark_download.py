@@ -77,9 +77,21 @@ def test_files_come_out_of_archives_once_and_are_not_fetched_again(tmp_path):
     one, two, three = b"first", b"second", b"third"
     archive = zipped({"Data/deep/one.txt": one, "Data/two.txt": two, "__MACOSX/two.txt": b"junk"})
     with publishing({"/all.zip": archive, "/three.txt": three}) as server:
-        sources = [source(server, "a/one.txt", "/all.zip", one), source(server, "a/two.txt", "/all.zip", two), source(server, "b/three.txt", "/three.txt", three)]
-        assert download(tmp_path, sources) == [tmp_path / "a/one.txt", tmp_path / "a/two.txt", tmp_path / "b/three.txt"]
-        assert [(tmp_path / s.path).read_bytes() for s in sources] == [one, two, three] and server.requests == 2
+        sources = [
+            source(server, "a/one.txt", "/all.zip", one),
+            source(server, "a/two.txt", "/all.zip", two),
+            source(server, "b/three.txt", "/three.txt", three),
+        ]
+        assert download(tmp_path, sources) == [
+            tmp_path / "a/one.txt",
+            tmp_path / "a/two.txt",
+            tmp_path / "b/three.txt",
+        ]
+        assert [(tmp_path / s.path).read_bytes() for s in sources] == [
+            one,
+            two,
+            three,
+        ] and server.requests == 2
         assert download(tmp_path, sources) == [] and server.requests == 2
 
 
@@ -133,7 +145,9 @@ def test_wrong_addresses_are_told(tmp_path, text, says):
 def test_the_packages_own_addresses_are_of_files_that_prepare_knows():
     from biobert_scale.evaluation.sources import CORPORA
 
-    assert {Path(entry.path).name for entry in read_sources(None)} == {name for corpus in CORPORA for name in corpus.files}
+    assert {Path(entry.path).name for entry in read_sources(None)} == {
+        name for corpus in CORPORA for name in corpus.files
+    }
 
 
 def test_the_published_files_have_the_checksums_that_are_asked(real_data):
@@ -149,6 +163,15 @@ def test_prepare_fetches_and_prepares_in_one_command(tmp_path, capsys):
         entries = [source(server, f"ncbi/{name}", "/all.zip", content) for name, content in contents.items()]
         lines = [f'[[file]]\npath = "{e.path}"\nurl = "{e.url}"\nsha256 = "{e.sha256}"\n' for e in entries]
         (tmp_path / "sources.toml").write_text("\n".join(lines))
-        arguments = ["--benchmarks", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--sources", str(tmp_path / "sources.toml")]
+        arguments = [
+            "--benchmarks",
+            str(tmp_path / "in"),
+            "--output",
+            str(tmp_path / "out"),
+            "--sources",
+            str(tmp_path / "sources.toml"),
+        ]
         assert main(["evaluate", "prepare", *arguments]) == 0
-    assert (tmp_path / "out" / "NCBI-disease" / "test.jsonl").is_file() and "NCBI-disease" in capsys.readouterr().out
+    assert (
+        tmp_path / "out" / "NCBI-disease" / "test.jsonl"
+    ).is_file() and "NCBI-disease" in capsys.readouterr().out

@@ -1,4 +1,5 @@
-"""Checkpoints on disk: their files, what is wrong with one, which may go. How runs use them: `tests/distributed`."""
+"""Checkpoints on disk: their files, what is wrong with one, which may go. How runs use them:
+`tests/distributed`."""
 
 from __future__ import annotations
 
@@ -26,11 +27,16 @@ def fake_checkpoint(run: Path, step: int, *, loss: float | None = None) -> Path:
     directory.mkdir(parents=True)
     (directory / "weights").write_bytes(bytes([step % 256]) * 100)
     record = {"bytes": 100, "sha256": sha256_file(directory / "weights")}
-    write_json(directory / "manifest.json", {"stage": "checkpoint", "format": 1, "validation_mlm_loss": loss, "files": {"weights": record}})
+    write_json(
+        directory / "manifest.json",
+        {"stage": "checkpoint", "format": 1, "validation_mlm_loss": loss, "files": {"weights": record}},
+    )
     return directory
 
 
-def test_a_broken_checkpoint_is_named_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_checkpoint_is_named_and_passed_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first, second, third, fourth = (fake_checkpoint(tmp_path, step) for step in (1, 2, 3, 4))
     assert newest_intact(tmp_path) == fourth
     (fourth / "weights").write_bytes(b"\x05" * 100)
@@ -47,7 +53,9 @@ def test_a_directory_that_was_never_renamed_does_not_count(tmp_path: Path) -> No
     assert complete(tmp_path) == []
 
 
-def test_another_version_s_format_is_told_and_not_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_version_s_format_is_told_and_not_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     directory = fake_checkpoint(tmp_path, 1)
     write_json(directory / "manifest.json", {**read_json(directory / "manifest.json"), "format": 7})
     assert newest_intact(tmp_path) is None and "format 7" in caplog.text
@@ -83,17 +91,29 @@ def test_other_settings_are_refused_on_resume(tmp_path: Path) -> None:
     refuse_changes(saved, config, where=tmp_path)
     longer = replace(config, training=replace(config.training, log_every_steps=99, micro_batch_size=1))
     refuse_changes(saved, longer, where=tmp_path)
-    other = replace(config, training=replace(config.training, optimizer=replace(config.training.optimizer, betas=(0.9, 0.5))))
-    with pytest.raises(UserError, match=r"training\.optimizer\.betas was \[0\.9, .*\] and is now \[0\.9, 0\.5\]"):
+    other = replace(
+        config,
+        training=replace(config.training, optimizer=replace(config.training.optimizer, betas=(0.9, 0.5))),
+    )
+    with pytest.raises(
+        UserError, match=r"training\.optimizer\.betas was \[0\.9, .*\] and is now \[0\.9, 0\.5\]"
+    ):
         refuse_changes(saved, other, where=tmp_path)
 
 
 def test_a_run_is_told_from_others_by_what_may_not_change() -> None:
     config = load_config("demo")
     own = run_fingerprint(config, "samples")
-    assert own == run_fingerprint(replace(config, training=replace(config.training, log_every_steps=99, micro_batch_size=1)), "samples")
-    from_weights, larger = replace(config.training, initial_weights="bert"), replace(config.training, global_batch_size=256)
-    others = [run_fingerprint(replace(config, training=training), "samples") for training in (from_weights, larger)]
+    assert own == run_fingerprint(
+        replace(config, training=replace(config.training, log_every_steps=99, micro_batch_size=1)), "samples"
+    )
+    from_weights, larger = (
+        replace(config.training, initial_weights="bert"),
+        replace(config.training, global_batch_size=256),
+    )
+    others = [
+        run_fingerprint(replace(config, training=training), "samples") for training in (from_weights, larger)
+    ]
     assert len({own, *others, run_fingerprint(config, "others")}) == 4
 
 
@@ -112,7 +132,10 @@ def write(directory: Path, fragments: list[Fragment], ranks: int) -> list[str]:
     names = []
     for rank in range(ranks):
         name = shard_name(rank, ranks)
-        size, digest = write_shard(directory / name, on_host(shared_out(fragments, rank=rank, world_size=ranks), copied=False, buffers={}))
+        size, digest = write_shard(
+            directory / name,
+            on_host(shared_out(fragments, rank=rank, world_size=ranks), copied=False, buffers={}),
+        )
         assert (size, digest) == ((directory / name).stat().st_size, sha256_file(directory / name))
         names.append(name)
     return names
@@ -129,21 +152,31 @@ def test_any_number_of_ranks_reads_what_any_number_wrote(tmp_path: Path, written
         for rank in range(read):
             for fragment in shared_out(held_fragments(fresh, other), rank=rank, world_size=read):
                 shards.fill(fragment)
-        assert {name: weights.tolist() for name, weights in shards.weights()} == {name: weight.flatten().tolist() for name, weight in model.named_parameters()}
+        assert {name: weights.tolist() for name, weights in shards.weights()} == {
+            name: weight.flatten().tolist() for name, weight in model.named_parameters()
+        }
     take_up(fresh, other, steps_taken=3)
     for ours, theirs in zip(fresh.parameters(), model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
         assert other.state[ours].keys() == optimizer.state[theirs].keys()
-        assert all(torch.equal(other.state[ours][kind], optimizer.state[theirs][kind]) for kind in (*KINDS[1:], "step"))
+        assert all(
+            torch.equal(other.state[ours][kind], optimizer.state[theirs][kind])
+            for kind in (*KINDS[1:], "step")
+        )
     for one, two in ((fresh, other), (model, optimizer)):  # and the next step is the same
         two.zero_grad()
         one(torch.ones(2, 5)).square().sum().backward()
         two.step()
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(fresh.parameters(), model.parameters(), strict=True))
+    assert all(
+        torch.equal(ours, theirs) for ours, theirs in zip(fresh.parameters(), model.parameters(), strict=True)
+    )
 
 
 def test_a_shard_is_a_safetensors_file(tmp_path: Path) -> None:
-    tensors = {tensor_name("weight", "a.b", 3): torch.arange(5.0), tensor_name("exp_avg", "a.b", 3): torch.zeros(0)}
+    tensors = {
+        tensor_name("weight", "a.b", 3): torch.arange(5.0),
+        tensor_name("exp_avg", "a.b", 3): torch.zeros(0),
+    }
     write_shard(tmp_path / "x.safetensors", tensors)
     opened = load_file(tmp_path / "x.safetensors")
     assert opened.keys() == tensors.keys() and torch.equal(opened["weight/a.b@3"], torch.arange(5.0))
@@ -152,16 +185,30 @@ def test_a_shard_is_a_safetensors_file(tmp_path: Path) -> None:
 def test_elements_that_are_in_no_shard_are_named(tmp_path: Path) -> None:
     model, optimizer = stepped()
     names = write(tmp_path, held_fragments(model, optimizer), 2)
-    with Shards(tmp_path, names[1:]) as shards, pytest.raises(UserError, match=r"elements 0 to \d+ of weight of 0\.weight are in no shard"):
+    with (
+        Shards(tmp_path, names[1:]) as shards,
+        pytest.raises(UserError, match=r"elements 0 to \d+ of weight of 0\.weight are in no shard"),
+    ):
         shards.fill(held_fragments(model, optimizer)[0])
 
 
 @pytest.mark.parametrize("other_comes", [True, False])
-def test_a_save_is_committed_once_every_rank_has_written_and_not_before(tmp_path: Path, other_comes: bool) -> None:
+def test_a_save_is_committed_once_every_rank_has_written_and_not_before(
+    tmp_path: Path, other_comes: bool
+) -> None:
     model, optimizer = stepped()
     told: list[dict[str, object]] = []
     writers = [
-        ShardWriter(tmp_path, on_host(shared_out(held_fragments(model, optimizer), rank=rank, world_size=2), copied=True, buffers={}), rank=rank, ranks=2, patience=60, commit=told.append if rank == 0 else None)
+        ShardWriter(
+            tmp_path,
+            on_host(
+                shared_out(held_fragments(model, optimizer), rank=rank, world_size=2), copied=True, buffers={}
+            ),
+            rank=rank,
+            ranks=2,
+            patience=60,
+            commit=told.append if rank == 0 else None,
+        )
         for rank in range(2)
     ]
     writers[0].start()
@@ -178,7 +225,10 @@ def test_a_copy_does_not_change_with_its_original() -> None:
     model, optimizer = stepped()
     fragments = held_fragments(model, optimizer)
     buffers: dict[str, torch.Tensor] = {}
-    copies, views = on_host(fragments, copied=True, buffers=buffers), on_host(fragments, copied=False, buffers={})
+    copies, views = (
+        on_host(fragments, copied=True, buffers=buffers),
+        on_host(fragments, copied=False, buffers={}),
+    )
     before = {name: tensor.clone() for name, tensor in copies.items()}
     with torch.no_grad():
         for parameter in model.parameters():
@@ -186,10 +236,14 @@ def test_a_copy_does_not_change_with_its_original() -> None:
     assert all(torch.equal(copies[name], before[name]) for name in copies)
     assert not all(torch.equal(views[name], before[name]) for name in views)
     again = on_host(held_fragments(model, optimizer), copied=True, buffers=buffers)
-    assert all(again[name] is copies[name] and torch.equal(again[name], views[name]) for name in views), "the memory is used again"
+    assert all(again[name] is copies[name] and torch.equal(again[name], views[name]) for name in views), (
+        "the memory is used again"
+    )
 
 
-def test_the_command_line_lists_verifies_and_prunes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_lists_verifies_and_prunes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for step in (1, 2, 3, 4):
         fake_checkpoint(tmp_path, step, loss=step / 2)
     fake_checkpoint(tmp_path, 5).rename(tmp_path / "checkpoints" / ".step-00000005.part")
@@ -200,8 +254,14 @@ def test_the_command_line_lists_verifies_and_prunes(tmp_path: Path, capsys: pyte
     (tmp_path / "checkpoints" / "step-00000002" / "weights").write_bytes(b"\x00" * 100)
     assert main(["checkpoint", "verify", str(tmp_path)]) == 1
     assert "step-00000002" in (told := capsys.readouterr().out) and "corrupted" in told
-    assert main(["checkpoint", "prune", str(tmp_path), "--keep-last", "1", "--keep-best", "1", "--dry-run"]) == 0
+    assert (
+        main(["checkpoint", "prune", str(tmp_path), "--keep-last", "1", "--keep-best", "1", "--dry-run"]) == 0
+    )
     assert len(complete(tmp_path)) == 4 and "step-00000003" in capsys.readouterr().out
     assert main(["checkpoint", "prune", str(tmp_path), "--keep-last", "1", "--keep-best", "1"]) == 0
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir() if not path.name.startswith("step-00000004")] == ["step-00000001"]
+    assert [
+        path.name
+        for path in (tmp_path / "checkpoints").iterdir()
+        if not path.name.startswith("step-00000004")
+    ] == ["step-00000001"]
     assert main(["checkpoint", "verify", str(tmp_path / "nowhere")]) == 2

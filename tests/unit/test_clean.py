@@ -11,8 +11,14 @@ from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.clean import clean_text, reject_reason
 from biobert_scale.corpus.document import Document
 
-ENGLISH = "Iron in the liver\nThe level of iron in the liver was measured in rats fed with salt, and it was found to rise by a third."
-GERMAN = "Eisen in der Leber\nDer Gehalt an Eisen in der Leber wurde bei Ratten gemessen, die Salz erhielten, und er stieg um ein Drittel."
+ENGLISH = (
+    "Iron in the liver\nThe level of iron in the liver was measured in rats fed with salt, and it was found"
+    " to rise by a third."
+)
+GERMAN = (
+    "Eisen in der Leber\nDer Gehalt an Eisen in der Leber wurde bei Ratten gemessen, die Salz erhielten, und"
+    " er stieg um ein Drittel."
+)
 CONFIG = CorpusConfig(minimum_words=10)
 
 
@@ -43,10 +49,20 @@ def test_cleaning_twice_changes_nothing_more(text: str) -> None:
     assert "\n\n" not in once and once == once.strip()
 
 
-@given(st.text(st.sampled_from("ab \t\n\x07\u00a0\u00ad\u0301e\u200b\u2009\ufb01\uac00\u11a8\ufffc\ufffd\U0001d6fc\U000e0100")))
+@given(
+    st.text(
+        st.sampled_from(
+            "ab \t\n\x07\u00a0\u00ad\u0301e\u200b\u2009\ufb01\uac00\u11a8\ufffc\ufffd\U0001d6fc\U000e0100"
+        )
+    )
+)
 def test_lines_that_are_passed_quickly_are_clean(text: str) -> None:
     """The definition, without the shorter way for lines that are clean already."""
-    removed = "".join(character for character in text if not re.match("[\x07\u00ad\u200b\ufff0-\uffff\U000e0000-\U0010ffff]", character))
+    removed = "".join(
+        character
+        for character in text
+        if not re.match("[\x07\u00ad\u200b\ufff0-\uffff\U000e0000-\U0010ffff]", character)
+    )
     lines = (" ".join(line.split()) for line in unicodedata.normalize("NFC", removed).split("\n"))
     assert clean_text(text) == "\n".join(line for line in lines if line)
 

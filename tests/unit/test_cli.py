@@ -11,7 +11,13 @@ from biobert_scale.cli import COMMANDS
 
 
 def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "biobert_scale.cli", *arguments], capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(
+        [sys.executable, "-m", "biobert_scale.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )  # type: ignore[call-overload, no-any-return]
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -37,7 +43,20 @@ def test_every_command_has_help(name: str) -> None:
         (["tokens", "vocabulary", "--corpus", "missing", "--output", "out"], "missing"),
         (["train", "--config", "nope", "--tokens", "t", "--output", "o"], "no such recipe"),
         (["train", "--config", "demo", "--tokens", "missing", "--output", "o"], "missing"),
-        (["train", "--config", "demo", "--tokens", "t", "--output", "o", "--training.global-batch-size", "7"], "global_batch_size 7"),
+        (
+            [
+                "train",
+                "--config",
+                "demo",
+                "--tokens",
+                "t",
+                "--output",
+                "o",
+                "--training.global-batch-size",
+                "7",
+            ],
+            "global_batch_size 7",
+        ),
         (["export", "missing", "--tokens", "t", "--output", "o"], "no intact checkpoint"),
         (["demo", "--raw", "missing"], "--raw and --benchmarks"),
         (["report", "missing"], "missing"),
@@ -54,7 +73,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[s
 
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:
-    command = f"{sys.executable} -m biobert_scale.cli evaluate finetune --help | true; echo ${{PIPESTATUS[0]}}"
+    command = (
+        f"{sys.executable} -m biobert_scale.cli evaluate finetune --help | true; echo ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("141\n", "")
 
@@ -63,15 +84,39 @@ def test_a_file_cut_in_half_is_named_and_nothing_looks_finished(tmp_path: Path) 
     import gzip
 
     (tmp_path / "raw").mkdir()
-    whole = b"<?xml version='1.0'?><PubmedArticleSet><PubmedArticle><MedlineCitation><PMID Version='1'>1</PMID></MedlineCitation></PubmedArticle></PubmedArticleSet>"
+    whole = (
+        b"<?xml version='1.0'?><PubmedArticleSet><PubmedArticle><MedlineCitation><PMID"
+        b" Version='1'>1</PMID></MedlineCitation></PubmedArticle></PubmedArticleSet>"
+    )
     with gzip.open(tmp_path / "raw" / "pubmed26n0001.xml.gz", "wb") as stream:
         stream.write(whole[: len(whole) // 2])
-    done = run("corpus", "build", "--raw", "raw", "--output", "corpus", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    done = run(
+        "corpus",
+        "build",
+        "--raw",
+        "raw",
+        "--output",
+        "corpus",
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
     told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
     assert done.returncode == 2 and len(told) == 1 and "pubmed26n0001.xml.gz" in told[0], done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "corpus" / "manifest.json").exists()
 
 
 def test_an_unknown_setting_on_the_command_line_is_refused(tmp_path: Path) -> None:
-    done = run("train", "--config", "demo", "--tokens", "t", "--output", "o", "--training.optimizer.lr", "1", cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    done = run(
+        "train",
+        "--config",
+        "demo",
+        "--tokens",
+        "t",
+        "--output",
+        "o",
+        "--training.optimizer.lr",
+        "1",
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
     assert done.returncode == 2 and "--training.optimizer.lr" in done.stderr

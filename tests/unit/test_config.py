@@ -24,13 +24,21 @@ def test_every_recipe_loads(name: str) -> None:
     ("text", "where", "what"),
     [
         ('name = "a"\n[training.optimizer]\nlr = 1e-4', "training.optimizer.lr", "unknown configuration key"),
-        ('name = "a"\n[training.optimizer]\nlearning_rate = "1e-4"', "training.optimizer.learning_rate", "expected float"),
+        (
+            'name = "a"\n[training.optimizer]\nlearning_rate = "1e-4"',
+            "training.optimizer.learning_rate",
+            "expected float",
+        ),
         ('name = "a"\nseed = true', "seed", "expected int"),
         ("seed = 1", "name", "missing configuration key"),
         ('name = "a"\n[training]\nglobal_batch_size = 255', "training.global_batch_size", "254 or 256"),
         ('name = "a"\n[data]\nmax_seq_length = 1024', "data.max_seq_length", "max_position_embeddings 512"),
         ('name = "a"\n[model]\nhidden_size = 100', "model.hidden_size", "not a multiple"),
-        ('name = "a"\n[training.schedule]\nwarmup_steps = 150000', "training.schedule.warmup_steps", "not below"),
+        (
+            'name = "a"\n[training.schedule]\nwarmup_steps = 150000',
+            "training.schedule.warmup_steps",
+            "not below",
+        ),
         ('name = "a"\nseed = = 1', "recipe.toml", "not valid TOML"),
     ],
 )
@@ -61,7 +69,11 @@ def test_the_recipe_of_the_paper_is_the_paper_s() -> None:
     config = load_config("biobert-large")
     training, model = config.training, config.model
     assert (model.num_hidden_layers, model.hidden_size, model.num_attention_heads) == (24, 1024, 16)
-    assert (training.global_batch_size, training.micro_batch_size, gradient_accumulation_steps(training, 16)) == (256, 2, 8)
+    assert (
+        training.global_batch_size,
+        training.micro_batch_size,
+        gradient_accumulation_steps(training, 16),
+    ) == (256, 2, 8)
     assert (training.schedule.warmup_steps, training.schedule.total_steps) == (10_000, 150_000)
     assert training.optimizer.learning_rate == 5e-5 and training.precision.dtype == "fp16"
     assert config.data.max_seq_length == 512

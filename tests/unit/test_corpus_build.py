@@ -22,13 +22,16 @@ from biobert_scale.files import read_manifest, write_atomically
 CONFIG = CorpusConfig(minimum_words=5, characters_per_shard=230)
 
 
-def abstract(pmid: int, text: str = "", *, title: str = "", version: int = 1, year: int = 0, pmcid: str = "") -> str:
+def abstract(
+    pmid: int, text: str = "", *, title: str = "", version: int = 1, year: int = 0, pmcid: str = ""
+) -> str:
     revised = f"<DateRevised><Year>{year}</Year><Month>01</Month><Day>02</Day></DateRevised>" if year else ""
     inner = f"<Abstract><AbstractText>{text}</AbstractText></Abstract>" if text else ""
     link = f'<ArticleIdList><ArticleId IdType="pmc">{pmcid}</ArticleId></ArticleIdList>' if pmcid else ""
     return (
         f'<PubmedArticle><MedlineCitation><PMID Version="{version}">{pmid}</PMID>{revised}<Article>'
-        f"<ArticleTitle>{title or f'Title {pmid}.'}</ArticleTitle>{inner}<Language>eng</Language></Article></MedlineCitation>"
+        f"<ArticleTitle>{title or f'Title {pmid}.'}</ArticleTitle>{inner}<Language>eng</Language>"
+        f"</Article></MedlineCitation>"
         f"<PubmedData>{link}</PubmedData></PubmedArticle>"
     )
 
@@ -39,7 +42,7 @@ def prose(number: int) -> str:
 
 def write_medline(path: Path, *records: str, deleted: tuple[int, ...] = ()) -> Path:
     block = "".join(f'<PMID Version="1">{pmid}</PMID>' for pmid in deleted)
-    content = f"<PubmedArticleSet>{''.join(records)}{f'<DeleteCitation>{block}</DeleteCitation>' if block else ''}</PubmedArticleSet>"
+    content = f"<PubmedArticleSet>{''.join(records)}{f'<DeleteCitation>{block}</DeleteCitation>' if block else ''}</PubmedArticleSet>"  # noqa: E501
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(content.encode(), mtime=0))
     return path
@@ -83,7 +86,12 @@ def raw(tmp_path: Path) -> Path:
         abstract(8, prose(7), title="Same."),
         abstract(9, prose(9)),
     )
-    write_medline(raw / "pubmed25n0002.xml.gz", abstract(1, prose(100), year=2021), abstract(10, prose(10)), deleted=(2,))
+    write_medline(
+        raw / "pubmed25n0002.xml.gz",
+        abstract(1, prose(100), year=2021),
+        abstract(10, prose(10)),
+        deleted=(2,),
+    )
     members = {
         "PMC000xxxxxx/PMC50.xml": article(50, prose(50)),
         "PMC000xxxxxx/PMC60.xml": article(60, prose(60), pmid="6"),
@@ -92,7 +100,9 @@ def raw(tmp_path: Path) -> Path:
         "README.txt": b"not an article",
     }
     package = write_package(raw / "oa_noncomm_xml.PMC000xxxxxx.baseline.tar.gz", members)
-    listed = "Article File,Article Citation,AccessionID,LastUpdated (YYYY-MM-DD HH:MM:SS),PMID,License,Retracted\n"
+    listed = (
+        "Article File,Article Citation,AccessionID,LastUpdated (YYYY-MM-DD HH:MM:SS),PMID,License,Retracted\n"
+    )
     listed += "PMC000xxxxxx/PMC80.xml,J. 2020,PMC80,2021-02-03 04:05:06,9,CC BY-NC,no\n"
     package.with_name(package.name.replace(".tar.gz", ".filelist.csv")).write_text(listed)
     (raw / "vocab.txt").write_text("[PAD]")
@@ -104,8 +114,13 @@ def raw(tmp_path: Path) -> Path:
 def test_every_record_is_accounted_for(raw: Path, tmp_path: Path) -> None:
     manifest = build_corpus(raw, tmp_path / "out", CONFIG)
     assert manifest.rejects == {
-        "deleted": 1, "superseded": 1, "no_abstract": 1, "full_text_present": 3, "duplicate_text": 1, "malformed": 1,
-    }  # fmt: skip
+        "deleted": 1,
+        "superseded": 1,
+        "no_abstract": 1,
+        "full_text_present": 3,
+        "duplicate_text": 1,
+        "malformed": 1,
+    }
     assert manifest.counts["records_medline"] == 11 and manifest.counts["records_pmc"] == 4
     assert manifest.counts["documents"] + sum(manifest.rejects.values()) == 15
     assert manifest.counts["documents_medline"] == 4 and manifest.counts["documents_pmc"] == 3
@@ -115,7 +130,15 @@ def test_every_record_is_accounted_for(raw: Path, tmp_path: Path) -> None:
 def test_kept_documents_come_in_input_order_with_their_columns(raw: Path, tmp_path: Path) -> None:
     manifest = build_corpus(raw, tmp_path / "out", CONFIG)
     rows = list(documents(tmp_path / "out"))
-    assert [row["id"] for row in rows] == ["pmid:4", "pmid:7", "pmid:1", "pmid:10", "pmcid:PMC50", "pmcid:PMC60", "pmcid:PMC80"]
+    assert [row["id"] for row in rows] == [
+        "pmid:4",
+        "pmid:7",
+        "pmid:1",
+        "pmid:10",
+        "pmcid:PMC50",
+        "pmcid:PMC60",
+        "pmcid:PMC80",
+    ]
     assert rows[2]["text"] == f"Title 1.\n{prose(100)}"
     assert rows[6] == {
         "id": "pmcid:PMC80",
@@ -141,37 +164,62 @@ def test_shards_split_a_file_of_many_records_without_loss(tmp_path: Path) -> Non
     records = [abstract(number, prose(number) if number % 3 else "") for number in range(1, 4501)]
     write_medline(tmp_path / "raw" / "a.xml.gz", *records[:4300])
     write_medline(tmp_path / "raw" / "b.xml.gz", *records[4300:])
-    manifest = build_corpus(tmp_path / "raw", tmp_path / "out", CorpusConfig(minimum_words=5, characters_per_shard=110_000))
-    assert [row["pmid"] for row in documents(tmp_path / "out")] == [str(number) for number in range(1, 4501) if number % 3]
+    manifest = build_corpus(
+        tmp_path / "raw", tmp_path / "out", CorpusConfig(minimum_words=5, characters_per_shard=110_000)
+    )
+    assert [row["pmid"] for row in documents(tmp_path / "out")] == [
+        str(number) for number in range(1, 4501) if number % 3
+    ]
     assert len(manifest.outputs) == 3
 
 
 def test_records_without_an_identifier_are_rejected(tmp_path: Path) -> None:
     nameless = abstract(1, prose(1)).replace(">1</PMID>", "></PMID>")
     write_medline(tmp_path / "raw" / "a.xml.gz", nameless, nameless, abstract(2, prose(2), pmcid="PMC7.1"))
-    members = {"x.xml": article(5, prose(5)).replace(b">5</article-id>", b">none</article-id>"), "PMC7.xml": article(7, prose(7))}
+    members = {
+        "x.xml": article(5, prose(5)).replace(b">5</article-id>", b">none</article-id>"),
+        "PMC7.xml": article(7, prose(7)),
+    }
     write_package(tmp_path / "raw" / "oa_comm_xml.x.tar.gz", members)
     manifest = build_corpus(tmp_path / "raw", tmp_path / "out", CONFIG)
     assert manifest.rejects == {"no_identifier": 3, "full_text_present": 1}
 
 
 def test_every_article_of_a_wrapper_is_read(tmp_path: Path) -> None:
-    wrapper = b"<pmc-articleset>" + article(5, prose(5), pmid="55") + article(6, prose(6)) + b"</pmc-articleset>"
-    write_package(tmp_path / "raw" / "oa_comm_xml.x.tar.gz", {"set.xml": wrapper, "PMC7.xml": article(7, prose(7))})
+    wrapper = (
+        b"<pmc-articleset>" + article(5, prose(5), pmid="55") + article(6, prose(6)) + b"</pmc-articleset>"
+    )
+    write_package(
+        tmp_path / "raw" / "oa_comm_xml.x.tar.gz", {"set.xml": wrapper, "PMC7.xml": article(7, prose(7))}
+    )
     manifest = build_corpus(tmp_path / "raw", tmp_path / "out", CONFIG)
-    assert [(row["id"], row["pmid"]) for row in documents(tmp_path / "out")] == [("pmcid:PMC5", "55"), ("pmcid:PMC6", ""), ("pmcid:PMC7", "")]
+    assert [(row["id"], row["pmid"]) for row in documents(tmp_path / "out")] == [
+        ("pmcid:PMC5", "55"),
+        ("pmcid:PMC6", ""),
+        ("pmcid:PMC7", ""),
+    ]
     assert manifest.counts["records_pmc"] == 3
 
 
 def test_an_abstract_in_another_place_stands_in_where_there_is_none(tmp_path: Path) -> None:
     def other(pmid: int, language: str, text: str) -> str:
-        block = f'<OtherAbstract Language="{language}"><AbstractText>{text}</AbstractText></OtherAbstract></MedlineCitation>'
+        block = (
+            "<OtherAbstract"
+            f' Language="{language}"><AbstractText>{text}</AbstractText></OtherAbstract></MedlineCitation>'
+        )
         return abstract(pmid).replace("</MedlineCitation>", block)
 
     spanish = "El hierro del grupo fue medido y los niveles subieron en un tercio de las ratas del estudio."
-    write_medline(tmp_path / "raw" / "a.xml.gz", other(1, "eng", prose(1)), other(2, "spa", spanish), abstract(3, prose(3)))
+    write_medline(
+        tmp_path / "raw" / "a.xml.gz",
+        other(1, "eng", prose(1)),
+        other(2, "spa", spanish),
+        abstract(3, prose(3)),
+    )
     manifest = build_corpus(tmp_path / "raw", tmp_path / "english", CONFIG)
-    assert [row["pmid"] for row in documents(tmp_path / "english")] == ["1", "3"] and manifest.rejects == {"no_abstract": 1}
+    assert [row["pmid"] for row in documents(tmp_path / "english")] == ["1", "3"] and manifest.rejects == {
+        "no_abstract": 1
+    }
     build_corpus(tmp_path / "raw", tmp_path / "both", replace(CONFIG, languages=("eng", "spa")))
     rows = list(documents(tmp_path / "both"))
     assert [row["pmid"] for row in rows] == ["1", "2", "3"] and rows[1]["text"].endswith(spanish)
@@ -190,7 +238,9 @@ def test_datasets_opens_the_shards(raw: Path, tmp_path: Path) -> None:
 
     build_corpus(raw, tmp_path / "out", CONFIG)
     files = sorted(str(path) for path in (tmp_path / "out").glob("part-*.parquet"))
-    table = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
+    table = datasets.load_dataset(
+        "parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache")
+    )
     assert table["id"][0] == "pmid:4" and table.num_rows == 7
 
 
@@ -205,7 +255,9 @@ def test_finished_build_does_nothing_and_another_is_refused(raw: Path, tmp_path:
     assert build_corpus(raw, out, CorpusConfig(minimum_words=6), overwrite=True).key != manifest.key
 
 
-def test_interrupted_build_goes_on_with_what_is_missing(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_build_goes_on_with_what_is_missing(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = build_corpus(raw, tmp_path / "whole", CONFIG)
     out = tmp_path / "out"
 
@@ -219,12 +271,18 @@ def test_interrupted_build_goes_on_with_what_is_missing(raw: Path, tmp_path: Pat
     extracted = sorted((out / ".work" / "extracted").glob("*.parquet"))
     stamps = [path.stat().st_mtime_ns for path in extracted]
     assert len(extracted) == 3
-    next((out / ".work" / "extracted").glob("pubmed25n0002*.json")).unlink()  # as if killed inside the second file
+    next(
+        (out / ".work" / "extracted").glob("pubmed25n0002*.json")
+    ).unlink()  # as if killed inside the second file
     next((out / ".work").glob("extract-*/completions/00001")).unlink()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("biobert_scale.corpus.build.decide", stop)
         build_corpus(raw, out, CONFIG)
-    assert [path.stat().st_mtime_ns != stamp for path, stamp in zip(extracted, stamps, strict=True)] == [False, False, True]
+    assert [path.stat().st_mtime_ns != stamp for path, stamp in zip(extracted, stamps, strict=True)] == [
+        False,
+        False,
+        True,
+    ]
     assert build_corpus(raw, out, CONFIG).outputs == expected.outputs
 
 
@@ -245,7 +303,10 @@ def test_damaged_files_that_are_put_up_with_are_left_out_and_counted(raw: Path, 
 
 
 def test_build_goes_on_after_a_damaged_file_is_replaced(raw: Path, tmp_path: Path) -> None:
-    expected, sound = build_corpus(raw, tmp_path / "whole", CONFIG), (raw / "pubmed25n0002.xml.gz").read_bytes()
+    expected, sound = (
+        build_corpus(raw, tmp_path / "whole", CONFIG),
+        (raw / "pubmed25n0002.xml.gz").read_bytes(),
+    )
     cut_in_half(raw / "pubmed25n0002.xml.gz")
     with pytest.raises(UserError, match="breaks off"):
         build_corpus(raw, tmp_path / "out", CONFIG)
@@ -272,21 +333,38 @@ def test_near_duplicates_leave_the_first_and_only_documents_that_resemble_it(tmp
     def changed(every: int) -> str:
         return " ".join("other" if place % every == 7 else word for place, word in enumerate(words))
 
-    texts = [" ".join(words), changed(200), changed(40), changed(9), " ".join(words[:200]), " ".join(reversed(words))]
-    write_medline(tmp_path / "raw" / "a.xml.gz", *(abstract(number, text) for number, text in enumerate(texts, 1)))
+    texts = [
+        " ".join(words),
+        changed(200),
+        changed(40),
+        changed(9),
+        " ".join(words[:200]),
+        " ".join(reversed(words)),
+    ]
+    write_medline(
+        tmp_path / "raw" / "a.xml.gz", *(abstract(number, text) for number, text in enumerate(texts, 1))
+    )
     config = replace(CONFIG, languages=("eng", "und"))
     records = (tmp_path / "raw" / "a.xml.gz").read_bytes()
-    (tmp_path / "raw" / "a.xml.gz").write_bytes(gzip.compress(gzip.decompress(records).replace(b">eng<", b">und<"), mtime=0))
+    (tmp_path / "raw" / "a.xml.gz").write_bytes(
+        gzip.compress(gzip.decompress(records).replace(b">eng<", b">und<"), mtime=0)
+    )
     manifest = build_corpus(tmp_path / "raw", tmp_path / "out", config)
-    # 1: the original; 2: Jaccard similarity 0.95; 3: 0.77; 4: 0.29; 5: half of it; 6: the same words, another text
+    # 1: the original; 2: Jaccard similarity 0.95; 3: 0.77; 4: 0.29; 5: half of it; 6: the same words, another
+    # text
     assert [row["pmid"] for row in documents(tmp_path / "out")] == ["1", "3", "4", "5", "6"]
     assert manifest.rejects == {"near_duplicate": 1}
-    assert not build_corpus(tmp_path / "raw", tmp_path / "all", replace(config, near_duplicate_similarity=2.0)).rejects
+    assert not build_corpus(
+        tmp_path / "raw", tmp_path / "all", replace(config, near_duplicate_similarity=2.0)
+    ).rejects
 
 
 def test_documents_of_a_test_set_are_left_out_and_listed(raw: Path, tmp_path: Path) -> None:
     long = " ".join(f"term{number} of the" for number in range(60))
-    members = {"PMC90.xml": article(90, f"Before. {long}. After."), "PMC91.xml": article(91, f"{long[:300]} and more of the things")}
+    members = {
+        "PMC90.xml": article(90, f"Before. {long}. After."),
+        "PMC91.xml": article(91, f"{long[:300]} and more of the things"),
+    }
     write_package(raw / "oa_comm_xml.PMC000xxxxxx.baseline.tar.gz", members)
     rows = [
         {"benchmark": "A", "split": "test", "pmid": "4", "text": "a text of its own"},
@@ -306,7 +384,9 @@ def test_documents_of_a_test_set_are_left_out_and_listed(raw: Path, tmp_path: Pa
     assert [(row["id"], row["benchmark"], row["by"], row["share"]) for row in listed] == [
         ("pmid:4", "A", "pmid", 1.0), ("pmcid:PMC90", "B", "text", 1.0),
     ]  # fmt: skip
-    strict = build_corpus(raw, tmp_path / "strict", replace(CONFIG, benchmark_overlap=0.1), benchmarks=prepared)
+    strict = build_corpus(
+        raw, tmp_path / "strict", replace(CONFIG, benchmark_overlap=0.1), benchmarks=prepared
+    )
     assert strict.rejects["benchmark"] == 3
 
 
@@ -319,16 +399,22 @@ def test_damaged_file_is_named_and_leaves_nothing_finished(
     with pytest.raises(UserError, match="breaks off") as failure:
         build_corpus(raw, tmp_path / "out", CONFIG, workers=workers)
     assert failure.value.where == str(path) and failure.value.exit_code == 2
-    assert not list((tmp_path / "out").glob("*.parquet")) and not (tmp_path / "out" / "manifest.json").exists()
+    assert (
+        not list((tmp_path / "out").glob("*.parquet")) and not (tmp_path / "out" / "manifest.json").exists()
+    )
     with pytest.raises(UserError, match="unfinished"):
         list(documents(tmp_path / "out"))
     assert "Traceback" not in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["gzip cut", "gzip flipped", "gzip flipped after padding", "tar cut", "no gzip"])
+@pytest.mark.parametrize(
+    "damage", ["gzip cut", "gzip flipped", "gzip flipped after padding", "tar cut", "no gzip"]
+)
 def test_damaged_packages_are_refused(tmp_path: Path, damage: str) -> None:
     noise = np.random.default_rng(1).bytes(40_000).hex()
-    members = {f"PMC/PMC{number}.xml": article(number, noise[number * 20_000 :][:20_000]) for number in range(4)}
+    members = {
+        f"PMC/PMC{number}.xml": article(number, noise[number * 20_000 :][:20_000]) for number in range(4)
+    }
     path = write_package(tmp_path / "oa_comm_xml.x.tar.gz", members)
     data = path.read_bytes()
     match damage:
@@ -374,7 +460,12 @@ def test_no_document_left_is_told(tmp_path: Path) -> None:
 
 
 def test_files_apply_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    names = ["updatefiles/pubmed25n1275.xml.gz", "baseline/pubmed25n0999.xml.gz", "baseline/pubmed25n1000.xml.gz", "pubmed25n10000.xml.gz"]
+    names = [
+        "updatefiles/pubmed25n1275.xml.gz",
+        "baseline/pubmed25n0999.xml.gz",
+        "baseline/pubmed25n1000.xml.gz",
+        "pubmed25n10000.xml.gz",
+    ]
     for name in names:
         write_medline(tmp_path / name, abstract(1))
     write_package(tmp_path / "a" / "oa_comm_xml.incr.2024.tar.gz", {"PMC1.xml": b"<article/>"})
@@ -430,14 +521,19 @@ def test_withdrawal_holds_until_a_later_file_brings_the_record_back() -> None:
     assert fates([(1, 1, 5, 0)], {1: 0}) == ["deleted"]
     assert fates([(1, 1, 5, 0), (2, 1, 5, 0)], {1: 1}) == ["deleted", ""]
     assert fates([(1, 1, 5, 0), (1, 1, 6, 2)], {1: 1}) == ["superseded", ""]
-    assert fates([(1, 1, 5, 0), (1, 1, 4, 2)], {1: 1}) == ["deleted", "superseded"]  # an old state brings nothing back
+    assert fates([(1, 1, 5, 0), (1, 1, 4, 2)], {1: 1}) == [
+        "deleted",
+        "superseded",
+    ]  # an old state brings nothing back
 
 
 def test_reason_codes_fit_their_column() -> None:
     assert len(CODES) == len(REASONS) < 256
 
 
-def test_real_data_is_accounted_for(real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_real_data_is_accounted_for(
+    real_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.WARNING)
     manifest = build_corpus(real_data / "pubmed", tmp_path / "out", CorpusConfig())
     names = [record["name"] for record in manifest.inputs]

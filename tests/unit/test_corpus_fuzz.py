@@ -1,4 +1,5 @@
-"""Damaged and hostile files: the readers give records, or say which file is broken; nothing else ever comes out of them."""
+"""Damaged and hostile files: the readers give records, or say which file is broken; nothing else ever comes
+out of them."""
 
 from __future__ import annotations
 
@@ -20,32 +21,47 @@ from biobert_scale.corpus.raw import find_raw_files, open_decompressed, package_
 from biobert_scale.errors import UserError
 
 pytestmark = pytest.mark.timeout(60)
-fuzzed = settings(derandomize=True, deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzzed = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=120,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 seeds = st.integers(0, 2**32)
 
 MEDLINE = (
     '<?xml version="1.0" encoding="utf-8"?><!DOCTYPE PubmedArticleSet [<!ENTITY y "YY">]><PubmedArticleSet>'
     + "".join(
-        f'<PubmedArticle><MedlineCitation><PMID Version="1">{number}</PMID><DateRevised><Year>2019</Year><Month>02</Month><Day>08</Day>'
-        f"</DateRevised><Article><ArticleTitle>[Iron&#x3b1; &y;].</ArticleTitle><Abstract><AbstractText Label='AIM'>In <i>rats</i>, 2<sup>3</sup>."
-        "</AbstractText></Abstract><Language>eng</Language></Article><OtherAbstract Language='spa'><AbstractText>Suyo.</AbstractText></OtherAbstract>"
-        "</MedlineCitation><PubmedData><ArticleIdList><ArticleId IdType='pmc'>PMC1</ArticleId></ArticleIdList></PubmedData></PubmedArticle>\n"
+        "<PubmedArticle><MedlineCitation><PMID"
+        f' Version="1">{number}</PMID><DateRevised><Year>2019</Year><Month>02</Month><Day>08</Day>'
+        f"</DateRevised><Article><ArticleTitle>[Iron&#x3b1; &y;].</ArticleTitle><Abstract><AbstractText"
+        f" Label='AIM'>In <i>rats</i>, 2<sup>3</sup>."
+        "</AbstractText></Abstract><Language>eng</Language></Article><OtherAbstract"
+        " Language='spa'><AbstractText>Suyo.</AbstractText></OtherAbstract>"
+        "</MedlineCitation><PubmedData><ArticleIdList><ArticleId"
+        " IdType='pmc'>PMC1</ArticleId></ArticleIdList></PubmedData></PubmedArticle>\n"
         for number in range(1, 40)
     )
     + "<DeleteCitation><PMID>5</PMID></DeleteCitation></PubmedArticleSet>"
 ).encode()
 JATS = (
-    b'<article xmlns:mml="http://www.w3.org/1998/Math/MathML" xml:lang="en"><front><article-meta><article-id pub-id-type="pmc">12</article-id>'
-    b"<title-group><article-title>Iron</article-title></title-group><abstract><sec><title>Aim</title><p>To look.</p></sec></abstract></article-meta>"
-    b'</front><body><sec><title>1. Rats</title><p>Iron rises [<xref ref-type="bibr">1</xref>] in <italic>rats</italic>.<fig><caption><p>Cells.</p>'
-    b"</caption></fig></p><p>So <inline-formula><alternatives><tex-math>x</tex-math><mml:math><mml:mfrac><mml:mi>a</mml:mi><mml:mi>b</mml:mi></mml:mfrac>"
+    b'<article xmlns:mml="http://www.w3.org/1998/Math/MathML" xml:lang="en"><front><article-meta><article-id'
+    b' pub-id-type="pmc">12</article-id>'
+    b"<title-group><article-title>Iron</article-title></title-group><abstract><sec><title>Aim</title><p>To"
+    b" look.</p></sec></abstract></article-meta>"
+    b'</front><body><sec><title>1. Rats</title><p>Iron rises [<xref ref-type="bibr">1</xref>] in'
+    b" <italic>rats</italic>.<fig><caption><p>Cells.</p>"
+    b"</caption></fig></p><p>So"
+    b" <inline-formula><alternatives><tex-math>x</tex-math><mml:math><mml:mfrac><mml:mi>a</mml:mi>"
+    b"<mml:mi>b</mml:mi></mml:mfrac>"
     b"</mml:math></alternatives></inline-formula>.</p><list><list-item><p>red</p></list-item></list></sec></body><back><ref-list><ref>Doe</ref>"
     b"</ref-list></back></article>"
 )
 
 
 def mutate(data: bytes, seed: int) -> bytes:
-    """One to four injuries: bytes flipped, cut out, doubled, put in, spliced from elsewhere, or the end cut off."""
+    """One to four injuries: bytes flipped, cut out, doubled, put in, spliced from elsewhere, or the end cut
+    off."""
     chance, out = random.Random(seed), bytearray(data)
     for _ in range(chance.randint(1, 4)):
         at = chance.randrange(len(out) + 1)
@@ -58,7 +74,21 @@ def mutate(data: bytes, seed: int) -> bytes:
             case 2:
                 out[at:at] = out[at : at + length] * chance.randint(1, 3)
             case 3:
-                out[at:at] = chance.choice((b"<", b">", b"&", b"</p>", b"<!--", b"<![CDATA[", b"\0", b"\xff\xfe", b"&#0;", b"<a b='", chance.randbytes(8)))
+                out[at:at] = chance.choice(
+                    (
+                        b"<",
+                        b">",
+                        b"&",
+                        b"</p>",
+                        b"<!--",
+                        b"<![CDATA[",
+                        b"\0",
+                        b"\xff\xfe",
+                        b"&#0;",
+                        b"<a b='",
+                        chance.randbytes(8),
+                    )
+                )
             case 4:
                 start = chance.randrange(len(out) + 1)
                 out[at : at + length] = out[start : start + length]
@@ -106,7 +136,11 @@ def check_jats(content: bytes, seed: int) -> None:
 
 
 def check_package(path: Path, archive: bytes, seed: int, level: str) -> None:
-    path.write_bytes(gzip.compress(mutate(archive, seed), mtime=0) if level == "tar" else mutate(gzip.compress(archive, mtime=0), seed))
+    path.write_bytes(
+        gzip.compress(mutate(archive, seed), mtime=0)
+        if level == "tar"
+        else mutate(gzip.compress(archive, mtime=0), seed)
+    )
     records_or_user_error(lambda: list(package_members(path)), path)
 
 
@@ -133,7 +167,9 @@ def test_injured_packages_are_read_or_named(tmp_path: Path, level: str, seed: in
 @pytest.mark.parametrize("level", ["xml", "gzip"])
 @settings(fuzzed, max_examples=25)
 @given(seed=seeds)
-def test_injured_real_medline_files_are_read_or_named(tmp_path: Path, real_data: Path, level: str, seed: int) -> None:
+def test_injured_real_medline_files_are_read_or_named(
+    tmp_path: Path, real_data: Path, level: str, seed: int
+) -> None:
     with open_decompressed(real_data / "pubmed" / "pubmedsample_2019.xml.gz") as stream:
         head = stream.read(300_000)
     content = head[: head.rindex(b"</PubmedArticle>")] + b"</PubmedArticle></PubmedArticleSet>"
@@ -144,7 +180,9 @@ def test_injured_real_medline_files_are_read_or_named(tmp_path: Path, real_data:
 @settings(fuzzed, max_examples=4)
 @given(seed=seeds)
 def test_injured_real_articles_are_read_or_refused(real_data: Path, seed: int) -> None:
-    for number, (_, content) in enumerate(package_members(real_data / "pmc" / "oa_comm_xml.PMC003xxxxxx.sample.tar.gz")):
+    for number, (_, content) in enumerate(
+        package_members(real_data / "pmc" / "oa_comm_xml.PMC003xxxxxx.sample.tar.gz")
+    ):
         check_jats(content, seed + number)
 
 
@@ -153,7 +191,23 @@ def test_injured_real_articles_are_read_or_refused(real_data: Path, seed: int) -
     st.recursive(
         st.text(alphabet="ab [](),;.-é", max_size=12),
         lambda inner: st.tuples(
-            st.sampled_from(["p", "sec", "title", "xref", "italic", "fig", "caption", "list", "alternatives", "fn", "ref-list", "body", "math"]),
+            st.sampled_from(
+                [
+                    "p",
+                    "sec",
+                    "title",
+                    "xref",
+                    "italic",
+                    "fig",
+                    "caption",
+                    "list",
+                    "alternatives",
+                    "fn",
+                    "ref-list",
+                    "body",
+                    "math",
+                ]
+            ),
             st.lists(inner, max_size=4),
         ),
         max_leaves=25,
@@ -168,4 +222,10 @@ def test_any_arrangement_of_elements_is_read(tree: object) -> None:
 
     body = read_jats(f"<article><body>{xml(tree)}</body></article>".encode()).body
     assert all(line == " ".join(line.split()) and "\uffff" not in line for line in body)
-    list(read_medline(io.BytesIO(f"<PubmedArticleSet><PubmedArticle>{xml(tree)}</PubmedArticle></PubmedArticleSet>".encode())))
+    list(
+        read_medline(
+            io.BytesIO(
+                f"<PubmedArticleSet><PubmedArticle>{xml(tree)}</PubmedArticle></PubmedArticleSet>".encode()
+            )
+        )
+    )

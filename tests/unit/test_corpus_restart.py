@@ -21,8 +21,12 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     raw = tmp_path_factory.mktemp("raw")
     for file in range(16):
         numbers = range(file * 500 + 1, file * 500 + 501)
-        write_medline(raw / f"pubmed25n{file:04d}.xml.gz", *(abstract(n, f"{prose(n)} {prose(n * 7)}") for n in numbers))
-    write_package(raw / "oa_comm_xml.x.tar.gz", {f"PMC{n}.xml": article(n, prose(n) * 40) for n in range(1, 40)})
+        write_medline(
+            raw / f"pubmed25n{file:04d}.xml.gz", *(abstract(n, f"{prose(n)} {prose(n * 7)}") for n in numbers)
+        )
+    write_package(
+        raw / "oa_comm_xml.x.tar.gz", {f"PMC{n}.xml": article(n, prose(n) * 40) for n in range(1, 40)}
+    )
     return raw
 
 
@@ -42,9 +46,23 @@ def test_bytes_are_the_same_with_one_and_with_eight_workers(raw: Path, tmp_path:
 def test_bytes_are_the_same_after_a_kill_and_a_restart(raw: Path, tmp_path: Path, moment: str) -> None:
     expected = build_corpus(raw, tmp_path / "whole", CONFIG, workers=1)
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "biobert_scale.cli", "corpus", "build", "--raw", str(raw), "--output", str(out), "--workers", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "biobert_scale.cli",
+        "corpus",
+        "build",
+        "--raw",
+        str(raw),
+        "--output",
+        str(out),
+        "--workers",
+        "2",
+    ]
     command += ["--minimum-words", "5", "--characters-per-shard", "100000"]
-    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, start_new_session=True, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     deadline = time.monotonic() + 120
     while process.poll() is None and not list((out / ".work").glob(moment)) and time.monotonic() < deadline:
         time.sleep(0.005)

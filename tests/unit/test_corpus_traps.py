@@ -17,16 +17,28 @@ from biobert_scale.corpus import build
 from biobert_scale.corpus.build import build_corpus, documents, find_raw_files
 from biobert_scale.corpus.raw import package_members
 from biobert_scale.errors import UserError
-from tests.unit.test_corpus_build import CONFIG, abstract, article, cut_in_half, prose, write_medline, write_package
+from tests.unit.test_corpus_build import (
+    CONFIG,
+    abstract,
+    article,
+    cut_in_half,
+    prose,
+    write_medline,
+    write_package,
+)
 
 
 def ids(output: Path) -> list[str]:
     return [row["id"] for row in documents(output)]
 
 
-@pytest.mark.parametrize("damage", ["header flipped", "cut in a header", "cut between members", "two archives"])
+@pytest.mark.parametrize(
+    "damage", ["header flipped", "cut in a header", "cut between members", "two archives"]
+)
 def test_a_damaged_archive_in_sound_gzip_is_not_taken_for_its_end(tmp_path: Path, damage: str) -> None:
-    path = write_package(tmp_path / "oa_comm_xml.x.tar.gz", {f"PMC{n}.xml": article(n, prose(n)) for n in range(1, 11)})
+    path = write_package(
+        tmp_path / "oa_comm_xml.x.tar.gz", {f"PMC{n}.xml": article(n, prose(n)) for n in range(1, 11)}
+    )
     plain = gzip.decompress(path.read_bytes())
     assert len(list(package_members(path))) == 10
     with tarfile.open(fileobj=io.BytesIO(plain)) as package:
@@ -49,7 +61,10 @@ def test_an_identifier_of_zero_is_none(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     write_medline(raw / "a.xml.gz", *(abstract(n, prose(n)) for n in range(1, 6)), abstract(0, prose(99)))
     broken = {f"j_{n}.nxml": b"<article><body>" for n in range(4)}
-    write_package(raw / "oa_comm_xml.x.tar.gz", {"x.xml": article(0, prose(70)), "PMC7.xml": article(7, prose(7)), **broken})
+    write_package(
+        raw / "oa_comm_xml.x.tar.gz",
+        {"x.xml": article(0, prose(70)), "PMC7.xml": article(7, prose(7)), **broken},
+    )
     manifest = build_corpus(raw, tmp_path / "out", CONFIG)
     assert ids(tmp_path / "out") == [f"pmid:{n}" for n in range(1, 6)] + ["pmcid:PMC7"]
     assert manifest.rejects == {"no_identifier": 2, "malformed": 4}
@@ -65,8 +80,13 @@ def test_directories_behind_links_are_read_once(tmp_path: Path) -> None:
 
 def test_an_update_package_without_its_list_is_newer_than_the_baseline(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
-    package = write_package(raw / "oa_comm_xml.PMC000xxxxxx.baseline.2024-12-18.tar.gz", {"PMC1.xml": article(1, prose(1))})
-    listed = "Article File,AccessionID,LastUpdated (YYYY-MM-DD HH:MM:SS),PMID,License\nPMC1.xml,PMC1,2020-02-03 04:05:06,,CC BY\n"
+    package = write_package(
+        raw / "oa_comm_xml.PMC000xxxxxx.baseline.2024-12-18.tar.gz", {"PMC1.xml": article(1, prose(1))}
+    )
+    listed = (
+        "Article File,AccessionID,LastUpdated (YYYY-MM-DD HH:MM:SS),PMID,License\nPMC1.xml,PMC1,2020-02-03"
+        " 04:05:06,,CC BY\n"
+    )
     package.with_name(package.name.replace(".tar.gz", ".filelist.csv")).write_text(listed)
     write_package(raw / "oa_comm_xml.incr.2025-07-01.tar.gz", {"PMC1.xml": article(1, prose(2))})
     build_corpus(raw, tmp_path / "out", CONFIG)
@@ -75,7 +95,7 @@ def test_an_update_package_without_its_list_is_newer_than_the_baseline(tmp_path:
 
 @pytest.mark.parametrize("pmid", ["2²", "99999999999999999999", "", "x"])
 def test_a_strange_withdrawal_withdraws_nothing(tmp_path: Path, pmid: str) -> None:
-    content = f"<PubmedArticleSet>{abstract(2, prose(2))}<DeleteCitation><PMID>{pmid}</PMID></DeleteCitation><DeleteDocument/></PubmedArticleSet>"
+    content = f"<PubmedArticleSet>{abstract(2, prose(2))}<DeleteCitation><PMID>{pmid}</PMID></DeleteCitation><DeleteDocument/></PubmedArticleSet>"  # noqa: E501
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw" / "a.xml.gz").write_bytes(gzip.compress(content.encode()))
     manifest = build_corpus(tmp_path / "raw", tmp_path / "out", CONFIG)
@@ -83,7 +103,8 @@ def test_a_strange_withdrawal_withdraws_nothing(tmp_path: Path, pmid: str) -> No
 
 
 def test_shards_follow_the_files_that_were_sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that was put up with once, and can be read the next time: nothing of the first attempt may stay."""
+    """A file that was put up with once, and can be read the next time: nothing of the first attempt may
+    stay."""
     raw, out = tmp_path / "raw", tmp_path / "out"
     write_medline(raw / "a.xml.gz", *(abstract(n, prose(n)) for n in range(1, 21)))
     write_medline(raw / "b.xml.gz", *(abstract(n, prose(n)) for n in range(21, 41)))
@@ -108,17 +129,31 @@ def test_shards_follow_the_files_that_were_sound(tmp_path: Path, monkeypatch: py
     with monkeypatch.context() as patch:
         patch.setattr(build.shutil, "rmtree", lambda *_, **__: None)
         manifest = build_corpus(raw, out, CONFIG, overwrite=True)
-    assert sorted(path.stat().st_mtime_ns for path in (out / ".work" / "extracted").iterdir()) == stamps, "overwrite began anew"
+    assert sorted(path.stat().st_mtime_ns for path in (out / ".work" / "extracted").iterdir()) == stamps, (
+        "overwrite began anew"
+    )
     assert sorted(path.name for path in out.glob("*.parquet")) == sorted(manifest.outputs)
 
 
 @pytest.mark.parametrize(
     "option",
-    ["--workers=0", "--max-bad-files=-1", "--characters-per-shard=0", "--near-duplicate-similarity=nan", "--benchmark-overlap=0", "--minimum-words=0"],
+    [
+        "--workers=0",
+        "--max-bad-files=-1",
+        "--characters-per-shard=0",
+        "--near-duplicate-similarity=nan",
+        "--benchmark-overlap=0",
+        "--minimum-words=0",
+    ],
 )
-def test_option_values_that_cannot_work_are_refused_at_once(tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_option_values_that_cannot_work_are_refused_at_once(
+    tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_medline(tmp_path / "raw" / "a.xml.gz", abstract(1, prose(1)))
-    assert main(["corpus", "build", "--raw", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), option]) == 2
+    assert (
+        main(["corpus", "build", "--raw", str(tmp_path / "raw"), "--output", str(tmp_path / "out"), option])
+        == 2
+    )
     said = capsys.readouterr().err
     assert "cannot be" in said and said.count("\n") == 1 and not (tmp_path / "out").exists()
 
@@ -127,15 +162,24 @@ def test_a_split_that_no_benchmark_has_is_refused(tmp_path: Path) -> None:
     write_medline(tmp_path / "raw" / "a.xml.gz", abstract(1, prose(1)))
     (tmp_path / "prepared").mkdir()
     (tmp_path / "prepared" / "manifest.json").write_text("{}")
-    (tmp_path / "prepared" / "documents.jsonl").write_text('{"benchmark": "A", "split": "test", "pmid": "1", "text": "t"}\n')
+    (tmp_path / "prepared" / "documents.jsonl").write_text(
+        '{"benchmark": "A", "split": "test", "pmid": "1", "text": "t"}\n'
+    )
     with pytest.raises(UserError, match="no document of the split 'tset'"):
-        build_corpus(tmp_path / "raw", tmp_path / "out", replace(CONFIG, benchmark_splits=("tset",)), benchmarks=tmp_path / "prepared")
+        build_corpus(
+            tmp_path / "raw",
+            tmp_path / "out",
+            replace(CONFIG, benchmark_splits=("tset",)),
+            benchmarks=tmp_path / "prepared",
+        )
 
 
 def test_any_range_of_a_package_is_read_from_its_row_groups_alone(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     keep = rng.random(5000) < 0.6
-    write_medline(tmp_path / "raw" / "a.xml.gz", *(abstract(n, prose(n) if keep[n - 1] else "") for n in range(1, 5001)))
+    write_medline(
+        tmp_path / "raw" / "a.xml.gz", *(abstract(n, prose(n) if keep[n - 1] else "") for n in range(1, 5001))
+    )
     build_corpus(tmp_path / "raw", tmp_path / "out", replace(CONFIG, characters_per_shard=7000))
     assert ids(tmp_path / "out") == [f"pmid:{n}" for n in range(1, 5001) if keep[n - 1]]
     assert len(os.listdir(tmp_path / "out")) > 30

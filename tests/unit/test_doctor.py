@@ -14,7 +14,13 @@ import pytest
 import torch
 
 from biobert_scale.doctor.findings import Finding, guarded, merge, render
-from biobert_scale.doctor.machine import check_accelerator, check_compiler, check_driver, check_open_files, check_shared_memory
+from biobert_scale.doctor.machine import (
+    check_accelerator,
+    check_compiler,
+    check_driver,
+    check_open_files,
+    check_shared_memory,
+)
 from biobert_scale.doctor.network import check_all_reduce, check_clocks, judge_clocks
 from biobert_scale.doctor.ranks import alone
 from biobert_scale.doctor.storage import check_storage
@@ -45,9 +51,31 @@ def statuses(findings: list[Finding]) -> dict[str, str]:
 
 def doctor(*arguments: str, shell: str = "") -> subprocess.CompletedProcess[str]:
     """The command in a process of its own, in a shell that has done something first."""
-    clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
-    command = ["bash", "-c", f'{shell}\nexec "$@"', "bash", sys.executable, "-W", "ignore", "-m", "biobert_scale.cli", "doctor", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=200, env={**clean, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    clean = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    }
+    command = [
+        "bash",
+        "-c",
+        f'{shell}\nexec "$@"',
+        "bash",
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "biobert_scale.cli",
+        "doctor",
+        *arguments,
+    ]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**clean, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
 
 
 def test_a_sick_machine_fails_and_every_trouble_is_told(copied: Path, tmp_path: Path) -> None:
@@ -56,24 +84,41 @@ def test_a_sick_machine_fails_and_every_trouble_is_told(copied: Path, tmp_path: 
     content[len(content) // 2] ^= 1
     shard.write_bytes(content)
     done = doctor(
-        "--config", "demo", "--tokens", str(copied), "--output", "/proc/run", "--json", str(tmp_path / "told.json"), "--local_rank=0",
+        "--config",
+        "demo",
+        "--tokens",
+        str(copied),
+        "--output",
+        "/proc/run",
+        "--json",
+        str(tmp_path / "told.json"),
+        "--local_rank=0",
         shell=f"ulimit -n 200; export TORCH_EXTENSIONS_DIR={shard}/below",
-    )  # fmt: skip
+    )
     assert done.returncode == 1, done.stderr
     told = json.loads((tmp_path / "told.json").read_text())
     found = {finding["check"]: finding for finding in told["findings"]}
     assert told["failed"] and told["world_size"] == 1
     for name, status, says in (
-        ("open files", "FAIL", "200 at most"), ("tokens", "FAIL", shard.name), ("checkpoint directory", "FAIL", "cannot be written"),
-        ("extensions directory", "WARN", "cannot be written"), ("version of python", "OK", ""), ("ranks", "OK", "one process alone"),
-    ):  # fmt: skip
+        ("open files", "FAIL", "200 at most"),
+        ("tokens", "FAIL", shard.name),
+        ("checkpoint directory", "FAIL", "cannot be written"),
+        ("extensions directory", "WARN", "cannot be written"),
+        ("version of python", "OK", ""),
+        ("ranks", "OK", "one process alone"),
+    ):
         assert found[name]["status"] == status and says in found[name]["told"], found[name]
         assert (found[name]["remedy"] == "") == (status == "OK"), "each trouble has its remedy"
     lines = done.stdout.splitlines()
     assert lines[0] == "demo on 1 rank(s), 1 node(s), cpu" or torch.cuda.is_available()
     for finding in told["findings"]:
-        assert any(line.startswith(f"{finding['status']:<4}  {finding['check']} ") and line.endswith(finding["told"]) for line in lines), finding
-    counted = [sum(finding["status"] == status for finding in told["findings"]) for status in ("OK", "WARN", "FAIL")]
+        assert any(
+            line.startswith(f"{finding['status']:<4}  {finding['check']} ") and line.endswith(finding["told"])
+            for line in lines
+        ), finding
+    counted = [
+        sum(finding["status"] == status for finding in told["findings"]) for status in ("OK", "WARN", "FAIL")
+    ]
     assert lines[-1] == "{} OK, {} WARN, {} FAIL".format(*counted)
 
 
@@ -89,12 +134,21 @@ def test_the_libraries_here_are_the_tested_ones_or_told() -> None:
 
 
 def test_versions_outside_the_ranges_fail_and_other_pins_warn(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nrequires-python = ">=3.99"\ndependencies = ["torch<2", "accelerate>=1", "transformers>=5"]\n')
-    (tmp_path / "constraints.txt").write_text("accelerate==0.1.0\ntransformers==" + __import__("transformers").__version__ + "\n")
+    (tmp_path / "pyproject.toml").write_text(
+        '[project]\nrequires-python = ">=3.99"\ndependencies = ["torch<2", "accelerate>=1",'
+        ' "transformers>=5"]\n'
+    )
+    (tmp_path / "constraints.txt").write_text(
+        "accelerate==0.1.0\ntransformers==" + __import__("transformers").__version__ + "\n"
+    )
     found = statuses(check_versions(tmp_path))
     assert found == {
-        "version of python": "FAIL", "version of torch": "FAIL", "version of deepspeed": "OK", "version of accelerate": "WARN", "version of transformers": "OK",
-    }  # fmt: skip
+        "version of python": "FAIL",
+        "version of torch": "FAIL",
+        "version of deepspeed": "OK",
+        "version of accelerate": "WARN",
+        "version of transformers": "OK",
+    }
 
 
 def test_a_library_that_is_not_there_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,15 +176,28 @@ def test_no_compiler_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path / "extensions"))
     monkeypatch.setenv("PATH", str(tmp_path))
     found = check_compiler(alone())
-    assert statuses(found) == {"DeepSpeed operations": "WARN", "extensions directory": "OK"} and "no g++, ninja" in found[0].told
+    assert (
+        statuses(found) == {"DeepSpeed operations": "WARN", "extensions directory": "OK"}
+        and "no g++, ninja" in found[0].told
+    )
     assert list((tmp_path / "extensions").iterdir()) == []
 
 
 def test_too_little_shared_memory_is_told(tmp_path: Path) -> None:
     assert check_shared_memory(tmp_path / "none")[0].status == "FAIL"
-    code = "import pathlib, sys; from biobert_scale.doctor.machine import check_shared_memory as c; print(c(pathlib.Path(sys.argv[1]))[0].status)"
-    inside = f'mount -t tmpfs -o size=8m none {tmp_path} && exec {sys.executable} -W ignore -c "{code}" {tmp_path}'
-    done = subprocess.run(["unshare", "--mount", "--map-root-user", "sh", "-c", inside], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    code = (
+        "import pathlib, sys; from biobert_scale.doctor.machine import check_shared_memory as c;"
+        " print(c(pathlib.Path(sys.argv[1]))[0].status)"
+    )
+    inside = (
+        f'mount -t tmpfs -o size=8m none {tmp_path} && exec {sys.executable} -W ignore -c "{code}" {tmp_path}'
+    )
+    done = subprocess.run(
+        ["unshare", "--mount", "--map-root-user", "sh", "-c", inside],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     if "unshare" in done.stderr or "mount" in done.stderr:
         pytest.skip(f"no small file system can be mounted: {done.stderr.strip()}")
     assert done.stdout.split() == ["WARN"], done.stderr
@@ -161,7 +228,10 @@ def test_sound_tokens_are_told_by_their_fingerprint(tokens: Path) -> None:
 def test_tampered_tokens_fail(copied: Path) -> None:
     shard = next((copied / "validation").glob("*.arrow"))
     whole = shard.read_bytes()
-    for content in (whole[:-20], whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 4]) + whole[len(whole) // 2 + 1 :]):
+    for content in (
+        whole[:-20],
+        whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 4]) + whole[len(whole) // 2 + 1 :],
+    ):
         shard.write_bytes(content)
         with pytest.raises(UserError, match=shard.name):
             check_tokens(alone(), copied)
@@ -191,11 +261,17 @@ def test_checkpoints_that_are_there_need_no_new_room(tmp_path: Path) -> None:
     free = shutil.disk_usage(tmp_path).free
     kept = DEMO.training.checkpoint.keep_last + DEMO.training.checkpoint.keep_best
     size = int(free / (kept + 0.5))  # room for those kept, and not for one more
-    assert statuses(check_storage(alone(), tmp_path / "run", DEMO, checkpoint_bytes=size))["checkpoint space"] == "FAIL"
+    assert (
+        statuses(check_storage(alone(), tmp_path / "run", DEMO, checkpoint_bytes=size))["checkpoint space"]
+        == "FAIL"
+    )
     (tmp_path / "run" / "checkpoints" / "step-00000200").mkdir(parents=True)
     with open(tmp_path / "run" / "checkpoints" / "step-00000200" / "state", "wb") as stream:
         stream.truncate(size)  # takes no room itself
-    assert statuses(check_storage(alone(), tmp_path / "run", DEMO, checkpoint_bytes=size))["checkpoint space"] == "OK"
+    assert (
+        statuses(check_storage(alone(), tmp_path / "run", DEMO, checkpoint_bytes=size))["checkpoint space"]
+        == "OK"
+    )
 
 
 def test_one_process_says_so() -> None:
@@ -210,9 +286,16 @@ def test_clocks_apart_are_told_by_rank(ahead: float, status: str) -> None:
 
 
 def test_the_worst_rank_speaks_for_all() -> None:
-    well, sick = Finding(check="disk", status="OK", told="fine"), Finding(check="disk", status="FAIL", told="full", remedy="clear it")
+    well, sick = (
+        Finding(check="disk", status="OK", told="fine"),
+        Finding(check="disk", status="FAIL", told="full", remedy="clear it"),
+    )
     (merged,) = merge([[well], [sick], [sick]], ["a", "b", "c"])
-    assert (merged.status, merged.told, merged.remedy) == ("FAIL", "full (rank 1 on b and 1 more)", "clear it")
+    assert (merged.status, merged.told, merged.remedy) == (
+        "FAIL",
+        "full (rank 1 on b and 1 more)",
+        "clear it",
+    )
     assert merge([[well], [well]], ["a", "b"]) == [well]
 
 

@@ -16,7 +16,16 @@ from biobert_scale.modeling.dropout import QuickDropout, draw_quickly, drawn_ahe
     ("seed", "expected"),
     [
         (0, [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]),
-        (1234567, [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]),
+        (
+            1234567,
+            [
+                6457827717110365317,
+                3203168211198807973,
+                9817491932198370423,
+                4593380528125082431,
+                16408922859458223821,
+            ],
+        ),
     ],
 )
 def test_the_generator_gives_the_published_numbers(seed: int, expected: list[int]) -> None:
@@ -33,11 +42,19 @@ def test_as_many_are_dropped_as_asked_everywhere_alike(probability: float) -> No
     assert scale == pytest.approx(1 / (1 - probability), rel=1e-4)
     cells, sd = 50 * 1001 * 40, (probability * (1 - probability)) ** 0.5
     assert abs(float(masks.mean()) - (1 - probability)) < 5 * sd / cells**0.5 + 2**-17
-    for kept, of in ((masks.mean((0, 1)), 40 * 50), (masks.mean((0, 2)), 40 * 1001), (masks.mean((1, 2)), 50 * 1001)):
-        assert float((kept - (1 - probability)).abs().max()) < 5.5 * sd / of**0.5, "a column, a row or a call differs from the others"
+    for kept, of in (
+        (masks.mean((0, 1)), 40 * 50),
+        (masks.mean((0, 2)), 40 * 1001),
+        (masks.mean((1, 2)), 50 * 1001),
+    ):
+        assert float((kept - (1 - probability)).abs().max()) < 5.5 * sd / of**0.5, (
+            "a column, a row or a call differs from the others"
+        )
     for lag in (1, 2, 3, 4, 8):  # 4 masks come from one 64-bit number
         flat = masks.flatten() - (1 - probability)
-        assert abs(float((flat[lag:] * flat[:-lag]).mean())) < 5 * sd**2 / cells**0.5, f"neighbours at {lag} go together"
+        assert abs(float((flat[lag:] * flat[:-lag]).mean())) < 5 * sd**2 / cells**0.5, (
+            f"neighbours at {lag} go together"
+        )
 
 
 def test_the_library_s_generator_decides_every_mask() -> None:
@@ -83,7 +100,9 @@ def test_attention_s_gradients_are_its_own() -> None:
     assert torch.autograd.gradcheck(attend, rows())
 
 
-def test_attention_is_softmax_masked_scaled_and_never_across_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_is_softmax_masked_scaled_and_never_across_sequences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     drawn: list[tuple[Tensor, float]] = []
 
     def remembered(shape: torch.Size, probability: float) -> tuple[Tensor, float]:

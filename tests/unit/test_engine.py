@@ -1,4 +1,5 @@
-"""Tasks on this machine: what a dead process, a mistake and a restart leave behind; and a cluster that is not there."""
+"""Tasks on this machine: what a dead process, a mistake and a restart leave behind; and a cluster that is not
+there."""
 
 from __future__ import annotations
 
@@ -65,10 +66,15 @@ def test_a_process_that_leaves_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_mistake_in_the_input_arrives_as_it_was_raised(tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_in_the_input_arrives_as_it_was_raised(
+    tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(UserError) as failure:
         run_tasks(partial(refuse, tmp_path), tasks=3, workers=workers, work=tmp_path / "work")
-    assert str(failure.value) == f"not what it says: {tmp_path / 'a.xml.gz'}; fetch it again" and failure.value.exit_code == 2
+    assert (
+        str(failure.value) == f"not what it says: {tmp_path / 'a.xml.gz'}; fetch it again"
+        and failure.value.exit_code == 2
+    )
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -81,7 +87,9 @@ def test_every_task_runs_once(tmp_path: Path, workers: int) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_progress_without_a_terminal_is_few_lines(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_without_a_terminal_is_few_lines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO)
     with Progress("reading", 9) as progress:
         progress.show(1)
@@ -100,9 +108,21 @@ def test_progress_without_a_terminal_is_few_lines(monkeypatch: pytest.MonkeyPatc
     ],
 )
 @pytest.mark.parametrize("stage", ["corpus", "tokens"])
-def test_a_cluster_that_is_not_there_is_one_line_before_any_work(tmp_path: Path, stage: str, options: list[str], says: str) -> None:
+def test_a_cluster_that_is_not_there_is_one_line_before_any_work(
+    tmp_path: Path, stage: str, options: list[str], says: str
+) -> None:
     inputs = ["--raw", "raw"] if stage == "corpus" else ["--corpus", "corpus", "--vocabulary", "vocabulary"]
-    command = [sys.executable, "-m", "biobert_scale.cli", stage, "build", *inputs, "--output", "out", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "biobert_scale.cli",
+        stage,
+        "build",
+        *inputs,
+        "--output",
+        "out",
+        *options,
+    ]
     environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and says in done.stderr, done.stderr

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.errors import RunFailed, UserError, from_os_error
-from biobert_scale.files import begin_stage, describe_inputs, finish_stage, read_manifest, stage_key, write_atomically
+from biobert_scale.files import (
+    begin_stage,
+    describe_inputs,
+    finish_stage,
+    read_manifest,
+    stage_key,
+    write_atomically,
+)
 
 
 def finish(output: Path, source: Path, config: dict[str, int]) -> bool:
@@ -19,7 +26,15 @@ def finish(output: Path, source: Path, config: dict[str, int]) -> bool:
     if begin_stage(output, stage="copy", key=key):
         return False
     write_atomically(output / "copy.txt", source.read_bytes())
-    finish_stage(output, stage="copy", key=key, inputs=inputs, config=config, counts={"bytes": source.stat().st_size}, outputs=[output / "copy.txt"])
+    finish_stage(
+        output,
+        stage="copy",
+        key=key,
+        inputs=inputs,
+        config=config,
+        counts={"bytes": source.stat().st_size},
+        outputs=[output / "copy.txt"],
+    )
     return True
 
 
@@ -77,8 +92,13 @@ def test_a_run_that_failed_before_it_wrote_anything_bars_nobody(tmp_path: Path) 
 
 
 def test_an_output_in_which_another_process_works_is_not_taken_over(tmp_path: Path) -> None:
-    work = "import sys, time; from pathlib import Path; from biobert_scale.files import begin_stage; begin_stage(Path(sys.argv[1]), stage='copy', key='k'); print('begun', flush=True); time.sleep(600)"
-    with subprocess.Popen([sys.executable, "-c", work, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True) as other:
+    work = (
+        "import sys, time; from pathlib import Path; from biobert_scale.files import begin_stage;"
+        " begin_stage(Path(sys.argv[1]), stage='copy', key='k'); print('begun', flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", work, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True
+    ) as other:
         try:
             assert other.stdout is not None and other.stdout.readline() == "begun\n"
             with pytest.raises(UserError, match="begun output of 'copy'"):

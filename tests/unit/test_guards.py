@@ -19,7 +19,11 @@ from biobert_scale.training.watchdog import DIRECTORY, Watchdog
 
 
 def events(run: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (run / EVENTS).read_text().splitlines()] if (run / EVENTS).exists() else []
+    return (
+        [json.loads(line) for line in (run / EVENTS).read_text().splitlines()]
+        if (run / EVENTS).exists()
+        else []
+    )
 
 
 def judge(guards: Guards, step: int, losses: list[float], *, waited: tuple[float, float] = (0.0, 0.0)) -> str:
@@ -44,7 +48,9 @@ def test_what_is_skipped_by_policy_is_reported_once_and_goes_on(tmp_path: Path) 
     guards = warmed_up(tmp_path, non_finite_loss="skip")
     for step in (31, 35):
         assert judge(guards, step, [float("inf"), 1.0]) == "go on"
-    assert [(event["kind"], event["global_step"], event["rank"]) for event in events(tmp_path)] == [("non-finite loss", 31, 0)]
+    assert [(event["kind"], event["global_step"], event["rank"]) for event in events(tmp_path)] == [
+        ("non-finite loss", 31, 0)
+    ]
 
 
 def test_rolling_back_has_an_end(tmp_path: Path) -> None:
@@ -90,7 +96,9 @@ def test_only_one_rank_writes(tmp_path: Path) -> None:
 
 def test_time_within_a_part_counts_once() -> None:
     timer = StepTimer(torch.device("cpu"))
-    clock = iter([0.0, 1.0, 4.0, 6.0, 10.0, 20.0])  # into and out of forward, into backward, into and out of its step, out of backward
+    clock = iter(
+        [0.0, 1.0, 4.0, 6.0, 10.0, 20.0]
+    )  # into and out of forward, into backward, into and out of its step, out of backward
     timer.mark = lambda: next(clock)
     with timer.part("forward"):
         pass

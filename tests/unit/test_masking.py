@@ -13,14 +13,25 @@ CONTINUES = np.arange(300) >= 200  # entries from 200 on continue a word
 
 
 def masked(
-    sample: np.ndarray, second: int, count: int, *, continues: np.ndarray = TOKENS, index: int = 0, epoch: int = 0, seed: int = 1
+    sample: np.ndarray,
+    second: int,
+    count: int,
+    *,
+    continues: np.ndarray = TOKENS,
+    index: int = 0,
+    epoch: int = 0,
+    seed: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     changed, positions, labels = sample.copy(), np.full(count, -1), np.full(count, -1)
-    mask(changed, second, continues, np.arange(5, 300), UNKNOWN, MASK, seed, epoch, index, 2, positions, labels)
+    mask(
+        changed, second, continues, np.arange(5, 300), UNKNOWN, MASK, seed, epoch, index, 2, positions, labels
+    )
     return changed, positions, labels
 
 
-def check(sample: np.ndarray, second: int, changed: np.ndarray, positions: np.ndarray, labels: np.ndarray) -> None:
+def check(
+    sample: np.ndarray, second: int, changed: np.ndarray, positions: np.ndarray, labels: np.ndarray
+) -> None:
     assert (np.diff(positions) > 0).all() and positions[0] > 0
     assert np.array_equal(labels, sample[positions])
     assert not {0, second - 1, len(sample) - 1} & set(positions.tolist())
@@ -28,16 +39,23 @@ def check(sample: np.ndarray, second: int, changed: np.ndarray, positions: np.nd
     assert np.array_equal(changed[untouched], sample[untouched])
 
 
-samples = st.tuples(st.lists(st.integers(5, 299), min_size=1, max_size=60), st.lists(st.integers(5, 299), min_size=1, max_size=60))
+samples = st.tuples(
+    st.lists(st.integers(5, 299), min_size=1, max_size=60),
+    st.lists(st.integers(5, 299), min_size=1, max_size=60),
+)
 
 
 @settings(max_examples=150, deadline=None)
 @given(samples, st.booleans(), st.integers(0, 10**12), st.integers(0, 9))
-def test_masking_touches_only_what_it_says(segments: tuple[list[int], list[int]], whole_words: bool, index: int, epoch: int) -> None:
+def test_masking_touches_only_what_it_says(
+    segments: tuple[list[int], list[int]], whole_words: bool, index: int, epoch: int
+) -> None:
     first, then = segments
     sample, second = np.array([CLS, *first, SEP, *then, SEP]), len(first) + 2
     count = int(number_of_predictions(np.array(len(sample)), 0.15))
-    result = masked(sample, second, count, continues=CONTINUES if whole_words else TOKENS, index=index, epoch=epoch)
+    result = masked(
+        sample, second, count, continues=CONTINUES if whole_words else TOKENS, index=index, epoch=epoch
+    )
     check(sample, second, *result)
 
 
@@ -56,7 +74,9 @@ def words_of(sample: np.ndarray, second: int) -> list[list[int]]:
 
 @settings(max_examples=150, deadline=None)
 @given(samples, st.integers(0, 10**6))
-def test_whole_words_are_predicted_as_wholes_but_for_one(segments: tuple[list[int], list[int]], index: int) -> None:
+def test_whole_words_are_predicted_as_wholes_but_for_one(
+    segments: tuple[list[int], list[int]], index: int
+) -> None:
     first, then = segments
     sample, second = np.array([CLS, *first, SEP, *then, SEP]), len(first) + 2
     count = int(number_of_predictions(np.array(len(sample)), 0.15))
@@ -71,12 +91,17 @@ def test_a_word_is_cut_only_where_no_whole_one_is_left() -> None:
     for index in range(300):
         _, positions, _ = masked(sample, 42, 12, continues=CONTINUES, index=index)
         chosen = set(positions.tolist())
-        assert not [word for word in words_of(sample, 42) if chosen & set(word) and not set(word) <= chosen], "single-piece words were left"
+        assert not [
+            word for word in words_of(sample, 42) if chosen & set(word) and not set(word) <= chosen
+        ], "single-piece words were left"
 
 
 def test_every_word_is_predicted_equally_often() -> None:
-    """Words are drawn, not pieces: one of three pieces is no more likely than one of a single piece, and hardly less (it may not fit at the end)."""
-    sample = np.array([CLS, *[*range(5, 12), 50, 250, 251] * 24, SEP, *[*range(60, 67), 70, 260, 261] * 24, SEP])
+    """Words are drawn, not pieces: one of three pieces is no more likely than one of a single piece, and
+    hardly less (it may not fit at the end)."""
+    sample = np.array(
+        [CLS, *[*range(5, 12), 50, 250, 251] * 24, SEP, *[*range(60, 67), 70, 260, 261] * 24, SEP]
+    )
     counts = np.zeros(len(sample))
     for index in range(1000):
         counts[masked(sample, 242, 72, continues=CONTINUES, index=index)[1]] += 1
@@ -108,7 +133,9 @@ def test_masking_is_80_10_10(whole_words: bool) -> None:
     kinds = np.zeros(3)
     sample = np.array([CLS, *[7] * 48, SEP, *[7] * 49, SEP])
     for index in range(4000):
-        changed, positions, _ = masked(sample, 50, 15, continues=CONTINUES if whole_words else TOKENS, index=index)
+        changed, positions, _ = masked(
+            sample, 50, 15, continues=CONTINUES if whole_words else TOKENS, index=index
+        )
         values = changed[positions]
         kinds += [(values == MASK).sum(), (values != MASK).sum() - (values == 7).sum(), (values == 7).sum()]
     kinds /= kinds.sum()  # 60,000 predictions: five standard deviations are 0.0082
@@ -129,6 +156,9 @@ def test_every_position_is_predicted_equally_often() -> None:
 
 def test_masks_differ_by_seed_epoch_and_sample() -> None:
     sample = np.array([CLS, *range(5, 105), SEP, *range(105, 205), SEP])
-    draws = [masked(sample, 102, 30, **change)[1].tolist() for change in ({}, {"index": 1}, {"index": 2**33}, {"epoch": 1}, {"seed": 2})]  # type: ignore[arg-type]
+    draws = [
+        masked(sample, 102, 30, **change)[1].tolist()
+        for change in ({}, {"index": 1}, {"index": 2**33}, {"epoch": 1}, {"seed": 2})
+    ]  # type: ignore[arg-type]
     assert len({tuple(draw) for draw in draws}) == 5
     assert draws[0] == masked(sample, 102, 30)[1].tolist()

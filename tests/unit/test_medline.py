@@ -19,7 +19,9 @@ def citation(article: str, *, head: str = '<PMID Version="2">77</PMID>', data: s
 
 
 def read(*parts: str, prolog: str = "") -> list[MedlineRecord]:
-    return list(read_medline(io.BytesIO(f"{prolog}<PubmedArticleSet>{''.join(parts)}</PubmedArticleSet>".encode())))
+    return list(
+        read_medline(io.BytesIO(f"{prolog}<PubmedArticleSet>{''.join(parts)}</PubmedArticleSet>".encode()))
+    )
 
 
 def title_of(text: str) -> str:
@@ -31,29 +33,49 @@ def abstract_of(inner: str) -> tuple[str, ...]:
 
 
 def test_identity_version_date_languages_are_read() -> None:
-    head = '<PMID Version="2">77</PMID><DateRevised><Year>2019</Year><Month>02</Month><Day>08</Day></DateRevised>'
-    record = read(citation("<ArticleTitle>Iron in rats.</ArticleTitle><Language>ENG</Language><Language>fre</Language>", head=head))[0]
-    assert (record.pmid, record.version, record.date_revised, record.languages) == ("77", 2, 20190208, ("eng", "fre"))
+    head = (
+        "<PMID"
+        ' Version="2">77</PMID><DateRevised><Year>2019</Year><Month>02</Month><Day>08</Day></DateRevised>'
+    )
+    record = read(
+        citation(
+            "<ArticleTitle>Iron in rats.</ArticleTitle><Language>ENG</Language><Language>fre</Language>",
+            head=head,
+        )
+    )[0]
+    assert (record.pmid, record.version, record.date_revised, record.languages) == (
+        "77",
+        2,
+        20190208,
+        ("eng", "fre"),
+    )
 
 
 def test_pmcid_is_the_records_own_and_not_a_references() -> None:
     identifier = "<ArticleIdList><ArticleId IdType='pmc'>PMC9</ArticleId></ArticleIdList>"
     reference = f"<ReferenceList><Reference>{identifier}</Reference></ReferenceList>"
-    own = "<ArticleIdList><ArticleId IdType='doi'>10.1/x</ArticleId><ArticleId IdType='pmc'>PMC12</ArticleId></ArticleIdList>"
+    own = (
+        "<ArticleIdList><ArticleId IdType='doi'>10.1/x</ArticleId><ArticleId"
+        " IdType='pmc'>PMC12</ArticleId></ArticleIdList>"
+    )
     assert read(citation("", data=reference + own))[0].pmcid == "PMC12"
     assert read(citation("", data=reference))[0].pmcid == ""
 
 
 def test_labels_stand_before_their_paragraphs_and_unassigned_ones_do_not() -> None:
     inner = (
-        '<AbstractText Label="AIMS" NlmCategory="OBJECTIVE">To look.</AbstractText><AbstractText Label="UNLABELLED">More.</AbstractText>'
-        "<AbstractText>Bare.</AbstractText><AbstractText Label='EMPTY'/>"
+        '<AbstractText Label="AIMS" NlmCategory="OBJECTIVE">To look.</AbstractText><AbstractText'
+        ' Label="UNLABELLED">More.</AbstractText><AbstractText>Bare.</AbstractText><AbstractText'
+        " Label='EMPTY'/>"
     )
     assert abstract_of(inner) == ("AIMS: To look.", "More.", "Bare.")
 
 
 def test_copyright_and_other_abstracts_are_left_out() -> None:
-    text = "<AbstractText>Mine. © 2010 Some Press.</AbstractText><CopyrightInformation>© Press</CopyrightInformation>"
+    text = (
+        "<AbstractText>Mine. © 2010 Some Press.</AbstractText><CopyrightInformation>©"
+        " Press</CopyrightInformation>"
+    )
     article = f"<Abstract>{text}</Abstract>"
     other = "<OtherAbstract Language='spa'><AbstractText>Suyo.</AbstractText></OtherAbstract>"
     parts = citation(article).replace("</Article>", "</Article>" + other)
@@ -62,19 +84,27 @@ def test_copyright_and_other_abstracts_are_left_out() -> None:
 
 def test_other_abstracts_are_kept_by_language() -> None:
     other = (
-        "<OtherAbstract Type='Publisher' Language='spa'><AbstractText Label='META'>Mirar.</AbstractText><AbstractText>Suyo.</AbstractText>"
-        "</OtherAbstract><OtherAbstract Type='AIDS'><AbstractText>Plain words.</AbstractText></OtherAbstract>"
+        "<OtherAbstract Type='Publisher' Language='spa'><AbstractText"
+        " Label='META'>Mirar.</AbstractText><AbstractText>Suyo.</AbstractText></OtherAbstract><OtherAbstract"
+        " Type='AIDS'><AbstractText>Plain words.</AbstractText></OtherAbstract>"
     )
-    record = read(citation("<Abstract><AbstractText>Mine.</AbstractText></Abstract>").replace("</Article>", "</Article>" + other))[0]
+    record = read(
+        citation("<Abstract><AbstractText>Mine.</AbstractText></Abstract>").replace(
+            "</Article>", "</Article>" + other
+        )
+    )[0]
     assert record.other_abstracts == (("spa", "META: Mirar.\nSuyo."), ("eng", "Plain words."))
 
 
 def test_files_of_the_old_dtd_are_read_and_found(tmp_path: Path) -> None:
     old = (
-        '<MedlineCitationSet><MedlineCitation Owner="NLM" Status="MEDLINE"><PMID>11</PMID><DateCreated><Year>2005</Year></DateCreated>'
+        '<MedlineCitationSet><MedlineCitation Owner="NLM"'
+        ' Status="MEDLINE"><PMID>11</PMID><DateCreated><Year>2005</Year></DateCreated>'
         "<DateRevised><Year>2006</Year><Month>11</Month><Day>15</Day></DateRevised><Article><Journal/><ArticleTitle>Iron.</ArticleTitle>"
-        "<Abstract><AbstractText>It rose.(ABSTRACT TRUNCATED AT 250 WORDS)</AbstractText><CopyrightInformation>© X</CopyrightInformation></Abstract>"
-        '<Language>eng</Language></Article><OtherID Source="NLM">PMC77 [Available on 02/01/07]</OtherID></MedlineCitation>'
+        "<Abstract><AbstractText>It rose.(ABSTRACT TRUNCATED AT 250"
+        " WORDS)</AbstractText><CopyrightInformation>© X</CopyrightInformation></Abstract>"
+        '<Language>eng</Language></Article><OtherID Source="NLM">PMC77 [Available on'
+        " 02/01/07]</OtherID></MedlineCitation>"
         "<MedlineCitation><PMID>12</PMID></MedlineCitation><DeleteDocument><PMID>9</PMID></DeleteDocument></MedlineCitationSet>"
     )
     path = tmp_path / "medline06n0001.xml"
@@ -101,7 +131,9 @@ def test_copyright_far_from_the_end_is_text() -> None:
     assert abstract_of(f"<AbstractText>{text}</AbstractText>") == (text.strip(),)
 
 
-def test_an_endless_record_is_refused_before_it_fills_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_record_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("biobert_scale.corpus.medline.MAXIMUM_RECORD_BYTES", 1_000_000)
     path = tmp_path / "bomb.xml.gz"
     path.write_bytes(gzip.compress(b"<PubmedArticleSet>" + b"<a/>" * 1_000_000))
@@ -125,10 +157,14 @@ def test_deep_nesting_is_refused() -> None:
 
 def test_inline_markup_becomes_plain_text() -> None:
     math = (
-        "<mml:math xmlns:mml='http://www.w3.org/1998/Math/MathML'><mml:mfrac><mml:mi>a</mml:mi><mml:mi>b</mml:mi></mml:mfrac>"
+        "<mml:math"
+        " xmlns:mml='http://www.w3.org/1998/Math/MathML'><mml:mfrac><mml:mi>a</mml:mi><mml:mi>b</mml:mi></mml:mfrac>"
         "<mml:annotation>\\frac{a}{b}</mml:annotation></mml:math>"
     )
-    text = f"<AbstractText>Ca<sup>2+</sup> in <i>E.  coli</i>\n  was <b>{math}</b><!-- no --> here.</AbstractText>"
+    text = (
+        f"<AbstractText>Ca<sup>2+</sup> in <i>E.  coli</i>\n  was <b>{math}</b><!-- no -->"
+        " here.</AbstractText>"
+    )
     assert abstract_of(text) == ("Ca2+ in E. coli was a/b here.",)
 
 
@@ -149,17 +185,22 @@ def test_brackets_of_translated_titles_only(raw: str, clean: str) -> None:
 
 
 def test_truncation_note_is_taken_off() -> None:
-    assert abstract_of("<AbstractText>It ends.(ABSTRACT TRUNCATED AT 250 WORDS)</AbstractText>") == ("It ends.",)
+    assert abstract_of("<AbstractText>It ends.(ABSTRACT TRUNCATED AT 250 WORDS)</AbstractText>") == (
+        "It ends.",
+    )
 
 
 def test_deleted_pmids_are_reported() -> None:
-    records = read(citation(""), "<DeleteCitation><PMID Version='1'>5</PMID><PMID Version='1'>6</PMID></DeleteCitation>")
+    records = read(
+        citation(""), "<DeleteCitation><PMID Version='1'>5</PMID><PMID Version='1'>6</PMID></DeleteCitation>"
+    )
     assert records[1].deleted == ("5", "6")
 
 
 def test_book_articles_are_read() -> None:
     book = (
-        "<PubmedBookArticle><BookDocument><PMID Version='1'>9</PMID><Book><BookTitle>The Book</BookTitle></Book>"
+        "<PubmedBookArticle><BookDocument><PMID Version='1'>9</PMID><Book><BookTitle>The"
+        " Book</BookTitle></Book>"
         "<Language>eng</Language><Abstract><AbstractText>Chapter.</AbstractText></Abstract></BookDocument></PubmedBookArticle>"
     )
     record = read(book)[0]
@@ -176,7 +217,9 @@ def test_entities_are_neither_expanded_nor_fetched(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_file_cut_in_half_is_refused_by_name(tmp_path: Path, compressed: bool) -> None:
-    content = f"<PubmedArticleSet>{citation('<ArticleTitle>T.</ArticleTitle>') * 400}</PubmedArticleSet>".encode()
+    content = (
+        f"<PubmedArticleSet>{citation('<ArticleTitle>T.</ArticleTitle>') * 400}</PubmedArticleSet>".encode()
+    )
     path = tmp_path / ("cut.xml.gz" if compressed else "cut.xml")
     data = gzip.compress(content) if compressed else content
     path.write_bytes(data[: len(data) // 2])

@@ -48,23 +48,35 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[NcbiServer]:
 
 def config(server: NcbiServer, *groups: str, **changes: object) -> MirrorConfig:
     settings = MirrorConfig(
-        groups=groups or ("baseline",), base_url=server.url, connections=2, retries=3, timeout_seconds=20, backoff_seconds=0
+        groups=groups or ("baseline",),
+        base_url=server.url,
+        connections=2,
+        retries=3,
+        timeout_seconds=20,
+        backoff_seconds=0,
     )
     return replace(settings, **changes)  # type: ignore[arg-type]
 
 
 def contents(directory: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()
+    }
 
 
 def served(server: NcbiServer, *paths: str) -> list[bytes]:
     return [server.files[path] for path in paths]
 
 
-def test_every_group_arrives_with_checksums_and_file_lists_and_is_what_the_corpus_build_finds(server: NcbiServer, tmp_path: Path) -> None:
+def test_every_group_arrives_with_checksums_and_file_lists_and_is_what_the_corpus_build_finds(
+    server: NcbiServer, tmp_path: Path
+) -> None:
     download(tmp_path, config(server, "updatefiles", "comm", "baseline"))
     expected = {
-        **{f"baseline/{path.rsplit('/')[-1]}": server.files[path] for path in (FIRST, f"{FIRST}.md5", SECOND, f"{SECOND}.md5")},
+        **{
+            f"baseline/{path.rsplit('/')[-1]}": server.files[path]
+            for path in (FIRST, f"{FIRST}.md5", SECOND, f"{SECOND}.md5")
+        },
         **{f"updatefiles/{path.rsplit('/')[-1]}": server.files[path] for path in (UPDATE, f"{UPDATE}.md5")},
         **{
             f"comm/{(path + end).rsplit('/')[-1]}": server.files[path + end]
@@ -80,20 +92,28 @@ def test_every_group_arrives_with_checksums_and_file_lists_and_is_what_the_corpu
     assert all(file.file_list is not None for file in found if file.source == "pmc")
 
 
-def test_a_second_run_fetches_nothing_and_checks_what_is_there_without_the_network(server: NcbiServer, tmp_path: Path) -> None:
+def test_a_second_run_fetches_nothing_and_checks_what_is_there_without_the_network(
+    server: NcbiServer, tmp_path: Path
+) -> None:
     settings = config(server, "baseline", "comm")
     download(tmp_path, settings)
     before = contents(tmp_path)
     server.requests.clear()
     download(tmp_path, settings)
     assert contents(tmp_path) == before
-    assert {seen.path for seen in server.requests if seen.method == "GET"} == {"/pubmed/baseline/", "/pub/pmc/oa_bulk/oa_comm/xml/"}
+    assert {seen.path for seen in server.requests if seen.method == "GET"} == {
+        "/pubmed/baseline/",
+        "/pub/pmc/oa_bulk/oa_comm/xml/",
+    }
 
 
 @pytest.mark.parametrize(
-    ("path", "local"), [(FIRST, "baseline/pubmed25n0001.xml.gz"), (f"{BASE}.tar.gz", f"comm/{BASE.rsplit('/')[-1]}.tar.gz")]
+    ("path", "local"),
+    [(FIRST, "baseline/pubmed25n0001.xml.gz"), (f"{BASE}.tar.gz", f"comm/{BASE.rsplit('/')[-1]}.tar.gz")],
 )
-def test_a_file_damaged_on_the_disk_is_found_and_fetched_again(server: NcbiServer, tmp_path: Path, path: str, local: str) -> None:
+def test_a_file_damaged_on_the_disk_is_found_and_fetched_again(
+    server: NcbiServer, tmp_path: Path, path: str, local: str
+) -> None:
     settings = config(server, "baseline", "comm")
     download(tmp_path, settings)
     damaged = bytearray(server.files[path])
@@ -115,17 +135,25 @@ def test_a_file_that_changed_on_the_server_is_fetched_again(server: NcbiServer, 
     server.requests.clear()
     download(tmp_path, config(server))
     assert local.read_bytes() == medline(5)
-    assert [seen.path for seen in server.requests if seen.path.endswith(".xml.gz") and seen.method == "GET"] == [SECOND]
+    assert [
+        seen.path for seen in server.requests if seen.path.endswith(".xml.gz") and seen.method == "GET"
+    ] == [SECOND]
 
 
 @pytest.mark.parametrize("etags", [True, False])
-def test_a_dropped_transfer_goes_on_at_the_byte_where_it_broke_off(server: NcbiServer, tmp_path: Path, etags: bool) -> None:
+def test_a_dropped_transfer_goes_on_at_the_byte_where_it_broke_off(
+    server: NcbiServer, tmp_path: Path, etags: bool
+) -> None:
     server.etags = etags
     server.faults[FIRST] += [Fault(drop_after=10_000), Fault(drop_after=7_000)]
     download(tmp_path, config(server))
     whole = server.files[FIRST]
     assert (tmp_path / "baseline" / "pubmed25n0001.xml.gz").read_bytes() == whole
-    assert [(seen.range, seen.status) for seen in server.gets(FIRST)] == [(None, 200), ("bytes=10000-", 206), ("bytes=17000-", 206)]
+    assert [(seen.range, seen.status) for seen in server.gets(FIRST)] == [
+        (None, 200),
+        ("bytes=10000-", 206),
+        ("bytes=17000-", 206),
+    ]
     assert [seen.sent for seen in server.gets(FIRST)] == [10_000, 7_000, len(whole) - 17_000]
     assert (server.gets(FIRST)[1].if_range or "").startswith('"') == etags
 
@@ -147,7 +175,11 @@ def test_a_killed_run_is_continued_by_the_next(server: NcbiServer, tmp_path: Pat
     ]
     root = Path(__file__).parents[2]
     run = subprocess.Popen(
-        [*command, "--base-url", server.url], stderr=subprocess.PIPE, text=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
+        [*command, "--base-url", server.url],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
     )
     part = tmp_path / "baseline" / ".pubmed25n0001.xml.gz.part"
     while run.poll() is None and not (part.exists() and part.stat().st_size == 12_000):
@@ -159,11 +191,15 @@ def test_a_killed_run_is_continued_by_the_next(server: NcbiServer, tmp_path: Pat
     download(tmp_path, config(server, limit=1))
     last = server.gets(FIRST)[-1]
     assert (last.range, last.status, last.sent) == ("bytes=12000-", 206, len(server.files[FIRST]) - 12_000)
-    assert [*contents(tmp_path)] and contents(tmp_path)["baseline/pubmed25n0001.xml.gz"] == server.files[FIRST]
+    assert [*contents(tmp_path)] and contents(tmp_path)["baseline/pubmed25n0001.xml.gz"] == server.files[
+        FIRST
+    ]
     assert not part.exists() and len(contents(tmp_path)) == 2
 
 
-def test_a_run_stopped_between_the_last_byte_and_the_rename_fetches_no_byte_again(server: NcbiServer, tmp_path: Path) -> None:
+def test_a_run_stopped_between_the_last_byte_and_the_rename_fetches_no_byte_again(
+    server: NcbiServer, tmp_path: Path
+) -> None:
     whole = server.files[f"{BASE}.tar.gz"]
     name, settings = f"{BASE.rsplit('/')[-1]}.tar.gz", config(server, "comm", limit=1, retries=0)
     server.faults[f"{BASE}.tar.gz"].append(Fault(drop_after=100))
@@ -177,7 +213,9 @@ def test_a_run_stopped_between_the_last_byte_and_the_rename_fetches_no_byte_agai
 
 
 @pytest.mark.parametrize("etags", [True, False])
-def test_a_part_of_a_file_that_has_changed_since_is_thrown_away(server: NcbiServer, tmp_path: Path, etags: bool) -> None:
+def test_a_part_of_a_file_that_has_changed_since_is_thrown_away(
+    server: NcbiServer, tmp_path: Path, etags: bool
+) -> None:
     server.etags = etags
     path = f"{BASE}.tar.gz"
 
@@ -193,7 +231,9 @@ def test_a_part_of_a_file_that_has_changed_since_is_thrown_away(server: NcbiServ
     assert [(seen.range, seen.status) for seen in server.gets(path)] == [(None, 200), ("bytes=5000-", 200)]
 
 
-def test_a_server_that_ignores_ranges_sends_the_file_from_its_beginning(server: NcbiServer, tmp_path: Path) -> None:
+def test_a_server_that_ignores_ranges_sends_the_file_from_its_beginning(
+    server: NcbiServer, tmp_path: Path
+) -> None:
     server.faults[FIRST] += [Fault(drop_after=10_000), Fault(ignore_range=True)]
     download(tmp_path, config(server))
     assert (tmp_path / "baseline" / "pubmed25n0001.xml.gz").read_bytes() == server.files[FIRST]
@@ -223,7 +263,9 @@ def test_a_body_corrupted_once_is_fetched_again(server: NcbiServer, tmp_path: Pa
         server.faults[path].append(Fault(body=bytes(corrupted)))
     download(tmp_path, config(server, "baseline", "comm"))
     assert set(served(server, FIRST, package_path)) <= set(contents(tmp_path).values())
-    assert all(len(server.gets(path)) == 2 and server.gets(path)[1].range is None for path in (FIRST, package_path))
+    assert all(
+        len(server.gets(path)) == 2 and server.gets(path)[1].range is None for path in (FIRST, package_path)
+    )
 
 
 def test_one_file_corrupted_for_good_is_named_and_the_others_arrive(
@@ -233,10 +275,15 @@ def test_one_file_corrupted_for_good_is_named_and_the_others_arrive(
     arguments = ["corpus", "download", "--output", str(tmp_path), "--base-url", server.url, "--retries", "0"]
     assert main(arguments) == 1
     told = capfd.readouterr().err
-    failed = [line for line in told.splitlines() if " failed: " in line and not line.startswith("biobert-scale:")]
+    failed = [
+        line for line in told.splitlines() if " failed: " in line and not line.startswith("biobert-scale:")
+    ]
     assert len(failed) == 1 and FIRST in failed[0] and "MD5" in failed[0]
     assert "\nbiobert-scale: 1 of 3 files failed" in told
-    assert sorted(path.name for path in tmp_path.rglob("*.gz")) == ["pubmed25n0002.xml.gz", "pubmed25n1275.xml.gz"]
+    assert sorted(path.name for path in tmp_path.rglob("*.gz")) == [
+        "pubmed25n0002.xml.gz",
+        "pubmed25n1275.xml.gz",
+    ]
     assert not [path for path in tmp_path.rglob(".*")], "a damaged part must not be resumed"
     del server.always[FIRST]
     assert main(arguments) == 0
@@ -275,7 +322,9 @@ def test_a_file_that_the_server_lists_but_has_not_fails_alone(server: NcbiServer
     assert set(served(server, FIRST, SECOND)) <= set(contents(tmp_path).values())
 
 
-def test_as_many_transfers_run_at_once_as_there_are_connections_and_no_more(server: NcbiServer, tmp_path: Path) -> None:
+def test_as_many_transfers_run_at_once_as_there_are_connections_and_no_more(
+    server: NcbiServer, tmp_path: Path
+) -> None:
     for number in range(3, 8):
         server.add_medline(f"/pubmed/baseline/pubmed25n000{number}.xml.gz", number)
     server.files = {path: content for path, content in server.files.items() if not path.endswith(".md5")}
@@ -309,15 +358,35 @@ def test_two_runs_into_one_directory_leave_sound_files(server: NcbiServer, tmp_p
     server.go_on.set()
     thread.join()
     assert outcomes == ["first run finished"] and len(server.gets(FIRST)) == 1
-    assert sorted(contents(tmp_path).values()) == sorted(served(server, FIRST, f"{FIRST}.md5", SECOND, f"{SECOND}.md5"))
+    assert sorted(contents(tmp_path).values()) == sorted(
+        served(server, FIRST, f"{FIRST}.md5", SECOND, f"{SECOND}.md5")
+    )
 
 
-def test_a_dry_run_tells_exact_sizes_and_writes_nothing(server: NcbiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_tells_exact_sizes_and_writes_nothing(
+    server: NcbiServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output = tmp_path / "not" / "yet"
-    arguments = ["corpus", "download", "--output", str(output), "--base-url", server.url, "--groups", "baseline", "comm", "--dry-run"]
+    arguments = [
+        "corpus",
+        "download",
+        "--output",
+        str(output),
+        "--base-url",
+        server.url,
+        "--groups",
+        "baseline",
+        "comm",
+        "--dry-run",
+    ]
     assert main(arguments) == 0
     table = capsys.readouterr().out.splitlines()
-    assert [line.split()[:2] for line in table[:4]] == [["group", "files"], ["baseline", "2"], ["comm", "4"], ["total", "6"]]
+    assert [line.split()[:2] for line in table[:4]] == [
+        ["group", "files"],
+        ["baseline", "2"],
+        ["comm", "4"],
+        ["total", "6"],
+    ]
     assert not (tmp_path / "not").exists() and not [
         seen for seen in server.requests if seen.method == "GET" and not seen.path.endswith("/")
     ]
@@ -330,10 +399,14 @@ def test_a_dry_run_tells_exact_sizes_and_writes_nothing(server: NcbiServer, tmp_
     assert sum(file.size for file in plan.files) == plan.missing_bytes == sum(sizes)
     download(output, config(server, "baseline"))
     again = plan_download(output, config(server, "baseline", "comm"))
-    assert len(again.present) == 2 and again.missing_bytes == sum(sizes) - len(server.files[FIRST]) - len(server.files[SECOND])
+    assert len(again.present) == 2 and again.missing_bytes == sum(sizes) - len(server.files[FIRST]) - len(
+        server.files[SECOND]
+    )
 
 
-def test_patterns_and_the_limit_choose_files_by_name_with_numbers_by_value(server: NcbiServer, tmp_path: Path) -> None:
+def test_patterns_and_the_limit_choose_files_by_name_with_numbers_by_value(
+    server: NcbiServer, tmp_path: Path
+) -> None:
     server.add_medline("/pubmed/baseline/pubmed25n0010.xml.gz", 9)
 
     def chosen(*groups: str, **changes: object) -> list[str]:
@@ -341,15 +414,32 @@ def test_patterns_and_the_limit_choose_files_by_name_with_numbers_by_value(serve
 
     assert chosen(limit=2) == ["pubmed25n0001.xml.gz", "pubmed25n0002.xml.gz"]
     assert chosen(exclude=("*n0001*",), limit=1) == ["pubmed25n0002.xml.gz"]
-    assert chosen("baseline", "updatefiles", include=("updatefiles/*", "*0010*")) == ["pubmed25n0010.xml.gz", "pubmed25n1275.xml.gz"]
-    assert chosen("comm", include=("*incr*",)) == [f"{DAILY.rsplit('/')[-1]}.{end}" for end in ("tar.gz", "filelist.csv")]
+    assert chosen("baseline", "updatefiles", include=("updatefiles/*", "*0010*")) == [
+        "pubmed25n0010.xml.gz",
+        "pubmed25n1275.xml.gz",
+    ]
+    assert chosen("comm", include=("*incr*",)) == [
+        f"{DAILY.rsplit('/')[-1]}.{end}" for end in ("tar.gz", "filelist.csv")
+    ]
     with pytest.raises(UserError, match="no file matches"):
         chosen(include=("nothing*",))
 
 
 def test_a_group_is_found_where_its_path_is_said_to_be(server: NcbiServer, tmp_path: Path) -> None:
-    server.files = {path.replace("/pub/pmc/", "/mirror/pmc/deprecated/"): content for path, content in server.files.items()}
-    arguments = ["corpus", "download", "--output", str(tmp_path), "--base-url", f"{server.url}/mirror/", "--groups", "comm"]
+    server.files = {
+        path.replace("/pub/pmc/", "/mirror/pmc/deprecated/"): content
+        for path, content in server.files.items()
+    }
+    arguments = [
+        "corpus",
+        "download",
+        "--output",
+        str(tmp_path),
+        "--base-url",
+        f"{server.url}/mirror/",
+        "--groups",
+        "comm",
+    ]
     assert main(arguments) == 2
     assert main([*arguments, "--paths", "comm", "pmc/deprecated/oa_bulk/oa_comm/xml"]) == 0
     assert len(list((tmp_path / "comm").iterdir())) == 4
@@ -358,18 +448,31 @@ def test_a_group_is_found_where_its_path_is_said_to_be(server: NcbiServer, tmp_p
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--base-url", "{url}/elsewhere"], 2, "no such directory: {url}/elsewhere/pubmed/baseline/; check --base-url"),
+        (
+            ["--base-url", "{url}/elsewhere"],
+            2,
+            "no such directory: {url}/elsewhere/pubmed/baseline/; check --base-url",
+        ),
         (["--base-url", "http://no-such-host.invalid"], 1, "http://no-such-host.invalid/pubmed/baseline/"),
         (["--base-url", "http://127.0.0.1:1"], 1, "refused"),
         (["--base-url", "ftp://ftp.ncbi.nlm.nih.gov"], 2, "no http or https address"),
-        (["--groups", "basline"], 2, "no group 'basline': command line; the groups are baseline, updatefiles, comm, noncomm, other"),
+        (
+            ["--groups", "basline"],
+            2,
+            "no group 'basline': command line; the groups are baseline, updatefiles, comm, noncomm, other",
+        ),
         (["--groups", "noncomm"], 2, "August 2026"),
         (["--connections", "0"], 2, "connections is 0"),
         (["--include", "*.zip"], 2, "no file matches"),
     ],
 )
 def test_a_mistake_is_told_in_one_line(
-    server: NcbiServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], code: int, says: str
+    server: NcbiServer,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    says: str,
 ) -> None:
     output = tmp_path / "out"
     base = ["corpus", "download", "--output", str(output), "--retries", "0", "--base-url", server.url]
@@ -390,7 +493,9 @@ def test_a_disk_too_small_is_told_before_anything_is_fetched(server: NcbiServer,
     assert not (tmp_path / "out").exists()
 
 
-def test_last_years_files_are_reported_and_kept(server: NcbiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_last_years_files_are_reported_and_kept(
+    server: NcbiServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     old = tmp_path / "baseline" / "pubmed24n0001.xml.gz"
     old.parent.mkdir()
     old.write_bytes(medline(1))
@@ -401,14 +506,32 @@ def test_last_years_files_are_reported_and_kept(server: NcbiServer, tmp_path: Pa
 
 def test_a_listing_gives_names_of_its_own_directory_only() -> None:
     url = "https://example.org/pubmed/baseline/"
-    files = {"/pubmed/baseline/pubmed25n0002.xml.gz": b"", "/pubmed/baseline/pubmed25n0010.xml.gz": b"", "/pubmed/baseline/README.txt": b""}
+    files = {
+        "/pubmed/baseline/pubmed25n0002.xml.gz": b"",
+        "/pubmed/baseline/pubmed25n0010.xml.gz": b"",
+        "/pubmed/baseline/README.txt": b"",
+    }
     page = listing(files, "/pubmed/baseline/").decode()
-    page += '<a href="/pubmed/baseline/pubmed25n0001.xml.gz">absolute</a> <a href="https://evil.example/x.xml.gz">x</a> <a>none</a>'
+    page += (
+        '<a href="/pubmed/baseline/pubmed25n0001.xml.gz">absolute</a> <a'
+        ' href="https://evil.example/x.xml.gz">x</a> <a>none</a>'
+    )
     page += '<a href="../x.xml.gz">up</a> <a href="%2e%2e%2fpasswd.xml.gz">trick</a>'
     page += '<a href=".hidden.xml.gz">h</a> <a href="a%20b.tar.gz">b</a>'
     names = listed_names(page, url)
-    assert names == {"pubmed25n0001.xml.gz", "pubmed25n0002.xml.gz", "pubmed25n0010.xml.gz", "README.txt", "a b.tar.gz"}
-    assert data_names(names) == ["a b.tar.gz", "pubmed25n0001.xml.gz", "pubmed25n0002.xml.gz", "pubmed25n0010.xml.gz"]
+    assert names == {
+        "pubmed25n0001.xml.gz",
+        "pubmed25n0002.xml.gz",
+        "pubmed25n0010.xml.gz",
+        "README.txt",
+        "a b.tar.gz",
+    }
+    assert data_names(names) == [
+        "a b.tar.gz",
+        "pubmed25n0001.xml.gz",
+        "pubmed25n0002.xml.gz",
+        "pubmed25n0010.xml.gz",
+    ]
 
 
 def test_both_forms_of_an_md5_file_are_read_and_another_files_is_not() -> None:
@@ -421,13 +544,24 @@ def test_both_forms_of_an_md5_file_are_read_and_another_files_is_not() -> None:
         f"\n{digest}  {name}\n",
     ):
         assert parse_md5(line, name) == digest
-    for line in ("", f"MD5(pubmed25n0002.xml.gz)= {digest}", f"{digest[:-1]}  {name}", "<html>not found</html>"):
+    for line in (
+        "",
+        f"MD5(pubmed25n0002.xml.gz)= {digest}",
+        f"{digest[:-1]}  {name}",
+        "<html>not found</html>",
+    ):
         assert parse_md5(line, name) is None
 
 
 def test_damage_is_seen_in_the_middle_at_the_end_and_in_an_empty_file(tmp_path: Path) -> None:
     whole, path = package(1, filler=1000), tmp_path / "p.tar.gz"
-    for content, sound in ((whole, True), (whole[:-4], False), (whole[: len(whole) // 2], False), (b"", False), (b"<html>", False)):
+    for content, sound in (
+        (whole, True),
+        (whole[:-4], False),
+        (whole[: len(whole) // 2], False),
+        (b"", False),
+        (b"<html>", False),
+    ):
         path.write_bytes(content)
         assert (damage(path, None) == "") is sound
     path.write_bytes(whole)

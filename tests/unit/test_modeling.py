@@ -17,12 +17,25 @@ from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.layouts import fill_bucket
 from biobert_scale.errors import UserError
 from biobert_scale.modeling import emulation
-from biobert_scale.modeling.bert import PackedBatch, PackedBertForPreTraining, bert_config, build_model, load_encoder
+from biobert_scale.modeling.bert import (
+    PackedBatch,
+    PackedBertForPreTraining,
+    bert_config,
+    build_model,
+    load_encoder,
+)
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.switches import switch_on
 
 LENGTHS = (7, 12, 5)
-SHAPE = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+SHAPE = ModelConfig(
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=128,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
 
 
 @pytest.fixture
@@ -48,7 +61,10 @@ def batch() -> PackedBatch:
 
 def padded(batch: PackedBatch) -> dict[str, torch.Tensor]:
     shape = (len(LENGTHS), max(LENGTHS))
-    rows = {name: torch.zeros(shape, dtype=torch.long) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    rows = {
+        name: torch.zeros(shape, dtype=torch.long)
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
     labels = torch.full((24,), -100)
     labels[batch.mlm_positions] = batch.mlm_labels
     rows["labels"] = torch.full(shape, -100)
@@ -61,7 +77,9 @@ def padded(batch: PackedBatch) -> dict[str, torch.Tensor]:
     return rows
 
 
-def test_losses_and_gradients_equal_the_padded_library_model(model: PackedBertForPreTraining, batch: PackedBatch) -> None:
+def test_losses_and_gradients_equal_the_padded_library_model(
+    model: PackedBertForPreTraining, batch: PackedBatch
+) -> None:
     config = model.config.__class__(**{**model.config.to_dict()})
     config._attn_implementation = "eager"
     reference = BertForPreTraining(config)
@@ -77,19 +95,30 @@ def test_losses_and_gradients_equal_the_padded_library_model(model: PackedBertFo
 
 
 @pytest.mark.parametrize("rows", [0, 3])
-def test_a_filled_bucket_gives_the_same_sums_and_gradients(model: PackedBertForPreTraining, batch: PackedBatch, rows: int) -> None:
-    arrays = {name: getattr(batch, name).numpy() for name in MicroBatch.__dataclass_fields__ if hasattr(batch, name)}
+def test_a_filled_bucket_gives_the_same_sums_and_gradients(
+    model: PackedBertForPreTraining, batch: PackedBatch, rows: int
+) -> None:
+    arrays = {
+        name: getattr(batch, name).numpy() for name in MicroBatch.__dataclass_fields__ if hasattr(batch, name)
+    }
     plain = MicroBatch(**arrays, epochs=np.zeros(3, np.int64), indices=np.arange(3))
     model.eval()  # dropout would draw other numbers for more tokens
     found = []
     switch_on(model, ComputeConfig(head_rows=rows))
     for bucket, padding in ((1, [0]), (24, [0, 0]), (32, [8, 0]), (100, [16, 16, 16, 16, 12, 0, 0])):
-        filled = PackedBatch.of(fill_bucket(plain, bucket=bucket, max_seq_length=16, mlm_probability=0.15, pad_token_id=0))
+        filled = PackedBatch.of(
+            fill_bucket(plain, bucket=bucket, max_seq_length=16, mlm_probability=0.15, pad_token_id=0)
+        )
         assert filled.cu_seqlens.diff().tolist()[3:] == padding, "no sequence is longer than kernels are told"
         model.zero_grad()
         sums = model(filled)
         (sums["mlm_loss"] + sums["nsp_loss"]).backward()
-        found.append(({name: value.item() for name, value in sums.items()}, [parameter.grad.clone() for parameter in model.parameters()]))
+        found.append(
+            (
+                {name: value.item() for name, value in sums.items()},
+                [parameter.grad.clone() for parameter in model.parameters()],
+            )
+        )
     expected = {name: value.item() for name, value in model(batch).items()}
     for sums, gradients in found:
         assert sums == pytest.approx(expected, rel=1e-5)
@@ -107,8 +136,12 @@ def test_a_sequence_does_not_see_its_neighbours(model: PackedBertForPreTraining,
     for positions in ([9, 18, 19],):
         kept = replace(batch, mlm_positions=torch.tensor(positions), mlm_labels=batch.mlm_labels[1:])
         kept_changed = replace(kept, input_ids=changed_ids)
-        assert torch.equal(model(kept)["mlm_loss"], model(kept_changed)["mlm_loss"]), "attention crossed a boundary"
-    assert not torch.equal(sums["mlm_loss"], changed["mlm_loss"]), "the change should be seen where it was made"
+        assert torch.equal(model(kept)["mlm_loss"], model(kept_changed)["mlm_loss"]), (
+            "attention crossed a boundary"
+        )
+    assert not torch.equal(sums["mlm_loss"], changed["mlm_loss"]), (
+        "the change should be seen where it was made"
+    )
 
 
 def test_bf16_on_a_cpu_is_the_rounded_fp32_product(model: PackedBertForPreTraining) -> None:
@@ -119,12 +152,16 @@ def test_bf16_on_a_cpu_is_the_rounded_fp32_product(model: PackedBertForPreTraini
     assert (linear(inputs).double() - exact).abs().max() <= exact.abs().max() * 2**-8
 
 
-def test_bf16_on_a_cpu_keeps_no_fp32_copy_for_the_backward_pass(model: PackedBertForPreTraining, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_on_a_cpu_keeps_no_fp32_copy_for_the_backward_pass(
+    model: PackedBertForPreTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(emulation, "_CPU_MULTIPLIES_BF16", False)
     linear = model.bert.encoder.layer[0].intermediate.dense.to(torch.bfloat16)
     inputs = torch.randn(5, 10, 64).to(torch.bfloat16).requires_grad_()
     kept: list[torch.Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor
+    ):
         output = linear(inputs)
     assert kept and {tensor.dtype for tensor in kept} == {torch.bfloat16}
     output.backward(gradient := torch.randn_like(output))
@@ -137,9 +174,13 @@ def test_bf16_on_a_cpu_keeps_no_fp32_copy_for_the_backward_pass(model: PackedBer
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, None])
 def test_no_product_is_in_bf16_where_the_cpu_has_no_instruction_for_it(
-    model: PackedBertForPreTraining, batch: PackedBatch, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype | None
+    model: PackedBertForPreTraining,
+    batch: PackedBatch,
+    monkeypatch: pytest.MonkeyPatch,
+    dtype: torch.dtype | None,
 ) -> None:
-    """Neither with weights in bf16, as DeepSpeed has them, nor under autocast, which rounds fp32 copies again wherever it can."""
+    """Neither with weights in bf16, as DeepSpeed has them, nor under autocast, which rounds fp32 copies again
+    wherever it can."""
     monkeypatch.setattr(emulation, "_CPU_MULTIPLIES_BF16", False)
     model.train().to(dtype or torch.float32)
     with _Products() as products:
@@ -148,15 +189,27 @@ def test_no_product_is_in_bf16_where_the_cpu_has_no_instruction_for_it(
         (sums["mlm_loss"] + sums["nsp_loss"]).backward()
     assert {"addmm", "mm"} <= products.types.keys() and any("attention" in name for name in products.types)
     assert {kind for kinds in products.types.values() for kind in kinds} == {torch.float32}
-    assert all(parameter.grad is not None and parameter.grad.dtype == parameter.dtype for parameter in model.parameters() if parameter.requires_grad)
+    assert all(
+        parameter.grad is not None and parameter.grad.dtype == parameter.dtype
+        for parameter in model.parameters()
+        if parameter.requires_grad
+    )
 
 
-def test_autocast_leaves_attention_in_fp32_on_a_cpu(model: PackedBertForPreTraining, batch: PackedBatch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(emulation, "_CPU_MULTIPLIES_BF16", True)  # the library emulates the instruction where it is missing
+def test_autocast_leaves_attention_in_fp32_on_a_cpu(
+    model: PackedBertForPreTraining, batch: PackedBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        emulation, "_CPU_MULTIPLIES_BF16", True
+    )  # the library emulates the instruction where it is missing
     with _Products() as products, torch.autocast("cpu", torch.bfloat16):
         model(batch)
-    assert {kind for name, kinds in products.types.items() if "attention" in name for kind in kinds} == {torch.float32}
-    assert torch.bfloat16 in {kind for name, kinds in products.types.items() if "attention" not in name for kind in kinds}
+    assert {kind for name, kinds in products.types.items() if "attention" in name for kind in kinds} == {
+        torch.float32
+    }
+    assert torch.bfloat16 in {
+        kind for name, kinds in products.types.items() if "attention" not in name for kind in kinds
+    }
 
 
 class _Products(TorchDispatchMode):
@@ -169,7 +222,11 @@ class _Products(TorchDispatchMode):
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), keywords: Any = None) -> Any:
         name = function.overloadpacket.__name__
         if name in {"mm", "addmm", "bmm", "baddbmm"} or "attention" in name:
-            self.types.setdefault(name, set()).update(each.dtype for each in arguments if isinstance(each, torch.Tensor) and each.is_floating_point())
+            self.types.setdefault(name, set()).update(
+                each.dtype
+                for each in arguments
+                if isinstance(each, torch.Tensor) and each.is_floating_point()
+            )
         return function(*arguments, **(keywords or {}))
 
 
@@ -180,9 +237,13 @@ def test_heads_share_the_embeddings(model: PackedBertForPreTraining) -> None:
 def test_saved_weights_open_with_the_auto_classes(model: PackedBertForPreTraining, tmp_path: Path) -> None:
     model.save_pretrained(tmp_path)
     opened = AutoModelForMaskedLM.from_pretrained(tmp_path)
-    assert torch.equal(opened.cls.predictions.transform.dense.weight, model.cls.predictions.transform.dense.weight)
+    assert torch.equal(
+        opened.cls.predictions.transform.dense.weight, model.cls.predictions.transform.dense.weight
+    )
     encoder = load_encoder(tmp_path)
-    assert torch.equal(encoder.embeddings.word_embeddings.weight, model.bert.embeddings.word_embeddings.weight)
+    assert torch.equal(
+        encoder.embeddings.word_embeddings.weight, model.bert.embeddings.word_embeddings.weight
+    )
     fresh = load_encoder(tmp_path, random_weights=True, seed=5)
     assert not torch.equal(fresh.embeddings.word_embeddings.weight, encoder.embeddings.word_embeddings.weight)
     with pytest.raises(UserError, match=r"config\.json"):

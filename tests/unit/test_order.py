@@ -13,7 +13,10 @@ def test_philox_gives_the_published_vectors() -> None:
     vectors = [
         ((0, 0, 0, 0, 0), "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
         ((2**64 - 1, *(2**32 - 1,) * 4), "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-        ((0x299F31D0A4093822, 0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), "d16cfe09 94fdcceb 5001e420 24126ea1"),
+        (
+            (0x299F31D0A4093822, 0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
     ]
     for (key, *counters), expected in vectors:
         philox(np.uint64(key), *(np.int64(counter) for counter in counters), block)
@@ -38,7 +41,8 @@ def epochs() -> list[np.ndarray]:
 
 
 def test_samples_come_from_everywhere_at_every_time(epochs: list[np.ndarray]) -> None:
-    """Chi squared over 20 x 20 cells of (when, which): mean 361, sd 26.9 for a random permutation; five sd allowed."""
+    """Chi squared over 20 x 20 cells of (when, which): mean 361, sd 26.9 for a random permutation; five sd
+    allowed."""
     for order in epochs:
         cells = np.bincount(np.arange(SIZE) * 20 // SIZE * 20 + order * 20 // SIZE, minlength=400)
         statistic = ((cells - SIZE / 400) ** 2 / (SIZE / 400)).sum()
@@ -46,7 +50,8 @@ def test_samples_come_from_everywhere_at_every_time(epochs: list[np.ndarray]) ->
 
 
 def test_neighbours_in_the_corpus_are_no_neighbours_in_time(epochs: list[np.ndarray]) -> None:
-    """Of two consecutive samples the distance is below 1% of the corpus about 2% of the time: sd 44 of 1,990."""
+    """Of two consecutive samples the distance is below 1% of the corpus about 2% of the time: sd 44 of
+    1,990."""
     for order in epochs:
         for step in (1, 2, 256):
             close = (np.abs(order[step:] - order[:-step]) < SIZE // 100).sum()
@@ -75,12 +80,22 @@ def test_a_step_of_a_huge_epoch_is_drawn_alone() -> None:
     size = 150_000_000
     whole = [samples_at(100_000 * 256 + first, 64, size=size, seed=1)[1] for first in range(0, 256, 64)]
     _, step = samples_at(100_000 * 256, 256, size=size, seed=1)
-    assert np.array_equal(np.concatenate(whole), step) and len(set(step.tolist())) == 256 and step.max() < size
+    assert (
+        np.array_equal(np.concatenate(whole), step) and len(set(step.tolist())) == 256 and step.max() < size
+    )
 
 
 def test_epochs_follow_each_other_without_a_gap() -> None:
     epochs, _indices = samples_at(95, 10, size=100, seed=1)
     assert epochs.tolist() == [0] * 5 + [1] * 5
     whole = [samples_at(start, 7, size=100, seed=1) for start in range(0, 700, 7)]
-    seen = list(zip(np.concatenate([e for e, _ in whole]).tolist(), np.concatenate([i for _, i in whole]).tolist(), strict=True))
-    assert len(set(seen)) == 700 and set(seen) == {(epoch, index) for epoch in range(7) for index in range(100)}
+    seen = list(
+        zip(
+            np.concatenate([e for e, _ in whole]).tolist(),
+            np.concatenate([i for _, i in whole]).tolist(),
+            strict=True,
+        )
+    )
+    assert len(set(seen)) == 700 and set(seen) == {
+        (epoch, index) for epoch in range(7) for index in range(100)
+    }

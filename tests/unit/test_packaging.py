@@ -17,7 +17,11 @@ def test_every_package_is_installed() -> None:
 
 
 def test_every_other_file_is_installed() -> None:
-    files = [path for path in (ROOT / "biobert_scale").rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")]
+    files = [
+        path
+        for path in (ROOT / "biobert_scale").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".nbi", ".nbc")
+    ]
     assert files
     for path in files:
         patterns = SETUP["package-data"].get(".".join(path.parent.relative_to(ROOT).parts), [])

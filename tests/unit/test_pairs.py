@@ -25,7 +25,10 @@ def pack(documents: list[list[int]], config: DataConfig, *, seed: int = 1, shard
 
 def made_up(count: int, *, sentences: tuple[int, int], seed: int = 0) -> list[list[int]]:
     generator = np.random.default_rng(seed)
-    return [np.maximum(3, generator.lognormal(3.1, 0.5, generator.integers(*sentences))).astype(int).tolist() for _ in range(count)]
+    return [
+        np.maximum(3, generator.lognormal(3.1, 0.5, generator.integers(*sentences))).astype(int).tolist()
+        for _ in range(count)
+    ]
 
 
 def homes(documents: list[list[int]], addresses: np.ndarray) -> np.ndarray:
@@ -33,17 +36,27 @@ def homes(documents: list[list[int]], addresses: np.ndarray) -> np.ndarray:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=12), min_size=2, max_size=25), st.integers(0, 1000), st.integers(1, 4))
-def test_every_token_stands_in_a_sample_and_none_overflows(documents: list[list[int]], seed: int, shards: int) -> None:
+@given(
+    st.lists(st.lists(st.integers(1, 90), min_size=1, max_size=12), min_size=2, max_size=25),
+    st.integers(0, 1000),
+    st.integers(1, 4),
+)
+def test_every_token_stands_in_a_sample_and_none_overflows(
+    documents: list[list[int]], seed: int, shards: int
+) -> None:
     pairs = pack(documents, DataConfig(max_seq_length=64), seed=seed, shards=min(shards, len(documents)))
     a_end, b_end = pairs.a_start + pairs.a_length, pairs.b_start + pairs.b_length
     assert (pairs.a_length > 0).all() and (pairs.b_length > 0).all() and (pairs.lengths <= 64).all()
     a_home, b_home = homes(documents, pairs.a_start), homes(documents, pairs.b_start)
-    assert np.array_equal(a_home, homes(documents, a_end - 1)) and np.array_equal(b_home, homes(documents, b_end - 1)), "a segment crosses documents"
+    assert np.array_equal(a_home, homes(documents, a_end - 1)) and np.array_equal(
+        b_home, homes(documents, b_end - 1)
+    ), "a segment crosses documents"
     assert (a_home != b_home)[pairs.is_random].all(), "a random next sentence of the same document"
     assert np.array_equal(pairs.b_start[~pairs.is_random], a_end[~pairs.is_random]), "B does not follow A"
     ends = np.where(pairs.is_random, a_end, b_end)
-    assert np.array_equal(pairs.a_start, [0, *ends[:-1]]) and ends[-1] == sum(map(sum, documents)), "tokens lost or repeated"
+    assert np.array_equal(pairs.a_start, [0, *ends[:-1]]) and ends[-1] == sum(map(sum, documents)), (
+        "tokens lost or repeated"
+    )
 
 
 def test_segments_are_made_of_whole_sentences() -> None:
@@ -57,7 +70,9 @@ def test_segments_are_made_of_whole_sentences() -> None:
         assert np.mean(whole) > 0.99, "only a random B that nothing else fits is cut"
 
 
-@pytest.mark.parametrize(("length", "sentences"), [(128, (6, 14)), (512, (6, 14)), (512, (100, 300)), (64, (2, 6))])
+@pytest.mark.parametrize(
+    ("length", "sentences"), [(128, (6, 14)), (512, (6, 14)), (512, (100, 300)), (64, (2, 6))]
+)
 def test_half_of_the_pairs_are_random_and_a_tenth_is_short(length: int, sentences: tuple[int, int]) -> None:
     documents = made_up(40_000 // sentences[1], sentences=sentences)
     counts = np.zeros(3)
@@ -76,13 +91,18 @@ def test_the_share_of_random_pairs_is_the_one_asked_for(wanted: float) -> None:
     assert abs(pairs.is_random.mean() - wanted) < 5 * 0.5 / np.sqrt(len(pairs.is_random))
 
 
-@pytest.mark.parametrize(("length", "sentences", "bound"), [(128, (6, 14), 0.57), (512, (6, 14), 0.57), (512, (100, 300), 0.55)])
+@pytest.mark.parametrize(
+    ("length", "sentences", "bound"), [(128, (6, 14), 0.57), (512, (6, 14), 0.57), (512, (100, 300), 0.55)]
+)
 def test_lengths_do_not_tell_the_label(length: int, sentences: tuple[int, int], bound: float) -> None:
-    """A label that a tree can read from the segments' lengths teaches nothing of language. Guessing is right half the time."""
+    """A label that a tree can read from the segments' lengths teaches nothing of language. Guessing is right
+    half the time."""
     documents = made_up(240_000 // sentences[1], sentences=sentences)
     pairs = pack(documents, DataConfig(max_seq_length=length))
     seen = np.stack([pairs.a_length, pairs.b_length, pairs.lengths], 1)
-    accuracy = cross_val_score(DecisionTreeClassifier(min_samples_leaf=50, random_state=0), seen, pairs.is_random, cv=5).mean()
+    accuracy = cross_val_score(
+        DecisionTreeClassifier(min_samples_leaf=50, random_state=0), seen, pairs.is_random, cv=5
+    ).mean()
     assert accuracy < bound
 
 
@@ -106,17 +126,40 @@ def test_other_documents_are_drawn_evenly() -> None:
 def test_pairs_depend_on_the_seed_and_not_on_the_shards() -> None:
     documents = made_up(60, sentences=(2, 20))
     config = DataConfig(max_seq_length=128)
-    one, three, other = pack(documents, config), pack(documents, config, shards=3), pack(documents, config, seed=2)
+    one, three, other = (
+        pack(documents, config),
+        pack(documents, config, shards=3),
+        pack(documents, config, seed=2),
+    )
     assert all(np.array_equal(getattr(one, name), getattr(three, name)) for name in one.__annotations__)
     assert not np.array_equal(one.b_start, other.b_start)
 
 
-@given(st.integers(0, LARGEST_CORPUS - 1), st.integers(0, LONGEST_SAMPLE), st.integers(0, LARGEST_CORPUS - 1), st.integers(0, LONGEST_SAMPLE), st.booleans(), st.booleans())
-def test_a_row_holds_what_was_packed(a: int, a_length: int, b: int, b_length: int, is_random: bool, is_short: bool) -> None:
+@given(
+    st.integers(0, LARGEST_CORPUS - 1),
+    st.integers(0, LONGEST_SAMPLE),
+    st.integers(0, LARGEST_CORPUS - 1),
+    st.integers(0, LONGEST_SAMPLE),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_row_holds_what_was_packed(
+    a: int, a_length: int, b: int, b_length: int, is_random: bool, is_short: bool
+) -> None:
     rows = np.zeros((1, 2), np.uint64)
     pack_row(rows, 0, a, a_length, b, b_length, is_random, is_short)
     found = unpack(rows)
-    assert [column[0] for column in (found.a_start, found.a_length, found.b_start, found.b_length, found.is_random, found.is_short)] == [a, a_length, b, b_length, is_random, is_short]
+    assert [
+        column[0]
+        for column in (
+            found.a_start,
+            found.a_length,
+            found.b_start,
+            found.b_length,
+            found.is_random,
+            found.is_short,
+        )
+    ] == [a, a_length, b, b_length, is_random, is_short]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
-"""Pushes to a real server on this machine: everything in one commit, or nothing, and the message says which."""
+"""Pushes to a real server on this machine: everything in one commit, or nothing, and the message says
+which."""
 
 from __future__ import annotations
 
@@ -48,16 +49,36 @@ def contents(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
-def test_a_push_is_one_commit_with_every_file_and_the_model_opens_from_the_hub(release: Path, server: HubServer, tmp_path: Path) -> None:
+def test_a_push_is_one_commit_with_every_file_and_the_model_opens_from_the_hub(
+    release: Path, server: HubServer, tmp_path: Path
+) -> None:
     address = push_release(release, hub(server, private=True))
     repository = server.repositories[NAME]
-    assert len(repository.commits) == 2 and repository.private and address.endswith(f"/{NAME}/tree/{repository.oid()}")
-    assert {name: content for name, content in repository.files.items() if name != ".gitattributes"} == contents(release)
-    code = f"from transformers import AutoModel; m = AutoModel.from_pretrained('{NAME}'); print(m.embeddings.word_embeddings.weight.double().sum().item())"
-    environment = {**os.environ, "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_DISABLE_XET": "1"}
-    loaded = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert (
+        len(repository.commits) == 2
+        and repository.private
+        and address.endswith(f"/{NAME}/tree/{repository.oid()}")
+    )
+    assert {
+        name: content for name, content in repository.files.items() if name != ".gitattributes"
+    } == contents(release)
+    code = (
+        f"from transformers import AutoModel; m = AutoModel.from_pretrained('{NAME}');"
+        " print(m.embeddings.word_embeddings.weight.double().sum().item())"
+    )
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": server.url,
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
+    )
     expected = AutoModel.from_pretrained(release).embeddings.word_embeddings.weight.double().sum().item()
-    assert loaded.returncode == 0 and float(loaded.stdout) == pytest.approx(expected, abs=1e-12), loaded.stderr[-2000:]
+    assert loaded.returncode == 0 and float(loaded.stdout) == pytest.approx(expected, abs=1e-12), (
+        loaded.stderr[-2000:]
+    )
     assert expected != 0 and torch.isfinite(torch.tensor(expected))
 
 
@@ -69,14 +90,22 @@ def test_what_is_there_is_not_sent_again(release: Path, server: HubServer) -> No
     assert len(server.repositories[NAME].commits) == 2 and server.asked("/store/") == before == 1
 
 
-def test_without_a_token_nothing_is_asked(release: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_token_nothing_is_asked(
+    release: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(UserError, match=r"no token for the hub: .*; set HF_TOKEN"):
         push_release(release, hub(server))
     assert not server.requests
 
 
-def test_what_a_push_needs_is_asked_before_the_export(release: Path, server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_push_needs_is_asked_before_the_export(
+    release: Path,
+    server: HubServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     command = ["export", str(tmp_path / "run"), "--output", str(tmp_path / "out"), "--push", NAME]
     assert main([*command, "--endpoint", "localhost:1"]) == 2 and "is no address" in capsys.readouterr().err
     monkeypatch.delenv("HF_TOKEN")
@@ -84,7 +113,9 @@ def test_what_a_push_needs_is_asked_before_the_export(release: Path, server: Hub
     assert not server.requests and not (tmp_path / "out").exists()
 
 
-def test_a_wrong_token_and_a_wrong_name_are_told(release: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_token_and_a_wrong_name_are_told(
+    release: Path, server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match="not a repository's name"):
         push_release(release, hub(server, repository="no//name"))
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
@@ -100,11 +131,17 @@ def test_a_busy_hub_is_asked_again(release: Path, server: HubServer, place: str)
     assert len(server.repositories[NAME].commits) == 2
 
 
-def test_a_hub_that_stays_broken_leaves_the_repository_as_it_was_and_the_message_says_so(release: Path, server: HubServer) -> None:
+def test_a_hub_that_stays_broken_leaves_the_repository_as_it_was_and_the_message_says_so(
+    release: Path, server: HubServer
+) -> None:
     server.faults["/commit/"] = deque([500] * 5)
-    with pytest.raises(RunFailed, match="answers 500 at 5 attempts; nothing was pushed: the repository is as it was"):
+    with pytest.raises(
+        RunFailed, match="answers 500 at 5 attempts; nothing was pushed: the repository is as it was"
+    ):
         push_release(release, hub(server))
-    assert len(server.repositories[NAME].commits) == 1 and server.stored, "the weights were stored, and no commit names them"
+    assert len(server.repositories[NAME].commits) == 1 and server.stored, (
+        "the weights were stored, and no commit names them"
+    )
     push_release(release, hub(server))
     assert server.asked("/store/") == 1 and len(server.repositories[NAME].commits) == 2
 

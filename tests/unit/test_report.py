@@ -53,12 +53,20 @@ def training_record(step: int, loss: float, *, skipped: int = 0) -> dict[str, An
     }
 
 
-def noisy_curve(steps: int = STEPS, *, jump_at: int | None = None, jump: float = 0.0, slope: float = -0.02) -> list[dict[str, Any]]:
+def noisy_curve(
+    steps: int = STEPS, *, jump_at: int | None = None, jump: float = 0.0, slope: float = -0.02
+) -> list[dict[str, Any]]:
     """A falling curve with noise of standard deviation 0.05, and a jump after a step where asked for."""
     rng = random.Random(5)
     shifted = jump if jump_at is not None else 0.0
     return [
-        training_record(step, 7 + slope * step + rng.gauss(0, 0.05) + (shifted if jump_at is not None and step > jump_at else 0.0))
+        training_record(
+            step,
+            7
+            + slope * step
+            + rng.gauss(0, 0.05)
+            + (shifted if jump_at is not None and step > jump_at else 0.0),
+        )
         for step in range(1, steps + 1)
     ]
 
@@ -80,9 +88,18 @@ def write_metrics(path: Path, records: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def stage(directory: Path, name: str, counts: dict[str, Any], *, config: Any = None, rejects: dict[str, int] | None = None) -> None:
+def stage(
+    directory: Path,
+    name: str,
+    counts: dict[str, Any],
+    *,
+    config: Any = None,
+    rejects: dict[str, int] | None = None,
+) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    finish_stage(directory, stage=name, key="k", inputs=[], config=config or {}, counts=counts, rejects=rejects)
+    finish_stage(
+        directory, stage=name, key="k", inputs=[], config=config or {}, counts=counts, rejects=rejects
+    )
 
 
 def write_score(directory: Path, task: str, kind: str, model: str, score: float, **changes: Any) -> None:
@@ -105,14 +122,31 @@ def write_score(directory: Path, task: str, kind: str, model: str, score: float,
         **changes,
     }
     write_json(directory / "metrics.json", values)
-    finish_stage(directory, stage="finetune", key="k", inputs=[], config={}, counts={}, outputs=[directory / "metrics.json"])
+    finish_stage(
+        directory,
+        stage="finetune",
+        key="k",
+        inputs=[],
+        config={},
+        counts={},
+        outputs=[directory / "metrics.json"],
+    )
 
 
 def write_scores(evaluation: Path) -> None:
     for task, base in (("NCBI-disease", 80.0), ("HoC", 60.0)):
         for seed, offset in enumerate((-1.0, 0.0, 1.0)):
-            write_score(evaluation / f"{task}-pre-{seed}", task, "pre-trained", "export", base + offset, seed=seed)
-            write_score(evaluation / f"{task}-random-{seed}", task, "random weights", "export", base - 10 + 2 * offset, seed=seed)
+            write_score(
+                evaluation / f"{task}-pre-{seed}", task, "pre-trained", "export", base + offset, seed=seed
+            )
+            write_score(
+                evaluation / f"{task}-random-{seed}",
+                task,
+                "random weights",
+                "export",
+                base - 10 + 2 * offset,
+                seed=seed,
+            )
     write_score(evaluation / "crf", "NCBI-disease", "baseline", "CRF", 85.0)
 
 
@@ -121,15 +155,33 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small made-up demonstration with every part."""
     run = tmp_path_factory.mktemp("demo")
     stage(run / "raw", "synthetic", {}, config={"seed": 1, "abstracts": 3000, "full_texts": 150})
-    counts = {"files": 3, "files_medline": 2, "records_medline": 3010, "documents_medline": 2700, "files_pmc": 1, "records_pmc": 150}
-    counts |= {"documents_pmc": 148, "records": 3160, "documents": 2848, "characters": 5_000_000, "words": 800_000}
+    counts = {
+        "files": 3,
+        "files_medline": 2,
+        "records_medline": 3010,
+        "documents_medline": 2700,
+        "files_pmc": 1,
+        "records_pmc": 150,
+    }
+    counts |= {
+        "documents_pmc": 148,
+        "records": 3160,
+        "documents": 2848,
+        "characters": 5_000_000,
+        "words": 800_000,
+    }
     stage(run / "corpus", "corpus", counts, rejects={"no_abstract": 300, "superseded": 12})
-    stage(run / "vocabulary", "vocabulary", {"entries": 2500, "continuations": 700}, config={"lowercase": False})
+    stage(
+        run / "vocabulary", "vocabulary", {"entries": 2500, "continuations": 700}, config={"lowercase": False}
+    )
     train = {"documents": 2700, "sentences": 21000, "tokens": 1_200_000}
     held_out = {"documents": 148, "sentences": 900, "tokens": 51_000}
     stage(run / "tokens", "tokens", {"vocabulary": 2500, "shards": 1, "train": train, "validation": held_out})
     pretraining = run / "pretraining"
-    samples = {"train": {"samples": 9000, "random_next": 4500}, "validation": {"samples": 400, "random_next": 220}}
+    samples = {
+        "train": {"samples": 9000, "random_next": 4500},
+        "validation": {"samples": 400, "random_next": 220},
+    }
     stage(pretraining / "samples", "samples", samples)
     write_json(pretraining / "config.json", load_config("demo"))
     records = [validation_record(0, 8.0), *noisy_curve(), validation_record(STEPS, 5.0)]
@@ -140,7 +192,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stage(run / "export", "export", {"parameters": 741_000, "global_step": STEPS})
     write_scores(run / "evaluation")
     machine = {"python": "3.11.2", "cores": 2, "memory_gib": 7.8, "gpu": None}
-    done = {"packages": {"numpy": "2.3.1"}, "commands": ["biobert-scale demo"], "seconds": {"corpus": 30.0, "pre-training": 90.0}}
+    done = {
+        "packages": {"numpy": "2.3.1"},
+        "commands": ["biobert-scale demo"],
+        "seconds": {"corpus": 30.0, "pre-training": 90.0},
+    }
     write_json(run / "environment.json", machine | done)
     return run
 
@@ -153,7 +209,10 @@ def page(demo: Path) -> lxml.html.HtmlElement:
 def rows(page: lxml.html.HtmlElement, identifier: str) -> dict[str, list[str]]:
     """A table's rows by their headings."""
     (found,) = page.xpath(f"//table[@id='{identifier}']")
-    return {row.xpath("string(th)").split("\n")[0]: [cell.text_content() for cell in row.xpath("td")] for row in found.xpath("tbody/tr")}
+    return {
+        row.xpath("string(th)").split("\n")[0]: [cell.text_content() for cell in row.xpath("td")]
+        for row in found.xpath("tbody/tr")
+    }
 
 
 def test_corpus_tables_tell_the_counts_of_the_manifest(page: lxml.html.HtmlElement) -> None:
@@ -167,7 +226,14 @@ def test_corpus_tables_tell_the_counts_of_the_manifest(page: lxml.html.HtmlEleme
 
 
 def test_counts_that_do_not_add_up_are_noticed(tmp_path: Path) -> None:
-    counts = {"files": 1, "files_medline": 1, "records_medline": 10, "documents_medline": 7, "files_pmc": 0, "records_pmc": 0}
+    counts = {
+        "files": 1,
+        "files_medline": 1,
+        "records_medline": 10,
+        "documents_medline": 7,
+        "files_pmc": 0,
+        "records_pmc": 0,
+    }
     counts |= {"documents_pmc": 0, "records": 10, "documents": 7, "characters": 70, "words": 10}
     stage(tmp_path / "corpus", "corpus", counts, rejects={"too_short": 2})
     assert "do NOT add up" in render(read_sources(tmp_path), datetime.date(2020, 1, 1))
@@ -175,11 +241,18 @@ def test_counts_that_do_not_add_up_are_noticed(tmp_path: Path) -> None:
 
 def test_token_and_time_tables_tell_the_recorded_numbers(page: lxml.html.HtmlElement) -> None:
     assert rows(page, "tokens")["train"] == ["2,700", "21,000", "1,200,000", "9,000", "50.0%"]
-    assert rows(page, "timings") == {"corpus": ["30.0 s", "25.0%"], "pre-training": ["1 min 30 s", "75.0%"], "total": ["2 min 00 s", ""]}
+    assert rows(page, "timings") == {
+        "corpus": ["30.0 s", "25.0%"],
+        "pre-training": ["1 min 30 s", "75.0%"],
+        "total": ["2 min 00 s", ""],
+    }
 
 
 def test_summary_numbers_come_from_the_right_records(page: lxml.html.HtmlElement) -> None:
-    tiles = {tile.findtext("dt"): [value.text for value in tile.findall("dd")] for tile in page.get_element_by_id("summary")}
+    tiles = {
+        tile.findtext("dt"): [value.text for value in tile.findall("dd")]
+        for tile in page.get_element_by_id("summary")
+    }
     assert tiles["Documents"][0] == "2,848"
     assert tiles["Tokens"][0] == "1.25 million"
     assert tiles["Parameters"][0] == "741,000"
@@ -200,8 +273,12 @@ def test_scores_stand_in_their_cells_with_the_best_bold(page: lxml.html.HtmlElem
 
 
 def test_two_protocols_or_two_models_never_share_a_cell(tmp_path: Path) -> None:
-    write_score(tmp_path / "evaluation/a", "NCBI-disease", "pre-trained", "export", 80.0, model_fingerprint="one")
-    write_score(tmp_path / "evaluation/b", "NCBI-disease", "pre-trained", "export", 81.0, model_fingerprint="two")
+    write_score(
+        tmp_path / "evaluation/a", "NCBI-disease", "pre-trained", "export", 80.0, model_fingerprint="one"
+    )
+    write_score(
+        tmp_path / "evaluation/b", "NCBI-disease", "pre-trained", "export", 81.0, model_fingerprint="two"
+    )
     write_score(tmp_path / "evaluation/c", "NCBI-disease", "pre-trained", "export", 82.0, protocol="biobert")
     page = lxml.html.fromstring(render(read_sources(tmp_path), datetime.date(2020, 1, 1)))
     head = [cell.text_content() for cell in page.xpath("//table[@id='scores']/thead/tr/th")]
@@ -212,28 +289,58 @@ def test_two_protocols_or_two_models_never_share_a_cell(tmp_path: Path) -> None:
     assert sorted(cell[:1] for cell in second[1]) == ["8", "–"]
 
 
-def test_published_scores_are_called_comparable_on_the_published_files_only(page: lxml.html.HtmlElement, tmp_path: Path) -> None:
+def test_published_scores_are_called_comparable_on_the_published_files_only(
+    page: lxml.html.HtmlElement, tmp_path: Path
+) -> None:
     assert "not comparable" in page.get_element_by_id("scores-section").text_content()
     assert rows(page, "published")["BioBERT-base v1.1"][:2] == ["89.13", "81.54"]
     write_score(tmp_path / "evaluation/a", "NCBI-disease", "baseline", "CRF", 80.0, published_data=True)
     published = render(read_sources(tmp_path), datetime.date(2020, 1, 1))
     assert "The files here are the published ones" in published and "Not comparable" not in published
     write_score(tmp_path / "evaluation/b", "HoC", "baseline", "majority", 20.0)
-    assert "Not comparable with those above for HoC:" in render(read_sources(tmp_path), datetime.date(2020, 1, 1))
+    assert "Not comparable with those above for HoC:" in render(
+        read_sources(tmp_path), datetime.date(2020, 1, 1)
+    )
 
 
 def test_a_difference_is_taken_between_runs_of_one_budget(tmp_path: Path) -> None:
     """The better of two budgets for one side is no match for the worse of the other."""
     for budget, trained, fresh in (("long", 80.0, 50.0), ("short", 70.0, 60.0)):
-        write_score(tmp_path / "evaluation" / f"{budget}-a", "NCBI-disease", "pre-trained", "export", trained, config={"budget": budget})
-        write_score(tmp_path / "evaluation" / f"{budget}-b", "NCBI-disease", "random weights", "export", fresh, config={"budget": budget})
+        write_score(
+            tmp_path / "evaluation" / f"{budget}-a",
+            "NCBI-disease",
+            "pre-trained",
+            "export",
+            trained,
+            config={"budget": budget},
+        )
+        write_score(
+            tmp_path / "evaluation" / f"{budget}-b",
+            "NCBI-disease",
+            "random weights",
+            "export",
+            fresh,
+            config={"budget": budget},
+        )
     page = lxml.html.fromstring(render(read_sources(tmp_path), datetime.date(2020, 1, 1)))
-    cells = [row.xpath("string(td[1])") for row in page.xpath("//table[@id='scores']//tr") if "difference" in row.text_content()]
+    cells = [
+        row.xpath("string(td[1])")
+        for row in page.xpath("//table[@id='scores']//tr")
+        if "difference" in row.text_content()
+    ]
     assert cells == ["+30.00", "+10.00"]
 
 
 def test_scores_of_another_protocol_stand_beside_no_published_score(tmp_path: Path) -> None:
-    write_score(tmp_path / "evaluation/a", "NCBI-disease", "pre-trained", "export", 80.0, protocol="biobert", published_data=True)
+    write_score(
+        tmp_path / "evaluation/a",
+        "NCBI-disease",
+        "pre-trained",
+        "export",
+        80.0,
+        protocol="biobert",
+        published_data=True,
+    )
     page = render(read_sources(tmp_path), datetime.date(2020, 1, 1))
     assert "Published with the same protocol" not in page and "Published with other protocols" in page
 
@@ -262,8 +369,12 @@ def test_images_open_and_are_described(page: lxml.html.HtmlElement) -> None:
 
 def test_page_needs_no_network_and_no_script(page: lxml.html.HtmlElement) -> None:
     assert not page.xpath("//script | //link | //iframe")
-    for name, value in itertools.chain.from_iterable(node.attrib.items() for node in page.iter() if isinstance(node.tag, str)):
-        assert name not in ("src", "srcset", "href", "data", "action") or value.startswith(("#", "data:")), value
+    for name, value in itertools.chain.from_iterable(
+        node.attrib.items() for node in page.iter() if isinstance(node.tag, str)
+    ):
+        assert name not in ("src", "srcset", "href", "data", "action") or value.startswith(("#", "data:")), (
+            value
+        )
         assert not name.startswith("on")
     assert not re.search(r"@import|url\(", page.xpath("string(//style)"))
 
@@ -280,7 +391,10 @@ def test_clean_resumption_is_no_seam(page: lxml.html.HtmlElement) -> None:
     assert [table[name] for name in counted] == ["60", "61", "0", "0"]
     losses = [record["train/mlm_loss"] for record in noisy_curve()]
     before, after = np.mean(losses[50:60]), np.mean(losses[60:70])
-    assert table["mean MLM loss before (nats)"] == f"{before:.4f}" and table["mean MLM loss after (nats)"] == f"{after:.4f}"
+    assert (
+        table["mean MLM loss before (nats)"] == f"{before:.4f}"
+        and table["mean MLM loss after (nats)"] == f"{after:.4f}"
+    )
     assert table["difference"] == f"{after - before:+.4f}"
     assert table["count of samples"] == "goes on exactly"
     (verdict,) = page.find_class("verdict")
@@ -302,14 +416,22 @@ def test_jump_is_told_from_trend_and_noise() -> None:
 
 
 def test_missing_and_repeated_steps_are_seams() -> None:
-    records, stop = noisy_curve(), Interruption(global_step=STOPPED, resumed_step=STOPPED + 1, signal="SIGTERM")
+    records, stop = (
+        noisy_curve(),
+        Interruption(global_step=STOPPED, resumed_step=STOPPED + 1, signal="SIGTERM"),
+    )
     gap = measure_seam([*records[:60], *records[63:]], stop, global_batch_size=BATCH)
     assert gap.missing == 3 and gap.verdict.startswith("Seam: 3 steps are missing")
     twice = measure_seam([*records[:60], records[59], *records[60:]], stop, global_batch_size=BATCH)
     assert twice.repeated == 1 and "1 step is computed twice" in twice.verdict
-    again = measure_seam(records, Interruption(global_step=STOPPED, resumed_step=56, signal="SIGKILL"), global_batch_size=BATCH)
+    again = measure_seam(
+        records, Interruption(global_step=STOPPED, resumed_step=56, signal="SIGKILL"), global_batch_size=BATCH
+    )
     assert (again.last_step, again.first_step, again.repeated) == (55, 56, 5)
-    shifted = [record | {"consumed_samples": record["consumed_samples"] + BATCH * (record["global_step"] > 60)} for record in records]
+    shifted = [
+        record | {"consumed_samples": record["consumed_samples"] + BATCH * (record["global_step"] > 60)}
+        for record in records
+    ]
     assert measure_seam(shifted, stop, global_batch_size=BATCH).samples_consistent is False
 
 
@@ -329,13 +451,24 @@ def test_nothing_is_judged_from_too_few_records() -> None:
     records = noisy_curve(60)
     stop = Interruption(global_step=60, signal="SIGTERM")
     assert measure_seam(records, stop).verdict.startswith("Not judged: no step")
-    assert measure_seam(records, Interruption(global_step=2, resumed_step=3, signal="SIGTERM")).verdict.startswith("Not judged: fewer")
+    assert measure_seam(
+        records, Interruption(global_step=2, resumed_step=3, signal="SIGTERM")
+    ).verdict.startswith("Not judged: fewer")
 
 
 def test_missing_parts_are_said(tmp_path: Path) -> None:
     write_metrics(tmp_path / "metrics.jsonl", noisy_curve(3))
-    text = lxml.html.parse(str(write_report(tmp_path, tmp_path / "out" / "report.html"))).getroot().text_content()
-    sentences = ("Not built yet.", "Token shards: not built yet.", "Not validated yet.", "No interruption is recorded.")
+    text = (
+        lxml.html.parse(str(write_report(tmp_path, tmp_path / "out" / "report.html")))
+        .getroot()
+        .text_content()
+    )
+    sentences = (
+        "Not built yet.",
+        "Token shards: not built yet.",
+        "Not validated yet.",
+        "No interruption is recorded.",
+    )
     for sentence in (*sentences, "Not evaluated yet."):
         assert sentence in text
     assert "not finished" in text
@@ -369,10 +502,19 @@ def test_configuration_shown_is_the_one_resolved() -> None:
 
 
 def test_long_run_makes_a_small_page(tmp_path: Path) -> None:
-    wanted = ("global_step", "consumed_samples", "consumed_tokens", "train/loss", "train/mlm_loss", "perf/step_seconds")
+    wanted = (
+        "global_step",
+        "consumed_samples",
+        "consumed_tokens",
+        "train/loss",
+        "train/mlm_loss",
+        "perf/step_seconds",
+    )
     line = {name: training_record(1, 2.0)[name] for name in wanted}
     head, tail = json.dumps(line).split('"global_step": 1,')
-    (tmp_path / "metrics.jsonl").write_text("".join(f'{head}"global_step": {step},{tail}\n' for step in range(1, 150_001)))
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(f'{head}"global_step": {step},{tail}\n' for step in range(1, 150_001))
+    )
     page = write_report(tmp_path, tmp_path / "report.html")
     assert page.stat().st_size < 3_000_000
     assert "150,000" in page.read_text()
@@ -391,10 +533,25 @@ def test_thinning_keeps_a_spike() -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH to render the page")
 @pytest.mark.parametrize("width", [1200, 420])
-def test_browser_renders_the_whole_page(demo: Path, page: lxml.html.HtmlElement, tmp_path: Path, width: int) -> None:
-    shot, options = tmp_path / "shot.png", "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-    command = [str(CHROMIUM), *(f"--{option}" for option in (options + " disable-component-update disable-sync hide-scrollbars").split())]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},3000", f"--screenshot={shot}"]
+def test_browser_renders_the_whole_page(
+    demo: Path, page: lxml.html.HtmlElement, tmp_path: Path, width: int
+) -> None:
+    shot, options = (
+        tmp_path / "shot.png",
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking",
+    )
+    command = [
+        str(CHROMIUM),
+        *(
+            f"--{option}"
+            for option in (options + " disable-component-update disable-sync hide-scrollbars").split()
+        ),
+    ]
+    command += [
+        f"--user-data-dir={tmp_path / 'profile'}",
+        f"--window-size={width},3000",
+        f"--screenshot={shot}",
+    ]
     subprocess.run([*command, (demo / "report.html").as_uri()], check=True, capture_output=True, timeout=120)
     pixels = matplotlib.image.imread(io.BytesIO(shot.read_bytes()))[..., :3]
     assert pixels.shape[:2] == (3000, width)

@@ -21,7 +21,14 @@ from biobert_scale.evaluation.ner import write_tags
 from biobert_scale.evaluation.prediction_files import read_tags
 from biobert_scale.evaluation.prepared import read_annotated, read_documents, read_gold, read_sentences
 from biobert_scale.evaluation.readers import TaggedSentence
-from biobert_scale.evaluation.scores import REPAIRS, Counts, count_entities, count_orphans, entity_spans, total
+from biobert_scale.evaluation.scores import (
+    REPAIRS,
+    Counts,
+    count_entities,
+    count_orphans,
+    entity_spans,
+    total,
+)
 from biobert_scale.evaluation.tasks import prepare
 
 TAGS = st.sampled_from(["B", "I", "O"])
@@ -30,11 +37,15 @@ ROWS = st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=14)
 
 def iob2(tags):
     """The nearest valid gold."""
-    return [("B" if tag == "I" and before == "O" else tag) for before, tag in zip(["O", *tags], tags, strict=False)]
+    return [
+        ("B" if tag == "I" and before == "O" else tag)
+        for before, tag in zip(["O", *tags], tags, strict=False)
+    ]
 
 
 def conlleval(gold, predicted):
-    """The CoNLL script's own rules, chunk by chunk (Tjong Kim Sang and De Meulder 2003): when a chunk ends, when one begins.
+    """The CoNLL script's own rules, chunk by chunk (Tjong Kim Sang and De Meulder 2003): when a chunk ends,
+    when one begins.
 
     Written from its description, tag by tag, without our notion of spans.
     """
@@ -43,7 +54,9 @@ def conlleval(gold, predicted):
     previous = ("O", "O")
     for pair in [*zip(gold, predicted, strict=True), ("O", "O")]:
         ends = [before != "O" and now in ("B", "O") for before, now in zip(previous, pair, strict=True)]
-        starts = [now == "B" or (now == "I" and before == "O") for before, now in zip(previous, pair, strict=True)]
+        starts = [
+            now == "B" or (now == "I" and before == "O") for before, now in zip(previous, pair, strict=True)
+        ]
         if in_correct:
             if ends[0] and ends[1]:
                 correct, in_correct = correct + 1, False
@@ -63,7 +76,12 @@ def gold_spans_of(labels, encoding):
 
 
 def ours(gold, predicted, repair):
-    return total(count_entities([{s[1:] for s in entity_spans(g)} for g in gold], [{s[1:] for s in entity_spans(p, repair)} for p in predicted]))
+    return total(
+        count_entities(
+            [{s[1:] for s in entity_spans(g)} for g in gold],
+            [{s[1:] for s in entity_spans(p, repair)} for p in predicted],
+        )
+    )
 
 
 @given(st.lists(ROWS, min_size=1, max_size=6))
@@ -71,7 +89,9 @@ def ours(gold, predicted, repair):
 def test_the_conlleval_convention_counts_as_we_do(corpus):
     gold, predicted = ([[row[side] for row in rows] for rows in corpus] for side in (0, 1))
     gold = [iob2(tags) for tags in gold]
-    assert ours(gold, predicted, "conlleval") == sum((conlleval(g, p) for g, p in zip(gold, predicted, strict=True)), Counts())
+    assert ours(gold, predicted, "conlleval") == sum(
+        (conlleval(g, p) for g, p in zip(gold, predicted, strict=True)), Counts()
+    )
 
 
 @given(st.lists(ROWS, min_size=1, max_size=6))
@@ -82,10 +102,19 @@ def test_precision_recall_and_f1_are_seqevals_under_both_repairs(corpus):
     if all(tag == "O" for tags in (*gold, *predicted) for tag in tags):
         return  # seqeval cannot count a corpus without any tag in strict mode
     for repair, options in (("conlleval", {}), ("discard", {"mode": "strict", "scheme": IOB2})):
-        counts = ours([[t[0] for t in tags] for tags in gold], [[t[0] for t in tags] for tags in predicted], repair)
+        counts = ours(
+            [[t[0] for t in tags] for tags in gold], [[t[0] for t in tags] for tags in predicted], repair
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            theirs = [100 * m(gold, predicted, average="micro", zero_division=0, **options) for m in (seqeval.metrics.precision_score, seqeval.metrics.recall_score, seqeval.metrics.f1_score)]
+            theirs = [
+                100 * m(gold, predicted, average="micro", zero_division=0, **options)
+                for m in (
+                    seqeval.metrics.precision_score,
+                    seqeval.metrics.recall_score,
+                    seqeval.metrics.f1_score,
+                )
+            ]
         assert [counts.precision, counts.recall, counts.f1] == pytest.approx(theirs, abs=1e-9)
 
 
@@ -108,12 +137,22 @@ def ncbi(real_data, tmp_path_factory):
 
 
 def test_real_predictions_score_as_seqeval_and_conlleval_score_them(ncbi, tmp_path):
-    train, test, gold = (read_sentences(ncbi, "NCBI-disease", "train"), read_sentences(ncbi, "NCBI-disease", "test"), read_gold(ncbi, "NCBI-disease", "test"))
+    train, test, gold = (
+        read_sentences(ncbi, "NCBI-disease", "train"),
+        read_sentences(ncbi, "NCBI-disease", "test"),
+        read_gold(ncbi, "NCBI-disease", "test"),
+    )
     rng = random.Random(1)
-    tags = [[rng.choice("BIO") if rng.random() < 0.1 else tag for tag in row] for row in dictionary_tags(train, test)]
+    tags = [
+        [rng.choice("BIO") if rng.random() < 0.1 else tag for tag in row]
+        for row in dictionary_tags(train, test)
+    ]
     counts = ours([s.tags for s in test], tags, "conlleval")
     assert counts == sum((conlleval(s.tags, row) for s, row in zip(test, tags, strict=True)), Counts())
-    typed = [[[tag if tag == "O" else f"{tag}-X" for tag in row] for row in rows] for rows in ([s.tags for s in test], tags)]
+    typed = [
+        [[tag if tag == "O" else f"{tag}-X" for tag in row] for row in rows]
+        for rows in ([s.tags for s in test], tags)
+    ]
     assert counts.f1 == pytest.approx(100 * seqeval.metrics.f1_score(*typed), abs=1e-9)
     assert sum(map(count_orphans, tags)) > 100, "output as noisy as this is what the repairs differ in"
     encoding = get_encoding("BIO")
@@ -124,7 +163,9 @@ def test_real_predictions_score_as_seqeval_and_conlleval_score_them(ncbi, tmp_pa
     assert ours([s.tags for s in test], tags, "discard").f1 == pytest.approx(strict, abs=1e-9)
     whole = score_tags(test, gold, tags)
     assert whole["scores"]["conlleval"]["tp"] + whole["scores"]["conlleval"]["fn"] == 960
-    assert abs(whole["score"] - counts.f1) < 0.2, "document characters and tags differ only in mentions that tags cannot express"
+    assert abs(whole["score"] - counts.f1) < 0.2, (
+        "document characters and tags differ only in mentions that tags cannot express"
+    )
     write_tags(tmp_path / "x.tsv", test, tags)
     assert read_tags(tmp_path / "x.tsv", test) == (tags, 0)
 
@@ -135,29 +176,51 @@ def test_gold_under_io_tags_cannot_reach_100(real_data, tmp_path):
     for path in (real_data / "ner" / "iob" / "NCBI-disease").glob("*.tsv"):
         (tmp_path / "in" / "NCBI-disease" / path.name).write_bytes(path.read_bytes())
     manifest = prepare(tmp_path / "in", tmp_path / "out")
-    assert manifest.counts["NCBI-disease"]["published"] and manifest.counts["NCBI-disease"]["test"]["sentences"] == 940
-    test, gold = read_sentences(tmp_path / "out", "NCBI-disease", "test"), read_gold(tmp_path / "out", "NCBI-disease", "test")
+    assert (
+        manifest.counts["NCBI-disease"]["published"]
+        and manifest.counts["NCBI-disease"]["test"]["sentences"] == 940
+    )
+    test, gold = (
+        read_sentences(tmp_path / "out", "NCBI-disease", "test"),
+        read_gold(tmp_path / "out", "NCBI-disease", "test"),
+    )
     assert score_tags(test, gold, [s.tags for s in test])["score"] == 100.0
-    assert score_tags(test, gold, [["I" if tag == "B" else tag for tag in s.tags] for s in test])["score"] == pytest.approx(99.22, abs=0.005)
+    assert score_tags(test, gold, [["I" if tag == "B" else tag for tag in s.tags] for s in test])[
+        "score"
+    ] == pytest.approx(99.22, abs=0.005)
 
 
 def test_all_iob_files_have_their_published_sizes(real_data, tmp_path):
     manifest = prepare(real_data / "ner" / "iob", tmp_path)
     assert all(counts["published"] for counts in manifest.counts.values()) and len(manifest.counts) == 3
-    found = {task: [counts[split]["mentions"] for split in ("train", "dev", "test")] for task, counts in manifest.counts.items()}
-    assert found == {"BC5CDR-chem": [5203, 5347, 5385], "BC5CDR-disease": [4182, 4246, 4424], "NCBI-disease": [5134, 787, 960]}
+    found = {
+        task: [counts[split]["mentions"] for split in ("train", "dev", "test")]
+        for task, counts in manifest.counts.items()
+    }
+    assert found == {
+        "BC5CDR-chem": [5203, 5347, 5385],
+        "BC5CDR-disease": [4182, 4246, 4424],
+        "NCBI-disease": [5134, 787, 960],
+    }
 
 
 def test_perfect_tags_lose_only_what_is_counted_as_lost(ncbi):
     test, gold = read_sentences(ncbi, "NCBI-disease", "test"), read_gold(ncbi, "NCBI-disease", "test")
     perfect = score_tags(test, gold, [sentence.tags for sentence in test])["scores"]["conlleval"]
-    assert perfect["fn"] <= 1 and perfect["tp"] + perfect["fn"] == sum(len(d.mentions) for d in read_annotated(ncbi, "NCBI-disease", "test")) == 960
+    assert (
+        perfect["fn"] <= 1
+        and perfect["tp"] + perfect["fn"]
+        == sum(len(d.mentions) for d in read_annotated(ncbi, "NCBI-disease", "test"))
+        == 960
+    )
 
 
 def sentence(*tags):
     tokens = [f"w{number}" for number in range(len(tags))]
     starts = [4 * number for number in range(len(tags))]
-    return TaggedSentence(pmid="1", sentence=0, tokens=tokens, starts=starts, ends=[s + 2 for s in starts], tags=list(tags))
+    return TaggedSentence(
+        pmid="1", sentence=0, tokens=tokens, starts=starts, ends=[s + 2 for s in starts], tags=list(tags)
+    )
 
 
 @given(st.lists(TAGS, min_size=2, max_size=20), st.data())
@@ -195,5 +258,7 @@ def test_real_documents_score_as_scikit_learn_scores_them(real_data, tmp_path):
     train, test = read_documents(tmp_path, "train"), read_documents(tmp_path, "test")
     predicted = tfidf_documents(train, test) > 0.5
     found = score_labels(test, predicted)
-    assert found["score"] == pytest.approx(100 * f1_score(label_matrix(test), predicted, average="micro", zero_division=0), abs=1e-9)
+    assert found["score"] == pytest.approx(
+        100 * f1_score(label_matrix(test), predicted, average="micro", zero_division=0), abs=1e-9
+    )
     assert score_labels(test, label_matrix(test))["score"] == 100.0

@@ -29,7 +29,9 @@ from biobert_scale.evaluation.scores import (
 PLAIN = st.sampled_from(["B", "I", "O"])
 TYPED = st.sampled_from(["B-X", "I-X", "B-Y", "I-Y", "O"])
 # Sentences as pairs of gold and predicted tags.
-PAIR = st.lists(st.tuples(TYPED, TYPED), min_size=1, max_size=12).map(lambda pairs: tuple(map(list, zip(*pairs, strict=True))))
+PAIR = st.lists(st.tuples(TYPED, TYPED), min_size=1, max_size=12).map(
+    lambda pairs: tuple(map(list, zip(*pairs, strict=True)))
+)
 CORPUS = st.lists(PAIR, min_size=1, max_size=5)
 
 
@@ -43,7 +45,10 @@ def theirs(corpus, **options):
     gold, predicted = [list(tags) for tags in zip(*corpus, strict=True)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return tuple(100 * measure(gold, predicted, average="micro", zero_division=0, **options) for measure in measures)
+        return tuple(
+            100 * measure(gold, predicted, average="micro", zero_division=0, **options)
+            for measure in measures
+        )
 
 
 @given(CORPUS)
@@ -59,7 +64,9 @@ def test_discard_repair_agrees_with_seqeval_strict_iob2(corpus):
     if not any(tag != "O" for pair in corpus for tags in pair for tag in tags):
         return  # seqeval's strict mode cannot count a corpus without any tag
     counts = ours(corpus, "discard")
-    assert (counts.precision, counts.recall, counts.f1) == pytest.approx(theirs(corpus, mode="strict", scheme=IOB2), rel=0, abs=1e-9)
+    assert (counts.precision, counts.recall, counts.f1) == pytest.approx(
+        theirs(corpus, mode="strict", scheme=IOB2), rel=0, abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("repair", REPAIRS)
@@ -69,14 +76,18 @@ def test_repairs_agree_with_seqscore(repair, tags):
     encoding = get_encoding("BIO")
     result = validate_labels(tags, encoding, repair=repair)
     mentions = encoding.decode_labels(tags if result.is_valid() else result.repaired_labels)
-    assert entity_spans(tags, repair) == [(mention.type, mention.span.start, mention.span.end) for mention in mentions]
+    assert entity_spans(tags, repair) == [
+        (mention.type, mention.span.start, mention.span.end) for mention in mentions
+    ]
 
 
 @given(st.lists(PLAIN, max_size=20))
 def test_plain_tags_mean_the_same_as_tags_of_one_type(tags):
     typed = [tag if tag == "O" else f"{tag}-X" for tag in tags]
     for repair in REPAIRS:
-        assert [span[1:] for span in entity_spans(tags, repair)] == [span[1:] for span in entity_spans(typed, repair)]
+        assert [span[1:] for span in entity_spans(tags, repair)] == [
+            span[1:] for span in entity_spans(typed, repair)
+        ]
 
 
 def test_orphan_inside_tags_count_only_with_conlleval():
@@ -97,13 +108,19 @@ MATRICES = st.integers(1, 12).flatmap(lambda n: st.tuples(arrays(bool, (n, 10)),
 @settings(max_examples=150, deadline=None)
 def test_document_scores_agree_with_scikit_learn(pair):
     gold, predicted = pair
-    assert total(count_labels(gold, predicted)).f1 == pytest.approx(100 * f1_score(gold, predicted, average="micro", zero_division=0), rel=0, abs=1e-9)
+    assert total(count_labels(gold, predicted)).f1 == pytest.approx(
+        100 * f1_score(gold, predicted, average="micro", zero_division=0), rel=0, abs=1e-9
+    )
     labelled = gold.any(1)
     found = example_based_f1(gold, predicted)
     if labelled.any():
         options = {"average": "samples", "zero_division": 0}
-        assert found["precision"] == pytest.approx(100 * precision_score(gold[labelled], predicted[labelled], **options), rel=0, abs=1e-9)
-        assert found["recall"] == pytest.approx(100 * recall_score(gold[labelled], predicted[labelled], **options), rel=0, abs=1e-9)
+        assert found["precision"] == pytest.approx(
+            100 * precision_score(gold[labelled], predicted[labelled], **options), rel=0, abs=1e-9
+        )
+        assert found["recall"] == pytest.approx(
+            100 * recall_score(gold[labelled], predicted[labelled], **options), rel=0, abs=1e-9
+        )
     assert found["documents"] == labelled.sum()
 
 

@@ -14,27 +14,61 @@ from biobert_scale.modeling.head import cross_entropy
 from biobert_scale.modeling.switches import switch_on
 from biobert_scale.training.optimizer import build_optimizer
 
-SHAPE = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, max_position_embeddings=64)
-PLAIN = ComputeConfig(unpadded=False, attention="sdpa", quick_dropout=False, sparse_head=False, sparse_last_layer=False, head_rows=0, fused_qkv=False, fused_optimizer=False)
+SHAPE = ModelConfig(
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=128,
+    max_position_embeddings=64,
+)
+PLAIN = ComputeConfig(
+    unpadded=False,
+    attention="sdpa",
+    quick_dropout=False,
+    sparse_head=False,
+    sparse_last_layer=False,
+    head_rows=0,
+    fused_qkv=False,
+    fused_optimizer=False,
+)
 
 
 def batch_of(*lengths: int) -> PackedBatch:
     torch.manual_seed(sum(lengths))
     tokens = sum(lengths)
     return PackedBatch(
-        input_ids=torch.randint(5, 100, (tokens,)), token_type_ids=torch.cat([(torch.arange(length) > length // 2).long() for length in lengths]),
-        position_ids=torch.cat([torch.arange(length) for length in lengths]), cu_seqlens=torch.tensor([0, *lengths]).cumsum(0).to(torch.int32),
-        sequence_lengths=lengths, mlm_positions=torch.arange(1, tokens, 5), mlm_labels=torch.randint(5, 100, (len(range(1, tokens, 5)),)),
+        input_ids=torch.randint(5, 100, (tokens,)),
+        token_type_ids=torch.cat([(torch.arange(length) > length // 2).long() for length in lengths]),
+        position_ids=torch.cat([torch.arange(length) for length in lengths]),
+        cu_seqlens=torch.tensor([0, *lengths]).cumsum(0).to(torch.int32),
+        sequence_lengths=lengths,
+        mlm_positions=torch.arange(1, tokens, 5),
+        mlm_labels=torch.randint(5, 100, (len(range(1, tokens, 5)),)),
         nsp_labels=torch.randint(0, 2, (len(lengths),)),
-    )  # fmt: skip
+    )
 
 
-def build(compute: ComputeConfig, *, dropout: float = 0.0, partitioned: bool = False, layers: int = 2) -> PackedBertForPreTraining:
-    shape = replace(SHAPE, num_hidden_layers=layers, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout)
-    return switch_on(build_model(bert_config(shape, vocabulary_size=100, pad_token_id=0), seed=3), compute, partitioned=partitioned)
+def build(
+    compute: ComputeConfig, *, dropout: float = 0.0, partitioned: bool = False, layers: int = 2
+) -> PackedBertForPreTraining:
+    shape = replace(
+        SHAPE, num_hidden_layers=layers, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
+    )
+    return switch_on(
+        build_model(bert_config(shape, vocabulary_size=100, pad_token_id=0), seed=3),
+        compute,
+        partitioned=partitioned,
+    )
 
 
-def assert_same(ours: PackedBertForPreTraining, plain: PackedBertForPreTraining, batch: PackedBatch, *, autocast: bool = False, rtol: float = 1e-4) -> None:
+def assert_same(
+    ours: PackedBertForPreTraining,
+    plain: PackedBertForPreTraining,
+    batch: PackedBatch,
+    *,
+    autocast: bool = False,
+    rtol: float = 1e-4,
+) -> None:
     found = []
     for model in (ours, plain):
         torch.manual_seed(4)  # of dropout
@@ -44,7 +78,12 @@ def assert_same(ours: PackedBertForPreTraining, plain: PackedBertForPreTraining,
             sums = model(batch)
             loss = sums["mlm_loss"] / len(batch.mlm_labels) + sums["nsp_loss"] / len(batch.nsp_labels)
         loss.backward()
-        found.append(({name: value.item() for name, value in sums.items()}, {name: parameter.grad for name, parameter in model.named_parameters()}))
+        found.append(
+            (
+                {name: value.item() for name, value in sums.items()},
+                {name: parameter.grad for name, parameter in model.named_parameters()},
+            )
+        )
     (sums, gradients), (plain_sums, plain_gradients) = found
     assert sums == pytest.approx(plain_sums, rel=rtol)
     assert gradients.keys() == plain_gradients.keys(), "a switch renames no parameter"
@@ -52,7 +91,10 @@ def assert_same(ours: PackedBertForPreTraining, plain: PackedBertForPreTraining,
         assert gradient is not None and plain_gradients[name] is not None, name
         # A key's bias moves all of a row's scores alike, so that its gradient is nothing but rounding.
         bound = 1e-6 if "key.bias" in name else 0.0
-        assert float((gradient - plain_gradients[name]).norm()) <= rtol * float(plain_gradients[name].norm()) + bound, name
+        assert (
+            float((gradient - plain_gradients[name]).norm())
+            <= rtol * float(plain_gradients[name].norm()) + bound
+        ), name
 
 
 SWITCHES = {
@@ -62,7 +104,15 @@ SWITCHES = {
     "sparse_last_layer": {"unpadded": True, "sparse_head": True, "sparse_last_layer": True},
     "sparse_last_layer, without what it asks for": {"sparse_last_layer": True},
     "fused_qkv": {"fused_qkv": True},
-    "all": {"unpadded": True, "attention": "auto", "quick_dropout": True, "sparse_head": True, "sparse_last_layer": True, "head_rows": 4, "fused_qkv": True},
+    "all": {
+        "unpadded": True,
+        "attention": "auto",
+        "quick_dropout": True,
+        "sparse_head": True,
+        "sparse_last_layer": True,
+        "head_rows": 4,
+        "fused_qkv": True,
+    },
 }
 
 
@@ -73,19 +123,26 @@ def test_a_switch_changes_no_loss_and_no_gradient(name: str) -> None:
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_a_switch_changes_rounding_alone_under_autocast(name: str) -> None:
-    assert_same(build(replace(PLAIN, **SWITCHES[name])), build(PLAIN), batch_of(7, 12, 5), autocast=True, rtol=0.03)
+    assert_same(
+        build(replace(PLAIN, **SWITCHES[name])), build(PLAIN), batch_of(7, 12, 5), autocast=True, rtol=0.03
+    )
 
 
 @pytest.mark.slow
 def test_compiled_layers_change_no_loss_and_no_gradient_at_any_shape() -> None:
     # More layers than compilations that dynamo allows before it gives a function up.
     layers = torch._dynamo.config.recompile_limit + 2
-    compiled, plain = build(replace(PLAIN, **SWITCHES["all"], compile=True), layers=layers), build(PLAIN, layers=layers)
+    compiled, plain = (
+        build(replace(PLAIN, **SWITCHES["all"], compile=True), layers=layers),
+        build(PLAIN, layers=layers),
+    )
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     for lengths in ((7, 12, 5), (9, 9), (30, 3, 3, 8), (7, 12, 6)):
         assert_same(compiled, plain, batch_of(*lengths))
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "other lengths or another layer compile again"
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, (
+        "other lengths or another layer compile again"
+    )
     compiled.eval()
     assert torch.isfinite(compiled(batch_of(7, 12, 5))["mlm_loss"])
 
@@ -100,7 +157,10 @@ def test_a_layer_is_one_graph_in_bf16_as_well() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             ours, theirs = (model(batch_of(*lengths))["mlm_loss"].item() for model in (compiled, eager))
         assert ours == pytest.approx(theirs, rel=1e-2)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1 and not torch._dynamo.utils.counters["graph_break"]
+    assert (
+        torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+        and not torch._dynamo.utils.counters["graph_break"]
+    )
 
 
 @pytest.mark.slow
@@ -122,7 +182,11 @@ def test_dropout_is_drawn_with_every_switch_on(autocast: bool) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             summed = model(batch)["mlm_loss"]
         summed.backward()
-        assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters() if parameter.grad is not None)
+        assert all(
+            torch.isfinite(parameter.grad).all()
+            for parameter in model.parameters()
+            if parameter.grad is not None
+        )
         return summed.item()
 
     first, second = (loss(batch_of(7, 12, 5)) for _ in range(2))
@@ -138,14 +202,20 @@ def test_weights_out_of_reach_are_left_to_their_modules() -> None:
     model = build(replace(PLAIN, fused_qkv=True), partitioned=True)
     called = []
     for part in parts:
-        getattr(model.bert.encoder.layer[0].attention.self, part).register_forward_hook(lambda *_, part=part: called.append(part))
+        getattr(model.bert.encoder.layer[0].attention.self, part).register_forward_hook(
+            lambda *_, part=part: called.append(part)
+        )
     model(batch_of(4, 4))
     assert called == list(parts)
 
 
 def test_logits_of_the_loss_by_rows_are_kept_once_and_spent_once() -> None:
     torch.manual_seed(0)
-    hidden, weight, bias = torch.randn(10, 8, requires_grad=True), torch.randn(30, 8, requires_grad=True), torch.randn(30, requires_grad=True)
+    hidden, weight, bias = (
+        torch.randn(10, 8, requires_grad=True),
+        torch.randn(30, 8, requires_grad=True),
+        torch.randn(30, requires_grad=True),
+    )
     labels = torch.randint(0, 30, (10,))
     logits = hidden @ weight.T + bias
     expected = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
@@ -153,7 +223,11 @@ def test_logits_of_the_loss_by_rows_are_kept_once_and_spent_once() -> None:
         loss, correct = cross_entropy(hidden, weight, bias, labels, rows=rows)
         torch.testing.assert_close(loss, expected)
         assert correct == (logits.argmax(-1) == labels).sum()
-        for ours, theirs in zip(torch.autograd.grad(2 * loss, (hidden, weight, bias), retain_graph=True), torch.autograd.grad(2 * expected, (hidden, weight, bias), retain_graph=True), strict=True):
+        for ours, theirs in zip(
+            torch.autograd.grad(2 * loss, (hidden, weight, bias), retain_graph=True),
+            torch.autograd.grad(2 * expected, (hidden, weight, bias), retain_graph=True),
+            strict=True,
+        ):
             torch.testing.assert_close(ours, theirs)
         with pytest.raises(AssertionError, match="second backward pass"):
             torch.autograd.grad(loss, hidden)
@@ -161,7 +235,9 @@ def test_logits_of_the_loss_by_rows_are_kept_once_and_spent_once() -> None:
 
 def test_no_predictions_are_no_loss() -> None:
     hidden = torch.randn(0, 8, requires_grad=True)
-    loss, correct = cross_entropy(hidden, torch.randn(30, 8), torch.randn(30), torch.zeros(0, dtype=torch.long), rows=4)
+    loss, correct = cross_entropy(
+        hidden, torch.randn(30, 8), torch.randn(30), torch.zeros(0, dtype=torch.long), rows=4
+    )
     loss.backward()
     assert loss == 0 and correct == 0
 

@@ -22,9 +22,16 @@ from biobert_scale.files import Manifest, read_manifest, sha256_file
 
 SEED, ABSTRACTS, FULL_TEXTS = 3, 300, 4
 JATS_PARTS = (
-    "front//abstract//p", "front//license", "body/sec/sec/title", "body//fig/caption", "body//table-wrap/table/tbody/tr",
-    "body//disp-formula", "body//p/xref", "back/ack/p", "back/ref-list/ref",
-)  # fmt: skip
+    "front//abstract//p",
+    "front//license",
+    "body/sec/sec/title",
+    "body//fig/caption",
+    "body//table-wrap/table/tbody/tr",
+    "body//disp-formula",
+    "body//p/xref",
+    "back/ack/p",
+    "back/ref-list/ref",
+)
 SETS = [("bc5cdr_pubtator", CDR_FILES, "bc5cdr"), ("ncbi_disease_pubtator", NCBI_FILES, "ncbi_disease")]
 
 
@@ -41,9 +48,11 @@ def _citations(output: Path, name: str) -> etree._Element:
 
 def _texts(root: etree._Element) -> dict[int, str]:
     return {
-        int(article.findtext("MedlineCitation/PMID")): "".join(article.find(".//ArticleTitle").itertext())
-        + "\n"
-        + " ".join("".join(part.itertext()) for part in article.iterfind(".//Abstract/AbstractText"))
+        int(article.findtext("MedlineCitation/PMID")): (
+            "".join(article.find(".//ArticleTitle").itertext())
+            + "\n"
+            + " ".join("".join(part.itertext()) for part in article.iterfind(".//Abstract/AbstractText"))
+        )
         for article in root.iterfind("PubmedArticle")
     }
 
@@ -54,20 +63,33 @@ def _pubtator(path: Path) -> list[tuple[int, str, list[list[str]]]]:
         title, abstract, *rows = block.split("\n")
         pmid, kind, title_text = title.split("|", 2)
         assert kind == "t" and abstract.startswith(f"{pmid}|a|")
-        documents.append((int(pmid), title_text + " " + abstract.split("|", 2)[2], [row.split("\t") for row in rows]))
+        documents.append(
+            (int(pmid), title_text + " " + abstract.split("|", 2)[2], [row.split("\t") for row in rows])
+        )
     return documents
 
 
 def _surfaces(*, seen_only: bool = False) -> set[str]:
     """Everything that the library's diseases and chemicals are called, in lower case."""
     fields = build_lexicon(SEED).fields
-    names = [name for field in fields for kind in ("disease", "chemical") for name in field.names[kind] if name.seen or not seen_only]
+    names = [
+        name
+        for field in fields
+        for kind in ("disease", "chemical")
+        for name in field.names[kind]
+        if name.seen or not seen_only
+    ]
     fixed = [f"{field.adjective} {noun}" for field in fields for noun in ("disease", "diseases", "disorders")]
     fixed += [field.composite[2] for field in fields]
-    return {words.lower() for words in (*(name.text for name in names), *(name.abbreviation for name in names), *fixed)} - {""}
+    return {
+        words.lower()
+        for words in (*(name.text for name in names), *(name.abbreviation for name in names), *fixed)
+    } - {""}
 
 
-def test_equal_seeds_give_equal_bytes_and_another_seed_does_not(library: tuple[Path, Manifest], tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_bytes_and_another_seed_does_not(
+    library: tuple[Path, Manifest], tmp_path: Path
+) -> None:
     _, manifest = library
     again = write_synthetic(tmp_path / "again", seed=SEED, abstracts=ABSTRACTS, full_texts=FULL_TEXTS)
     other = write_synthetic(tmp_path / "other", seed=4, abstracts=ABSTRACTS, full_texts=FULL_TEXTS)
@@ -76,10 +98,18 @@ def test_equal_seeds_give_equal_bytes_and_another_seed_does_not(library: tuple[P
     assert all(name.endswith(("_pmid.tsv", "filelist.csv")) for name in same)
 
 
-def test_a_finished_library_is_left_alone_and_its_files_are_all_declared(library: tuple[Path, Manifest]) -> None:
+def test_a_finished_library_is_left_alone_and_its_files_are_all_declared(
+    library: tuple[Path, Manifest],
+) -> None:
     output, manifest = library
-    assert write_synthetic(output, seed=SEED, abstracts=ABSTRACTS, full_texts=FULL_TEXTS) == manifest == read_manifest(output, "synthetic")
-    found = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()} - {"manifest.json"}
+    assert (
+        write_synthetic(output, seed=SEED, abstracts=ABSTRACTS, full_texts=FULL_TEXTS)
+        == manifest
+        == read_manifest(output, "synthetic")
+    )
+    found = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()} - {
+        "manifest.json"
+    }
     assert found == set(manifest.outputs)
     assert all(sha256_file(output / name) == digest for name, digest in manifest.outputs.items())
 
@@ -101,29 +131,49 @@ def test_pubmed_baseline_holds_the_declared_records(library: tuple[Path, Manifes
     root = _citations(output, "pubmed26n0001.xml.gz")
     records = root.findall("PubmedArticle")
     assert root.tag == "PubmedArticleSet" and len(records) == manifest.counts["baseline"]
-    assert [int(record.findtext("MedlineCitation/PMID")) for record in records] == list(range(FIRST_PMID, FIRST_PMID + len(records)))
+    assert [int(record.findtext("MedlineCitation/PMID")) for record in records] == list(
+        range(FIRST_PMID, FIRST_PMID + len(records))
+    )
     update = _citations(output, "pubmed26n0002.xml.gz").findall("PubmedArticle")
-    everything = [*records, *(r for r in update if int(r.findtext("MedlineCitation/PMID")) >= FIRST_PMID + len(records))]
-    assert sum(record.find(".//Abstract") is None for record in everything) == manifest.counts["without_abstract"] > 0
+    everything = [
+        *records,
+        *(r for r in update if int(r.findtext("MedlineCitation/PMID")) >= FIRST_PMID + len(records)),
+    ]
+    assert (
+        sum(record.find(".//Abstract") is None for record in everything)
+        == manifest.counts["without_abstract"]
+        > 0
+    )
     foreign = [record for record in everything if record.findtext(".//Language") != "eng"]
     assert len(foreign) == manifest.counts["not_english"] > 0
     for record in foreign:
         title = "".join(record.find(".//ArticleTitle").itertext())
         assert title.startswith("[") and title.endswith("].") and record.findtext(".//VernacularTitle")
-    assert any(part.get("NlmCategory") == "RESULTS" and part.get("Label") for part in root.iter("AbstractText"))
+    assert any(
+        part.get("NlmCategory") == "RESULTS" and part.get("Label") for part in root.iter("AbstractText")
+    )
     assert root.find(".//AbstractText/i") is not None and root.find(".//AbstractText/sup") is not None
     assert all(record.find(".//MeshHeading/DescriptorName") is not None for record in records)
 
 
 def test_update_file_revises_adds_and_deletes(library: tuple[Path, Manifest]) -> None:
     output, manifest = library
-    baseline, root = _texts(_citations(output, "pubmed26n0001.xml.gz")), _citations(output, "pubmed26n0002.xml.gz")
+    baseline, root = (
+        _texts(_citations(output, "pubmed26n0001.xml.gz")),
+        _citations(output, "pubmed26n0002.xml.gz"),
+    )
     update = _texts(root)
     revised = [pmid for pmid in update if pmid in baseline]
     deleted = [int(pmid.text or "") for pmid in root.iterfind("DeleteCitation/PMID")]
-    assert len(revised) == manifest.counts["revised"] > 0 and all(update[pmid] != baseline[pmid] for pmid in revised)
+    assert len(revised) == manifest.counts["revised"] > 0 and all(
+        update[pmid] != baseline[pmid] for pmid in revised
+    )
     assert len(update) - len(revised) == manifest.counts["new"] > 0
-    assert len(deleted) == manifest.counts["deleted"] > 0 and set(deleted) <= baseline.keys() and not set(deleted) & update.keys()
+    assert (
+        len(deleted) == manifest.counts["deleted"] > 0
+        and set(deleted) <= baseline.keys()
+        and not set(deleted) & update.keys()
+    )
 
 
 def test_exact_duplicates_are_planted_as_declared_and_no_others(library: tuple[Path, Manifest]) -> None:
@@ -138,10 +188,15 @@ def test_full_texts_carry_every_part_and_belong_to_their_records(library: tuple[
     table = package.with_name(package.name.replace(".tar.gz", ".filelist.csv"))
     listed = list(csv.DictReader(table.read_text().splitlines()))
     pubmed = _citations(output, "pubmed26n0001.xml.gz")
-    linked = {i.text: i.getparent().findtext("ArticleId[@IdType='pubmed']") for i in pubmed.iterfind(".//ArticleId[@IdType='pmc']")}
+    linked = {
+        i.text: i.getparent().findtext("ArticleId[@IdType='pubmed']")
+        for i in pubmed.iterfind(".//ArticleId[@IdType='pmc']")
+    }
     with tarfile.open(package) as archive:
         members = archive.getmembers()
-        assert [row["Article File"] for row in listed] == [member.name for member in members] and len(members) == FULL_TEXTS
+        assert [row["Article File"] for row in listed] == [member.name for member in members] and len(
+            members
+        ) == FULL_TEXTS
         assert {row["AccessionID"]: row["PMID"] for row in listed} == linked
         for member in members:
             article = etree.fromstring(archive.extractfile(member).read())  # type: ignore[union-attr]
@@ -156,11 +211,16 @@ def test_readers_are_told_that_everything_is_invented(library: tuple[Path, Manif
     output, _ = library
     assert "is invented" in (output / "README.txt").read_text()
     for name in ("pubmed26n0001.xml.gz", "pubmed26n0002.xml.gz"):
-        assert all("(synthetic)" in (title.text or "") for title in _citations(output, name).iterfind(".//Journal/Title"))
+        assert all(
+            "(synthetic)" in (title.text or "")
+            for title in _citations(output, name).iterfind(".//Journal/Title")
+        )
     with tarfile.open(next(output.glob("pmc/*.tar.gz"))) as archive:
         for member in archive:
             article = etree.fromstring(archive.extractfile(member).read())  # type: ignore[union-attr]
-            assert "(synthetic)" in article.findtext(".//journal-title") and "invented" in article.findtext(".//license-p")
+            assert "(synthetic)" in article.findtext(".//journal-title") and "invented" in article.findtext(
+                ".//license-p"
+            )
 
 
 @pytest.mark.parametrize(("directory", "files", "name"), SETS)
@@ -197,7 +257,12 @@ def test_most_test_names_are_new_to_the_training_set(library: tuple[Path, Manife
     output, _ = library
     directory = output / "ner" / "bc5cdr_pubtator"
     train, test = (
-        [row[3].lower() for _, _, rows in _pubtator(directory / CDR_FILES[split]) for row in rows if row[1] != "CID"]
+        [
+            row[3].lower()
+            for _, _, rows in _pubtator(directory / CDR_FILES[split])
+            for row in rows
+            if row[1] != "CID"
+        ]
         for split in ("train", "test")
     )
     assert set(train) <= _surfaces(seen_only=True)
@@ -219,7 +284,9 @@ def test_hallmark_rows_follow_blurb(library: tuple[Path, Manifest]) -> None:
             assert int(place) == len(documents.setdefault(pmid, []))
             documents[pmid].append((labels, sentence))
         listed = (output / "hoc" / "blurb" / f"{split}_pmid.tsv").read_text().split(",")
-        assert listed == [f"{pmid}.txt" for pmid in documents] and len(listed) == manifest.counts[f"hoc_{split}"]
+        assert (
+            listed == [f"{pmid}.txt" for pmid in documents] and len(listed) == manifest.counts[f"hoc_{split}"]
+        )
         assert all(4 <= len(sentences) <= 8 for sentences in documents.values())
         labelled = [any("_1" in labels for labels, _ in sentences) for sentences in documents.values()]
         assert any(labelled) and not all(labelled)
@@ -242,7 +309,10 @@ def test_every_frame_can_be_written() -> None:
 
 def test_abstracts_are_as_long_as_real_ones() -> None:
     writer = Writer(build_lexicon(1))
-    lengths = [len(plain_text(" ".join(writer.paper(writer.topic(random.Random(i))).sentences))[0].split()) for i in range(300)]
+    lengths = [
+        len(plain_text(" ".join(writer.paper(writer.topic(random.Random(i))).sentences))[0].split())
+        for i in range(300)
+    ]
     assert min(lengths) >= 80 and max(lengths) <= 220 and 120 < sum(lengths) / len(lengths) < 170
 
 
@@ -252,5 +322,8 @@ def test_articles_and_markup_and_offsets_survive_rendering() -> None:
     marked = grammar.sentence("a~ <D> & a~ {thing} beside a~ {n}-year-old, a~ box", fill, random.Random(0))
     text, (mention,) = plain_text(marked)
     assert text == "An ulmitis & an item beside an 18-year-old, a box"
-    assert text[mention.start : mention.end] == "ulmitis" and (mention.identifier, mention.role) == ("D1", "Modifier")
+    assert text[mention.start : mention.end] == "ulmitis" and (mention.identifier, mention.role) == (
+        "D1",
+        "Modifier",
+    )
     assert xml_text(marked, italic="i") == text.replace("&", "&amp;")

@@ -39,7 +39,12 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("stages")
     write_corpus(directory / "corpus", documents=120, shards=3)
     build_vocabulary(directory / "corpus", directory / "vocabulary", VocabularyConfig(size=300))
-    build_tokens(directory / "corpus", directory / "vocabulary", directory / "tokens", TokensConfig(validation_fraction=0.2))
+    build_tokens(
+        directory / "corpus",
+        directory / "vocabulary",
+        directory / "tokens",
+        TokensConfig(validation_fraction=0.2),
+    )
     return directory
 
 
@@ -48,7 +53,11 @@ def test_every_document_stands_in_one_split_with_all_its_tokens(stages: Path) ->
 
     splits = load_from_disk(str(stages / "tokens"))
     tokenizer = load_tokenizer(stages / "vocabulary")
-    rows = [row for table in sorted((stages / "corpus").glob("*.parquet")) for row in pq.read_table(table).to_pylist()]
+    rows = [
+        row
+        for table in sorted((stages / "corpus").glob("*.parquet"))
+        for row in pq.read_table(table).to_pylist()
+    ]
     stored = {row["id"]: (split, row) for split in ("train", "validation") for row in splits[split]}
     assert len(stored) == len(rows) == 120 and len(splits["validation"]) > 5
     for row in rows:
@@ -56,7 +65,10 @@ def test_every_document_stands_in_one_split_with_all_its_tokens(stages: Path) ->
         assert split == split_of(row["id"], 0.2)
         assert sum(document["sentence_lengths"]) == len(document["input_ids"])
         # Sentences never change what the tokenizer makes of the words: it splits at white space first.
-        assert document["input_ids"] == tokenizer.encode(row["text"].replace("\n", " "), add_special_tokens=False).ids
+        assert (
+            document["input_ids"]
+            == tokenizer.encode(row["text"].replace("\n", " "), add_special_tokens=False).ids
+        )
 
 
 def write_texts(directory: Path, *texts: str, files: int = 1) -> Path:
@@ -69,7 +81,10 @@ def write_texts(directory: Path, *texts: str, files: int = 1) -> Path:
         part = rows[index * len(texts) // files : (index + 1) * len(texts) // files]
         pq.write_table(pa.Table.from_pylist(part, schema=columns), directory / name)
     outputs = {name: sha256_file(directory / name) for name in names}
-    write_json(directory / MANIFEST, Manifest(stage="corpus", key="made up", inputs=[], config={}, counts={}, outputs=outputs))
+    write_json(
+        directory / MANIFEST,
+        Manifest(stage="corpus", key="made up", inputs=[], config={}, counts={}, outputs=outputs),
+    )
     return directory
 
 
@@ -81,16 +96,33 @@ def stored(tokens: Path) -> dict[str, dict[str, Any]]:
 
 
 def test_documents_left_out_are_counted_by_reason(stages: Path, tmp_path: Path) -> None:
-    texts = ["", " \n\t ", "\x00\u200b\ufffd", "\u16a0 \u16a1\u16a2", "Word1 word2.\n\u16a0\u16a1\nWord3 \u16a0.", "Word4."]
+    texts = [
+        "",
+        " \n\t ",
+        "\x00\u200b\ufffd",
+        "\u16a0 \u16a1\u16a2",
+        "Word1 word2.\n\u16a0\u16a1\nWord3 \u16a0.",
+        "Word4.",
+    ]
     corpus = write_texts(tmp_path / "corpus", *texts)
-    manifest = build_tokens(corpus, stages / "vocabulary", tmp_path / "tokens", TokensConfig(validation_fraction=1e-9))
+    manifest = build_tokens(
+        corpus, stages / "vocabulary", tmp_path / "tokens", TokensConfig(validation_fraction=1e-9)
+    )
     assert manifest.rejects == {"no_text": 3, "unknown_pieces_only": 1}
     counts = manifest.counts
-    assert counts["documents"] == 6 == counts["train"]["documents"] + counts["validation"]["documents"] + sum(manifest.rejects.values())
+    assert (
+        counts["documents"]
+        == 6
+        == counts["train"]["documents"] + counts["validation"]["documents"] + sum(manifest.rejects.values())
+    )
     rows, tokenizer = stored(tmp_path / "tokens"), load_tokenizer(stages / "vocabulary")
     assert sorted(rows) == ["4", "5"] and counts["unknown_sentences"] == 1
-    expected = [tokenizer.encode(text, add_special_tokens=False).ids for text in ("Word1 word2.", "Word3 \u16a0.")]
-    assert rows["4"]["input_ids"] == expected[0] + expected[1] and rows["4"]["sentence_lengths"] == [len(ids) for ids in expected]
+    expected = [
+        tokenizer.encode(text, add_special_tokens=False).ids for text in ("Word1 word2.", "Word3 \u16a0.")
+    ]
+    assert rows["4"]["input_ids"] == expected[0] + expected[1] and rows["4"]["sentence_lengths"] == [
+        len(ids) for ids in expected
+    ]
 
 
 def test_a_sentence_of_any_length_stays_whole(stages: Path, tmp_path: Path) -> None:
@@ -102,8 +134,12 @@ def test_a_sentence_of_any_length_stays_whole(stages: Path, tmp_path: Path) -> N
 
 def test_a_large_vocabulary_gets_wider_ids(stages: Path, tmp_path: Path) -> None:
     assert schema(65_536).field("input_ids").type == pa.list_(pa.uint16())
-    (tmp_path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(65_600))]) + "\n")
-    build_vocabulary(stages / "corpus", tmp_path / "vocabulary", VocabularyConfig(), vocabulary=tmp_path / "vocab.txt")
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{n}" for n in range(65_600))]) + "\n"
+    )
+    build_vocabulary(
+        stages / "corpus", tmp_path / "vocabulary", VocabularyConfig(), vocabulary=tmp_path / "vocab.txt"
+    )
     corpus = write_texts(tmp_path / "corpus", "w65599 w0")
     build_tokens(corpus, tmp_path / "vocabulary", tmp_path / "tokens", TokensConfig(validation_fraction=1e-9))
     store = TokenStore.open(tmp_path / "tokens" / "train")
@@ -116,7 +152,9 @@ def test_a_corpus_without_documents_to_train_on_is_refused(stages: Path, tmp_pat
         with pytest.raises(UserError, match=f"no document is left to train on of {len(texts)}"):
             build_tokens(corpus, stages / "vocabulary", tmp_path / f"tokens{number}", TokensConfig())
     with pytest.raises(UserError, match="no document is left to train on of 0"):
-        build_tokens(write_texts(tmp_path / "none", files=0), stages / "vocabulary", tmp_path / "out", TokensConfig())
+        build_tokens(
+            write_texts(tmp_path / "none", files=0), stages / "vocabulary", tmp_path / "out", TokensConfig()
+        )
     for config, workers in ((TokensConfig(validation_fraction=1.5), 1), (TokensConfig(), 0)):
         with pytest.raises(UserError, match="cannot be"):
             build_tokens(stages / "corpus", stages / "vocabulary", tmp_path / "out2", config, workers=workers)
@@ -125,12 +163,24 @@ def test_a_corpus_without_documents_to_train_on_is_refused(stages: Path, tmp_pat
 def test_shards_without_documents_of_a_split_still_open(stages: Path, tmp_path: Path) -> None:
     from datasets import load_from_disk
 
-    first = next(str(n) for n in range(100) if split_of(str(n), 0.05) == "validation")  # the rest are for training
+    first = next(
+        str(n) for n in range(100) if split_of(str(n), 0.05) == "validation"
+    )  # the rest are for training
     corpus = write_texts(tmp_path / "corpus", *("Word1." for _ in range(int(first) + 1)), files=4)
-    manifest = build_tokens(corpus, stages / "vocabulary", tmp_path / "tokens", TokensConfig(validation_fraction=0.05))
-    assert manifest.counts["validation"]["documents"] == 1 == len(load_from_disk(str(tmp_path / "tokens"))["validation"])
+    manifest = build_tokens(
+        corpus, stages / "vocabulary", tmp_path / "tokens", TokensConfig(validation_fraction=0.05)
+    )
+    assert (
+        manifest.counts["validation"]["documents"]
+        == 1
+        == len(load_from_disk(str(tmp_path / "tokens"))["validation"])
+    )
     store = TokenStore.open(tmp_path / "tokens" / "validation")
-    assert len(store.shards) == 1 and store.documents == store.sentences == 1 and store.tokens == len(store.read(0, store.tokens))
+    assert (
+        len(store.shards) == 1
+        and store.documents == store.sentences == 1
+        and store.tokens == len(store.read(0, store.tokens))
+    )
     build_tokens(corpus, stages / "vocabulary", tmp_path / "none", TokensConfig(validation_fraction=1e-9))
     empty = TokenStore.open(tmp_path / "none" / "validation")
     assert (empty.shards, empty.documents, empty.sentences, empty.tokens) == ((), 0, 0, 0)
@@ -142,7 +192,11 @@ def test_the_store_reads_the_same_tokens_without_copies(stages: Path) -> None:
 
     table = load_from_disk(str(stages / "tokens"))["train"]
     store = TokenStore.open(stages / "tokens" / "train")
-    assert store.tokens == sum(len(row["input_ids"]) for row in table) and store.documents == len(table) and len(store.shards) == 3
+    assert (
+        store.tokens == sum(len(row["input_ids"]) for row in table)
+        and store.documents == len(table)
+        and len(store.shards) == 3
+    )
     assert store.sentences == sum(len(row["sentence_lengths"]) for row in table)
     address = 0
     for number, row in enumerate(table):
@@ -167,7 +221,10 @@ def test_the_store_opens_files_that_datasets_wrote_anew(stages: Path, tmp_path: 
     with pa.ipc.new_stream(str(tmp_path / "some" / "state.arrow"), rows.schema) as writer:
         writer.write_table(rows, max_chunksize=6)
     store = TokenStore.open(tmp_path / "some")
-    assert store.read(0, len(table[10]["input_ids"])).tolist() == table[10]["input_ids"] and store.documents == 50
+    assert (
+        store.read(0, len(table[10]["input_ids"])).tolist() == table[10]["input_ids"]
+        and store.documents == 50
+    )
     write_json(tmp_path / "some" / "state.json", {"_data_files": [{"filename": "state.arrow"}]})
     store = TokenStore.open(tmp_path / "some")
     assert all(shard.token_offsets[0] == shard.sentence_offsets[0] == 0 for shard in store.shards)
@@ -177,11 +234,18 @@ def test_the_store_opens_files_that_datasets_wrote_anew(stages: Path, tmp_path: 
 
 def test_a_piece_of_a_longer_array_begins_at_its_own_tokens(stages: Path) -> None:
     """Arrow's own writer moves such offsets to zero; other writers need not."""
-    rows = pa.ipc.open_stream((stages / "tokens" / "train" / shard_name(0, 3)).read_bytes()).read_all().to_batches()[0]
+    rows = (
+        pa.ipc.open_stream((stages / "tokens" / "train" / shard_name(0, 3)).read_bytes())
+        .read_all()
+        .to_batches()[0]
+    )
     whole, piece = shards._view(rows), shards._view(rows.slice(4, 3))
     assert piece.token_offsets[0] == piece.sentence_offsets[0] == 0 and len(piece.token_offsets) == 4
     assert piece.tokens.tolist() == whole.tokens[whole.token_offsets[4] : whole.token_offsets[7]].tolist()
-    assert piece.sentence_lengths.tolist() == whole.sentence_lengths[whole.sentence_offsets[4] : whole.sentence_offsets[7]].tolist()
+    assert (
+        piece.sentence_lengths.tolist()
+        == whole.sentence_lengths[whole.sentence_offsets[4] : whole.sentence_offsets[7]].tolist()
+    )
 
 
 def test_a_damaged_shard_is_told_in_one_line(stages: Path, tmp_path: Path) -> None:
@@ -191,7 +255,9 @@ def test_a_damaged_shard_is_told_in_one_line(stages: Path, tmp_path: Path) -> No
     other = pa.BufferOutputStream()
     with pa.ipc.new_stream(other, pa.schema([("text", pa.string())])):
         pass
-    schema_end = 8 + int.from_bytes(whole[4:8], "little")  # cut here, it would be a sound file without documents
+    schema_end = 8 + int.from_bytes(
+        whole[4:8], "little"
+    )  # cut here, it would be a sound file without documents
     cuts = [*(len(whole) * cut // 37 for cut in range(37)), schema_end, len(whole) - 8]
     for damage in (*(whole[:cut] for cut in cuts), b"text" * 100, other.getvalue().to_pybytes()):
         path.write_bytes(damage)
@@ -256,10 +322,20 @@ def test_a_corpus_that_changed_is_not_mixed_with_the_old_one(stages: Path, tmp_p
 
 
 def test_shards_do_not_depend_on_the_workers(stages: Path, tmp_path: Path) -> None:
-    first = build_tokens(stages / "corpus", stages / "vocabulary", tmp_path / "two", TokensConfig(validation_fraction=0.2), workers=2)
-    second = build_tokens(stages / "corpus", stages / "vocabulary", stages / "tokens", TokensConfig(validation_fraction=0.2))
+    first = build_tokens(
+        stages / "corpus",
+        stages / "vocabulary",
+        tmp_path / "two",
+        TokensConfig(validation_fraction=0.2),
+        workers=2,
+    )
+    second = build_tokens(
+        stages / "corpus", stages / "vocabulary", stages / "tokens", TokensConfig(validation_fraction=0.2)
+    )
     assert first.outputs == second.outputs
-    files = {str(path.relative_to(tmp_path / "two")) for path in (tmp_path / "two").rglob("*") if path.is_file()}
+    files = {
+        str(path.relative_to(tmp_path / "two")) for path in (tmp_path / "two").rglob("*") if path.is_file()
+    }
     assert files == {MANIFEST, *first.outputs}
 
 
@@ -268,38 +344,76 @@ def test_bytes_are_the_same_after_a_kill_and_a_restart(stages: Path, tmp_path: P
     write_corpus(tmp_path / "corpus", documents=4000, shards=16)
     expected = build_tokens(tmp_path / "corpus", stages / "vocabulary", tmp_path / "whole", TokensConfig())
     command = [sys.executable, "-m", "biobert_scale.cli", "tokens", "build", "--workers", "2"]
-    for name, path in (("corpus", tmp_path / "corpus"), ("vocabulary", stages / "vocabulary"), ("output", tmp_path / "out")):
+    for name, path in (
+        ("corpus", tmp_path / "corpus"),
+        ("vocabulary", stages / "vocabulary"),
+        ("output", tmp_path / "out"),
+    ):
         command += [f"--{name}", str(path)]
-    process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     deadline = time.monotonic() + 120
-    while process.poll() is None and not list((tmp_path / "out" / "train").glob("data-*")) and time.monotonic() < deadline:
+    while (
+        process.poll() is None
+        and not list((tmp_path / "out" / "train").glob("data-*"))
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.002)
     if whom == "worker":
         # The workers are children of the server that they were forked from.
-        workers = [child for child in psutil.Process(process.pid).children(recursive=True) if child.ppid() != process.pid]
+        workers = [
+            child
+            for child in psutil.Process(process.pid).children(recursive=True)
+            if child.ppid() != process.pid
+        ]
         workers[0].kill()
-        assert process.stderr is not None and "was killed by SIGKILL" in process.stderr.read() and process.wait() == 1
+        assert (
+            process.stderr is not None
+            and "was killed by SIGKILL" in process.stderr.read()
+            and process.wait() == 1
+        )
     else:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
     assert not (tmp_path / "out" / MANIFEST).exists(), "it was killed too late to show anything"
-    (tmp_path / "out" / "train" / f".{shard_name(3, 16)}.4242.part").write_bytes(b"what a killed writer leaves")
+    (tmp_path / "out" / "train" / f".{shard_name(3, 16)}.4242.part").write_bytes(
+        b"what a killed writer leaves"
+    )
     finished = list((tmp_path / "out" / ".work" / "tasks" / "completions").glob("*"))
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "train" / shard_name(int(mark.name), 16) for mark in finished)}
+    kept = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "out" / "train" / shard_name(int(mark.name), 16) for mark in finished)
+    }
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert read_manifest(tmp_path / "out") == expected
-    assert all(path.stat().st_mtime_ns == time_written for path, time_written in kept.items()), "a finished shard was written again"
-    assert {path.name for path in (tmp_path / "out").rglob("*")} == {path.name for path in (tmp_path / "whole").rglob("*")}
+    assert all(path.stat().st_mtime_ns == time_written for path, time_written in kept.items()), (
+        "a finished shard was written again"
+    )
+    assert {path.name for path in (tmp_path / "out").rglob("*")} == {
+        path.name for path in (tmp_path / "whole").rglob("*")
+    }
     verify_tokens(tmp_path / "out")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["cased", "lower case"])
-def pieces(request: pytest.FixtureRequest, stages: Path, tmp_path_factory: pytest.TempPathFactory) -> WordPieces:
+def pieces(
+    request: pytest.FixtureRequest, stages: Path, tmp_path_factory: pytest.TempPathFactory
+) -> WordPieces:
     directory = tmp_path_factory.mktemp("vocabularies") / "vocabulary"
     characters = "abcdefghé́中≠=(.-[]MASK01αß̇i"
-    entries = dict.fromkeys([*characters, *(f"##{character}" for character in characters), "ab", "##cd", "##MASK"])
-    directory.with_suffix(".txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *entries]) + "\n")
-    build_vocabulary(stages / "corpus", directory, VocabularyConfig(lowercase=request.param), vocabulary=directory.with_suffix(".txt"))
+    entries = dict.fromkeys(
+        [*characters, *(f"##{character}" for character in characters), "ab", "##cd", "##MASK"]
+    )
+    directory.with_suffix(".txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *entries]) + "\n"
+    )
+    build_vocabulary(
+        stages / "corpus",
+        directory,
+        VocabularyConfig(lowercase=request.param),
+        vocabulary=directory.with_suffix(".txt"),
+    )
     tokenizer = load_tokenizer(directory)
     tokenizer.encode_special_tokens = True  # as words, which is what the pieces are compared with
     return WordPieces(tokenizer, np.dtype(np.uint16))
@@ -324,7 +438,9 @@ def test_pieces_are_the_librarys(pieces: WordPieces, text: str) -> None:
     assert np.frombuffer(b"".join(sentences), np.uint16).tolist() == [token for ids in lines for token in ids]
 
 
-def test_pieces_are_the_librarys_when_words_are_forgotten(pieces: WordPieces, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_are_the_librarys_when_words_are_forgotten(
+    pieces: WordPieces, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("biobert_scale.tokens.pieces._WORDS_KEPT", 3)
     pieces.clear()
     text = "ab (cd) a.b-c ab ab, d.e (f) " * 20 + "a" * 300
@@ -351,7 +467,9 @@ def test_pieces_of_real_articles_are_the_librarys(real_data: Path, tmp_path: Pat
     pieces = WordPieces(load_tokenizer(tmp_path / "vocabulary"), np.dtype(np.uint16))
     found = [b"".join(sentences) for sentences in tokenize_documents(pieces, texts)]
     encodings = pieces.tokenizer.encode_batch(texts, add_special_tokens=False)
-    assert [np.frombuffer(ids, np.uint16).tolist() for ids in found] == [encoding.ids for encoding in encodings]
+    assert [np.frombuffer(ids, np.uint16).tolist() for ids in found] == [
+        encoding.ids for encoding in encodings
+    ]
 
 
 @pytest.mark.parametrize(

@@ -29,19 +29,30 @@ def test_the_summary_counts_every_document_sentence_and_token_once(tokens: Path)
     assert found[0] == sorted(len(row["input_ids"]) for row in rows)
     assert found[1] == sorted(len(row["sentence_lengths"]) for row in rows)
     assert found[2] == sorted(length for row in rows for length in row["sentence_lengths"])
-    assert summary.piece_counts.tolist() == np.bincount([token for row in rows for token in row["input_ids"]], minlength=300).tolist()
+    assert (
+        summary.piece_counts.tolist()
+        == np.bincount([token for row in rows for token in row["input_ids"]], minlength=300).tolist()
+    )
 
 
 def test_shown_documents_are_drawn_from_all_and_decoded_by_sentence(tokens: Path) -> None:
     drawn = summarise(tokens, samples=1000, seed=1).samples
-    assert len({document.id for document in drawn}) == 150 and {document.split for document in drawn} == {"train", "validation"}
+    assert len({document.id for document in drawn}) == 150 and {document.split for document in drawn} == {
+        "train",
+        "validation",
+    }
     some = summarise(tokens, samples=4, seed=1).samples
     assert len(some) == 4 and all(document in drawn for document in some)
-    assert some == summarise(tokens, samples=4, seed=1).samples != summarise(tokens, samples=4, seed=2).samples
+    assert (
+        some == summarise(tokens, samples=4, seed=1).samples != summarise(tokens, samples=4, seed=2).samples
+    )
     tokenizer = load_tokenizer(tokens / "tokenizer")
     for document in some:
         for length, text in document.sentences:
-            assert re.fullmatch(r"Word\d+( word\d+)*\.", text) and len(tokenizer.encode(text, add_special_tokens=False).ids) == length
+            assert (
+                re.fullmatch(r"Word\d+( word\d+)*\.", text)
+                and len(tokenizer.encode(text, add_special_tokens=False).ids) == length
+            )
 
 
 @pytest.mark.parametrize("values", [[3], [1, 2], [0, 5, 5, 9], [7] * 19 + [100], list(range(101))])
@@ -54,23 +65,54 @@ def test_a_length_stands_in_the_class_that_holds_it() -> None:
     counts = np.zeros(70_001, np.int64)
     counts[[0, 31, 32, 64, 65_535, 65_536, 70_000]] = (1, 1, 2, 3, 4, 5, 6)
     found = histogram(counts, DOCUMENT_EDGES)
-    assert {DOCUMENT_EDGES[i]: int(found[i]) for i in np.flatnonzero(found)} == {0: 2, 32: 2, 64: 3, 32_768: 4, 65_536: 11}
+    assert {DOCUMENT_EDGES[i]: int(found[i]) for i in np.flatnonzero(found)} == {
+        0: 2,
+        32: 2,
+        64: 3,
+        32_768: 4,
+        65_536: 11,
+    }
     assert quantile(np.zeros(0, np.int64), 0.5) == 0
 
 
-def test_the_command_prints_the_numbers_and_writes_pictures(tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tokens", "inspect", str(tokens), "--output", str(tmp_path / "pictures"), "--samples", "1", "--verify"]) == 0
+def test_the_command_prints_the_numbers_and_writes_pictures(
+    tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            [
+                "tokens",
+                "inspect",
+                str(tokens),
+                "--output",
+                str(tmp_path / "pictures"),
+                "--samples",
+                "1",
+                "--verify",
+            ]
+        )
+        == 0
+    )
     told = capsys.readouterr().out
     summary = summarise(tokens, samples=0, seed=1)
     documents, sentences = (summary.manifest.counts["train"][name] for name in ("documents", "sentences"))
-    assert re.search(rf"^train +{documents:,} +\d+\.\d+% +{sentences:,} +\d", told, re.MULTILINE) and "150 documents in 2 shards" in told
-    assert "[UNK]: 0 of" in told and "the most frequent pieces" in told and "every file is as it was written" in told
+    assert (
+        re.search(rf"^train +{documents:,} +\d+\.\d+% +{sentences:,} +\d", told, re.MULTILINE)
+        and "150 documents in 2 shards" in told
+    )
+    assert (
+        "[UNK]: 0 of" in told
+        and "the most frequent pieces" in told
+        and "every file is as it was written" in told
+    )
     for name in ("lengths.png", "pieces.png"):
         assert (tmp_path / "pictures" / name).read_bytes().startswith(b"\x89PNG")
     assert main(["tokens", "inspect", str(tmp_path)]) == 2
 
 
-def test_shards_that_the_manifest_does_not_describe_are_refused(tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shards_that_the_manifest_does_not_describe_are_refused(
+    tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(tokens, tmp_path / "tokens")
     shards = sorted((tmp_path / "tokens" / "train").glob("*.arrow"))
     shards[0].write_bytes(shards[1].read_bytes())

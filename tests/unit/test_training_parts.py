@@ -24,7 +24,10 @@ from biobert_scale.training.telemetry import Telemetry, read_metrics
 
 def test_the_schedule_is_the_recipe_s() -> None:
     schedule = ScheduleConfig(warmup_steps=10_000, total_steps=150_000)
-    rate = [learning_rate(step, peak=5e-5, schedule=schedule) for step in (0, 4_999, 9_999, 10_000, 80_000, 149_999, 150_000)]
+    rate = [
+        learning_rate(step, peak=5e-5, schedule=schedule)
+        for step in (0, 4_999, 9_999, 10_000, 80_000, 149_999, 150_000)
+    ]
     assert rate == pytest.approx([5e-9, 2.5e-5, 5e-5, 5e-5, 2.5e-5, 5e-5 / 140_000, 0.0])
 
 
@@ -39,7 +42,10 @@ def test_no_decay_on_biases_and_layer_norms() -> None:
 
 def test_fp16_at_stage_0_is_refused() -> None:
     config = load_config("biobert-large")
-    config = replace(config, training=replace(config.training, engine=replace(config.training.engine, deepspeed_config="zero0")))
+    config = replace(
+        config,
+        training=replace(config.training, engine=replace(config.training.engine, deepspeed_config="zero0")),
+    )
     with pytest.raises(UserError, match=r"does not scale the loss.*zero0\.json"):
         engine_config(config, world_size=16)
 
@@ -47,11 +53,24 @@ def test_fp16_at_stage_0_is_refused() -> None:
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_deepspeed_s_file_is_filled_from_the_run(stage: int) -> None:
     config = load_config("biobert-large")
-    config = replace(config, training=replace(config.training, engine=replace(config.training.engine, deepspeed_config=f"zero{stage}")))
+    config = replace(
+        config,
+        training=replace(
+            config.training, engine=replace(config.training.engine, deepspeed_config=f"zero{stage}")
+        ),
+    )
     settings = engine_config(config, world_size=16)
     assert settings["zero_optimization"]["stage"] == stage
-    assert (settings["train_batch_size"], settings["train_micro_batch_size_per_gpu"], settings["gradient_accumulation_steps"]) == (256, 2, 8)
-    assert settings["fp16"]["enabled"] and not settings["bf16"]["enabled"] and settings["gradient_clipping"] == 1.0
+    assert (
+        settings["train_batch_size"],
+        settings["train_micro_batch_size_per_gpu"],
+        settings["gradient_accumulation_steps"],
+    ) == (256, 2, 8)
+    assert (
+        settings["fp16"]["enabled"]
+        and not settings["bf16"]["enabled"]
+        and settings["gradient_clipping"] == 1.0
+    )
     assert "auto" not in json.dumps(settings)
 
 
@@ -59,18 +78,30 @@ def test_a_contradiction_names_both_places(tmp_path: Path) -> None:
     config = load_config("biobert-large")
     settings = json.loads(find_file("zero1").read_text())
     path = tmp_path / "mine.json"
-    mine = replace(config, training=replace(config.training, engine=replace(config.training.engine, deepspeed_config=str(path))))
+    mine = replace(
+        config,
+        training=replace(config.training, engine=replace(config.training.engine, deepspeed_config=str(path))),
+    )
     path.write_text(json.dumps({**settings, "gradient_accumulation_steps": 4}))
     with pytest.raises(UserError, match=r"mine\.json") as caught:
         engine_config(mine, world_size=16)
-    assert "training.global_batch_size" in str(caught.value) and "gradient_accumulation_steps" in str(caught.value)
+    assert "training.global_batch_size" in str(caught.value) and "gradient_accumulation_steps" in str(
+        caught.value
+    )
     path.write_text(json.dumps({**settings, "scheduler": {"type": "WarmupLR"}}))
     with pytest.raises(UserError, match=r"training\.schedule"):
         engine_config(mine, world_size=16)
     path.write_text("{")
     with pytest.raises(UserError, match="not valid JSON"):
         engine_config(mine, world_size=16)
-    path.write_text(json.dumps({("zero_optimisation" if key == "zero_optimization" else key): value for key, value in settings.items()}))
+    path.write_text(
+        json.dumps(
+            {
+                ("zero_optimisation" if key == "zero_optimization" else key): value
+                for key, value in settings.items()
+            }
+        )
+    )
     with pytest.raises(UserError, match="no section 'zero_optimization'"):
         engine_config(mine, world_size=16)
 
@@ -96,24 +127,59 @@ def test_a_line_cut_by_a_crash_is_left_out(tmp_path: Path) -> None:
 
 
 def test_records_beyond_a_checkpoint_go_and_what_is_no_number_is_null(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps({"global_step": step, "consumed_samples": seen}) + "\n" for step, seen in ((0, 0), (1, 16), (2, 32), (2, 48), (3, 64))))
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(
+            json.dumps({"global_step": step, "consumed_samples": seen}) + "\n"
+            for step, seen in ((0, 0), (1, 16), (2, 32), (2, 48), (3, 64))
+        )
+    )
     training = load_config("demo").training
-    telemetry = Telemetry(Accelerator(cpu=True, log_with=[]), tmp_path, TrainerState(global_step=2, consumed_samples=32), training=training)
+    telemetry = Telemetry(
+        Accelerator(cpu=True, log_with=[]),
+        tmp_path,
+        TrainerState(global_step=2, consumed_samples=32),
+        training=training,
+    )
     telemetry.log(3, {"consumed_samples": 48, "optim/grad_norm": float("inf"), "optim/loss_scale": 2.0})
     telemetry.close()
-    assert [(record["global_step"], record["consumed_samples"]) for record in read_metrics(tmp_path)] == [(0, 0), (1, 16), (2, 32), (3, 48)]
-    assert "Infinity" not in (tmp_path / "metrics.jsonl").read_text() and read_metrics(tmp_path)[-1]["optim/grad_norm"] is None
+    assert [(record["global_step"], record["consumed_samples"]) for record in read_metrics(tmp_path)] == [
+        (0, 0),
+        (1, 16),
+        (2, 32),
+        (3, 48),
+    ]
+    assert (
+        "Infinity" not in (tmp_path / "metrics.jsonl").read_text()
+        and read_metrics(tmp_path)[-1]["optim/grad_norm"] is None
+    )
 
 
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "MASTER_ADDR": "n1"}, ("3", "1", "4", "29500")),
-        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0", "MASTER_ADDR": "n1", "MASTER_PORT": "7"}, ("1", "0", "2", "7")),
-        ({"SLURM_NTASKS": "16", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "MASTER_ADDR": "n1"}, ("0", "0", "1", "")),  # in a batch script, outside srun
+        (
+            {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1", "MASTER_ADDR": "n1"},
+            ("3", "1", "4", "29500"),
+        ),
+        (
+            {
+                "OMPI_COMM_WORLD_SIZE": "2",
+                "OMPI_COMM_WORLD_RANK": "1",
+                "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+                "MASTER_ADDR": "n1",
+                "MASTER_PORT": "7",
+            },
+            ("1", "0", "2", "7"),
+        ),
+        (
+            {"SLURM_NTASKS": "16", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "MASTER_ADDR": "n1"},
+            ("0", "0", "1", ""),
+        ),  # in a batch script, outside srun
     ],
 )
-def test_ranks_are_read_from_the_launcher(monkeypatch: pytest.MonkeyPatch, names: dict[str, str], expected: tuple[str, ...]) -> None:
+def test_ranks_are_read_from_the_launcher(
+    monkeypatch: pytest.MonkeyPatch, names: dict[str, str], expected: tuple[str, ...]
+) -> None:
     monkeypatch.setattr(os, "environ", dict(names))
     assert runtime.describe_ranks() == int(expected[2])
     assert tuple(os.environ[name] for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")) == expected[:3]
@@ -121,7 +187,9 @@ def test_ranks_are_read_from_the_launcher(monkeypatch: pytest.MonkeyPatch, names
 
 
 def test_ranks_that_do_not_know_where_to_meet_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "environ", {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"})
+    monkeypatch.setattr(
+        os, "environ", {"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
+    )
     with pytest.raises(UserError, match="MASTER_ADDR is not set"):
         runtime.describe_ranks()
 
@@ -129,4 +197,14 @@ def test_ranks_that_do_not_know_where_to_meet_are_refused(monkeypatch: pytest.Mo
 def test_a_tracker_that_is_not_installed_is_refused() -> None:
     config = load_config("demo")
     with pytest.raises(UserError, match="no tracker 'aim'"):
-        runtime.start(replace(config, training=replace(config.training, trackers=("aim",), precision=replace(config.training.precision, dtype="fp32"))), run="unused")
+        runtime.start(
+            replace(
+                config,
+                training=replace(
+                    config.training,
+                    trackers=("aim",),
+                    precision=replace(config.training.precision, dtype="fp32"),
+                ),
+            ),
+            run="unused",
+        )

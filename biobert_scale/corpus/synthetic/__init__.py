@@ -1,7 +1,8 @@
 """Made-up literature in the publishers' real formats, for the demonstration and the tests.
 
-Nothing in it is true: names, findings, authors and journals come from a seed. The language has regularities that a model
-can learn (names are used as what they are, papers have topics), so pre-training on it can be seen to help.
+Nothing in it is true: names, findings, authors and journals come from a seed. The language has regularities
+that a model can learn (names are used as what they are, papers have topics), so pre-training on it can be
+seen to help.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ The formats are the real ones:
 
 The journals' names end in "(synthetic)". The benchmark files (ner, hoc) have no place for such a notice: this one stands for them.
 PubMed numbers from 90000001 on are made up for these files.
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,9 @@ class SyntheticConfig:
     full_texts: int
 
 
-def write_synthetic(output: Path, *, seed: int = 1, abstracts: int = 3000, full_texts: int = 150, overwrite: bool = False) -> Manifest:
+def write_synthetic(
+    output: Path, *, seed: int = 1, abstracts: int = 3000, full_texts: int = 150, overwrite: bool = False
+) -> Manifest:
     """Write a made-up literature: PubMed files, a PMC package, and the four benchmarks' files.
 
     Equal arguments give equal bytes with the same Python and zlib.
@@ -66,12 +69,21 @@ def write_synthetic(output: Path, *, seed: int = 1, abstracts: int = 3000, full_
         overwrite: replace what another call wrote.
 
     Raises:
-        UserError: too few abstracts, more full texts than records to carry them, or an output directory in other use.
+        UserError: too few abstracts, more full texts than records to carry them, or an output directory in
+            other use.
     """
     if abstracts < MINIMUM_ABSTRACTS:
-        raise UserError(f"{abstracts} abstracts are too few", where="abstracts", remedy=f"ask for at least {MINIMUM_ABSTRACTS}")
+        raise UserError(
+            f"{abstracts} abstracts are too few",
+            where="abstracts",
+            remedy=f"ask for at least {MINIMUM_ABSTRACTS}",
+        )
     if not 0 <= full_texts <= abstracts // 2:
-        raise UserError(f"{full_texts} full texts for {abstracts} abstracts", where="full_texts", remedy=f"use 0 to {abstracts // 2}")
+        raise UserError(
+            f"{full_texts} full texts for {abstracts} abstracts",
+            where="full_texts",
+            remedy=f"use 0 to {abstracts // 2}",
+        )
     config = SyntheticConfig(seed=seed, abstracts=abstracts, full_texts=full_texts)
     key = stage_key(STAGE, [], config)
     if (finished := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite)) is not None:
@@ -85,7 +97,9 @@ def write_synthetic(output: Path, *, seed: int = 1, abstracts: int = 3000, full_
     readme = output / "README.txt"
     write_atomically(readme, _README.format(seed=seed, **counts))
     outputs = [*files, *benchmark_files, readme]
-    return finish_stage(output, stage=STAGE, key=key, inputs=[], config=config, counts=counts, outputs=outputs)
+    return finish_stage(
+        output, stage=STAGE, key=key, inputs=[], config=config, counts=counts, outputs=outputs
+    )
 
 
 class _Library:
@@ -97,11 +111,19 @@ class _Library:
         baseline_count = config.abstracts - new_count
         self.full_texts: list[FullText] = []
         # Full texts are spread evenly over the baseline.
-        with_full_text = {place * baseline_count // config.full_texts for place in range(config.full_texts)} if config.full_texts else set()
-        self.baseline = [self._record(place, full_text=place in with_full_text) for place in range(baseline_count)]
+        with_full_text = (
+            {place * baseline_count // config.full_texts for place in range(config.full_texts)}
+            if config.full_texts
+            else set()
+        )
+        self.baseline = [
+            self._record(place, full_text=place in with_full_text) for place in range(baseline_count)
+        ]
         plain = self._plain_places()
         self._plant_duplicates(plain, max(1, config.abstracts // 500))
-        self.revised = [self._revision(self.baseline[next(plain)]) for _ in range(max(2, config.abstracts // 60))]
+        self.revised = [
+            self._revision(self.baseline[next(plain)]) for _ in range(max(2, config.abstracts // 60))
+        ]
         self.deleted = [self.baseline[next(plain)].pmid for _ in range(max(2, config.abstracts // 200))]
         self.new = [self._record(baseline_count + place, full_text=False) for place in range(new_count)]
 
@@ -116,8 +138,13 @@ class _Library:
         return draw_record(pmid, paper, random.Random(f"record kind/{pmid}/{self.seed}"), pmcid=pmcid)
 
     def _plain_places(self) -> Iterator[int]:
-        """Places of baseline records that a duplicate, a revision or a deletion may be made of, in random order."""
-        places = [i for i, record in enumerate(self.baseline) if record.pmcid is None and record.has_abstract and record.language == "eng"]
+        """Places of baseline records that a duplicate, a revision or a deletion may be made of, in random
+        order."""
+        places = [
+            i
+            for i, record in enumerate(self.baseline)
+            if record.pmcid is None and record.has_abstract and record.language == "eng"
+        ]
         random.Random(f"plain places/{self.seed}").shuffle(places)
         return iter(places)
 
@@ -133,7 +160,10 @@ class _Library:
         return revise(record, self.writer.paper(self.writer.topic(rng, style=record.paper.style)))
 
     def write_pubmed(self, directory: Path) -> list[Path]:
-        files = [directory / "baseline" / "pubmed26n0001.xml.gz", directory / "updatefiles" / "pubmed26n0002.xml.gz"]
+        files = [
+            directory / "baseline" / "pubmed26n0001.xml.gz",
+            directory / "updatefiles" / "pubmed26n0002.xml.gz",
+        ]
         update = sorted([*self.revised, *self.new], key=lambda record: record.pmid)
         texts = pubmed_xml(self.baseline, [], self.seed), pubmed_xml(update, sorted(self.deleted), self.seed)
         for path, text in zip(files, texts, strict=True):
@@ -151,7 +181,9 @@ class _Library:
             "without_abstract": sum(not record.has_abstract for record in records),
             "not_english": sum(record.language != "eng" for record in records),
             "full_texts": len(self.full_texts),
-            "abstract_words": sum(count_words(" ".join(record.paper.sentences)) for record in records if record.has_abstract),
+            "abstract_words": sum(
+                count_words(" ".join(record.paper.sentences)) for record in records if record.has_abstract
+            ),
         }
 
 

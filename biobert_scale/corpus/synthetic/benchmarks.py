@@ -1,4 +1,5 @@
-"""The benchmark files: BC5CDR and the NCBI disease corpus as PubTator, the hallmarks of cancer as BLURB's sentence rows."""
+"""The benchmark files: BC5CDR and the NCBI disease corpus as PubTator, the hallmarks of cancer as BLURB's
+sentence rows."""
 
 from __future__ import annotations
 
@@ -13,8 +14,16 @@ from biobert_scale.files import write_atomically
 
 SPLITS = ("train", "dev", "test")
 FIRST_PMID = 95_000_001
-CDR_FILES = {"train": "CDR_TrainingSet.PubTator.txt", "dev": "CDR_DevelopmentSet.PubTator.txt", "test": "CDR_TestSet.PubTator.txt"}
-NCBI_FILES = {"train": "NCBItrainset_corpus.txt", "dev": "NCBIdevelopset_corpus.txt", "test": "NCBItestset_corpus.txt"}
+CDR_FILES = {
+    "train": "CDR_TrainingSet.PubTator.txt",
+    "dev": "CDR_DevelopmentSet.PubTator.txt",
+    "test": "CDR_TestSet.PubTator.txt",
+}
+NCBI_FILES = {
+    "train": "NCBItrainset_corpus.txt",
+    "dev": "NCBIdevelopset_corpus.txt",
+    "test": "NCBItestset_corpus.txt",
+}
 ENTITY_DOCUMENTS = {"train": 60, "dev": 30, "test": 60}
 HALLMARK_DOCUMENTS = {"train": 60, "dev": 40, "test": 100}
 _WORD = re.compile(r"\w+(?:[-/.]\w+)*|[^\w\s]")
@@ -29,16 +38,27 @@ def write_benchmarks(output: Path, writer: Writer, seed: int) -> tuple[list[Path
     files: list[Path] = []
     counts: dict[str, int] = {}
     pmids = iter(range(FIRST_PMID, FIRST_PMID + 100_000))
-    for name, split_files, render in (("bc5cdr", CDR_FILES, _cdr_text), ("ncbi_disease", NCBI_FILES, _ncbi_text)):
+    for name, split_files, render in (
+        ("bc5cdr", CDR_FILES, _cdr_text),
+        ("ncbi_disease", NCBI_FILES, _ncbi_text),
+    ):
         for split in SPLITS:
-            styles: tuple[str, ...] = ("clinical", "experimental") if name == "bc5cdr" else ("genetic", "genetic", "clinical")
-            papers = [(next(pmids), _paper(writer, f"{name}/{split}/{i}/{seed}", split, styles)) for i in range(ENTITY_DOCUMENTS[split])]
+            styles: tuple[str, ...] = (
+                ("clinical", "experimental") if name == "bc5cdr" else ("genetic", "genetic", "clinical")
+            )
+            papers = [
+                (next(pmids), _paper(writer, f"{name}/{split}/{i}/{seed}", split, styles))
+                for i in range(ENTITY_DOCUMENTS[split])
+            ]
             files.append(output / "ner" / f"{name}_pubtator" / split_files[split])
             write_atomically(files[-1], render(papers))
             counts[f"{name}_{split}"] = len(papers)
     for split in SPLITS:
         styles = ("cancer",) * 6 + ("other", "experimental")
-        papers = [(next(pmids), _paper(writer, f"hoc/{split}/{i}/{seed}", split, styles)) for i in range(HALLMARK_DOCUMENTS[split])]
+        papers = [
+            (next(pmids), _paper(writer, f"hoc/{split}/{i}/{seed}", split, styles))
+            for i in range(HALLMARK_DOCUMENTS[split])
+        ]
         rows, pmid_list = _hallmark_rows(papers, random.Random(f"hoc/{split}/{seed}"))
         files += [output / "hoc" / "blurb" / f"{split}.tsv", output / "hoc" / "blurb" / f"{split}_pmid.tsv"]
         write_atomically(files[-2], rows)
@@ -49,7 +69,9 @@ def write_benchmarks(output: Path, writer: Writer, seed: int) -> tuple[list[Path
 
 def _paper(writer: Writer, stream: str, split: str, styles: tuple[str, ...]) -> Paper:
     rng = random.Random(stream)
-    return writer.paper(writer.topic(rng, style=rng.choice(styles), seen_only=split != "test", benchmark=True))
+    return writer.paper(
+        writer.topic(rng, style=rng.choice(styles), seen_only=split != "test", benchmark=True)
+    )
 
 
 def _passages(paper: Paper) -> tuple[str, str, list[Mention]]:
@@ -61,7 +83,8 @@ def _passages(paper: Paper) -> tuple[str, str, list[Mention]]:
 
 
 def _cdr_text(papers: list[tuple[int, Paper]]) -> str:
-    """Chemicals, diseases, and the pairs in which a chemical induces a disease; a blank line after each document."""
+    """Chemicals, diseases, and the pairs in which a chemical induces a disease; a blank line after each
+    document."""
     kinds = {"disease": "Disease", "chemical": "Chemical"}
     blocks = []
     for pmid, paper in papers:
@@ -69,9 +92,16 @@ def _cdr_text(papers: list[tuple[int, Paper]]) -> str:
         text = f"{title} {abstract}"
         lines = [f"{pmid}|t|{title}", f"{pmid}|a|{abstract}"]
         kept = [mention for mention in mentions if mention.kind in kinds]
-        lines += [f"{pmid}\t{m.start}\t{m.end}\t{text[m.start : m.end]}\t{kinds[m.kind]}\t{m.identifier}" for m in kept]
+        lines += [
+            f"{pmid}\t{m.start}\t{m.end}\t{text[m.start : m.end]}\t{kinds[m.kind]}\t{m.identifier}"
+            for m in kept
+        ]
         present = {mention.identifier for mention in kept}
-        lines += [f"{pmid}\tCID\t{chemical}\t{disease}" for chemical, disease in paper.causes if {chemical, disease} <= present]
+        lines += [
+            f"{pmid}\tCID\t{chemical}\t{disease}"
+            for chemical, disease in paper.causes
+            if {chemical, disease} <= present
+        ]
         blocks.append("\n".join(lines) + "\n\n")
     return "".join(blocks)
 
@@ -84,13 +114,16 @@ def _ncbi_text(papers: list[tuple[int, Paper]]) -> str:
         text = f"{title} {abstract}"
         lines = ["", f"{pmid}|t|{title}", f"{pmid}|a|{abstract}"]
         kept = [mention for mention in mentions if mention.kind == "disease"]
-        lines += [f"{pmid}\t{m.start}\t{m.end}\t{text[m.start : m.end]}\t{m.role}\t{m.identifier}" for m in kept]
+        lines += [
+            f"{pmid}\t{m.start}\t{m.end}\t{text[m.start : m.end]}\t{m.role}\t{m.identifier}" for m in kept
+        ]
         blocks.append("\n".join(lines) + "\n")
     return "".join(blocks)
 
 
 def _hallmark_sentences(paper: Paper, rng: random.Random) -> list[str]:
-    """Four to eight of an abstract's sentences, in their order; those with a hallmark's cue are drawn first for most of the places."""
+    """Four to eight of an abstract's sentences, in their order; those with a hallmark's cue are drawn first
+    for most of the places."""
     count = min(len(paper.sentences), rng.randint(4, 8))
     places = rng.sample(range(len(paper.sentences)), len(paper.sentences))
     telling = [i for i in places if f"{OPEN}hallmark/" in paper.sentences[i]][: count * 3 // 4]

@@ -1,4 +1,5 @@
-"""Invented papers: a topic (a few things of one field that recur), then a title, an abstract and a body about it."""
+"""Invented papers: a topic (a few things of one field that recur), then a title, an abstract and a body about
+it."""
 
 from __future__ import annotations
 
@@ -6,17 +7,48 @@ import random
 from dataclasses import dataclass
 
 from biobert_scale.corpus.synthetic.frames import frames
-from biobert_scale.corpus.synthetic.grammar import ITALIC, ITALIC_END, Grammar, count_words, mark_mention, skewed
+from biobert_scale.corpus.synthetic.grammar import (
+    ITALIC,
+    ITALIC_END,
+    Grammar,
+    count_words,
+    mark_mention,
+    skewed,
+)
 from biobert_scale.corpus.synthetic.lexicon import EPITHETS, Field, Lexicon, Name
 from biobert_scale.corpus.synthetic.phrases import NUMBERS, PHRASES
 
-SLOTS = {"C": "chemical", "G": "gene", "P": "procedure", "V": "device", "K": "process", "O": "organism", "L": "line", "U": "scale"}
+SLOTS = {
+    "C": "chemical",
+    "G": "gene",
+    "P": "procedure",
+    "V": "device",
+    "K": "process",
+    "O": "organism",
+    "L": "line",
+    "U": "scale",
+}
 ANY_SLOTS, ANY_WEIGHTS = ("D", "C", "G", "K", "P"), (30, 26, 20, 14, 10)
-PER_TOPIC = {"chemical": 2, "gene": 2, "procedure": 1, "process": 1, "device": 1, "organism": 1, "line": 2, "scale": 1}
+PER_TOPIC = {
+    "chemical": 2,
+    "gene": 2,
+    "procedure": 1,
+    "process": 1,
+    "device": 1,
+    "organism": 1,
+    "line": 2,
+    "scale": 1,
+}
 STYLES, STYLE_WEIGHTS = ("clinical", "experimental", "genetic", "cancer", "other"), (25, 16, 15, 38, 6)
 ABSTRACT_WORDS = (105, 180)
 """An abstract goes on until it has a number of words drawn from this range."""
-SECTION_LABELS = {"background": "BACKGROUND", "aims": "OBJECTIVE", "methods": "METHODS", "results": "RESULTS", "conclusions": "CONCLUSIONS"}
+SECTION_LABELS = {
+    "background": "BACKGROUND",
+    "aims": "OBJECTIVE",
+    "methods": "METHODS",
+    "results": "RESULTS",
+    "conclusions": "CONCLUSIONS",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +76,35 @@ class Writer:
         self.lexicon = lexicon
         self.grammar = Grammar(PHRASES, NUMBERS)
 
-    def topic(self, rng: random.Random, *, style: str | None = None, seen_only: bool = False, benchmark: bool = False) -> Topic:
+    def topic(
+        self,
+        rng: random.Random,
+        *,
+        style: str | None = None,
+        seen_only: bool = False,
+        benchmark: bool = False,
+    ) -> Topic:
         """What a paper will be about: a style (drawn where not given), names, and hallmarks."""
-        return Topic(self.lexicon, rng, style=style or rng.choices(STYLES, STYLE_WEIGHTS)[0], seen_only=seen_only, benchmark=benchmark)
+        return Topic(
+            self.lexicon,
+            rng,
+            style=style or rng.choices(STYLES, STYLE_WEIGHTS)[0],
+            seen_only=seen_only,
+            benchmark=benchmark,
+        )
 
     def paper(self, topic: Topic) -> Paper:
         """A title and an abstract of about 90 to 200 words."""
         rng = topic.rng
-        title = self.grammar.sentence(rng.choice(frames("titles", topic.style)), topic.begin_sentence(title=True), rng)
-        counts = {"background": rng.randint(2, 3), "aims": rng.randint(0, 1), "methods": rng.randint(2, 4), "results": rng.randint(3, 6)}
+        title = self.grammar.sentence(
+            rng.choice(frames("titles", topic.style)), topic.begin_sentence(title=True), rng
+        )
+        counts = {
+            "background": rng.randint(2, 3),
+            "aims": rng.randint(0, 1),
+            "methods": rng.randint(2, 4),
+            "results": rng.randint(3, 6),
+        }
         drawn = {section: self.sentences(topic, section, count) for section, count in counts.items() if count}
         drawn["conclusions"] = self.sentences(topic, "conclusions", rng.randint(1, 2))
         words = sum(count_words(sentence) for sentences in drawn.values() for sentence in sentences)
@@ -62,7 +114,13 @@ class Writer:
             drawn["results"] += more
             words += count_words(more[0])
         sections = tuple((section, tuple(sentences)) for section, sentences in drawn.items())
-        return Paper(style=topic.style, title=title + ".", sections=sections, names=topic.main_names(), causes=topic.causes())
+        return Paper(
+            style=topic.style,
+            title=title + ".",
+            sections=sections,
+            names=topic.main_names(),
+            causes=topic.causes(),
+        )
 
     def sentences(self, topic: Topic, section: str, count: int) -> list[str]:
         """Sentences of a section, no frame twice while enough are left."""
@@ -80,18 +138,24 @@ class Writer:
 class Topic:
     """What a paper is about: fills the slots of its sentences."""
 
-    def __init__(self, lexicon: Lexicon, rng: random.Random, *, style: str, seen_only: bool, benchmark: bool) -> None:
+    def __init__(
+        self, lexicon: Lexicon, rng: random.Random, *, style: str, seen_only: bool, benchmark: bool
+    ) -> None:
         self.lexicon, self.rng, self.style, self.seen_only = lexicon, rng, style, seen_only
         self.field = rng.choice(lexicon.fields)
         diseases = self._allowed(self.field, "disease")
         main = diseases[skewed(rng, len(diseases))]
-        # Things of one field that stand at neighbouring places of its lists belong together: context predicts names.
+        # Things of one field that stand at neighbouring places of its lists belong together: context predicts
+        # names.
         self.place = self.field.names["disease"].index(main)
-        self.names: dict[str, list[Name]] = {"disease": [main, *self._others("disease", main, rng.randint(1, 2))]}
+        self.names: dict[str, list[Name]] = {
+            "disease": [main, *self._others("disease", main, rng.randint(1, 2))]
+        }
         for kind, count in PER_TOPIC.items():
             self.names[kind] = self._near(kind, count)
         self.hallmarks = rng.sample(range(len(lexicon.cues)), rng.choice((1, 1, 2, 2, 3)))
-        # The benchmark says less: a hallmark told in words that the training set lacks must be known from the corpus.
+        # The benchmark says less: a hallmark told in words that the training set lacks must be known from the
+        # corpus.
         self.cues = [self._some_cues(hallmark, 2 if benchmark else 4) for hallmark in self.hallmarks]
         self.epithet_rate = 0.1 if benchmark else 0.9
         self.introduced: set[str] = set()
@@ -117,7 +181,9 @@ class Topic:
         names = self.field.names[kind]
         near = [names[(self.place + step) % len(names)] for step in range(count)]
         kept = [name for name in near if name.seen or not self.seen_only]
-        missing = [name for name in self._others(kind, kept[0] if kept else near[0], count) if name not in kept]
+        missing = [
+            name for name in self._others(kind, kept[0] if kept else near[0], count) if name not in kept
+        ]
         keep_near = max(1, count - (self.rng.random() < 0.5))
         return (kept[:keep_near] + missing)[:count]
 
@@ -145,7 +211,9 @@ class Topic:
                 return self._mention("disease", role="Modifier")
             case "Dc":
                 words = f"{self.field.adjective} {self.rng.choice(('disease', 'disorders', 'diseases'))}"
-                return mark_mention(words, kind="disease", identifier=self.field.disease_class, role="DiseaseClass")
+                return mark_mention(
+                    words, kind="disease", identifier=self.field.disease_class, role="DiseaseClass"
+                )
             case "Dx":
                 first, second, words = self.field.composite
                 identifier = f"{first.identifier}|{second.identifier}"
@@ -188,4 +256,6 @@ class Topic:
         cue = self.rng.choice(cues)
         self.used.add(cue)
         marked = mark_mention(cue, kind="hallmark", identifier=str(self.hallmarks[place]))
-        return f"{EPITHETS[self.hallmarks[place]]} {marked}" if self.rng.random() < self.epithet_rate else marked
+        return (
+            f"{EPITHETS[self.hallmarks[place]]} {marked}" if self.rng.random() < self.epithet_rate else marked
+        )

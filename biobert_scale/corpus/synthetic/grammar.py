@@ -1,4 +1,5 @@
-"""A small phrase grammar: frames with alternatives, named phrases and slots become sentences with marked names.
+"""A small phrase grammar: frames with alternatives, named phrases and slots become sentences with marked
+names.
 
 A frame is one line of text with
 
@@ -7,8 +8,8 @@ A frame is one line of text with
     <D>         a slot, filled by the document's topic
     a~          "a" or "an", by the letter that follows
 
-The result is a *marked* string: ordinary text with control characters around names and inline markup, so that one
-sentence can be written as plain text with offsets, as PubMed XML or as JATS.
+The result is a *marked* string: ordinary text with control characters around names and inline markup, so that
+one sentence can be written as plain text with offsets, as PubMed XML or as JATS.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Grammar:
 
 
 def skewed(rng: random.Random, count: int) -> int:
-    """A place from 0 to count - 1, the earlier ones more often: half of the draws fall on the first quarter."""
+    """A place from 0 to count - 1, the earlier ones more often: half of the draws fall on the first
+    quarter."""
     return int(count * rng.random() ** 2)
 
 
@@ -150,7 +152,12 @@ def plain_text(marked: str) -> tuple[str, list[Mention]]:
 
 def xml_text(marked: str, *, italic: str, raised: str = "sup") -> str:
     """Escaped XML content, with the publisher's element names for italics and superscripts."""
-    names = {ITALIC: f"<{italic}>", ITALIC_END: f"</{italic}>", RAISED: f"<{raised}>", RAISED_END: f"</{raised}>"}
+    names = {
+        ITALIC: f"<{italic}>",
+        ITALIC_END: f"</{italic}>",
+        RAISED: f"<{raised}>",
+        RAISED_END: f"</{raised}>",
+    }
     return _MARK.sub(lambda mark: names.get(mark.group(), ""), escape(marked))
 
 

@@ -8,40 +8,82 @@ from collections.abc import Callable
 from biobert_scale.corpus.synthetic.grammar import RAISED, RAISED_END
 
 PHRASES = {
-    "patients": "[[{severity} |]patients|adult patients|children|elderly patients|women|men|hospitalised patients|outpatients|individuals]",
+    "patients": (
+        "[[{severity} |]patients|adult patients|children|elderly patients|women|men|hospitalised"
+        " patients|outpatients|individuals]"
+    ),
     "severity": "[consecutive|young|untreated|pregnant|selected|ambulatory|newly admitted|unrelated]",
     "animals": "[rats|mice|rabbits|guinea pigs|{adult} mice|{adult} rats|transgenic mice|dogs|zebrafish]",
     "adult": "[adult|male|female|aged|anaesthetised|wild-type]",
     "often": "[often|frequently|commonly|rarely|sometimes|usually|occasionally]",
-    "known": "[a common|a rare|a serious|an important|a poorly understood|a disabling|a life-threatening|a well known]",
-    "hard": "[mild|severe|moderate|advanced|early|persistent|recurrent|acute|overt|symptomatic|untreated|refractory]",
+    "known": (
+        "[a common|a rare|a serious|an important|a poorly understood|a disabling|a life-threatening|a well"
+        " known]"
+    ),
+    "hard": (
+        "[mild|severe|moderate|advanced|early|persistent|recurrent|acute|overt|symptomatic|untreated|refractory]"
+    ),
     "gave": "[was given|was administered|was infused|was injected|was prescribed]",
-    "route": "[orally|intravenously|by intraperitoneal injection|in the drinking water|by infusion|subcutaneously|once a day]",
+    "route": (
+        "[orally|intravenously|by intraperitoneal injection|in the drinking water|by"
+        " infusion|subcutaneously|once a day]"
+    ),
     "reduced": "[reduced|lowered|decreased|suppressed|diminished|attenuated|abolished]",
     "raised": "[increased|raised|elevated|enhanced|augmented|doubled]",
     "changed": "[{markedly}{reduced}|{markedly}{raised}|did not change|{markedly}altered|hardly changed]",
-    "moved": "[fell {slightly}|rose {slightly}|did not change|declined {slightly}|improved {slightly}|was stable]",
+    "moved": (
+        "[fell {slightly}|rose {slightly}|did not change|declined {slightly}|improved {slightly}|was stable]"
+    ),
     "slightly": "[slightly|markedly|steadily|twofold|by {pct}]",
     "markedly": "[markedly |significantly |slightly |strongly |moderately |clearly |]",
     "showed": "[showed|demonstrated|revealed|indicated|suggested|confirmed]",
     "studied": "[studied|examined|investigated|evaluated|assessed|analysed|measured|compared]",
-    "aim": "[The aim of this study was|The purpose of this work was|Our objective was|We set out|This study was designed|We sought]",
-    "however": "[However, |In addition, |Moreover, |By contrast, |Interestingly, |Furthermore, |Of note, |||]",
-    "inresults": "[Surprisingly, |Consistent with this, |In this setting, |Overall, |After adjustment, |At follow-up, ||||]",
-    "together": "[Taken together, |In conclusion, |In summary, |Thus, |Collectively, |We conclude that |These findings suggest that ]",
-    "stats": "[({p})|({p})|(n = {n})|({pct} versus {pct}; {p})|compared with controls|compared with placebo|relative to baseline]",
-    "control": "[controls|healthy volunteers|the placebo group|untreated animals|matched controls|the vehicle group]",
+    "aim": (
+        "[The aim of this study was|The purpose of this work was|Our objective was|We set out|This study was"
+        " designed|We sought]"
+    ),
+    "however": (
+        "[However, |In addition, |Moreover, |By contrast, |Interestingly, |Furthermore, |Of note, |||]"
+    ),
+    "inresults": (
+        "[Surprisingly, |Consistent with this, |In this setting, |Overall, |After adjustment, |At follow-up,"
+        " ||||]"
+    ),
+    "together": (
+        "[Taken together, |In conclusion, |In summary, |Thus, |Collectively, |We conclude that |These"
+        " findings suggest that ]"
+    ),
+    "stats": (
+        "[({p})|({p})|(n = {n})|({pct} versus {pct}; {p})|compared with controls|compared with"
+        " placebo|relative to baseline]"
+    ),
+    "control": (
+        "[controls|healthy volunteers|the placebo group|untreated animals|matched controls|the vehicle group]"
+    ),
     "unknown": "[unknown|unclear|controversial|poorly defined|incompletely understood|a matter of debate]",
     "important": "[important|essential|critical|required|sufficient|dispensable]",
-    "method": "[immunoblotting|flow cytometry|mass spectrometry|sequencing|immunohistochemistry|real-time PCR|radioimmunoassay|microscopy]",
-    "design": "[prospective|retrospective|randomised|double-blind|multicentre|cross-sectional|population-based|observational]",
+    "method": (
+        "[immunoblotting|flow cytometry|mass spectrometry|sequencing|immunohistochemistry|real-time"
+        " PCR|radioimmunoassay|microscopy]"
+    ),
+    "design": (
+        "[prospective|retrospective|randomised|double-blind|multicentre|cross-sectional|population-based|observational]"
+    ),
     "trial": "[study|trial|analysis|survey|series]",
-    "mutation": "[missense mutation|nonsense mutation|deletion|splice variant|frameshift mutation|duplication|insertion|founder mutation]",
+    "mutation": (
+        "[missense mutation|nonsense mutation|deletion|splice variant|frameshift"
+        " mutation|duplication|insertion|founder mutation]"
+    ),
     "carriers": "[carriers|heterozygotes|affected siblings|probands|families|relatives|sporadic cases]",
-    "later": "[after {weeks}|within {days}|during follow-up|at discharge|over time|within hours|at the last visit]",
+    "later": (
+        "[after {weeks}|within {days}|during follow-up|at discharge|over time|within hours|at the last visit]"
+    ),
     "therapy": "[therapy|treatment|administration|exposure|infusion|withdrawal|pretreatment]",
     "tumour": "[tumour|cancer|malignant|carcinoma|neoplastic|transformed]",
-    "cells": "[<L> cells|{tumour} cells|cultured <T>|primary cultures|xenografts|human tumour samples|the <L> line]",
+    "cells": (
+        "[<L> cells|{tumour} cells|cultured <T>|primary cultures|xenografts|human tumour samples|the <L>"
+        " line]"
+    ),
 }
 
 
@@ -55,11 +97,15 @@ def _p_value(rng: random.Random) -> str:
 
 def _dose(rng: random.Random) -> str:
     amount = rng.choice((1, 2, 5, 10, 20, 50, 100, 200))
-    return f"{amount} " + rng.choice(("mg/kg", "mg", "mg daily", "micrograms/kg", f"mg m{RAISED}-2{RAISED_END}"))
+    return f"{amount} " + rng.choice(
+        ("mg/kg", "mg", "mg daily", "micrograms/kg", f"mg m{RAISED}-2{RAISED_END}")
+    )
 
 
 def _concentration(rng: random.Random) -> str:
-    return f"{rng.choice((1, 5, 10, 20, 50, 100))} " + rng.choice(("μM", "nM", "nmol/L", f"mol L{RAISED}-1{RAISED_END}"))
+    return f"{rng.choice((1, 5, 10, 20, 50, 100))} " + rng.choice(
+        ("μM", "nM", "nmol/L", f"mol L{RAISED}-1{RAISED_END}")
+    )
 
 
 def _cell_number(rng: random.Random) -> str:
@@ -67,7 +113,9 @@ def _cell_number(rng: random.Random) -> str:
 
 
 NUMBERS: dict[str, Callable[[random.Random], str]] = {
-    "n": lambda rng: str(rng.choice((8, 12, 16, 20, 24, 30, 36, 40, 48, 60, 72, 80, 96, 100, 120, 150, 200, 240, 300))),
+    "n": lambda rng: str(
+        rng.choice((8, 12, 16, 20, 24, 30, 36, 40, 48, 60, 72, 80, 96, 100, 120, 150, 200, 240, 300))
+    ),
     "chromosome": lambda rng: f"{rng.randrange(1, 23)}{rng.choice('pq')}{rng.randrange(11, 36)}",
     "age": lambda rng: str(rng.randrange(18, 86)),
     "years": lambda rng: f"{rng.randrange(2, 12)} years",

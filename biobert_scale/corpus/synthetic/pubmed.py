@@ -14,7 +14,20 @@ JOURNALS = (
     ("Annals of Imaginary Pharmacology (synthetic)", "Ann Imag Pharmacol"),
     ("Archives of Fictional Genetics (synthetic)", "Arch Fict Genet"),
 )
-SURNAMES = ("Velden", "Dorhout", "Kaspar", "Lumley", "Pranger", "Nelme", "Tovey", "Brigham", "Corrin", "Zander", "Filby", "Lisle")
+SURNAMES = (
+    "Velden",
+    "Dorhout",
+    "Kaspar",
+    "Lumley",
+    "Pranger",
+    "Nelme",
+    "Tovey",
+    "Brigham",
+    "Corrin",
+    "Zander",
+    "Filby",
+    "Lisle",
+)
 LANGUAGES = ("ger", "fre", "spa", "jpn")
 _HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE PubmedArticleSet PUBLIC "-//NLM//DTD PubMedArticle, 1st January 2026//EN" "https://dtd.nlm.nih.gov/ncbi/pubmed/out/pubmed_260101.dtd">
@@ -36,7 +49,8 @@ class Record:
 
 
 def draw_record(pmid: int, paper: Paper, rng: random.Random, *, pmcid: int | None = None) -> Record:
-    """A record of the usual mix: some without abstract, some structured, a few not English. Full texts are plain English records."""
+    """A record of the usual mix: some without abstract, some structured, a few not English. Full texts are
+    plain English records."""
     if pmcid is not None:
         return Record(pmid=pmid, paper=paper, pmcid=pmcid, structured=rng.random() < 0.3)
     return Record(
@@ -55,9 +69,19 @@ def revise(record: Record, paper: Paper) -> Record:
 
 def pubmed_xml(records: list[Record], deleted: list[int], seed: int) -> str:
     """A PubmedArticleSet, with a DeleteCitation block where PMIDs are deleted."""
-    parts = [_HEADER, *(_article(record, random.Random(f"record/{record.pmid}/{record.revised}/{seed}")) for record in records)]
+    parts = [
+        _HEADER,
+        *(
+            _article(record, random.Random(f"record/{record.pmid}/{record.revised}/{seed}"))
+            for record in records
+        ),
+    ]
     if deleted:
-        parts += ["  <DeleteCitation>\n", *(f'    <PMID Version="1">{pmid}</PMID>\n' for pmid in deleted), "  </DeleteCitation>\n"]
+        parts += [
+            "  <DeleteCitation>\n",
+            *(f'    <PMID Version="1">{pmid}</PMID>\n' for pmid in deleted),
+            "  </DeleteCitation>\n",
+        ]
     return "".join([*parts, "</PubmedArticleSet>\n"])
 
 
@@ -75,8 +99,8 @@ def _article(record: Record, rng: random.Random) -> str:
     year, month, day = rng.randint(1995, 2024), rng.randint(1, 12), rng.randint(1, 28)
     revised_year = 2026 if record.revised else 2025
     people = "".join(
-        f'          <Author ValidYN="Y">\n            <LastName>{surname}</LastName>\n            <ForeName>{initial}</ForeName>\n'
-        f"            <Initials>{initial}</Initials>\n          </Author>\n"
+        f'          <Author ValidYN="Y">\n            <LastName>{surname}</LastName>\n           '
+        f" <ForeName>{initial}</ForeName>\n            <Initials>{initial}</Initials>\n          </Author>\n"
         for surname, initial in authors(rng)
     )
     identifiers = f'        <ArticleId IdType="pubmed">{record.pmid}</ArticleId>\n'
@@ -140,12 +164,17 @@ def _title(record: Record) -> str:
 
 
 def _vernacular_title(record: Record, rng: random.Random) -> str:
-    """The title in the record's language: here the title's words, spelled backwards, so that nobody takes it for English."""
+    """The title in the record's language: here the title's words, spelled backwards, so that nobody takes it
+    for English."""
     if record.language == "eng":
         return ""
     words = plain_text(record.paper.title)[0].removesuffix(".").split()
     rng.shuffle(words)
-    return f"        <VernacularTitle>{escape(' '.join(word[::-1].lower() for word in words).capitalize())}.</VernacularTitle>\n"
+    return (
+        "       "
+        f" <VernacularTitle>{escape(' '.join(word[::-1].lower() for word in words).capitalize())}."
+        f"</VernacularTitle>\n"
+    )
 
 
 def _abstract(record: Record) -> str:
@@ -153,18 +182,23 @@ def _abstract(record: Record) -> str:
         return ""
     if record.structured:
         texts = "".join(
-            f'          <AbstractText Label="{SECTION_LABELS[section]}" NlmCategory="{SECTION_LABELS[section]}">'
+            f'          <AbstractText Label="{SECTION_LABELS[section]}"'
+            f' NlmCategory="{SECTION_LABELS[section]}">'
             f"{xml_text(' '.join(sentences), italic='i')}</AbstractText>\n"
             for section, sentences in record.paper.sections
         )
     else:
-        texts = f"          <AbstractText>{xml_text(' '.join(record.paper.sentences), italic='i')}</AbstractText>\n"
+        texts = (
+            "         "
+            f" <AbstractText>{xml_text(' '.join(record.paper.sentences), italic='i')}</AbstractText>\n"
+        )
     return f"        <Abstract>\n{texts}        </Abstract>\n"
 
 
 def _mesh(record: Record) -> str:
     return "".join(
-        f'        <MeshHeading>\n          <DescriptorName UI="{name.identifier}" MajorTopicYN="{"Y" if place == 0 else "N"}">'
-        f"{escape(name.text)}</DescriptorName>\n        </MeshHeading>\n"
+        f'        <MeshHeading>\n          <DescriptorName UI="{name.identifier}"'
+        f' MajorTopicYN="{"Y" if place == 0 else "N"}">{escape(name.text)}</DescriptorName>\n       '
+        " </MeshHeading>\n"
         for place, name in enumerate(record.paper.names[:4])
     )
