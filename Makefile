@@ -32,6 +32,7 @@ test-proofs: $(INSTALLED)
 	$(BIN)/python -m pytest -m proof
 
 lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy biobert_scale
 
