@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.slurm_cluster import cluster as cluster
+
 ROOT = Path(__file__).resolve().parent.parent
 RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 

@@ -20,8 +20,8 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, read_manifest
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.vocabulary import build_vocabulary
-from tests.cluster.conftest import Cluster, only_child
-from tests.unit.test_corpus_build import abstract, article, prose, write_medline, write_package
+from tests.factories import abstract, article, prose, write_medline, write_package
+from tests.slurm_cluster import Cluster, only_child
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 CONFIG = CorpusConfig(minimum_words=5, characters_per_shard=350_000)
@@ -220,7 +220,7 @@ from pathlib import Path
 from biobert_scale.config import SlurmConfig
 from biobert_scale.corpus.engine import run_tasks
 from biobert_scale.errors import RunFailed
-from tests.unit.test_engine import divide
+from tests.factories import divide
 config = SlurmConfig(partition="main", memory_gib=1, max_array=2, poll_seconds=0.5)
 try:
     run_tasks(partial(divide, Path({str(tmp_path)!r})), tasks=5, work=Path({str(tmp_path / "work")!r}), slurm=config)

@@ -15,9 +15,9 @@ from biobert_scale.corpus.synthetic import write_synthetic
 from biobert_scale.files import read_json, write_json
 from biobert_scale.training.retention import complete
 from biobert_scale.training.telemetry import read_metrics
-from tests.cluster.conftest import ROOT, Cluster
-from tests.distributed.launching import TINY, column, train
-from tests.helpers import write_tokens
+from tests.factories import TINY, write_tokens
+from tests.launching import column, train
+from tests.slurm_cluster import ROOT, Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 STEPS = 200

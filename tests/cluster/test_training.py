@@ -11,9 +11,9 @@ import pytest
 
 from biobert_scale.files import write_json
 from biobert_scale.training.telemetry import read_metrics
-from tests.cluster.conftest import Cluster
-from tests.distributed.launching import TINY, column, train
-from tests.helpers import write_tokens
+from tests.factories import TINY, write_tokens
+from tests.launching import column, train
+from tests.slurm_cluster import Cluster
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
 STEPS = 400

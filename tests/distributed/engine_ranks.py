@@ -18,6 +18,42 @@ import torch
 import torch.distributed as dist
 
 from biobert_scale.bench.collectives import count_collectives
+from biobert_scale.config import Config
+from biobert_scale.recipes import structure_config
+
+RECIPE: dict[str, Any] = {
+    "name": "tiny",
+    "vocabulary": {"size": 301},
+    "model": {
+        "hidden_size": 32,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+    },
+    "data": {"max_seq_length": 32},
+    "training": {
+        "global_batch_size": 8,
+        "micro_batch_size": 1,
+        "schedule": {"warmup_steps": 2, "total_steps": 8},
+        "optimizer": {"betas": [0.8, 0.95], "epsilon": 1e-7, "weight_decay": 0.05},
+    },
+}
+
+
+def run_of(case: str) -> Config:
+    name, dtype = case.split(":")
+    return structure_config(
+        {
+            **RECIPE,
+            "training": {
+                **RECIPE["training"],
+                "precision": {"dtype": dtype},
+                "engine": {"deepspeed_config": name},
+            },
+        },
+        where="test",
+    )
 
 
 def bytes_of(tensors: Iterable[Any]) -> int:

@@ -15,8 +15,8 @@ from biobert_scale.config import TokensConfig, VocabularyConfig
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.vocabulary import build_vocabulary
 from biobert_scale.training.telemetry import read_metrics
-from tests.distributed.launching import environment, free_port
-from tests.helpers import write_corpus
+from tests.factories import write_corpus
+from tests.launching import environment, free_port
 
 pytestmark = pytest.mark.proof
 

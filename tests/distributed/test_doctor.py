@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from biobert_scale.files import read_json
-from tests.distributed.launching import ROOT, environment, free_port
-from tests.helpers import write_tokens
+from tests.factories import write_tokens
+from tests.launching import ROOT, environment, free_port
 
 pytestmark = pytest.mark.slow  # five launches
 

@@ -19,8 +19,8 @@ from biobert_scale.modeling.bert import bert_config, build_model
 from biobert_scale.recipes import structure_config
 from biobert_scale.release.export import export_model
 from biobert_scale.tokens.vocabulary import special_ids
-from tests.distributed.launching import TINY, column, train
-from tests.helpers import write_samples, write_tokens
+from tests.factories import TINY, write_samples, write_tokens
+from tests.launching import column, train
 
 STEPS = 20
 NAMES = ("train/loss", "optim/grad_norm", "optim/learning_rate")

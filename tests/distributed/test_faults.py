@@ -16,8 +16,8 @@ import pytest
 from biobert_scale.files import read_json
 from biobert_scale.training.guards import EVENTS
 from biobert_scale.training.telemetry import read_metrics
-from tests.distributed.launching import column, command, environment, train
-from tests.helpers import write_tokens
+from tests.factories import write_tokens
+from tests.launching import column, command, environment, train
 
 WORKER = str(Path(__file__).with_name("faulty_worker.py"))
 ALONE = ("--training.engine.name", "ddp", "--training.micro-batch-size", "16")

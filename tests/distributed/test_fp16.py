@@ -9,8 +9,8 @@ import pytest
 
 from biobert_scale.training.retention import newest_intact
 from biobert_scale.training.telemetry import read_metrics
-from tests.distributed.launching import column, command, environment, train
-from tests.helpers import write_tokens
+from tests.factories import write_tokens
+from tests.launching import column, command, environment, train
 
 WORKER = str(Path(__file__).with_name("faulty_worker.py"))
 

@@ -15,15 +15,14 @@ from biobert_scale.data.stream import SampleStream
 from biobert_scale.modeling.bert import bert_config
 from biobert_scale.recipes import structure_config
 from biobert_scale.tokens.vocabulary_file import read_entries
-from tests.distributed.launching import TINY as RECIPE
-from tests.distributed.launching import train
-from tests.helpers import write_tokens
+from tests.factories import TINY, write_tokens
+from tests.launching import train
 
 
 def test_two_ranks_begin_with_the_loss_that_the_library_computes(tmp_path: Path) -> None:
     """The weights' vocabulary has the run's entries in another order."""
     tokens = write_tokens(tmp_path / "made", documents=60)
-    entries, config = read_entries(tokens / "tokenizer"), structure_config(RECIPE, where="test")
+    entries, config = read_entries(tokens / "tokenizer"), structure_config(TINY, where="test")
     torch.manual_seed(1)
     model = BertForPreTraining(bert_config(config.model, vocabulary_size=len(entries), pad_token_id=0)).eval()
     for parameter in model.parameters():

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from biobert_scale.training.telemetry import read_metrics
-from tests.distributed.launching import ROOT, column, command, environment, free_port
-from tests.helpers import write_tokens
+from tests.factories import write_tokens
+from tests.launching import ROOT, column, command, environment, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 ACCELERATE = ["-m", "accelerate.commands.launch", "--config_file"]

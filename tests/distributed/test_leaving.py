@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.distributed.launching import ROOT, environment, free_port
-from tests.helpers import write_tokens
+from tests.factories import write_tokens
+from tests.launching import ROOT, environment, free_port
 
 pytestmark = [
     pytest.mark.slow,

@@ -11,37 +11,18 @@ from typing import Any
 
 import pytest
 
-from biobert_scale.config import Config
 from biobert_scale.files import read_json, write_json
 from biobert_scale.recipes import structure_config
 from biobert_scale.training.deepspeed import find_file
 from biobert_scale.training.dry_run import plan_run
 from biobert_scale.training.memory import Sharding
-from tests.distributed.engine_ranks import check_plan
-from tests.distributed.launching import ROOT, environment, free_port, train
-from tests.distributed.launching import column as losses
-from tests.helpers import write_tokens
+from tests.distributed.engine_ranks import RECIPE, check_plan, run_of
+from tests.factories import write_tokens
+from tests.launching import ROOT, environment, free_port, train
+from tests.launching import column as losses
 
 pytestmark = pytest.mark.slow  # a dozen engines are started
 
-RECIPE: dict[str, Any] = {
-    "name": "tiny",
-    "vocabulary": {"size": 301},
-    "model": {
-        "hidden_size": 32,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": 64,
-    },
-    "data": {"max_seq_length": 32},
-    "training": {
-        "global_batch_size": 8,
-        "micro_batch_size": 1,
-        "schedule": {"warmup_steps": 2, "total_steps": 8},
-        "optimizer": {"betas": [0.8, 0.95], "epsilon": 1e-7, "weight_decay": 0.05},
-    },
-}
 # stage 3 with no tensor whole on every rank, and weights that stay from the forward pass to the backward one,
 # or do not
 GATHERING = {
@@ -105,21 +86,6 @@ def ranks(directory: Path) -> list[dict[str, dict[str, Any]]]:
     codes = [process.wait(300) for process in started]
     assert codes == [0, 0], (directory / "log0").read_text()[-3000:]
     return [read_json(directory / f"rank{rank}.json") for rank in (0, 1)]
-
-
-def run_of(case: str) -> Config:
-    name, dtype = case.split(":")
-    return structure_config(
-        {
-            **RECIPE,
-            "training": {
-                **RECIPE["training"],
-                "precision": {"dtype": dtype},
-                "engine": {"deepspeed_config": name},
-            },
-        },
-        where="test",
-    )
 
 
 def test_every_packaged_file_is_tried() -> None:

@@ -12,10 +12,9 @@ import pytest
 
 from biobert_scale.cli import main
 from biobert_scale.files import read_json, write_json
-from tests.distributed.engine_ranks import check_plan
-from tests.distributed.launching import ROOT, environment, free_port, train
-from tests.distributed.test_offload import RECIPE, run_of
-from tests.helpers import write_tokens
+from tests.distributed.engine_ranks import RECIPE, check_plan, run_of
+from tests.factories import write_tokens
+from tests.launching import ROOT, environment, free_port, train
 
 pytestmark = pytest.mark.slow  # four engines on four ranks, and two runs
 

@@ -23,9 +23,9 @@ from biobert_scale.training.restarts import STARTS
 from biobert_scale.training.retention import complete, incomplete, read_record
 from biobert_scale.training.shards import Shards
 from biobert_scale.training.telemetry import read_metrics
-from tests.distributed.launching import TINY, column, command, environment, train
 from tests.distributed.mortal_points import IN_SAVES, IN_STEPS, OF_THE_MAIN_PROCESS
-from tests.helpers import write_samples, write_tokens
+from tests.factories import TINY, write_samples, write_tokens
+from tests.launching import column, command, environment, train
 
 WORKER = str(Path(__file__).with_name("mortal_worker.py"))
 DROPOUT = ("--model.hidden-dropout-prob", "0.1", "--model.attention-probs-dropout-prob", "0.1")

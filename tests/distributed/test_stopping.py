@@ -12,8 +12,8 @@ import pytest
 
 from biobert_scale.training.retention import complete
 from biobert_scale.training.telemetry import read_metrics
-from tests.distributed.launching import command, environment, free_port
-from tests.helpers import write_tokens
+from tests.factories import write_tokens
+from tests.launching import command, environment, free_port
 
 pytestmark = pytest.mark.slow
 LAUNCHERS = {

@@ -14,9 +14,9 @@ import pytest
 
 from biobert_scale.files import read_json
 from biobert_scale.training.telemetry import read_metrics
-from tests.distributed.launching import column as losses
-from tests.distributed.launching import command, environment, train
-from tests.helpers import write_tokens
+from tests.factories import write_tokens
+from tests.launching import column as losses
+from tests.launching import command, environment, train
 
 STEPS = 8
 

@@ -21,8 +21,8 @@ from biobert_scale.files import read_json
 from biobert_scale.release.export import export_model
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.telemetry import read_metrics
-from tests.distributed.launching import column, command, environment
-from tests.helpers import write_tokens
+from tests.factories import write_tokens
+from tests.launching import column, command, environment
 
 WORKER = str(Path(__file__).with_name("observed_worker.py"))
 STEPS, RANKS, CLIP = 6, 2, 0.01

@@ -17,7 +17,8 @@ import pyarrow
 
 from biobert_scale.corpus.synthetic import write_synthetic
 from biobert_scale.files import write_json
-from tests.distributed.launching import TINY, free_port
+from tests.factories import TINY
+from tests.launching import free_port
 
 ROOT = Path(__file__).parents[2]
 BUDGET = {"epochs": 1, "max_seq_length": 64, "dropout": 0.0}

@@ -16,11 +16,11 @@ from typing import Literal
 import pytest
 
 from biobert_scale.cli import COMMANDS
-from tests.cluster.conftest import Cluster
 from tests.docs.account import ROOT, Account, clone, furnish, make_small
 from tests.docs.grammar import Rotten, check_command, foreign_options, options_of
 from tests.docs.markdown import Block, code_spans, commands, links, read_blocks
-from tests.helpers import write_tokens
+from tests.factories import write_tokens
+from tests.slurm_cluster import Cluster
 
 logger = logging.getLogger(__name__)
 DOCUMENTS = ("README.md", "launch/README.md", "docs/doctor.md", "docs/evaluation.md", "docs/release.md")

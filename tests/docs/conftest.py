@@ -1,3 +1,0 @@
-from __future__ import annotations
-
-from tests.cluster.conftest import cluster as cluster

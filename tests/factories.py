@@ -1,0 +1,339 @@
+"""Small made-up inputs that the tests share: XML, corpora, tokens, benchmarks in the original formats, a tiny
+BERT, and recipes of tiny runs."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import random
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from transformers import BertConfig, BertModel, BertTokenizerFast
+
+from biobert_scale.config import DataConfig, TokensConfig, VocabularyConfig
+from biobert_scale.data.samples import build_samples
+from biobert_scale.evaluation.readers import HALLMARK_HEADER
+from biobert_scale.evaluation.tasks import prepare
+from biobert_scale.files import Manifest, sha256_file, write_json
+from biobert_scale.tokens.build import build_tokens
+from biobert_scale.tokens.shards import TokenShard, TokenStore
+from biobert_scale.tokens.vocabulary import build_vocabulary
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "model": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+    "data": {"max_seq_length": 64},
+    "training": {
+        "global_batch_size": 16,
+        "micro_batch_size": 4,
+        "log_every_steps": 1,
+        "optimizer": {"learning_rate": 1e-3},
+        "schedule": {"warmup_steps": 2, "total_steps": 8},
+        "precision": {"dtype": "fp32"},
+        "checkpoint": {"every_steps": 3, "keep_last": 2},
+        "validation": {"every_steps": 4, "sequences": 21},
+    },
+}
+"""A run of 8 steps, in JSON's terms."""
+
+TINY_TOML = """
+name = "tiny"
+[vocabulary]
+size = 300
+[model]
+hidden_size = 32
+num_hidden_layers = 2
+num_attention_heads = 2
+intermediate_size = 64
+max_position_embeddings = 64
+[data]
+max_seq_length = 64
+[training.engine]
+name = "ddp"
+"""
+"""A tiny model without DeepSpeed, as a recipe's text."""
+
+ONE_MICRO_BATCH: dict[str, Any] = {
+    "name": "tiny",
+    "model": {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+    "data": {"max_seq_length": 64},
+    "training": {
+        # One micro-batch a step, and the same learning rates: the mathematics is the same.
+        "global_batch_size": 16,
+        "micro_batch_size": 16,
+        "optimizer": {"learning_rate": 5e-3},
+        "schedule": {"warmup_steps": 3, "total_steps": 8},
+        "precision": {"dtype": "fp32"},
+        "validation": {"sequences": 40},
+    },
+}
+"""Beside another library: one micro-batch a step, equal learning rates, no dropout."""
+
+
+def write_corpus(directory: Path, *, documents: int, shards: int = 1) -> None:
+    """A finished corpus of made-up documents whose words depend on a topic."""
+    directory.mkdir(parents=True)
+    generator = random.Random(0)
+    rows = []
+    for number in range(documents):
+        topic = generator.randrange(10)
+        sentences = [
+            " ".join(
+                f"word{(topic * 20 + generator.randrange(40)) % 200}"
+                for _ in range(generator.randrange(4, 16))
+            ).capitalize()
+            + "."
+            for _ in range(generator.randrange(2, 14))
+        ]
+        text = sentences[0] + "\n" + " ".join(sentences[1:])
+        rows.append(
+            {
+                "id": f"pmid:{number}",
+                "source": "medline",
+                "text": text,
+                "pmid": str(number),
+                "pmcid": "",
+                "license": "",
+                "origin": "made up",
+            }
+        )
+    names = [f"part-{index:05d}.parquet" for index in range(shards)]
+    for index, name in enumerate(names):
+        pq.write_table(
+            pa.Table.from_pylist(rows[index * documents // shards : (index + 1) * documents // shards]),
+            directory / name,
+        )
+    outputs = {name: sha256_file(directory / name) for name in names}
+    write_json(
+        directory / "manifest.json",
+        Manifest(stage="corpus", key="made up", inputs=[], config={}, counts={}, outputs=outputs),
+    )
+
+
+def write_tokens(directory: Path, *, documents: int = 400) -> Path:
+    """Finished token shards; returns their directory."""
+    write_corpus(directory / "corpus", documents=documents, shards=2)
+    build_vocabulary(directory / "corpus", directory / "vocabulary", VocabularyConfig(size=300))
+    build_tokens(
+        directory / "corpus",
+        directory / "vocabulary",
+        directory / "tokens",
+        TokensConfig(validation_fraction=0.1),
+    )
+    return directory / "tokens"
+
+
+def write_samples(tokens: Path, directory: Path, config: DataConfig, *, seed: int = 1) -> Path:
+    build_samples(tokens, directory, config, seed=seed)
+    return directory
+
+
+def token_store(documents: list[list[int]], *, shards: int = 1) -> TokenStore:
+    """A store in memory: the sentences' lengths by document; the tokens count from 0."""
+    parts = [part.tolist() for part in np.array_split(np.arange(len(documents)), shards)]
+    held = []
+    for part in parts:
+        sentences, tokens = [len(documents[k]) for k in part], [sum(documents[k]) for k in part]
+        held.append(
+            TokenShard(
+                tokens=np.arange(sum(tokens)).astype(np.uint16),
+                token_offsets=np.cumsum([0, *tokens], dtype=np.int32),
+                sentence_lengths=np.array([length for k in part for length in documents[k]], np.uint32),
+                sentence_offsets=np.cumsum([0, *sentences], dtype=np.int32),
+            )
+        )
+    return TokenStore(
+        tuple(held),
+        token_starts=np.cumsum([0, *(len(shard.tokens) for shard in held)], dtype=np.int64),
+        document_starts=np.cumsum([0, *map(len, parts)], dtype=np.int64),
+    )
+
+
+def abstract(
+    pmid: int, text: str = "", *, title: str = "", version: int = 1, year: int = 0, pmcid: str = ""
+) -> str:
+    revised = f"<DateRevised><Year>{year}</Year><Month>01</Month><Day>02</Day></DateRevised>" if year else ""
+    inner = f"<Abstract><AbstractText>{text}</AbstractText></Abstract>" if text else ""
+    link = f'<ArticleIdList><ArticleId IdType="pmc">{pmcid}</ArticleId></ArticleIdList>' if pmcid else ""
+    return (
+        f'<PubmedArticle><MedlineCitation><PMID Version="{version}">{pmid}</PMID>{revised}<Article>'
+        f"<ArticleTitle>{title or f'Title {pmid}.'}</ArticleTitle>{inner}<Language>eng</Language>"
+        f"</Article></MedlineCitation>"
+        f"<PubmedData>{link}</PubmedData></PubmedArticle>"
+    )
+
+
+def prose(number: int) -> str:
+    return f"The iron of group {number} was measured and the level of it rose by a third in all of the rats."
+
+
+def write_medline(path: Path, *records: str, deleted: tuple[int, ...] = ()) -> Path:
+    block = "".join(f'<PMID Version="1">{pmid}</PMID>' for pmid in deleted)
+    content = f"<PubmedArticleSet>{''.join(records)}{f'<DeleteCitation>{block}</DeleteCitation>' if block else ''}</PubmedArticleSet>"  # noqa: E501
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content.encode(), mtime=0))
+    return path
+
+
+def article(pmcid: int, text: str, *, pmid: str = "") -> bytes:
+    identifiers = f'<article-id pub-id-type="pmc">{pmcid}</article-id>'
+    identifiers += f'<article-id pub-id-type="pmid">{pmid}</article-id>' if pmid else ""
+    title = f"<title-group><article-title>Full {pmcid}</article-title></title-group>"
+    front = f"<front><article-meta>{identifiers}{title}</article-meta></front>"
+    return f"<article>{front}<body><p>{text}</p></body></article>".encode()
+
+
+def write_package(path: Path, members: Mapping[str, bytes], *, link: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as package:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            package.addfile(info, io.BytesIO(content))
+        if link:
+            info = tarfile.TarInfo(link)
+            info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            package.addfile(info)
+    return path
+
+
+def cut_in_half(path: Path) -> None:
+    content = b"".join(abstract(number, prose(number)).encode() for number in range(2000))
+    whole = gzip.compress(b"<PubmedArticleSet>" + content)
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+def leave_a_mark(directory: Path, rank: int) -> None:
+    with open(directory / f"mark-{rank}", "a") as stream:
+        stream.write("x")
+
+
+def divide(directory: Path, rank: int) -> None:
+    """A task of the corpus' engine; of rank 4 it fails."""
+    leave_a_mark(directory, rank)
+    assert 1 / (4 - rank)
+
+
+NAMES = (
+    "leaf palsy",
+    "Noxal rot",
+    "grey fever",
+    "stem tremor",
+    "bark ache",
+    "Moss-eye",
+    "reed cough",
+    "root gout",
+)
+FRAMES = (
+    "Mice with {} slept.",
+    "No {} was seen in cats.",
+    "We saw {} and ran home.",
+    "Old goats often had {} here.",
+)
+PMIDS = {"train": 1000, "dev": 2000, "test": 3000}
+FILES = {
+    "train": "NCBItrainset_corpus.txt",
+    "dev": "NCBIdevelopset_corpus.txt",
+    "test": "NCBItestset_corpus.txt",
+}
+
+
+def write_entities(directory: Path) -> Path:
+    """32 documents of two sentences in every split; the splits differ in their PMIDs only."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for split, file in FILES.items():
+        lines = []
+        for number, (name, frame) in enumerate(itertools.product(NAMES, FRAMES)):
+            title, abstract = frame.format(name), "Nothing else is told."
+            start, pmid = title.index(name), PMIDS[split] + number
+            lines += [
+                f"{pmid}|t|{title}",
+                f"{pmid}|a|{abstract}",
+                f"{pmid}\t{start}\t{start + len(name)}\t{name}\tSpecificDisease\tD1",
+                "",
+            ]
+        (directory / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return directory
+
+
+def write_hallmarks(directory: Path, *, every_document_labelled: bool = False) -> Path:
+    """24 documents in every split: each name stands for the hallmark of its number, one document in three for
+    none (or none for none)."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for split in PMIDS:
+        rows = [HALLMARK_HEADER]
+        for number in range(24):
+            label = number % 8 if number % 3 or every_document_labelled else None
+            flags = ",".join(f"{index}_{int(index == label)}" for index in range(10))
+            plain = ",".join(f"{index}_0" for index in range(10))
+            subject = NAMES[label] if label is not None else "nothing"
+            rows += [
+                f"{flags}\tMice with {subject} slept.\t{PMIDS[split] + number}_s0",
+                f"{plain}\tWe ran home.\t{PMIDS[split] + number}_s1",
+            ]
+        (directory / f"{split}.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return directory
+
+
+def write_model(directory: Path, *, lowercase: bool = False) -> Path:
+    """A cased WordPiece tokenizer and a two-layer encoder with random weights."""
+    text = " ".join([*NAMES, *(frame.format("") for frame in FRAMES), "Nothing else is told. nothing - ,"])
+    words = sorted({word.strip(".") for word in text.replace("-", " - ").split()} | {"."})
+    letters = sorted(set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"))
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *dict.fromkeys([*words, *letters, *(f"##{letter}" for letter in letters)]),
+    ]
+    tokenizer = BertTokenizerFast(
+        vocab={piece: number for number, piece in enumerate(pieces)}, do_lower_case=lowercase
+    )
+    tokenizer.save_pretrained(directory)
+    torch.manual_seed(0)
+    shape = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=128,
+        max_position_embeddings=64,
+    )
+    BertModel(shape, add_pooling_layer=False).save_pretrained(directory)
+    return directory
+
+
+def write_prepared(directory: Path, *, blue: bool = False) -> Path:
+    """The made-up NCBI-disease and HoC, with `blue` HoC-BLUE as well, as `evaluate prepare` leaves them."""
+    write_entities(directory / "in" / "entities")
+    write_hallmarks(directory / "in" / "hallmarks")
+    if blue:
+        write_hallmarks(directory / "in" / "blue", every_document_labelled=True)
+    prepare(directory / "in", directory / "out")
+    return directory / "out"

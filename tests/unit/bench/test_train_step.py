@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from biobert_scale.bench.contestants import ABLATION, load_of
+from biobert_scale.bench.made_up import made_up_steps
+from biobert_scale.bench.train_step import contest
+from biobert_scale.cli import main
+from biobert_scale.config import ComputeConfig
+from biobert_scale.recipes import load_config
+from tests.factories import TINY_TOML
+
+
+def test_every_contestant_takes_the_same_steps_and_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY_TOML)
+    command = [
+        "bench",
+        "train-step",
+        "--config",
+        str(tmp_path / "tiny.toml"),
+        "--output",
+        str(tmp_path / "out"),
+        "--dtype",
+        "fp32",
+        "--sequences",
+        "8",
+        "--micro-batch-size",
+        "4",
+        "--lengths",
+        "abstracts",
+    ]
+    assert (
+        main(
+            [
+                *command,
+                "--steps",
+                "2",
+                "--repeats",
+                "2",
+                "--contestants",
+                "oab",
+                "--name",
+                "tiny",
+                "--profile",
+            ]
+        )
+        == 0
+    )
+    (page,) = (tmp_path / "out").glob("train-step-tiny-*.md")
+    result = json.loads(page.with_suffix(".json").read_text())
+    assert page.read_text().strip() in capsys.readouterr().out
+    assert (
+        result["command"] in page.read_text()
+        and "--dtype fp32 --lengths abstracts --sequences 8 --micro-batch-size 4 --steps 2"
+        " --repeats 2 --contestants oab"
+        in result["command"]
+    )
+    shares = [row["share"] for row in result["profile"]]
+    assert (
+        shares == sorted(shares, reverse=True)
+        and sum(shares) <= 1.0001
+        and any(f"| `{row['name']}` |" in page.read_text() for row in result["profile"])
+    )
+    assert [name[:3] for name in result["seconds"]] == ["thi", "(a)", "(b)"] and all(
+        len(taken) == 2 and min(taken) > 0 for taken in result["seconds"].values()
+    )
+    assert (
+        result["sequences"] == 16
+        and result["tokens"] < 16 * 64
+        and all(name in page.read_text() for name in result["seconds"])
+    )
+
+
+def test_an_ablation_changes_one_switch_after_another(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY_TOML)
+    config = load_config(tmp_path / "tiny.toml")
+    precision, training = replace(config.training.precision, dtype="fp32"), config.training
+    config = replace(
+        config, training=replace(training, precision=precision, global_batch_size=8, micro_batch_size=4)
+    )
+    load = load_of(config, None, 1, "abstracts", torch.device("cpu"))
+    makers = {title: make for title, make in ABLATION.items() if title != "compiled"}
+    result = contest(load, makers, repeats=1)
+    assert list(result["seconds"]) == list(makers) and min(result["peak_memory_bytes"].values()) > 1e8
+    changed = [make.keywords for make in makers.values() if isinstance(make, partial)]
+    assert {name for one in changed for name in one} == {field.name for field in fields(ComputeConfig)}, (
+        "a switch has no row"
+    )
+    assert all(
+        value != getattr(ComputeConfig(), name)
+        for one in changed
+        for name, value in one.items()
+        if name != "compile"
+    ), "a row changes nothing"
+
+
+def test_who_cannot_take_part_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "tiny.toml").write_text(TINY_TOML)
+    command = [
+        "bench",
+        "train-step",
+        "--config",
+        str(tmp_path / "tiny.toml"),
+        "--output",
+        str(tmp_path / "out"),
+        "--dtype",
+        "fp32",
+        "--sequences",
+        "4",
+        "--micro-batch-size",
+        "4",
+        "--lengths",
+        "abstracts",
+    ]
+    assert main([*command, "--steps", "1", "--repeats", "1", "--contestants", "po", "--name", "tiny"]) == 0
+    (page,) = (tmp_path / "out").glob("train-step-tiny-*.md")
+    result = json.loads(page.with_suffix(".json").read_text())
+    assert list(result["seconds"]) == ["this project"] and list(result["failed"]) == [
+        "this project, compiled"
+    ]
+    assert (
+        "no-such-compiler" in result["failed"]["this project, compiled"]
+        and "| this project, compiled | InductorError" in page.read_text()
+    )
+    capsys.readouterr()
+    assert main([*command, "--steps", "1", "--repeats", "1", "--contestants", "p", "--name", "tiny"]) == 1
+    assert "no-such-compiler" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("lengths", ["full", "abstracts"])
+def test_made_up_steps_are_like_real_ones(lengths: str) -> None:
+    steps = made_up_steps(
+        20,
+        sequences=32,
+        micro_batch_size=8,
+        max_seq_length=512,
+        mlm_probability=0.15,
+        vocabulary_size=1000,
+        lengths=lengths,
+    )
+    sizes = np.concatenate([np.diff(batch.cu_seqlens) for step in steps for batch in step.micro_batches])
+    assert len(sizes) == 20 * 32 and sizes.max() <= 512
+    assert sizes.mean() == 512 if lengths == "full" else 270 < sizes.mean() < 310
+    for step in steps:
+        assert len(step.micro_batches) == 4 and step.global_tokens == sum(
+            len(batch.input_ids) for batch in step.micro_batches
+        )
+        assert 0.14 < step.global_predictions / step.global_tokens < 0.16
+        for batch in step.micro_batches:
+            assert np.array_equal(batch.input_ids[batch.mlm_positions], batch.mlm_labels) and len(
+                np.unique(batch.mlm_positions)
+            ) == len(batch.mlm_positions)
+            assert np.array_equal(batch.position_ids[batch.cu_seqlens[:-1]], np.zeros(8))
