@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test test-slow test-proofs lint clean
+.PHONY: install demo test test-ci test-all proofs lint clean
 
 install: $(INSTALLED)
 
@@ -25,11 +25,17 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m 'not slow and not proof' -n 2 --dist loadfile
 
-test-slow: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'slow and not proof'
+# Of the slow tests those that continuous integration runs: the demo's promises, on its outputs, and what starts ranks.
+test-ci: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow tests/test_demo_promises.py
+	timeout --signal=INT --kill-after=60 30m $(BIN)/python -m pytest -m 'slow and not proof' --maxfail=1 tests/distributed
 
-test-proofs: $(INSTALLED)
-	$(BIN)/python -m pytest -m proof
+# Hours of tests, which resume: what has passed at this commit is not run again.
+test-all: test
+	$(BIN)/python -m pytest -m 'slow and not proof' --record build/test-all.jsonl
+
+proofs: $(INSTALLED)
+	$(BIN)/python -m pytest -m proof --record build/proofs.jsonl
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -118,6 +118,7 @@ def test_a_killed_task_is_told_and_the_same_command_finishes(
     assert read_manifest(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
 def test_a_cancelled_task_is_submitted_again(
     cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
 ) -> None:
@@ -144,6 +145,7 @@ def test_an_interrupted_command_leaves_nothing_in_the_queue(
     assert build_corpus(raw, tmp_path / "out", CONFIG, workers=2) == expected
 
 
+@pytest.mark.slow
 def test_a_command_that_lost_its_connection_waits_for_its_own_tasks(
     cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
 ) -> None:
@@ -211,6 +213,7 @@ def test_a_broken_environment_is_told_with_the_log(cluster: Cluster, raw: Path, 
     )
 
 
+@pytest.mark.slow
 def test_an_unknown_error_is_told_with_its_log_and_elements_run_several_tasks(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -237,6 +240,7 @@ except RunFailed as error:
     assert [(tmp_path / f"mark-{rank}").read_text() for rank in range(5)] == ["x", "x", "x", "x", "xx"]
 
 
+@pytest.mark.slow
 def test_token_shards_are_those_of_a_local_build(cluster: Cluster, raw: Path, tmp_path: Path) -> None:
     corpus, vocabulary = tmp_path / "corpus", tmp_path / "vocabulary"
     build_corpus(raw, corpus, CONFIG)

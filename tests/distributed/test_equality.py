@@ -34,7 +34,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def result(tokens: Path, directory: Path, *overrides: str, processes: int, steps: int = STEPS) -> Run:
     """A run's figures by step, and its last weights."""
-    metrics = train(tokens, directory / "run", *overrides, processes=processes, steps=steps, timeout=550)
+    metrics = train(tokens, directory / "run", *overrides, processes=processes, steps=steps)
     export_model(directory / "run", tokens, directory / "export")
     return column(metrics, *NAMES), load_file(directory / "export" / "model.safetensors")
 

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from biobert_scale.files import read_json
 from biobert_scale.training.guards import EVENTS
 from biobert_scale.training.telemetry import read_metrics
-from tests.factories import write_tokens
-from tests.launching import column, command, environment, train
+from tests.launching import Job, attempt, column, start, train, wait_for_step, wait_until
 
 WORKER = str(Path(__file__).with_name("faulty_worker.py"))
 ALONE = ("--training.engine.name", "ddp", "--training.micro-batch-size", "16")
 
 
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tokens(tmp_path_factory.mktemp("tokens"), documents=200)
-
-
-def faulty(tokens: Path, run: Path, *overrides: str, **faults: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(tokens, run, *ALONE, *overrides, processes=1, worker=WORKER),
-        env={**environment(), **faults},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=run.parent,
-    )
+def faulty(tokens: Path, run: Path, *overrides: str, **faults: str) -> Job:
+    return attempt(tokens, run, *ALONE, *overrides, processes=1, worker=WORKER, variables=faults)
 
 
 def events(run: Path) -> list[dict[str, Any]]:
@@ -78,7 +62,7 @@ def test_rolling_back_restores_what_an_engine_learned_from_it(
     """DeepSpeed's stage 0 does not look at fp32 gradients: the bad step spoils weights and moments on both
     ranks."""
     run = tmp_path / "run"
-    line = command(
+    done = attempt(
         tokens,
         run,
         "--training.engine.deepspeed-config",
@@ -87,14 +71,7 @@ def test_rolling_back_restores_what_an_engine_learned_from_it(
         "roll_back",
         processes=2,
         worker=WORKER,
-    )
-    done = subprocess.run(
-        line,
-        env={**environment(), "NAN_STEPS": "4"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=tmp_path,
+        variables={"NAN_STEPS": "4"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     records = column(read_metrics(run), "train/loss", "optim/grad_norm", "consumed_samples")
@@ -116,80 +93,33 @@ def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_pa
 
 def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    line = command(
-        tokens,
-        run,
-        "--training.guards.stall-seconds",
-        "5",
-        "--training.checkpoint.every-steps",
-        "1000",
-        processes=2,
-        steps=100_000,
-    )
-    process = subprocess.Popen(
-        line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path
-    )
+    overrides = ("--training.guards.stall-seconds", "5", "--training.checkpoint.every-steps", "1000")
+    job = start(tokens, run, *overrides, processes=2, steps=100_000)
     try:
-        deadline = time.monotonic() + 240
-        while not any(record["global_step"] >= 3 for record in read_metrics(run)):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        second = next(
-            child
-            for child in psutil.Process(process.pid).children(recursive=True)
-            if child.environ().get("RANK") == "1"
-        )
-        second.send_signal(signal.SIGSTOP)
-        while not events(run):
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.1)
-        second.send_signal(signal.SIGCONT)
+        wait_for_step(job, run, 3)
+        os.kill(job.pid(1), signal.SIGSTOP)
+        wait_until(lambda: events(run), job)
+        os.kill(job.pid(1), signal.SIGCONT)
         (event,) = events(run)
         assert event["kind"] == "stalled" and event["rank"] == 1
     finally:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-        process.kill()
-        process.wait()
+        job.kill()
 
 
 @pytest.mark.slow
 def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    line = command(
-        tokens,
-        run,
-        "--training.guards.stall-seconds",
-        "4",
-        "--training.engine.communication-timeout-seconds",
-        "12",
-        "--training.engine.name",
-        "ddp",
-        processes=2,
-        steps=100_000,
-    )
-    process = subprocess.Popen(
-        line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=tmp_path
-    )
-    deadline = time.monotonic() + 240
-    while not any(record["global_step"] >= 3 for record in read_metrics(run)):
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
-    second = next(
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if child.environ().get("RANK") == "1"
-    )
-    second.send_signal(signal.SIGSTOP)
+    overrides = ("--training.guards.stall-seconds", "4", "--training.engine.name", "ddp")
+    limit = ("--training.engine.communication-timeout-seconds", "12")
+    job = start(tokens, run, *overrides, *limit, processes=2, steps=100_000)
     try:
-        stderr = process.communicate(timeout=120)[1]
+        wait_for_step(job, run, 3)
+        os.kill(job.pid(1), signal.SIGSTOP)
+        wait_until(lambda: job.ranks[0].exitcode is not None, job)
     finally:
-        with suppress(psutil.NoSuchProcess):  # the launcher has ended it
-            second.kill()
-    told = [text for text in stderr.splitlines() if text.startswith("biobert-scale:")]
-    assert (
-        process.returncode != 0 and len(told) == 1 and "rank 1" in told[0] and "no sign of life" in told[0]
-    ), stderr[-3000:]
+        job.kill()
+    told = [text for text in job.stderr.splitlines() if text.startswith("biobert-scale:")]
+    assert len(told) == 1 and "rank 1" in told[0] and "no sign of life" in told[0], job.stderr[-3000:]
 
 
 def test_a_profile_holds_the_steps_asked_for(tokens: Path, tmp_path: Path) -> None:

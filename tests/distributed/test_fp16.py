@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from biobert_scale.training.retention import newest_intact
 from biobert_scale.training.telemetry import read_metrics
-from tests.factories import write_tokens
-from tests.launching import column, command, environment, train
+from tests.launching import Job, attempt, column, train
 
 WORKER = str(Path(__file__).with_name("faulty_worker.py"))
 
 
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tokens(tmp_path_factory.mktemp("tokens"), documents=200)
-
-
 def run_fp16(
     tokens: Path, run: Path, overflowing: str, *overrides: str, processes: int = 1, steps: int = 8
-) -> subprocess.CompletedProcess[str]:
+) -> Job:
     scaling = (
         "--training.precision.initial-scale-power",
         "10",
@@ -31,16 +24,16 @@ def run_fp16(
         "--training.precision.loss-scale-window",
         "4",
     )
-    line = command(
-        tokens, run, *scaling, *overrides, processes=processes, dtype="fp16", steps=steps, worker=WORKER
-    )
-    return subprocess.run(
-        line,
-        env={**environment(), "OVERFLOWING_STEPS": overflowing, "LIFT_FP16": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=run.parent,
+    return attempt(
+        tokens,
+        run,
+        *scaling,
+        *overrides,
+        processes=processes,
+        dtype="fp16",
+        steps=steps,
+        worker=WORKER,
+        variables={"OVERFLOWING_STEPS": overflowing, "LIFT_FP16": "1"},
     )
 
 

@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +15,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from biobert_scale.data.stream import SampleStream
 from biobert_scale.files import write_json
-from biobert_scale.recipes import structure_config
 from biobert_scale.training.restarts import STARTS
 from biobert_scale.training.retention import complete, incomplete, read_record
 from biobert_scale.training.shards import Shards
 from biobert_scale.training.telemetry import read_metrics
 from tests.distributed.mortal_points import IN_SAVES, IN_STEPS, OF_THE_MAIN_PROCESS
-from tests.factories import TINY, write_samples, write_tokens
-from tests.launching import column, command, environment, train
+from tests.launching import attempt, column, command, environment, train
 
 WORKER = str(Path(__file__).with_name("mortal_worker.py"))
 DROPOUT = ("--model.hidden-dropout-prob", "0.1", "--model.attention-probs-dropout-prob", "0.1")
 OFTEN = ("--training.checkpoint.every-steps", "2", "--training.checkpoint.keep-last", "2")
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tokens(tmp_path_factory.mktemp("tokens"), documents=200)
 
 
 def last_state(run: Path) -> dict[str, Tensor]:
@@ -218,13 +209,7 @@ def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
         "flipped": "state-00000-of-00001.safetensors",
     }
     damage(complete(run)[-1] / files[how], how)
-    done = subprocess.run(
-        command(tokens, run, *DROPOUT, *OFTEN, processes=1),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = attempt(tokens, run, *DROPOUT, *OFTEN, processes=1)
     assert (
         done.returncode == 0
         and "step-00000008 is passed over" in done.stderr
@@ -240,13 +225,7 @@ def test_where_no_checkpoint_is_intact_the_run_does_not_begin_anew(
     subprocess.run(["cp", "-r", str(whole), str(run)], check=True)
     for checkpoint in complete(run):
         damage(checkpoint / "config.json", "truncated")
-    done = subprocess.run(
-        command(tokens, run, *DROPOUT, *OFTEN, processes=1),
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = attempt(tokens, run, *DROPOUT, *OFTEN, processes=1)
     assert (
         done.returncode == 2
         and "none of 4 checkpoint(s) is intact" in done.stderr
@@ -281,7 +260,7 @@ def assert_continuous(tokens: Path, directory: Path, stretches: list[Stretch], b
             if engine == "ddp"
             else ("--training.engine.deepspeed-config", engine)
         )
-        line = command(
+        done = attempt(
             tokens,
             run,
             *size,
@@ -290,14 +269,7 @@ def assert_continuous(tokens: Path, directory: Path, stretches: list[Stretch], b
             "2",
             processes=processes,
             worker=str(Path(__file__).with_name("faulty_worker.py")),
-        )
-        done = subprocess.run(
-            line,
-            env={**environment(), "STOP_AFTER": str(last)},
-            capture_output=True,
-            text=True,
-            timeout=500,
-            cwd=directory,
+            variables={"STOP_AFTER": str(last)},
         )
         assert (run / "finished.json").exists() == (last > 8) and column(read_metrics(run), *names)[-1][
             0
@@ -347,23 +319,10 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(
     ).returncode:
         pytest.skip("no tmpfs here")
     try:
-        line = command(
-            tokens,
-            tmp_path / "recipe",
-            *DROPOUT,
-            *OFTEN,
-            processes=1,
-            worker=str(Path(__file__).with_name("crowded_worker.py")),
-        )
-        line = [str(disk / "run") if argument == str(tmp_path / "recipe") else argument for argument in line]
-        done = subprocess.run(
-            line,
-            env={**environment(), "CROWDED_AT": "6"},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            cwd=tmp_path,
-        )
+        worker = str(Path(__file__).with_name("crowded_worker.py"))
+        options: dict[str, Any] = {"processes": 1, "worker": worker}
+        crowded = {"CROWDED_AT": "6"}
+        done = attempt(tokens, disk / "run", *DROPOUT, *OFTEN, **options, variables=crowded)
         told = [text for text in done.stderr.splitlines() if text.startswith("biobert-scale:")]
         assert (
             done.returncode == 1
@@ -373,30 +332,8 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(
         ), done.stderr[-2000:]
         assert complete(disk / "run")[-1].name == "step-00000004" and not incomplete(disk / "run")
         (disk / "junk").unlink()
-        done = subprocess.run(
-            line, env=environment(), capture_output=True, text=True, timeout=300, cwd=tmp_path
-        )
+        done = attempt(tokens, disk / "run", *DROPOUT, *OFTEN, **options)
         assert done.returncode == 0 and "going on from step-00000004" in done.stderr, done.stderr[-2000:]
         assert_same(disk / "run", whole)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
-def test_the_first_step_after_resuming_takes_as_long_at_step_100_000_as_at_100(
-    tokens: Path, tmp_path: Path
-) -> None:
-    """CPU time from opening the stream to the first batches; turns alternate, and the least of each
-    counts."""
-    config = structure_config(TINY, where="tiny")
-    samples = write_samples(tokens, tmp_path / "samples", config.data)
-
-    def first_step(step: int) -> float:
-        begun = time.process_time()
-        stream = SampleStream.open(tokens, samples, config.data, seed=1)
-        stream.step(step * 256, global_batch_size=256, micro_batch_size=2, world_size=16, rank=3)
-        return time.process_time() - begun
-
-    first_step(0)
-    taken = [(first_step(100), first_step(100_000)) for _ in range(15)]
-    early, late = (min(column) for column in zip(*taken, strict=True))
-    assert late == pytest.approx(early, rel=0.2)

@@ -9,7 +9,6 @@ predictions across the sequences of a packed row (`unit/test_modeling`).
 from __future__ import annotations
 
 import math
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from biobert_scale.release.export import export_model
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.telemetry import read_metrics
 from tests.factories import write_tokens
-from tests.launching import column, command, environment
+from tests.launching import attempt, column
 
 WORKER = str(Path(__file__).with_name("observed_worker.py"))
 STEPS, RANKS, CLIP = 6, 2, 0.01
@@ -65,16 +64,15 @@ def run(engine: str, tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         "--training.checkpoint.every-steps",
         "100",
     )
-    line = command(
-        tokens, directory / "run", *overrides, processes=RANKS, dtype="bf16", steps=STEPS, worker=WORKER
-    )
-    done = subprocess.run(
-        line,
-        env={**environment(), "OBSERVED": str(directory)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=directory,
+    done = attempt(
+        tokens,
+        directory / "run",
+        *overrides,
+        processes=RANKS,
+        dtype="bf16",
+        steps=STEPS,
+        worker=WORKER,
+        variables={"OBSERVED": str(directory)},
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return directory / "run"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,16 +7,13 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.cli import COMMANDS
+from tests.launching import Job, fork
 
 
-def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "biobert_scale.cli", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        **options,
-    )  # type: ignore[call-overload, no-any-return]
+def run(*arguments: str, cwd: Path | None = None) -> Job:
+    job = fork(list(arguments), cwd=cwd)
+    job.wait()
+    return job
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -65,7 +61,7 @@ def test_every_command_has_help(name: str) -> None:
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:
-    done = run(*arguments, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    done = run(*arguments, cwd=tmp_path)
     told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
     assert done.returncode == 2, done.stderr
     assert len(told) == 1 and says in told[0] and "Traceback" not in done.stderr
@@ -98,7 +94,6 @@ def test_a_file_cut_in_half_is_named_and_nothing_looks_finished(tmp_path: Path) 
         "--output",
         "corpus",
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
     assert done.returncode == 2 and len(told) == 1 and "pubmed26n0001.xml.gz" in told[0], done.stderr
@@ -117,6 +112,5 @@ def test_an_unknown_setting_on_the_command_line_is_refused(tmp_path: Path) -> No
         "--training.optimizer.lr",
         "1",
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     assert done.returncode == 2 and "--training.optimizer.lr" in done.stderr

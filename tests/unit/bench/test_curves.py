@@ -38,6 +38,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
     return load_of(load_config(path), None, STEPS, "abstracts", torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_no_switch_changes_what_is_learned(load: Load) -> None:
     rows, found = compare(load)
     assert {name for row in rows for name in row.changes} == {
@@ -62,6 +63,7 @@ def test_other_mathematics_is_out_of_tolerance(load: Load, wrong: dict[str, Any]
     assert not judged("wrong", {}, curve(load, {}), curve(other, {})).within
 
 
+@pytest.mark.slow
 def test_dropout_is_compared_by_its_means_over_seeds(load: Load) -> None:
     row, found = compare_random(load, seeds=2)
     assert (

@@ -80,6 +80,7 @@ def test_every_contestant_takes_the_same_steps_and_is_told_of(
     )
 
 
+@pytest.mark.slow
 def test_an_ablation_changes_one_switch_after_another(tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(TINY_TOML)
     config = load_config(tmp_path / "tiny.toml")
@@ -103,6 +104,7 @@ def test_an_ablation_changes_one_switch_after_another(tmp_path: Path) -> None:
     ), "a row changes nothing"
 
 
+@pytest.mark.slow
 def test_who_cannot_take_part_is_named_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -361,3 +362,26 @@ def test_the_stream_is_pinned(stream: SampleStream) -> None:
             for key, content in sorted(contents(batch).items()):
                 state.update(repr(key).encode() + content)
     assert state.hexdigest()[:16] == "218fe0d627e74b1d"
+
+
+def test_a_resumed_stream_does_as_much_at_step_100_000_as_at_100(tokens: Path) -> None:
+    """Counted in calls: whatever goes through the samples before a step makes more of them."""
+    samples = write_samples(tokens, tokens.parent / "samples", CONFIG)
+
+    def calls(step: int) -> int:
+        counted = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal counted
+            counted += event in ("call", "c_call")
+
+        sys.setprofile(count)
+        try:
+            stream = SampleStream.open(tokens, samples, CONFIG, seed=1)
+            stream.step(step * 256, global_batch_size=256, micro_batch_size=2, world_size=16, rank=3)
+        finally:
+            sys.setprofile(None)
+        return counted
+
+    calls(0)  # compiles
+    assert calls(100_000) <= calls(100) * 1.1

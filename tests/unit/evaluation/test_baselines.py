@@ -118,6 +118,7 @@ def published(real_data, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "dictionary", "crf"),
     [("NCBI-disease", 59.9, 77.9), ("BC5CDR-disease", 68.8, 74.4), ("BC5CDR-chem", 72.3, 81.6)],
@@ -134,6 +135,7 @@ def test_baselines_of_names_score_what_such_methods_score(published, task, dicti
     assert score_tags(test, gold, crf_tags(train, test))["score"] == pytest.approx(crf, abs=2)
 
 
+@pytest.mark.slow
 def test_baselines_of_documents_score_what_such_methods_score(published):
     train, test = (read_documents(published, split) for split in ("train", "test"))
     assert score_labels(test, tfidf_documents(train, test) > 0.5)["score"] == pytest.approx(72.6, abs=2)

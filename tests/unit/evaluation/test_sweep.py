@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import sys
@@ -15,7 +14,7 @@ from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.sweep import run_name, sweep
 from biobert_scale.evaluation.table import score_table
 from tests.factories import write_model, write_prepared
-from tests.launching import environment, free_port
+from tests.launching import environment, fork, wait_until
 
 BUDGET = FinetuneConfig(learning_rate=1e-3, epochs=2, batch_size=8, max_seq_length=64, keep_weights=False)
 OPTIONS = [
@@ -65,6 +64,7 @@ def table_of(runs: Path) -> str:
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(prepared, model, tmp_path):
     sweep(prepared, ["NCBI-disease"], model, tmp_path / "whole", BUDGET, seeds=(1, 2, 3, 4, 5))
     for finished in ("seed 1:", "seed 3:"):
@@ -120,16 +120,10 @@ def test_dev_alone_chooses_among_the_grid_and_a_begun_grid_goes_on(prepared, mod
         "1",
         "3",
     )
-    process = subprocess.Popen(
-        [sys.executable, *arguments], stderr=subprocess.PIPE, text=True, env=environment()
-    )
+    job = fork(arguments[arguments.index("evaluate") :])
     home = tmp_path / "cli" / "NCBI-disease" / "pretrained-seed1"
-    while len(list(home.glob("trials/*/dev.json"))) < 2:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.1)
-            break
-    process.kill()
-    process.communicate()
+    wait_until(lambda: len(list(home.glob("trials/*/dev.json"))) >= 2, job)
+    job.kill()
     assert not (home / "metrics.json").exists()
     again = finetune(prepared, "NCBI-disease", model, home, BUDGET, seed=1, grid=grid)
     assert {name: again[name] for name in ("score", "scores", "selection")} == {
@@ -184,7 +178,7 @@ def test_runs_of_two_kinds_or_protocols_never_share_a_directory():
     ]
 
 
-@pytest.mark.parametrize("task", ["NCBI-disease", "HoC"])
+@pytest.mark.parametrize("task", [pytest.param("NCBI-disease", marks=pytest.mark.slow), "HoC"])
 def test_two_ranks_train_what_one_trains(prepared, model, tmp_path, task):
     options = (
         "--task",
@@ -196,15 +190,10 @@ def test_two_ranks_train_what_one_trains(prepared, model, tmp_path, task):
         "--batch-size",
         "7",
     )  # 7: the ranks' shares differ, and the last step's is one
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port())]
-    for name, head in (("one", []), ("two", launcher)):
-        done = subprocess.run(
-            [sys.executable, *head, *command(prepared, model, tmp_path / name, *options)],
-            capture_output=True,
-            text=True,
-            env=environment(),
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+    for name, processes in (("one", 1), ("two", 2)):
+        arguments = command(prepared, model, tmp_path / name, *options)
+        job = fork(arguments[arguments.index("evaluate") :], processes=processes)
+        assert job.wait() == 0, job.stderr[-3000:]
     one, two = (
         json.loads((tmp_path / name / task / "pretrained-seed3" / "metrics.json").read_text())
         for name in ("one", "two")

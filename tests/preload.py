@@ -1,0 +1,14 @@
+"""What the fork server imports once, so that a process forked from it begins at once (see `launching.py`)."""
+
+import accelerate
+import deepspeed
+import transformers.models.bert.modeling_bert
+
+import biobert_scale.commands.checkpoint
+import biobert_scale.commands.training
+import biobert_scale.release.export
+import biobert_scale.training.loop
+import tests.factories
+
+# Not lasting beyond a fork: torch's pool of threads. Nothing here computes.
+__all__ = ["accelerate", "biobert_scale", "deepspeed", "tests", "transformers"]
