@@ -49,7 +49,7 @@ def print_counts(manifest: Manifest) -> None:
 def render_counts(counts: Mapping[str, Any]) -> str:
     """Counts as lines `name: value`; groups of counts as a table with a column for each group, and groups of
     groups each under its name."""
-    lines = [f"{name}: {value}" for name, value in counts.items() if not isinstance(value, Mapping)]
+    lines = [f"{name}: {_plain(value)}" for name, value in counts.items() if not isinstance(value, Mapping)]
     groups = {name: value for name, value in counts.items() if isinstance(value, Mapping)}
     flat = {name: group for name, group in groups.items() if not _is_nested(group)}
     if flat:
@@ -73,10 +73,10 @@ def _is_nested(group: Mapping[str, Any]) -> bool:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return ""
+    return "" if value is None else f"{value:,}" if type(value) is int else _plain(value)
+
+
+def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return (
-        f"{value:,}" if isinstance(value, int) else f"{value:.2f}" if isinstance(value, float) else str(value)
-    )
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

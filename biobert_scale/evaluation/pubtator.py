@@ -2,8 +2,8 @@
 
 Its lines are read by `pubtator_blocks`. In the seventh field of a mention BC5CDR lists the parts of a
 composite one. Offsets count characters of the title, one blank, and the abstract. Wei et al. 2013, "PubTator:
-a web-based text mining tool for assisting biocuration"; Li et al. 2016, "BioCreative V CDR task corpus"; Doğan
-et al. 2014, "NCBI disease corpus".
+a web-based text mining tool for assisting biocuration"; Li et al. 2016, "BioCreative V CDR task corpus";
+Doğan et al. 2014, "NCBI disease corpus".
 """
 
 from __future__ import annotations
