@@ -16,9 +16,10 @@ from biobert_scale.tokens.sentences import split_sentences
 # Letters and digits run together, every other sign stands alone: where BERT's own splitter cuts, so that a
 # word's first piece is the one that pre-training saw.
 WORD_PATTERN = re.compile(r"[^\W_]+|[^\w\s]|_")
+_UNDECODED = "\ufffd"
 _DROPPED = frozenset({"Cc", "Cf", "Co"})
-"""Unicode categories of the characters that BERT's tokenizers drop before they cut words: `clean_text` of
-`tokenizers.normalizers.BertNormalizer`."""
+"""Unicode categories of the characters that BERT's tokenizers drop before they cut words, U+FFFD besides:
+`clean_text` of `tokenizers.normalizers.BertNormalizer`."""
 
 _COUNTED = (
     "sentences",
@@ -39,7 +40,8 @@ def words_by_sentence(text: str) -> list[list[tuple[int, int]]]:
     since the tokenizer does not see them: a word holds those inside it. Line breaks, form feeds and other
     white space cut words, though the tokenizer drops some of them.
     """
-    dropped = set() if text.isprintable() else set(filter(_is_dropped, set(text)))
+    plain = text.isprintable() and _UNDECODED not in text  # most texts: looking at every character costs time
+    dropped = set() if plain else set(filter(_is_dropped, set(text)))
     if not dropped:
         return [_words(text, start, end) for start, end in split_sentences(text)]
     places = [place for place, character in enumerate(text) if character not in dropped]
