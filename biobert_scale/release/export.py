@@ -140,10 +140,13 @@ def whole_release(output: Path, *, key: str, overwrite: bool) -> Iterator[Path]:
     try:
         yield staging
         begin_stage(target, stage=STAGE, key=key, overwrite=overwrite)
+        for path in target.iterdir():  # what an interrupted export left there
+            if path.name != BEGUN:
+                path.unlink()
         # The manifest is last: a directory with one is a whole release.
         for path in sorted(staging.iterdir(), key=lambda path: path.name == MANIFEST):
-            os.replace(path, target / path.name)
-        (target / BEGUN).unlink()
+            shutil.move(path, target / path.name)
+        (target / BEGUN).unlink(missing_ok=True)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
