@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -24,9 +25,9 @@ from biobert_scale.tag.tagger import Entity, EntityTagger, Prepared
 OutputFormat = Literal["jsonl", "pubtator"]
 _CHARACTERS_AT_ONCE = 1 << 16
 """Text that is prepared together: some ten forward passes on a CPU."""
-_JSON_LINE_BREAKS = {
-    ord(character): f"\\u{ord(character):04x}" for character in LINE_BREAKS if ord(character) > 127
-}
+_JSON_LINE_BREAKS = re.compile(
+    "[" + "".join(filter(lambda character: ord(character) > 127, LINE_BREAKS)) + "]"
+)
 """What `json.dumps` leaves as it is in a string, and readers of lines split at."""
 _log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ def json_line(document: TextDocument, entities: Sequence[Entity]) -> str:
     `text[start:end]` is the entity."""
     rows = [asdict(entity) | {"score": round(entity.score, 4)} for entity in entities]
     line = json.dumps({"id": document.id, "text": document.text, "entities": rows}, ensure_ascii=False)
-    return line.translate(_JSON_LINE_BREAKS) + "\n"
+    return _JSON_LINE_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n"
 
 
 def pubtator_block(document: TextDocument, entities: Sequence[Entity]) -> str:
