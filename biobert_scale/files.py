@@ -21,6 +21,8 @@ from biobert_scale import __version__
 from biobert_scale.errors import UserError
 
 MANIFEST = "manifest.json"
+BEGUN = ".begun.json"
+"""In an output directory whose stage has not finished."""
 _CHUNK_BYTES = 1 << 22
 
 
@@ -152,7 +154,32 @@ def begin_stage(
     overwrite: bool = False,
     reads: Iterable[Path] = (),
 ) -> Manifest | None:
-    """Open a stage's output directory.
+    """Open a stage's output directory: see `check_output`; what may be replaced is deleted first.
+
+    Returns:
+        The manifest where the same work is already finished (nothing is left to do), else None and `output`
+        exists. What an interrupted run of the same work left behind stays, for the stage to go on from. A run
+        that ended before it wrote anything bars nobody.
+    """
+    if manifest := check_output(output, key=key, begun_key=begun_key, overwrite=overwrite, reads=reads):
+        return manifest
+    if overwrite and _holds_other_work(output, key, begun_key):
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
+    begun = {"stage": stage, "key": begun_key or key, "process": [socket.gethostname(), os.getpid()]}
+    write_json(output / BEGUN, begun)
+    return None
+
+
+def check_output(
+    output: Path,
+    *,
+    key: str,
+    begun_key: str | None = None,
+    overwrite: bool = False,
+    reads: Iterable[Path] = (),
+) -> Manifest | None:
+    """Whether a stage may write its output directory; changes nothing.
 
     Args:
         begun_key: what an interrupted run must share with this one for its parts to be of use (default:
@@ -160,26 +187,21 @@ def begin_stage(
         reads: what the stage reads; an output that holds any of it is not overwritten.
 
     Returns:
-        The manifest where the same work is already finished (nothing is left to do), else None and `output`
-        exists. What an interrupted run of the same work left behind stays, for the stage to go on from. A run
-        that ended before it wrote anything bars nobody.
+        The manifest where the same work is already finished, else None.
 
     Raises:
         UserError: the directory holds another stage's or another configuration's output, finished or begun.
     """
-    manifest_path, begun_path = output / MANIFEST, output / ".begun.json"
-    if overwrite and (manifest_path.exists() or begun_path.exists()):
-        # The same command again after an interruption goes on, also with overwrite.
-        finished, path = (key, manifest_path) if manifest_path.exists() else (begun_key or key, begun_path)
-        if read_json(path).get("key") != finished:
-            for source in reads:
-                if source.resolve().is_relative_to(output.resolve()):
-                    raise UserError(
-                        "to overwrite the output would delete what is read",
-                        where=source,
-                        remedy="choose another --output",
-                    )
-            shutil.rmtree(output)
+    manifest_path, begun_path = output / MANIFEST, output / BEGUN
+    if overwrite and _holds_other_work(output, key, begun_key):
+        for source in reads:
+            if source.resolve().is_relative_to(output.resolve()):
+                raise UserError(
+                    "to overwrite the output would delete what is read",
+                    where=source,
+                    remedy="choose another --output",
+                )
+        return None
     if manifest_path.exists():
         manifest = read_manifest(output)
         if manifest.key == key:
@@ -204,11 +226,15 @@ def begin_stage(
             where=output,
             remedy="choose another --output",
         )
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(
-        begun_path, {"stage": stage, "key": begun_key or key, "process": [socket.gethostname(), os.getpid()]}
-    )
     return None
+
+
+def _holds_other_work(output: Path, key: str, begun_key: str | None) -> bool:
+    """The same command again after an interruption goes on, also with --overwrite."""
+    for path, own in ((output / MANIFEST, key), (output / BEGUN, begun_key or key)):
+        if path.exists():
+            return bool(read_json(path).get("key") != own)
+    return False
 
 
 def _runs(process: list[Any] | None) -> bool:
@@ -260,7 +286,7 @@ def finish_stage(
         },
     )
     write_json(output / MANIFEST, manifest)
-    (output / ".begun.json").unlink(missing_ok=True)
+    (output / BEGUN).unlink(missing_ok=True)
     return manifest
 
 

@@ -186,6 +186,9 @@ def _print_scores(metrics: dict[str, Any]) -> None:
         )
         or "no tags repaired"
     )
+    if passed_over := metrics.get("passed_over"):
+        rows = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
+        print(f"rows of other types, passed over: {rows}")
 
 
 def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> None:

@@ -12,7 +12,7 @@ from lxml import etree
 
 from biobert_scale.corpus.document import Document
 from biobert_scale.corpus.jats import JatsArticle, read_jats_set
-from biobert_scale.corpus.medline import read_medline
+from biobert_scale.corpus.medline import abstract_in, read_medline
 from biobert_scale.corpus.raw import (
     ListedArticle,
     RawFile,
@@ -63,10 +63,7 @@ def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str])
         if record.deleted:
             deleted.extend(record.deleted)
             continue
-        abstract, spoken = record.abstract, record.languages
-        others = dict(reversed(record.other_abstracts))  # the first of each language
-        if not abstract and (other := next((language for language in languages if others.get(language)), "")):
-            abstract, spoken = (others[other],), (other,)
+        abstract, spoken = abstract_in(record, languages)
         document = Document(
             id=f"pmid:{record.pmid if record.pmid.isdecimal() else ''}",
             source="medline",

@@ -8,7 +8,7 @@ NLMMedline DTDs: there the root is MedlineCitationSet, and MedlineCitation stand
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -75,6 +75,15 @@ def read_medline(source: Path | BinaryIO) -> Iterator[MedlineRecord]:
             yield from _records(stream, source)
     else:
         yield from _records(source, getattr(source, "name", "the stream"))
+
+
+def abstract_in(record: MedlineRecord, languages: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A record's abstract in paragraphs and the languages of the record, or where it has none the
+    `OtherAbstract` in the first of `languages` that it has one in, and that language."""
+    others = dict(reversed(record.other_abstracts))  # the first of each language
+    if not record.abstract and (other := next((name for name in languages if others.get(name)), "")):
+        return (others[other],), (other,)
+    return record.abstract, record.languages
 
 
 def _records(stream: BinaryIO, where: str | Path) -> Iterator[MedlineRecord]:

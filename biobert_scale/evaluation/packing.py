@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, BertModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
 
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.bert import encode_packed
+from biobert_scale.release.tokenizers import missing_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,12 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
             wrong setting that costs points without any message.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory,
+            config=BertConfig(),  # what to look for: an older model's config.json does not name its type
+            local_files_only=True,
+            **missing_settings(directory),
+        )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(

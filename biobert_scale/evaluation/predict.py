@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from pathlib import Path
@@ -43,7 +42,8 @@ from biobert_scale.evaluation.prepared import (
 )
 from biobert_scale.evaluation.protocols import NOT_TOLD, protocol_of
 from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
-from biobert_scale.evaluation.sources import CORPORA
+from biobert_scale.evaluation.pubtator_blocks import is_document_start
+from biobert_scale.evaluation.sources import task_kinds
 from biobert_scale.files import (
     begin_stage,
     describe_inputs,
@@ -55,8 +55,6 @@ from biobert_scale.files import (
 )
 from biobert_scale.release.heads import MODEL
 from biobert_scale.training.runtime import start_plain
-
-_PUBTATOR_LINE = re.compile(r"\d+\|t\|")
 
 
 def predict(
@@ -199,13 +197,15 @@ def _score_entities(prepared: Path, task: str, predictions: Path, split: str, ou
     documents, sentences = read_annotated(prepared, task, split), read_sentences(prepared, task, split)
     gold = gold_spans(documents)
     first = next((line for _, line in read_lines(predictions) if line.strip()), "")
-    if _PUBTATOR_LINE.match(first):
-        spans = read_spans(predictions, documents, others=_kinds_of_others(task))
-        result = score_spans(gold, {"conlleval": spans, "discard": spans})
+    if is_document_start(first):
+        spans, passed_over = read_spans(predictions, documents, task_kinds(task))
+        result = score_spans(gold, {"conlleval": spans, "discard": spans}) | {
+            "passed_over": dict(sorted(passed_over.items()))
+        }
         write_pubtator(output / PUBTATOR_PREDICTIONS, documents, spans, ENTITY_TYPES[task])
         files = [output / PUBTATOR_PREDICTIONS]
     else:
-        tags, missing = read_tags(predictions, sentences)
+        tags, missing = read_tags(predictions, sentences, task_kinds(task))
         spans = spans_of(sentences, tags, gold)
         result = score_tags(sentences, gold, tags) | {"n_truncated_tokens": missing}
         files = write_entity_predictions(output, task, sentences, documents, tags)
@@ -213,18 +213,6 @@ def _score_entities(prepared: Path, task: str, predictions: Path, split: str, ou
         result
         | break_down(documents, spans, names_of(read_annotated(prepared, task, "train")))
         | {"files": files}
-    )
-
-
-def _kinds_of_others(task: str) -> frozenset[str]:
-    """Kinds of mention that the task's corpus has for another task."""
-    return frozenset(
-        kind
-        for corpus in CORPORA
-        if task in corpus.tasks
-        for other, kinds in corpus.tasks.items()
-        if other != task
-        for kind in kinds
     )
 
 

@@ -3,6 +3,7 @@ predicted."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -12,33 +13,47 @@ from numpy.typing import NDArray
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import Spans
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, read_lines
-from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.pubtator_blocks import RelationRow, one_line, parse_rows, read_blocks
+from biobert_scale.evaluation.readers import (
+    HALLMARKS,
+    HallmarkDocument,
+    TaggedSentence,
+    TagTypes,
+    is_sentence_break,
+)
 
 
-def read_tags(path: Path, sentences: Sequence[TaggedSentence]) -> tuple[list[list[str]], int]:
+def read_tags(
+    path: Path, sentences: Sequence[TaggedSentence], kinds: Collection[str] = ()
+) -> tuple[list[list[str]], int]:
     """Read `token gold predicted` lines, an empty line after each sentence, for all sentences of a split in
     their order.
+
+    Args:
+        kinds: the task's types of entity, in whatever case; empty: one type, whichever. A type is dropped
+            where the file has one alone.
 
     Returns:
         Tags of every sentence, and how many words at sentences' ends have none (they count as O).
 
     Raises:
-        UserError: another token or gold tag than the split's, a tag that is none, or another number of
-            sentences; with the line.
+        UserError: another token or gold tag than the split's, a tag that is none, entities of another type,
+            or another number of sentences; with the line.
     """
     tags: list[list[str]] = [[]]
-    kinds: set[str] = set()
+    types, gold_types = TagTypes(kinds), TagTypes(kinds)
     for number, line in read_lines(path):
-        if not line.strip():
+        if is_sentence_break(line):
             if tags[-1]:
                 tags.append([])
             continue
-        kinds |= {_read_tag(line, tags, sentences, f"{path}:{number}")} - {""}
-        if len(kinds) > 1:
-            what = f"predictions of two types of entity ({', '.join(sorted(kinds))})"
-            raise UserError(
-                what, where=f"{path}:{number}", remedy="a task scores one: set the tags of the others to O"
-            )
+        letters = _read_tag(line, tags, sentences, f"{path}:{number}")
+        for column, (letter, kind) in zip((gold_types, types), letters, strict=True):
+            column.note(letter, kind, number)
+    for column in (types, gold_types):
+        column.check(path, remedy="a task scores its own types: set the tags of the others to O")
+    if not types.several:
+        tags = [[tag[0] for tag in of_sentence] for of_sentence in tags]
     if not tags[-1]:
         tags.pop()
     if len(tags) != len(sentences):
@@ -50,8 +65,11 @@ def read_tags(path: Path, sentences: Sequence[TaggedSentence]) -> tuple[list[lis
     return [found + ["O"] * short for found, short in zip(tags, missing, strict=True)], sum(missing)
 
 
-def _read_tag(line: str, tags: list[list[str]], sentences: Sequence[TaggedSentence], where: str) -> str:
-    """Add a line's predicted tag to the last sentence's; returns its type, empty where it names none."""
+def _read_tag(
+    line: str, tags: list[list[str]], sentences: Sequence[TaggedSentence], where: str
+) -> list[tuple[str, str]]:
+    """Add a line's predicted tag to the last sentence's; returns (letter, type) of the gold and the predicted
+    tag."""
     fields = line.rsplit("\t" if "\t" in line else " ", 2)
     if len(fields) != 3:
         raise UserError("expected token, gold tag and predicted tag", where=where, remedy="correct the line")
@@ -60,62 +78,72 @@ def _read_tag(line: str, tags: list[list[str]], sentences: Sequence[TaggedSenten
     if sentence is None or place >= len(sentence.tokens) or fields[0] != sentence.tokens[place]:
         due = sentence.tokens[place] if sentence and place < len(sentence.tokens) else "the sentence's end"
         raise UserError(
-            f"'{fields[0]}' stands where '{due}' is due",
+            f"'{fields[0]}' is where '{due}' is due",
             where=where,
             remedy="give the tokens of the prepared split, unchanged",
         )
-    letters = [field.partition("-")[0] for field in fields[1:]]
-    if letters[0] != sentence.tags[place]:
+    (gold, _, gold_kind), (letter, _, kind) = (field.partition("-") for field in fields[1:])
+    if gold != sentence.tags[place]:
         raise UserError(
             f"gold tag {fields[1]} where the split has {sentence.tags[place]}",
             where=where,
             remedy="leave the gold column as it is",
         )
-    if letters[1] not in ("B", "I", "O"):
+    if letter not in ("B", "I", "O"):
         raise UserError(f"'{fields[2]}' is no tag", where=where, remedy="use B, I and O")
-    tags[-1].append(letters[1])
-    return fields[2].partition("-")[2]
+    tags[-1].append(f"{letter}-{kind.casefold()}" if kind else letter)
+    return [(gold, gold_kind), (letter, kind)]
 
 
-def read_spans(path: Path, documents: Sequence[AnnotatedDocument], *, others: Collection[str] = ()) -> Spans:
+def read_spans(
+    path: Path, documents: Sequence[AnnotatedDocument], kinds: Collection[str]
+) -> tuple[Spans, Counter[str]]:
     """Read a PubTator file's mentions for the documents of a split; one span counts once.
 
     Args:
-        others: kinds of mention that are another task's, and passed over.
+        kinds: the task's types of entity, in whatever case.
+
+    Returns:
+        The spans, and how many rows were passed over: mentions by their type, relations by `relation NAME`.
 
     Raises:
-        UserError: a document of another split, a span that leaves its document, or a text that differs; with
-            the line.
+        UserError: a document of another split, a span that leaves its document, or a text that differs, with
+            the line; or no mention of the task's types among mentions of others.
     """
     texts = {document.pmid: document.text for document in documents}
+    wanted = {kind.casefold() for kind in kinds}
     spans: Spans = {pmid: set() for pmid in texts}
-    for number, line in read_lines(path):
-        where, fields = f"{path}:{number}", line.split("\t")
-        pmid = fields[0].partition("|")[0]
-        if not line.strip():
-            continue
-        if pmid not in texts:
+    others, relations = Counter[str](), Counter[str]()
+    for block in read_blocks(read_lines(path), str(path)):
+        if block.id not in texts:
             raise UserError(
-                f"document {pmid} is not in this split",
-                where=where,
+                f"document {block.id} is not in this split",
+                where=f"{path}:{block.line}",
                 remedy="predict the documents of the split that is scored",
             )
-        if len(fields) == 1 or fields[1] == "CID":
-            continue
-        if len(fields) < 5 or not (fields[1].isdecimal() and fields[2].isdecimal()):
-            raise UserError(
-                "expected PMID, start, end, text and kind", where=where, remedy="correct the line"
-            )
-        start, end = int(fields[1]), int(fields[2])
-        if not start < end or texts[pmid][start:end] != fields[3]:
-            raise UserError(
-                f"the text at {start}-{end} is {texts[pmid][start:end]!r}, not {fields[3]!r}",
-                where=where,
-                remedy="count characters of title, one blank, and abstract",
-            )
-        if fields[4] not in others:
-            spans[pmid].add((start, end))
-    return spans
+        for row in parse_rows(block, str(path)):
+            if isinstance(row, RelationRow):
+                relations[f"relation {row.name}"] += 1
+                continue
+            span = texts[block.id][row.start : row.end]
+            if not span or one_line(span) != one_line(row.text):
+                raise UserError(
+                    f"the text at {row.start}-{row.end} is {span!r}, not {row.text!r}",
+                    where=f"{path}:{row.line}",
+                    remedy="count characters of title, one blank, and abstract",
+                )
+            if row.kind.casefold() in wanted:
+                spans[block.id].add((row.start, row.end))
+            else:
+                others[row.kind] += 1
+    if others and not any(spans.values()):
+        found = ", ".join(f"{kind} {number:,}" for kind, number in sorted(others.items()))
+        raise UserError(
+            f"no mention of the task's types ({', '.join(sorted(kinds))}), but {found}",
+            where=path,
+            remedy="give the predictions of this task, or name their type as the task does",
+        )
+    return spans, others + relations
 
 
 def read_labels(path: Path, documents: Sequence[HallmarkDocument]) -> NDArray[np.bool_]:

@@ -6,6 +6,8 @@ literature according to the hallmarks of cancer". BLURB: Gu et al. 2021.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,23 +59,26 @@ class HallmarkDocument:
     labels: list[int]
 
 
-def read_iob2(path: Path) -> list[TaggedSentence]:
+def read_iob2(path: Path, kinds: Collection[str] = ()) -> list[TaggedSentence]:
     """Read `token<TAB>tag` lines (or blank-separated, the tag last) with an empty line between sentences.
 
-    The file names no documents, so each sentence stands as its own, `s0`, `s1`, ...; offsets count characters
-    of the tokens joined with single blanks. Types behind the tags (`B-Disease`) must all be one and are
-    dropped.
+    The file names no documents, so each sentence is its own, `s0`, `s1`, ...; offsets count characters of the
+    tokens joined with single blanks. A `-DOCSTART-` line ends a sentence and is no word.
+
+    Args:
+        kinds: the types that tags may have (`B-Disease`), in whatever case; tags without a type are always
+            read. Empty: one type, whichever. Types are dropped.
 
     Raises:
-        UserError: a line without a tag, a tag other than B, I, O, or an I that continues nothing; with file
-            and line.
+        UserError: a line without a tag, a tag other than B, I, O, an I that continues nothing, or another
+            type; with file and line.
     """
     sentences: list[TaggedSentence] = []
     tokens: list[str] = []
     tags: list[str] = []
-    kinds: set[str] = set()
+    types, before = TagTypes(kinds), ""
     for number, line in [*read_lines(path), (0, "")]:
-        if not line.strip():
+        if is_sentence_break(line):
             if tokens:
                 sentences.append(_joined(tokens, tags, len(sentences)))
             tokens, tags = [], []
@@ -86,21 +91,67 @@ def read_iob2(path: Path) -> list[TaggedSentence]:
                 where=f"{path}:{number}",
                 remedy="correct the line",
             )
-        if tag == "I" and (not tags or tags[-1] == "O"):
+        if tag == "I" and (not tags or tags[-1] == "O" or "" != kind.casefold() != before != ""):
             raise UserError(
                 "an I tag continues no entity",
                 where=f"{path}:{number}",
                 remedy="use IOB2: an entity begins with B",
             )
-        kinds |= {kind} - {""}
-        if len(kinds) > 1:
-            what = f"two entity types in one file ({', '.join(sorted(kinds))})"
-            raise UserError(what, where=f"{path}:{number}", remedy="give each type its own directory")
+        types.note(tag, kind, number)
+        before = kind.casefold()
         tokens.append(fields[0])
         tags.append(tag)
+    types.check(path, remedy="give each type its own directory, named as its task")
     if not sentences:
         raise UserError("no sentence in the file", where=path, remedy="restore the original file")
     return sentences
+
+
+def is_sentence_break(line: str) -> bool:
+    """An empty line, or the CoNLL-2003 files' mark of a new document."""
+    return not line.strip() or line.split(maxsplit=1)[0] == "-DOCSTART-"
+
+
+class TagTypes:
+    """The types behind a file's tags, compared with those that a task has, capitals ignored.
+
+    Args:
+        kinds: the task's; empty: one type, whichever.
+    """
+
+    def __init__(self, kinds: Collection[str]) -> None:
+        self._kinds = {kind.casefold(): kind for kind in kinds}
+        self._entities: Counter[str] = Counter()
+        self._lines: dict[str, int] = {}
+
+    def note(self, letter: str, kind: str, line: int) -> None:
+        """One tag with its line in the file."""
+        if kind:
+            self._lines.setdefault(kind, line)
+            self._entities[kind] += letter == "B"
+
+    @property
+    def several(self) -> bool:
+        return len({kind.casefold() for kind in self._lines}) > 1
+
+    def check(self, path: Path, *, remedy: str) -> None:
+        """Refuse types that are not the task's, with their numbers of entities.
+
+        Raises:
+            UserError: with the line of the first.
+        """
+        if self._kinds:
+            strange = [kind for kind in self._lines if kind.casefold() not in self._kinds]
+        else:
+            strange = list(self._lines) if self.several else []
+        if strange:
+            found = ", ".join(f"{kind} {self._entities[kind]:,}" for kind in sorted(strange))
+            known = ", ".join(sorted(self._kinds.values())) or "a single one"
+            raise UserError(
+                f"entities of other types than the task's ({found}; the task has {known})",
+                where=f"{path}:{min(self._lines[kind] for kind in strange)}",
+                remedy=remedy,
+            )
 
 
 def _joined(tokens: list[str], tags: list[str], number: int) -> TaggedSentence:

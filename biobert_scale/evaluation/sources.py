@@ -10,6 +10,7 @@ from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import (
     BLUE_HALLMARK_TASK,
     ENTITY_TASKS,
+    ENTITY_TYPES,
     HALLMARK_TASK,
     HALLMARK_TASKS,
     SPLITS,
@@ -88,6 +89,13 @@ _NCBI_ENDS = frozenset(
 )
 IOB2_ENDS = {"BC5CDR-chem": _CDR_ENDS, "BC5CDR-disease": _CDR_ENDS, "NCBI-disease": _NCBI_ENDS}
 """First five words of the first and last sentences of the same files' splits."""
+
+
+def task_kinds(task: str) -> frozenset[str]:
+    """The types that an entity task's files may have for its mentions: its corpus's kinds, and the type that
+    predictions are given."""
+    of_corpus = [corpus.tasks[task] for corpus in CORPORA if task in corpus.tasks]
+    return frozenset({ENTITY_TYPES[task]}).union(*of_corpus)
 
 
 def find_sources(benchmarks: Path) -> dict[str, tuple[Path, Path, Path]]:

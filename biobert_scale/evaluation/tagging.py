@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,10 @@ from biobert_scale.tokens.sentences import split_sentences
 # Letters and digits run together, every other sign stands alone: where BERT's own splitter cuts, so that a
 # word's first piece is the one that pre-training saw.
 WORD_PATTERN = re.compile(r"[^\W_]+|[^\w\s]|_")
+_UNDECODED = "\ufffd"
+_DROPPED = frozenset({"Cc", "Cf", "Co"})
+"""Unicode categories of the characters that BERT's tokenizers drop before they cut words, U+FFFD besides:
+`clean_text` of `tokenizers.normalizers.BertNormalizer`."""
 
 _COUNTED = (
     "sentences",
@@ -26,6 +31,33 @@ _COUNTED = (
     "mentions_across_sentences",
     "mentions_lost_by_tagging",
 )
+
+
+def words_by_sentence(text: str) -> list[list[tuple[int, int]]]:
+    """The words of each sentence, as spans of characters; a sentence may have none.
+
+    Soft hyphens, zero-width characters, byte order marks and their like cut neither words nor sentences,
+    since the tokenizer does not see them: a word holds those inside it. Line breaks, form feeds and other
+    white space cut words, though the tokenizer drops some of them.
+    """
+    plain = text.isprintable() and _UNDECODED not in text  # most texts: looking at every character costs time
+    dropped = set() if plain else set(filter(_is_dropped, set(text)))
+    if not dropped:
+        return [_words(text, start, end) for start, end in split_sentences(text)]
+    places = [place for place, character in enumerate(text) if character not in dropped]
+    seen = "".join(text[place] for place in places)
+    return [
+        [(places[first], places[last - 1] + 1) for first, last in _words(seen, start, end)]
+        for start, end in split_sentences(seen)
+    ]
+
+
+def _is_dropped(character: str) -> bool:
+    return character == "\ufffd" or (unicodedata.category(character) in _DROPPED and not character.isspace())
+
+
+def _words(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    return [match.span() for match in WORD_PATTERN.finditer(text, start, end)]
 
 
 def tag_document(
@@ -41,12 +73,9 @@ def tag_document(
         perfect tags do not give back (they stay in the gold).
     """
     text, offset = document.text, len(document.title) + 1
-    bounds = split_sentences(document.title) + [
-        (start + offset, end + offset) for start, end in split_sentences(document.abstract)
-    ]
-    words = [
-        [(m.start() + start, m.end() + start) for m in WORD_PATTERN.finditer(text[start:end])]
-        for start, end in bounds
+    words = words_by_sentence(document.title) + [
+        [(start + offset, end + offset) for start, end in sentence]
+        for sentence in words_by_sentence(document.abstract)
     ]
     flat = [(number, start, end) for number, sentence in enumerate(words) for start, end in sentence]
     starts, ends, tags = [start for _, start, _ in flat], [end for _, _, end in flat], ["O"] * len(flat)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from biobert_scale.evaluation.sources import (
     IOB2_MENTIONS,
     IOB2_SENTENCES,
     find_sources,
+    task_kinds,
 )
 from biobert_scale.evaluation.tagging import WORD_PATTERN, tag_document
 from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, stage_key
@@ -61,7 +61,7 @@ def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest
     """
     sources = find_sources(benchmarks)
     inputs = describe_inputs(sorted({path for paths in sources.values() for path in paths}))
-    config = {"tasks": sorted(sources), "word_pattern": WORD_PATTERN.pattern, "format": 2}
+    config = {"tasks": sorted(sources), "word_pattern": WORD_PATTERN.pattern, "format": 3}
     key = stage_key(STAGE, inputs, config)
     if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[benchmarks]):
         return done
@@ -120,20 +120,18 @@ def _prepare_corpus(
     counts: dict[str, Any] = {}
     pmids: dict[str, list[str]] = {}
     for split, path in zip(SPLITS, paths, strict=True):
-        documents, peculiarities = read_pubtator(path, corpus.kinds)
+        kinds = corpus.tasks[task]
+        documents, peculiarities = read_pubtator(path, kinds, corpus.kinds - kinds)
         pmids[split] = [document.pmid for document in documents]
         sentences: list[TaggedSentence] = []
-        gold: list[AnnotatedDocument] = []
         tally = Counter(documents=len(documents), duplicate_documents=0)
         tally.update(peculiarities)
         for document in documents:
-            mentions = [mention for mention in document.mentions if mention.kind in corpus.tasks[task]]
-            tagged, found = tag_document(document, mentions)
+            tagged, found = tag_document(document, document.mentions)
             sentences += tagged
             tally.update(found)
             _note_document(texts, task.partition("-")[0], split, document.pmid, document.text)
-            gold.append(replace(document, mentions=tuple(mentions)))
-        _write_entities(output, split, sentences, gold)
+        _write_entities(output, split, sentences, documents)
         counts[split] = dict(sorted(tally.items()))
     _refuse_shared(task, pmids)
     found_counts = [(counts[split]["documents"], counts[split]["mentions"]) for split in SPLITS]
@@ -148,7 +146,7 @@ def _prepare_iob2(
     counts: dict[str, Any] = {}
     known = False
     for split, path in zip(SPLITS, paths, strict=True):
-        sentences = read_iob2(path)
+        sentences = read_iob2(path, task_kinds(task))
         known |= any(
             " ".join(sentence.tokens[:5]) in IOB2_ENDS[task] for sentence in (sentences[0], sentences[-1])
         )

@@ -3,10 +3,12 @@ checksums."""
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from transformers import BertForPreTraining
 
@@ -14,9 +16,11 @@ from biobert_scale.config import Config
 from biobert_scale.data.stream import stream_fingerprint
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
+    BEGUN,
     MANIFEST,
     Manifest,
     begin_stage,
+    check_output,
     describe_inputs,
     finish_stage,
     read_json,
@@ -31,6 +35,7 @@ from biobert_scale.release.card import SETTINGS, Facts, model_card
 from biobert_scale.release.checksums import CHECKSUMS, write_checksums
 from biobert_scale.release.history import read_corpus, read_run
 from biobert_scale.release.scores import read_scores
+from biobert_scale.release.tokenizers import limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
@@ -87,36 +92,63 @@ def export_model(
     # Checkpoints of one run belong to one curve of scores against steps.
     settings = {"dtype": dtype, "pretraining": run_fingerprint(config, state["samples_fingerprint"])}
     key = stage_key(STAGE, inputs, settings)
-    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[source, tokens])
-    if manifest is None:
-        parameters = _write_model(
-            checkpoint, tokens, output, config, tokens_manifest.counts["vocabulary"], dtype
+    manifest = check_output(output, key=key, overwrite=overwrite, reads=[source, tokens])
+    if manifest and (output / CHECKSUMS).is_file() and corpus is None and evaluation is None and not license:
+        return manifest
+
+    def publish(directory: Path, manifest: Manifest) -> None:
+        facts = Facts(
+            config=config,
+            checkpoint=state,
+            tokens=tokens_manifest,
+            run=read_run(checkpoint.parent.parent, state["global_step"]),
+            parameters=manifest.counts["parameters"],
+            dtype=dtype,
+            corpus=history,
+            scores=tuple(read_scores(evaluation, directory)) if evaluation is not None else (),
+            license=license,
         )
+        publish_card(directory, model_card(facts))
+
+    if manifest:
+        publish(output, manifest)
+        return manifest
+    with whole_release(output, key=key, overwrite=overwrite) as staging:
+        vocabulary = tokens_manifest.counts["vocabulary"]
+        parameters = _write_model(checkpoint, tokens, staging, config, vocabulary, dtype)
         manifest = finish_stage(
-            output,
+            staging,
             stage=STAGE,
             key=key,
             inputs=inputs,
             config=settings,
             libraries=["torch", "transformers", "safetensors"],
             counts={"parameters": parameters, "global_step": state["global_step"]},
-            outputs=model_files(output),
+            outputs=model_files(staging),
         )
-    elif (output / CHECKSUMS).is_file() and corpus is None and evaluation is None and not license:
-        return manifest
-    facts = Facts(
-        config=config,
-        checkpoint=state,
-        tokens=tokens_manifest,
-        run=read_run(checkpoint.parent.parent, state["global_step"]),
-        parameters=manifest.counts["parameters"],
-        dtype=dtype,
-        corpus=history,
-        scores=tuple(read_scores(evaluation, output)) if evaluation is not None else (),
-        license=license,
-    )
-    publish_card(output, model_card(facts))
+        publish(staging, manifest)
     return manifest
+
+
+@contextmanager
+def whole_release(output: Path, *, key: str, overwrite: bool) -> Iterator[Path]:
+    """A directory beside `output` to write a release in; its files take their place in `output` when it is
+    complete. An export that fails leaves there what was there before, or nothing."""
+    target = output.resolve()
+    staging = target.with_name(f".{target.name}.{os.getpid()}.part")
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        begin_stage(target, stage=STAGE, key=key, overwrite=overwrite)
+        for path in target.iterdir():  # what an interrupted export left there
+            if path.name != BEGUN:
+                path.unlink()
+        # The manifest is last: a directory with one is a whole release.
+        for path in sorted(staging.iterdir(), key=lambda path: path.name == MANIFEST):
+            shutil.move(path, target / path.name)
+        (target / BEGUN).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def publish_card(output: Path, card: str) -> None:
@@ -154,12 +186,6 @@ def _write_model(
     )  # the path is of no use to others
     write_json(output / SETTINGS, replace(config, training=training))
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def limit_tokenizer(output: Path, positions: int) -> None:
-    """Make the tokenizer cut at the model's last position, where it is asked to cut."""
-    settings: dict[str, Any] = read_json(output / "tokenizer_config.json")
-    write_json(output / "tokenizer_config.json", settings | {"model_max_length": positions})
 
 
 def _load(model: BertForPreTraining, checkpoint: Path) -> None:

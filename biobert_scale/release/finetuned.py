@@ -12,7 +12,7 @@ from transformers import BertForSequenceClassification, BertForTokenClassificati
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
-    begin_stage,
+    check_output,
     describe_inputs,
     finish_stage,
     read_json,
@@ -23,9 +23,10 @@ from biobert_scale.files import (
 from biobert_scale.modeling.quiet import quietly
 from biobert_scale.release.card import NO_WARRANTY, weights_note
 from biobert_scale.release.checksums import CHECKSUMS
-from biobert_scale.release.export import STAGE, limit_tokenizer, model_files, publish_card
-from biobert_scale.release.heads import DETAILS, MODEL, copy_tokenizer
+from biobert_scale.release.export import STAGE, model_files, publish_card, whole_release
+from biobert_scale.release.heads import DETAILS, MODEL
 from biobert_scale.release.scores import FINETUNED_STAGE, METRICS
+from biobert_scale.release.tokenizers import copy_tokenizer, limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
 
 _CLASSES = {
@@ -54,15 +55,19 @@ def export_finetuned(
     settings = {"dtype": dtype}
     key = stage_key(STAGE, inputs, settings)
     metrics, config = read_json(source / METRICS), read_json(source / MODEL / "config.json")
-    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[source])
-    if manifest is None:
-        with quietly():
-            model = _CLASSES[config["architectures"][0]].from_pretrained(source / MODEL, dtype=torch.float32)
-        save_weights(model, output, dtype)
-        copy_tokenizer(source / MODEL, output)
-        limit_tokenizer(output, config["max_position_embeddings"])
+    card = finetuned_card(metrics, config, dtype=dtype, license=license)
+    if manifest := check_output(output, key=key, overwrite=overwrite, reads=[source]):
+        if license or not (output / CHECKSUMS).is_file():
+            publish_card(output, card)
+        return manifest
+    with quietly():
+        model = _CLASSES[config["architectures"][0]].from_pretrained(source / MODEL, dtype=torch.float32)
+    with whole_release(output, key=key, overwrite=overwrite) as staging:
+        save_weights(model, staging, dtype)
+        copy_tokenizer(source / MODEL, staging)
+        limit_tokenizer(staging, config["max_position_embeddings"])
         manifest = finish_stage(
-            output,
+            staging,
             stage=STAGE,
             key=key,
             inputs=inputs,
@@ -72,11 +77,9 @@ def export_finetuned(
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "score": metrics["score"],
             },
-            outputs=model_files(output),
+            outputs=model_files(staging),
         )
-    elif (output / CHECKSUMS).is_file() and not license:
-        return manifest
-    publish_card(output, finetuned_card(metrics, config, dtype=dtype, license=license))
+        publish_card(staging, card)
     return manifest
 
 
@@ -121,7 +124,7 @@ Fine-tuned by biobert_scale {metrics["versions"]["biobert_scale"]} from {f"the m
 ## Use
 
 ```python
-{_usage(of_words)}
+{_usage(of_words, stride=config["max_position_embeddings"] // 4)}
 ```
 
 {_advice(of_words, config[DETAILS])} {weights_note(dtype)}
@@ -170,11 +173,12 @@ def _metadata(metrics: dict[str, Any], *, of_words: bool, license: str) -> str:
     return data.to_yaml(line_break="\n").strip()
 
 
-def _usage(of_words: bool) -> str:
+def _usage(of_words: bool, *, stride: int) -> str:
     if of_words:
-        return """from transformers import pipeline
+        return f"""from transformers import pipeline
 
-tagger = pipeline("ner", model="PATH_OR_REPOSITORY", aggregation_strategy="first")
+# stride: a text that is longer than the model's positions goes through windows that overlap by so many pieces
+tagger = pipeline("ner", model="PATH_OR_REPOSITORY", aggregation_strategy="first", stride={stride})
 tagger("Two patients developed hepatitis after a month of isoniazid.")"""
     return """from transformers import pipeline
 
@@ -186,7 +190,8 @@ def _advice(of_words: bool, details: dict[str, Any]) -> str:
     if of_words:
         return (
             'Use `aggregation_strategy="first"`: the head has learned from every word\'s first piece, and its'
-            " answers for later pieces mean nothing.\n`biobert-scale tag PATH --input FILE` reads whole files"
+            " answers for later pieces mean nothing. Without `stride` the pipeline drops what is beyond the"
+            " last position, without a message.\n`biobert-scale tag PATH --input FILE` reads whole files"
             " (text, PubMed XML, PubTator), splits sentences as in training and gives offsets."
         )
     if details["unit"] == "sentence-union":

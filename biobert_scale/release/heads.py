@@ -9,7 +9,6 @@ class gives the same scores as the head that was trained.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,13 @@ from transformers import (
     PreTrainedModel,
 )
 
+from biobert_scale.release.tokenizers import copy_tokenizer
 from biobert_scale.release.weights import save_weights
 
 MODEL = "model"
 """Where a fine-tuning run keeps its model, below its own directory."""
 DETAILS = "biobert_scale"
 """Key of `config.json` under which a fine-tuned model says what it was trained for, and in what windows."""
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 _POOLER_SCALE = 2.0**-12
 """e: hidden states of 20 are bent by less than one part in 100,000, those of 1 by less than one in 10
 million; in fp16 e and weight / e are in range."""
@@ -81,13 +80,6 @@ def save_head(
 def head_scale(*, of_words: bool) -> float:
     """What a written head's weights are divided by; a power of two, so that nothing of them is lost."""
     return 1.0 if of_words else _POOLER_SCALE
-
-
-def copy_tokenizer(source: Path, directory: Path) -> None:
-    """Copy a model's tokenizer files."""
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copy2(source / name, directory / name)
 
 
 def _shape(config: BertConfig) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def read_scores(evaluation: Path, model: Path) -> list[Score]:
         raise UserError(
             "no finished fine-tuning run of this model",
             where=evaluation,
-            remedy=f"run `biobert-scale evaluate finetune --model {model}` first, or check the path",
+            remedy="run `biobert-scale evaluate finetune` with the exported model first, or check the path",
         )
     return [_score(runs) for _, runs in sorted(groups.items())]
 

@@ -28,7 +28,7 @@ def save_weights(model: PreTrainedModel, output: Path, dtype: Dtype) -> None:
     """
     with quietly():
         if dtype != "fp32":
-            half = _in_fp16(model, output)
+            half = _in_fp16(model)
             half.save_pretrained(output, variant="fp16" if dtype == "both" else None)
         if dtype != "fp16":  # last: its config.json names the type of `model.safetensors`
             model.save_pretrained(output)
@@ -36,13 +36,13 @@ def save_weights(model: PreTrainedModel, output: Path, dtype: Dtype) -> None:
         path.chmod((output / "config.json").stat().st_mode)
 
 
-def _in_fp16(model: PreTrainedModel, output: Path) -> PreTrainedModel:
+def _in_fp16(model: PreTrainedModel) -> PreTrainedModel:
     half = copy.deepcopy(model).half()  # tied weights stay tied
     for name, weights in half.named_parameters():
         if not torch.isfinite(weights).all():
             raise UserError(
                 f"{name} has weights beyond fp16's range (65,504)",
-                where=output,
+                where="--dtype",
                 remedy="export with --dtype fp32",
             )
     return half

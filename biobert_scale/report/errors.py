@@ -26,6 +26,7 @@ from biobert_scale.evaluation.prepared import (
 )
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.readers import HALLMARKS, TaggedSentence
+from biobert_scale.evaluation.sources import task_kinds
 from biobert_scale.files import read_json, read_manifest, write_atomically
 from biobert_scale.report.markup import Html, details, element, join, markup, paragraph, table
 
@@ -88,7 +89,7 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
 def _entities(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
     task, split = metrics["task"], metrics.get("split", "test")
     documents = read_annotated(prepared, task, split)
-    predicted = _predicted(run, documents, read_sentences(prepared, task, split))
+    predicted = _predicted(run, task, documents, read_sentences(prepared, task, split))
     known = names_of(read_annotated(prepared, task, "train"))
     counts: Counter[str] = Counter()
     misses: Counter[str] = Counter()
@@ -154,12 +155,12 @@ def _entities(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
 
 
 def _predicted(
-    run: Path, documents: Sequence[AnnotatedDocument], sentences: Sequence[TaggedSentence]
+    run: Path, task: str, documents: Sequence[AnnotatedDocument], sentences: Sequence[TaggedSentence]
 ) -> Spans:
     """From tags, or where there are none (somebody's PubTator file was scored) from the spans themselves."""
     if not (run / "predictions.tsv").is_file():
-        return read_spans(run / "predictions.pubtator", documents)
-    tags, _ = read_tags(run / "predictions.tsv", sentences)
+        return read_spans(run / "predictions.pubtator", documents, task_kinds(task))[0]
+    tags, _ = read_tags(run / "predictions.tsv", sentences, task_kinds(task))
     return spans_of(sentences, tags, [document.pmid for document in documents])
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,19 +16,19 @@ from typing import Any, BinaryIO, Literal, cast
 from isal import igzip
 
 from biobert_scale.corpus.clean import clean_text
-from biobert_scale.corpus.medline import read_medline
+from biobert_scale.corpus.medline import abstract_in, read_medline
 from biobert_scale.corpus.raw import reading
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.pubtator_blocks import numbered_lines, read_blocks
+from biobert_scale.tag.formats import is_pubmed_root, recognise
 
 InputFormat = Literal["auto", "lines", "text", "pubmed", "pubtator"]
 STANDARD = Path("-")
-"""Stands for standard input or output."""
-_PUBTATOR_LINE = re.compile(r"([^|\t]+)\|([ta])\|(.*)")
-_PUBTATOR_START = re.compile(rb"\s*[^|\t\r\n]+\|t\|")
-_ELEMENT = re.compile(rb"<([A-Za-z][^\s/>]*)")
+"""Standard input or output."""
 _LOOK_BYTES = 4096
 _GZIP = b"\x1f\x8b"
 _LINE_END = re.compile(r"(?<!\n)\n(?!\n)")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +39,27 @@ class TextDocument:
     title: str
     """The whole text where there is no abstract."""
     abstract: str = ""
+    sections: tuple[tuple[str, str], ...] = ()
+    """(letter, text) of each section that a PubTator document has after its abstract."""
 
     @property
     def text(self) -> str:
-        """Title, one blank, abstract: as PubTator counts."""
-        return f"{self.title} {self.abstract}" if self.abstract else self.title
+        """Title, one blank, abstract, and each further section after one blank: as PubTator counts."""
+        return " ".join(self._stretches())
+
+    def _stretches(self) -> list[str]:
+        later = [text for _, text in self.sections]
+        return [self.title, self.abstract, *later] if self.abstract or later else [self.title]
 
     def parts(self) -> list[tuple[int, str]]:
         """The stretches that sentences do not cross, each with the offset that it begins at. A single line
         end inside one is a blank."""
-        stretches = [(0, self.title), (len(self.title) + 1, self.abstract)]
-        return [(start, _LINE_END.sub(" ", stretch)) for start, stretch in stretches if stretch]
+        parts, start = [], 0
+        for stretch in self._stretches():
+            if stretch:
+                parts.append((start, _LINE_END.sub(" ", stretch)))
+            start += len(stretch) + 1
+        return parts
 
 
 def read_documents(path: Path, form: InputFormat = "auto") -> Iterator[TextDocument]:
@@ -56,29 +68,31 @@ def read_documents(path: Path, form: InputFormat = "auto") -> Iterator[TextDocum
     Args:
         path: a file, gzipped or not; `-` for standard input.
         form: `lines` (each line that is not empty is a document, named by its number), `text` (the whole file
-            is one), `pubmed` (a PubmedArticleSet: title and abstract, cleaned as the corpus is; its offsets
-            count in the text that is given out), `pubtator` (annotations that are there are passed over), or
-            `auto`: by the first bytes, `lines` where they are neither.
+            is one), `pubmed` (a PubmedArticleSet: title and abstract, cleaned as the corpus is, an English
+            `OtherAbstract` where there is no abstract; offsets count in the text that is given out),
+            `pubtator` (every section of a document; its annotations are passed over and counted in the log),
+            or `auto`: by the first bytes, `lines` where they are none of the formats that are known.
 
     Raises:
         UserError: the file is damaged, is not UTF-8, or is not of that format; with the place.
     """
     where = "standard input" if path == STANDARD else str(path)
     with _opened(path) as stream, reading(where):
+        beginning = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES]
         if form == "auto":
-            form = _recognise(stream.peek(_LOOK_BYTES)[:_LOOK_BYTES], where)
+            form = recognise(beginning, where)
         if form == "pubmed":
-            yield from _pubmed(stream)
+            yield from _pubmed(stream, where, may_be_empty=is_pubmed_root(beginning))
         elif form == "pubtator":
-            yield from _pubtator(_lines(stream, where), where)
+            yield from _pubtator(numbered_lines(stream, where), where)
         elif form == "lines":
             yield from (
                 TextDocument(id=str(number), title=line)
-                for number, line in _lines(stream, where)
+                for number, line in numbered_lines(stream, where)
                 if line.strip()
             )
         else:
-            text = "\n".join(line for _, line in _lines(stream, where))
+            text = "\n".join(line for _, line in numbered_lines(stream, where))
             yield from [TextDocument(id="1", title=text)] if text.strip() else []
 
 
@@ -95,40 +109,20 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
             stream.close()
 
 
-def _recognise(beginning: bytes, where: str) -> InputFormat:
-    plain = beginning.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if plain.lower().startswith((b"<?xml", b"<!doctype", b"<pubmed", b"<medline", b"<article", b"<html")):
-        root = _ELEMENT.search(plain)  # of a pipe only the first line may be there yet: then the parser tells
-        if root and not root[1].startswith((b"Pubmed", b"Medline")):
-            raise UserError(
-                "XML or HTML that is not PubMed's",
-                where=where,
-                remedy="give PubMed XML, or take its text out and choose --input-format text",
-            )
-        return "pubmed"
-    return "pubtator" if _PUBTATOR_START.match(plain) else "lines"
-
-
-def _lines(stream: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers from 1, without their ends and a byte order mark."""
-    for number, raw in enumerate(stream, start=1):
-        try:
-            line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError:
-            raise UserError(
-                "not UTF-8 text", where=f"{where}:{number}", remedy="convert it with iconv"
-            ) from None
-        yield number, line.removesuffix("\n").removesuffix("\r")
-
-
-def _pubmed(stream: BinaryIO) -> Iterator[TextDocument]:
+def _pubmed(stream: BinaryIO, where: str, *, may_be_empty: bool) -> Iterator[TextDocument]:
+    number, passed_over = 0, Counter[str]()
     for number, record in enumerate(read_medline(stream), start=1):
-        title, abstract = (
-            _one_line(clean_text(record.title)),
-            _one_line(clean_text("\n".join(record.abstract))),
-        )
+        paragraphs, _ = abstract_in(record, ("eng",))
+        title, abstract = (_one_line(clean_text(text)) for text in (record.title, "\n".join(paragraphs)))
         if title or abstract:
             yield TextDocument(id=record.pmid or f"record-{number}", title=title, abstract=abstract)
+        else:
+            passed_over["deletion lists" if record.deleted else "records without title and abstract"] += 1
+    if not number and not may_be_empty:
+        raise UserError(
+            "no PubMed record", where=where, remedy="give PubMed XML, or choose another --input-format"
+        )
+    _report(passed_over)
 
 
 def _one_line(text: str) -> str:
@@ -136,30 +130,15 @@ def _one_line(text: str) -> str:
 
 
 def _pubtator(lines: Iterator[tuple[int, str]], where: str) -> Iterator[TextDocument]:
-    block: list[tuple[int, str]] = []
-    for number, line in lines:
-        if line.strip():
-            block.append((number, line))
-        elif block:
-            yield _pubtator_document(block, where)
-            block = []
-    if block:
-        yield _pubtator_document(block, where)
+    passed_over = Counter[str]()
+    for block in read_blocks(lines, where):
+        passed_over["annotation rows"] += len(block.rows)
+        (_, title), (_, abstract), *later = block.sections
+        yield TextDocument(id=block.id, title=title, abstract=abstract, sections=tuple(later))
+    _report(passed_over)
 
 
-def _pubtator_document(block: list[tuple[int, str]], where: str) -> TextDocument:
-    heads = [_PUBTATOR_LINE.fullmatch(line) for _, line in block[:2]]
-    if (
-        len(heads) < 2
-        or not heads[0]
-        or not heads[1]
-        or heads[0][2] != "t"
-        or heads[1][2] != "a"
-        or heads[0][1] != heads[1][1]
-    ):
-        raise UserError(
-            "a document must begin with 'ID|t|title' and 'ID|a|abstract'",
-            where=f"{where}:{block[0][0]}",
-            remedy="correct the file, or choose another --input-format",
-        )
-    return TextDocument(id=heads[0][1], title=heads[0][3], abstract=heads[1][3])
+def _report(passed_over: Counter[str]) -> None:
+    for what, number in passed_over.items():
+        if number:
+            _log.info("passed over in the input: %d %s", number, what)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -17,13 +18,17 @@ from typing import Literal, TextIO
 
 from tqdm import tqdm
 
+from biobert_scale.evaluation.pubtator_blocks import LINE_BREAKS, one_line
 from biobert_scale.tag.documents import STANDARD, TextDocument
 from biobert_scale.tag.tagger import Entity, EntityTagger, Prepared
 
 OutputFormat = Literal["jsonl", "pubtator"]
 _CHARACTERS_AT_ONCE = 1 << 16
 """Text that is prepared together: some ten forward passes on a CPU."""
-_ONE_LINE = dict.fromkeys(map(ord, "\n\r\t"), " ")
+_JSON_LINE_BREAKS = re.compile(
+    "[" + "".join(filter(lambda character: ord(character) > 127, LINE_BREAKS)) + "]"
+)
+"""What `json.dumps` leaves as it is in a string, and readers of lines split at."""
 _log = logging.getLogger(__name__)
 
 
@@ -108,20 +113,20 @@ def json_line(document: TextDocument, entities: Sequence[Entity]) -> str:
     """`{"id", "text", "entities": [{"start", "end", "type", "text", "score"}]}` on one line;
     `text[start:end]` is the entity."""
     rows = [asdict(entity) | {"score": round(entity.score, 4)} for entity in entities]
-    return json.dumps({"id": document.id, "text": document.text, "entities": rows}, ensure_ascii=False) + "\n"
+    line = json.dumps({"id": document.id, "text": document.text, "entities": rows}, ensure_ascii=False)
+    return _JSON_LINE_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n"
 
 
 def pubtator_block(document: TextDocument, entities: Sequence[Entity]) -> str:
-    """A document as PubTator has it, the concept `-` where it names one; line ends and tabs in the text
-    become blanks."""
-    title, abstract = document.title.translate(_ONE_LINE), document.abstract.translate(_ONE_LINE)
-    text = f"{title} {abstract}"
-    rows = []
+    """A document as PubTator has it, the concept `-` where it names one; line breaks of every kind and tabs
+    in the text become blanks."""
+    sections = [("t", document.title), ("a", document.abstract), *document.sections]
+    lines = [f"{document.id}|{letter}|{one_line(text)}\n" for letter, text in sections]
     for entity in entities:
-        name = text[entity.start : entity.end]
-        assert name == entity.text.translate(_ONE_LINE)
-        rows.append(f"{document.id}\t{entity.start}\t{entity.end}\t{name}\t{entity.type}\t-\n")
-    return f"{document.id}|t|{title}\n{document.id}|a|{abstract}\n{''.join(rows)}\n"
+        assert entity.text == document.text[entity.start : entity.end]
+        name = one_line(entity.text)
+        lines.append(f"{document.id}\t{entity.start}\t{entity.end}\t{name}\t{entity.type}\t-\n")
+    return "".join([*lines, "\n"])
 
 
 @contextmanager

@@ -17,11 +17,10 @@ from biobert_scale.evaluation.ner import Window, make_windows
 from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
-from biobert_scale.evaluation.tagging import WORD_PATTERN
+from biobert_scale.evaluation.tagging import words_by_sentence
 from biobert_scale.modeling.bert import read_model, read_model_config
 from biobert_scale.release.heads import DETAILS, MODEL
 from biobert_scale.tag.documents import TextDocument
-from biobert_scale.tokens.sentences import split_sentences
 
 _CLASS = "BertForTokenClassification"
 
@@ -91,7 +90,7 @@ class EntityTagger:
     @torch.inference_mode()
     def compute(self, prepared: Prepared) -> list[list[Entity]]:
         """Tag what was prepared."""
-        tags = [["O"] * len(sentence.tokens) for _, sentence in prepared.sentences]
+        tags = [[""] * len(sentence.tokens) for _, sentence in prepared.sentences]
         scores = [[0.0] * len(sentence.tokens) for _, sentence in prepared.sentences]
         for batch in in_batches([len(window.input_ids) for window in prepared.windows], self.batch_tokens):
             chosen = [prepared.windows[index] for index in batch]
@@ -138,23 +137,17 @@ def split_words(document: TextDocument) -> list[TaggedSentence]:
     are."""
     sentences: list[TaggedSentence] = []
     for offset, part in document.parts():
-        for start, end in split_sentences(part):
-            words = [
-                (match.start() + offset, match.end() + offset)
-                for match in WORD_PATTERN.finditer(part, start, end)
-            ]
-            tokens = [part[first - offset : last - offset] for first, last in words]
-            if tokens:
-                sentences.append(
-                    TaggedSentence(
-                        pmid=document.id,
-                        sentence=len(sentences),
-                        tokens=tokens,
-                        starts=[first for first, _ in words],
-                        ends=[last for _, last in words],
-                        tags=["O"] * len(tokens),
-                    )
+        for words in filter(None, words_by_sentence(part)):
+            sentences.append(
+                TaggedSentence(
+                    pmid=document.id,
+                    sentence=len(sentences),
+                    tokens=[part[first:last] for first, last in words],
+                    starts=[first + offset for first, _ in words],
+                    ends=[last + offset for _, last in words],
+                    tags=["O"] * len(words),
                 )
+            )
     return sentences
 
 
@@ -162,17 +155,19 @@ def find_entities(
     text: str, sentence: TaggedSentence, tags: Sequence[str], scores: Sequence[float]
 ) -> list[Entity]:
     """The entities that a sentence's tags describe; an I that continues nothing begins one (as the CoNLL
-    script counts).
+    script counts). A word without a tag has no word piece: the model does not see it, and it cuts nothing.
 
-    Every entity is checked against the text: its first and last words stand where its offsets say.
+    Every entity is checked against the text: its first and last words are where its offsets say.
     """
     entities = []
-    for kind, first, last in entity_spans(tags):
-        start, end = sentence.starts[first], sentence.ends[last - 1]
-        assert text.startswith(sentence.tokens[first], start) and text.endswith(
-            sentence.tokens[last - 1], start, end
+    words = [word for word, tag in enumerate(tags) if tag]
+    for kind, first, last in entity_spans([tags[word] for word in words]):
+        inside = words[first:last]
+        start, end = sentence.starts[inside[0]], sentence.ends[inside[-1]]
+        assert text.startswith(sentence.tokens[inside[0]], start) and text.endswith(
+            sentence.tokens[inside[-1]], start, end
         ), (sentence, start, end)
-        score = sum(scores[first:last]) / (last - first)
+        score = sum(scores[word] for word in inside) / len(inside)
         entities.append(Entity(start=start, end=end, type=kind, text=text[start:end], score=score))
     return entities
 

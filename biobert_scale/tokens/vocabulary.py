@@ -117,7 +117,7 @@ def build_vocabulary(
     write_json(output / REPORT, vocabulary_report(Words(measured.texts()), {_THIS: tokenizer}, sample))
     write_atomically(output / "vocab.txt", "\n".join(entries) + "\n")
     write_atomically(output / "tokenizer.json", tokenizer.to_str(pretty=True))
-    write_json(output / "tokenizer_config.json", _transformers_settings(config.lowercase))
+    write_json(output / "tokenizer_config.json", transformers_settings(config.lowercase))
     return finish_stage(
         output,
         stage=STAGE,
@@ -274,7 +274,8 @@ def _bert_tokenizer(model: models.WordPiece, *, lowercase: bool) -> Tokenizer:
     return tokenizer
 
 
-def _transformers_settings(lowercase: bool) -> dict[str, object]:
+def transformers_settings(lowercase: bool) -> dict[str, object]:
+    """What `tokenizer_config.json` says of a BERT tokenizer with the usual special tokens."""
     return {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": lowercase,

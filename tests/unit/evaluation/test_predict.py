@@ -137,7 +137,14 @@ def tampered(path, tmp_path, old, new):
         ("NCBI-disease", "predictions.tsv", "leaf B", "leaf O", "gold tag O where the split has B"),
         ("NCBI-disease", "predictions.tsv", "\n\n", "\n", "tsv:"),
         ("NCBI-disease", "predictions.tsv", "Mice O O", "Mice O X", "'X' is no tag"),
-        ("NCBI-disease", "predictions.pubtator", "3000|t|", "9999|t|", "document 9999 is not in this split"),
+        ("NCBI-disease", "predictions.pubtator", "3000|t|", "9999|t|", "must begin with"),
+        (
+            "NCBI-disease",
+            "predictions.pubtator",
+            "3000|t|",
+            "9999|t|None.\n9999|a|None.\n3000|t|",
+            "document 9999 is not in this split",
+        ),
         (
             "NCBI-disease",
             "predictions.pubtator",
@@ -247,7 +254,7 @@ def test_two_types_in_a_column_of_tags_are_refused(runs, prepared, tmp_path):
     for place, kind in ((places[0], "Disease"), (places[1], "Chemical")):
         lines[place] = lines[place][:-1] + f"B-{kind}"
     (tmp_path / "typed.tsv").write_text("\n".join(lines))
-    with pytest.raises(UserError, match="two types of entity"):
+    with pytest.raises(UserError, match=r"other types than the task's \(Chemical 1;"):
         score(prepared, "NCBI-disease", tmp_path / "typed.tsv", tmp_path / "out")
 
 

@@ -418,7 +418,9 @@ def test_words_stand_where_they_say_in_text_of_any_alphabet() -> None:
                 assert document.text[start:end] == token
                 covered |= set(range(start, end))
         assert {
-            number for number, character in enumerate(document.text) if not character.isspace()
+            number
+            for number, character in enumerate(document.text)
+            if not character.isspace() and character != "\u200b"  # the tokenizer does not see it
         } <= covered
 
 

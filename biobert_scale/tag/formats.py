@@ -1,0 +1,83 @@
+"""What a file's first bytes say of its format."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Literal
+
+from biobert_scale.errors import UserError
+
+_PUBTATOR = re.compile(r"[^|\t\r\n]+\|t\||[^|\s]+\|a\|")
+_PROLOGUE = re.compile(
+    r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE(?:\[.*?\]\s*|\"[^\"]*\"|'[^']*'|[^\[\"'>])*>",
+    re.DOTALL | re.IGNORECASE,
+)
+_ELEMENT = re.compile(r"<(?:[\w.-]+:)?([A-Za-z][\w.-]*)(?=[\s/>])")
+_START_TAG = re.compile(r"<[\w:.-]+(?:\s+[\w:.-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'>]+))*\s*/?>")
+_UNFINISHED = re.compile(r"<[?!]|<[\w:.-]*$|$")
+_INLINE = frozenset({"a", "b", "bold", "em", "i", "italic", "sc", "span", "strong", "sub", "sup", "u"})
+"""Markup that a line of plain text may begin with."""
+_JSON = re.compile(r"\{\s*(?:\"|\}|$)|\[\s*(?:\{|\"|$|\[\s*[\[{\"])")
+_CITATIONS = re.compile(r"PMID- ?\d|TY  - |%0 |@\w+\{")
+
+
+def recognise(beginning: bytes, where: str) -> Literal["lines", "pubmed", "pubtator"]:
+    """The format of a file that begins so.
+
+    Raises:
+        UserError: a format that is known and not read: JSON, XML or HTML that is not PubMed's, or citations
+            in a reference manager's format.
+    """
+    text = _decoded(beginning)
+    if root := _root(text):
+        if not _is_pubmed(root):
+            raise UserError(
+                f"XML or HTML that is not PubMed's (its root is <{root}>)",
+                where=where,
+                remedy="give PubMed XML, or take its text out and choose --input-format text or lines",
+            )
+        return "pubmed"
+    if root is None:  # of a pipe only the first line may be there yet: then the parser finds out
+        return "pubmed"
+    for name, pattern in (("JSON", _JSON), ("MEDLINE, RIS, EndNote or BibTeX citations", _CITATIONS)):
+        if pattern.match(text):
+            raise UserError(
+                f"{name}, which `tag` does not read",
+                where=where,
+                remedy="take the text out, or choose --input-format lines to tag each line as it is",
+            )
+    return "pubtator" if _PUBTATOR.match(text) else "lines"
+
+
+def is_pubmed_root(beginning: bytes) -> bool:
+    """Whether a file's first bytes show the root of PubMed XML."""
+    root = _root(_decoded(beginning))
+    return bool(root) and _is_pubmed(root or "")
+
+
+def _decoded(beginning: bytes) -> str:
+    """The first characters, without a byte order mark and blanks before them."""
+    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
+        if beginning.startswith(mark):
+            return beginning.decode(encoding, errors="ignore").lstrip("\ufeff").lstrip()
+    return beginning.decode(errors="replace").lstrip("\ufeff").lstrip()
+
+
+def _root(text: str) -> str | None:
+    """The name of an XML or HTML document's first element; empty where the text is neither, None where its
+    prologue has no end yet."""
+    prologue = 0
+    while found := _PROLOGUE.match(text, prologue):
+        prologue = found.end()
+    element = _ELEMENT.match(text, prologue)
+    if element and prologue:
+        return element[1]
+    if element:  # a line of plain text may begin with `<i>`, or with `<LOD `
+        return element[1] if _START_TAG.match(text) and element[1].lower() not in _INLINE else ""
+    begun = prologue > 0 or text.startswith("<")
+    return None if begun and _UNFINISHED.match(text, prologue) else ""
+
+
+def _is_pubmed(root: str) -> bool:
+    return root.lower().startswith(("pubmed", "medline"))
