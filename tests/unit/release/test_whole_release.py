@@ -17,7 +17,7 @@ from biobert_scale.files import MANIFEST, read_json, write_json
 from biobert_scale.release import finetuned
 from biobert_scale.release.checksums import verify_checksums
 from biobert_scale.release.finetuned import export_finetuned
-from tests.unit.made_up_benchmarks import write_model, write_prepared
+from tests.factories import write_model, write_prepared
 
 BUDGET = FinetuneConfig(
     learning_rate=1e-3, epochs=1, batch_size=32, max_seq_length=64, dropout=0.0, weight_decay=0.0

@@ -21,7 +21,7 @@ from biobert_scale.evaluation.tagging import document_spans, tag_document
 from biobert_scale.release.finetuned import export_finetuned
 from biobert_scale.tag.documents import TextDocument
 from biobert_scale.tag.tagger import EntityTagger, find_entities, split_words
-from tests.unit.made_up_benchmarks import NAMES, write_model, write_prepared
+from tests.factories import NAMES, write_model, write_prepared
 
 BUDGET = FinetuneConfig(
     learning_rate=1e-3, epochs=12, batch_size=8, max_seq_length=64, dropout=0.0, weight_decay=0.0
