@@ -18,14 +18,20 @@ HOLE = _START + _END
 
 _ANY_HOLE = f"{_START}[^{_END}]*{_END}"
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
-_AT_BRACKETS = re.compile(r"([()\[\]{}])")
+_CLOSING = frozenset(_BRACKETS.values())
 _WORD = re.compile(r"[^\W_]+")
 _DASHES = r"‐-―−\-"
-_RUN = re.compile(rf"{_ANY_HOLE}(?:(?:[\s,;:/&+{_DASHES}]|\b(?:and|or|to|through|see|also)\b)*{_ANY_HOLE})*")
+_BETWEEN_HOLES = rf"(?:[\s,;:/&+{_DASHES}]|\b(?:and|or|to|through|see|also)\b)*"
+_BARE_RUN = f"{_ANY_HOLE}(?:{_BETWEEN_HOLES}{_ANY_HOLE})*"
+_UNIT = rf"(?:{_ANY_HOLE}|\[\s*{_BARE_RUN}\s*\]|\(\s*{_BARE_RUN}\s*\))"
+_RUN = re.compile(f"{_UNIT}(?:{_BETWEEN_HOLES}{_UNIT})*")
+_HOLE_OR_BRACKET = re.compile(rf"({_ANY_HOLE}|[()\[\]{{}}])")
 _HOLES = re.compile(_ANY_HOLE)
 _CLAUSE = re.compile(rf"((?:{_ANY_HOLE}|[^,;{_START}])*)([,;]|\Z)")
 _CLOSING_MARK = re.compile(r"\s*([.,;:!?)\]}]|\Z)")
 _CONJUNCTION_BEFORE = re.compile(r"(?:\A|[,;]?\s)(?:and|or|&|see(?: also)?|e\.g\.,?|cf\.?)\Z")
+_CONJUNCTIONS = ("and", "or", "&", "see", "also", "e.g.", "e.g.,", "cf", "cf.")
+_BLANK_IN_BRACKET = re.compile(r"(?<=[\[(])\s+|\s+(?=[\])])")
 _CONJUNCTION_AFTER = re.compile(r"\s*(?:and|or|&)\s+")
 
 # Words that mean nothing in a bracket without the reference they lead to: `(see [3] for a recent review)`.
@@ -39,13 +45,16 @@ _SERVING = frozenset({
     "reproduced", "review", "reviewed", "reviews", "see", "shown", "source", "sources", "summarised",
     "summarized", "taken", "the", "therein", "through", "to", "with",
 })
-# fmt: on
 # Words whose sentence needs what follows: `in [12], mice were fed`.
-_GOVERNING = re.compile(
-    r"(?:\A|[\s([])(?:after|by|following|from|in|like|of|see|than|to|unlike|using|with"
-    r"|[Rr]ef(?:s|erences?)?\.?|[Ii]n|[Ff]rom|[Ss]ee|[Ll]ike|[Uu]nlike|[Ff]ollowing)\s+\Z"
-)
-_SENTENCE_START = re.compile(r"(?:\A|[.!?]\s+)\Z")
+_GOVERNING = frozenset({
+    "after", "by", "following", "from", "in", "like", "of", "ref", "ref.", "reference", "references", "refs",
+    "refs.", "see", "than", "to", "unlike", "using", "with",
+})
+# fmt: on
+_NEAR = 16
+"""Characters before a hole that decide what becomes of it."""
+
+_SENTENCE_START = re.compile(r"(?:\A|(?:[^\W\d_]{4}|[)\]])[.!?]\s+)\Z")  # not after `et al.`
 _PREDICATE = re.compile(r"\s+[a-z]")
 
 _NUMBER = r"[A-Z]?\d{1,3}[a-z]?"
@@ -63,7 +72,7 @@ _RANGE_END = re.compile(rf"(?:\d{{1,3}}[{_DASHES}])?({_ANY_HOLE})(?:[{_DASHES}]\
 
 
 @lru_cache(maxsize=4096)  # the same small numbers over and over
-def citation(text: str, *, raised: bool = False) -> str | None:
+def citation(text: str, raised: bool) -> str | None:
     """What the reader writes for the text of a link to a reference.
 
     Args:
@@ -83,6 +92,8 @@ def citation(text: str, *, raised: bool = False) -> str | None:
 
 def close_raised(text: str) -> str:
     """A superscript with holes: the separators and the range's ends in it belong to them (`2+,[8]`)."""
+    if text == HOLE:
+        return text
     return _RANGE_END.sub(r"\1", _SEPARATORS_AT_HOLE.sub(r"\1", text))
 
 
@@ -92,22 +103,39 @@ def has_holes(text: str) -> bool:
 
 def close_holes(text: str) -> str:
     """Remove the holes of a text with what served them alone: `in rats [,]. So` becomes `in rats. So`.
-
-    Args:
-        text: one line with single blanks.
+    White space is left to be collapsed afterwards.
     """
+    return _close(_without_bracketed(text) if _is_bracketed(text) else text)
+
+
+def _is_bracketed(text: str) -> bool:
+    """Some hole is in a bracket with other text."""
+    position = depth = 0
+    for run in _RUN.finditer(text):
+        between = text[position : run.start()]
+        position = run.end()
+        for opening, closing in _BRACKETS.items():
+            if opening in between or closing in between:
+                depth += between.count(opening) - between.count(closing)
+        if depth:
+            return True
+    return False
+
+
+def _without_bracketed(text: str) -> str:
+    """The text without its holes inside brackets."""
     frames: list[tuple[str, list[str]]] = [("", [])]  # open brackets, and the pieces of text in each
-    for piece in _AT_BRACKETS.split(text):
+    for piece in _HOLE_OR_BRACKET.split(text):
         if piece in _BRACKETS:
             frames.append((piece, []))
-        elif piece in (")", "]", "}") and (depth := _partner(frames, piece)):
+        elif piece in _CLOSING and (depth := _partner(frames, piece)):
             inner = "".join(bracket + "".join(pieces) for bracket, pieces in frames[depth:])[1:]
             opening = frames[depth][0]
             del frames[depth:]
             frames[-1][1].append(_bracket(opening, inner, piece))
         else:
             frames[-1][1].append(piece)
-    return _close("".join(bracket + "".join(pieces) for bracket, pieces in frames))
+    return "".join(bracket + "".join(pieces) for bracket, pieces in frames)
 
 
 def _partner(frames: list[tuple[str, list[str]]], closing: str) -> int:
@@ -125,8 +153,7 @@ def _bracket(opening: str, inner: str, closing: str) -> str:
     if _START not in inner:
         return opening + inner + closing
     if _serves_holes(inner):
-        whole = "" if HOLE in inner else f"{opening}{_restored(inner)}{closing}"
-        return _START + whole + _END
+        return HOLE if HOLE in inner else f"{_START}{_restored(opening + inner + closing)}{_END}"
     clauses = []
     for clause, separator in _CLAUSE.findall(inner):
         if not _serves_holes(clause):
@@ -149,7 +176,7 @@ def _serves_holes(text: str) -> bool:
 
 
 def _restored(text: str) -> str:
-    return text.replace(_START, "").replace(_END, "")
+    return _BLANK_IN_BRACKET.sub("", text.replace(_START, "").replace(_END, ""))
 
 
 def _close(text: str, *, bracketed: bool = False) -> str:
@@ -160,26 +187,32 @@ def _close(text: str, *, bracketed: bool = False) -> str:
     for run in _RUN.finditer(text):
         done += text[position : run.start()]
         position = run.end()
-        if HOLE not in run.group() and _is_needed(done, text, position):
-            done += _restored(run.group())
+        if (
+            (not done or done[-1].isspace())
+            and HOLE not in run[0]
+            and _is_needed(done, text, position, bracketed)
+        ):
+            done += _restored(run[0])
         else:
             done, position = _joined(done, text, position, bracketed)
     return done + text[position:]
 
 
-def _is_needed(before: str, text: str, end: int) -> bool:
+def _is_needed(before: str, text: str, end: int, bracketed: bool) -> bool:
     """The sentence has the number as its object or its subject: `as in [3]`, `[3] showed`."""
-    near = before[-16:]
-    if _GOVERNING.search(near):
+    near = before[-_NEAR:]
+    words = near.split()
+    if words and words[-1].lstrip("([").lower() in _GOVERNING:
         return True
-    return _SENTENCE_START.search(near) is not None and _PREDICATE.match(text, end) is not None
+    return not bracketed and bool(_SENTENCE_START.search(near) and _PREDICATE.match(text, end))
 
 
 def _joined(before: str, text: str, end: int, bracketed: bool) -> tuple[str, int]:
     """The text before a removed hole, ready for what follows it, and where that begins."""
     head = before.rstrip()
     if mark := _CLOSING_MARK.match(text, end):
-        head = _CONJUNCTION_BEFORE.sub("", head)
+        if head.endswith(_CONJUNCTIONS) and (found := _CONJUNCTION_BEFORE.search(head[-_NEAR:])):
+            head = head[: len(head) - len(found[0])]
         if head[-1:] in (",", ";") or (head[-1:] == ":" and mark[1]):
             head = head[:-1].rstrip()
         doubled = mark[1] == "." and head[-1:] in (".", "!", "?") and not text.startswith("..", mark.start(1))

@@ -57,7 +57,7 @@ _MINIMUM_ENGLISH_SHARE: Final = 0.05
 
 _MINIMUM_SHARE_AGAINST_DECLARED: Final = 0.12
 """The same for a full text that declares another language: an English abstract before it, and words that are
-spelled alike (Dutch `of`, Danish and Norwegian `for`), reach more than 0.05; English full texts, about 0.2."""
+spelled alike (Dutch `of`, Danish and Norwegian `for`), reach more than 0.05; English full texts 0.2."""
 
 
 def clean_text(text: str) -> str:

@@ -55,6 +55,9 @@ def superscript(before: str, text: str) -> str:
 
 def append_superscript(pieces: list[str], text: str) -> None:
     """Add a superscript to the pieces of a text, and take out the white space in front of an exponent."""
+    if not text.rstrip()[-1:].isdigit():  # spares most superscripts the look back
+        pieces.append(text)
+        return
     written = superscript("".join(pieces[-3:]), text)
     if pieces and written[:1] == "^":
         pieces[-1] = pieces[-1].rstrip()

@@ -114,27 +114,42 @@ def read_jats_set(
 
 
 def _parse(content: bytes) -> etree._Element:
-    """Parse without the reference lists, which nobody reads and which are a third of a full text's XML."""
-    if (shorter := _without_references(content)) is not None:
+    """Parse without reference lists and tables, which nobody reads: half of a full text is XML of theirs."""
+    shorter = _without(content, b"ref-list", content.find(b"</body>") + 1)
+    shorter = _without(shorter, b"table", 0)
+    if shorter is not content:
         with suppress(etree.XMLSyntaxError):  # the whole may be sound, or names the right line
             return etree.fromstring(shorter, etree.XMLParser(**PARSER_OPTIONS))
     return etree.fromstring(content, etree.XMLParser(**PARSER_OPTIONS))
 
 
-def _without_references(content: bytes) -> bytes | None:
-    """Cut the reference lists after the body, each from its start to its end."""
-    pieces, position = [], 0
-    start = content.find(b"<ref-list", content.find(b"</body>") + 1)
-    if start < 0 or b"<!--" in content or b"<![CDATA[" in content:
-        return None
-    while start >= 0:
-        end = content.find(b"</ref-list>", start)
-        following = content.find(b"<ref-list", start + 1)
-        if end < 0 or 0 <= following < end or content.find(b"/>", start, content.find(b">", start) + 1) >= 0:
-            return None  # a list in a list, or an empty one
-        pieces.append(content[position:start])
-        position, start = end + len(b"</ref-list>"), following
-    return b"".join((*pieces, content[position:]))
+def _without(content: bytes, name: bytes, position: int) -> bytes:
+    """Empty the elements of that name from a position on; none where one may be in another or hidden."""
+    opening, closing = b"<" + name, b"</" + name + b">"
+    starts: list[int] = []
+    while (position := content.find(opening, position)) >= 0:
+        position += len(opening)
+        if content[position : position + 1] in (b" ", b">"):
+            starts.append(position - len(opening))
+    last = content.rfind(closing) if starts else 0
+    if not starts or content.find(b"<!", starts[0], last) >= 0 or _is_hidden(content, starts[0]):
+        return content
+    pieces: list[bytes] = []
+    end = 0
+    for start, following in zip(starts, [*starts[1:], len(content)], strict=True):
+        pieces += content[end:start], opening + b"/>"
+        end = content.find(closing, start) + len(closing)
+        if not start < end <= following:
+            return content
+    return b"".join((*pieces, content[end:]))
+
+
+def _is_hidden(content: bytes, position: int) -> bool:
+    """The position is in a comment, or in what may be one."""
+    start = content.rfind(b"<!", 0, position)
+    if content.startswith(b"<!--", start):
+        return content.find(b"-->", start, position) < 0
+    return start >= 0 and not content.startswith(b"<!DOCTYPE", start)
 
 
 def _article(article: etree._Element, captions: bool, languages: tuple[str, ...]) -> JatsArticle:

@@ -164,7 +164,9 @@ class Flow:
         text = (element.text or "") if simple else "".join(element.itertext())
         if kind in _MARKS or (kind == "other" and _is_mark(text, self.raised)):
             self.pieces.append(HOLE)
-        elif kind in _CITATIONS and (hole := citation(text, raised=self.raised or _holds_raised(element))):
+        elif kind in _CITATIONS and (
+            hole := citation(text, self.raised or (not simple and _holds_raised(element)))
+        ):
             if hole[-1] == "." and (element.tail or "").lstrip()[:1].islower():
                 hole = hole[:-1]  # the sentence goes on
             self.pieces.append(hole)
@@ -183,7 +185,8 @@ class Flow:
         self.add_content(element)
         inner, self.pieces, self.raised = close_raised("".join(self.pieces)), pieces, raised
         own, hole, rest = inner.partition(HOLE)
-        append_superscript(pieces, own)
+        if own:
+            append_superscript(pieces, own)
         pieces.append(hole + rest)
 
     def add_abbreviation(self, element: etree._Element) -> None:
@@ -234,7 +237,7 @@ def _is_mark(text: str, raised: bool) -> bool:
 
 
 def _holds_raised(element: etree._Element) -> bool:
-    return len(element) > 0 and local_name(element[0]) == "sup"
+    return local_name(element[0]) == "sup"
 
 
 def section_lines(section: etree._Element, captions: bool) -> list[str]:

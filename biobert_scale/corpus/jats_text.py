@@ -10,14 +10,16 @@ from biobert_scale.corpus.citations import HOLE, close_holes, has_holes
 from biobert_scale.corpus.markup import collapse
 
 _EMPTY_BRACKETS = re.compile(r" (?:\( ?\)|\[ ?\])")
-_SPACE_BEFORE_MARK = re.compile(r" ([,;.)])(?= |$)")
-# Where this finds nothing, none of the two patterns above does. It begins with a set of characters, which is
-# looked for quickly.
-_TO_TIDY = re.compile(r"[\[(,;.)](?:(?<= .)(?= |$)|(?<= [\[(]) ?[\])])")
+_SPACE_BEFORE_MARK = re.compile(r" ([,;)]|(?<!\. )\.)(?= |$)")
+_TO_TIDY = re.compile(r"[,;.)\]](?<=[ (\[].)")
+"""Where this finds nothing, the two patterns above do not either. It begins with a set of characters, which
+is looked for quickly."""
+
 _PLACEHOLDER = re.compile(
     r"\[(?:formula|image|table|graph|figure|graphic|text|chemical structure): see text\]", re.I
 )
-_CAPTION_START = re.compile(r"(?:[:.,;|]|[–—-](?=\s)|\s)+")
+_NOTHING = f"{HOLE} \n\t"
+_CAPTION_START = re.compile(r"(?:[:.,;|—]|–(?!\d)|-(?=\s)|\s)+")
 
 
 def tidy(text: str) -> str:
@@ -28,7 +30,11 @@ def tidy(text: str) -> str:
     """
     if ": see text]" in text:
         text = _PLACEHOLDER.sub(HOLE, text)
-    text = close_holes(" ".join(text.split())).strip() if has_holes(text) else collapse(text)
+    if has_holes(text):
+        if not text.strip(_NOTHING):
+            return ""
+        text = close_holes(text)
+    text = collapse(text)
     if _TO_TIDY.search(text):
         text = _SPACE_BEFORE_MARK.sub(r"\1", _EMPTY_BRACKETS.sub("", text)).strip()
     return text if text[:1].isalnum() or any(character.isalnum() for character in text) else ""
@@ -36,7 +42,8 @@ def tidy(text: str) -> str:
 
 def without_caption_mark(caption: str) -> str:
     """`: Growth of yeast.` begins with what divided it from its label."""
-    return _CAPTION_START.sub("", caption, count=1) if not caption[:1].isalnum() else caption
+    mark = _CAPTION_START.match(caption)
+    return caption[mark.end() :] if mark else caption
 
 
 class Formality(IntEnum):
@@ -100,6 +107,12 @@ _STATEMENT = r"(?:statements?|declarations?|disclosures?|statement section)"
 _OF = rf"(?:{_STATEMENT} (?:of|on|regarding) (?:the )?)?"
 _CERTAIN_PART = re.compile(rf"{_OF}(?:{_CERTAIN})(?: {_STATEMENT})?")
 _POSSIBLE_PART = re.compile(rf"{_OF}(?:{_POSSIBLE})(?P<certain> {_STATEMENT})?")
+# Every formal heading holds one of these.
+_SIGNS = re.compile(
+    r"interest|ethic|supp|contribut|author|credit|acknowl|fund|financ|sponsor|grant|avail|access|deposit|sharing"
+    r"|abbrev|report|publi|disclaim|institution|consent|compliance|peer|open|addition|literature|transparency"
+    r"|declar|registr|permission|disclos|references|statement"
+)
 _CONJUNCTION = re.compile(r",? and |, |/| ?& ?| or ")
 _LONE_NOUN = re.compile(
     r"(?:materials?|data|authors?)"
@@ -112,6 +125,8 @@ def formality(heading: str) -> Formality:
     if len(heading) > _LONGEST_HEADING:
         return Formality.NONE
     plain = " ".join(heading.lower().replace("’", "'").split()).strip(".:* ")
+    if not _SIGNS.search(plain):
+        return Formality.NONE
     if number := _HEADING_NUMBER.match(plain):
         plain = plain[number.end() :]
     if found := _part(plain):

@@ -15,6 +15,7 @@ _LEFT_OUT = frozenset({"annotation", "annotation-xml", "mphantom", "none", "mali
 _FUNCTION_APPLICATION = "\u2061"  # invisible, between `sin` and `x`
 _SIMPLE = re.compile(r"[^\W_]*(?:\.\d+)?|\S")
 _POWER = re.compile(r"[^\W_](?:.*[^+−–-])?")  # a charge (`2+`) is none
+_PARTNERS = {"(": ")", "[": "]", "{": "}", ")": "(", "]": "[", "}": "{"}
 _ORDINALS = ("st", "nd", "rd", "th")
 _ENCLOSED = re.compile(r"\([^()]*\)")
 
@@ -76,7 +77,12 @@ def _fenced(element: etree._Element, parts: list[str]) -> str:
     text = parts[0] if parts else ""
     for index, part in enumerate(parts[1:]):
         text += separators[min(index, len(separators) - 1) :][:1] + part
-    return element.get("open", "(") + text + element.get("close", ")")
+    opening, closing = element.get("open"), element.get("close")
+    if opening is None:  # word processors leave out the partner of a bracket that they name
+        opening = _PARTNERS.get(closing or ")", "(")
+    if closing is None:
+        closing = _PARTNERS.get(opening, ")")
+    return opening + text + closing
 
 
 def _prescripts_first(element: etree._Element) -> str:
