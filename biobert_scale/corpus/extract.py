@@ -23,7 +23,7 @@ from biobert_scale.corpus.raw import (
 )
 
 _log = logging.getLogger(__name__)
-_PMCID = re.compile(r"PMC[0-9]+")
+_PMCID = re.compile(r"PMC0*[1-9][0-9]*")
 
 
 @dataclass(frozen=True, kw_only=True)
