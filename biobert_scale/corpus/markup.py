@@ -61,6 +61,8 @@ def _collect(element: etree._Element, pieces: list[str]) -> None:
         name = local_name(child)
         if name == "math":
             pieces.append(math_text(child))
+        elif name == "sup" and not len(child):
+            append_superscript(pieces, child.text or "")
         elif name == "sup":
             raised: list[str] = []
             _collect(child, raised)
