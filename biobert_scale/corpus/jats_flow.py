@@ -181,6 +181,11 @@ class Flow:
                 append_superscript(self.pieces, text)
             return
         pieces, raised = self.pieces, self.raised
+        if element[0].tag == "xref" and len(element) == 1 and not element.text and not element[0].tail:
+            self.raised = True  # by far the most frequent: one reference
+            self.add_reference(element[0])
+            self.raised = raised
+            return
         self.pieces, self.raised = [], True
         self.add_content(element)
         inner, self.pieces, self.raised = close_raised("".join(self.pieces)), pieces, raised

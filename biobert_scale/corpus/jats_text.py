@@ -35,6 +35,8 @@ def tidy(text: str) -> str:
             return ""
         text = close_holes(text)
     text = collapse(text)
+    if not text:
+        return ""
     if _TO_TIDY.search(text):
         text = _SPACE_BEFORE_MARK.sub(r"\1", _EMPTY_BRACKETS.sub("", text)).strip()
     return text if text[:1].isalnum() or any(character.isalnum() for character in text) else ""
