@@ -32,6 +32,7 @@ _CLOSING_MARK = re.compile(r"\s*([.,;:!?)\]}]|\Z)")
 _CONJUNCTION_BEFORE = re.compile(r"(?:\A|[,;]?\s)(?:and|or|&|see(?: also)?|e\.g\.,?|cf\.?)\Z")
 _CONJUNCTIONS = ("and", "or", "&", "see", "also", "e.g.", "e.g.,", "cf", "cf.")
 _BLANK_IN_BRACKET = re.compile(r"(?<=[\[(])\s+|\s+(?=[\])])")
+_BLANKS = re.compile(r"\s*")
 _CONJUNCTION_AFTER = re.compile(r"\s*(?:and|or|&)\s+")
 
 # Words that mean nothing in a bracket without the reference they lead to: `(see [3] for a recent review)`.
@@ -54,6 +55,9 @@ _GOVERNING = frozenset({
 _NEAR = 16
 """Characters before a hole that decide what becomes of it."""
 
+_CHANGEABLE = 512
+"""Characters before a hole that closing it may change; a text of many holes is not copied for each."""
+
 _SENTENCE_START = re.compile(r"(?:\A|(?:[^\W\d_]{4}|[)\]])[.!?]\s+)\Z")  # not after `et al.`
 _PREDICATE = re.compile(r"\s+[a-z]")
 
@@ -66,6 +70,8 @@ _CITATION = re.compile(
     rf"|[⁰¹²³⁴-⁹](?:[,;{_DASHES}\s]*[⁰¹²³⁴-⁹])*|[*†‡§¶#‖∗]*)"
     rf"[\s,;{_DASHES}]*(?P<closing>[)\]}}]*)(?P<stop>\.?)\s*"
 )
+
+_LONGEST_NUMBER = 200
 
 _SEPARATORS_AT_HOLE = re.compile(rf"[\s,;]*({_ANY_HOLE})[\s,;]*")
 _RANGE_END = re.compile(rf"(?:\d{{1,3}}[{_DASHES}])?({_ANY_HOLE})(?:[{_DASHES}]\d{{1,3}})?")
@@ -83,7 +89,7 @@ def citation(text: str, raised: bool) -> str | None:
         A hole in the text's own brackets; None where the text is read with the sentence: `Smith et al.`,
         `2006`.
     """
-    found = _CITATION.fullmatch(text)
+    found = _CITATION.fullmatch(text) if len(text) < _LONGEST_NUMBER else None
     if found is None:
         return None
     opening, number, closing, stop = found.group("opening", "number", "closing", "stop")
@@ -143,10 +149,11 @@ def _partner(frames: list[tuple[str, list[str]]], closing: str) -> int:
 
     A wrong bracket ends the last frame if that holds nothing but references.
     """
-    for depth in range(len(frames) - 1, 0, -1):
+    for depth in range(len(frames) - 1, max(0, len(frames) - 9), -1):
         if _BRACKETS[frames[depth][0]] == closing:
             return depth
-    return len(frames) - 1 if _serves_holes("".join(frames[-1][1])) else 0
+    last = frames[-1][1]
+    return len(frames) - 1 if len(last) < 10 and _serves_holes("".join(last)) else 0
 
 
 def _bracket(opening: str, inner: str, closing: str) -> str:
@@ -183,9 +190,13 @@ def _close(text: str, *, bracketed: bool = False) -> str:
     """Remove the holes of a text whose brackets are dealt with."""
     if _START not in text:
         return text
-    done, position = "", 0
+    pieces: list[str] = []
+    done, position = "", 0  # `done` is the end of what is done, which may still change
     for run in _RUN.finditer(text):
         done += text[position : run.start()]
+        if len(done) > 2 * _CHANGEABLE:
+            pieces.append(done[:-_CHANGEABLE])
+            done = done[-_CHANGEABLE:]
         position = run.end()
         if (
             (not done or done[-1].isspace())
@@ -195,7 +206,7 @@ def _close(text: str, *, bracketed: bool = False) -> str:
             done += _restored(run[0])
         else:
             done, position = _joined(done, text, position, bracketed)
-    return done + text[position:]
+    return "".join((*pieces, done, text[position:]))
 
 
 def _is_needed(before: str, text: str, end: int, bracketed: bool) -> bool:
@@ -221,7 +232,7 @@ def _joined(before: str, text: str, end: int, bracketed: bool) -> tuple[str, int
     if not head or head[-1] in "([{":
         follows = _CONJUNCTION_AFTER.match(text, end) if bracketed else None
         rest = follows.end() if follows else end
-        return head, rest + (len(text) - rest - len(text[rest:].lstrip()))
+        return head, _BLANKS.match(text, rest).end()  # type: ignore[union-attr]  # matches nothing, too
     following = text[end]
     grow_together = following.isalnum() or following in "([{“‘\"'"
     if grow_together and (before[-1].isspace() or head[-1] not in "-‐‑–—/"):

@@ -129,3 +129,10 @@ def test_a_number_that_its_sentence_needs_stays(inner: str, text: str) -> None:
 )
 def test_other_holes_and_what_is_no_citation(inner: str, text: str) -> None:
     assert text_of(inner) == text
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("unit", ["{} iron ", "([{}] ", "]{} ) ", "{}, and ", "([{}; iron]) ", "] ( {} "])
+def test_a_long_paragraph_of_holes_takes_no_time_of_its_square(unit: str) -> None:
+    assert text_of(f"Iron {unit.format(A) * 20_000} rose").endswith("rose")
+    assert text_of(f"Iron{cite('1' + ' ' * 100_000 + 'x')} rose").endswith("rose")
