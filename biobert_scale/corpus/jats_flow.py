@@ -168,7 +168,7 @@ class Flow:
             hole := citation(text, self.raised or (not simple and _holds_raised(element)))
         ):
             if hole[-1] == "." and (element.tail or "").lstrip()[:1].islower():
-                hole = hole[:-1]  # the sentence goes on
+                hole = hole[:-1]  # the sentence has not ended
             self.pieces.append(hole)
         elif simple:
             self.pieces.append(text)

@@ -171,6 +171,6 @@ _FORMAL_WORDS = re.compile(
 
 
 def is_formal_line(line: str) -> bool:
-    """A paragraph such as `Conflict of Interest: none declared.`, but not one that goes on about clinics."""
+    """A paragraph such as `Conflict of Interest: none declared.`, but not one about clinics."""
     beginning = _FORMAL_BEGINNING.match(line)
     return beginning is not None and _FORMAL_WORDS.search(line, beginning.end()) is not None

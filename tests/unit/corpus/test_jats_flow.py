@@ -1,4 +1,4 @@
-"""What of a full text is read, what is left out, and what stands in its place."""
+"""What of a full text is read, what is left out, and what is in its place."""
 
 from __future__ import annotations
 
