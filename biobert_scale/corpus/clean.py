@@ -55,6 +55,10 @@ _ENGLISH: Final = frozenset(
 _MINIMUM_ENGLISH_SHARE: Final = 0.05
 """Words of `_ENGLISH` among all, below which a text is not taken for English."""
 
+_MINIMUM_SHARE_AGAINST_DECLARED: Final = 0.12
+"""The same for a full text that declares another language: an English abstract before it, and words that are
+spelled alike (Dutch `of`, Danish and Norwegian `for`), reach more than 0.05; English full texts 0.2."""
+
 
 def clean_text(text: str) -> str:
     """Normalise to NFC, drop what has no glyph, collapse white space within lines, and drop empty lines."""
@@ -110,7 +114,9 @@ def _language_is_kept(document: Document, words: list[str], config: CorpusConfig
     A record's declared language is the article's: an abstract in MEDLINE is English whatever the article is
     written in.
     """
-    if english_share(words) >= _MINIMUM_ENGLISH_SHARE:
+    other_declared = document.source == "pmc" and document.language not in ("", "eng")
+    minimum = _MINIMUM_SHARE_AGAINST_DECLARED if other_declared else _MINIMUM_ENGLISH_SHARE
+    if english_share(words) >= minimum:
         return "eng" in config.languages
     return any(language in config.languages for language in document.language.split() if language != "eng")
 

@@ -15,7 +15,8 @@ class Document:
     """
 
     id: str
-    """`pmid:123` or `pmcid:PMC123`; nothing follows the colon where the record names no identifier."""
+    """`pmid:123`, or `pmcid:PMC123` of a full text that has one; nothing follows the colon where the record
+    names no identifier."""
     source: str
     """`medline` or `pmc`."""
     text: str

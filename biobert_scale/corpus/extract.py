@@ -23,7 +23,7 @@ from biobert_scale.corpus.raw import (
 )
 
 _log = logging.getLogger(__name__)
-_PMCID = re.compile(r"PMC[0-9]+")
+_PMCID = re.compile(r"PMC0*[1-9][0-9]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def extract(
     Args:
         captions: keep the captions of figures and tables.
         languages: of a record without an abstract, take the `OtherAbstract` in the first of these that it has
-            one in.
+            one in; of an article in another language, its translation into one of them.
         deleted: receives the PMIDs that the file withdraws.
 
     Raises:
@@ -55,7 +55,7 @@ def extract(
     if file.source == "medline":
         yield from _extract_medline(file.path, languages, deleted)
     else:
-        yield from _extract_pmc(file, captions)
+        yield from _extract_pmc(file, captions, languages)
 
 
 def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str]) -> Iterator[Extracted]:
@@ -77,22 +77,28 @@ def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str])
         yield Extracted(document=document, version=record.version, revised=record.date_revised)
 
 
-def _extract_pmc(file: RawFile, captions: bool) -> Iterator[Extracted]:
+def _extract_pmc(file: RawFile, captions: bool, languages: tuple[str, ...]) -> Iterator[Extracted]:
     listed = read_file_list(file.file_list) if file.file_list is not None else {}
     unlisted = ListedArticle(updated=package_date(file.path.name))
     for member, content in package_members(file.path):
-        yield from _articles(file.path.name, member, content, listed.get(member, unlisted), captions)
+        state = listed.get(member, unlisted)
+        yield from _articles(file.path.name, member, content, state, captions, languages)
 
 
 def _articles(
-    package: str, member: str, content: bytes, listed: ListedArticle, captions: bool
+    package: str,
+    member: str,
+    content: bytes,
+    listed: ListedArticle,
+    captions: bool,
+    languages: tuple[str, ...],
 ) -> Iterator[Extracted]:
     """The articles of one member, mostly one. Malformed XML inside a sound package is the publisher's doing:
     it is counted, and the others go on."""
     named = _pmcid(PurePosixPath(member).stem)
     origin, group = f"{package}:{member}", license_group(package, listed.license)
     try:
-        for article in read_jats_set(content, captions=captions):
+        for article in read_jats_set(content, captions=captions, languages=languages):
             pmcid = _pmcid(article.pmcid) or named
             yield Extracted(
                 document=_full_text(article, pmcid, article.pmid or listed.pmid, group, origin),
@@ -114,7 +120,7 @@ def _articles(
 
 def _full_text(article: JatsArticle, pmcid: str, pmid: str, group: str, origin: str) -> Document:
     return Document(
-        id=f"pmcid:{pmcid}",
+        id=f"pmcid:{pmcid}" if pmcid or not pmid.isdecimal() else f"pmid:{pmid}",
         source="pmc",
         text="\n".join(filter(None, (article.title, *article.abstract, *article.body))),
         pmid=pmid,

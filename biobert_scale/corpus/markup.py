@@ -6,6 +6,9 @@ from typing import Any
 
 from lxml import etree
 
+from biobert_scale.corpus.exponents import append_superscript
+from biobert_scale.corpus.mathml import math_text
+
 # Nothing outside the file is fetched, no entity is expanded, and libxml2's limits on depth and size stay on.
 # (`collect_ids` stays on: without it libxml2 asks for the external DTD, whatever `load_dtd` says.)
 PARSER_OPTIONS: dict[str, Any] = {
@@ -20,10 +23,6 @@ PARSER_OPTIONS: dict[str, Any] = {
 _NOT_TEXT = frozenset({"tex-math", "annotation", "annotation-xml", "inline-graphic", "graphic"})
 
 
-HOLE = "\uffff"
-"""Stands where an element was left out that the sentence can do without; XML 1.0 forbids the character."""
-
-
 def collapse(text: str) -> str:
     """`" ".join(text.split())` of XML's text, without the cost where there is nothing to collapse."""
     text = text.strip()
@@ -33,9 +32,7 @@ def collapse(text: str) -> str:
                 "\n" not in text and "\t" not in text and "\r" not in text
             ):  # XML 1.0 has no other control characters
                 return text
-        elif (
-            text.replace(HOLE, "") if HOLE in text else text
-        ).isprintable():  # the space alone is white and printable
+        elif text.isprintable():  # the space alone is white and printable
             return text
     return " ".join(text.split())
 
@@ -44,22 +41,6 @@ def local_name(element: etree._Element) -> str:
     """The tag without its namespace; empty for comments, processing instructions and entity references."""
     tag = element.tag
     return tag.rpartition("}")[2] if isinstance(tag, str) else ""
-
-
-def math_text(element: etree._Element) -> str:
-    """The tokens of a MathML formula written one after the other, fractions with a slash: `R2`, `10-3`,
-    `a/b`."""
-    name = local_name(element)
-    if not name or name in _NOT_TEXT:
-        return ""
-    parts = [math_text(child) for child in element]
-    if name == "mfrac" and len(parts) == 2:
-        return f"{parts[0]}/{parts[1]}"
-    return (
-        "".join((element.text or "").split()) + "".join(parts)
-        if name != "mtext"
-        else " ".join((element.text or "").split())
-    )
 
 
 def plain_text(element: etree._Element | None) -> str:
@@ -80,6 +61,12 @@ def _collect(element: etree._Element, pieces: list[str]) -> None:
         name = local_name(child)
         if name == "math":
             pieces.append(math_text(child))
+        elif name == "sup" and not len(child):
+            append_superscript(pieces, child.text or "")
+        elif name == "sup":
+            raised: list[str] = []
+            _collect(child, raised)
+            append_superscript(pieces, "".join(raised))
         elif name and name not in _NOT_TEXT:
             _collect(child, pieces)
         elif not name:

@@ -145,7 +145,7 @@ class CleanDocuments(PipelineStep):
 def _row(record: Extracted, text: str, reason: str) -> dict[str, Any]:
     document = record.document
     pmid, pmcid = identifier_number(document.pmid), identifier_number(document.pmcid)
-    if not record.reason and not (pmid if document.source == "medline" else pmcid):
+    if not record.reason and not (pmid or (pmcid and document.source == "pmc")):
         reason = "no_identifier"
     return {
         **{name: getattr(document, name) for name in CORPUS_SCHEMA.names},

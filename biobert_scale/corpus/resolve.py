@@ -40,8 +40,8 @@ class Index:
     pmid: NDArray[np.int64]
     """0 where unknown: never for a MEDLINE record, unless its code is `no_identifier`."""
     pmcid: NDArray[np.int64]
-    """The digits of the PMCID; 0 where unknown: never for a PMC article, unless its code is `no_identifier`.
-    """
+    """The digits of the PMCID; 0 where unknown: a PMC article then has a PMID, unless its code is
+    `no_identifier`."""
     version: NDArray[np.int64]
     revised: NDArray[np.int64]
     """MEDLINE: DateRevised. PMC: the package's time of the last update. 0 where unknown."""
@@ -56,10 +56,11 @@ class Index:
 def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
     """Decide each record's fate.
 
-    1. Of several states of one PMID (MEDLINE) or PMCID (PMC) one stands: the highest version; among those the
-       one revised last (a record without a date was never revised, so it is older than any with one); among
-       those the one in the later file, then the later position. The date comes before the file so that old
-       excerpts do no harm wherever their name sorts. The other states are `superseded`.
+    1. Of several states of one PMID (MEDLINE) or PMCID (PMC; PMID where it has none) one stands: the highest
+       version; among those the one revised last (a record without a date was never revised, so it is older
+       than any with one); among those the one in the later file, then the later position. The date comes
+       before the file so that old excerpts do no harm wherever their name sorts. The other states are
+       `superseded`.
     2. A standing MEDLINE record is `deleted` where its own or a later file withdraws its PMID. 3. Then what
     the record's own file decided holds. A standing state that was rejected brings no older one back. 4. An
     abstract whose full text is kept, linked by PMID or PMCID, is `full_text_present`. 5. Of equal texts the
@@ -74,7 +75,12 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
     """
     code = index.code.copy()
     identified = code != CODES["no_identifier"]
-    for is_source, key in ((index.medline, index.pmid), (~index.medline, index.pmcid)):
+    full_text_by_pmid = ~index.medline & (index.pmcid == 0)
+    for is_source, key in (
+        (index.medline, index.pmid),
+        (~index.medline, index.pmcid),
+        (full_text_by_pmid, index.pmid),
+    ):
         rows = np.flatnonzero(is_source & identified & (key > 0))
         code[rows[~_stands(key[rows], index.version[rows], index.revised[rows])]] = CODES["superseded"]
     standing = np.flatnonzero(index.medline & identified & (code != CODES["superseded"]))

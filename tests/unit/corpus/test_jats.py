@@ -53,7 +53,7 @@ def cite(text: str) -> str:
         (f"iron ({cite('5')}, Table 1) rose", "iron (Table 1) rose"),
         ('see <xref ref-type="fig" rid="f">Fig. 2</xref>.', "see Fig. 2."),
         ('iron<xref ref-type="fn" rid="f">a</xref> rose', "iron rose"),
-        ("10<sup>-3</sup> of CO<sub>2</sub> in <italic>E. coli</italic>", "10-3 of CO2 in E. coli"),
+        ("10<sup>-3</sup> of CO<sub>2</sub> in <italic>E. coli</italic>", "10^-3 of CO2 in E. coli"),
         ("grows with <inline-formula><tex-math>\\alpha</tex-math></inline-formula> here", "grows with here"),
         (
             (
