@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from lxml import etree
 
+from biobert_scale.corpus.copyright import without_copyright
 from biobert_scale.corpus.markup import PARSER_OPTIONS, collapse, plain_text
 from biobert_scale.corpus.raw import MAXIMUM_RECORD_BYTES, BoundedReader, open_decompressed, reading
 
@@ -26,15 +27,8 @@ _TITLE_NOTE = re.compile(
     re.IGNORECASE,
 )
 _TITLE_ABSENT = re.compile(r"not available\.?", re.IGNORECASE)
-_ABSTRACT_NOTE = re.compile(r"\s*\(ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)\.?$")
+_ABSTRACT_NOTE = re.compile(r"\s*\(?ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)?\.?$", re.IGNORECASE)
 _ABSTRACT_HEAD = re.compile(r"^(?:ABSTRACT|Abstract):\s+")
-# "Copyright 2010 A Publisher. All rights reserved." that the publisher left at the abstract's end.
-_COPYRIGHT_TAIL = re.compile(
-    r"\s*(?:This article is protected by copyright\.?\s*)?All rights reserved\.?$"
-    r"|\s*(?:Copyright\s*(?:©|\(c\))?|©|\(c\))\s*(?:19|20)\d\d\b.{0,150}$",
-    re.IGNORECASE,
-)
-_LONGEST_TAIL = 200  # characters that _COPYRIGHT_TAIL can match at most, generously
 _UNLABELLED = frozenset({"", "UNLABELLED", "UNLABELED", "UNASSIGNED"})
 _PMCID = re.compile(r"PMC\d+")
 _DEFAULT_LANGUAGE = "eng"  # of OtherAbstract, by the DTD
@@ -205,13 +199,9 @@ def _paragraphs(abstract: etree._Element) -> tuple[str, ...]:
 
 
 def _clean_paragraph(text: str) -> str:
-    """Take off NLM's notes and the publisher's copyright. The end alone is searched for what can stand only
-    there."""
+    """Take off NLM's notes and the publisher's statement of rights."""
     if text.startswith(("ABSTRACT:", "Abstract:")):
         text = _ABSTRACT_HEAD.sub("", text)
-    if "(ABSTRACT TRUNCATED" in text:
+    if text.endswith(("WORDS)", "WORDS).", "TRUNCATED)", "words.", "WORDS", "words)")):
         text = _ABSTRACT_NOTE.sub("", text)
-    end = text[-_LONGEST_TAIL:].lower()
-    if "all rights reserved" in end or "copyright" in end or "©" in end or "(c)" in end:
-        text = text[:-_LONGEST_TAIL] + _COPYRIGHT_TAIL.sub("", text[-_LONGEST_TAIL:])
-    return text
+    return without_copyright(text)
