@@ -17,7 +17,15 @@ from dataclasses import dataclass
 from lxml import etree
 
 from biobert_scale.corpus.jats_text import is_citation_number, is_formal_line, is_formality, tidy
-from biobert_scale.corpus.markup import HOLE, PARSER_OPTIONS, local_name, math_text
+from biobert_scale.corpus.markup import (
+    HOLE,
+    PARSER_OPTIONS,
+    entity_text,
+    joined,
+    local_name,
+    math_text,
+    with_doctype,
+)
 
 _DROPPED = frozenset(
     {
@@ -179,7 +187,7 @@ def read_jats_set(content: bytes, *, captions: bool = True) -> Iterator[JatsArti
     Sub-articles and responses (reviews, decision letters, translations) stand inside their article and are
     not yielded. Arguments and errors are those of `read_jats`; the errors come with the first article.
     """
-    root = _parse(content)
+    root = _parse(with_doctype(content))
     articles = [root] if local_name(root) == "article" else root.findall(".//{*}article")
     if not articles:
         raise ValueError(f"the root element is {local_name(root)}, not article")
@@ -228,9 +236,8 @@ def _title(meta: etree._Element | None) -> str:
     if group is None:
         return ""
     parts = (group.find("{*}article-title"), group.find("{*}subtitle"))
-    return ": ".join(
-        filter(None, (" ".join(_lines(part, captions=False)) for part in parts if part is not None))
-    )
+    title, subtitle = (" ".join(_lines(part, captions=False)) if part is not None else "" for part in parts)
+    return joined(title, subtitle) if title and subtitle else title or subtitle
 
 
 def _abstract(meta: etree._Element | None) -> tuple[str, ...]:
@@ -254,15 +261,15 @@ def _abstract(meta: etree._Element | None) -> tuple[str, ...]:
 def _labelled_section(section: etree._Element) -> list[str]:
     """An abstract's section as MEDLINE would give it: its heading stands before its first paragraph."""
     title = section.find("{*}title")
-    heading = " ".join(_lines(title, captions=False)).rstrip(":. ") if title is not None else ""
+    heading = " ".join(_lines(title, captions=False)) if title is not None else ""
     if (
-        is_formality(heading) or heading.lower() == "contact"
+        is_formality(heading) or heading.rstrip(":. ").lower() == "contact"
     ):  # in an abstract an address; in a body it may be of cells
         return []
     flow = _Flow(captions=False)
     flow.add_children(section, skip=title)
     lines = flow.finish()
-    return [f"{heading}: {lines[0]}", *lines[1:]] if heading and lines else lines
+    return [joined(heading, lines[0]), *lines[1:]] if heading and lines else lines
 
 
 def _body(article: etree._Element, captions: bool) -> tuple[str, ...]:
@@ -332,7 +339,7 @@ class _Flow:
     def add_other(self, element: etree._Element) -> None:
         name = local_name(element)
         if not name:
-            self.add_break(element)  # an entity that only the DTD could have told
+            self.pieces.append(entity_text(element))
         elif (action := _ACTIONS.get(name, _Flow.add_content)) is not None:
             action(self, element)
 

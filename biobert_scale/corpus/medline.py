@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from lxml import etree
 
 from biobert_scale.corpus.copyright import without_copyright
-from biobert_scale.corpus.markup import PARSER_OPTIONS, collapse, plain_text
+from biobert_scale.corpus.markup import PARSER_OPTIONS, collapse, joined, plain_text, with_doctype
 from biobert_scale.corpus.raw import MAXIMUM_RECORD_BYTES, BoundedReader, open_decompressed, reading
 
 # NLM's notes on a title (`[Pain in childhood (author's transl)].`) and on an abstract, which belong to
@@ -30,6 +30,7 @@ _TITLE_ABSENT = re.compile(r"not available\.?", re.IGNORECASE)
 _ABSTRACT_NOTE = re.compile(r"\s*\(?ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)?\.?$", re.IGNORECASE)
 _ABSTRACT_HEAD = re.compile(r"^(?:ABSTRACT|Abstract):\s+")
 _UNLABELLED = frozenset({"", "UNLABELLED", "UNLABELED", "UNASSIGNED"})
+_HEAD_BYTES = 4096
 _PMCID = re.compile(r"PMC\d+")
 _DEFAULT_LANGUAGE = "eng"  # of OtherAbstract, by the DTD
 
@@ -73,8 +74,9 @@ def read_medline(source: Path | BinaryIO) -> Iterator[MedlineRecord]:
 
 def _records(stream: BinaryIO, where: str | Path) -> Iterator[MedlineRecord]:
     tags = ("PubmedArticle", "PubmedBookArticle", "MedlineCitation", "DeleteCitation", "DeleteDocument")
-    bounded = BoundedReader(stream, MAXIMUM_RECORD_BYTES, where=where, what="one record")
     with reading(where):
+        head = with_doctype(stream.read(_HEAD_BYTES))
+        bounded = BoundedReader(stream, MAXIMUM_RECORD_BYTES, where=where, what="one record", head=head)
         for _, element in etree.iterparse(bounded, events=("end",), tag=tags, **PARSER_OPTIONS):
             parent, tag = element.getparent(), element.tag
             if tag == "MedlineCitation":
@@ -193,8 +195,8 @@ def _paragraphs(abstract: etree._Element) -> tuple[str, ...]:
     paragraphs = []
     for element in abstract.iterchildren("AbstractText"):
         if text := _clean_paragraph(plain_text(element)):
-            label = collapse(element.get("Label") or "").rstrip(":")
-            paragraphs.append(text if label.upper() in _UNLABELLED else f"{label}: {text}")
+            label = collapse(element.get("Label") or "")
+            paragraphs.append(text if label.rstrip(":").upper() in _UNLABELLED else joined(label, text))
     return tuple(paragraphs)
 
 
