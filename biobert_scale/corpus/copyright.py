@@ -13,7 +13,7 @@ import re
 _LONGEST = 800
 """Characters at the end of a text that are searched for a statement."""
 
-# Without one of these (in lower case) there is no statement.
+# Without one of these (in lower case) there is no statement. It is a question of time alone.
 _CLUES = (
     "©",
     "℗",
@@ -26,8 +26,7 @@ _CLUES = (
     "voorbehouden",
     "版权",
     "database record",
-    "open access",
-    "open-access",
+    "licens",
     "author(s)",
     "inc.",
     "ltd",
@@ -87,11 +86,16 @@ _LOWER_CASE = """
     al all an and are at author authors autor autores behalf by co company copyright das database de del
     der derechos des di die direitos diritti do dos droits du e ed editor editors el en et exclusive for
     für government i im in inc its la las le les licence licensee licensees license licensor licensors
-    limited los ltd of on online or os par para part por publicada publicado published publisher
+    limited los ltd of on online or os par para part permissions por publicada publicado published publisher
     publishers publishing publié publiée rechte record reserved reservados riservati rights réservés
     sono the their to und under van veröffentlicht von vorbehalten voorbehouden with works y
 """
 _WORDS = frozenset(_LOWER_CASE.split())
+# The set sentences end in these, too.
+_LAST_WORDS = _WORDS | {
+    *("abstract", "acknowledged", "adaptations", "article", "cited", "commercial", "copied", "credited"),
+    *("indicated", "made", "medium", "permission", "purposes", "source", "use"),
+}
 _MARKS = "()[]{}.,;:·•/&*-–—'’\"“”«»©®℗™"
 
 # `Eur J Res 2015; 36(2): 122-8.` in front of a statement: the article's own place.
@@ -112,9 +116,11 @@ def without_copyright(text: str) -> str:
     Returns:
         The text up to the statement; unchanged where it ends in none, empty where it is nothing else.
     """
+    last = text[text.rfind(" ") + 1 :]
+    if last.islower() and last.strip(_MARKS) not in _LAST_WORDS and "/" not in last and "@" not in last:
+        return text  # nearly always
     end = text[-_LONGEST:]
-    lowered = end.lower()
-    if not any(clue in lowered for clue in _CLUES):
+    if not any(map(end.lower().__contains__, _CLUES)):
         return text
     for start in _START.finditer(end):
         # At a cut through the text a word may continue.

@@ -40,7 +40,8 @@ _ELEMENT = re.compile(  # the innermost, with both its tags
 )
 _DEEPEST = 20
 _BREAK = re.compile(r"<[bh]r\s*/?>", re.IGNORECASE)
-_ABSENT = re.compile(r"[-‐‑–]?\[[^\[\]]{1,40}:? see (?:text|formula|article)\][-‐‑–]?", re.IGNORECASE)
+_SEE_TEXT = "see text]"
+_ABSENT = re.compile(rf"[-‐‑–]?\[[^\[\]]{{1,40}} {_SEE_TEXT}[-‐‑–]?")
 _AROUND_ABSENT = re.compile(r"\s*[(\[][\s,;]*[)\]]|\s+(?=[,;.)\]](?:\s|$))|(?<=[(\[])\s+")
 
 
@@ -56,12 +57,13 @@ def resolved(text: str) -> str:
         text = plain
     if "<" in text and ">" in text:
         text = _BREAK.sub(" ", text)
+    if "</" in text:
         for _ in range(_DEEPEST):
             text, found = _ELEMENT.subn(_content, text)
             if not found:
                 break
-    if "see " in text and (plain := _ABSENT.sub(" ", text)) != text:
-        text = _AROUND_ABSENT.sub("", plain)
+    if _SEE_TEXT in text:
+        text = _AROUND_ABSENT.sub("", _ABSENT.sub(" ", text))
     return text
 
 
@@ -90,6 +92,8 @@ def with_doctype(head: bytes) -> bytes:
 
 def joined(heading: str, text: str) -> str:
     """`Heading: text`, with the one mark between them that the heading may bring along: `A study? Text`."""
+    if heading[-1:].isalnum() and text[:1].isalnum():  # nearly always
+        return f"{heading}: {text}"
     heading, text = heading.rstrip(":;,. –—-"), text.lstrip(":;,. –—-")
     if not heading or not text:
         return heading or text
@@ -98,7 +102,7 @@ def joined(heading: str, text: str) -> str:
 
 def collapse(text: str) -> str:
     """`" ".join(text.split())` of `resolved` text, without the cost where there is nothing to do."""
-    if "&" in text or "<" in text or "see " in text:
+    if "&" in text or "<" in text or ("[" in text and _SEE_TEXT in text):
         text = resolved(text)
     text = text.strip()
     if "  " not in text:

@@ -101,7 +101,8 @@ def _record(citation: etree._Element | None, data: etree._Element | None) -> Med
     fields: dict[str, Any] = {}
     pmcid = _pmcid(data) if data is not None else ""
     if citation is not None:
-        _read_article(citation, fields)
+        if citation.tag == "BookDocument":
+            _read_article(citation, fields)
         for child in citation.iterchildren(
             "PMID", "DateRevised", "Article", "Book", "OtherID", "OtherAbstract"
         ):
@@ -159,11 +160,10 @@ def _is_number(text: str) -> bool:
 
 
 def _date(element: etree._Element) -> int:
-    parts = [plain_text(element.find(name)) for name in ("Year", "Month", "Day")]
-    if not all(map(_is_number, parts)):
+    parts = {part.tag: (part.text or "").strip() for part in element.iterchildren("Year", "Month", "Day")}
+    if len(parts) < 3 or not all(map(_is_number, parts.values())):
         return 0
-    year, month, day = (int(part) for part in parts)
-    return year * 10_000 + month * 100 + day
+    return int(parts["Year"]) * 10_000 + int(parts["Month"]) * 100 + int(parts["Day"])
 
 
 def _clean_title(title: str) -> str:
