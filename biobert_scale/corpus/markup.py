@@ -42,7 +42,9 @@ _DEEPEST = 20
 _BREAK = re.compile(r"<[bh]r\s*/?>", re.IGNORECASE)
 _SEE_TEXT = "see text]"
 _ABSENT = re.compile(rf"[-‐‑–]?\[[^\[\]]{{1,40}} {_SEE_TEXT}[-‐‑–]?")
-_AROUND_ABSENT = re.compile(r"\s*[(\[][\s,;]*[)\]]|\s+(?=[,;.)\]](?:\s|$))|(?<=[(\[])\s+")
+_AROUND_ABSENT = re.compile(
+    r"\s*[(\[][\s,;]*[)\]]|(?<=[(\[])[\s,;]+|(?:\s*[,;])*\s+(?=[,;.](?:\s|$)|[)\]])|[,;](?=[)\]])"
+)
 
 
 def resolved(text: str) -> str:

@@ -50,6 +50,8 @@ def jats(text: str, *, title: str = "", head: str = "", abstract: str = "") -> t
         ("We show [Formula: see text], whereas [Formula: see text]- and ([Formula: see text]) rise.",
          "We show, whereas and rise."),
         ("the [symbol: see text]-means of [formula: see text]was[Formula: see text].", "the means of was."),
+        ("the sum ([F: see text], [F: see text]), of rises (all, [F: see text]), and of [F: see text],"
+         " [F: see text] and 5 .5 [F: see text].", "the sum, of rises (all), and of, and 5 .5."),
     ],
 )  # fmt: skip
 def test_what_was_escaped_twice_is_read_as_meant(escaped: str, plain: str) -> None:
