@@ -6,6 +6,11 @@ import errno
 from pathlib import Path
 
 
+def printable(name: object) -> str:
+    """A file's name for people and for files in UTF-8: bytes of it that are not UTF-8 are written `\\xe9`."""
+    return str(name).encode("utf-8", "backslashreplace").decode().replace(r"\udc", r"\x")
+
+
 class UserError(Exception):
     """A mistake in the input or the configuration: told in one line, exit code 2.
 
@@ -18,8 +23,8 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, what: str, *, where: str | Path, remedy: str) -> None:
-        self.what, self.where, self.remedy = what, str(where), remedy
-        super().__init__(f"{what}: {where}; {remedy}")
+        self.what, self.where, self.remedy = printable(what), printable(where), remedy
+        super().__init__(f"{self.what}: {self.where}; {remedy}")
 
     def __reduce__(self) -> tuple[object, ...]:
         # Worker processes hand their errors back pickled; keyword-only arguments need help to survive that.
@@ -55,11 +60,15 @@ def from_os_error(error: OSError) -> UserError | None:
                 where=where,
                 remedy="check the owner and mode, or choose another --output",
             )
-        case errno.ENOTDIR | errno.EISDIR:
+        case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
             return UserError(
                 "a file stands where a directory is needed, or the reverse",
                 where=where,
                 remedy="check the path",
+            )
+        case errno.ELOOP | errno.ENAMETOOLONG:
+            return UserError(
+                "links that lead in a circle, or too long a name", where=where, remedy="choose another path"
             )
         case _:
             return None

@@ -122,19 +122,22 @@ def corpus_build(
         overwrite: replace what other inputs or settings wrote there.
     """
     from biobert_scale.corpus.build import build_corpus
+    from biobert_scale.corpus.not_read import summary
 
-    print_counts(
-        build_corpus(
-            raw,
-            output,
-            corpus,
-            benchmarks=decontaminate,
-            workers=workers,
-            slurm=cluster(executor, slurm),
-            max_bad_files=max_bad_files,
-            overwrite=overwrite,
-        )
+    manifest = build_corpus(
+        raw,
+        output,
+        corpus,
+        benchmarks=decontaminate,
+        workers=workers,
+        slurm=cluster(executor, slurm),
+        max_bad_files=max_bad_files,
+        overwrite=overwrite,
     )
+    not_read = manifest.counts.pop("not_read")
+    print_counts(manifest)
+    if not_read:
+        print(summary(not_read))
 
 
 def corpus_inspect(

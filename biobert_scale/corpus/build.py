@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import logging
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +25,7 @@ from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.deduplicate import SIGNATURE_SIZE, near_duplicates
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.corpus.engine import run_tasks
+from biobert_scale.corpus.not_read import MEMBER_REASONS, NotRead, note
 from biobert_scale.corpus.pipeline import (
     EXTRACTED_SCHEMA,
     INDEX_COLUMNS,
@@ -34,9 +36,9 @@ from biobert_scale.corpus.pipeline import (
     run_steps,
     staged,
 )
-from biobert_scale.corpus.raw import RawFile, find_raw_files
+from biobert_scale.corpus.raw import RawFile, find_raw_files, look_through
 from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
-from biobert_scale.errors import UserError
+from biobert_scale.errors import UserError, printable
 from biobert_scale.files import (
     Manifest,
     begin_stage,
@@ -94,8 +96,9 @@ def build_corpus(
             something else.
     """
     _check_options(config, workers, max_bad_files)
-    files = find_raw_files(raw)
-    inputs, tasks = _describe(files)
+    _check_output(output)
+    found = look_through(raw)
+    inputs, tasks = _describe(found.files)
     listed = describe_inputs([benchmarks]) if benchmarks is not None else []
     key = stage_key(STAGE, [*inputs, *listed], config)
     work = output / ".work"
@@ -109,13 +112,14 @@ def build_corpus(
         reads=[raw, *([benchmarks] if benchmarks else [])],
     )
     if manifest is None:
-        _log.info("extracting %d files", len(files))
+        _log.info("extracting %d files", len(tasks))
         run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
         extracting = partial(extract_file, tasks, work, config, benchmarks)
         run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
-        sound = _sound(tasks, work, key, max_bad_files)
+        sound = _sound(tasks, found.unreadable, work, key, max_bad_files)
         counts, rejects, kept_before, shards, masks = _resolve(sound, work, raw, config)
-        counts["bad_files"] = len(tasks) - len(sound)
+        counts["bad_files"] = len(tasks) - len(sound) + len(found.unreadable)
+        counts["not_read"] = {**found.not_read, **_not_read_in(sound, work)}
         parts = len(shards) - 1
         _log.info("writing %d documents to %d shards", kept_before[-1], parts)
         writing = partial(run_steps, [ReadKept(sound, work, kept_before, shards), WriteShard(output)])
@@ -139,7 +143,33 @@ def build_corpus(
             libraries=("lxml", "datatrove", "pyarrow"),
         )
     shutil.rmtree(work, ignore_errors=True)
+    # A finished build has seen the same inputs, but maybe not the same files beside them.
+    recorded = manifest.counts.get("not_read", {})
+    members = {reason: recorded[reason] for reason in MEMBER_REASONS if reason in recorded}
+    manifest.counts["not_read"] = {**found.not_read, **members}
     return manifest
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a path that no shard can be written below, before all files are read."""
+    if printable(output) != str(output):
+        raise UserError(
+            "the output's path is not UTF-8, which Parquet files need",
+            where=output,
+            remedy="choose another --output",
+        )
+    existing = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UserError("a file, not a directory", where=existing, remedy="choose another --output")
+
+
+def _not_read_in(tasks: list[FileTask], work: Path) -> NotRead:
+    """What the packages hold besides articles."""
+    not_read: NotRead = {}
+    for task in tasks:
+        for reason, unread in read_json(task.notes(work))["not_read"].items():
+            note(not_read, reason, unread["example"], unread["count"])
+    return not_read
 
 
 def _check_options(config: CorpusConfig, workers: int, max_bad_files: int) -> None:
@@ -166,29 +196,41 @@ def _describe(files: list[RawFile]) -> tuple[list[dict[str, Any]], list[FileTask
     inputs, tasks = [], []
     for file in files:
         described = describe_inputs(path for path in (file.path, file.file_list) if path is not None)
+        for record in described:
+            record["name"] = printable(record["name"])
         inputs += described
-        tasks.append(FileTask(file=file, name=f"{file.path.name}-{fingerprint(described)[:16]}"))
+        # Files of the work directory are named after it: its own name may be of any bytes and length.
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", file.path.name)[:100]
+        tasks.append(FileTask(file=file, name=f"{name}-{fingerprint(described)[:16]}"))
     return inputs, tasks
 
 
-def _sound(tasks: list[FileTask], work: Path, key: str, max_bad_files: int) -> list[FileTask]:
+def _sound(
+    tasks: list[FileTask], unreadable: list[UserError], work: Path, key: str, max_bad_files: int
+) -> list[FileTask]:
     """The tasks whose files are not damaged.
+
+    Args:
+        unreadable: files that could not be opened and have no task; they count as damaged.
 
     Raises:
         UserError: more are damaged than put up with.
     """
     errors = {task.name: error for task in tasks if (error := read_json(task.notes(work)).get("error"))}
+    for failure in unreadable:
+        errors[failure.where] = {"what": failure.what, "where": failure.where, "remedy": failure.remedy}
     for error in errors.values():
         _log.warning("damaged file: %s: %s", error["what"], error["where"])
     if len(errors) > max_bad_files:
         for task in tasks:  # to be tried again: the next call may find another disk, or another library
             if task.name in errors:
                 task.notes(work).unlink()
-        shutil.rmtree(work / f"extract-{key[:12]}")
+        shutil.rmtree(work / f"extract-{key[:12]}", ignore_errors=True)
         first = next(iter(errors.values()))
         if len(errors) == 1:
             raise UserError(**first)
-        what = f"{len(errors)} of {len(tasks)} files are damaged; the first: {first['what']}"
+        number = len(tasks) + len(unreadable)
+        what = f"{len(errors)} of {number} files are damaged; the first: {first['what']}"
         raise UserError(
             what,
             where=first["where"],

@@ -16,6 +16,10 @@ _REMOVED: Final = re.compile(
     "\U000e0000-\U0010ffff]"
 )
 _LATE: Final = re.compile("[\ufff0-\U0010ffff]")
+_MICRO_SIGN: Final = (
+    "\u00b5"  # NFC keeps it beside the Greek letter, and a vocabulary would learn each word twice
+)
+_GREEK_MU: Final = "\u03bc"
 _NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
 _ASCII_WITHOUT_LETTERS: Final = bytes(code for code in range(128) if not chr(code).isalpha())
 _MINIMUM_LETTER_SHARE: Final = 0.5
@@ -61,8 +65,10 @@ spelled alike (Dutch `of`, Danish and Norwegian `for`), reach more than 0.05; En
 
 
 def clean_text(text: str) -> str:
-    """Normalise to NFC, drop what has no glyph, collapse white space within lines, and drop empty lines."""
-    return unicodedata.normalize("NFC", "\n".join(filter(None, map(_clean_line, text.split("\n")))))
+    """Normalise to NFC, write the micro sign as the Greek letter, drop what has no glyph, collapse white
+    space within lines, and drop empty lines."""
+    text = unicodedata.normalize("NFC", "\n".join(filter(None, map(_clean_line, text.split("\n")))))
+    return text.replace(_MICRO_SIGN, _GREEK_MU)
 
 
 def _clean_line(line: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from biobert_scale.corpus.clean import clean_text
 from biobert_scale.corpus.shingles import ngram_hashes, word_hashes
 from biobert_scale.errors import UserError
 
@@ -89,7 +90,7 @@ class Decontaminator:
         recognised."""
         self.documents, self.minimum_share = documents, minimum_share
         self.by_pmid = {document.pmid: document for document in documents if document.pmid}
-        runs = [np.unique(_runs(document.text)) for document in documents]
+        runs = [np.unique(_runs(clean_text(document.text))) for document in documents]
         hashes = np.concatenate([np.zeros(0, dtype=np.uint64), *runs])
         owners = np.repeat(np.arange(len(runs)), [len(found) for found in runs])
         order = np.argsort(hashes, kind="stable")

@@ -11,16 +11,12 @@ from pathlib import Path, PurePosixPath
 from lxml import etree
 
 from biobert_scale.corpus.document import Document
+from biobert_scale.corpus.file_list import ListedArticle, license_group, package_date, read_file_list
 from biobert_scale.corpus.jats import JatsArticle, read_jats_set
 from biobert_scale.corpus.medline import abstract_in, read_medline
-from biobert_scale.corpus.raw import (
-    ListedArticle,
-    RawFile,
-    license_group,
-    package_date,
-    package_members,
-    read_file_list,
-)
+from biobert_scale.corpus.not_read import NotRead
+from biobert_scale.corpus.raw import RawFile, package_members
+from biobert_scale.errors import printable
 
 _log = logging.getLogger(__name__)
 _PMCID = re.compile(r"PMC0*[1-9][0-9]*")
@@ -39,7 +35,7 @@ class Extracted:
 
 
 def extract(
-    file: RawFile, *, captions: bool, languages: tuple[str, ...], deleted: list[str]
+    file: RawFile, *, captions: bool, languages: tuple[str, ...], deleted: list[str], not_read: NotRead
 ) -> Iterator[Extracted]:
     """Yield every record of a raw file in its order.
 
@@ -48,6 +44,7 @@ def extract(
         languages: of a record without an abstract, take the `OtherAbstract` in the first of these that it has
             one in; of an article in another language, its translation into one of them.
         deleted: receives the PMIDs that the file withdraws.
+        not_read: receives what a package holds besides articles.
 
     Raises:
         UserError: the file is damaged.
@@ -55,7 +52,7 @@ def extract(
     if file.source == "medline":
         yield from _extract_medline(file.path, languages, deleted)
     else:
-        yield from _extract_pmc(file, captions, languages)
+        yield from _extract_pmc(file, captions, languages, not_read)
 
 
 def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str]) -> Iterator[Extracted]:
@@ -70,19 +67,33 @@ def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str])
             text="\n".join(filter(None, (record.title, *abstract))),
             pmid=record.pmid,
             pmcid=_pmcid(record.pmcid),
-            origin=path.name,
+            origin=printable(path.name),
             language=" ".join(spoken),
             title_only=not abstract,
         )
         yield Extracted(document=document, version=record.version, revised=record.date_revised)
 
 
-def _extract_pmc(file: RawFile, captions: bool, languages: tuple[str, ...]) -> Iterator[Extracted]:
-    listed = read_file_list(file.file_list) if file.file_list is not None else {}
+def _extract_pmc(
+    file: RawFile, captions: bool, languages: tuple[str, ...], not_read: NotRead
+) -> Iterator[Extracted]:
+    file_list = read_file_list(file.file_list) if file.file_list is not None else None
     unlisted = ListedArticle(updated=package_date(file.path.name))
-    for member, content in package_members(file.path):
-        state = listed.get(member, unlisted)
-        yield from _articles(file.path.name, member, content, state, captions, languages)
+    members, missing = 0, []
+    for member, content in package_members(file.path, not_read):
+        members += 1
+        listed = file_list.find(member) if file_list is not None else None
+        if file_list is not None and listed is None:
+            missing.append(member)
+        yield from _articles(file.path.name, member, content, listed or unlisted, captions, languages)
+    if missing:
+        _log.warning(
+            "%s: its file list lacks %d of the package's %d articles, such as %s",
+            file.path,
+            len(missing),
+            members,
+            missing[0],
+        )
 
 
 def _articles(
@@ -96,7 +107,7 @@ def _articles(
     """The articles of one member, mostly one. Malformed XML inside a sound package is the publisher's doing:
     it is counted, and the others go on."""
     named = _pmcid(PurePosixPath(member).stem)
-    origin, group = f"{package}:{member}", license_group(package, listed.license)
+    origin, group = printable(f"{package}:{member}"), license_group(package, listed.license)
     try:
         for article in read_jats_set(content, captions=captions, languages=languages):
             pmcid = _pmcid(article.pmcid) or named

@@ -14,7 +14,7 @@ from lxml import etree
 
 from biobert_scale.corpus.jats_flow import Flow, lines_of
 from biobert_scale.corpus.jats_text import formality, is_formal_line
-from biobert_scale.corpus.markup import PARSER_OPTIONS, local_name
+from biobert_scale.corpus.markup import PARSER_OPTIONS, joined, local_name, with_doctype
 
 _OTHER_ABSTRACTS = frozenset(
     {
@@ -102,7 +102,7 @@ def read_jats_set(
     Sub-articles and responses (reviews, decision letters, translations) are parts of their article and are
     not yielded. Arguments and errors are those of `read_jats`; the errors come with the first article.
     """
-    root = _parse(content)
+    root = _parse(with_doctype(content))
     articles = [root] if local_name(root) == "article" else root.findall(".//{*}article")
     if not articles:
         raise ValueError(f"the root element is {local_name(root)}, not article")
@@ -195,9 +195,8 @@ def _title(meta: etree._Element | None) -> str:
     if group is None:
         return ""
     parts = (group.find("{*}article-title"), group.find("{*}subtitle"))
-    return ": ".join(
-        filter(None, (" ".join(lines_of(part, captions=False)) for part in parts if part is not None))
-    )
+    title, subtitle = (" ".join(lines_of(part, captions=False)) if part is not None else "" for part in parts)
+    return joined(title, subtitle) if title and subtitle else title or subtitle
 
 
 def _abstract(meta: etree._Element | None) -> tuple[str, ...]:
@@ -221,13 +220,14 @@ def _abstract(meta: etree._Element | None) -> tuple[str, ...]:
 def _labelled_section(section: etree._Element) -> list[str]:
     """An abstract's section as MEDLINE would give it: its heading stands before its first paragraph."""
     title = section.find("{*}title")
-    heading = " ".join(lines_of(title, captions=False)).rstrip(":. ") if title is not None else ""
-    if formality(heading) or heading.lower() == "contact":  # here an address; in a body it may be of cells
+    heading = " ".join(lines_of(title, captions=False)) if title is not None else ""
+    # "Contact" is here an address; in a body it may be of cells.
+    if formality(heading) or heading.rstrip(":. ").lower() == "contact":
         return []
     flow = Flow(captions=False)
     flow.add_children(section, skip=title)
     lines = flow.finish()
-    return [f"{heading}: {lines[0]}", *lines[1:]] if heading and lines else lines
+    return [joined(heading, lines[0]), *lines[1:]] if heading and lines else lines
 
 
 def _body(article: etree._Element, captions: bool) -> tuple[str, ...]:

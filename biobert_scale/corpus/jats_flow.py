@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from lxml import etree
 
 from biobert_scale.corpus.citations import HOLE, citation, close_raised
+from biobert_scale.corpus.entities import entity_text
 from biobert_scale.corpus.exponents import append_superscript
 from biobert_scale.corpus.jats_text import (
     Formality,
@@ -124,7 +125,7 @@ class Flow:
     def add_other(self, element: etree._Element) -> None:
         name = local_name(element)
         if not name:
-            self.add_break(element)  # an entity that only the DTD could have told
+            self.pieces.append(entity_text(element))
         elif (action := _ACTIONS.get(name, Flow.add_content)) is not None:
             action(self, element)
 

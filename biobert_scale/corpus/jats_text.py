@@ -15,9 +15,6 @@ _TO_TIDY = re.compile(r"[,;.)\]](?<=[ (\[].)")
 """Where this finds nothing, the two patterns above do not either. It begins with a set of characters, which
 is looked for quickly."""
 
-_PLACEHOLDER = re.compile(
-    r"\[(?:formula|image|table|graph|figure|graphic|text|chemical structure): see text\]", re.I
-)
 _NOTHING = f"{HOLE} \n\t"
 _CAPTION_START = re.compile(r"(?:[:.,;|—]|–(?!\d)|-(?=\s)|\s)+")
 
@@ -28,8 +25,6 @@ def tidy(text: str) -> str:
     Returns:
         The line; empty where no letter and no digit is left.
     """
-    if ": see text]" in text:
-        text = _PLACEHOLDER.sub(HOLE, text)
     if has_holes(text):
         if not text.strip(_NOTHING):
             return ""

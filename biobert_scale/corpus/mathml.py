@@ -9,6 +9,7 @@ import re
 
 from lxml import etree
 
+from biobert_scale.corpus.entities import entity_text
 from biobert_scale.corpus.exponents import superscript
 
 _LEFT_OUT = frozenset({"annotation", "annotation-xml", "mphantom", "none", "maligngroup", "malignmark"})
@@ -27,13 +28,15 @@ def math_text(element: etree._Element) -> str:
     White space is that of `mtext` and `mspace`, not collapsed.
     """
     name = element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
-    if not name or name in _LEFT_OUT:
+    if not name:
+        return entity_text(element)
+    if name in _LEFT_OUT:
         return ""
     if name == "mtext":
         return "".join(element.itertext())
     if name == "mspace":
         return " "
-    parts = [math_text(child) for child in element if isinstance(child.tag, str)]
+    parts = [math_text(child) for child in element]
     match name:
         case "mfrac" if len(parts) == 2:
             return f"{_grouped(parts[0])}/{_grouped(parts[1])}"

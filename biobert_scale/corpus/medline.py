@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 
 from lxml import etree
 
-from biobert_scale.corpus.markup import PARSER_OPTIONS, collapse, plain_text
+from biobert_scale.corpus.copyright import without_copyright
+from biobert_scale.corpus.markup import PARSER_OPTIONS, collapse, joined, plain_text, with_doctype
 from biobert_scale.corpus.raw import MAXIMUM_RECORD_BYTES, BoundedReader, open_decompressed, reading
 
 # NLM's notes on a title (`[Pain in childhood (author's transl)].`) and on an abstract, which belong to
@@ -26,16 +27,10 @@ _TITLE_NOTE = re.compile(
     re.IGNORECASE,
 )
 _TITLE_ABSENT = re.compile(r"not available\.?", re.IGNORECASE)
-_ABSTRACT_NOTE = re.compile(r"\s*\(ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)\.?$")
+_ABSTRACT_NOTE = re.compile(r"\s*\(?ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)?\.?$", re.IGNORECASE)
 _ABSTRACT_HEAD = re.compile(r"^(?:ABSTRACT|Abstract):\s+")
-# "Copyright 2010 A Publisher. All rights reserved." that the publisher left at the abstract's end.
-_COPYRIGHT_TAIL = re.compile(
-    r"\s*(?:This article is protected by copyright\.?\s*)?All rights reserved\.?$"
-    r"|\s*(?:Copyright\s*(?:©|\(c\))?|©|\(c\))\s*(?:19|20)\d\d\b.{0,150}$",
-    re.IGNORECASE,
-)
-_LONGEST_TAIL = 200  # characters that _COPYRIGHT_TAIL can match at most, generously
 _UNLABELLED = frozenset({"", "UNLABELLED", "UNLABELED", "UNASSIGNED"})
+_HEAD_BYTES = 4096
 _PMCID = re.compile(r"PMC\d+")
 _DEFAULT_LANGUAGE = "eng"  # of OtherAbstract, by the DTD
 
@@ -88,8 +83,9 @@ def abstract_in(record: MedlineRecord, languages: Sequence[str]) -> tuple[tuple[
 
 def _records(stream: BinaryIO, where: str | Path) -> Iterator[MedlineRecord]:
     tags = ("PubmedArticle", "PubmedBookArticle", "MedlineCitation", "DeleteCitation", "DeleteDocument")
-    bounded = BoundedReader(stream, MAXIMUM_RECORD_BYTES, where=where, what="one record")
     with reading(where):
+        head = with_doctype(stream.read(_HEAD_BYTES))
+        bounded = BoundedReader(stream, MAXIMUM_RECORD_BYTES, where=where, what="one record", head=head)
         for _, element in etree.iterparse(bounded, events=("end",), tag=tags, **PARSER_OPTIONS):
             parent, tag = element.getparent(), element.tag
             if tag == "MedlineCitation":
@@ -114,7 +110,8 @@ def _record(citation: etree._Element | None, data: etree._Element | None) -> Med
     fields: dict[str, Any] = {}
     pmcid = _pmcid(data) if data is not None else ""
     if citation is not None:
-        _read_article(citation, fields)
+        if citation.tag == "BookDocument":
+            _read_article(citation, fields)
         for child in citation.iterchildren(
             "PMID", "DateRevised", "Article", "Book", "OtherID", "OtherAbstract"
         ):
@@ -172,11 +169,10 @@ def _is_number(text: str) -> bool:
 
 
 def _date(element: etree._Element) -> int:
-    parts = [plain_text(element.find(name)) for name in ("Year", "Month", "Day")]
-    if not all(map(_is_number, parts)):
+    parts = {part.tag: (part.text or "").strip() for part in element.iterchildren("Year", "Month", "Day")}
+    if len(parts) < 3 or not all(map(_is_number, parts.values())):
         return 0
-    year, month, day = (int(part) for part in parts)
-    return year * 10_000 + month * 100 + day
+    return int(parts["Year"]) * 10_000 + int(parts["Month"]) * 100 + int(parts["Day"])
 
 
 def _clean_title(title: str) -> str:
@@ -208,19 +204,15 @@ def _paragraphs(abstract: etree._Element) -> tuple[str, ...]:
     paragraphs = []
     for element in abstract.iterchildren("AbstractText"):
         if text := _clean_paragraph(plain_text(element)):
-            label = collapse(element.get("Label") or "").rstrip(":")
-            paragraphs.append(text if label.upper() in _UNLABELLED else f"{label}: {text}")
+            label = collapse(element.get("Label") or "")
+            paragraphs.append(text if label.rstrip(":").upper() in _UNLABELLED else joined(label, text))
     return tuple(paragraphs)
 
 
 def _clean_paragraph(text: str) -> str:
-    """Take off NLM's notes and the publisher's copyright. The end alone is searched for what can stand only
-    there."""
+    """Take off NLM's notes and the publisher's statement of rights."""
     if text.startswith(("ABSTRACT:", "Abstract:")):
         text = _ABSTRACT_HEAD.sub("", text)
-    if "(ABSTRACT TRUNCATED" in text:
+    if text.endswith(("WORDS)", "WORDS).", "TRUNCATED)", "words.", "WORDS", "words)")):
         text = _ABSTRACT_NOTE.sub("", text)
-    end = text[-_LONGEST_TAIL:].lower()
-    if "all rights reserved" in end or "copyright" in end or "©" in end or "(c)" in end:
-        text = text[:-_LONGEST_TAIL] + _COPYRIGHT_TAIL.sub("", text[-_LONGEST_TAIL:])
-    return text
+    return without_copyright(text)

@@ -25,6 +25,7 @@ from biobert_scale.corpus.clean import clean_text, count_words, reject_reason
 from biobert_scale.corpus.decontaminate import Decontaminator, read_benchmark_documents
 from biobert_scale.corpus.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
 from biobert_scale.corpus.extract import Extracted, extract
+from biobert_scale.corpus.not_read import NotRead
 from biobert_scale.corpus.raw import RawFile
 from biobert_scale.corpus.resolve import CODES
 from biobert_scale.corpus.shingles import minhash, ngram_hashes, word_hashes
@@ -91,8 +92,8 @@ class FileTask:
         return work / "extracted" / f"{self.name}.minhash.npy"
 
     def notes(self, work: Path) -> Path:
-        """Written last: `deleted` (PMIDs that the file withdraws), `benchmark` (documents recognised), or
-        `error`."""
+        """Written last: `deleted` (PMIDs that the file withdraws), `benchmark` (documents recognised),
+        `not_read` (what else a package holds), or `error`."""
         return work / "extracted" / f"{self.name}.json"
 
     def fates(self, work: Path) -> Path:
@@ -105,10 +106,10 @@ class ReadRawFile(PipelineStep):
 
     name, type = "raw file", "reader"
 
-    def __init__(self, task: FileTask, config: CorpusConfig, deleted: list[str]) -> None:
-        """`deleted` receives the PMIDs that the file withdraws."""
+    def __init__(self, task: FileTask, config: CorpusConfig, deleted: list[str], not_read: NotRead) -> None:
+        """`deleted` receives the PMIDs that the file withdraws, `not_read` what else a package holds."""
         super().__init__()
-        self.task, self.config, self.deleted = task, config, deleted
+        self.task, self.config, self.deleted, self.not_read = task, config, deleted, not_read
 
     def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
         for record in extract(
@@ -116,6 +117,7 @@ class ReadRawFile(PipelineStep):
             captions=self.config.captions,
             languages=self.config.languages,
             deleted=self.deleted,
+            not_read=self.not_read,
         ):
             yield PipelineDocument(
                 text=record.document.text, id=record.document.id, metadata={"record": record}
@@ -244,7 +246,8 @@ def extract_file(
     deleted: list[str] = []
     listed: list[dict[str, Any]] = []
     signatures: list[NDArray[np.uint32]] = []
-    steps = [ReadRawFile(task, config, deleted), CleanDocuments(config)]
+    not_read: NotRead = {}
+    steps = [ReadRawFile(task, config, deleted, not_read), CleanDocuments(config)]
     if benchmarks is not None:
         documents = read_benchmark_documents(benchmarks, config.benchmark_splits)
         steps.append(
@@ -264,7 +267,7 @@ def extract_file(
     with staged(task.signatures(work)) as path, open(path, "wb") as stream:
         np.save(stream, np.array(signatures, dtype=np.uint32).reshape(-1, SIGNATURE_SIZE))
     withdrawn = sorted({number for pmid in deleted if (number := identifier_number(pmid))})
-    write_json(task.notes(work), {"deleted": withdrawn, "benchmark": listed})
+    write_json(task.notes(work), {"deleted": withdrawn, "benchmark": listed, "not_read": not_read})
 
 
 class ReadKept(PipelineStep):

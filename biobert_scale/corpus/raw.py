@@ -1,29 +1,34 @@
-"""Finds the raw files, and opens them: gzip, tar packages, and what to tell when one of them is damaged."""
+"""Finds the raw files, and opens them: gzip, tar packages, and the one line for a damaged one."""
 
 from __future__ import annotations
 
-import csv
 import os
 import re
+import stat
 import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Self
 
 from isal import igzip, isal_zlib
 from lxml import etree
 
+from biobert_scale.corpus.file_list import is_package_name
 from biobert_scale.corpus.markup import PARSER_OPTIONS, local_name
-from biobert_scale.errors import UserError
+from biobert_scale.corpus.not_read import MEMBER_HIDDEN, MEMBER_NAME, NotRead, note
+from biobert_scale.errors import UserError, printable
 
 _REMEDY = "download it again and compare its checksum with the source's, or move it out of the directory"
-_PACKAGE_NAME = re.compile(r"oa_(comm|noncomm|other)_")
-_COMMERCIAL = frozenset({"CC0", "CC BY", "CC BY-SA", "CC BY-ND"})
 _MEDLINE_ROOTS = ("PubmedArticleSet", "MedlineCitationSet")
 _DRAIN_BYTES = 1 << 20
+_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
+_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
+_HEAD_BYTES = 256
+_FILE_LIST = re.compile(r"\.filelist\.(?:csv|txt)$")
+_OTHER_XML = "XML files without PubMed citations (full texts are read from *.tar.gz packages)"
 
 MAXIMUM_MEMBER_BYTES = 128_000_000
 """What one member of a package may take up once expanded; larger is a mistake or an attack (a long article
@@ -44,23 +49,36 @@ class RawFile:
     """The package's `.filelist.csv`, where one stands beside it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ListedArticle:
-    """What a package's file list says of one article."""
+@dataclass(kw_only=True)
+class RawDirectory:
+    """What is in a directory of raw files."""
 
-    pmid: str = ""
-    license: str = ""
-    updated: int = 0
-    """Time of the last update as the number YYYYMMDDHHMMSS; 0 where the list names none."""
+    files: list[RawFile] = field(default_factory=list)
+    """In the order in which they apply."""
+    unreadable: list[UserError] = field(default_factory=list)
+    """One for each file that cannot be opened: broken links, missing permission."""
+    not_read: NotRead = field(default_factory=dict)
 
 
 def find_raw_files(raw: Path) -> list[RawFile]:
+    """The files that `look_through` finds.
+
+    Raises:
+        UserError: also where one cannot be opened.
+    """
+    found = look_through(raw)
+    if found.unreadable:
+        raise found.unreadable[0]
+    return found.files
+
+
+def look_through(raw: Path) -> RawDirectory:
     """Find the MEDLINE files and PMC packages under a directory, in the order in which they apply.
 
     MEDLINE files are `.xml` and `.xml.gz` files whose root element is PubmedArticleSet or MedlineCitationSet;
     they come first. PMC packages are `.tar.gz` files that hold XML. Within each kind files are ordered by
     name, numbers by value (`pubmed25n0001` before `pubmed25n1275`: NCBI numbers its update files after the
-    baseline), then by path. All other files are ignored.
+    baseline), then by path. All others are counted, save the checksum or file list of a file.
 
     Raises:
         UserError: no such directory, or no such files in it.
@@ -71,14 +89,29 @@ def find_raw_files(raw: Path) -> list[RawFile]:
             where=raw,
             remedy="name the directory that holds the raw PubMed and PMC files",
         )
-    found = [file for path in sorted(_walk(raw), key=_order) if (file := _recognise(path)) is not None]
-    if not found:
+    found, paths = RawDirectory(), sorted(_walk(raw), key=_order)
+    names = {str(path) for path in paths}
+    for path in paths:
+        owner = _FILE_LIST.sub(".tar.gz", str(path).removesuffix(".md5"))
+        if owner != str(path) and owner in names:
+            continue
+        try:
+            recognised = _recognise(path)
+        except OSError as error:
+            found.unreadable.append(_unreadable(path, error))
+            continue
+        if isinstance(recognised, RawFile):
+            found.files.append(recognised)
+        else:
+            note(found.not_read, recognised, printable(path.relative_to(raw)))
+    if not found.files and not found.unreadable:
         raise UserError(
             "no PubMed (*.xml.gz) and no PMC (*.tar.gz) files",
             where=raw,
             remedy="check the path, or download some first",
         )
-    return [file for source in ("medline", "pmc") for file in found if file.source == source]
+    found.files.sort(key=lambda file: file.source != "medline")  # within each kind the order stays
+    return found
 
 
 def _walk(raw: Path) -> Iterator[Path]:
@@ -94,7 +127,7 @@ def _walk(raw: Path) -> Iterator[Path]:
             below.clear()
             continue
         entered.add((found.st_dev, found.st_ino))
-        yield from (Path(directory, name) for name in names if not name.startswith("."))
+        yield from (Path(directory, name) for name in names)
 
 
 def _order(path: Path) -> tuple[list[tuple[str, int]], str]:
@@ -102,41 +135,73 @@ def _order(path: Path) -> tuple[list[tuple[str, int]], str]:
     return [(text, int(digits or 0)) for text, digits in pieces], str(path)
 
 
-def _recognise(path: Path) -> RawFile | None:
-    """What a file is. One that is too damaged to tell counts by its name: whoever reads it tells what is
-    wrong with it."""
+def _unreadable(path: Path, error: OSError) -> UserError:
+    where = Path(error.filename or path)  # the file list's, where that is it
+    broken = where.is_symlink() and not where.exists()
+    return UserError(
+        "the link leads to no file" if broken else f"the file cannot be opened ({error.strerror})",
+        where=where,
+        remedy="mend it, or remove it from the directory",
+    )
+
+
+def _recognise(path: Path) -> RawFile | str:
+    """A raw file, or the reason for which it is not read. A file that is too damaged to know counts by its
+    name: whoever reads it says what is wrong with it.
+
+    Raises:
+        OSError: it cannot be opened.
+    """
+    if path.name.startswith("."):
+        return "hidden files"
+    if not path.name.endswith((".xml", ".xml.gz", ".tar.gz")):
+        if path.is_symlink() and not path.suffix:
+            path.stat()  # a broken link to what may have been a directory of raw files
+        return "files not named *.xml, *.xml.gz or *.tar.gz"
+    if not stat.S_ISREG(path.stat().st_mode):
+        return "pipes, sockets and devices"
+    open(path, "rb").close()
     try:
         return _look_into(path)
     except UserError:
         return RawFile(path=path, source="pmc" if path.name.endswith(".tar.gz") else "medline")
 
 
-def _look_into(path: Path) -> RawFile | None:
-    if path.name.endswith((".xml", ".xml.gz")):
-        return RawFile(path=path, source="medline") if _root_name(path) in _MEDLINE_ROOTS else None
-    if path.name.endswith(".tar.gz"):
-        listed = path.with_name(path.name.removesuffix(".tar.gz") + ".filelist.csv")
-        file_list = listed if listed.is_file() else None
-        if (
-            file_list is not None
-            or _PACKAGE_NAME.match(path.name)
-            or next(package_members(path), None) is not None
-        ):
-            return RawFile(path=path, source="pmc", file_list=file_list)
-    return None
+def _look_into(path: Path) -> RawFile | str:
+    with open_decompressed(path) as stream, reading(path):
+        if _HTML.match(stream.read(_HEAD_BYTES)):
+            return "HTML pages"
+    if not path.name.endswith(".tar.gz"):
+        known = _root_name(path) in _MEDLINE_ROOTS
+        return RawFile(path=path, source="medline") if known else _OTHER_XML
+    listed = path.with_name(path.name.removesuffix(".tar.gz") + ".filelist.csv")
+    if os.path.lexists(listed):
+        open(listed, "rb").close()
+        return RawFile(path=path, source="pmc", file_list=listed)
+    if is_package_name(path.name) or next(package_members(path), None) is not None:
+        return RawFile(path=path, source="pmc")
+    return "packages without XML"
 
 
 def _root_name(path: Path) -> str:
     with open_decompressed(path) as stream, reading(path):
-        for _, element in etree.iterparse(stream, events=("start",), **PARSER_OPTIONS):
+        # not the stream itself, whose name lxml would encode
+        beginning = BoundedReader(stream, MAXIMUM_RECORD_BYTES, where=path, what="what is before the root")
+        for _, element in etree.iterparse(beginning, events=("start",), **PARSER_OPTIONS):
             return local_name(element)
     return ""
 
 
 @contextmanager
 def open_decompressed(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading bytes, through gzip where its name ends in `.gz`."""
-    with igzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as stream:
+    """Open a file for reading bytes, through gzip where its name ends in `.gz` - unless it is plain XML, as
+    some browsers save it."""
+    compressed = path.name.endswith(".gz")
+    if path.name.endswith(".xml.gz"):
+        with open(path, "rb") as stream:
+            head = stream.read(_HEAD_BYTES)
+        compressed = not _XML.match(head) or _HTML.match(head) is not None  # an error page is no sound file
+    with igzip.open(path, "rb") if compressed else open(path, "rb") as stream:
         yield stream
 
 
@@ -148,10 +213,14 @@ class BoundedReader:
         limit: bytes of one item.
         where: the file that the error names.
         what: the item that the error names.
+        head: what was read of the stream before.
     """
 
-    def __init__(self, stream: BinaryIO, limit: int, *, where: str | Path, what: str) -> None:
+    def __init__(
+        self, stream: BinaryIO, limit: int, *, where: str | Path, what: str, head: bytes = b""
+    ) -> None:
         self.stream, self.limit, self.where, self.what = stream, limit, where, what
+        self.head = head
         self.left = limit
 
     def allow_more(self, skipped_bytes: int = 0) -> None:
@@ -159,7 +228,8 @@ class BoundedReader:
         self.left = self.limit + skipped_bytes
 
     def read(self, size: int = -1) -> bytes:
-        data = self.stream.read(size)
+        data = self.head or self.stream.read(size)
+        self.head = b""
         self.left -= len(data)
         if self.left < 0:
             raise _too_large(self.what, self.limit, self.where)
@@ -197,11 +267,13 @@ def reading(where: str | Path, *, within: str = "") -> Iterator[None]:
     raise UserError(f"{what}, in {within}" if within else what, where=where, remedy=_REMEDY)
 
 
-def package_members(path: Path) -> Iterator[tuple[str, bytes]]:
+def package_members(path: Path, not_read: NotRead | None = None) -> Iterator[tuple[str, bytes]]:
     """Stream the XML members of a `.tar.gz` package as (path in the package, content); nothing is unpacked to
     disk.
 
-    Directories, devices and files of other kinds are passed over.
+    Args:
+        path: the package.
+        not_read: receives the members of other names, and hidden ones (`._PMC1.xml`, which macOS adds).
 
     Raises:
         UserError: the package is damaged, holds a link or a path that leaves it, or a member is larger than
@@ -219,8 +291,11 @@ def package_members(path: Path) -> Iterator[tuple[str, bytes]]:
                     raise UserError(
                         "the package holds a link or a path that leads out of it", where=where, remedy=_REMEDY
                     )
-                if member.isfile() and name.suffix in (".xml", ".nxml"):
-                    yield member.name, _content(package, member, path)
+                if name.suffix in (".xml", ".nxml") and member.isfile() and not name.name.startswith("."):
+                    yield str(name), _content(package, member, path)
+                elif not_read is not None and not member.isdir():
+                    reason = MEMBER_HIDDEN if name.name.startswith(".") else MEMBER_NAME
+                    note(not_read, reason, printable(f"{path.name}:{name}"))
                 package.members = []  # tarfile would keep every header
             bounded.left = sys.maxsize
             while rest := package.fileobj.read(
@@ -251,53 +326,3 @@ def _content(package: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> b
         content = package.extractfile(member)
         assert content is not None
         return content.read()
-
-
-def read_file_list(path: Path) -> dict[str, ListedArticle]:
-    """Read a package's `.filelist.csv`: what it says of each member, by the member's path.
-
-    Raises:
-        UserError: the file is no such list.
-    """
-    with open(path, encoding="utf-8", newline="") as stream:
-        try:
-            rows = csv.DictReader(stream)
-            columns = rows.fieldnames or []
-            updated = next((column for column in columns if column.startswith("LastUpdated")), "LastUpdated")
-            if "Article File" not in columns:
-                raise UserError("no column 'Article File' in the file list", where=path, remedy=_REMEDY)
-            return {row["Article File"]: _listed(row, updated) for row in rows}
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise UserError(f"the file list is damaged ({error})", where=path, remedy=_REMEDY) from None
-
-
-def package_date(package: str) -> int:
-    """The date in a package's name (`oa_comm_xml.incr.2025-07-01.tar.gz`) as the number YYYYMMDD000000; 0
-    where it has none."""
-    found = re.search(r"\.(\d{4})-(\d{2})-(\d{2})\.", package)
-    return int("".join(found.groups())) * 1_000_000 if found else 0
-
-
-def _listed(row: dict[str, str | None], updated: str) -> ListedArticle:
-    pmid = row.get("PMID") or ""
-    digits = re.sub(r"\D", "", row.get(updated) or "")[:14]
-    return ListedArticle(
-        pmid=pmid if pmid.strip("0") else "",
-        license=row.get("License") or "",
-        updated=int(digits.ljust(14, "0")) if digits else 0,
-    )
-
-
-def license_group(package: str, license_name: str) -> str:
-    """NCBI's licence group of an article: by the package's name (`oa_comm_xml...`), else by its licence, else
-    empty.
-
-    Source: the PMC Open Access Subset's description of its three groups.
-    """
-    if named := _PACKAGE_NAME.match(package):
-        return named.group(1)
-    if license_name.upper() in _COMMERCIAL:
-        return "comm"
-    if license_name.upper().startswith("CC BY-NC"):
-        return "noncomm"
-    return "other" if license_name else ""

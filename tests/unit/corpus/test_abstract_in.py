@@ -8,6 +8,7 @@ import pytest
 
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.extract import extract
+from biobert_scale.corpus.not_read import NotRead
 from biobert_scale.corpus.raw import RawFile
 from biobert_scale.tag.documents import read_documents
 
@@ -43,5 +44,7 @@ def test_tag_and_the_corpus_read_the_same_abstract(
     (document,) = read_documents(path)
     assert document.abstract == expected
     raw = RawFile(path=path, source="medline")
-    (extracted,) = extract(raw, captions=True, languages=CorpusConfig().languages, deleted=[])
+    (extracted,) = extract(
+        raw, captions=True, languages=CorpusConfig().languages, deleted=[], not_read=NotRead()
+    )
     assert extracted.document.text.replace("\n", " ") == document.text

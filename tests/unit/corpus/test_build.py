@@ -11,7 +11,8 @@ import pytest
 
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus, documents, find_raw_files
-from biobert_scale.corpus.raw import license_group, package_members, read_file_list
+from biobert_scale.corpus.file_list import license_group, read_file_list
+from biobert_scale.corpus.raw import package_members
 from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest, write_atomically

@@ -35,7 +35,7 @@ def reason(text: str, config: CorpusConfig = CONFIG, **fields: object) -> str | 
         ("soft\u00adhyphen zero\u200bwidth \ufeffmark", "softhyphen zerowidth mark"),
         ("bell\x07 \x85next\x0bpage", "bell next page"),
         ("glyph\ue010s \ufffd", "glyphs"),
-        ("α-tocopherol 5 µg·ml⁻¹ <0.05", "α-tocopherol 5 µg·ml⁻¹ <0.05"),
+        ("α-tocopherol 5 \u00b5g·ml⁻¹ <0.05", "α-tocopherol 5 \u03bcg·ml⁻¹ <0.05"),
     ],
 )
 def test_text_is_normalised(raw: str, clean: str) -> None:
