@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from tyro.conf import Positional
 
 from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
+from biobert_scale.lock import Lock
 
 
 def checkpoint_list(run: Positional[Path], /) -> int:
@@ -91,7 +93,8 @@ def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path)
     """
     from biobert_scale.training.reshard import reshard
 
-    print(reshard(source, ranks, output))
+    with Lock(output, "checkpoint reshard"):
+        print(reshard(source, ranks, output))
 
 
 def checkpoint_prune(
@@ -126,17 +129,19 @@ def checkpoint_prune(
             where=run,
             remedy="check the path: it is the --output of `biobert-scale train`",
         )
-    go = [
-        *incomplete(run),
-        *superfluous(
-            run, CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best)
-        ),
-    ]
-    freed = sum(map(_gigabytes, go))
-    for checkpoint in go:
-        print(checkpoint.name)
-        if not dry_run:
-            remove(checkpoint)
+    with nullcontext() if dry_run else Lock(run, "checkpoint prune"):
+        go = [
+            *incomplete(run),
+            *superfluous(
+                run,
+                CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best),
+            ),
+        ]
+        freed = sum(map(_gigabytes, go))
+        for checkpoint in go:
+            print(checkpoint.name)
+            if not dry_run:
+                remove(checkpoint)
     print(f"{len(go)} checkpoint(s), {freed:.3f} GB {'would be freed' if dry_run else 'freed'}")
 
 

@@ -13,6 +13,7 @@ from biobert_scale.config import (
     CorpusConfig,
     SlurmConfig,
 )
+from biobert_scale.lock import Lock
 
 
 def corpus_synthesize(
@@ -87,7 +88,8 @@ def corpus_download(
         verify=verify,
     )
     if not dry_run:
-        download(output, config)
+        with Lock(output, "corpus download"):
+            download(output, config)
         return 0
     plan = plan_download(output, config)
     print("\n".join([plan.table(), *(f"failed: {failure}" for failure in plan.failures)]))

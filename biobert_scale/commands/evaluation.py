@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from biobert_scale.commands.common import print_counts
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.environment import is_first_rank
+from biobert_scale.lock import Lock
 
 
 def evaluate_prepare(
@@ -39,7 +40,8 @@ def evaluate_prepare(
         from biobert_scale.evaluation.download import download as fetch
         from biobert_scale.evaluation.download import read_sources
 
-        fetch(benchmarks, read_sources(sources))
+        with Lock(benchmarks, "evaluate prepare --download"):
+            fetch(benchmarks, read_sources(sources))
     print_counts(prepare(benchmarks, output, overwrite=overwrite))
 
 

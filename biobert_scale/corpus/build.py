@@ -39,15 +39,14 @@ from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
-    begin_stage,
     describe_inputs,
     fingerprint,
-    finish_stage,
     read_json,
     read_manifest,
     stage_key,
     write_atomically,
 )
+from biobert_scale.stage import Stage
 
 __all__ = ["build_corpus", "documents", "find_raw_files"]
 
@@ -97,18 +96,20 @@ def build_corpus(
     files = find_raw_files(raw)
     inputs, tasks = _describe(files)
     listed = describe_inputs([benchmarks]) if benchmarks is not None else []
-    key = stage_key(STAGE, [*inputs, *listed], config)
     work = output / ".work"
-    begun = stage_key(STAGE, listed, config)  # a build may go on with other raw files
-    manifest = begin_stage(
+    with Stage(
         output,
-        stage=STAGE,
-        key=key,
-        begun_key=begun,
+        STAGE,
+        inputs=[*inputs, *listed],
+        config=config,
+        begun_key=stage_key(STAGE, listed, config),  # a build may continue with other raw files
         overwrite=overwrite,
         reads=[raw, *([benchmarks] if benchmarks else [])],
-    )
-    if manifest is None:
+    ) as stage:
+        if stage.finished is not None:
+            shutil.rmtree(work, ignore_errors=True)
+            return stage.finished
+        key = stage.key
         _log.info("extracting %d files", len(files))
         run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
         extracting = partial(extract_file, tasks, work, config, benchmarks)
@@ -127,19 +128,14 @@ def build_corpus(
             *outputs
         }:  # of a killed writer, or of other raw files
             stale.unlink()
-        manifest = finish_stage(
-            output,
-            stage=STAGE,
-            key=key,
-            inputs=[*inputs, *listed],
-            config=config,
+        manifest = stage.finish(
             counts=counts,
             rejects=rejects,
             outputs=outputs,
             libraries=("lxml", "datatrove", "pyarrow"),
         )
-    shutil.rmtree(work, ignore_errors=True)
-    return manifest
+        shutil.rmtree(work, ignore_errors=True)
+        return manifest
 
 
 def _check_options(config: CorpusConfig, workers: int, max_bad_files: int) -> None:

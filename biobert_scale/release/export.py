@@ -16,15 +16,13 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import (
     MANIFEST,
     Manifest,
-    begin_stage,
     describe_inputs,
-    finish_stage,
     read_json,
     read_manifest,
-    stage_key,
     write_atomically,
     write_json,
 )
+from biobert_scale.lock import Lock
 from biobert_scale.modeling.bert import bert_config
 from biobert_scale.recipes import structure_config
 from biobert_scale.release.card import SETTINGS, Facts, model_card
@@ -32,6 +30,7 @@ from biobert_scale.release.checksums import CHECKSUMS, write_checksums
 from biobert_scale.release.history import read_corpus, read_run
 from biobert_scale.release.scores import read_scores
 from biobert_scale.release.weights import Dtype, save_weights
+from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training.checkpoint import CONFIG, run_fingerprint
@@ -86,23 +85,23 @@ def export_model(
         )
     # Checkpoints of one run belong to one curve of scores against steps.
     settings = {"dtype": dtype, "pretraining": run_fingerprint(config, state["samples_fingerprint"])}
-    key = stage_key(STAGE, inputs, settings)
-    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[source, tokens])
-    if manifest is None:
-        parameters = _write_model(
-            checkpoint, tokens, output, config, tokens_manifest.counts["vocabulary"], dtype
-        )
-        manifest = finish_stage(
-            output,
-            stage=STAGE,
-            key=key,
-            inputs=inputs,
-            config=settings,
-            libraries=["torch", "transformers", "safetensors"],
-            counts={"parameters": parameters, "global_step": state["global_step"]},
-            outputs=model_files(output),
-        )
-    elif (output / CHECKSUMS).is_file() and corpus is None and evaluation is None and not license:
+    with Stage(
+        output, STAGE, inputs=inputs, config=settings, overwrite=overwrite, reads=[source, tokens]
+    ) as stage:
+        is_new = stage.finished is None
+        if is_new:
+            parameters = _write_model(
+                checkpoint, tokens, output, config, tokens_manifest.counts["vocabulary"], dtype
+            )
+            stage.finish(
+                libraries=["torch", "transformers", "safetensors"],
+                counts={"parameters": parameters, "global_step": state["global_step"]},
+                outputs=model_files(output),
+            )
+    manifest = stage.finished
+    assert manifest is not None
+    card_stays = corpus is None and evaluation is None and not license
+    if not is_new and card_stays and (output / CHECKSUMS).is_file():
         return manifest
     facts = Facts(
         config=config,
@@ -121,9 +120,10 @@ def export_model(
 
 def publish_card(output: Path, card: str) -> None:
     """Write the card and then the checksums: a release has both, or it has no checksums."""
-    (output / CHECKSUMS).unlink(missing_ok=True)
-    write_atomically(output / CARD, card)
-    write_checksums(output)
+    with Lock(output, "export", wait=True):
+        (output / CHECKSUMS).unlink(missing_ok=True)
+        write_atomically(output / CARD, card)
+        write_checksums(output)
 
 
 def model_files(output: Path) -> list[Path]:

@@ -12,13 +12,10 @@ from transformers import BertForSequenceClassification, BertForTokenClassificati
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
-    begin_stage,
     describe_inputs,
-    finish_stage,
     read_json,
     read_manifest,
     sha256_file,
-    stage_key,
 )
 from biobert_scale.modeling.quiet import quietly
 from biobert_scale.release.card import NO_WARRANTY, weights_note
@@ -27,6 +24,7 @@ from biobert_scale.release.export import STAGE, limit_tokenizer, model_files, pu
 from biobert_scale.release.heads import DETAILS, MODEL, copy_tokenizer
 from biobert_scale.release.scores import FINETUNED_STAGE, METRICS
 from biobert_scale.release.weights import Dtype, save_weights
+from biobert_scale.stage import Stage
 
 _CLASSES = {
     "BertForTokenClassification": BertForTokenClassification,
@@ -52,32 +50,35 @@ def export_finetuned(
     _check_model(source, run)
     inputs = describe_inputs([source])
     settings = {"dtype": dtype}
-    key = stage_key(STAGE, inputs, settings)
     metrics, config = read_json(source / METRICS), read_json(source / MODEL / "config.json")
-    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[source])
-    if manifest is None:
-        with quietly():
-            model = _CLASSES[config["architectures"][0]].from_pretrained(source / MODEL, dtype=torch.float32)
-        save_weights(model, output, dtype)
-        copy_tokenizer(source / MODEL, output)
-        limit_tokenizer(output, config["max_position_embeddings"])
-        manifest = finish_stage(
-            output,
-            stage=STAGE,
-            key=key,
-            inputs=inputs,
-            config=settings,
-            libraries=["torch", "transformers", "safetensors"],
-            counts={
-                "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                "score": metrics["score"],
-            },
-            outputs=model_files(output),
-        )
-    elif (output / CHECKSUMS).is_file() and not license:
+    with Stage(output, STAGE, inputs=inputs, config=settings, overwrite=overwrite, reads=[source]) as stage:
+        is_new = stage.finished is None
+        if is_new:
+            _write_model(stage, source, config, metrics, dtype)
+    manifest = stage.finished
+    assert manifest is not None
+    if not is_new and (output / CHECKSUMS).is_file() and not license:
         return manifest
     publish_card(output, finetuned_card(metrics, config, dtype=dtype, license=license))
     return manifest
+
+
+def _write_model(
+    stage: Stage, source: Path, config: dict[str, Any], metrics: dict[str, Any], dtype: Dtype
+) -> None:
+    with quietly():
+        model = _CLASSES[config["architectures"][0]].from_pretrained(source / MODEL, dtype=torch.float32)
+    save_weights(model, stage.output, dtype)
+    copy_tokenizer(source / MODEL, stage.output)
+    limit_tokenizer(stage.output, config["max_position_embeddings"])
+    stage.finish(
+        libraries=["torch", "transformers", "safetensors"],
+        counts={
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "score": metrics["score"],
+        },
+        outputs=model_files(stage.output),
+    )
 
 
 def _check_model(source: Path, run: Manifest) -> None:

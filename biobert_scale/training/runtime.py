@@ -12,8 +12,8 @@ import gc
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -32,7 +32,7 @@ from accelerate.utils import (
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from biobert_scale.config import Config, gradient_accumulation_steps
-from biobert_scale.errors import UserError
+from biobert_scale.errors import RunFailed, UserError, from_os_error
 from biobert_scale.training.deepspeed import engine_config
 
 T = TypeVar("T")
@@ -166,19 +166,29 @@ def _trackers(names: tuple[str, ...]) -> list[str]:
     return list(names)
 
 
-@contextmanager
-def first_rank_first(accelerator: Accelerator) -> Iterator[None]:
-    """What is inside is done on rank 0 before the others; what it raises there, all of them raise."""
-    told: list[UserError | None] = [None]
+def on_first_rank(accelerator: Accelerator, function: Callable[[], T]) -> T:
+    """Call a function on rank 0 while the others wait; every rank gets what it returned, or its error.
+
+    Args:
+        function: its result can be pickled.
+    """
+    outcome: list[Any] = [None, None]
+    failure: Exception | None = None
     if accelerator.is_main_process:
         try:
-            yield
-        except UserError as error:
-            told[0] = error
-    if (error := broadcast_object_list(told)[0]) is not None:
-        raise error
-    if not accelerator.is_main_process:
-        yield
+            outcome[0] = function()
+        except Exception as error:
+            known = from_os_error(error) if isinstance(error, OSError) else error
+            failure = known or error
+            outcome[1] = (
+                known
+                if isinstance(known, UserError)
+                else RunFailed(f"{type(error).__name__}: {error}", where="rank 0", remedy="see its log")
+            )
+    outcome = broadcast_object_list(outcome)
+    if failure is not None or outcome[1] is not None:
+        raise failure or outcome[1]
+    return outcome[0]
 
 
 def check_precision(precision: str, *, on_gpu: bool) -> None:
