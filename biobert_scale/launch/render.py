@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 import sys
@@ -163,7 +164,8 @@ def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places
         stage, launch.evaluation_time
     )
     values = {
-        "name": launch.name,
+        # SLURM starts one job of a name at a time: the name is the output's.
+        "job": f"{launch.name}-{stage}-{hashlib.sha256(str(places.work).encode()).hexdigest()[:8]}",
         "time": limit,
         "logs": _directive(str(places.jobs / "logs").replace("%", "%%")),
         "options": _options(site, count=count),

@@ -116,6 +116,12 @@ def _check(site: Site, path: Path) -> None:
                 key,
                 'write each as "--name=value"',
             )
+            refuse(
+                bool(re.match(r"--(dependency|job-name)\b|-[dJ]", option)) and key != "srun",
+                f"'{option}' would replace what the templates set",
+                key,
+                "leave it out: --name begins the jobs' names, and submit.sh sets what they wait for",
+            )
     refuse(
         bool(site.devices.option) and "{count}" not in site.devices.option,
         "no {count} in it",
