@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
 from biobert_scale.lock import Lock
+from biobert_scale.ranges import within
 
 
 def checkpoint_list(run: Positional[Path], /) -> int:
@@ -80,6 +81,7 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
     return int(any(troubles.values()))
 
 
+@within(ranks="[1, 1e6]")
 def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path) -> None:
     """Write a checkpoint again as it would be written by another number of ranks.
 
@@ -97,6 +99,7 @@ def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path)
         print(reshard(source, ranks, output))
 
 
+@within(keep_last="[1, 1e9]", keep_every_steps="[0, 1e12]", keep_best="[0, 1e9]")
 def checkpoint_prune(
     run: Positional[Path],
     /,
@@ -117,12 +120,6 @@ def checkpoint_prune(
     """
     from biobert_scale.training.retention import complete, incomplete, remove, superfluous
 
-    if keep_last < 1 or min(keep_every_steps, keep_best) < 0:
-        raise UserError(
-            "fewer than one, or fewer than none, cannot be kept",
-            where="--keep-last, --keep-every-steps, --keep-best",
-            remedy="use --keep-last 1 or more, the others 0 or more",
-        )
     if not complete(run):
         raise UserError(
             "no complete checkpoint",

@@ -46,6 +46,7 @@ from biobert_scale.files import (
     stage_key,
     write_atomically,
 )
+from biobert_scale.ranges import WORKERS, check_number
 from biobert_scale.stage import Stage
 
 __all__ = ["build_corpus", "documents", "find_raw_files"]
@@ -92,7 +93,8 @@ def build_corpus(
         UserError: nothing to read, more damaged files than put up with, no document left, or `output` holds
             something else.
     """
-    _check_options(config, workers, max_bad_files)
+    check_number(workers, WORKERS, "--workers")
+    check_number(max_bad_files, "[0, 1e9]", "--max-bad-files")
     files = find_raw_files(raw)
     inputs, tasks = _describe(files)
     listed = describe_inputs([benchmarks]) if benchmarks is not None else []
@@ -136,25 +138,6 @@ def build_corpus(
         )
         shutil.rmtree(work, ignore_errors=True)
         return manifest
-
-
-def _check_options(config: CorpusConfig, workers: int, max_bad_files: int) -> None:
-    """Refuse what would only fail after all files have been read, or silently do nothing."""
-    for name, value, sound in (
-        ("workers", workers, workers >= 1),
-        ("max_bad_files", max_bad_files, max_bad_files >= 0),
-        ("characters_per_shard", config.characters_per_shard, config.characters_per_shard >= 1),
-        ("minimum_words", config.minimum_words, config.minimum_words >= 1),
-        ("near_duplicate_similarity", config.near_duplicate_similarity, config.near_duplicate_similarity > 0),
-        ("benchmark_overlap", config.benchmark_overlap, 0 < config.benchmark_overlap <= 1),
-        ("languages", config.languages, len(config.languages) > 0),
-    ):
-        if not sound:
-            raise UserError(
-                f"{name} cannot be {value}",
-                where="corpus build",
-                remedy="see `biobert-scale corpus build --help`",
-            )
 
 
 def _describe(files: list[RawFile]) -> tuple[list[dict[str, Any]], list[FileTask]]:

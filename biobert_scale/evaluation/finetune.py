@@ -38,7 +38,6 @@ from biobert_scale.files import (
     write_json,
 )
 from biobert_scale.modeling.bert import load_encoder, read_model_config
-from biobert_scale.recipes import check_budget
 from biobert_scale.release.heads import MODEL
 from biobert_scale.stage import Stage
 from biobert_scale.training.runtime import on_first_rank, start_plain
@@ -49,7 +48,6 @@ STAGE = "finetune"
 METRICS, DOCUMENTS = "metrics.json", "documents.jsonl"
 _TRIALS = "trials"
 _DOCUMENT_PIECES, _SENTENCE_PIECES = 512, 256
-_SEEDS = 2**31
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 
 
@@ -94,11 +92,6 @@ def finetune(
     """
     task_directory(prepared, task)
     rule = protocol_of(task, protocol)
-    check_budget(config, grid, where="evaluate finetune")
-    if not 0 <= seed < _SEEDS:
-        raise UserError(
-            f"seed {seed} is not between 0 and {_SEEDS - 1}", where="--seed", remedy="choose another"
-        )
     config = _sized(config, task, model)
     inputs = describe_inputs([prepared, *model_files(model)])
     settings = {

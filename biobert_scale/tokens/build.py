@@ -31,6 +31,7 @@ from biobert_scale.files import (
     sha256_file,
     write_json,
 )
+from biobert_scale.ranges import WORKERS, check_number
 from biobert_scale.stage import Stage
 from biobert_scale.tokens.pieces import WordPieces, tokenize_documents
 from biobert_scale.tokens.shards import (
@@ -78,7 +79,7 @@ def build_tokens(
         UserError: an input is missing, unfinished or damaged, `output` holds something else, or no document
             is left to train on.
     """
-    _check_options(config, workers)
+    check_number(workers, WORKERS, "--workers")
     corpus_manifest, vocabulary_manifest = (
         read_manifest(corpus, CORPUS_STAGE),
         read_manifest(vocabulary, VOCABULARY_STAGE),
@@ -128,19 +129,6 @@ def build_tokens(
         )
         shutil.rmtree(work, ignore_errors=True)
         return manifest
-
-
-def _check_options(config: TokensConfig, workers: int) -> None:
-    for name, value, sound in (
-        ("workers", workers, workers >= 1),
-        ("validation_fraction", config.validation_fraction, 0 < config.validation_fraction < 1),
-    ):
-        if not sound:
-            raise UserError(
-                f"{name} cannot be {value}",
-                where="tokens build",
-                remedy="see `biobert-scale tokens build --help`",
-            )
 
 
 def _check_counts(counts: dict[str, Any], rejects: dict[str, int], corpus: Path) -> None:

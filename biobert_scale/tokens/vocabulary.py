@@ -81,13 +81,6 @@ def build_vocabulary(
         UserError: unfinished corpus, unreadable vocabulary or one of the other case, or a size that the
             corpus's characters alone exceed.
     """
-    for name in ("size", "minimum_frequency", "training_characters"):
-        if getattr(config, name) < 1:
-            raise UserError(
-                f"{name} cannot be {getattr(config, name)}",
-                where=f"vocabulary.{name}",
-                remedy="give a positive number",
-            )
     inputs = describe_inputs([corpus] if vocabulary is None else [vocabulary_file(vocabulary), corpus])
     entries = None if vocabulary is None else _taken(vocabulary, config)
     with Stage(
