@@ -72,13 +72,13 @@ class SlurmConfig:
     def __post_init__(self) -> None:
         # fmt: off
         check_section(
-            self, "", tasks="[1, 1e6]", cpus_per_task="[1, 1e4]", memory_gib="[1, 1e6]", max_array="[1, 1e7]",
-            retries="[0, 1000]", poll_seconds="(0, 3600]"
+            self, "--", tasks="[1, 1e6]", cpus_per_task="[1, 1e4]", memory_gib="[1, 1e6]",
+            max_array="[1, 1e7]", retries="[0, 1000]", poll_seconds="(0, 3600]"
         )
         # fmt: on
         if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", self.time):
             what = f"'{self.time}' is no time limit"
-            raise UserError(what, where="time", remedy="write hours:minutes:seconds, or days-hours")
+            raise UserError(what, where="--time", remedy="write hours:minutes:seconds, or days-hours")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ def check_section(section: Any, path: str, **intervals: str) -> None:
 
     Args:
         section: a dataclass; every number in it, and in its tuples, is checked.
-        path: the section's name in a recipe.
+        path: the section's name in a recipe; "--" where its fields are a command's options.
         intervals: by the fields' names.
 
     Raises:
@@ -30,7 +30,9 @@ def check_section(section: Any, path: str, **intervals: str) -> None:
     for field in fields(section):
         value = getattr(section, field.name)
         if field.name in intervals:
-            check_number(value, intervals[field.name], f"{path}.{field.name}".lstrip("."))
+            option = f"--{field.name.replace('_', '-')}"
+            where = option if path == "--" else f"{path}.{field.name}".lstrip(".")
+            check_number(value, intervals[field.name], where)
         else:
             assert not _is_number(value), f"{field.name} has no interval"
 

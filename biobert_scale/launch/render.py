@@ -56,7 +56,7 @@ class LaunchConfig:
     def __post_init__(self) -> None:
         check_section(
             self,
-            "",
+            "--",
             nodes="[1, 1e5]",
             devices_per_node="[1, 1024]",
             signal_seconds="[1, 65535]",
