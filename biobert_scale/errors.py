@@ -55,11 +55,19 @@ def from_os_error(error: OSError) -> UserError | None:
                 where=where,
                 remedy="check the owner and mode, or choose another --output",
             )
-        case errno.ENOTDIR | errno.EISDIR:
+        case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
             return UserError(
                 "a file stands where a directory is needed, or the reverse",
                 where=where,
                 remedy="check the path",
+            )
+        case errno.ENAMETOOLONG | errno.ELOOP:
+            return UserError("a path that no file can have", where=where, remedy="check the path")
+        case errno.EIO | errno.ESTALE | errno.ETIMEDOUT:
+            return RunFailed(
+                f"the file system fails ({error.strerror})",
+                where=where,
+                remedy="run it again when it is back: finished parts are kept",
             )
         case _:
             return None

@@ -76,6 +76,8 @@ def train(
         UserError: another process trains in `run`.
         RunFailed: a guard stopped the run, or a rank was lost; the last checkpoint is kept.
     """
+    if run.name == "..":  # trackers make a directory of the run's name
+        run = run.resolve()
     vocabulary_size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
     accelerator = runtime.start(config, run=str(run))
     with ExitStack() as held:

@@ -25,7 +25,6 @@ distributed_type: FSDP
 fsdp_config: {fsdp_version: 1, fsdp_auto_wrap_policy: NO_WRAP}
 mixed_precision: bf16
 dynamo_config: {dynamo_backend: INDUCTOR}
-gradient_accumulation_steps: 8
 num_processes: 3
 use_cpu: true
 """
