@@ -13,7 +13,6 @@ from biobert_scale.config import (
     CorpusConfig,
     SlurmConfig,
 )
-from biobert_scale.lock import Lock
 from biobert_scale.ranges import within
 
 
@@ -91,8 +90,7 @@ def corpus_download(
         verify=verify,
     )
     if not dry_run:
-        with Lock(output, "corpus download"):
-            download(output, config)
+        download(output, config)
         return 0
     plan = plan_download(output, config)
     print("\n".join([plan.table(), *(f"failed: {failure}" for failure in plan.failures)]))

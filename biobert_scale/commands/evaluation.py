@@ -11,7 +11,6 @@ from tyro.conf import Positional
 from biobert_scale.commands.common import print_counts
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.environment import is_first_rank
-from biobert_scale.lock import Lock
 from biobert_scale.ranges import within
 
 
@@ -41,8 +40,7 @@ def evaluate_prepare(
         from biobert_scale.evaluation.download import download as fetch
         from biobert_scale.evaluation.download import read_sources
 
-        with Lock(benchmarks, "evaluate prepare --download"):
-            fetch(benchmarks, read_sources(sources))
+        fetch(benchmarks, read_sources(sources))
     print_counts(prepare(benchmarks, output, overwrite=overwrite))
 
 
