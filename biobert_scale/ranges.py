@@ -41,14 +41,15 @@ def check_number(value: Any, interval: str, where: str) -> None:
     """Refuse a number, or a tuple that holds one, outside an interval; None is no number.
 
     Raises:
-        UserError: with its name, the last part of `where`.
+        UserError: with its name, which is an option's, or a setting's dotted one.
     """
     for number in value if isinstance(value, tuple) else (value,):
         if number is not None and not any(_holds(part, number) for part in interval.split(" or ")):
             shown = ", ".join(map(str, value)) if isinstance(value, tuple) else value
+            is_option = where.startswith("--")
             raise UserError(
-                f"{where.rpartition('.')[2].lstrip('-')} cannot be {shown}",
-                where=where,
+                f"{where if is_option else where.rpartition('.')[2]} cannot be {shown}",
+                where="command line" if is_option else where,
                 remedy=f"use {' or '.join(map(_words, interval.split(' or ')))}",
             )
 

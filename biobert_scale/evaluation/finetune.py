@@ -38,6 +38,7 @@ from biobert_scale.files import (
     write_json,
 )
 from biobert_scale.modeling.bert import load_encoder, read_model_config
+from biobert_scale.ranges import SEEDS, check_number
 from biobert_scale.release.heads import MODEL
 from biobert_scale.stage import Stage
 from biobert_scale.training.runtime import on_first_rank, start_plain
@@ -92,6 +93,7 @@ def finetune(
     """
     task_directory(prepared, task)
     rule = protocol_of(task, protocol)
+    check_number(seed, SEEDS, "--seed")
     config = _sized(config, task, model)
     inputs = describe_inputs([prepared, *model_files(model)])
     settings = {

@@ -115,7 +115,7 @@ def test_any_number_of_a_cluster_is_sane_or_refused(section: type, data: st.Data
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]
         assert isinstance(error, TypeError) or (
-            isinstance(error, UserError) and path[-1] in error.where.replace("-", "_")
+            isinstance(error, UserError) and path[-1] in str(error).replace("-", "_")
         )
     else:
         assert is_finite(asdict(made)) and all(
