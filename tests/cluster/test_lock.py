@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from biobert_scale.corpus.synthetic import write_synthetic
+from biobert_scale.files import read_manifest
 from biobert_scale.lock import LOCK
 from tests.cluster.conftest import Cluster
 
@@ -111,3 +113,18 @@ def test_a_requeued_job_takes_its_own_lock_over_at_once(cluster: Cluster, tmp_pa
     (tmp_path / "run" / "end").touch()
     while (tmp_path / "run" / LOCK).exists():
         time.sleep(0.1)
+
+
+def test_a_second_build_into_the_output_of_array_tasks_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    """The command that submits them holds the lock for all of them."""
+    write_synthetic(tmp_path / "raw", seed=1, abstracts=60, full_texts=2)
+    first = cluster.build(tmp_path / "raw", tmp_path / "corpus")
+    holder = json.loads(wait_for(tmp_path / "corpus" / LOCK))
+    second = cluster.build(tmp_path / "raw", tmp_path / "corpus")
+    complaint = second.communicate(timeout=100)[1]
+    assert second.returncode == 2 and complaint.count("\n") == 1
+    assert f"'corpus' is at work here: process {holder['pid']} on head" in complaint
+    complaint = first.communicate(timeout=200)[1]
+    assert first.returncode == 0, complaint
+    assert read_manifest(tmp_path / "corpus").counts["documents"] > 0
+    assert not (tmp_path / "corpus" / LOCK).exists()
