@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from biobert_scale.errors import UserError
+from biobert_scale.ranges import check_section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,16 @@ class CorpusConfig:
     """Splits of the benchmarks whose documents are left out, where benchmarks are given."""
     benchmark_overlap: float = 0.1
     """Share of a benchmark document's runs of 13 words from which a document that holds them is left out."""
+
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "corpus", minimum_words="[1, 1e9]", characters_per_shard="[1, 1e12]",
+            near_duplicate_similarity="(0, 1000]", benchmark_overlap="(0, 1]"
+        )
+        # fmt: on
+        if not self.languages:
+            raise UserError("no language", where="corpus.languages", remedy="name at least one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +69,17 @@ class SlurmConfig:
     poll_seconds: float = 10.0
     """SLURM: the longest time between two looks at the queue."""
 
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "--", tasks="[1, 1e6]", cpus_per_task="[1, 1e4]", memory_gib="[1, 1e6]",
+            max_array="[1, 1e7]", retries="[0, 1000]", poll_seconds="(0, 3600]"
+        )
+        # fmt: on
+        if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", self.time):
+            what = f"'{self.time}' is no time limit"
+            raise UserError(what, where="--time", remedy="write hours:minutes:seconds, or days-hours")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticConfig:
@@ -64,6 +87,9 @@ class SyntheticConfig:
 
     abstracts: int = 3000
     full_texts: int = 150
+
+    def __post_init__(self) -> None:
+        check_section(self, "synthetic", abstracts="[1, 1e8]", full_texts="[0, 1e8]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +106,14 @@ class VocabularyConfig:
     """Text to train on at most, in characters, kept in memory; of a larger corpus the documents whose ids
     have the smallest hashes."""
 
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "vocabulary", size="[1, 1e7]", minimum_frequency="[1, 1e9]",
+            training_characters="[1, 1e15]"
+        )
+        # fmt: on
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokensConfig:
@@ -87,6 +121,9 @@ class TokensConfig:
 
     validation_fraction: float = 0.005
     """Share of documents held out, chosen by a hash of the document's id: above 0, below 1."""
+
+    def __post_init__(self) -> None:
+        check_section(self, "tokens", validation_fraction="(0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +138,16 @@ class ModelConfig:
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     initializer_range: float = 0.02
+
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "model", hidden_size="[1, 65536]", num_hidden_layers="[1, 1000]",
+            num_attention_heads="[1, 4096]", intermediate_size="[1, 1048576]",
+            max_position_embeddings="[8, 32768]", hidden_dropout_prob="[0, 1)",
+            attention_probs_dropout_prob="[0, 1)", initializer_range="(0, 10]"
+        )
+        # fmt: on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +165,14 @@ class DataConfig:
     random_next_probability: float = 0.5
     """Share of samples whose second segment comes from another document."""
 
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "data", max_seq_length="[16, 4095]", mlm_probability="[0, 1]",
+            short_sequence_probability="[0, 1]", random_next_probability="[0, 1]"
+        )
+        # fmt: on
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoaderConfig:
@@ -130,6 +185,13 @@ class LoaderConfig:
     token_bucket: int = 0
     """Lengthen micro-batches to a multiple of this many tokens, so that a compiled model meets few shapes; 0
     leaves them as they are."""
+
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "loader", workers="[1, 1024]", prefetch_steps="[1, 10000]", token_bucket="[0, 1e7]"
+        )
+        # fmt: on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +229,9 @@ class ComputeConfig:
     """Fuse each layer's element-wise operations with torch.compile (false: one by one); the first step takes
     half a minute more. Needs Triton on a GPU, a C++ compiler on a CPU. Without effect at ZeRO stage 3."""
 
+    def __post_init__(self) -> None:
+        check_section(self, "compute", head_rows="[0, 1e9]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -181,6 +246,14 @@ class OptimizerConfig:
     max_grad_norm: float = 1.0
     """The gradient of the global loss is clipped to this norm."""
 
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "training.optimizer", learning_rate="[0, 100]", betas="[0, 1)", epsilon="(0, 1]",
+            weight_decay="[0, 100]", max_grad_norm="(0, 1e30]"
+        )
+        # fmt: on
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
@@ -188,6 +261,9 @@ class ScheduleConfig:
 
     warmup_steps: int = 10_000
     total_steps: int = 150_000
+
+    def __post_init__(self) -> None:
+        check_section(self, "training.schedule", warmup_steps="[0, 1e12]", total_steps="[1, 1e12]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +283,14 @@ class PrecisionConfig:
     max_skipped_in_a_row: int = 50
     """Steps skipped one after another, for overflowing gradients, after which the run stops."""
 
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "training.precision", initial_scale_power="[0, 100]", loss_scale_window="[1, 1e9]",
+            hysteresis="[1, 1e6]", min_loss_scale="(0, 1e30]", max_skipped_in_a_row="[1, 1e9]"
+        )
+        # fmt: on
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
@@ -216,6 +300,9 @@ class EngineConfig:
     deepspeed_config: str = "zero1"
     """A file of `ds_configs/` by its name, or a path to a DeepSpeed JSON file. Unused by `ddp`."""
     communication_timeout_seconds: int = 1800
+
+    def __post_init__(self) -> None:
+        check_section(self, "training.engine", communication_timeout_seconds="[1, 1e8]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +318,14 @@ class CheckpointConfig:
     """Copy the state to the host's memory and go on training while it is written; needs that memory twice on
     a CPU."""
 
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "training.checkpoint", every_steps="[1, 1e12]", keep_last="[1, 1e9]",
+            keep_every_steps="[0, 1e12]", keep_best="[0, 1e9]"
+        )
+        # fmt: on
+
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
@@ -238,6 +333,9 @@ class ValidationConfig:
     """Also evaluated before the first step and after the last."""
     sequences: int = 2048
     """Held-out samples at most; fewer where the validation split is smaller."""
+
+    def __post_init__(self) -> None:
+        check_section(self, "training.validation", every_steps="[1, 1e12]", sequences="[1, 1e9]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +357,14 @@ class GuardsConfig:
     """Share of the time spent waiting for data above which a line says so."""
     stall_seconds: float = 900.0
     """A step that lasts longer is reported, with the rank that the others wait for."""
+
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "training.guards", spike_factor="(1, 1e9]", spike_window="[1, 1e7]", roll_backs="[0, 1e6]",
+            starvation_fraction="[0, 1]", stall_seconds="(0, 1e8]"
+        )
+        # fmt: on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +390,14 @@ class TrainingConfig:
     """Accelerate's trackers that metrics go to, besides `metrics.jsonl` (tensorboard, wandb, mlflow, ...);
     each needs its package."""
 
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "training", global_batch_size="[1, 1e9]", micro_batch_size="[1, 1e6]",
+            log_every_steps="[1, 1e12]"
+        )
+        # fmt: on
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
@@ -308,6 +422,15 @@ class FinetuneConfig:
     keep_weights: bool = True
     """Keep the fine-tuned weights beside the scores, for `evaluate predict`."""
 
+    def __post_init__(self) -> None:
+        # fmt: off
+        check_section(
+            self, "", learning_rate="[0, 100]", epochs="[1, 1e5]", batch_size="[1, 1e6]",
+            max_seq_length="0 or [8, 32768]", warmup_fraction="[0, 1)", weight_decay="[0, 100]",
+            dropout="[0, 1)"
+        )
+        # fmt: on
+
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig:
@@ -317,6 +440,9 @@ class GridConfig:
     learning_rate: tuple[float, ...] = ()
     batch_size: tuple[int, ...] = ()
     epochs: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_section(self, "grid", learning_rate="[0, 100]", batch_size="[1, 1e6]", epochs="[1, 1e5]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,6 +457,13 @@ class EvaluationConfig:
     protocol: Literal["", "blurb", "biobert"] = ""
     """Of the entity benchmarks; empty for `blurb`. The documents' follows from their benchmark."""
     grid: GridConfig = field(default_factory=GridConfig)
+
+    def __post_init__(self) -> None:
+        check_section(self, "evaluation", seeds="[0, 2147483647]")
+        for name, values in (("tasks", self.tasks), ("seeds", self.seeds)):
+            if not values or len(set(values)) < len(values):
+                what = f"{name} cannot be {', '.join(map(str, values)) or 'none'}"
+                raise UserError(what, where=f"evaluation.{name}", remedy="name at least one, each once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,6 +484,9 @@ class Config:
     compute: ComputeConfig = field(default_factory=ComputeConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        check_section(self, "", seed="[0, 9e18]")
 
 
 def gradient_accumulation_steps(training: TrainingConfig, world_size: int) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 
 def is_first_rank() -> bool:
@@ -42,3 +43,16 @@ def slurm_job_end() -> float | None:
     """The end of the job's time in seconds since the epoch, where this SLURM tells it so."""
     told = os.environ.get("SLURM_JOB_END_TIME")
     return float(told) if told else None
+
+
+def this_start() -> dict[str, Any]:
+    """What SLURM and torchrun call this start of a command: the job and how often it was requeued, torchrun's
+    run and how often its ranks were restarted."""
+    elastic = os.environ.get("TORCHELASTIC_RUN_ID", "")
+    return {
+        "job": slurm_job(),
+        "cluster": os.environ.get("SLURM_CLUSTER_NAME", ""),
+        "requeues": int(os.environ.get("SLURM_RESTART_COUNT") or 0),
+        "elastic_run": "" if elastic == "none" else elastic,  # torchrun's word where it was given no id
+        "elastic_restarts": int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0),
+    }

@@ -66,9 +66,13 @@ def from_os_error(error: OSError) -> UserError | None:
                 where=where,
                 remedy="check the path",
             )
-        case errno.ELOOP | errno.ENAMETOOLONG:
-            return UserError(
-                "links that lead in a circle, or too long a name", where=where, remedy="choose another path"
+        case errno.ENAMETOOLONG | errno.ELOOP:
+            return UserError("a path that no file can have", where=where, remedy="check the path")
+        case errno.EIO | errno.ESTALE | errno.ETIMEDOUT:
+            return RunFailed(
+                f"the file system fails ({error.strerror})",
+                where=where,
+                remedy="run it again when it is back: finished parts are kept",
             )
         case _:
             return None

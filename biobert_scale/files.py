@@ -10,8 +10,6 @@ import hashlib
 import importlib.metadata
 import json
 import os
-import shutil
-import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
@@ -143,115 +141,6 @@ def describe_inputs(paths: Iterable[Path]) -> list[dict[str, Any]]:
 def stage_key(stage: str, inputs: list[dict[str, Any]], config: Any) -> str:
     """The fingerprint that decides whether a stage has already been done."""
     return fingerprint({"stage": stage, "version": __version__, "inputs": inputs, "config": config})
-
-
-def begin_stage(
-    output: Path,
-    *,
-    stage: str,
-    key: str,
-    begun_key: str | None = None,
-    overwrite: bool = False,
-    reads: Iterable[Path] = (),
-) -> Manifest | None:
-    """Open a stage's output directory: see `check_output`; what may be replaced is deleted first.
-
-    Returns:
-        The manifest where the same work is already finished (nothing is left to do), else None and `output`
-        exists. What an interrupted run of the same work left behind stays, for the stage to go on from. A run
-        that ended before it wrote anything bars nobody.
-    """
-    if manifest := check_output(output, key=key, begun_key=begun_key, overwrite=overwrite, reads=reads):
-        return manifest
-    if overwrite and _holds_other_work(output, key, begun_key):
-        shutil.rmtree(output)
-    output.mkdir(parents=True, exist_ok=True)
-    begun = {"stage": stage, "key": begun_key or key, "process": [socket.gethostname(), os.getpid()]}
-    write_json(output / BEGUN, begun)
-    return None
-
-
-def check_output(
-    output: Path,
-    *,
-    key: str,
-    begun_key: str | None = None,
-    overwrite: bool = False,
-    reads: Iterable[Path] = (),
-) -> Manifest | None:
-    """Whether a stage may write its output directory; changes nothing.
-
-    Args:
-        begun_key: what an interrupted run must share with this one for its parts to be of use (default:
-            `key`).
-        reads: what the stage reads; an output that holds any of it is not overwritten.
-
-    Returns:
-        The manifest where the same work is already finished, else None.
-
-    Raises:
-        UserError: the directory holds another stage's or another configuration's output, finished or begun.
-    """
-    manifest_path, begun_path = output / MANIFEST, output / BEGUN
-    if overwrite and _holds_other_work(output, key, begun_key):
-        for source in reads:
-            if source.resolve().is_relative_to(output.resolve()):
-                raise UserError(
-                    "to overwrite the output would delete what is read",
-                    where=source,
-                    remedy="choose another --output",
-                )
-        return None
-    if manifest_path.exists():
-        manifest = read_manifest(output)
-        if manifest.key == key:
-            return manifest
-        raise UserError(
-            f"holds the finished output of '{manifest.stage}' from other inputs or settings",
-            where=output,
-            remedy="choose another --output, or pass --overwrite to replace it",
-        )
-    if begun_path.exists():
-        begun = read_json(begun_path)
-        empty = all(path == begun_path for path in output.iterdir()) and not _runs(begun.get("process"))
-        if begun["key"] != (begun_key or key) and not empty:
-            raise UserError(
-                f"holds the begun output of '{begun['stage']}' from other inputs or settings",
-                where=output,
-                remedy="choose another --output, or pass --overwrite to replace it",
-            )
-    elif output.is_dir() and any(output.iterdir()):
-        raise UserError(
-            "the output directory is not empty and is no stage's output",
-            where=output,
-            remedy="choose another --output",
-        )
-    return None
-
-
-def _holds_other_work(output: Path, key: str, begun_key: str | None) -> bool:
-    """The same command again after an interruption goes on, also with --overwrite."""
-    for path, own in ((output / MANIFEST, key), (output / BEGUN, begun_key or key)):
-        if path.exists():
-            return bool(read_json(path).get("key") != own)
-    return False
-
-
-def _runs(process: list[Any] | None) -> bool:
-    """Whether the process that began an output may still run: nobody can tell of one on another host."""
-    if process is None:
-        return False
-    host, pid = process
-    if host == socket.gethostname():
-        if pid == os.getpid():
-            return False
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            pass
-    return True
 
 
 def finish_stage(

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 
 from biobert_scale.config import TokensConfig
-from biobert_scale.files import begin_stage, finish_stage, stage_key
+from biobert_scale.files import stage_key
+from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE
 from biobert_scale.tokens.shards import SPLITS, Rows, schema, shard_name, token_counts, write_dataset_files
 
@@ -45,39 +46,34 @@ def write_made_up_tokens(
         [],
         {"documents": documents, "sentences": sentences, "vocabulary_size": vocabulary_size, "seed": seed},
     )
-    begin_stage(directory, stage=STAGE, key=key, overwrite=True)
-    others = write_dataset_files(directory, table, 1, key)
-    shards = {split: directory / split / shard_name(0, 1) for split in SPLITS}
-    for split, path in shards.items():
-        rows[split].write(path)
-    entries = {
-        f"w{number}": number for number in range(vocabulary_size) if number not in _SPECIAL.values()
-    } | _SPECIAL
-    (directory / "tokenizer").mkdir(exist_ok=True)
-    tokenizer = Tokenizer(WordPiece(entries, unk_token="[UNK]"))
-    tokenizer.add_special_tokens(list(_SPECIAL))
-    tokenizer.save(str(directory / "tokenizer" / "tokenizer.json"))
-    (directory / "tokenizer" / "vocab.txt").write_text(
-        "".join(f"{entry}\n" for entry, _ in sorted(entries.items(), key=lambda item: item[1]))
-    )
-    counts = {
-        split: dict(zip(("documents", "sentences", "tokens"), token_counts([path]), strict=True))
-        for split, path in shards.items()
-    }
-    finish_stage(
-        directory,
-        stage=STAGE,
-        key=key,
-        inputs=[],
-        config=TokensConfig(),
-        counts={"documents": documents, "vocabulary": vocabulary_size, "shards": 1, **counts},
-        rejects={},
-        outputs=[
-            *shards.values(),
-            *others,
-            directory / "tokenizer" / "tokenizer.json",
-            directory / "tokenizer" / "vocab.txt",
-        ],
-        libraries=["tokenizers", "pyarrow"],
-    )
+    with Stage(directory, STAGE, inputs=[], config=TokensConfig(), key=key, overwrite=True) as stage:
+        others = write_dataset_files(directory, table, 1, key)
+        shards = {split: directory / split / shard_name(0, 1) for split in SPLITS}
+        for split, path in shards.items():
+            rows[split].write(path)
+        entries = {
+            f"w{number}": number for number in range(vocabulary_size) if number not in _SPECIAL.values()
+        } | _SPECIAL
+        (directory / "tokenizer").mkdir(exist_ok=True)
+        tokenizer = Tokenizer(WordPiece(entries, unk_token="[UNK]"))
+        tokenizer.add_special_tokens(list(_SPECIAL))
+        tokenizer.save(str(directory / "tokenizer" / "tokenizer.json"))
+        (directory / "tokenizer" / "vocab.txt").write_text(
+            "".join(f"{entry}\n" for entry, _ in sorted(entries.items(), key=lambda item: item[1]))
+        )
+        counts = {
+            split: dict(zip(("documents", "sentences", "tokens"), token_counts([path]), strict=True))
+            for split, path in shards.items()
+        }
+        stage.finish(
+            counts={"documents": documents, "vocabulary": vocabulary_size, "shards": 1, **counts},
+            rejects={},
+            outputs=[
+                *shards.values(),
+                *others,
+                directory / "tokenizer" / "tokenizer.json",
+                directory / "tokenizer" / "vocab.txt",
+            ],
+            libraries=["tokenizers", "pyarrow"],
+        )
     return directory

@@ -5,10 +5,12 @@ The work's own modules are imported inside the functions, so that `--help` does 
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable
+from typing import Any
 
-import tyro
+from biobert_scale.commands.common import parse
 
 _HOMES = {
     "corpus": "corpus",
@@ -38,4 +40,9 @@ def run(name: str, arguments: list[str]) -> int:
         name == "doctor"
     ):  # the deepspeed launcher appends its rank to everybody's arguments; the environment tells it as well
         arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
-    return tyro.cli(function, prog=f"biobert-scale {name}", args=arguments) or 0
+
+    @functools.wraps(function)
+    def with_options(*positional: Any, **options: Any) -> Callable[[], int | None]:
+        return functools.partial(function, *positional, **options)
+
+    return parse(with_options, prog=f"biobert-scale {name}", arguments=arguments)() or 0

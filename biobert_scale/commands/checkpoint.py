@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from tyro.conf import Positional
 
 from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
+from biobert_scale.lock import Lock
+from biobert_scale.ranges import within
 
 
 def checkpoint_list(run: Positional[Path], /) -> int:
@@ -78,6 +81,7 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
     return int(any(troubles.values()))
 
 
+@within(ranks="[1, 1e6]")
 def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path) -> None:
     """Write a checkpoint again as it would be written by another number of ranks.
 
@@ -91,9 +95,11 @@ def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path)
     """
     from biobert_scale.training.reshard import reshard
 
-    print(reshard(source, ranks, output))
+    with Lock(output, "checkpoint reshard"):
+        print(reshard(source, ranks, output))
 
 
+@within(keep_last="[1, 1e9]", keep_every_steps="[0, 1e12]", keep_best="[0, 1e9]")
 def checkpoint_prune(
     run: Positional[Path],
     /,
@@ -114,29 +120,25 @@ def checkpoint_prune(
     """
     from biobert_scale.training.retention import complete, incomplete, remove, superfluous
 
-    if keep_last < 1 or min(keep_every_steps, keep_best) < 0:
-        raise UserError(
-            "fewer than one, or fewer than none, cannot be kept",
-            where="--keep-last, --keep-every-steps, --keep-best",
-            remedy="use --keep-last 1 or more, the others 0 or more",
-        )
     if not complete(run):
         raise UserError(
             "no complete checkpoint",
             where=run,
             remedy="check the path: it is the --output of `biobert-scale train`",
         )
-    go = [
-        *incomplete(run),
-        *superfluous(
-            run, CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best)
-        ),
-    ]
-    freed = sum(map(_gigabytes, go))
-    for checkpoint in go:
-        print(checkpoint.name)
-        if not dry_run:
-            remove(checkpoint)
+    with nullcontext() if dry_run else Lock(run, "checkpoint prune"):
+        go = [
+            *incomplete(run),
+            *superfluous(
+                run,
+                CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best),
+            ),
+        ]
+        freed = sum(map(_gigabytes, go))
+        for checkpoint in go:
+            print(checkpoint.name)
+            if not dry_run:
+                remove(checkpoint)
     print(f"{len(go)} checkpoint(s), {freed:.3f} GB {'would be freed' if dry_run else 'freed'}")
 
 

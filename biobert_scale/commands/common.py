@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import io
+import itertools
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import tyro
 
 from biobert_scale.config import SlurmConfig
 from biobert_scale.errors import UserError
 
 if TYPE_CHECKING:
     from biobert_scale.files import Manifest
+
+T = TypeVar("T")
+
+
+def parse(target: Callable[..., T], *, prog: str, arguments: list[str]) -> T:
+    """What tyro makes of a command line.
+
+    Raises:
+        UserError: what tyro complains of, in one line instead of a box.
+        SystemExit: after --help.
+    """
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return tyro.cli(target, prog=prog, args=arguments)
+    except SystemExit as leave:
+        if not leave.code:
+            raise
+    lines = complaint.getvalue().splitlines()
+    # In a box, or without its sides where these cannot be printed.
+    box = [line[2:].rstrip("│ ") for line in lines if line[:2] in ("│ ", "  ")]
+    told = itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full")), box)
+    # Deeper lines repeat the options' help.
+    what = " ".join(line.strip() for line in told if line.strip("─-") and not line.startswith(" " * 8))
+    raise UserError(what or "cannot be read", where="command line", remedy=f"see `{prog} --help`") from None
 
 
 def cluster(executor: str, slurm: SlurmConfig) -> SlurmConfig | None:
@@ -25,16 +55,6 @@ def cluster(executor: str, slurm: SlurmConfig) -> SlurmConfig | None:
         return None
     from biobert_scale.corpus.slurm import require_slurm
 
-    if (
-        min(slurm.tasks, slurm.cpus_per_task, slurm.memory_gib, slurm.max_array) < 1
-        or slurm.retries < 0
-        or slurm.poll_seconds <= 0
-    ):
-        raise UserError(
-            "a number of tasks, processors, GiB, elements or seconds below 1",
-            where="command line",
-            remedy="give positive numbers",
-        )
     require_slurm()
     return slurm
 

@@ -13,8 +13,10 @@ from biobert_scale.config import (
     CorpusConfig,
     SlurmConfig,
 )
+from biobert_scale.ranges import within
 
 
+@within(seed="[0, 9e18]", abstracts="[1, 1e8]", full_texts="[0, 1e8]")
 def corpus_synthesize(
     *, output: Path, seed: int = 1, abstracts: int = 3000, full_texts: int = 150, overwrite: bool = False
 ) -> None:
@@ -32,6 +34,7 @@ def corpus_synthesize(
     write_synthetic(output, seed=seed, abstracts=abstracts, full_texts=full_texts, overwrite=overwrite)
 
 
+@within(limit="[1, 1e9]", connections="[1, 1000]", retries="[0, 1e6]", timeout_seconds="(0, 1e6]")
 def corpus_download(
     *,
     output: Path,
@@ -94,6 +97,7 @@ def corpus_download(
     return int(bool(plan.failures))
 
 
+@within(max_bad_files="[0, 1e9]", workers="[1, 10000]")
 def corpus_build(
     *,
     raw: Path,
@@ -140,6 +144,7 @@ def corpus_build(
         print(summary(not_read))
 
 
+@within(samples="[0, 1e6]", seed="[0, 9e18]")
 def corpus_inspect(
     corpus: Positional[Path], /, *, output: Path | None = None, samples: int = 5, seed: int = 1
 ) -> None:

@@ -6,9 +6,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from biobert_scale.errors import UserError
+from biobert_scale.ranges import within
 
 
+@within(minimum_bandwidth_gbs="[0, 1e6]", timeout_seconds="(0, 1e6]")
 def doctor(
     *,
     config: str = "biobert-large",
@@ -32,12 +33,6 @@ def doctor(
         timeout_seconds: how long the ranks wait for each other.
         json: a file to write the findings to.
     """
-    if timeout_seconds <= 0 or minimum_bandwidth_gbs < 0:
-        raise UserError(
-            "a time-out that is not positive, or a negative bandwidth",
-            where="command line",
-            remedy="give positive numbers",
-        )
     from biobert_scale.recipes import load_config
 
     settings = load_config(config)

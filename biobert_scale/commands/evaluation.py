@@ -11,6 +11,7 @@ from tyro.conf import Positional
 from biobert_scale.commands.common import print_counts
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.environment import is_first_rank
+from biobert_scale.ranges import within
 
 
 def evaluate_prepare(
@@ -56,6 +57,7 @@ def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False)
     print_counts(run_baselines(prepared, output, overwrite=overwrite))
 
 
+@within(seed="[0, 2147483647]")
 def evaluate_finetune(
     *,
     prepared: Path,

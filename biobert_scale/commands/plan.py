@@ -5,9 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from biobert_scale.config import Config
-from biobert_scale.errors import UserError
+from biobert_scale.ranges import within
 
 
+@within(
+    devices="[1, 1e6]",
+    devices_per_node="[1, 1e4]",
+    device_memory_gib="[0, 1e6]",
+    host_memory_gib="[0, 1e6]",
+    reserve="[0, 1)",
+    device_tflops="[0, 1e6]",
+    bandwidth_gbs="[0, 1e6]",
+    network_gbs="[0, 1e6]",
+    memory_gbs="[0, 1e6]",
+    host_gbs="[0, 1e6]",
+    transfer_gbs="[0, 1e6]",
+    global_batch_size="[0, 1e9]",
+)
 def plan(
     *,
     config: str = "biobert-large",
@@ -55,17 +69,6 @@ def plan(
             given here, and all are compared with their predictions.
         json: a file to write the plan to.
     """
-    rates_given = (device_tflops, bandwidth_gbs, network_gbs, memory_gbs, host_gbs, transfer_gbs)
-    if (
-        min(devices, devices_per_node) < 1
-        or min(device_memory_gib, host_memory_gib, global_batch_size, *rates_given) < 0
-        or not 0 <= reserve < 1
-    ):
-        raise UserError(
-            "a number of devices below 1, a negative number, or a reserve that is no share",
-            where="command line",
-            remedy="give positive numbers, and a --reserve from 0 to below 1",
-        )
     from dataclasses import replace
 
     from biobert_scale.files import read_manifest, write_json

@@ -8,6 +8,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from biobert_scale.errors import UserError
+from biobert_scale.ranges import within
 
 
 def export(
@@ -90,6 +91,7 @@ def export(
         print(push_release(output, hub))
 
 
+@within(batch_tokens="[1, 1e9]", max_seq_length="0 or [8, 32768]")
 def tag(
     models: Positional[tuple[Path, ...]],
     /,
@@ -120,8 +122,6 @@ def tag(
         raise UserError("no model", where="command line", remedy="give the directory of at least one")
     if len({model.resolve() for model in models}) < len(models):
         raise UserError("one model is given twice", where="command line", remedy="give each once")
-    if batch_tokens < 1:
-        raise UserError("--batch-tokens is below 1", where="command line", remedy="give a positive number")
     import logging
     import os
     import sys

@@ -15,6 +15,7 @@ from biobert_scale.config import (
     TokensConfig,
     VocabularyConfig,
 )
+from biobert_scale.ranges import within
 
 
 def tokens_vocabulary(
@@ -51,6 +52,7 @@ def tokens_vocabulary(
     print(render(compare_vocabularies(corpus, output, compare) if compare else read_json(output / REPORT)))
 
 
+@within(workers="[1, 10000]")
 def tokens_build(
     *,
     corpus: Path,
@@ -91,6 +93,7 @@ def tokens_build(
     )
 
 
+@within(samples="[0, 1e6]", seed="[0, 9e18]", pretraining_samples="[0, 1e6]")
 def tokens_inspect(
     tokens: Positional[Path],
     /,

@@ -8,9 +8,10 @@ from typing import Annotated, TypeVar
 
 import tyro
 
+from biobert_scale.commands.common import parse
 from biobert_scale.config import Config
 from biobert_scale.environment import is_first_rank, is_restart
-from biobert_scale.errors import UserError
+from biobert_scale.ranges import check_number
 from biobert_scale.recipes import check_config, load_config
 
 
@@ -86,11 +87,14 @@ def train(arguments: list[str]) -> int:
     settings = load_config(recipe)
     if "--dry-run" in arguments:
         return _dry_run(
-            tyro.cli(
-                _options_over(settings, DryRunOptions), prog="biobert-scale train --dry-run", args=arguments
+            parse(
+                _options_over(settings, DryRunOptions),
+                prog="biobert-scale train --dry-run",
+                arguments=arguments,
             )
         )
-    options = tyro.cli(_options_over(settings, TrainOptions), prog="biobert-scale train", args=arguments)
+    options = parse(_options_over(settings, TrainOptions), prog="biobert-scale train", arguments=arguments)
+    check_number(options.save_before_limit, "[0, 1e8]", "--save-before-limit")
     check_config(options.settings, where="command line")
     from biobert_scale.training.loop import train as run_training
     from biobert_scale.training.preemption import exit_code
@@ -115,12 +119,8 @@ def train(arguments: list[str]) -> int:
 
 
 def _dry_run(options: DryRunOptions) -> int:
-    if options.world_size < 0 or options.device_tflops < 0:
-        raise UserError(
-            "a negative number",
-            where="--world-size, --device-tflops",
-            remedy="give a positive one, or leave it out",
-        )
+    check_number(options.world_size, "[0, 1e6]", "--world-size")
+    check_number(options.device_tflops, "[0, 1e6]", "--device-tflops")
     check_config(options.settings, where="command line")
     from biobert_scale.training.dry_run import describe_run
 

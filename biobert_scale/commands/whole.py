@@ -7,9 +7,11 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from biobert_scale.errors import UserError
+from biobert_scale.ranges import within
 from biobert_scale.recipes import check_config, load_config
 
 
+@within(processes="[1, 1024]")
 def demo(
     *,
     output: Path = Path("runs/demo"),
@@ -58,6 +60,7 @@ def report(run: Positional[Path], /, *, output: Path | None = None) -> None:
     print(write_report(run, output or run / "report.html"))
 
 
+@within(repeats="[1, 1000]", jats_megabytes="(0, 1e6]", memory_gigabytes="[0, 1e6]", copies="[1, 1e6]")
 def bench_corpus(
     *,
     raw: Path,
@@ -93,6 +96,13 @@ def bench_corpus(
     )
 
 
+@within(
+    repeats="[1, 1000]",
+    max_seq_length="[64, 4095]",
+    turn_seconds="(0, 1e6]",
+    index_million_tokens="(0, 1e6]",
+    scale_million_samples="(0, 1e6]",
+)
 def bench_data(
     *,
     corpus: Path,
@@ -129,6 +139,7 @@ def bench_data(
     )  # fmt: skip
 
 
+@within(steps="[0, 1e9]")
 def bench_learning(
     *, tokens: Path, output: Path, config: str = "demo-real", steps: int = 0, equal_rates: bool = False
 ) -> None:
@@ -148,6 +159,7 @@ def bench_learning(
     print(bench_learning(tokens, output, config=config, steps=steps, equal_rates=equal_rates))
 
 
+@within(steps="[1, 1e6]", seeds="[1, 1000]")
 def bench_curves(
     *,
     tokens: Path,
@@ -178,6 +190,7 @@ def bench_curves(
     return 0 if within else 1
 
 
+@within(loss="[0, 1000]", steps="[0, 1e9]", repeats="[1, 1000]")
 def bench_end_to_end(
     *, raw: Path, output: Path, config: str = "demo-real", loss: float = 0.0, steps: int = 0, repeats: int = 1
 ) -> None:
@@ -197,6 +210,7 @@ def bench_end_to_end(
     print(bench_end_to_end(raw, output, config=config, loss=loss, steps=steps, repeats=repeats))
 
 
+@within(repeats="[1, 1000]")
 def bench_checkpoint(
     *, output: Path, config: str = "biobert-large", directory: Path | None = None, repeats: int = 5
 ) -> None:
@@ -214,6 +228,7 @@ def bench_checkpoint(
     print(bench_checkpoint(load_config(config), output, directory=directory, repeats=repeats))
 
 
+@within(ranks="[1, 1024]", steps="[1, 1e6]")
 def bench_scaling(
     *, output: Path, config: str = "demo", ranks: tuple[int, ...] = (1, 2, 4), steps: int = 3
 ) -> None:
@@ -231,6 +246,7 @@ def bench_scaling(
     print(bench_scaling(load_config(config), output, ranks=ranks, steps=steps))
 
 
+@within(processes="[0, 1024]", seconds="(0, 1e8]")
 def bench_train(
     *, config: str = "biobert-large", processes: int = 0, lengths: str = "full", seconds: float = 120
 ) -> None:
@@ -247,12 +263,8 @@ def bench_train(
 
     from biobert_scale.bench.tune import bench_train
 
-    if processes < 0 or seconds <= 0 or lengths not in ("full", "abstracts"):
-        raise UserError(
-            "a negative number, or no such lengths",
-            where="bench train",
-            remedy="see `biobert-scale bench train --help`",
-        )
+    if lengths not in ("full", "abstracts"):
+        raise UserError(f"no lengths '{lengths}'", where="--lengths", remedy="choose full or abstracts")
     print(
         bench_train(
             load_config(config),
@@ -263,6 +275,7 @@ def bench_train(
     )
 
 
+@within(sequences="[1, 1e9]", micro_batch_size="[1, 1e6]", steps="[1, 1e6]", repeats="[1, 1000]")
 def bench_train_step(
     *,
     output: Path,

@@ -10,7 +10,7 @@ import logging
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,24 +36,27 @@ from biobert_scale.corpus.pipeline import (
     run_steps,
     staged,
 )
-from biobert_scale.corpus.raw import RawFile, find_raw_files, look_through
+from biobert_scale.corpus.raw import RawDirectory, RawFile, find_raw_files, look_through
 from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError, printable
 from biobert_scale.files import (
     Manifest,
-    begin_stage,
     describe_inputs,
     fingerprint,
-    finish_stage,
     read_json,
     read_manifest,
     stage_key,
     write_atomically,
 )
+from biobert_scale.ranges import WORKERS, check_number
+from biobert_scale.stage import Stage
 
 __all__ = ["build_corpus", "documents", "find_raw_files"]
 
 STAGE = "corpus"
+_READING = 2
+"""Version of the rules by which records are read: no build mixes the records of two, or takes the other's output
+for its own."""
 _log = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 1000
 
@@ -95,59 +98,74 @@ def build_corpus(
         UserError: nothing to read, more damaged files than put up with, no document left, or `output` holds
             something else.
     """
-    _check_options(config, workers, max_bad_files)
+    check_number(workers, WORKERS, "--workers")
+    check_number(max_bad_files, "[0, 1e9]", "--max-bad-files")
     _check_output(output)
     found = look_through(raw)
     inputs, tasks = _describe(found.files)
     listed = describe_inputs([benchmarks]) if benchmarks is not None else []
-    key = stage_key(STAGE, [*inputs, *listed], config)
     work = output / ".work"
-    begun = stage_key(STAGE, listed, config)  # a build may go on with other raw files
-    manifest = begin_stage(
+    with Stage(
         output,
-        stage=STAGE,
-        key=key,
-        begun_key=begun,
+        STAGE,
+        inputs=[*inputs, *listed],
+        config=config,
+        key=fingerprint([stage_key(STAGE, [*inputs, *listed], config), _READING]),
+        # A build may continue with other raw files.
+        begun_key=fingerprint([stage_key(STAGE, listed, config), _READING]),
         overwrite=overwrite,
         reads=[raw, *([benchmarks] if benchmarks else [])],
-    )
-    if manifest is None:
-        _log.info("extracting %d files", len(tasks))
-        run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
-        extracting = partial(extract_file, tasks, work, config, benchmarks)
-        run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
-        sound = _sound(tasks, found.unreadable, work, key, max_bad_files)
-        counts, rejects, kept_before, shards, masks = _resolve(sound, work, raw, config)
-        counts["bad_files"] = len(tasks) - len(sound) + len(found.unreadable)
-        counts["not_read"] = {**found.not_read, **_not_read_in(sound, work)}
-        parts = len(shards) - 1
-        _log.info("writing %d documents to %d shards", kept_before[-1], parts)
-        writing = partial(run_steps, [ReadKept(sound, work, kept_before, shards), WriteShard(output)])
-        run(writing, tasks=parts, work=work / f"shards-{masks[:12]}", description="writing shards")
-        outputs = [output / f"part-{shard:05d}.parquet" for shard in range(parts)]
-        if benchmarks is not None:
-            outputs.append(_list_benchmark_documents(sound, work, output))
-        for stale in {*output.glob(".part-*.part"), *output.glob("part-*.parquet")} - {
-            *outputs
-        }:  # of a killed writer, or of other raw files
-            stale.unlink()
-        manifest = finish_stage(
-            output,
-            stage=STAGE,
-            key=key,
-            inputs=[*inputs, *listed],
-            config=config,
-            counts=counts,
-            rejects=rejects,
-            outputs=outputs,
-            libraries=("lxml", "datatrove", "pyarrow"),
-        )
-    shutil.rmtree(work, ignore_errors=True)
+    ) as stage:
+        if stage.finished is None:
+            run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
+            _build(stage, tasks, found, raw, config, benchmarks, max_bad_files, run)
+        shutil.rmtree(work, ignore_errors=True)
+    manifest = stage.finished
+    assert manifest is not None
     # A finished build has seen the same inputs, but maybe not the same files beside them.
     recorded = manifest.counts.get("not_read", {})
     members = {reason: recorded[reason] for reason in MEMBER_REASONS if reason in recorded}
     manifest.counts["not_read"] = {**found.not_read, **members}
     return manifest
+
+
+def _build(
+    stage: Stage,
+    tasks: list[FileTask],
+    raw: RawDirectory,
+    directory: Path,
+    config: CorpusConfig,
+    benchmarks: Path | None,
+    max_bad_files: int,
+    run: Callable[..., None],
+) -> None:
+    """Extract, compare and write; `run` is `run_tasks` with where the tasks run."""
+    output, work = stage.output, stage.output / ".work"
+    key = stage.key
+    _log.info("extracting %d files", len(tasks))
+    extracting = partial(extract_file, tasks, work, config, benchmarks)
+    run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
+    sound = _sound(tasks, raw.unreadable, work, key, max_bad_files)
+    counts, rejects, kept_before, shards, masks = _resolve(sound, work, directory, config)
+    counts["bad_files"] = len(tasks) - len(sound) + len(raw.unreadable)
+    counts["not_read"] = {**raw.not_read, **_not_read_in(sound, work)}
+    parts = len(shards) - 1
+    _log.info("writing %d documents to %d shards", kept_before[-1], parts)
+    writing = partial(run_steps, [ReadKept(sound, work, kept_before, shards), WriteShard(output)])
+    run(writing, tasks=parts, work=work / f"shards-{masks[:12]}", description="writing shards")
+    outputs = [output / f"part-{shard:05d}.parquet" for shard in range(parts)]
+    if benchmarks is not None:
+        outputs.append(_list_benchmark_documents(sound, work, output))
+    for stale in {*output.glob(".part-*.part"), *output.glob("part-*.parquet")} - {
+        *outputs
+    }:  # of a killed writer, or of other raw files
+        stale.unlink()
+    stage.finish(
+        counts=counts,
+        rejects=rejects,
+        outputs=outputs,
+        libraries=("lxml", "datatrove", "pyarrow"),
+    )
 
 
 def _check_output(output: Path) -> None:
@@ -172,25 +190,6 @@ def _not_read_in(tasks: list[FileTask], work: Path) -> NotRead:
     return not_read
 
 
-def _check_options(config: CorpusConfig, workers: int, max_bad_files: int) -> None:
-    """Refuse what would only fail after all files have been read, or silently do nothing."""
-    for name, value, sound in (
-        ("workers", workers, workers >= 1),
-        ("max_bad_files", max_bad_files, max_bad_files >= 0),
-        ("characters_per_shard", config.characters_per_shard, config.characters_per_shard >= 1),
-        ("minimum_words", config.minimum_words, config.minimum_words >= 1),
-        ("near_duplicate_similarity", config.near_duplicate_similarity, config.near_duplicate_similarity > 0),
-        ("benchmark_overlap", config.benchmark_overlap, 0 < config.benchmark_overlap <= 1),
-        ("languages", config.languages, len(config.languages) > 0),
-    ):
-        if not sound:
-            raise UserError(
-                f"{name} cannot be {value}",
-                where="corpus build",
-                remedy="see `biobert-scale corpus build --help`",
-            )
-
-
 def _describe(files: list[RawFile]) -> tuple[list[dict[str, Any]], list[FileTask]]:
     """The manifest's inputs, and for each raw file its task."""
     inputs, tasks = [], []
@@ -201,7 +200,7 @@ def _describe(files: list[RawFile]) -> tuple[list[dict[str, Any]], list[FileTask
         inputs += described
         # Files of the work directory are named after it: its own name may be of any bytes and length.
         name = re.sub(r"[^A-Za-z0-9._-]", "_", file.path.name)[:100]
-        tasks.append(FileTask(file=file, name=f"{name}-{fingerprint(described)[:16]}"))
+        tasks.append(FileTask(file=file, name=f"{name}-{fingerprint([described, _READING])[:16]}"))
     return inputs, tasks
 
 

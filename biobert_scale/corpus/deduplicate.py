@@ -8,9 +8,10 @@ do); with 14 bands of 8 components that is so for 92% of the pairs at similarity
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from biobert_scale.compiled import njit
 
 SHINGLE_WORDS = 5
 BANDS, ROWS = 14, 8
@@ -55,7 +56,7 @@ def _pairs_of_band(signatures: NDArray[np.uint32], band: int) -> NDArray[np.int6
     return np.concatenate([with_previous, with_first])
 
 
-@numba.njit(cache=True)
+@njit()
 def _band_keys(signatures, start, keys):  # type: ignore[no-untyped-def]  # keys: (documents,) uint64, written
     for document in range(len(signatures)):
         key = np.uint64(0)
@@ -65,14 +66,14 @@ def _band_keys(signatures, start, keys):  # type: ignore[no-untyped-def]  # keys
         keys[document] = key
 
 
-@numba.njit(cache=True)
+@njit()
 def _count_agreements(signatures, pairs, agree):  # type: ignore[no-untyped-def]  # agree: (pairs,) uint16, written
     for place in range(len(pairs)):
         left, right = signatures[pairs[place, 0]], signatures[pairs[place, 1]]
         agree[place] = np.sum(left == right)
 
 
-@numba.njit(cache=True)
+@njit()
 def _mark(pairs, marked):  # type: ignore[no-untyped-def]  # pairs sorted by the later document; marked: (documents,) bool, written
     for place in range(len(pairs)):
         if not marked[pairs[place, 0]]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from biobert_scale.compiled import njit
 
 # FNV-1a's constants (Fowler, Noll, Vo), and the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
 _OFFSET = np.uint64(0xCBF29CE484222325)
@@ -71,7 +72,7 @@ def _permutations(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     return state[:size] | np.uint64(1), state[size:]
 
 
-@numba.njit(cache=True)
+@njit()
 def _hash_words(data, hashes):  # type: ignore[no-untyped-def]  # (bytes,) uint8, (at least words,) uint64 -> words
     count, inside, state = 0, False, _OFFSET
     for byte in data:
@@ -90,7 +91,7 @@ def _hash_words(data, hashes):  # type: ignore[no-untyped-def]  # (bytes,) uint8
     return count
 
 
-@numba.njit(cache=True)
+@njit()
 def _hash_runs(words, n):  # type: ignore[no-untyped-def]  # (words,) uint64 -> (words - n + 1,) uint64
     runs = np.empty(len(words) - n + 1, dtype=np.uint64)
     for start in range(len(runs)):
@@ -103,7 +104,7 @@ def _hash_runs(words, n):  # type: ignore[no-untyped-def]  # (words,) uint64 -> 
     return runs
 
 
-@numba.njit(cache=True)
+@njit()
 def _smallest(ngrams, multipliers, offsets):  # type: ignore[no-untyped-def]  # multiply-shift hashing, Dietzfelbinger et al. 1997
     smallest = np.full(len(multipliers), np.uint32(0xFFFFFFFF), dtype=np.uint32)
     for ngram in ngrams:

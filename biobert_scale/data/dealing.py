@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import heapq
 
-import numba
 import numpy as np
 
+from biobert_scale.compiled import njit
 
-@numba.njit(cache=True, nogil=True)
+
+@njit(nogil=True)
 def _deal(
     lengths: np.ndarray, longest_first: np.ndarray, slots: int, slot_size: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ rank knows the global count of a step before it.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from biobert_scale.compiled import njit
 from biobert_scale.data.philox import draw_below, philox
 
 SPECIAL_TOKENS_PER_SAMPLE = 3
@@ -26,7 +26,7 @@ def number_of_predictions(lengths: np.ndarray, mlm_probability: float) -> np.nda
     return np.clip(wanted, 1, np.asarray(lengths) - SPECIAL_TOKENS_PER_SAMPLE)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _first_pieces(
     input_ids: np.ndarray, second_segment: int, continues: np.ndarray, unknown_id: int, words: np.ndarray
 ) -> int:
@@ -47,7 +47,7 @@ def _first_pieces(
     return filled
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _choose(
     input_ids: np.ndarray,
     second_segment: int,
@@ -90,7 +90,7 @@ def _choose(
             predicted += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def mask(
     input_ids: np.ndarray,
     second_segment: int,

@@ -7,15 +7,15 @@ Rogaway 2002).
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from biobert_scale.compiled import njit
 from biobert_scale.data.philox import PURPOSE_ORDER, philox
 
 _ROUNDS = 6
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _permute(
     positions: np.ndarray, size: int, seed: int, epoch: int, half_bits: int, output: np.ndarray
 ) -> None:

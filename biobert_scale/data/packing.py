@@ -12,9 +12,9 @@ begin with a title either.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from biobert_scale.compiled import njit
 from biobert_scale.config import DataConfig
 from biobert_scale.data.addresses import addresses, last_not_above, view
 from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE
@@ -27,7 +27,7 @@ _TRIES = 4
 """Other documents drawn until one has text enough for B; after these the one with the most."""
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _piece(rest: int, address: int, longest: int) -> int:
     """How much of what is left of a sentence stands together: all of it, or where it is longer than
     `longest`, a part of random size.
@@ -43,7 +43,7 @@ def _piece(rest: int, address: int, longest: int) -> int:
     return longest - draw_below(longest // 2, word >> np.uint64(32))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _split_long(lengths: np.ndarray, start: int, longest: int, pieces: np.ndarray) -> int:
     """One document's sentences, those above `longest` tokens in pieces; returns how many there are."""
     filled = 0
@@ -57,7 +57,7 @@ def _split_long(lengths: np.ndarray, start: int, longest: int, pieces: np.ndarra
     return filled
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _other_segment(
     document: int,
     wanted: int,
@@ -154,7 +154,7 @@ def _other_segment(
     return start, taken
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _pack_shard(
     shard: int,
     lengths_at: np.ndarray,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from biobert_scale.compiled import njit
 from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE
 
 _ADDRESS_BITS, _LENGTH_BITS = 40, 12
@@ -56,7 +56,7 @@ def unpack(rows: np.ndarray) -> Pairs:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def unpack_row(rows: np.ndarray, k: int) -> tuple[int, int, int, int, int]:
     """a_start, a_length, b_start, b_length, is_random of row `k`; compiled code's way."""
     first, second = rows[k, 0], rows[k, 1]
@@ -66,7 +66,7 @@ def unpack_row(rows: np.ndarray, k: int) -> tuple[int, int, int, int, int]:
     )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def pack_row(
     rows: np.ndarray,
     k: int,

@@ -6,8 +6,9 @@ and a counter, so any worker can make any sample's numbers without a state to ca
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from biobert_scale.compiled import njit
 
 # What a stream of draws is for: two purposes never share a counter.
 PURPOSE_PAIRS = 1
@@ -23,7 +24,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _32 = np.uint64(32)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def philox(
     key: int, counter_0: int, counter_1: int, counter_2: int, counter_3: int, output: np.ndarray
 ) -> None:
@@ -49,7 +50,7 @@ def philox(
     output[0], output[1], output[2], output[3] = c0, c1, c2, c3
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def draw_below(bound: int, word: int) -> int:
     """An integer in [0, bound) from one 32-bit word, by Lemire's multiplication; bias below bound / 2^32."""
     return np.int64((np.uint64(bound) * np.uint64(word)) >> _32)  # type: ignore[return-value] # a machine integer once compiled

@@ -18,13 +18,12 @@ from biobert_scale.data.pairs import LARGEST_CORPUS, LONGEST_SAMPLE, unpack
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
-    begin_stage,
     fingerprint,
-    finish_stage,
     fsync_directory,
     read_manifest,
     stage_key,
 )
+from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.shards import SPLITS, TokenStore
 
@@ -34,7 +33,8 @@ STAGE = "samples"
 def build_samples(
     tokens: Path, output: Path, config: DataConfig, *, seed: int, workers: int = 0, overwrite: bool = False
 ) -> Manifest:
-    """Write the index of samples of both splits; a finished one is left alone.
+    """Write the index of samples of both splits; a finished one is left alone, and one that
+    another process is writing is waited for.
 
     Args:
         tokens: finished token shards.
@@ -59,38 +59,40 @@ def build_samples(
                 " seed), or another directory"
             ),
         )
-    if manifest := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[tokens]):
-        return manifest
-    counts, files = {}, []
-    for split in SPLITS:
-        store = TokenStore.open(tokens / split)
-        if store.documents < 2:
-            raise UserError(
-                f"the {split} split has {store.documents} document(s); a random next sentence needs two",
-                where=tokens,
-                remedy="build a larger corpus, or hold out a larger tokens.validation_fraction",
-            )
-        if store.tokens > LARGEST_CORPUS or config.max_seq_length > LONGEST_SAMPLE:
-            raise UserError(
-                f"the index addresses {LARGEST_CORPUS:,} tokens and samples of {LONGEST_SAMPLE:,}",
-                where=tokens,
-                remedy="divide the corpus, or shorten data.max_seq_length",
-            )
-        counts[split] = _write_index(
-            output / f"{split}.index", PairBuilder(store, config, seed=seed), workers or os.cpu_count() or 1
-        )
-        files.append(output / f"{split}.index")
-    inputs = [{"name": tokens.name, "sha256": read_manifest(tokens, TOKENS_STAGE).key}]
-    return finish_stage(
+    with Stage(
         output,
-        stage=STAGE,
-        key=key,
-        inputs=inputs,
+        STAGE,
+        inputs=[{"name": tokens.name, "sha256": read_manifest(tokens, TOKENS_STAGE).key}],
         config={"data": config, "seed": seed},
-        counts=counts,
-        outputs=files,
-        libraries=["numpy", "numba"],
-    )
+        key=key,
+        overwrite=overwrite,
+        reads=[tokens],
+        wait=True,
+    ) as stage:
+        if stage.finished is not None:
+            return stage.finished
+        counts, files = {}, []
+        for split in SPLITS:
+            store = TokenStore.open(tokens / split)
+            if store.documents < 2:
+                raise UserError(
+                    f"the {split} split has {store.documents} document(s); a random next sentence needs two",
+                    where=tokens,
+                    remedy="build a larger corpus, or hold out a larger tokens.validation_fraction",
+                )
+            if store.tokens > LARGEST_CORPUS or config.max_seq_length > LONGEST_SAMPLE:
+                raise UserError(
+                    f"the index addresses {LARGEST_CORPUS:,} tokens and samples of {LONGEST_SAMPLE:,}",
+                    where=tokens,
+                    remedy="divide the corpus, or shorten data.max_seq_length",
+                )
+            counts[split] = _write_index(
+                output / f"{split}.index",
+                PairBuilder(store, config, seed=seed),
+                workers or os.cpu_count() or 1,
+            )
+            files.append(output / f"{split}.index")
+        return stage.finish(counts=counts, outputs=files, libraries=["numpy", "numba"])
 
 
 def _write_index(path: Path, builder: PairBuilder, workers: int) -> dict[str, int]:

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 
+from biobert_scale.compiled import njit
 from biobert_scale.config import DataConfig
 from biobert_scale.data.addresses import addresses, last_not_above, view
 from biobert_scale.data.batches import MicroBatch, RankStep
@@ -69,7 +69,7 @@ class Entries:
         )  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _fill(
     rows: np.ndarray,
     epochs: np.ndarray,

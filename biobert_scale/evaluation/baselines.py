@@ -39,7 +39,8 @@ from biobert_scale.evaluation.prepared import (
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
-from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, stage_key, write_json
+from biobert_scale.files import Manifest, describe_inputs, write_json
+from biobert_scale.stage import Stage
 
 logger = logging.getLogger(__name__)
 
@@ -68,24 +69,15 @@ def run_baselines(
     for module in _DISTRIBUTIONS:
         _library(module)
     inputs, config = describe_inputs([prepared]), {"tasks": sorted(chosen), "format": 2}
-    key = stage_key(STAGE, inputs, config)
-    if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[prepared]):
-        return done
-    scores = {
-        task: (_run_documents if task in HALLMARK_TASKS else _run_entities)(prepared, task, output / task)
-        for task in chosen
-    }
-    files = [path for task in chosen for path in sorted((output / task).glob("*/*")) if path.is_file()]
-    return finish_stage(
-        output,
-        stage=STAGE,
-        key=key,
-        inputs=inputs,
-        config=config,
-        counts=scores,
-        outputs=files,
-        libraries=_DISTRIBUTIONS.values(),
-    )
+    with Stage(output, STAGE, inputs=inputs, config=config, overwrite=overwrite, reads=[prepared]) as stage:
+        if stage.finished is not None:
+            return stage.finished
+        scores = {
+            task: (_run_documents if task in HALLMARK_TASKS else _run_entities)(prepared, task, output / task)
+            for task in chosen
+        }
+        files = [path for task in chosen for path in sorted((output / task).glob("*/*")) if path.is_file()]
+        return stage.finish(counts=scores, outputs=files, libraries=_DISTRIBUTIONS.values())
 
 
 def _library(module: str) -> Any:

@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -30,19 +31,17 @@ from biobert_scale.evaluation.protocols import Protocol, protocol_of
 from biobert_scale.evaluation.scores import Counts
 from biobert_scale.files import (
     MANIFEST,
-    begin_stage,
     describe_inputs,
     fingerprint,
-    finish_stage,
     read_json,
-    stage_key,
     write_atomically,
     write_json,
 )
 from biobert_scale.modeling.bert import load_encoder, read_model_config
-from biobert_scale.recipes import check_budget
+from biobert_scale.ranges import SEEDS, check_number
 from biobert_scale.release.heads import MODEL
-from biobert_scale.training.runtime import first_rank_first, start_plain
+from biobert_scale.stage import Stage
+from biobert_scale.training.runtime import on_first_rank, start_plain
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +49,6 @@ STAGE = "finetune"
 METRICS, DOCUMENTS = "metrics.json", "documents.jsonl"
 _TRIALS = "trials"
 _DOCUMENT_PIECES, _SENTENCE_PIECES = 512, 256
-_SEEDS = 2**31
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 
 
@@ -95,11 +93,7 @@ def finetune(
     """
     task_directory(prepared, task)
     rule = protocol_of(task, protocol)
-    check_budget(config, grid, where="evaluate finetune")
-    if not 0 <= seed < _SEEDS:
-        raise UserError(
-            f"seed {seed} is not between 0 and {_SEEDS - 1}", where="--seed", remedy="choose another"
-        )
+    check_number(seed, SEEDS, "--seed")
     config = _sized(config, task, model)
     inputs = describe_inputs([prepared, *model_files(model)])
     settings = {
@@ -109,64 +103,55 @@ def finetune(
         "seed": seed,
         "random_weights": random_weights,
     } | {"finetune": asdict(config), "grid": asdict(grid)}
-    key = stage_key(STAGE, inputs, settings)
     accelerator = start_plain(config.precision)
-    done = None
-    with first_rank_first(accelerator):
-        done = begin_stage(
-            output,
-            stage=STAGE,
-            key=key,
-            overwrite=overwrite and accelerator.is_main_process,
-            reads=[prepared, model],
-        )
-    if done:
+    stage = Stage(output, STAGE, inputs=inputs, config=settings, overwrite=overwrite, reads=[prepared, model])
+    with ExitStack() as held:
+
+        def begin() -> bool:
+            return held.enter_context(stage).finished is not None
+
+        if on_first_rank(accelerator, begin):
+            return dict(read_json(output / METRICS))
+        started = time.monotonic()
+        run = _Run(prepared, task, model, config, accelerator, seed=seed, random_weights=random_weights)
+        tagger, selection, fitted = run.choose(_points(config, grid), output / _TRIALS, rule)
+        with accelerator.autocast():
+            result = run.benchmark.evaluate(tagger, "test", accelerator.device)
+        if accelerator.is_main_process:
+            files = write_result(output, run.benchmark, "test", result)
+            if config.keep_weights:
+                files += save_finetuned(output / MODEL, tagger, task=task, source=model, config=config)
+            metrics = {
+                **describe_run(
+                    prepared,
+                    task,
+                    rule,
+                    model=name_of_model(model),
+                    kind="random weights" if random_weights else "pre-trained",
+                    seed=seed,
+                ),
+                "model_fingerprint": fingerprint(inputs[1:]),
+                **pretraining_of(model, random_weights=random_weights),
+                "random_weights": random_weights,
+                **result,
+                **selection,
+                **_conditions(config, grid, accelerator),
+                "train_losses": fitted.train_losses,
+                "seconds": round(time.monotonic() - started, 2),
+            }
+            write_json(output / METRICS, metrics)
+            counts, files = {"score": metrics["score"]}, [*files, output / METRICS]
+            stage.finish(
+                counts=counts,
+                outputs=files,
+                libraries=LIBRARIES,
+            )
+            shutil.rmtree(output / _TRIALS, ignore_errors=True)
+            logger.info(
+                "%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, rule.score_name, metrics["score"]
+            )
+        accelerator.wait_for_everyone()
         return dict(read_json(output / METRICS))
-    started = time.monotonic()
-    run = _Run(prepared, task, model, config, accelerator, seed=seed, random_weights=random_weights)
-    tagger, selection, fitted = run.choose(_points(config, grid), output / _TRIALS, rule)
-    with accelerator.autocast():
-        result = run.benchmark.evaluate(tagger, "test", accelerator.device)
-    if accelerator.is_main_process:
-        files = write_result(output, run.benchmark, "test", result)
-        if config.keep_weights:
-            files += save_finetuned(output / MODEL, tagger, task=task, source=model, config=config)
-        metrics = {
-            **describe_run(
-                prepared,
-                task,
-                rule,
-                model=name_of_model(model),
-                kind="random weights" if random_weights else "pre-trained",
-                seed=seed,
-            ),
-            "model_fingerprint": fingerprint(inputs[1:]),
-            **pretraining_of(model, random_weights=random_weights),
-            "random_weights": random_weights,
-            **result,
-            **selection,
-            **_conditions(config, grid, accelerator),
-            "train_losses": fitted.train_losses,
-            "seconds": round(time.monotonic() - started, 2),
-        }
-        write_json(output / METRICS, metrics)
-        counts, files = {"score": metrics["score"]}, [*files, output / METRICS]
-        finish_stage(
-            output,
-            stage=STAGE,
-            key=key,
-            inputs=inputs,
-            config=settings,
-            counts=counts,
-            outputs=files,
-            libraries=LIBRARIES,
-        )
-        shutil.rmtree(output / _TRIALS, ignore_errors=True)
-        logger.info(
-            "%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, rule.score_name, metrics["score"]
-        )
-    accelerator.wait_for_everyone()
-    return dict(read_json(output / METRICS))
 
 
 def _conditions(config: FinetuneConfig, grid: GridConfig, accelerator: Accelerator) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -45,15 +44,13 @@ from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
 from biobert_scale.evaluation.pubtator_blocks import is_document_start
 from biobert_scale.evaluation.sources import task_kinds
 from biobert_scale.files import (
-    begin_stage,
     describe_inputs,
-    finish_stage,
     read_json,
     read_manifest,
-    stage_key,
     write_json,
 )
 from biobert_scale.release.heads import MODEL
+from biobert_scale.stage import Stage
 from biobert_scale.training.runtime import start_plain
 
 
@@ -88,41 +85,44 @@ def predict(
         )
     task_directory(prepared, task)
     inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
-    key = stage_key("predictions", inputs, settings)
-    if begin_stage(output, stage="predictions", key=key, overwrite=overwrite, reads=[prepared, run]):
+    with Stage(
+        output, "predictions", inputs=inputs, config=settings, overwrite=overwrite, reads=[prepared, run]
+    ) as stage:
+        if stage.finished is not None:
+            return dict(read_json(output / METRICS))
+        started = time.monotonic()
+        accelerator = start_plain(config.precision)
+        benchmark = open_benchmark(prepared, task, load_tokenizer(run / MODEL), config, (split,))
+        model = load_head(run / MODEL, benchmark, config).to(accelerator.device)
+        with accelerator.autocast():
+            result = benchmark.evaluate(model, split, accelerator.device)
+        files = write_result(output, benchmark, split, result)
+        metrics = {
+            **describe_run(
+                prepared, task, rule, model=told["model"], kind=told["kind"], seed=told["seed"], split=split
+            ),
+            **{
+                name: told.get(name)
+                for name in (
+                    "model_fingerprint",
+                    "pretraining_step",
+                    "pretraining_run",
+                    "config",
+                    "selection",
+                )
+            },
+            **result,
+            "trained_on": told["data"],
+            "versions": versions(),
+            "seconds": round(time.monotonic() - started, 2),
+        }
+        write_json(output / METRICS, metrics)
+        stage.finish(
+            counts={"score": metrics["score"]},
+            outputs=[*files, output / METRICS],
+            libraries=LIBRARIES,
+        )
         return dict(read_json(output / METRICS))
-    started = time.monotonic()
-    accelerator = start_plain(config.precision)
-    benchmark = open_benchmark(prepared, task, load_tokenizer(run / MODEL), config, (split,))
-    model = load_head(run / MODEL, benchmark, config).to(accelerator.device)
-    with accelerator.autocast():
-        result = benchmark.evaluate(model, split, accelerator.device)
-    files = write_result(output, benchmark, split, result)
-    metrics = {
-        **describe_run(
-            prepared, task, rule, model=told["model"], kind=told["kind"], seed=told["seed"], split=split
-        ),
-        **{
-            name: told.get(name)
-            for name in ("model_fingerprint", "pretraining_step", "pretraining_run", "config", "selection")
-        },
-        **result,
-        "trained_on": told["data"],
-        "versions": versions(),
-        "seconds": round(time.monotonic() - started, 2),
-    }
-    write_json(output / METRICS, metrics)
-    finish_stage(
-        output,
-        stage="predictions",
-        key=key,
-        inputs=inputs,
-        config=settings,
-        counts={"score": metrics["score"]},
-        outputs=[*files, output / METRICS],
-        libraries=LIBRARIES,
-    )
-    return dict(read_json(output / METRICS))
 
 
 def score(
@@ -156,41 +156,44 @@ def score(
         describe_inputs([prepared, predictions]),
         {"task": task, "split": split, "name": name, "protocol": protocol},
     )
-    key = stage_key("scores", inputs, settings)
-    if begin_stage(output, stage="scores", key=key, overwrite=overwrite, reads=[prepared, predictions]):
-        return dict(read_json(output / METRICS))
-    try:
-        result = (_score_labels if task in HALLMARK_TASKS else _score_entities)(
-            prepared, task, predictions, split, output
+    with Stage(
+        output, "scores", inputs=inputs, config=settings, overwrite=overwrite, reads=[prepared, predictions]
+    ) as stage:
+        if stage.finished is not None:
+            return dict(read_json(output / METRICS))
+        try:
+            result = (_score_labels if task in HALLMARK_TASKS else _score_entities)(
+                prepared, task, predictions, split, output
+            )
+        except UserError:
+            stage.discard()  # the corrected file is another input
+            raise
+        files = result.pop("files")
+        write_documents(output / DOCUMENTS, result.pop("documents"))
+        metrics = {
+            **describe_run(
+                prepared,
+                task,
+                rule,
+                model=name or predictions.stem,
+                kind="predictions",
+                seed=None,
+                split=split,
+            ),
+            "protocol": protocol or NOT_TOLD,
+            **result,
+            "selection": {"rule": "not known: predictions from a file"},
+            "config": {},
+            "predictions_sha256": inputs[1]["sha256"],
+            "versions": versions(),
+            "seconds": 0.0,
+        }
+        write_json(output / METRICS, metrics)
+        stage.finish(
+            counts={"score": metrics["score"]},
+            outputs=[*files, output / METRICS, output / DOCUMENTS],
         )
-    except UserError:
-        shutil.rmtree(output)  # the corrected file is another input
-        raise
-    files = result.pop("files")
-    write_documents(output / DOCUMENTS, result.pop("documents"))
-    metrics = {
-        **describe_run(
-            prepared, task, rule, model=name or predictions.stem, kind="predictions", seed=None, split=split
-        ),
-        "protocol": protocol or NOT_TOLD,
-        **result,
-        "selection": {"rule": "not known: predictions from a file"},
-        "config": {},
-        "predictions_sha256": inputs[1]["sha256"],
-        "versions": versions(),
-        "seconds": 0.0,
-    }
-    write_json(output / METRICS, metrics)
-    finish_stage(
-        output,
-        stage="scores",
-        key=key,
-        inputs=inputs,
-        config=settings,
-        counts={"score": metrics["score"]},
-        outputs=[*files, output / METRICS, output / DOCUMENTS],
-    )
-    return dict(read_json(output / METRICS))
+        return dict(read_json(output / METRICS))
 
 
 def _score_entities(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ is counted and stays in the score.
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,8 @@ from biobert_scale.evaluation.sources import (
     task_kinds,
 )
 from biobert_scale.evaluation.tagging import WORD_PATTERN, tag_document
-from biobert_scale.files import Manifest, begin_stage, describe_inputs, finish_stage, stage_key
+from biobert_scale.files import Manifest, describe_inputs
+from biobert_scale.stage import Stage
 
 Documents = dict[tuple[str, str, str], dict[str, str]]
 """Rows of `documents.jsonl` by (split, PMID, text)."""
@@ -62,35 +62,30 @@ def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest
     sources = find_sources(benchmarks)
     inputs = describe_inputs(sorted({path for paths in sources.values() for path in paths}))
     config = {"tasks": sorted(sources), "word_pattern": WORD_PATTERN.pattern, "format": 3}
-    key = stage_key(STAGE, inputs, config)
-    if done := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[benchmarks]):
-        return done
-    try:
-        counts, documents = _prepare_all(sources, output)
-    except UserError:
-        shutil.rmtree(output)  # nothing of it is of use, and the corrected files are other inputs
-        raise
-    duplicates = [
-        split.get("duplicate_documents", 0)
-        for task in counts.values()
-        for split in task.values()
-        if isinstance(split, dict)
-    ]
-    rejects = {"duplicate_documents": sum(duplicates)}
-    files = [path for task in sources for path in sorted((output / task).glob("*.jsonl"))]
-    files.append(output / "documents.jsonl")
-    write_rows(files[-1], documents.values())
-    return finish_stage(
-        output,
-        stage=STAGE,
-        key=key,
-        inputs=inputs,
-        config=config,
-        counts=counts,
-        rejects=rejects,
-        outputs=files,
-        libraries=("sentencex",),
-    )
+    with Stage(output, STAGE, inputs=inputs, config=config, overwrite=overwrite, reads=[benchmarks]) as stage:
+        if stage.finished is not None:
+            return stage.finished
+        try:
+            counts, documents = _prepare_all(sources, output)
+        except UserError:
+            stage.discard()  # nothing of it is of use, and the corrected files are other inputs
+            raise
+        duplicates = [
+            split.get("duplicate_documents", 0)
+            for task in counts.values()
+            for split in task.values()
+            if isinstance(split, dict)
+        ]
+        rejects = {"duplicate_documents": sum(duplicates)}
+        files = [path for task in sources for path in sorted((output / task).glob("*.jsonl"))]
+        files.append(output / "documents.jsonl")
+        write_rows(files[-1], documents.values())
+        return stage.finish(
+            counts=counts,
+            rejects=rejects,
+            outputs=files,
+            libraries=("sentencex",),
+        )
 
 
 def _prepare_all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shlex
 import sys
@@ -14,6 +15,7 @@ from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import UserError
 from biobert_scale.files import write_atomically, write_json
 from biobert_scale.launch.site import Site, template
+from biobert_scale.ranges import check_section
 
 STAGES = ("corpus", "tokens", "pretrain", "export", "evaluate", "table")
 """The chain. Each is a template of that name and a job of its own."""
@@ -50,6 +52,16 @@ class LaunchConfig:
     """Take this vocab.txt, or the one in this model directory, instead of training a vocabulary."""
     name: str = "biobert"
     """What the jobs' names begin with."""
+
+    def __post_init__(self) -> None:
+        check_section(
+            self,
+            "--",
+            nodes="[1, 1e5]",
+            devices_per_node="[1, 1024]",
+            signal_seconds="[1, 65535]",
+            array_tasks="[0, 1e6]",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,31 +129,18 @@ def limit_seconds(time: str, *, option: str) -> int:
 
 
 def _check(stages: list[str], launch: LaunchConfig, config: Config, site: Site) -> None:
-    for option, number in (("--nodes", launch.nodes), ("--devices-per-node", launch.devices_per_node)):
-        if number < 1:
-            raise UserError(f"{number} is not positive", where=option, remedy="use at least 1")
     if "pretrain" in stages:
         gradient_accumulation_steps(config.training, launch.nodes * launch.devices_per_node)
     for field in ("time", "corpus_time", "tokens_time", "evaluation_time"):
         option = f"--{field.replace('_', '-')}"
         if limit_seconds(getattr(launch, field), option=option) < 1:
             raise UserError("no time at all", where=option, remedy="give a limit above zero")
-    if launch.signal_seconds < 1 or launch.signal_seconds > 65535:
-        raise UserError(
-            f"{launch.signal_seconds} s is no time for a signal",
-            where="--signal-seconds",
-            remedy="use 1 to 65535",
-        )
     if limit_seconds(launch.time, option="--time") <= launch.signal_seconds + _LEAST_SECONDS:
         what = (
             f"a limit of {launch.time} leaves no time to train before the signal, {launch.signal_seconds} s"
             " and up to a minute earlier"
         )
         raise UserError(what, where="--time", remedy="raise the limit, or lower --signal-seconds")
-    if launch.array_tasks < 0:
-        raise UserError(
-            f"{launch.array_tasks} array elements", where="--array-tasks", remedy="use 0 for none"
-        )
     if launch.array_tasks and site.container:
         raise UserError(
             "array elements that a job submits from inside a container",
@@ -163,7 +162,8 @@ def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places
         stage, launch.evaluation_time
     )
     values = {
-        "name": launch.name,
+        # SLURM starts one job of a name at a time: the name is the output's.
+        "job": f"{launch.name}-{stage}-{hashlib.sha256(str(places.work).encode()).hexdigest()[:8]}",
         "time": limit,
         "logs": _directive(str(places.jobs / "logs").replace("%", "%%")),
         "options": _options(site, count=count),

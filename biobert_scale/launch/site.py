@@ -11,6 +11,7 @@ from typing import Any
 import cattrs
 
 from biobert_scale.errors import UserError
+from biobert_scale.ranges import check_section
 from biobert_scale.recipes import first_problem, strict_converter
 
 _PACKAGED = (
@@ -31,6 +32,9 @@ class Devices:
     memory_gib_per_device: int = 32
     sbatch: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        check_section(self, "devices", cpus_per_device="[1, 1e4]", memory_gib_per_device="[1, 1e6]")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Processors:
@@ -40,6 +44,9 @@ class Processors:
     cpus: int = 16
     memory_gib: int = 64
     sbatch: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_section(self, "processors", cpus="[1, 1e4]", memory_gib="[1, 1e6]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +65,9 @@ class Site:
     environment: dict[str, str] = field(default_factory=dict)
     devices: Devices = field(default_factory=Devices)
     processors: Processors = field(default_factory=Processors)
+
+    def __post_init__(self) -> None:
+        check_section(self, "", master_port="0 or [1024, 65535]")
 
 
 def template(name: str) -> str:
@@ -116,22 +126,15 @@ def _check(site: Site, path: Path) -> None:
                 key,
                 'write each as "--name=value"',
             )
+            refuse(
+                bool(re.match(r"--(dependency|job-name)\b|-[dJ]", option)) and key != "srun",
+                f"'{option}' would replace what the templates set",
+                key,
+                "leave it out: --name begins the jobs' names, and submit.sh sets what they wait for",
+            )
     refuse(
         bool(site.devices.option) and "{count}" not in site.devices.option,
         "no {count} in it",
         "devices.option",
         'write "--gres=gpu:{count}", or "" where devices are not asked for',
-    )
-    for key, number in (
-        ("devices.cpus_per_device", site.devices.cpus_per_device),
-        ("devices.memory_gib_per_device", site.devices.memory_gib_per_device),
-        ("processors.cpus", site.processors.cpus),
-        ("processors.memory_gib", site.processors.memory_gib),
-    ):
-        refuse(number < 1, f"{number} is not positive", key, "use at least 1")
-    refuse(
-        site.master_port != 0 and not 1024 <= site.master_port <= 65535,
-        f"{site.master_port} is no port",
-        "master_port",
-        "use 1024 to 65535, or 0",
     )

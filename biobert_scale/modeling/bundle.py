@@ -12,9 +12,9 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-import numba
 import numpy as np
 
+from biobert_scale.compiled import njit
 from biobert_scale.errors import UserError
 
 _FOOTER_BYTES = 48
@@ -240,7 +240,7 @@ def _tables() -> np.ndarray:
 _TABLES = _tables()
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _crc32c(data: np.ndarray, tables: np.ndarray) -> int:
     crc = np.uint32(0xFFFFFFFF)
     whole = len(data) // 8 * 8

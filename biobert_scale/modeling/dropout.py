@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from biobert_scale.compiled import njit
 
 _LEVELS = 2**16
 
@@ -38,7 +39,7 @@ def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@njit(nogil=True)
 def _fill(seed: np.uint64, numbers: np.ndarray) -> None:
     for n in range(numbers.size):
         mixed = seed + np.uint64(n + 1) * np.uint64(0x9E3779B97F4A7C15)

@@ -3,6 +3,7 @@ keys refused with their path."""
 
 from __future__ import annotations
 
+import functools
 import importlib.resources
 import json
 import tomllib
@@ -14,7 +15,7 @@ from typing import Any
 import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
-from biobert_scale.config import Config, FinetuneConfig, GridConfig, nearest_multiples
+from biobert_scale.config import Config, nearest_multiples
 from biobert_scale.errors import UserError
 
 
@@ -105,6 +106,7 @@ def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Co
     return structure_config(raw, where=where)
 
 
+@functools.cache
 def strict_converter() -> cattrs.Converter:
     """Makes frozen dataclasses of what TOML or JSON held: unknown keys and wrong types are refused."""
     converter = cattrs.Converter(forbid_extra_keys=True)
@@ -117,8 +119,7 @@ def strict_converter() -> cattrs.Converter:
 
 def first_problem(error: ClassValidationError) -> tuple[str, str, str]:
     """(dotted key, what is wrong with it, remedy) of the first of a converter's complaints."""
-    key, (what, known) = _first_problem(error, ())
-    return key, what, f"remove it or correct its name (known: {known})" if known else "correct the value"
+    return _first_problem(error, ())
 
 
 def _structure_strictly(value: Any, kind: type) -> Any:
@@ -133,46 +134,24 @@ def _structure_float(value: Any, _: type) -> float:
     return float(value)
 
 
-def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, tuple[str, str]]:
-    """Descend a cattrs error group to its first leaf: (dotted key, (what is wrong, known names or ''))."""
+def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, str, str]:
+    """Descend a cattrs error group to its first leaf."""
     match error:
         case ForbiddenExtraKeysError():
             known = ", ".join(sorted(error.cl.__dataclass_fields__))  # type: ignore[attr-defined]
-            key = sorted(error.extra_fields)[0]
-            return ".".join((*path, key)), ("unknown configuration key", known)
+            key = ".".join((*path, sorted(error.extra_fields)[0]))
+            return key, "unknown configuration key", f"remove it or correct its name (known: {known})"
         case ClassValidationError() | IterableValidationError():
             inner = error.exceptions[0]
             notes = getattr(inner, "__notes__", [])
             names = [str(note.name) for note in notes if hasattr(note, "name")]
             return _first_problem(inner, (*path, *names))
         case KeyError():
-            return ".".join(path) or str(error.args[0]), ("missing configuration key", "")
+            return ".".join(path) or str(error.args[0]), "missing configuration key", "correct the value"
+        case UserError():  # a section that was made refused a value
+            return ".".join((*path, error.where.rpartition(".")[2])), error.what, error.remedy
         case _:
-            return ".".join(path), (str(error), "")
-
-
-def check_budget(budget: FinetuneConfig, grid: GridConfig, *, where: str) -> None:
-    """Refuse a fine-tuning run's settings that no run can have.
-
-    Raises:
-        UserError: with the setting's name.
-    """
-    for name, ok, remedy in (
-        ("learning_rate", min((budget.learning_rate, *grid.learning_rate)) >= 0, "use a positive number"),
-        ("epochs", min((budget.epochs, *grid.epochs)) >= 1, "use at least 1"),
-        ("batch_size", min((budget.batch_size, *grid.batch_size)) >= 1, "use at least 1"),
-        (
-            "max_seq_length",
-            budget.max_seq_length == 0 or budget.max_seq_length >= 8,
-            "use at least 8; 0 for the task's own",
-        ),
-        ("warmup_fraction", 0 <= budget.warmup_fraction < 1, "use a value from 0, below 1"),
-        ("weight_decay", budget.weight_decay >= 0, "use at least 0"),
-        ("dropout", 0 <= budget.dropout < 1, "use a value from 0, below 1"),
-    ):
-        if not ok:
-            values = ", ".join(map(str, (getattr(budget, name), *getattr(grid, name, ()))))
-            raise UserError(f"{name} cannot be {values}", where=where, remedy=remedy)
+            return ".".join(path), str(error), "correct the value"
 
 
 def check_config(config: Config, *, where: str) -> None:
@@ -186,10 +165,6 @@ def check_config(config: Config, *, where: str) -> None:
         if condition:
             raise UserError(what, where=f"{where}: {key}", remedy=remedy)
 
-    for part in ("entities", "documents"):
-        check_budget(
-            getattr(config.evaluation, part), config.evaluation.grid, where=f"{where}: evaluation.{part}"
-        )
     model, data, training = config.model, config.data, config.training
     schedule = training.schedule
     refuse(
@@ -207,62 +182,11 @@ def check_config(config: Config, *, where: str) -> None:
         "shorten the samples or enlarge the model's positions",
     )
     refuse(
-        data.max_seq_length < 16,
-        f"max_seq_length {data.max_seq_length} is too short for two segments",
-        "data.max_seq_length",
-        "use at least 16",
-    )
-    refuse(
-        min(config.loader.workers, config.loader.prefetch_steps) < 1 or config.loader.token_bucket < 0,
-        "workers and prefetch_steps must be positive, token_bucket at least 0",
-        "loader",
-        "use at least 1; 0 for no buckets",
-    )
-    for key in ("mlm_probability", "short_sequence_probability", "random_next_probability"):
-        refuse(
-            not 0.0 <= getattr(data, key) <= 1.0,
-            f"{getattr(data, key)} is no probability",
-            f"data.{key}",
-            "use a value from 0 to 1",
-        )
-    refuse(
-        not 0.0 < config.tokens.validation_fraction < 1.0,
-        f"{config.tokens.validation_fraction} is no proper fraction",
-        "tokens.validation_fraction",
-        "use a value between 0 and 1",
-    )
-    refuse(
-        training.micro_batch_size < 1 or training.global_batch_size < 1,
-        "batch sizes must be positive",
-        "training",
-        "use at least 1",
-    )
-    refuse(
         training.global_batch_size % training.micro_batch_size != 0,
         f"global_batch_size {training.global_batch_size} is not a multiple of micro_batch_size"
         f" {training.micro_batch_size}",
         "training.global_batch_size",
         f"use {nearest_multiples(training.global_batch_size, training.micro_batch_size)}",
-    )
-    for key, value in (
-        ("log_every_steps", training.log_every_steps),
-        ("checkpoint.every_steps", training.checkpoint.every_steps),
-        ("checkpoint.keep_last", training.checkpoint.keep_last),
-        ("validation.every_steps", training.validation.every_steps),
-        ("validation.sequences", training.validation.sequences),
-    ):
-        refuse(value < 1, f"{value} is not positive", f"training.{key}", "use at least 1")
-    refuse(
-        min(training.checkpoint.keep_every_steps, training.checkpoint.keep_best) < 0,
-        "keep_every_steps and keep_best cannot be negative",
-        "training.checkpoint",
-        "use 0 for none",
-    )
-    refuse(
-        training.optimizer.max_grad_norm <= 0,
-        f"{training.optimizer.max_grad_norm} is no norm to clip to",
-        "training.optimizer.max_grad_norm",
-        "use a positive number; a large one for no clipping",
     )
     guards = training.guards
     patience = training.engine.communication_timeout_seconds
@@ -274,22 +198,7 @@ def check_config(config: Config, *, where: str) -> None:
         "use less, so that the rank that is waited for is named before the ranks give up",
     )
     refuse(
-        guards.spike_factor <= 1
-        or guards.spike_window < 1
-        or guards.roll_backs < 0
-        or guards.stall_seconds <= 0,
-        "spike_factor must be above 1, spike_window and stall_seconds positive, roll_backs at least 0",
-        "training.guards",
-        "correct the value",
-    )
-    refuse(
-        training.precision.max_skipped_in_a_row < 1,
-        "at least one step must be allowed to be skipped",
-        "training.precision.max_skipped_in_a_row",
-        "use at least 1",
-    )
-    refuse(
-        not 0 <= schedule.warmup_steps < schedule.total_steps,
+        schedule.warmup_steps >= schedule.total_steps,
         f"warmup_steps {schedule.warmup_steps} is not below total_steps {schedule.total_steps}",
         "training.schedule.warmup_steps",
         "shorten the warm-up or lengthen the run",

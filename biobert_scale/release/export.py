@@ -16,19 +16,16 @@ from biobert_scale.config import Config
 from biobert_scale.data.stream import stream_fingerprint
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
-    BEGUN,
     MANIFEST,
     Manifest,
-    begin_stage,
-    check_output,
     describe_inputs,
     finish_stage,
     read_json,
     read_manifest,
-    stage_key,
     write_atomically,
     write_json,
 )
+from biobert_scale.lock import Lock
 from biobert_scale.modeling.bert import bert_config
 from biobert_scale.recipes import structure_config
 from biobert_scale.release.card import SETTINGS, Facts, model_card
@@ -37,6 +34,7 @@ from biobert_scale.release.history import read_corpus, read_run
 from biobert_scale.release.scores import read_scores
 from biobert_scale.release.tokenizers import limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
+from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training.checkpoint import CONFIG, run_fingerprint
@@ -91,8 +89,9 @@ def export_model(
         )
     # Checkpoints of one run belong to one curve of scores against steps.
     settings = {"dtype": dtype, "pretraining": run_fingerprint(config, state["samples_fingerprint"])}
-    key = stage_key(STAGE, inputs, settings)
-    manifest = check_output(output, key=key, overwrite=overwrite, reads=[source, tokens])
+    reads = [source, tokens]
+    stage = Stage(output, STAGE, inputs=inputs, config=settings, overwrite=overwrite, reads=reads)
+    manifest = stage.check()
     if manifest and (output / CHECKSUMS).is_file() and corpus is None and evaluation is None and not license:
         return manifest
 
@@ -113,13 +112,13 @@ def export_model(
     if manifest:
         publish(output, manifest)
         return manifest
-    with whole_release(output, key=key, overwrite=overwrite) as staging:
+    with whole_release(stage) as staging:
         vocabulary = tokens_manifest.counts["vocabulary"]
         parameters = _write_model(checkpoint, tokens, staging, config, vocabulary, dtype)
         manifest = finish_stage(
             staging,
             stage=STAGE,
-            key=key,
+            key=stage.key,
             inputs=inputs,
             config=settings,
             libraries=["torch", "transformers", "safetensors"],
@@ -131,31 +130,26 @@ def export_model(
 
 
 @contextmanager
-def whole_release(output: Path, *, key: str, overwrite: bool) -> Iterator[Path]:
-    """A directory beside `output` to write a release in; its files take their place in `output` when it is
-    complete. An export that fails leaves there what was there before, or nothing."""
-    target = output.resolve()
+def whole_release(stage: Stage) -> Iterator[Path]:
+    """A directory beside the stage's output to write a release in; its files take their place there when it
+    is complete. An export that fails leaves what was there before, or nothing."""
+    target = stage.output.resolve()
     staging = target.with_name(f".{target.name}.{os.getpid()}.part")
     staging.mkdir(parents=True)
     try:
         yield staging
-        begin_stage(target, stage=STAGE, key=key, overwrite=overwrite)
-        for path in target.iterdir():  # what an interrupted export left there
-            if path.name != BEGUN:
-                path.unlink()
-        # The manifest is last: a directory with one is a whole release.
-        for path in sorted(staging.iterdir(), key=lambda path: path.name == MANIFEST):
-            shutil.move(path, target / path.name)
-        (target / BEGUN).unlink(missing_ok=True)
+        with stage:
+            stage.adopt(staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def publish_card(output: Path, card: str) -> None:
     """Write the card and then the checksums: a release has both, or it has no checksums."""
-    (output / CHECKSUMS).unlink(missing_ok=True)
-    write_atomically(output / CARD, card)
-    write_checksums(output)
+    with Lock(output, "export", wait=True):
+        (output / CHECKSUMS).unlink(missing_ok=True)
+        write_atomically(output / CARD, card)
+        write_checksums(output)
 
 
 def model_files(output: Path) -> list[Path]:

@@ -12,13 +12,11 @@ from transformers import BertForSequenceClassification, BertForTokenClassificati
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
-    check_output,
     describe_inputs,
     finish_stage,
     read_json,
     read_manifest,
     sha256_file,
-    stage_key,
 )
 from biobert_scale.modeling.quiet import quietly
 from biobert_scale.release.card import NO_WARRANTY, weights_note
@@ -28,6 +26,7 @@ from biobert_scale.release.heads import DETAILS, MODEL
 from biobert_scale.release.scores import FINETUNED_STAGE, METRICS
 from biobert_scale.release.tokenizers import copy_tokenizer, limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
+from biobert_scale.stage import Stage
 
 _CLASSES = {
     "BertForTokenClassification": BertForTokenClassification,
@@ -53,23 +52,23 @@ def export_finetuned(
     _check_model(source, run)
     inputs = describe_inputs([source])
     settings = {"dtype": dtype}
-    key = stage_key(STAGE, inputs, settings)
     metrics, config = read_json(source / METRICS), read_json(source / MODEL / "config.json")
+    stage = Stage(output, STAGE, inputs=inputs, config=settings, overwrite=overwrite, reads=[source])
     card = finetuned_card(metrics, config, dtype=dtype, license=license)
-    if manifest := check_output(output, key=key, overwrite=overwrite, reads=[source]):
+    if manifest := stage.check():
         if license or not (output / CHECKSUMS).is_file():
             publish_card(output, card)
         return manifest
     with quietly():
         model = _CLASSES[config["architectures"][0]].from_pretrained(source / MODEL, dtype=torch.float32)
-    with whole_release(output, key=key, overwrite=overwrite) as staging:
+    with whole_release(stage) as staging:
         save_weights(model, staging, dtype)
         copy_tokenizer(source / MODEL, staging)
         limit_tokenizer(staging, config["max_position_embeddings"])
         manifest = finish_stage(
             staging,
             stage=STAGE,
-            key=key,
+            key=stage.key,
             inputs=inputs,
             config=settings,
             libraries=["torch", "transformers", "safetensors"],

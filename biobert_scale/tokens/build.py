@@ -25,15 +25,14 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import (
     MANIFEST,
     Manifest,
-    begin_stage,
     describe_inputs,
-    finish_stage,
     read_json,
     read_manifest,
     sha256_file,
-    stage_key,
     write_json,
 )
+from biobert_scale.ranges import WORKERS, check_number
+from biobert_scale.stage import Stage
 from biobert_scale.tokens.pieces import WordPieces, tokenize_documents
 from biobert_scale.tokens.shards import (
     SPLITS,
@@ -80,16 +79,19 @@ def build_tokens(
         UserError: an input is missing, unfinished or damaged, `output` holds something else, or no document
             is left to train on.
     """
-    _check_options(config, workers)
+    check_number(workers, WORKERS, "--workers")
     corpus_manifest, vocabulary_manifest = (
         read_manifest(corpus, CORPUS_STAGE),
         read_manifest(vocabulary, VOCABULARY_STAGE),
     )
     inputs = describe_inputs([corpus, vocabulary])
-    key = stage_key(STAGE, inputs, config)
     work = output / ".work"
-    manifest = begin_stage(output, stage=STAGE, key=key, overwrite=overwrite, reads=[corpus, vocabulary])
-    if manifest is None:
+    with Stage(
+        output, STAGE, inputs=inputs, config=config, overwrite=overwrite, reads=[corpus, vocabulary]
+    ) as stage:
+        if stage.finished is not None:
+            shutil.rmtree(work, ignore_errors=True)
+            return stage.finished
         for name in vocabulary_manifest.outputs:
             _check_file(vocabulary, vocabulary_manifest, name)
         tokenize = _Tokenize(
@@ -105,7 +107,7 @@ def build_tokens(
         )
         counts, rejects = tokenize.count()
         _check_counts(counts, rejects, corpus)
-        others = write_dataset_files(output, schema(tokenize.entries), len(tokenize.sources), key)
+        others = write_dataset_files(output, schema(tokenize.entries), len(tokenize.sources), stage.key)
         shutil.copytree(
             vocabulary,
             output / "tokenizer",
@@ -119,32 +121,14 @@ def build_tokens(
             stale for split in SPLITS for stale in (output / split).glob(".*.part")
         ):  # of a killed task
             stale.unlink()
-        manifest = finish_stage(
-            output,
-            stage=STAGE,
-            key=key,
-            inputs=inputs,
-            config=config,
+        manifest = stage.finish(
             counts=counts,
             rejects=rejects,
             outputs=[*(path for split in SPLITS for path in tokenize.shards(split)), *others],
             libraries=["tokenizers", "sentencex", "pyarrow", "datatrove", "datasets"],
         )
-    shutil.rmtree(work, ignore_errors=True)
-    return manifest
-
-
-def _check_options(config: TokensConfig, workers: int) -> None:
-    for name, value, sound in (
-        ("workers", workers, workers >= 1),
-        ("validation_fraction", config.validation_fraction, 0 < config.validation_fraction < 1),
-    ):
-        if not sound:
-            raise UserError(
-                f"{name} cannot be {value}",
-                where="tokens build",
-                remedy="see `biobert-scale tokens build --help`",
-            )
+        shutil.rmtree(work, ignore_errors=True)
+        return manifest
 
 
 def _check_counts(counts: dict[str, Any], rejects: dict[str, int], corpus: Path) -> None:

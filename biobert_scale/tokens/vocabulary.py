@@ -22,15 +22,13 @@ from biobert_scale.config import VocabularyConfig
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
-    begin_stage,
     describe_inputs,
-    finish_stage,
     read_json,
     read_manifest,
-    stage_key,
     write_atomically,
     write_json,
 )
+from biobert_scale.stage import Stage
 from biobert_scale.tokens.vocabulary_file import (
     SPECIAL_TOKENS,
     declared_lowercase,
@@ -83,55 +81,48 @@ def build_vocabulary(
         UserError: unfinished corpus, unreadable vocabulary or one of the other case, or a size that the
             corpus's characters alone exceed.
     """
-    for name in ("size", "minimum_frequency", "training_characters"):
-        if getattr(config, name) < 1:
-            raise UserError(
-                f"{name} cannot be {getattr(config, name)}",
-                where=f"vocabulary.{name}",
-                remedy="give a positive number",
-            )
     inputs = describe_inputs([corpus] if vocabulary is None else [vocabulary_file(vocabulary), corpus])
-    key = stage_key(STAGE, inputs, config)
     entries = None if vocabulary is None else _taken(vocabulary, config)
-    if manifest := begin_stage(
+    with Stage(
         output,
-        stage=STAGE,
-        key=key,
-        overwrite=overwrite,
-        reads=[corpus, *([vocabulary] if vocabulary else [])],
-    ):
-        return manifest
-    wanted = config.training_characters if entries is None else 0
-    training, measured = draw(corpus, training_characters=wanted, measured_characters=_MEASURED_CHARACTERS)
-    counts: dict[str, Any] = {}
-    if entries is None:
-        counts = {"training_documents": len(training), "training_characters": training.characters}
-        _log.info("training on %d documents, %d characters", len(training), training.characters)
-        entries = _train(training, config)
-    tokenizer = _from_entries(entries, lowercase=config.lowercase)
-    sample = {
-        "documents": len(measured),
-        "characters": measured.characters,
-        "documents_seen": seen(training, measured) if counts else None,
-    }
-    write_json(output / REPORT, vocabulary_report(Words(measured.texts()), {_THIS: tokenizer}, sample))
-    write_atomically(output / "vocab.txt", "\n".join(entries) + "\n")
-    write_atomically(output / "tokenizer.json", tokenizer.to_str(pretty=True))
-    write_json(output / "tokenizer_config.json", transformers_settings(config.lowercase))
-    return finish_stage(
-        output,
-        stage=STAGE,
-        key=key,
+        STAGE,
         inputs=inputs,
         config=config,
-        libraries=["tokenizers"],
-        counts={
-            "entries": len(entries),
-            "continuations": sum(entry.startswith("##") for entry in entries),
-            **counts,
-        },
-        outputs=[output / name for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", REPORT)],
-    )
+        overwrite=overwrite,
+        reads=[corpus, *([vocabulary] if vocabulary else [])],
+    ) as stage:
+        if stage.finished is not None:
+            return stage.finished
+        wanted = config.training_characters if entries is None else 0
+        training, measured = draw(
+            corpus, training_characters=wanted, measured_characters=_MEASURED_CHARACTERS
+        )
+        counts: dict[str, Any] = {}
+        if entries is None:
+            counts = {"training_documents": len(training), "training_characters": training.characters}
+            _log.info("training on %d documents, %d characters", len(training), training.characters)
+            entries = _train(training, config)
+        tokenizer = _from_entries(entries, lowercase=config.lowercase)
+        sample = {
+            "documents": len(measured),
+            "characters": measured.characters,
+            "documents_seen": seen(training, measured) if counts else None,
+        }
+        write_json(output / REPORT, vocabulary_report(Words(measured.texts()), {_THIS: tokenizer}, sample))
+        write_atomically(output / "vocab.txt", "\n".join(entries) + "\n")
+        write_atomically(output / "tokenizer.json", tokenizer.to_str(pretty=True))
+        write_json(output / "tokenizer_config.json", transformers_settings(config.lowercase))
+        return stage.finish(
+            libraries=["tokenizers"],
+            counts={
+                "entries": len(entries),
+                "continuations": sum(entry.startswith("##") for entry in entries),
+                **counts,
+            },
+            outputs=[
+                output / name for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", REPORT)
+            ],
+        )
 
 
 def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) -> dict[str, Any]:

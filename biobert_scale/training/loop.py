@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from biobert_scale.data.samples import build_samples
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
+from biobert_scale.lock import Lock
 from biobert_scale.modeling.bert import PackedBatch, bert_config
 from biobert_scale.modeling.initial import initial_model
 from biobert_scale.modeling.switches import switch_on
@@ -71,28 +73,41 @@ def train(
         Whether the schedule's end was reached.
 
     Raises:
+        UserError: another process trains in `run`.
         RunFailed: a guard stopped the run, or a rank was lost; the last checkpoint is kept.
     """
+    if run.name == "..":  # trackers make a directory of the run's name
+        run = run.resolve()
     vocabulary_size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
     accelerator = runtime.start(config, run=str(run))
-    trainer, patience = None, 60.0
-    try:
-        with runtime.first_rank_first(accelerator):
-            if accelerator.is_main_process:
-                run.mkdir(parents=True, exist_ok=True)
-                build_samples(tokens, samples or run / "samples", config.data, seed=config.seed)
-        trainer = Trainer(
-            accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, deadline
-        )
-        return trainer.run_to_end()
-    except RuntimeError as error:  # what a collective raises when another rank does not come
-        patience = 2.0
-        raise (trainer.lost_rank(error) if trainer is not None else error) from error
-    finally:
-        if trainer is not None:
-            trainer.close(patience=patience)
-            trainer.drop_engine()
-        runtime.stop(accelerator)
+    with ExitStack() as held:
+        trainer, patience = None, 60.0
+
+        def begin() -> None:
+            held.enter_context(Lock(run, "train"))
+            build_samples(tokens, samples or run / "samples", config.data, seed=config.seed)
+
+        try:
+            runtime.on_first_rank(accelerator, begin)
+            trainer = Trainer(
+                accelerator,
+                config,
+                tokens,
+                run,
+                samples or run / "samples",
+                vocabulary_size,
+                profile,
+                deadline,
+            )
+            return trainer.run_to_end()
+        except RuntimeError as error:  # what a collective raises when another rank does not come
+            patience = 2.0
+            raise (trainer.lost_rank(error) if trainer is not None else error) from error
+        finally:
+            if trainer is not None:
+                trainer.close(patience=patience)
+                trainer.drop_engine()
+            runtime.stop(accelerator)
 
 
 @dataclass(frozen=True)
@@ -162,9 +177,7 @@ class Trainer:
         self.state = self.checkpoints.load()
         self.saved_at = self.state.global_step if self.state.global_step else None
         self.held_out: tuple[int, float] = (-1, 0.0)
-        with runtime.first_rank_first(accelerator):
-            if accelerator.is_main_process:
-                note_start(run, self.state.global_step)
+        runtime.on_first_rank(accelerator, lambda: note_start(run, self.state.global_step))
         self.guards = Guards(config.training.guards, run, writes=self.accelerator.is_main_process)
         peak = device_peak(device, TORCH_TYPES[config.training.precision.dtype])
         self.pace = Pace(shape, peak, self.timer, world_size=world_size)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import atexit
 import datetime
 import gc
+import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -32,10 +33,24 @@ from accelerate.utils import (
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from biobert_scale.config import Config, gradient_accumulation_steps
-from biobert_scale.errors import UserError
+from biobert_scale.errors import RunFailed, UserError, from_os_error
 from biobert_scale.training.deepspeed import engine_config
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+_OBSERVERS = {
+    f"ACCELERATE_{name}"
+    for name in (
+        *("LOG_LEVEL", "ENABLE_RICH", "DEBUG_MODE", "DEBUG_RDV_FILE", "CPU_AFFINITY"),
+        *("BYPASS_DEVICE_MAP", "INIT_INCLUDE_BUFFERS"),  # of models in parts, which this package has not
+    )
+}
+"""Accelerate's variables that change nothing of what is computed."""
+_UNASKED = ("", "0", "no", "none", "false", "default")
+"""What its launcher writes where nothing was asked for."""
+_EXPECTED = ("ACCELERATE_USE_CPU", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_CONFIG_DS_FIELDS")
+"""What its launcher has to be asked for to start several ranks; the recipe asks for it itself."""
 
 _LAUNCHERS = (
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
@@ -53,9 +68,10 @@ def start(config: Config, *, run: str) -> Accelerator:
     Raises:
         UserError: the precision is not to be had on this device, or the batch does not divide over the ranks.
     """
+    on_gpu = torch.cuda.is_available()
+    forget_launcher_settings(on_gpu=on_gpu)
     world_size = describe_ranks()
     precision = config.training.precision.dtype
-    on_gpu = torch.cuda.is_available()
     check_precision(precision, on_gpu=on_gpu)
     # Without an explicit back end, every rank on a CPU would believe that it is alone.
     group = InitProcessGroupKwargs(
@@ -67,14 +83,10 @@ def start(config: Config, *, run: str) -> Accelerator:
     if config.training.engine.name == "deepspeed":
         if not on_gpu:
             _skip_compiled_communication()
-        # The launcher passes on its own file's DeepSpeed fields, defaults included; the run configuration
-        # alone decides.
-        os.environ.pop("ACCELERATE_CONFIG_DS_FIELDS", None)
         options["deepspeed_plugin"] = DeepSpeedPlugin(
             hf_ds_config=engine_config(config, world_size=world_size), zero3_init_flag=False
         )
     else:
-        os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
         options["cpu"] = not on_gpu
         scaling = config.training.precision
         handlers.append(
@@ -112,12 +124,11 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
         UserError: the precision is not to be had on this device.
     """
     on_gpu = torch.cuda.is_available()
+    forget_launcher_settings(on_gpu=on_gpu)
     if precision == "auto":
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     check_precision(precision, on_gpu=on_gpu)
     AcceleratorState._reset_state(True)
-    for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_MIXED_PRECISION"):
-        os.environ.pop(name, None)
     world_size = describe_ranks()
     group = InitProcessGroupKwargs(
         backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(minutes=30)
@@ -136,6 +147,34 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
         f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
     )
     return accelerator
+
+
+def forget_launcher_settings(*, on_gpu: bool) -> None:
+    """Remove every `ACCELERATE_...` variable that would override the recipe. `accelerate launch` sets them
+    from its options and from a configuration file that an earlier `accelerate config` left.
+
+    Raises:
+        UserError: one that chooses a device other than the launcher's.
+    """
+    asked = {name: value for name, value in os.environ.items() if name.startswith("ACCELERATE_")}
+    for name in ("ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_CPU"):
+        chosen = asked.get(name, "").lower()
+        if chosen not in _UNASKED and (on_gpu or name == "ACCELERATE_TORCH_DEVICE"):
+            raise UserError(
+                f"{name} is {asked[name]}, and the launcher gives every rank its device",
+                where="the environment, or accelerate's configuration file",
+                remedy='unset it; CUDA_VISIBLE_DEVICES chooses GPUs ("" for none)',
+            )
+    ignored = []
+    for name, value in sorted(asked.items()):
+        if name in _OBSERVERS:
+            continue
+        del os.environ[name]
+        no_accumulation = name == "ACCELERATE_GRADIENT_ACCUMULATION_STEPS" and value == "1"
+        if value.lower() not in _UNASKED and name not in _EXPECTED and not no_accumulation:
+            ignored.append(f"{name}={value}")
+    if ignored:
+        logger.warning("the recipe decides; ignored: %s", ", ".join(ignored))
 
 
 def my_part(items: Sequence[T]) -> list[T]:
@@ -166,19 +205,29 @@ def _trackers(names: tuple[str, ...]) -> list[str]:
     return list(names)
 
 
-@contextmanager
-def first_rank_first(accelerator: Accelerator) -> Iterator[None]:
-    """What is inside is done on rank 0 before the others; what it raises there, all of them raise."""
-    told: list[UserError | None] = [None]
+def on_first_rank(accelerator: Accelerator, function: Callable[[], T]) -> T:
+    """Call a function on rank 0 while the others wait; every rank gets what it returned, or its error.
+
+    Args:
+        function: its result can be pickled.
+    """
+    outcome: list[Any] = [None, None]
+    failure: Exception | None = None
     if accelerator.is_main_process:
         try:
-            yield
-        except UserError as error:
-            told[0] = error
-    if (error := broadcast_object_list(told)[0]) is not None:
-        raise error
-    if not accelerator.is_main_process:
-        yield
+            outcome[0] = function()
+        except Exception as error:
+            known = from_os_error(error) if isinstance(error, OSError) else error
+            failure = known or error
+            outcome[1] = (
+                known
+                if isinstance(known, UserError)
+                else RunFailed(f"{type(error).__name__}: {error}", where="rank 0", remedy="see its log")
+            )
+    outcome = broadcast_object_list(outcome)
+    if failure is not None or outcome[1] is not None:
+        raise failure or outcome[1]
+    return outcome[0]
 
 
 def check_precision(precision: str, *, on_gpu: bool) -> None:

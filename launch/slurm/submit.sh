@@ -10,5 +10,6 @@ for stage in @stages@; do
     job=${job%%;*} # a federation adds the cluster's name
     echo "$stage $job"
     submitted+=("$job")
-    dependency=("--dependency=afterok:$job" --kill-on-invalid-dep=yes)
+    # It takes the place of the script's own line: both conditions are named.
+    dependency=("--dependency=afterok:$job,singleton" --kill-on-invalid-dep=yes)
 done

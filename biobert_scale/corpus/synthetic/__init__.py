@@ -20,7 +20,8 @@ from biobert_scale.corpus.synthetic.lexicon import build_lexicon
 from biobert_scale.corpus.synthetic.pmc import FullText, write_package
 from biobert_scale.corpus.synthetic.pubmed import Record, draw_record, pubmed_xml, revise
 from biobert_scale.errors import UserError
-from biobert_scale.files import Manifest, begin_stage, finish_stage, stage_key, write_atomically
+from biobert_scale.files import Manifest, write_atomically
+from biobert_scale.stage import Stage
 
 STAGE = "synthetic"
 FIRST_PMID = 90_000_001
@@ -85,21 +86,18 @@ def write_synthetic(
             remedy=f"use 0 to {abstracts // 2}",
         )
     config = SyntheticConfig(seed=seed, abstracts=abstracts, full_texts=full_texts)
-    key = stage_key(STAGE, [], config)
-    if (finished := begin_stage(output, stage=STAGE, key=key, overwrite=overwrite)) is not None:
-        return finished
-    writer = Writer(build_lexicon(seed))
-    library = _Library(writer, config)
-    files = library.write_pubmed(output / "pubmed")
-    files += write_package(output / "pmc", library.full_texts, writer)
-    benchmark_files, benchmark_counts = write_benchmarks(output, writer, seed)
-    counts = {**library.counts(), **benchmark_counts}
-    readme = output / "README.txt"
-    write_atomically(readme, _README.format(seed=seed, **counts))
-    outputs = [*files, *benchmark_files, readme]
-    return finish_stage(
-        output, stage=STAGE, key=key, inputs=[], config=config, counts=counts, outputs=outputs
-    )
+    with Stage(output, STAGE, inputs=[], config=config, overwrite=overwrite) as stage:
+        if stage.finished is not None:
+            return stage.finished
+        writer = Writer(build_lexicon(seed))
+        library = _Library(writer, config)
+        files = library.write_pubmed(output / "pubmed")
+        files += write_package(output / "pmc", library.full_texts, writer)
+        benchmark_files, benchmark_counts = write_benchmarks(output, writer, seed)
+        counts = {**library.counts(), **benchmark_counts}
+        readme = output / "README.txt"
+        write_atomically(readme, _README.format(seed=seed, **counts))
+        return stage.finish(counts=counts, outputs=[*files, *benchmark_files, readme])
 
 
 class _Library:

@@ -117,14 +117,14 @@ def test_shards_follow_the_files_that_were_sound(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(build, "finish_stage", stop)
+        patch.setattr(build.Stage, "finish", stop)
         build_corpus(raw, out, CONFIG, max_bad_files=1)
     (raw / "a.xml.gz").write_bytes(sound)
     manifest = build_corpus(raw, out, CONFIG)
     assert ids(out) == [f"pmid:{n}" for n in range(1, 41)] and manifest.counts["documents"] == 40
     (raw / "b.xml.gz").unlink()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(build, "finish_stage", stop)
+        patch.setattr(build.Stage, "finish", stop)
         build_corpus(raw, out, CONFIG, overwrite=True)
     stamps = sorted(path.stat().st_mtime_ns for path in (out / ".work" / "extracted").iterdir())
     (out / "part-00099.parquet").write_bytes(b"of more files")

@@ -95,7 +95,7 @@ def test_progress_without_a_terminal_is_few_lines(
     [
         (["--executor", "slurm"], "no sbatch, squeue, scancel on the PATH"),
         (["--partition", "main"], "add --executor slurm"),
-        (["--executor", "slurm", "--tasks", "0"], "positive"),
+        (["--executor", "slurm", "--tasks", "0"], "--tasks cannot be 0"),
     ],
 )
 @pytest.mark.parametrize("stage", ["corpus", "tokens"])

@@ -462,7 +462,7 @@ def test_a_group_is_found_where_its_path_is_said_to_be(server: NcbiServer, tmp_p
             "no group 'basline': command line; the groups are baseline, updatefiles, comm, noncomm, other",
         ),
         (["--groups", "noncomm"], 2, "August 2026"),
-        (["--connections", "0"], 2, "connections is 0"),
+        (["--connections", "0"], 2, "connections cannot be 0"),
         (["--include", "*.zip"], 2, "no file matches"),
     ],
 )

@@ -98,9 +98,8 @@ def test_every_option_of_the_launch_arrives() -> None:
         name="mine",
         recipe="demo",
     )
-    assert {"--time=1-12", "--signal=B:USR1@400", "--job-name=mine-pretrain"} <= set(
-        directives(done["pretrain.sbatch"])
-    )
+    assert {"--time=1-12", "--signal=B:USR1@400"} <= set(directives(done["pretrain.sbatch"]))
+    assert "\n#SBATCH --job-name=mine-pretrain-" in done["pretrain.sbatch"]
     assert "--time=10:00:00" in directives(done["corpus.sbatch"]) and "--time=11:00:00" in directives(
         done["tokens.sbatch"]
     )

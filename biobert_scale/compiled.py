@@ -1,0 +1,69 @@
+"""numba's `njit` with a cache, wherever one can be kept.
+
+numba keeps compiled code beside the source or in the user's home, and raises where it can write to neither (a
+container, a system-wide installation). Then it is kept in a directory for temporary files that is this user's
+alone, or not at all: every process compiles again, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.core import config as _config
+
+config: Any = _config
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def njit(*, nogil: bool = False) -> Callable[[F], F]:
+    """Compile a function at its first call with each combination of types, or take it from the cache."""
+
+    def decorate(function: F) -> F:
+        dispatcher = numba.njit(nogil=nogil)(function)
+        _enable_cache(dispatcher)
+        return cast(F, dispatcher)
+
+    return decorate
+
+
+def _enable_cache(dispatcher: Any) -> None:
+    try:
+        dispatcher.enable_caching()
+    except RuntimeError:  # no place to write to
+        if (own := _own_directory()) is None:
+            return
+        before, config.CACHE_DIR = config.CACHE_DIR, str(own)
+        try:
+            dispatcher.enable_caching()
+        except RuntimeError:
+            return
+        finally:
+            config.CACHE_DIR = before
+    save = dispatcher._cache.save_overload
+
+    def save_if_possible(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        except OSError:  # a full disk, a quota: the compiled code is in memory all the same
+            dispatcher._cache.disable()
+
+    dispatcher._cache.save_overload = save_if_possible
+
+
+def _own_directory() -> Path | None:
+    """A directory that nobody else can write to: what is in the cache is executed."""
+    path = Path(tempfile.gettempdir()) / f"biobert-scale-numba-{os.getuid()}"
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError:
+        return None
+    safe = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+    return path if safe else None
