@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import random
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -19,6 +20,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
@@ -27,6 +29,7 @@ from biobert_scale import __version__
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import MANIFEST, fingerprint, fsync_directory, read_json, sha256_file, write_json
+from biobert_scale.training.deepspeed_support import engine_values, layout_of, optimizer_class
 from biobert_scale.training.fragments import held_fragments, shared_out, take_up
 from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.retention import (
@@ -49,6 +52,10 @@ STATE = "trainer_state.json"
 CONFIG = "config.json"
 _BYTES_PER_PARAMETER = 12  # fp32 weight and two moments
 _SPARE_BYTES = 1 << 22
+_SAMPLED_PARAMETERS = 3
+_SAMPLED_ELEMENTS = 1 << 22
+"""Parameters above this are left out of the sample: gathering one takes device memory when there may be
+little."""
 _LIBRARIES = ("torch", "deepspeed", "accelerate", "transformers")
 
 
@@ -84,9 +91,14 @@ class Checkpoints:
         Args:
             run: the run directory, on a file system that all ranks share.
             samples_fingerprint: what the data stream was made from, checked on resuming.
+
+        Raises:
+            UserError: the engine chose an optimizer whose state is not known to be held completely.
         """
         self.accelerator, self.run, self.config, self.loss_scale = accelerator, run, config, loss_scale
         self.model, self.optimizer, self.samples_fingerprint = model, optimizer, samples_fingerprint
+        self.layout = layout_of(optimizer)
+        self.layout.restart(optimizer_class(optimizer)[0])
         self.writer: ShardWriter | None = None
         self.buffers: dict[str, Tensor] = {}
         """The state as it was when it was last copied; no writer reads it any more when the next save begins.
@@ -109,9 +121,9 @@ class Checkpoints:
         begun = time.perf_counter()
         self.finish()
         final = checkpoint_path(self.run, state.global_step)
-        fragments = held_fragments(self.model, self.optimizer)
-        replicated = not (self.accelerator.deepspeed_plugin and self.accelerator.deepspeed_plugin.zero_stage)
-        if replicated:
+        fragments = held_fragments(self.model, self.optimizer, steps_taken=state.global_step)
+        sample = self._sample(state.global_step)
+        if self.layout.replicated:
             fragments = shared_out(
                 fragments, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes
             )
@@ -125,7 +137,9 @@ class Checkpoints:
             rank=self.accelerator.process_index,
             ranks=self.accelerator.num_processes,
             patience=self.config.training.engine.communication_timeout_seconds,
-            commit=partial(self._commit, final, state, record) if self.accelerator.is_main_process else None,
+            commit=partial(self._commit, final, state, record, sample)
+            if self.accelerator.is_main_process
+            else None,
         )
         if behind:
             self.writer.start()
@@ -275,12 +289,30 @@ class Checkpoints:
             "loss_scale": self.loss_scale.state(),
         }
 
+    def _sample(self, step: int) -> dict[str, dict[str, Tensor]]:
+        """What the engine itself says of a few parameters, others at each step: name -> `engine_values`.
+        Empty where there is nothing to compare yet."""
+        module = getattr(self.model, "module", self.model)
+        names = sorted(
+            name
+            for name, parameter in module.named_parameters()
+            if getattr(parameter, "ds_numel", parameter.numel()) <= _SAMPLED_ELEMENTS
+        )
+        chosen = random.Random(step).sample(names, min(_SAMPLED_PARAMETERS, len(names))) if step else []
+        return {name: engine_values(self.model, self.optimizer, name) for name in chosen}
+
     def _commit(
-        self, final: Path, state: TrainerState, record: dict[str, Any], shards: dict[str, Any]
+        self,
+        final: Path,
+        state: TrainerState,
+        record: dict[str, Any],
+        sample: dict[str, dict[str, Tensor]],
+        shards: dict[str, Any],
     ) -> None:
         """On the main process, perhaps in a thread: the small files, the manifest, the name; then older
         checkpoints may go."""
         staging = staging_path(final)
+        compare(staging, sorted(shards), sample)
         write_json(staging / STATE, {"state": asdict(state), "loss_scale": record.pop("loss_scale")})
         write_json(staging / CONFIG, self.config)
         small = {
@@ -292,6 +324,27 @@ class Checkpoints:
         commit(staging, final, {**record, "shards": sorted(shards), "files": {**shards, **small}})
         for old in superfluous(final.parent.parent, self.config.training.checkpoint):
             remove(old)
+
+
+def compare(staging: Path, shards: list[str], sample: dict[str, dict[str, Tensor]]) -> None:
+    """Read a sample of what was written, and compare it with what the engine says it holds.
+
+    Raises:
+        RunFailed: they differ.
+    """
+    with Shards(staging, shards) as written:
+        for name, values in sample.items():
+            for kind, value in values.items():
+                found = torch.empty(value.numel())
+                written.read(kind, name, 0, found)
+                # In the engine's type: where that is not fp32, the fp32 weight rounds to it.
+                if not torch.equal(found.to(value.dtype), value):
+                    raise RunFailed(
+                        f"what was written as {kind} of {name} is not what the engine holds",
+                        where=staging,
+                        remedy="use one of the files in ds_configs, and the versions in constraints.txt; the"
+                        " last checkpoint is kept",
+                    )
 
 
 def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
     DataLoaderConfiguration,
@@ -250,11 +250,13 @@ def join(*, timeout_seconds: float) -> tuple[int, int, int]:
 
 
 def stop(accelerator: Accelerator) -> None:
-    """Leave the group. The caller drops its engine first: a live one keeps a communication thread that aborts
-    at exit."""
+    """Leave the group, and forget the run, so that another can start in this process. The caller drops its
+    engine first: a live one keeps a communication thread that aborts at exit."""
     accelerator.free_memory()
     gc.collect()
     leave()
+    GradientState._reset_state()
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def leave() -> None:
