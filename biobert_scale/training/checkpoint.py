@@ -34,12 +34,14 @@ from biobert_scale.training.fragments import held_fragments, shared_out, take_up
 from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.retention import (
     FORMAT,
+    Verified,
     checkpoint_path,
     complete,
     incomplete,
     problem,
     read_record,
     remove,
+    replaced_path,
     staging_path,
     superfluous,
 )
@@ -103,6 +105,7 @@ class Checkpoints:
         self.buffers: dict[str, Tensor] = {}
         """The state as it was when it was last copied; no writer reads it any more when the next save begins.
         """
+        self.verified = Verified()
         self.written: dict[str, float] = {}
         """Figures of the last save, for the log: how long training stood still for it, and how long its
             writing took."""
@@ -229,6 +232,7 @@ class Checkpoints:
                 if trouble
             ]
             if not troubles:
+                self.verified.add(checkpoint)
                 return Path(checkpoint)
             logger.warning("checkpoint %s is passed over: %s", checkpoint.name, troubles[0])
         if candidates:
@@ -260,7 +264,7 @@ class Checkpoints:
         staging = staging_path(final)
         try:
             for left in incomplete(self.run):  # of saves that were interrupted: none is under way here
-                shutil.rmtree(left, ignore_errors=True)
+                remove(left)
             staging.mkdir(parents=True)
             free = shutil.disk_usage(staging).free
         except OSError as error:
@@ -322,7 +326,9 @@ class Checkpoints:
         for rank in range(len(shards)):
             note_path(staging, rank).unlink()
         commit(staging, final, {**record, "shards": sorted(shards), "files": {**shards, **small}})
-        for old in superfluous(final.parent.parent, self.config.training.checkpoint):
+        self.verified.add(final)
+        keeping = self.config.training.checkpoint
+        for old in superfluous(final.parent.parent, keeping, trouble=self.verified.trouble):
             remove(old)
 
 
@@ -348,13 +354,19 @@ def compare(staging: Path, shards: list[str], sample: dict[str, dict[str, Tensor
 
 
 def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
-    """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name
-    goes."""
+    """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name goes
+    once the new one has it."""
     write_json(staging / MANIFEST, record)
-    if final.exists():
-        remove(final)
+    old = replaced_path(final)
+    if final.is_symlink() or final.exists():
+        if not (old / MANIFEST).exists():  # else it counts, and what has the name is the rest of an attempt
+            remove(old)
+            os.rename(final, old)
+        else:
+            remove(final)
     os.rename(staging, final)
     fsync_directory(final.parent)
+    remove(old)
 
 
 RUN_SECTIONS = (
