@@ -170,7 +170,7 @@ class Checkpoints:
         self.written["perf/checkpoint_write_seconds"] = writer.seconds
         if self.accelerator.is_main_process and writer.trouble is not None:
             shutil.rmtree(writer.staging, ignore_errors=True)
-        self._agree(str(writer.trouble) if writer.trouble is not None else "")
+        self._agree(writer.trouble)
 
     def close(self, *, patience: float) -> None:
         """At the end of a run that may have failed: let the save under way come to its end, without asking
@@ -247,20 +247,22 @@ class Checkpoints:
     def _gather(self, value: Any) -> list[Any]:
         return list(gather_object([value])) if self.accelerator.num_processes > 1 else [value]
 
-    def _agree(self, trouble: str) -> None:
+    def _agree(self, trouble: Exception | None) -> None:
         """Stop on all ranks where one is in trouble."""
-        troubles = [told for told in self._gather(trouble) if told]
-        if troubles:
-            remedy = "free some space and run it again: the last checkpoint is kept"
-            raise RunFailed(
-                f"a checkpoint could not be written ({troubles[0]})", where=self.run, remedy=remedy
-            )
+        mine = None
+        if isinstance(trouble, UserError):
+            mine = (trouble.what, trouble.remedy)
+        elif trouble is not None:
+            mine = (str(trouble), "free some space and run it again: the last checkpoint is kept")
+        if troubles := [told for told in self._gather(mine) if told]:
+            what, remedy = troubles[0]
+            raise RunFailed(f"a checkpoint could not be written ({what})", where=self.run, remedy=remedy)
 
-    def _make_room(self, final: Path, needed: int) -> str:
+    def _make_room(self, final: Path, needed: int) -> OSError | None:
         """On the main process: an empty staging directory on a disk with room for it; returns what is in the
-        way, or nothing."""
+        way."""
         if not self.accelerator.is_main_process:
-            return ""
+            return None
         staging = staging_path(final)
         try:
             for left in incomplete(self.run):  # of saves that were interrupted: none is under way here
@@ -268,11 +270,12 @@ class Checkpoints:
             staging.mkdir(parents=True)
             free = shutil.disk_usage(staging).free
         except OSError as error:
-            return str(error)
+            return error
         if free >= needed + _SPARE_BYTES:
-            return ""
+            return None
         staging.rmdir()
-        return f"no space is left on the disk: {needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free"
+        figures = f"{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free"
+        return OSError(f"no space is left on the disk: {figures}")
 
     def _record(self, state: TrainerState, validation_loss: float | None) -> dict[str, Any]:
         plugin, ranks = self.accelerator.deepspeed_plugin, self.accelerator.num_processes

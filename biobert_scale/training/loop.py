@@ -34,7 +34,7 @@ from biobert_scale.training.optimizer import build_optimizer
 from biobert_scale.training.pace import Pace
 from biobert_scale.training.preemption import StopRequest
 from biobert_scale.training.profile import StepProfile
-from biobert_scale.training.restarts import note_end, note_start
+from biobert_scale.training.restarts import Reached, note_end, note_start
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.telemetry import Telemetry
 from biobert_scale.training.timing import StepTimer
@@ -93,6 +93,8 @@ def train(
             trainer.close(patience=patience)
             trainer.drop_engine()
         runtime.stop(accelerator)
+        if trainer is not None:
+            trainer.stop.close()
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class Trainer:
         with runtime.first_rank_first(accelerator):
             if accelerator.is_main_process:
                 note_start(run, self.state.global_step)
+        self.reached = Reached(run) if accelerator.is_main_process else None
         self.guards = Guards(config.training.guards, run, writes=self.accelerator.is_main_process)
         peak = device_peak(device, TORCH_TYPES[config.training.precision.dtype])
         self.pace = Pace(shape, peak, self.timer, world_size=world_size)
@@ -341,7 +344,11 @@ class Trainer:
         seconds = time.perf_counter() - started
         self.pace.add(batch, seconds, waited=waited)
         losses = ranks[:, 0] / batch.global_predictions + ranks[:, 1] / batch.global_sequences
-        if self.guards.judge(step, losses, waited=ranks[:, 5], seconds=seconds) == "roll back":
+        taken_norm = None if skipped else self.grad_norm
+        action = self.guards.judge(step, losses, waited=ranks[:, 5], seconds=seconds, taken_norm=taken_norm)
+        if self.reached is not None:
+            self.reached.at(self.data_step)
+        if action == "roll back":
             self.roll_back()
         elif (
             skipped
@@ -454,6 +461,8 @@ class Trainer:
     def close(self, *, patience: float) -> None:
         """Let go of everything but the engine; a save under way is waited for, for so many seconds."""
         self.checkpoints.close(patience=patience)
+        if self.reached is not None:
+            self.reached.close()
         self.watchdog.close()
         self.profile.close()
         self.telemetry.close()

@@ -15,10 +15,14 @@ EXIT_CODE = 75
 
 STOP_FILE = "STOP"
 
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
 
 def exit_code(*, finished: bool) -> int:
     """What the process ends with: an elastic agent with restarts left would start anything but 0 again at
-    once."""
+    once. No signal replaces it from here on."""
+    for number in _SIGNALS:
+        signal.signal(number, lambda number, frame: None)
     return 0 if finished or restarts_allowed() > 0 else EXIT_CODE
 
 
@@ -33,8 +37,7 @@ class StopRequest:
         """
         self.path, self.deadline = run / STOP_FILE, deadline
         self.reason = ""
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._note)
+        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.reason = signal.Signals(number).name
@@ -46,3 +49,8 @@ class StopRequest:
         if not self.reason and self.deadline is not None and time.time() >= self.deadline:
             self.reason = "the end of the job's time"
         return bool(self.reason)
+
+    def close(self) -> None:
+        """Listen no longer."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_json, write_json
 from biobert_scale.training.fragments import Fragment
 from biobert_scale.training.shards import shard_name, tensor_name, write_shard
@@ -114,7 +115,10 @@ class ShardWriter(threading.Thread):
             write_json(note_path(self.staging, self.rank), {"file": name, "bytes": size, "sha256": digest})
         except Exception as error:
             try:
-                write_json(note_path(self.staging, self.rank), {"error": str(error)})
+                note = {"error": str(error)}
+                if isinstance(error, UserError):
+                    note = {"error": error.what, "remedy": error.remedy}
+                write_json(note_path(self.staging, self.rank), note)
             except OSError:  # not even that: the main process will find the note missing
                 logger.error("rank %d could not write its part of %s: %s", self.rank, self.staging, error)
             raise
@@ -128,6 +132,8 @@ class ShardWriter(threading.Thread):
                     raise TimeoutError(f"rank {rank} has not written its part of {self.staging.name}")
                 time.sleep(_POLL_SECONDS)
             told = read_json(note)
+            if "remedy" in told:
+                raise RunFailed(told["error"], where=self.staging, remedy=told["remedy"])
             if "error" in told:
                 raise OSError(f"rank {rank}: {told['error']}")
             files[told["file"]] = {"bytes": told["bytes"], "sha256": told["sha256"]}
