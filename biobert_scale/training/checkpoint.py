@@ -15,8 +15,7 @@ import random
 import shutil
 import time
 from dataclasses import asdict, dataclass
-from functools import partial, reduce
-from operator import getitem
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import MANIFEST, fingerprint, fsync_directory, read_json, sha256_file, write_json
 from biobert_scale.training.deepspeed_support import engine_values, layout_of, optimizer_class
 from biobert_scale.training.fragments import held_fragments, shared_out, take_up
+from biobert_scale.training.identity import refuse_changes
 from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.retention import (
     FORMAT,
@@ -87,18 +87,22 @@ class Checkpoints:
         loss_scale: LossScale,
         *,
         samples_fingerprint: str,
+        initial_weights: str = "",
     ) -> None:
         """Keep checkpoints of a prepared model and optimizer.
 
         Args:
             run: the run directory, on a file system that all ranks share.
             samples_fingerprint: what the data stream was made from, checked on resuming.
+            initial_weights: the fingerprint of the files that the run starts from, checked too; empty for
+                random weights.
 
         Raises:
             UserError: the engine chose an optimizer whose state is not known to be held completely.
         """
         self.accelerator, self.run, self.config, self.loss_scale = accelerator, run, config, loss_scale
         self.model, self.optimizer, self.samples_fingerprint = model, optimizer, samples_fingerprint
+        self.initial_weights = initial_weights
         self.layout = layout_of(optimizer)
         self.layout.restart(optimizer_class(optimizer)[0])
         self.writer: ShardWriter | None = None
@@ -204,7 +208,8 @@ class Checkpoints:
                 where=checkpoint,
                 remedy="give the tokens it was trained on, or start a new run in another --output",
             )
-        refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint)
+        weights = (record.get("initial_weights", ""), self.initial_weights)
+        refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint, weights=weights)
         saved = read_json(checkpoint / STATE)
         state = TrainerState(**saved["state"])
         with Shards(checkpoint, record["shards"]) as shards:
@@ -289,6 +294,7 @@ class Checkpoints:
             "validation_mlm_loss": validation_loss,
             "samples_fingerprint": self.samples_fingerprint,
             "config_fingerprint": fingerprint(self.config),
+            "initial_weights": self.initial_weights,
             "versions": {
                 "biobert_scale": __version__,
                 **{name: importlib.metadata.version(name) for name in _LIBRARIES},
@@ -370,52 +376,3 @@ def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
     os.rename(staging, final)
     fsync_directory(final.parent)
     remove(old)
-
-
-RUN_SECTIONS = (
-    ("seed",),
-    ("model",),
-    ("data",),
-    ("training", "global_batch_size"),
-    ("training", "optimizer"),
-    ("training", "schedule"),
-    ("training", "precision", "dtype"),
-    ("training", "initial_weights"),
-)
-"""The settings that make two runs two, by their keys."""
-
-
-def run_fingerprint(config: Config, samples_fingerprint: str) -> str:
-    """What all checkpoints of one run share, whatever ranks and engine wrote them, and those of no other
-    run."""
-    settings = asdict(config)
-    return fingerprint(
-        [samples_fingerprint, *(reduce(getitem, section, settings) for section in RUN_SECTIONS)]
-    )
-
-
-def refuse_changes(saved: dict[str, Any], config: Config, *, where: Path) -> None:
-    """Refuse to go on with settings that would make it another run. Ranks, micro-batch, engine and ZeRO stage
-    may change.
-
-    Raises:
-        UserError: naming the first such key, its old and its new value.
-    """
-    current = asdict(config)
-    for section in RUN_SECTIONS:
-        old, new = saved, current
-        for key in section:
-            old, new = old.get(key, ""), new[key]
-        for key, before, after in _differences(".".join(section), old, new):
-            raise UserError(
-                f"{key} was {before!r} and is now {after!r}",
-                where=where,
-                remedy="set it back, or start a new run in another --output",
-            )
-
-
-def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    if isinstance(new, dict):
-        return [found for name in new for found in _differences(f"{key}.{name}", old.get(name), new[name])]
-    new = list(new) if isinstance(new, tuple) else new
-    return [] if old == new else [(key, old, new)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from biobert_scale.config import Config
@@ -20,14 +21,14 @@ from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
 from biobert_scale.modeling.bert import PackedBatch, bert_config
-from biobert_scale.modeling.initial import initial_model
+from biobert_scale.modeling.initial import initial_model, weights_fingerprint
 from biobert_scale.modeling.switches import switch_on
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints
 from biobert_scale.training.deepspeed import tell_grad_norm
-from biobert_scale.training.device import device_peak, peak_memory_bytes
+from biobert_scale.training.device import device_peak, out_of_memory, peak_memory_bytes
 from biobert_scale.training.guards import Guards
 from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.optimizer import build_optimizer
@@ -85,8 +86,10 @@ def train(
             accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, deadline
         )
         return trainer.run_to_end()
-    except RuntimeError as error:  # what a collective raises when another rank does not come
+    except (RuntimeError, MemoryError) as error:  # also what a collective raises when a rank does not come
         patience = 2.0
+        if (failure := out_of_memory(error, config)) is not None:
+            raise failure from error
         raise (trainer.lost_rank(error) if trainer is not None else error) from error
     finally:
         if trainer is not None:
@@ -160,6 +163,7 @@ class Trainer:
             self.optimizer,
             self.loss_scale,
             samples_fingerprint=self.training_stream.fingerprint,
+            initial_weights=self.fingerprint_weights(),
         )
         self.state = self.checkpoints.load()
         self.saved_at = self.state.global_step if self.state.global_step else None
@@ -172,6 +176,7 @@ class Trainer:
         peak = device_peak(device, TORCH_TYPES[config.training.precision.dtype])
         self.pace = Pace(shape, peak, self.timer, world_size=world_size)
         if self.accelerator.is_main_process:
+            self.withdraw_finish()
             write_json(run / "config.json", config)
             write_json(run / "device.json", peak)
             logger.info(
@@ -223,6 +228,20 @@ class Trainer:
                     self.stop.reason or "asked on another rank",
                 )
         return finished
+
+    def fingerprint_weights(self) -> str:
+        """Of the weights that the run starts from, on all ranks; empty for random ones."""
+        source = self.config.training.initial_weights
+        mine = weights_fingerprint(Path(source)) if source and self.accelerator.is_main_process else ""
+        return str(broadcast_object_list([mine])[0])
+
+    def withdraw_finish(self) -> None:
+        """A run that has steps left is not finished, whatever an earlier one wrote here."""
+        path = self.run / FINISHED
+        if path.exists() and self.state.global_step < self.config.training.schedule.total_steps:
+            if self.state.global_step == 0:
+                logger.warning("%s is there, but no checkpoint: the run begins anew", path)
+            path.unlink()
 
     left_out = False
     """Whether the last step was left out for gradients that are no numbers."""
@@ -444,7 +463,7 @@ class Trainer:
                 step, {"consumed_samples": self.state.consumed_samples, **self.checkpoints.written}
             )
 
-    def lost_rank(self, error: RuntimeError) -> Exception:
+    def lost_rank(self, error: RuntimeError | MemoryError) -> Exception:
         """The failure to tell of, where a collective ran into its time-out; any other error as it is."""
         if not any(
             sign in str(error).lower()

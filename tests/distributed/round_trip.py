@@ -7,6 +7,7 @@ DeepSpeed file (its name in `ds_configs/` or its path) or `ddp`, a colon, and a 
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from accelerate.state import AcceleratorState
 from deepspeed.accelerator import get_accelerator
 from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 from torch import Tensor
@@ -72,7 +74,12 @@ def engine_of(config: Config, run: Path) -> Iterator[tuple[Any, Any, Any, Checkp
         yield accelerator, engine, optimizer, checkpoints
     finally:
         del model, engine, optimizer, checkpoints, scale
-        runtime.stop(accelerator)
+        if accelerator.num_processes == 1:
+            runtime.stop(accelerator)
+        else:  # the ranks meet once, and the group serves all cases
+            accelerator.free_memory()
+            gc.collect()
+            AcceleratorState._reset_state()
 
 
 def batch(number: int) -> PackedBatch:
@@ -178,3 +185,4 @@ if __name__ == "__main__":
     for position, named in enumerate(sys.argv[2:]):
         round_trip(named, Path(sys.argv[1]) / f"case-{position}")
         print("equal", named, flush=True)
+    runtime.leave()
