@@ -114,6 +114,7 @@ def checkpoint_prune(
         keep_best: so many of the best by validation loss stay; 0 for none.
         dry_run: say what would go, and delete nothing.
     """
+    from biobert_scale.training.outliving import being_written
     from biobert_scale.training.retention import (
         complete,
         incomplete,
@@ -145,7 +146,8 @@ def checkpoint_prune(
         return troubles[checkpoint]
 
     keeping = CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best)
-    go = [*incomplete(run), *superfluous(run, keeping, trouble=trouble)]
+    left = [path for path in incomplete(run) if not being_written(path)]
+    go = [*left, *superfluous(run, keeping, trouble=trouble)]
     freed = sum(map(_gigabytes, go))
     for checkpoint in go:
         print(checkpoint.name)

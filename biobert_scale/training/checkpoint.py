@@ -32,6 +32,7 @@ from biobert_scale.training.deepspeed_support import engine_values, layout_of, o
 from biobert_scale.training.fragments import held_fragments, shared_out, take_up
 from biobert_scale.training.identity import refuse_changes
 from biobert_scale.training.loss_scale import LossScale
+from biobert_scale.training.outliving import MARK, wait_for_writers, write_apart
 from biobert_scale.training.retention import (
     FORMAT,
     Verified,
@@ -119,14 +120,17 @@ class Checkpoints:
 
         Args:
             validation_loss: of this very step, where it is known.
-            wait: return only when it is in place; otherwise when the state has been copied, and writing goes
-                on behind.
+            wait: return only when it is in place, written by a process that outlives this rank; otherwise
+                when the state has been copied, and writing goes on behind.
 
         Raises:
             RunFailed: this one, or the one before, could not be written; the checkpoints before it are kept.
         """
         begun = time.perf_counter()
-        self.finish()
+        older = self.writer
+        if not wait:
+            self.finish()
+        self.writer = None
         final = checkpoint_path(self.run, state.global_step)
         fragments = held_fragments(self.model, self.optimizer, steps_taken=state.global_step)
         sample = self._sample(state.global_step)
@@ -135,12 +139,13 @@ class Checkpoints:
                 fragments, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes
             )
         elements = sum(self._gather(sum(fragment.numel for fragment in fragments)))
-        self._agree(self._make_room(final, elements * _BYTES_PER_PARAMETER))
+        busy = older.staging if older is not None and older.is_alive() else None
+        self._agree(self._make_room(final, elements * _BYTES_PER_PARAMETER, busy=busy))
         behind = self.config.training.checkpoint.background and not wait
         record = self._record(state, validation_loss)
         self.writer = ShardWriter(
             staging_path(final),
-            on_host(fragments, copied=behind, buffers=self.buffers),
+            on_host(fragments, copied=behind, buffers={} if wait else self.buffers, forked=wait),
             rank=self.accelerator.process_index,
             ranks=self.accelerator.num_processes,
             patience=self.config.training.engine.communication_timeout_seconds,
@@ -150,11 +155,16 @@ class Checkpoints:
         )
         if behind:
             self.writer.start()
-            self.written["perf/checkpoint_stall_seconds"] = time.perf_counter() - begun
+        elif wait:
+            # The launcher may kill this rank soon. A save under way is older, and ends beside this one.
+            write_apart(self.writer)
+            self.finish()
+            self.writer = older
+            self.finish()
         else:
             self.writer.run()
             self.finish()
-            self.written["perf/checkpoint_stall_seconds"] = time.perf_counter() - begun
+        self.written["perf/checkpoint_stall_seconds"] = time.perf_counter() - begun
 
     def failed(self) -> bool:
         """Whether this rank knows that the save under way has gone wrong."""
@@ -224,6 +234,8 @@ class Checkpoints:
     def _newest_intact(self) -> Path | None:
         """The newest checkpoint whose files verify; the ranks share the reading. Broken ones are named in the
         log and passed over."""
+        if self.accelerator.is_main_process:
+            wait_for_writers(self.run, patience=self.config.training.engine.communication_timeout_seconds / 2)
         found: list[Any] = [complete(self.run) if self.accelerator.is_main_process else None]
         candidates = broadcast_object_list(found)[0]
         for checkpoint in reversed(candidates):
@@ -263,15 +275,20 @@ class Checkpoints:
             what, remedy = troubles[0]
             raise RunFailed(f"a checkpoint could not be written ({what})", where=self.run, remedy=remedy)
 
-    def _make_room(self, final: Path, needed: int) -> OSError | None:
+    def _make_room(self, final: Path, needed: int, *, busy: Path | None) -> OSError | None:
         """On the main process: an empty staging directory on a disk with room for it; returns what is in the
-        way."""
+        way.
+
+        Args:
+            busy: the directory of a save that is under way.
+        """
         if not self.accelerator.is_main_process:
             return None
         staging = staging_path(final)
         try:
-            for left in incomplete(self.run):  # of saves that were interrupted: none is under way here
-                remove(left)
+            for left in incomplete(self.run):  # of saves that were interrupted
+                if left != busy:
+                    remove(left)
             staging.mkdir(parents=True)
             free = shutil.disk_usage(staging).free
         except OSError as error:
@@ -335,6 +352,8 @@ class Checkpoints:
         for rank in range(len(shards)):
             note_path(staging, rank).unlink()
         commit(staging, final, {**record, "shards": sorted(shards), "files": {**shards, **small}})
+        for mark in final.glob(MARK):  # until it has its name, a process is at work on it
+            mark.unlink()
         self.verified.add(final)
         keeping = self.config.training.checkpoint
         for old in superfluous(final.parent.parent, keeping, trouble=self.verified.trouble):
@@ -375,4 +394,5 @@ def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
             remove(final)
     os.rename(staging, final)
     fsync_directory(final.parent)
-    remove(old)
+    if old.exists():
+        remove(old)

@@ -36,6 +36,7 @@ from biobert_scale.training.pace import Pace
 from biobert_scale.training.preemption import StopRequest
 from biobert_scale.training.profile import StepProfile
 from biobert_scale.training.restarts import Reached, note_end, note_start
+from biobert_scale.training.retention import FINISHED
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.telemetry import Telemetry
 from biobert_scale.training.timing import StepTimer
@@ -44,7 +45,6 @@ from biobert_scale.training.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
-FINISHED = "finished.json"
 TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

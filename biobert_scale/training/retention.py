@@ -17,6 +17,7 @@ from biobert_scale.files import MANIFEST, read_json, sha256_file
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "checkpoints"
+FINISHED = "finished.json"
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
 _UNFINISHED = re.compile(r"\.step-\d{8,}\.part")
@@ -63,6 +64,11 @@ def _directories(run: Path, pattern: re.Pattern[str]) -> list[Path]:
     return (
         [path for path in directory.iterdir() if pattern.fullmatch(path.name)] if directory.is_dir() else []
     )
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run has nothing left to do: it said so, and what it said so of is still there."""
+    return (run / FINISHED).exists() and bool(complete(run))
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:

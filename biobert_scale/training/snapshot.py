@@ -29,25 +29,29 @@ def note_path(staging: Path, rank: int) -> Path:
     return staging / f".rank-{rank:05d}.json"
 
 
-def on_host(fragments: list[Fragment], *, copied: bool, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+def on_host(
+    fragments: list[Fragment], *, copied: bool, buffers: dict[str, Tensor], forked: bool = False
+) -> dict[str, Tensor]:
     """The fragments' tensors under their names on disk, in the host's memory.
 
     Args:
         copied: of tensors that are there already take copies, so that training may go on.
         buffers: copies of an earlier call that nobody reads any more. They are overwritten, and those of this
             call put there: getting so much memory anew takes longer than filling it.
+        forked: for another process, which cannot read pinned memory.
     """
     tensors = {}
     for fragment in fragments:
         for kind, tensor in fragment.tensors.items():
             source, name = tensor.detach(), tensor_name(kind, fragment.name, fragment.start)
             on_device = source.device.type != "cpu"
-            if not (on_device or copied) and source.is_contiguous():
+            shared = not on_device and not copied and not (forked and source.is_pinned())
+            if shared and source.is_contiguous():
                 tensors[name] = source
                 continue
             target = buffers.get(name)
             if target is None or target.shape != source.shape:
-                target = torch.empty(source.shape, dtype=torch.float32, pin_memory=on_device)
+                target = torch.empty(source.shape, dtype=torch.float32, pin_memory=on_device and not forked)
             tensors[name] = buffers[name] = target.copy_(source, non_blocking=on_device)
     if torch.cuda.is_available():
         torch.cuda.synchronize()

@@ -108,7 +108,8 @@ def test_two_ranks_write_what_their_engines_hold(tmp_path: Path) -> None:
         write_file(tmp_path / f"{number}.json", base, changes)
         for number, (base, changes) in enumerate(SETTINGS)
     ]
-    cases = [*QUICK, *PACKAGED, *(f"{path}:bf16" for path in files)]
+    # Without DeepSpeed first: behind it the ranks' one group is DeepSpeed's.
+    cases = sorted({*QUICK, *PACKAGED}) + [f"{path}:bf16" for path in files]
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     script = str(ROOT / "tests/distributed/round_trip.py")
     started = []
