@@ -46,7 +46,6 @@ ACCEPTED: dict[str, Any] = {
         "contiguous_gradients": _SWITCH,
         "reduce_scatter": _SWITCH,
         "allgather_partitions": _SWITCH,
-        "round_robin_gradients": _SWITCH,
         "reduce_bucket_size": _POSITIVE,
         "allgather_bucket_size": _POSITIVE,
         "sub_group_size": _POSITIVE,

@@ -30,14 +30,13 @@ PACKAGED = (
 )
 OFFLOADED = {"offload_optimizer.device": "cpu", "zero_force_ds_cpu_optimizer": False}
 SETTINGS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("zero1", {"zero_optimization.round_robin_gradients": True}),
     ("zero1", {"zero_optimization.overlap_comm": True, "zero_optimization.reduce_bucket_size": 1000}),
     ("zero1", {"zero_optimization.contiguous_gradients": False, "zero_optimization.reduce_scatter": False}),
     ("zero1", {"zero_optimization.allgather_partitions": False, "zero_optimization.stage": 1}),
     ("zero1", {"zero_optimization.allgather_bucket_size": 1000, "wall_clock_breakdown": True}),
     ("zero1", {"zero_optimization.offload_optimizer.device": "cpu", "zero_force_ds_cpu_optimizer": False}),
     ("zero1", {"communication_data_type": "fp32", "steps_per_print": 1}),
-    ("zero2", {"zero_optimization.round_robin_gradients": True, "zero_optimization.overlap_comm": False}),
+    ("zero2", {"zero_optimization.overlap_comm": False, "zero_optimization.allgather_bucket_size": 1000}),
     ("zero2", {"zero_optimization.contiguous_gradients": False, "communication_data_type": "fp32"}),
     ("zero2_offload", {"zero_optimization.offload_optimizer.pin_memory": False}),
     ("zero3", {"zero_optimization.sub_group_size": 1000, "zero_optimization.overlap_comm": False}),
@@ -103,6 +102,7 @@ def test_no_setting_is_accepted_that_is_not_tried() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_two_ranks_write_what_their_engines_hold(tmp_path: Path) -> None:
     files = [
         write_file(tmp_path / f"{number}.json", base, changes)
@@ -123,7 +123,7 @@ def test_two_ranks_write_what_their_engines_hold(tmp_path: Path) -> None:
                     stderr=subprocess.STDOUT,
                 )
             )
-    codes = [process.wait(550) for process in started]
+    codes = [process.wait(1700) for process in started]
     written = (tmp_path / "log0").read_text()
     assert codes == [0, 0], written[-3000:]
     assert [line.split()[1] for line in written.splitlines() if line.startswith("equal ")] == cases

@@ -52,6 +52,7 @@ def test_every_packaged_file_is_accepted_as_it_is(base: str, dtype: str) -> None
         ("zero1", {"fp16.fp16_master_weights_and_grads": True}, "'fp16.fp16_master_weights_and_grads'"),
         ("zero1", {"torch_autocast.enabled": True}, "'torch_autocast'"),
         ("zero1", {"checkpoint.load_universal": True}, "'checkpoint'"),
+        ("zero1", {"zero_optimization.round_robin_gradients": True}, "round_robin_gradients"),
         ("zero1", {"zero_optimization.zenflow": {}}, "'zero_optimization.zenflow'"),
         ("zero3", {"zero_optimization.zero_quantized_weights": True}, "zero_quantized_weights"),
         ("zero3", {"zero_optimization.zero_hpz_partition_size": 2}, "zero_hpz_partition_size"),
