@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -35,14 +36,22 @@ def write_apart(writer: ShardWriter) -> None:
     """Run a writer in a process of its own, and wait for it; where that is lost, the writer runs here. Its
     tensors are in the host's memory, none of them pinned, which a fork cannot read."""
     begun = time.perf_counter()
+    answer = b""
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        _be_the_writer(writer, writing)
-    os.close(writing)
     with open(reading, "rb") as stream:
-        answer = stream.read()
-    os.waitpid(child, 0)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of threads, none of which it needs
+                child = os.fork()
+        except OSError as error:  # no memory for another process' tables
+            logger.warning("no process of its own: %s", error)
+            os.close(writing)
+        else:
+            if child == 0:
+                _be_the_writer(writer, writing)
+            os.close(writing)
+            answer = stream.read()
+            os.waitpid(child, 0)
     if not answer:
         logger.warning("the process that wrote %s was lost; writing it here", writer.staging.name)
         writer.run()

@@ -1,7 +1,8 @@
 """A rank that saves in a process of its own, and is killed meanwhile.
 
 `python apart.py DIRECTORY`: the writer waits for the file `go` in the directory before it writes; `writing`
-is made once it is at work. With `CRASH` in the environment the process of its own is lost instead.
+is made once it is at work. With CRASH in the environment the process of its own
+is lost, or cannot be made.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ RANK = os.getpid()
 
 
 def slow(path: Path, tensors: Any) -> tuple[int, str]:
-    if os.environ.get("CRASH") and os.getpid() != RANK:
+    if os.environ.get("CRASH") == "killed" and os.getpid() != RANK:
         os.kill(os.getpid(), signal.SIGKILL)
     (HERE / "writing").touch()
     while not (HERE / "go").exists():
@@ -44,5 +45,7 @@ if __name__ == "__main__":
     staging.mkdir(parents=True)
     tensors = {"weight/a@0": torch.arange(100_000.0)}
     writer = ShardWriter(staging, tensors, rank=0, ranks=1, patience=60, commit=commit)
+    if os.environ.get("CRASH") == "no memory":
+        os.fork = lambda: os.stat("/nowhere")  # type: ignore[assignment,return-value]
     write_apart(writer)
     print("trouble", writer.trouble)

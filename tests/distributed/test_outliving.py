@@ -69,9 +69,10 @@ def test_the_rank_waits_and_says_what_went_wrong(tmp_path: Path) -> None:
     assert "step-00000007" in begin(tmp_path).communicate()[0], "the name is taken"
 
 
-def test_a_process_that_is_lost_is_replaced(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["killed", "no memory"])
+def test_a_process_that_is_lost_is_replaced(how: str, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
-    assert begin(tmp_path, CRASH="1").communicate()[0] == "trouble None\n"
+    assert begin(tmp_path, CRASH=how).communicate()[0] == "trouble None\n"
     assert (tmp_path / "committed").read_text() == "1 True"
 
 
