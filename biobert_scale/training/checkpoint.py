@@ -121,7 +121,7 @@ class Checkpoints:
         Args:
             validation_loss: of this very step, where it is known.
             wait: return only when it is in place, written by a process that outlives this rank; otherwise
-                when the state has been copied, and writing goes on behind.
+                when the state has been copied; a thread writes it.
 
         Raises:
             RunFailed: this one, or the one before, could not be written; the checkpoints before it are kept.
@@ -271,7 +271,7 @@ class Checkpoints:
             mine = (trouble.what, trouble.remedy)
         elif trouble is not None:
             mine = (str(trouble), "free some space and run it again: the last checkpoint is kept")
-        if troubles := [told for told in self._gather(mine) if told]:
+        if troubles := [one for one in self._gather(mine) if one]:
             what, remedy = troubles[0]
             raise RunFailed(f"a checkpoint could not be written ({what})", where=self.run, remedy=remedy)
 

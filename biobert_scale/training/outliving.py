@@ -56,11 +56,11 @@ def write_apart(writer: ShardWriter) -> None:
         logger.warning("the process that wrote %s was lost; writing it here", writer.staging.name)
         writer.run()
         return
-    told = json.loads(answer)
-    if told["remedy"]:
-        writer.trouble = RunFailed(told["what"], where=writer.staging, remedy=told["remedy"])
-    elif told["what"]:
-        writer.trouble = OSError(told["what"])
+    reply = json.loads(answer)
+    if reply["remedy"]:
+        writer.trouble = RunFailed(reply["what"], where=writer.staging, remedy=reply["remedy"])
+    elif reply["what"]:
+        writer.trouble = OSError(reply["what"])
     writer.tensors, writer.seconds = {}, time.perf_counter() - begun
 
 
@@ -78,10 +78,10 @@ def _be_the_writer(writer: ShardWriter, answer: int) -> None:
         write_json(writer.staging / MARK.replace("*", f"{writer.rank:05d}"), mark)
         writer.run()
         error = writer.trouble
-        told = {"what": str(error or ""), "remedy": ""}
+        reply = {"what": str(error or ""), "remedy": ""}
         if isinstance(error, UserError):
-            told = {"what": error.what, "remedy": error.remedy}
-        os.write(answer, json.dumps(told).encode())
+            reply = {"what": error.what, "remedy": error.remedy}
+        os.write(answer, json.dumps(reply).encode())
     finally:
         os._exit(0)
 

@@ -243,8 +243,8 @@ def _check_ranks() -> None:
     values = {name: os.environ[name] for name in _RANKS}
     numbers = [int(value) for value in values.values() if value.isdecimal()]
     if len(numbers) < len(_RANKS) or not max(numbers[:2]) < numbers[2]:
-        told = ", ".join(f"{name} is {value}" for name, value in values.items())
-        raise UserError(f"{told}, which do not fit together", where="the environment", remedy=remedy)
+        given = ", ".join(f"{name} is {value}" for name, value in values.items())
+        raise UserError(f"{given}, which do not fit together", where="the environment", remedy=remedy)
 
 
 def join(*, timeout_seconds: float) -> tuple[int, int, int]:
