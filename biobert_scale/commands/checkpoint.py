@@ -117,7 +117,7 @@ def checkpoint_prune(
     from biobert_scale.training.outliving import being_written
     from biobert_scale.training.retention import (
         complete,
-        incomplete,
+        leftovers,
         missing,
         problem,
         refuse_link,
@@ -146,7 +146,7 @@ def checkpoint_prune(
         return troubles[checkpoint]
 
     keeping = CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best)
-    left = [path for path in incomplete(run) if not being_written(path)]
+    left = [path for path in leftovers(run) if not being_written(path)]
     go = [*left, *superfluous(run, keeping, trouble=trouble)]
     freed = sum(map(_gigabytes, go))
     for checkpoint in go:

@@ -39,6 +39,7 @@ from biobert_scale.training.retention import (
     checkpoint_path,
     complete,
     incomplete,
+    leftovers,
     problem,
     read_record,
     remove,
@@ -236,8 +237,8 @@ class Checkpoints:
         log and passed over."""
         if self.accelerator.is_main_process:
             wait_for_writers(self.run, patience=self.config.training.engine.communication_timeout_seconds / 2)
-        found: list[Any] = [complete(self.run) if self.accelerator.is_main_process else None]
-        candidates = broadcast_object_list(found)[0]
+        found: list[Any] = [(complete(self.run), incomplete(self.run))]
+        candidates, left = broadcast_object_list(found)[0]
         for checkpoint in reversed(candidates):
             troubles = [
                 trouble
@@ -252,10 +253,11 @@ class Checkpoints:
                 self.verified.add(checkpoint)
                 return Path(checkpoint)
             logger.warning("checkpoint %s is passed over: %s", checkpoint.name, troubles[0])
-        if candidates:
+        # A checkpoint that is being deleted loses its manifest first, but then another is intact.
+        if lost := [*candidates, *(path for path in left if not path.name.startswith("."))]:
             remedy = "restore its files; to begin anew, choose another --output"
             raise UserError(
-                f"none of {len(candidates)} checkpoint(s) is intact",
+                f"none of {len(lost)} checkpoint(s) is intact",
                 where=self.run,
                 remedy=f"see `biobert-scale checkpoint verify`; {remedy}",
             )
@@ -286,7 +288,7 @@ class Checkpoints:
             return None
         staging = staging_path(final)
         try:
-            for left in incomplete(self.run):  # of saves that were interrupted
+            for left in leftovers(self.run):  # of saves that were interrupted
                 if left != busy:
                     remove(left)
             staging.mkdir(parents=True)

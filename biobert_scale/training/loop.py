@@ -76,14 +76,14 @@ def train(
     """
     vocabulary_size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
     accelerator = runtime.start(config, run=str(run))
-    trainer, patience = None, 60.0
+    trainer, patience, stop = None, 60.0, StopRequest(run, deadline=deadline)
     try:
         with runtime.first_rank_first(accelerator):
             if accelerator.is_main_process:
                 run.mkdir(parents=True, exist_ok=True)
                 build_samples(tokens, samples or run / "samples", config.data, seed=config.seed)
         trainer = Trainer(
-            accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, deadline
+            accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, stop
         )
         return trainer.run_to_end()
     except (RuntimeError, MemoryError) as error:  # also what a collective raises when a rank does not come
@@ -96,8 +96,7 @@ def train(
             trainer.close(patience=patience)
             trainer.drop_engine()
         runtime.stop(accelerator)
-        if trainer is not None:
-            trainer.stop.close()
+        stop.close()
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Trainer:
         samples: Path,
         vocabulary_size: int,
         profile: tuple[int, int] | None,
-        deadline: float | None,
+        stop: StopRequest,
     ) -> None:
         self.config, self.run = config, run
         self.accelerator = accelerator
@@ -129,7 +128,7 @@ class Trainer:
             self.accelerator.num_processes,
             self.accelerator.device,
         )
-        self.stop = StopRequest(run, deadline=deadline)
+        self.stop = stop
         self.training_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed)
         self.validation_stream = SampleStream.open(
             tokens, samples, config.data, seed=config.seed, split="validation"

@@ -59,6 +59,13 @@ def incomplete(run: Path) -> list[Path]:
     return sorted(path for path in left if path not in counted)
 
 
+def leftovers(run: Path) -> list[Path]:
+    """What of `incomplete` may go: a directory with a checkpoint's name that lost its manifest stays while no
+    complete one is newer, for somebody may restore it."""
+    newest = max(map(step_of, complete(run)), default=-1)
+    return [path for path in incomplete(run) if not _NAME.fullmatch(path.name) or step_of(path) < newest]
+
+
 def _directories(run: Path, pattern: re.Pattern[str]) -> list[Path]:
     directory = run / DIRECTORY
     return (

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from biobert_scale.config import Config
-from biobert_scale.errors import RunFailed
+from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.recipes import structure_config
 from biobert_scale.training.loop import HostStep, Trainer, train
 from biobert_scale.training.retention import FINISHED, complete, is_finished, problem, remove, step_of
@@ -116,6 +116,19 @@ def test_a_run_without_checkpoints_is_not_finished(
         stop_after(inner, 2)
         assert not train(tiny(), tokens, tmp_path)
     assert not (tmp_path / FINISHED).exists() and "the run begins anew" in caplog.text
+
+
+def test_a_run_whose_only_checkpoint_lost_its_manifest_does_not_begin_anew(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as inner:
+        stop_after(inner, 2)
+        train(tiny(), tokens, tmp_path)
+    (checkpoint,) = complete(tmp_path)
+    (checkpoint / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"none of 1 checkpoint\(s\) is intact"):
+        train(tiny(), tokens, tmp_path)
+    assert (checkpoint / "state-00000-of-00001.safetensors").exists()
 
 
 @pytest.mark.parametrize("engine", ["zero0", "zero1", "ddp"])

@@ -17,6 +17,7 @@ from biobert_scale.training.retention import (
     check_resume,
     complete,
     incomplete,
+    leftovers,
     problem,
     remove,
     replaced_path,
@@ -139,6 +140,17 @@ def test_a_loss_that_is_no_number_is_not_the_best(loss: object, tmp_path: Path) 
     for step, value in ((10, 2.0), (20, loss), (30, 3.0)):
         fake(tmp_path, step, loss=value)
     assert steps(superfluous(tmp_path, CheckpointConfig(keep_last=1, keep_best=1))) == [20]
+
+
+def test_a_directory_that_lost_its_manifest_goes_once_a_newer_one_is_complete(tmp_path: Path) -> None:
+    for step in (10, 20, 30):
+        fake(tmp_path, step)
+    (tmp_path / "checkpoints" / ".step-00000040.part").mkdir()
+    for step in (10, 30):
+        (tmp_path / "checkpoints" / f"step-{step:08d}" / "manifest.json").unlink()
+    assert [path.name for path in leftovers(tmp_path)] == [".step-00000040.part", "step-00000010"]
+    assert main(["checkpoint", "prune", str(tmp_path), "--keep-last", "1"]) == 0
+    assert sorted(os.listdir(tmp_path / "checkpoints")) == ["step-00000020", "step-00000030"]
 
 
 def test_what_is_behind_a_link_stays(tmp_path: Path) -> None:
