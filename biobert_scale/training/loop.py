@@ -33,7 +33,7 @@ from biobert_scale.training.guards import Guards
 from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.optimizer import build_optimizer
 from biobert_scale.training.pace import Pace
-from biobert_scale.training.preemption import StopRequest
+from biobert_scale.training.preemption import StopRequest, signals_given_back
 from biobert_scale.training.profile import StepProfile
 from biobert_scale.training.restarts import Reached, note_end, note_start
 from biobert_scale.training.retention import FINISHED
@@ -48,6 +48,7 @@ logger = logging.getLogger(__name__)
 TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@signals_given_back()
 def train(
     config: Config,
     tokens: Path,
@@ -76,14 +77,14 @@ def train(
     """
     vocabulary_size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
     accelerator = runtime.start(config, run=str(run))
-    trainer, patience, stop = None, 60.0, StopRequest(run, deadline=deadline)
+    trainer, patience = None, 60.0
     try:
         with runtime.first_rank_first(accelerator):
             if accelerator.is_main_process:
                 run.mkdir(parents=True, exist_ok=True)
                 build_samples(tokens, samples or run / "samples", config.data, seed=config.seed)
         trainer = Trainer(
-            accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, stop
+            accelerator, config, tokens, run, samples or run / "samples", vocabulary_size, profile, deadline
         )
         return trainer.run_to_end()
     except (RuntimeError, MemoryError) as error:  # also what a collective raises when a rank does not come
@@ -96,7 +97,6 @@ def train(
             trainer.close(patience=patience)
             trainer.drop_engine()
         runtime.stop(accelerator)
-        stop.close()
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Trainer:
         samples: Path,
         vocabulary_size: int,
         profile: tuple[int, int] | None,
-        stop: StopRequest,
+        deadline: float | None,
     ) -> None:
         self.config, self.run = config, run
         self.accelerator = accelerator
@@ -128,7 +128,7 @@ class Trainer:
             self.accelerator.num_processes,
             self.accelerator.device,
         )
-        self.stop = stop
+        self.stop = StopRequest(run, deadline=deadline)
         self.training_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed)
         self.validation_stream = SampleStream.open(
             tokens, samples, config.data, seed=config.seed, split="validation"

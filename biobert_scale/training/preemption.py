@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +28,17 @@ def exit_code(*, finished: bool) -> int:
     return 0 if finished or restarts_allowed() > 0 else EXIT_CODE
 
 
+@contextmanager
+def signals_given_back() -> Iterator[None]:
+    """Whoever listens inside for a request to stop, those who listened before do so again afterwards."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class StopRequest:
     """Remembers a request until a step boundary, where all ranks agree on it."""
 
@@ -37,7 +50,8 @@ class StopRequest:
         """
         self.path, self.deadline = run / STOP_FILE, deadline
         self.reason = ""
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        for number in _SIGNALS:
+            signal.signal(number, self._note)
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self.reason = signal.Signals(number).name
@@ -49,8 +63,3 @@ class StopRequest:
         if not self.reason and self.deadline is not None and time.time() >= self.deadline:
             self.reason = "the end of the job's time"
         return bool(self.reason)
-
-    def close(self) -> None:
-        """Listen no longer."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
