@@ -47,7 +47,6 @@ def note_start(run: Path, global_step: int) -> None:
     write_json(
         run / STARTS, {"global_step": global_step, "deaths": deaths, "died_at": died_at if deaths else None}
     )
-    (run / REACHED).unlink(missing_ok=True)
     if deaths >= _DEATHS:
         what = f"restarted {deaths} times at step {global_step} without reaching another checkpoint"
         raise RunFailed(
@@ -55,6 +54,7 @@ def note_start(run: Path, global_step: int) -> None:
             where=run,
             remedy="the reason is above, or in another rank's log; starting it by hand tries again",
         )
+    (run / REACHED).unlink(missing_ok=True)  # kept above: the next restart is refused as well
 
 
 def note_end(run: Path) -> None:
