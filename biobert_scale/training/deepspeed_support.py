@@ -217,7 +217,8 @@ def engine_values(model: nn.Module, optimizer: Any, name: str) -> dict[str, Tens
         ordered = [one for group in low for one in group]
         (number,) = [n for n, one in zip(numbers, ordered, strict=True) if one is parameter]
         found = {"weight": parameter.detach(), **{kind: saved["state"][number][kind] for kind in moments}}
-    return {kind: tensor.detach().flatten().cpu() for kind, tensor in found.items()}
+    # Copies, also of what is on the host already: they are compared while training continues.
+    return {kind: tensor.detach().flatten().to("cpu", copy=True) for kind, tensor in found.items()}
 
 
 def _whole(names: Names) -> Iterator[Place]:

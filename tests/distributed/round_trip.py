@@ -27,6 +27,7 @@ from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints, TrainerState
+from biobert_scale.training.deepspeed_support import engine_values
 from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.optimizer import build_optimizer
 from biobert_scale.training.retention import checkpoint_path, problem, read_record
@@ -163,9 +164,14 @@ def round_trip(case: str, run: Path) -> None:
         own = own_values(engine, optimizer)
         assert own["counter"].tolist() == [STEPS], "AdamW counts the steps taken"
         assert all(value.any() for name, value in own.items() if name.startswith("exp_avg bert.encoder"))
+        name = "bert.pooler.dense.weight"
+        sampled = engine_values(engine, optimizer, name)
         checkpoints.save(TrainerState(global_step=STEPS), validation_loss=None, wait=False)
         checkpoints.finish()
         step(accelerator, engine, optimizer, STEPS)
+        for kind, value in sampled.items():
+            expected = own[f"{kind} {name}"].to(value.dtype)
+            assert torch.equal(value, expected), "a sample does not change with training"
         stepped = own_values(engine, optimizer)
         accelerator.wait_for_everyone()
         checkpoint = checkpoint_path(run, STEPS)
