@@ -129,8 +129,9 @@ class Checkpoints:
         """
         begun = time.perf_counter()
         older = self.writer
-        if not wait:
+        if not wait or not any(self._gather(older is not None and older.is_alive())):
             self.finish()
+            older = None
         self.writer = None
         final = checkpoint_path(self.run, state.global_step)
         fragments = held_fragments(self.model, self.optimizer, steps_taken=state.global_step)
