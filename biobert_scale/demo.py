@@ -30,6 +30,7 @@ from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_json, write_json
 from biobert_scale.launch.ports import free_port
+from biobert_scale.training.retention import is_finished
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ def pretrain(config: Config, output: Path, *, processes: int, watch: StageWatch)
     notes = run / "interruptions.json"
     write_json(recipe, config)
     interruptions: list[dict[str, Any]] = read_json(notes) if notes.exists() else []
-    while not (run / "finished.json").exists():
+    while not is_finished(run):
         interrupt_at = None if interruptions else config.training.schedule.total_steps // 2
         step, code, interrupted = _launch(
             config, recipe, output, processes=processes, interrupt_at=interrupt_at, watch=watch

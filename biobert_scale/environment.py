@@ -24,9 +24,8 @@ def is_first_rank() -> bool:
 
 def is_restart() -> bool:
     """Whether torchrun or SLURM has started this again by itself."""
-    return any(
-        int(os.environ.get(name) or 0) > 0 for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT")
-    )
+    counts = (os.environ.get(name, "") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
+    return any(count.isdecimal() and int(count) > 0 for count in counts)
 
 
 def restarts_allowed() -> int:

@@ -88,7 +88,7 @@ def read_json(path: Path) -> Any:
         UserError: the file is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             "missing file", where=path, remedy="check the path, or run the stage that writes it"
@@ -96,6 +96,10 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise UserError(
             f"not valid JSON (line {error.lineno})", where=path, remedy="restore the file or build it again"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"byte {error.start} is not UTF-8", where=path, remedy="restore the file or build it again"
         ) from None
 
 

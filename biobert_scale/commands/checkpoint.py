@@ -111,6 +111,8 @@ def checkpoint_prune(
 ) -> None:
     """Delete a run's older checkpoints, and what interrupted saves have left. Not while the run is going.
 
+    Only intact ones are counted: their files are read. Where none is, nothing is deleted.
+
     Args:
         run: the run directory.
         keep_last: so many of the newest stay.
@@ -118,7 +120,16 @@ def checkpoint_prune(
         keep_best: so many of the best by validation loss stay; 0 for none.
         dry_run: say what would go, and delete nothing.
     """
-    from biobert_scale.training.retention import complete, incomplete, remove, superfluous
+    from biobert_scale.training.outliving import being_written
+    from biobert_scale.training.retention import (
+        complete,
+        leftovers,
+        missing,
+        problem,
+        refuse_link,
+        remove,
+        superfluous,
+    )
 
     if not complete(run):
         raise UserError(
@@ -126,24 +137,37 @@ def checkpoint_prune(
             where=run,
             remedy="check the path: it is the --output of `biobert-scale train`",
         )
+    refuse_link(run)
+    troubles: dict[Path, str | None] = {}
+
+    def trouble(checkpoint: Path) -> str | None:
+        if checkpoint not in troubles:
+            troubles[checkpoint] = problem(checkpoint)
+        return troubles[checkpoint]
+
+    keeping = CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best)
     with nullcontext() if dry_run else Lock(run, "checkpoint prune"):
-        go = [
-            *incomplete(run),
-            *superfluous(
-                run,
-                CheckpointConfig(keep_last=keep_last, keep_every_steps=keep_every_steps, keep_best=keep_best),
-            ),
-        ]
+        left = [path for path in leftovers(run) if not being_written(path)]
+        go = [*left, *superfluous(run, keeping, trouble=trouble)]
         freed = sum(map(_gigabytes, go))
         for checkpoint in go:
             print(checkpoint.name)
             if not dry_run:
                 remove(checkpoint)
+    broken = [path for path in complete(run) if path not in go and (missing(path) or troubles.get(path))]
+    for checkpoint in broken:
+        print(
+            f"{checkpoint.name} is broken and does not count: {missing(checkpoint) or troubles[checkpoint]}"
+        )
     print(f"{len(go)} checkpoint(s), {freed:.3f} GB {'would be freed' if dry_run else 'freed'}")
+    if broken and not go:
+        print("nothing goes before an intact checkpoint after it is there")
 
 
 def _gigabytes(directory: Path) -> float:
-    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file()) / 1e9
+    """Of its own: nothing behind a link."""
+    own = [] if directory.is_symlink() else directory.rglob("*")
+    return sum(path.lstat().st_size for path in own if path.is_file()) / 1e9
 
 
 def _written(directory: Path) -> str:

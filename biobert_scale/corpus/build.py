@@ -55,8 +55,8 @@ __all__ = ["build_corpus", "documents", "find_raw_files"]
 
 STAGE = "corpus"
 _READING = 2
-"""Version of the rules by which records are read: no build mixes the records of two, or takes the other's output
-for its own."""
+"""Version of the rules by which records are read: no build mixes the records of two, or takes the other's
+output for its own."""
 _log = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 1000
 

@@ -3,6 +3,7 @@ checkpoint's."""
 
 from __future__ import annotations
 
+import glob
 import logging
 import pickle
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from transformers import BertConfig
 
 from biobert_scale.config import ModelConfig
 from biobert_scale.errors import UserError
-from biobert_scale.files import read_json
+from biobert_scale.files import fingerprint, read_json, sha256_file
 from biobert_scale.modeling.bert import PackedBertForPreTraining, build_model
 from biobert_scale.modeling.carry import carry_embeddings
 from biobert_scale.modeling.tensorflow import tensorflow_weights
@@ -87,9 +88,33 @@ def read_source(path: Path) -> Source:
     Raises:
         UserError: no weights there, or unreadable ones.
     """
-    if path.is_dir() and (files := _weight_files(path)):
+    files = _source_files(path)
+    if files[0].suffix != ".index":
         tensors = {name: tensor for file in files for name, tensor in _read_file(file).items()}
         return Source(directory=path, config=_read_config(path), tensors=_current_names(tensors))
+    prefix = files[0].with_suffix("")
+    return Source(
+        directory=prefix.parent, config=_read_config(prefix.parent), tensors=tensorflow_weights(prefix)
+    )
+
+
+def weights_fingerprint(path: Path) -> str:
+    """What the weights are, wherever they are: SHA-256 over their files' contents, as 64 hexadecimal digits.
+
+    Raises:
+        UserError: no weights there.
+    """
+    return fingerprint(sorted(sha256_file(file) for file in _source_files(path)))
+
+
+def _source_files(path: Path) -> list[Path]:
+    """The files that hold the weights; of a TensorFlow checkpoint the index first, then its data.
+
+    Raises:
+        UserError: no weights there, or more than one checkpoint's.
+    """
+    if path.is_dir() and (files := _weight_files(path)):
+        return files
     indexes = sorted(path.glob("*.index")) if path.is_dir() else [path.with_name(f"{path.name}.index")]
     if len(indexes) > 1:
         names = ", ".join(index.stem for index in indexes)
@@ -102,10 +127,8 @@ def read_source(path: Path) -> Source:
             where=path,
             remedy=_REMEDY,
         )
-    prefix = indexes[0].with_suffix("")
-    return Source(
-        directory=prefix.parent, config=_read_config(prefix.parent), tensors=tensorflow_weights(prefix)
-    )
+    data = sorted(indexes[0].parent.glob(f"{glob.escape(indexes[0].stem)}.data-*"))
+    return [indexes[0], *data]
 
 
 def _read_config(directory: Path) -> BertConfig:

@@ -37,7 +37,8 @@ from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
-from biobert_scale.training.checkpoint import CONFIG, run_fingerprint
+from biobert_scale.training.checkpoint import CONFIG
+from biobert_scale.training.identity import run_fingerprint
 from biobert_scale.training.retention import find_checkpoint, read_record
 from biobert_scale.training.shards import Shards
 
@@ -88,7 +89,9 @@ def export_model(
             remedy="give the run's own: their tokenizer belongs to its weights",
         )
     # Checkpoints of one run belong to one curve of scores against steps.
-    settings = {"dtype": dtype, "pretraining": run_fingerprint(config, state["samples_fingerprint"])}
+    weights = state.get("initial_weights", "")
+    own = run_fingerprint(config, state["samples_fingerprint"], initial_weights=weights)
+    settings = {"dtype": dtype, "pretraining": own}
     reads = [source, tokens]
     stage = Stage(output, STAGE, inputs=inputs, config=settings, overwrite=overwrite, reads=reads)
     manifest = stage.check()

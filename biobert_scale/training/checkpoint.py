@@ -11,14 +11,15 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import random
 import shutil
 import time
 from dataclasses import asdict, dataclass
-from functools import partial, reduce
-from operator import getitem
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
@@ -27,16 +28,22 @@ from biobert_scale import __version__
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import MANIFEST, fingerprint, fsync_directory, read_json, sha256_file, write_json
+from biobert_scale.training.deepspeed_support import engine_values, layout_of, optimizer_class
 from biobert_scale.training.fragments import held_fragments, shared_out, take_up
+from biobert_scale.training.identity import refuse_changes
 from biobert_scale.training.loss_scale import LossScale
+from biobert_scale.training.outliving import MARK, wait_for_writers, write_apart
 from biobert_scale.training.retention import (
     FORMAT,
+    Verified,
     checkpoint_path,
     complete,
     incomplete,
+    leftovers,
     problem,
     read_record,
     remove,
+    replaced_path,
     staging_path,
     superfluous,
 )
@@ -49,6 +56,10 @@ STATE = "trainer_state.json"
 CONFIG = "config.json"
 _BYTES_PER_PARAMETER = 12  # fp32 weight and two moments
 _SPARE_BYTES = 1 << 22
+_SAMPLED_PARAMETERS = 3
+_SAMPLED_ELEMENTS = 1 << 22
+"""Parameters above this are left out of the sample: gathering one takes device memory when there may be
+little."""
 _LIBRARIES = ("torch", "deepspeed", "accelerate", "transformers")
 
 
@@ -78,19 +89,29 @@ class Checkpoints:
         loss_scale: LossScale,
         *,
         samples_fingerprint: str,
+        initial_weights: str = "",
     ) -> None:
         """Keep checkpoints of a prepared model and optimizer.
 
         Args:
             run: the run directory, on a file system that all ranks share.
             samples_fingerprint: what the data stream was made from, checked on resuming.
+            initial_weights: the fingerprint of the files that the run starts from, checked too; empty for
+                random weights.
+
+        Raises:
+            UserError: the engine chose an optimizer whose state is not known to be held completely.
         """
         self.accelerator, self.run, self.config, self.loss_scale = accelerator, run, config, loss_scale
         self.model, self.optimizer, self.samples_fingerprint = model, optimizer, samples_fingerprint
+        self.initial_weights = initial_weights
+        self.layout = layout_of(optimizer)
+        self.layout.restart(optimizer_class(optimizer)[0])
         self.writer: ShardWriter | None = None
         self.buffers: dict[str, Tensor] = {}
         """The state as it was when it was last copied; no writer reads it any more when the next save begins.
         """
+        self.verified = Verified()
         self.written: dict[str, float] = {}
         """Figures of the last save, for the log: how long training stood still for it, and how long its
             writing took."""
@@ -100,40 +121,52 @@ class Checkpoints:
 
         Args:
             validation_loss: of this very step, where it is known.
-            wait: return only when it is in place; otherwise when the state has been copied, and writing goes
-                on behind.
+            wait: return only when it is in place, written by a process that outlives this rank; otherwise
+                when the state has been copied; a thread writes it.
 
         Raises:
             RunFailed: this one, or the one before, could not be written; the checkpoints before it are kept.
         """
         begun = time.perf_counter()
-        self.finish()
+        older = self.writer
+        if not wait or not any(self._gather(older is not None and older.is_alive())):
+            self.finish()
+            older = None
+        self.writer = None
         final = checkpoint_path(self.run, state.global_step)
-        fragments = held_fragments(self.model, self.optimizer)
-        replicated = not (self.accelerator.deepspeed_plugin and self.accelerator.deepspeed_plugin.zero_stage)
-        if replicated:
+        fragments = held_fragments(self.model, self.optimizer, steps_taken=state.global_step)
+        sample = self._sample(state.global_step)
+        if self.layout.replicated:
             fragments = shared_out(
                 fragments, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes
             )
         elements = sum(self._gather(sum(fragment.numel for fragment in fragments)))
-        self._agree(self._make_room(final, elements * _BYTES_PER_PARAMETER))
+        busy = older.staging if older is not None and older.is_alive() else None
+        self._agree(self._make_room(final, elements * _BYTES_PER_PARAMETER, busy=busy))
         behind = self.config.training.checkpoint.background and not wait
         record = self._record(state, validation_loss)
         self.writer = ShardWriter(
             staging_path(final),
-            on_host(fragments, copied=behind, buffers=self.buffers),
+            on_host(fragments, copied=behind, buffers={} if wait else self.buffers, forked=wait),
             rank=self.accelerator.process_index,
             ranks=self.accelerator.num_processes,
             patience=self.config.training.engine.communication_timeout_seconds,
-            commit=partial(self._commit, final, state, record) if self.accelerator.is_main_process else None,
+            commit=partial(self._commit, final, state, record, sample)
+            if self.accelerator.is_main_process
+            else None,
         )
         if behind:
             self.writer.start()
-            self.written["perf/checkpoint_stall_seconds"] = time.perf_counter() - begun
+        elif wait:
+            # The launcher may kill this rank soon. A save under way is older, and ends beside this one.
+            write_apart(self.writer)
+            self.finish()
+            self.writer = older
+            self.finish()
         else:
             self.writer.run()
             self.finish()
-            self.written["perf/checkpoint_stall_seconds"] = time.perf_counter() - begun
+        self.written["perf/checkpoint_stall_seconds"] = time.perf_counter() - begun
 
     def failed(self) -> bool:
         """Whether this rank knows that the save under way has gone wrong."""
@@ -153,7 +186,7 @@ class Checkpoints:
         self.written["perf/checkpoint_write_seconds"] = writer.seconds
         if self.accelerator.is_main_process and writer.trouble is not None:
             shutil.rmtree(writer.staging, ignore_errors=True)
-        self._agree(str(writer.trouble) if writer.trouble is not None else "")
+        self._agree(writer.trouble)
 
     def close(self, *, patience: float) -> None:
         """At the end of a run that may have failed: let the save under way come to its end, without asking
@@ -187,7 +220,8 @@ class Checkpoints:
                 where=checkpoint,
                 remedy="give the tokens it was trained on, or start a new run in another --output",
             )
-        refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint)
+        weights = (record.get("initial_weights", ""), self.initial_weights)
+        refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint, weights=weights)
         saved = read_json(checkpoint / STATE)
         state = TrainerState(**saved["state"])
         with Shards(checkpoint, record["shards"]) as shards:
@@ -202,8 +236,10 @@ class Checkpoints:
     def _newest_intact(self) -> Path | None:
         """The newest checkpoint whose files verify; the ranks share the reading. Broken ones are named in the
         log and passed over."""
-        found: list[Any] = [complete(self.run) if self.accelerator.is_main_process else None]
-        candidates = broadcast_object_list(found)[0]
+        if self.accelerator.is_main_process:
+            wait_for_writers(self.run, patience=self.config.training.engine.communication_timeout_seconds / 2)
+        found: list[Any] = [(complete(self.run), incomplete(self.run))]
+        candidates, left = broadcast_object_list(found)[0]
         for checkpoint in reversed(candidates):
             troubles = [
                 trouble
@@ -215,12 +251,14 @@ class Checkpoints:
                 if trouble
             ]
             if not troubles:
+                self.verified.add(checkpoint)
                 return Path(checkpoint)
             logger.warning("checkpoint %s is passed over: %s", checkpoint.name, troubles[0])
-        if candidates:
+        # A checkpoint that is being deleted loses its manifest first, but then another is intact.
+        if lost := [*candidates, *(path for path in left if not path.name.startswith("."))]:
             remedy = "restore its files; to begin anew, choose another --output"
             raise UserError(
-                f"none of {len(candidates)} checkpoint(s) is intact",
+                f"none of {len(lost)} checkpoint(s) is intact",
                 where=self.run,
                 remedy=f"see `biobert-scale checkpoint verify`; {remedy}",
             )
@@ -229,32 +267,40 @@ class Checkpoints:
     def _gather(self, value: Any) -> list[Any]:
         return list(gather_object([value])) if self.accelerator.num_processes > 1 else [value]
 
-    def _agree(self, trouble: str) -> None:
+    def _agree(self, trouble: Exception | None) -> None:
         """Stop on all ranks where one is in trouble."""
-        troubles = [told for told in self._gather(trouble) if told]
-        if troubles:
-            remedy = "free some space and run it again: the last checkpoint is kept"
-            raise RunFailed(
-                f"a checkpoint could not be written ({troubles[0]})", where=self.run, remedy=remedy
-            )
+        mine = None
+        if isinstance(trouble, UserError):
+            mine = (trouble.what, trouble.remedy)
+        elif trouble is not None:
+            mine = (str(trouble), "free some space and run it again: the last checkpoint is kept")
+        if troubles := [one for one in self._gather(mine) if one]:
+            what, remedy = troubles[0]
+            raise RunFailed(f"a checkpoint could not be written ({what})", where=self.run, remedy=remedy)
 
-    def _make_room(self, final: Path, needed: int) -> str:
+    def _make_room(self, final: Path, needed: int, *, busy: Path | None) -> OSError | None:
         """On the main process: an empty staging directory on a disk with room for it; returns what is in the
-        way, or nothing."""
+        way.
+
+        Args:
+            busy: the directory of a save that is under way.
+        """
         if not self.accelerator.is_main_process:
-            return ""
+            return None
         staging = staging_path(final)
         try:
-            for left in incomplete(self.run):  # of saves that were interrupted: none is under way here
-                shutil.rmtree(left, ignore_errors=True)
+            for left in leftovers(self.run):  # of saves that were interrupted
+                if left != busy:
+                    remove(left)
             staging.mkdir(parents=True)
             free = shutil.disk_usage(staging).free
         except OSError as error:
-            return str(error)
+            return error
         if free >= needed + _SPARE_BYTES:
-            return ""
+            return None
         staging.rmdir()
-        return f"no space is left on the disk: {needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free"
+        figures = f"{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free"
+        return OSError(f"no space is left on the disk: {figures}")
 
     def _record(self, state: TrainerState, validation_loss: float | None) -> dict[str, Any]:
         plugin, ranks = self.accelerator.deepspeed_plugin, self.accelerator.num_processes
@@ -268,6 +314,7 @@ class Checkpoints:
             "validation_mlm_loss": validation_loss,
             "samples_fingerprint": self.samples_fingerprint,
             "config_fingerprint": fingerprint(self.config),
+            "initial_weights": self.initial_weights,
             "versions": {
                 "biobert_scale": __version__,
                 **{name: importlib.metadata.version(name) for name in _LIBRARIES},
@@ -275,12 +322,30 @@ class Checkpoints:
             "loss_scale": self.loss_scale.state(),
         }
 
+    def _sample(self, step: int) -> dict[str, dict[str, Tensor]]:
+        """What the engine itself says of a few parameters, others at each step: name -> `engine_values`.
+        Empty where there is nothing to compare yet."""
+        module = getattr(self.model, "module", self.model)
+        names = sorted(
+            name
+            for name, parameter in module.named_parameters()
+            if getattr(parameter, "ds_numel", parameter.numel()) <= _SAMPLED_ELEMENTS
+        )
+        chosen = random.Random(step).sample(names, min(_SAMPLED_PARAMETERS, len(names))) if step else []
+        return {name: engine_values(self.model, self.optimizer, name) for name in chosen}
+
     def _commit(
-        self, final: Path, state: TrainerState, record: dict[str, Any], shards: dict[str, Any]
+        self,
+        final: Path,
+        state: TrainerState,
+        record: dict[str, Any],
+        sample: dict[str, dict[str, Tensor]],
+        shards: dict[str, Any],
     ) -> None:
         """On the main process, perhaps in a thread: the small files, the manifest, the name; then older
         checkpoints may go."""
         staging = staging_path(final)
+        compare(staging, sorted(shards), sample)
         write_json(staging / STATE, {"state": asdict(state), "loss_scale": record.pop("loss_scale")})
         write_json(staging / CONFIG, self.config)
         small = {
@@ -290,64 +355,47 @@ class Checkpoints:
         for rank in range(len(shards)):
             note_path(staging, rank).unlink()
         commit(staging, final, {**record, "shards": sorted(shards), "files": {**shards, **small}})
-        for old in superfluous(final.parent.parent, self.config.training.checkpoint):
+        for mark in final.glob(MARK):  # until it has its name, a process is at work on it
+            mark.unlink()
+        self.verified.add(final)
+        keeping = self.config.training.checkpoint
+        for old in superfluous(final.parent.parent, keeping, trouble=self.verified.trouble):
             remove(old)
 
 
-def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
-    """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name
-    goes."""
-    write_json(staging / MANIFEST, record)
-    if final.exists():
-        remove(final)
-    os.rename(staging, final)
-    fsync_directory(final.parent)
-
-
-RUN_SECTIONS = (
-    ("seed",),
-    ("model",),
-    ("data",),
-    ("training", "global_batch_size"),
-    ("training", "optimizer"),
-    ("training", "schedule"),
-    ("training", "precision", "dtype"),
-    ("training", "initial_weights"),
-)
-"""The settings that make two runs two, by their keys."""
-
-
-def run_fingerprint(config: Config, samples_fingerprint: str) -> str:
-    """What all checkpoints of one run share, whatever ranks and engine wrote them, and those of no other
-    run."""
-    settings = asdict(config)
-    return fingerprint(
-        [samples_fingerprint, *(reduce(getitem, section, settings) for section in RUN_SECTIONS)]
-    )
-
-
-def refuse_changes(saved: dict[str, Any], config: Config, *, where: Path) -> None:
-    """Refuse to go on with settings that would make it another run. Ranks, micro-batch, engine and ZeRO stage
-    may change.
+def compare(staging: Path, shards: list[str], sample: dict[str, dict[str, Tensor]]) -> None:
+    """Read a sample of what was written, and compare it with what the engine says it holds.
 
     Raises:
-        UserError: naming the first such key, its old and its new value.
+        RunFailed: they differ.
     """
-    current = asdict(config)
-    for section in RUN_SECTIONS:
-        old, new = saved, current
-        for key in section:
-            old, new = old.get(key, ""), new[key]
-        for key, before, after in _differences(".".join(section), old, new):
-            raise UserError(
-                f"{key} was {before!r} and is now {after!r}",
-                where=where,
-                remedy="set it back, or start a new run in another --output",
-            )
+    with Shards(staging, shards) as written:
+        for name, values in sample.items():
+            for kind, value in values.items():
+                found = torch.empty(value.numel())
+                written.read(kind, name, 0, found)
+                # In the engine's type: where that is not fp32, the fp32 weight rounds to it.
+                if not torch.equal(found.to(value.dtype), value):
+                    raise RunFailed(
+                        f"what was written as {kind} of {name} is not what the engine holds",
+                        where=staging,
+                        remedy="use one of the files in ds_configs, and the versions in constraints.txt; the"
+                        " last checkpoint is kept",
+                    )
 
 
-def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    if isinstance(new, dict):
-        return [found for name in new for found in _differences(f"{key}.{name}", old.get(name), new[name])]
-    new = list(new) if isinstance(new, tuple) else new
-    return [] if old == new else [(key, old, new)]
+def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
+    """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name goes
+    once the new one has it."""
+    write_json(staging / MANIFEST, record)
+    old = replaced_path(final)
+    if final.is_symlink() or final.exists():
+        if not (old / MANIFEST).exists():  # else it counts, and what has the name is the rest of an attempt
+            remove(old)
+            os.rename(final, old)
+        else:
+            remove(final)
+    os.rename(staging, final)
+    fsync_directory(final.parent)
+    if old.exists():
+        remove(old)

@@ -11,6 +11,7 @@ import torch
 
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import UserError
+from biobert_scale.training.deepspeed_support import check_settings
 
 _PACKAGED = (
     Path(__file__).resolve().parent.parent / "ds_configs",
@@ -23,36 +24,35 @@ def engine_config(config: Config, *, world_size: int) -> dict[str, Any]:
     """DeepSpeed's settings for a run, with no `"auto"` left in what the run decides.
 
     Raises:
-        UserError: no such file, not JSON, or a value that contradicts the run configuration.
+        UserError: no such file, not JSON, a setting that is not supported, or a value that contradicts the
+            run configuration.
     """
     path = find_file(config.training.engine.deepspeed_config)
     try:
-        settings = json.loads(path.read_text())
+        settings = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(
             f"not valid JSON (line {error.lineno}: {error.msg})", where=path, remedy="correct that line"
         ) from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"byte {error.start} is not UTF-8", where=path, remedy="save the file as UTF-8"
+        ) from None
     for section in ("optimizer", "scheduler"):
-        if section in settings:
+        if isinstance(settings, dict) and section in settings:
             raise UserError(
                 f"the section '{section}' contradicts"
                 f" training.{'schedule' if section == 'scheduler' else section} of the run configuration",
                 where=path,
                 remedy="remove it: the run configuration decides",
             )
-    if "zero_optimization" not in settings:
-        # DeepSpeed passes over top-level keys that it does not know, so a misspelt section would mean stage 0
-        # without a word.
-        raise UserError(
-            "no section 'zero_optimization'",
-            where=path,
-            remedy='write it, if only {"stage": 0}; see ds_configs/zero0.json',
-        )
+    check_settings(settings, where=path)
+    if config.training.precision.dtype != "fp16":  # the other fields would be read, "auto" included
+        settings["fp16"] = {key: value for key, value in settings.get("fp16", {}).items() if key == "enabled"}
     for dotted, (value, source) in _run_values(config, world_size).items():
         _fill(settings, dotted.split("."), value, source, path)
-    if config.training.precision.dtype == "fp16" and not settings.get("zero_optimization", {}).get(
-        "stage", 0
-    ):
+    stage = settings["zero_optimization"].get("stage", 0)
+    if config.training.precision.dtype == "fp16" and not stage:
         # Its backward pass leaves the loss unscaled there, and its step divides the gradients by the scale
         # all the same (0.19).
         raise UserError(
@@ -63,7 +63,7 @@ def engine_config(config: Config, *, world_size: int) -> dict[str, Any]:
     if (
         config.training.guards.non_finite_loss == "skip"
         and config.training.precision.dtype == "fp32"
-        and not settings["zero_optimization"].get("stage", 0)
+        and not stage
     ):
         remedy = (
             'use "stop" or "roll_back" (training.guards.non_finite_loss), or "zero1"'

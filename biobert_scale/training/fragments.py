@@ -7,12 +7,14 @@ flattened tensor. So what one engine has written, every other one can read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from biobert_scale.errors import RunFailed
+from biobert_scale.training.deepspeed_support import Place, layout_of, optimizer_class
 
 KINDS = ("weight", "exp_avg", "exp_avg_sq")
 
@@ -36,87 +38,47 @@ class Fragment:
         return Fragment(self.name, first, {kind: tensor[inside] for kind, tensor in self.tensors.items()})
 
 
-def held_fragments(model: nn.Module, optimizer: Any) -> list[Fragment]:
+def held_fragments(model: nn.Module, optimizer: Any, *, steps_taken: int = 0) -> list[Fragment]:
     """What this rank's optimizer updates.
 
     Args:
         model: the prepared model: DeepSpeed's engine, DDP's wrapper, or the module itself.
         optimizer: the prepared optimizer.
+        steps_taken: before the first step moments that are not there yet are made; after it they are missed.
+
+    Raises:
+        UserError: the optimizer's class is not known.
+        RunFailed: something that a checkpoint holds is not there, or not in fp32.
     """
+    outer, _ = optimizer_class(optimizer)
     module = getattr(model, "module", model)
-    outer = _below_accelerate(optimizer)
     names: dict[Any, str] = {parameter: name for name, parameter in module.named_parameters()}
-    if hasattr(outer, "fp32_partitioned_groups_flat"):
-        return list(_of_stage_3(outer, names))
-    if hasattr(outer, "single_partition_of_fp32_groups"):
-        return list(_of_stages_1_and_2(outer, names))
-    if hasattr(outer, "fp32_groups"):  # stage 0 in bf16: fp32 copies, parameter by parameter
-        pairs = [
-            pair
-            for low, high in zip(outer.fp16_groups, outer.fp32_groups, strict=True)
-            for pair in zip(low, high, strict=True)
-        ]
-        return [_fragment(names[low], 0, high, outer.optimizer, high) for low, high in pairs]
-    return [_fragment(name, 0, parameter, outer, parameter) for parameter, name in names.items()]
+    inner = getattr(outer, "optimizer", outer)
+    return [_fragment(place, inner, steps_taken) for place in layout_of(optimizer).places(outer, names)]
 
 
-def _below_accelerate(optimizer: Any) -> Any:
-    """Accelerate's wrapper holds DeepSpeed's, or AdamW."""
-    return optimizer.optimizer if type(optimizer).__module__.startswith("accelerate") else optimizer
+def _fragment(place: Place, inner: torch.optim.Optimizer, steps_taken: int) -> Fragment:
+    state = _state(inner, place.master, create=not steps_taken)
+    tensors = {}
+    for kind, whole in {
+        "weight": place.master.detach(),
+        **{kind: state.get(kind) for kind in KINDS[1:]},
+    }.items():
+        if whole is None or whole.dtype != torch.float32:
+            what = "has no" if whole is None else f"keeps its {str(whole.dtype).removeprefix('torch.')}"
+            raise RunFailed(
+                f"the optimizer {what} {kind} of {place.name}, where a checkpoint holds fp32",
+                where="training.engine",
+                remedy="use one of the files in ds_configs; the last checkpoint is kept",
+            )
+        tensors[kind] = whole.view(-1)[place.offset : place.offset + place.numel]
+    return Fragment(place.name, place.start, tensors)
 
 
-def _of_stages_1_and_2(outer: Any, names: dict[Any, str]) -> Iterator[Fragment]:
-    for flat, group in zip(outer.single_partition_of_fp32_groups, outer.bit16_groups, strict=True):
-        for parameter in group:
-            if (mapping := parameter._hp_mapping) is not None:  # some of it lies in this rank's partition
-                address = mapping.hp_fragment_address
-                yield _fragment(
-                    names[parameter],
-                    mapping.lp_fragment_address.start,
-                    flat,
-                    outer.optimizer,
-                    flat,
-                    address.start,
-                    address.numel,
-                )
-
-
-def _of_stage_3(outer: Any, names: dict[Any, str]) -> Iterator[Fragment]:
-    for parameter, name in names.items():
-        group, offset, padded = outer.grad_position[outer.get_param_id(parameter)]
-        start = outer._get_param_partition_rank(parameter) * padded
-        numel = max(min(padded, parameter.ds_numel - start), 0)  # the last ranks' partitions end with padding
-        if numel:
-            flat = outer.fp32_partitioned_groups_flat[group]
-            yield _fragment(name, start, flat, outer.optimizer, flat, offset, numel)
-
-
-def _fragment(
-    name: str,
-    start: int,
-    master: Tensor,
-    inner: torch.optim.Optimizer,
-    key: Tensor,
-    offset: int = 0,
-    numel: int | None = None,
-) -> Fragment:
-    state = _state(inner, key)
-    whole = {"weight": master.detach(), **{kind: state[kind] for kind in KINDS[1:]}}
-    flat = {kind: tensor.view(-1) for kind, tensor in whole.items()}
-    return Fragment(
-        name,
-        start,
-        {
-            kind: tensor[offset : offset + (tensor.numel() if numel is None else numel)]
-            for kind, tensor in flat.items()
-        },
-    )
-
-
-def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
+def _state(optimizer: torch.optim.Optimizer, parameter: Tensor, *, create: bool) -> dict[str, Any]:
     """AdamW's state of a parameter, made as AdamW makes it where no step has been taken yet."""
     state = optimizer.state[parameter]
-    if not state:
+    if not state and create:
         group = optimizer.param_groups[0]
         on_device = bool(group.get("fused") or group.get("capturable"))
         state["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device if on_device else "cpu")
@@ -132,33 +94,12 @@ def take_up(model: nn.Module, optimizer: Any, *, steps_taken: int) -> None:
     Args:
         steps_taken: what AdamW's bias correction counts.
     """
-    outer = _below_accelerate(optimizer)
+    outer, _ = optimizer_class(optimizer)
     for state in getattr(outer, "optimizer", outer).state.values():
         state["step"] = (
             state["step"].fill_(steps_taken) if torch.is_tensor(state.get("step")) else steps_taken
         )
-    if hasattr(outer, "fp32_partitioned_groups_flat"):
-        _refresh_stage_3(outer)
-    elif hasattr(outer, "single_partition_of_fp32_groups"):
-        outer.update_lp_params()
-    elif hasattr(outer, "fp32_groups"):
-        for low, high in zip(outer.fp16_groups, outer.fp32_groups, strict=True):
-            for parameter, master in zip(low, high, strict=True):
-                parameter.data.copy_(master.data)
-
-
-def _refresh_stage_3(outer: Any) -> None:
-    outer.checkpoint_event_prologue()  # parameters that are kept whole become partitions, too
-    for low, high, group in zip(
-        outer.fp16_partitioned_groups_flat,
-        outer.fp32_partitioned_groups_flat,
-        outer.fp16_partitioned_groups,
-        strict=True,
-    ):
-        low.data.copy_(high.data)
-        for partition, updated in zip(group, outer.unflatten(low, group), strict=True):
-            partition.data = updated.data
-    outer.checkpoint_event_epilogue()
+    layout_of(optimizer).refresh(outer)
 
 
 def shared_out(fragments: list[Fragment], *, rank: int, world_size: int) -> list[Fragment]:

@@ -44,7 +44,13 @@ class Guards:
         self.told: set[str] = set()
 
     def judge(
-        self, global_step: int, rank_losses: np.ndarray, *, waited: np.ndarray, seconds: float
+        self,
+        global_step: int,
+        rank_losses: np.ndarray,
+        *,
+        waited: np.ndarray,
+        seconds: float,
+        taken_norm: float | None = None,
     ) -> Action:
         """Say what is to be done after a step.
 
@@ -53,17 +59,22 @@ class Guards:
             rank_losses: (ranks,) each rank's part of the loss; they sum to it.
             waited: (ranks,) seconds that each rank waited for its data.
             seconds: the whole step.
+            taken_norm: of the gradients that weights have been updated with; None where they have not.
 
         Raises:
             RunFailed: a policy says `stop`, or rolling back has not helped.
         """
         self._starvation(global_step, waited, seconds)
         loss = float(rank_losses.sum())
+        spoilt = taken_norm is not None and not math.isfinite(taken_norm)
+        # To skip the step is too late where the weights are no numbers any more.
+        policy = "stop" if spoilt and self.config.non_finite_loss == "skip" else self.config.non_finite_loss
         if not math.isfinite(loss):
             rank = int(np.flatnonzero(~np.isfinite(rank_losses))[0])
-            return self._act(
-                "non-finite loss", self.config.non_finite_loss, global_step, rank, f"the loss is {loss}"
-            )
+            return self._act("non-finite loss", policy, global_step, rank, f"the loss is {loss}")
+        if spoilt:
+            text = f"the gradient norm is {taken_norm}, and weights were updated with it"
+            return self._act("non-finite gradients", policy, global_step, 0, text)
         if len(self.losses) >= _STEPS_BEFORE_JUDGING and loss > self.config.spike_factor * (
             usual := statistics.median(self.losses)
         ):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from biobert_scale.config import Config
@@ -22,21 +23,22 @@ from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
 from biobert_scale.lock import Lock
 from biobert_scale.modeling.bert import PackedBatch, bert_config
-from biobert_scale.modeling.initial import initial_model
+from biobert_scale.modeling.initial import initial_model, weights_fingerprint
 from biobert_scale.modeling.switches import switch_on
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints
 from biobert_scale.training.deepspeed import tell_grad_norm
-from biobert_scale.training.device import device_peak, peak_memory_bytes
+from biobert_scale.training.device import device_peak, out_of_memory, peak_memory_bytes
 from biobert_scale.training.guards import Guards
 from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.optimizer import build_optimizer
 from biobert_scale.training.pace import Pace
-from biobert_scale.training.preemption import StopRequest
+from biobert_scale.training.preemption import StopRequest, signals_given_back
 from biobert_scale.training.profile import StepProfile
-from biobert_scale.training.restarts import note_end, note_start
+from biobert_scale.training.restarts import Reached, note_end, note_start
+from biobert_scale.training.retention import FINISHED
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.telemetry import Telemetry
 from biobert_scale.training.timing import StepTimer
@@ -45,10 +47,10 @@ from biobert_scale.training.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
-FINISHED = "finished.json"
 TORCH_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@signals_given_back()
 def train(
     config: Config,
     tokens: Path,
@@ -100,8 +102,13 @@ def train(
                 deadline,
             )
             return trainer.run_to_end()
-        except RuntimeError as error:  # what a collective raises when another rank does not come
+        except (
+            RuntimeError,
+            MemoryError,
+        ) as error:  # also what a collective raises when a rank does not come
             patience = 2.0
+            if (failure := out_of_memory(error, config)) is not None:
+                raise failure from error
             raise (trainer.lost_rank(error) if trainer is not None else error) from error
         finally:
             if trainer is not None:
@@ -173,15 +180,18 @@ class Trainer:
             self.optimizer,
             self.loss_scale,
             samples_fingerprint=self.training_stream.fingerprint,
+            initial_weights=self.fingerprint_weights(),
         )
         self.state = self.checkpoints.load()
         self.saved_at = self.state.global_step if self.state.global_step else None
         self.held_out: tuple[int, float] = (-1, 0.0)
         runtime.on_first_rank(accelerator, lambda: note_start(run, self.state.global_step))
+        self.reached = Reached(run) if accelerator.is_main_process else None
         self.guards = Guards(config.training.guards, run, writes=self.accelerator.is_main_process)
         peak = device_peak(device, TORCH_TYPES[config.training.precision.dtype])
         self.pace = Pace(shape, peak, self.timer, world_size=world_size)
         if self.accelerator.is_main_process:
+            self.withdraw_finish()
             write_json(run / "config.json", config)
             write_json(run / "device.json", peak)
             logger.info(
@@ -233,6 +243,20 @@ class Trainer:
                     self.stop.reason or "asked on another rank",
                 )
         return finished
+
+    def fingerprint_weights(self) -> str:
+        """Of the weights that the run starts from, on all ranks; empty for random ones."""
+        source = self.config.training.initial_weights
+        mine = weights_fingerprint(Path(source)) if source and self.accelerator.is_main_process else ""
+        return str(broadcast_object_list([mine])[0])
+
+    def withdraw_finish(self) -> None:
+        """A run that has steps left is not finished, whatever an earlier one wrote here."""
+        path = self.run / FINISHED
+        if path.exists() and self.state.global_step < self.config.training.schedule.total_steps:
+            if self.state.global_step == 0:
+                logger.warning("%s is there, but no checkpoint: the run begins anew", path)
+            path.unlink()
 
     left_out = False
     """Whether the last step was left out for gradients that are no numbers."""
@@ -354,7 +378,11 @@ class Trainer:
         seconds = time.perf_counter() - started
         self.pace.add(batch, seconds, waited=waited)
         losses = ranks[:, 0] / batch.global_predictions + ranks[:, 1] / batch.global_sequences
-        if self.guards.judge(step, losses, waited=ranks[:, 5], seconds=seconds) == "roll back":
+        taken_norm = None if skipped else self.grad_norm
+        action = self.guards.judge(step, losses, waited=ranks[:, 5], seconds=seconds, taken_norm=taken_norm)
+        if self.reached is not None:
+            self.reached.at(self.data_step)
+        if action == "roll back":
             self.roll_back()
         elif (
             skipped
@@ -450,7 +478,7 @@ class Trainer:
                 step, {"consumed_samples": self.state.consumed_samples, **self.checkpoints.written}
             )
 
-    def lost_rank(self, error: RuntimeError) -> Exception:
+    def lost_rank(self, error: RuntimeError | MemoryError) -> Exception:
         """The failure to tell of, where a collective ran into its time-out; any other error as it is."""
         if not any(
             sign in str(error).lower()
@@ -467,6 +495,8 @@ class Trainer:
     def close(self, *, patience: float) -> None:
         """Let go of everything but the engine; a save under way is waited for, for so many seconds."""
         self.checkpoints.close(patience=patience)
+        if self.reached is not None:
+            self.reached.close()
         self.watchdog.close()
         self.profile.close()
         self.telemetry.close()

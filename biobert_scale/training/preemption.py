@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -15,11 +17,26 @@ EXIT_CODE = 75
 
 STOP_FILE = "STOP"
 
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
 
 def exit_code(*, finished: bool) -> int:
     """What the process ends with: an elastic agent with restarts left would start anything but 0 again at
-    once."""
+    once. No signal replaces it from here on."""
+    for number in _SIGNALS:
+        signal.signal(number, lambda number, frame: None)
     return 0 if finished or restarts_allowed() > 0 else EXIT_CODE
+
+
+@contextmanager
+def signals_given_back() -> Iterator[None]:
+    """Whoever listens inside for a request to stop, those who listened before do so again afterwards."""
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class StopRequest:
@@ -33,7 +50,7 @@ class StopRequest:
         """
         self.path, self.deadline = run / STOP_FILE, deadline
         self.reason = ""
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in _SIGNALS:
             signal.signal(number, self._note)
 
     def _note(self, number: int, _: FrameType | None) -> None:

@@ -1,37 +1,80 @@
-"""Runs that are started again without a person: torchrun's elastic restarts, SLURM's requeues. One that gets
-nowhere is stopped."""
+"""Runs that are started again without a person: torchrun's elastic restarts, SLURM's requeues. One that ends
+at the same point again and again is stopped."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 from biobert_scale.environment import is_restart
-from biobert_scale.errors import RunFailed
+from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_json, write_json
 
 STARTS = "starts.json"
-_RESTARTS_WITHOUT_PROGRESS = 2
+REACHED = "reached"
+_DEATHS = 2
+
+
+class Reached:
+    """Where a run is, step by step, in a file that outlives its process."""
+
+    def __init__(self, run: Path) -> None:
+        self._descriptor = os.open(run / REACHED, os.O_WRONLY | os.O_CREAT, 0o644)
+
+    def at(self, steps: int) -> None:
+        """Note the steps seen; not synced, so it takes microseconds."""
+        os.pwrite(self._descriptor, f"{steps:020d}".encode(), 0)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 def note_start(run: Path, global_step: int) -> None:
     """Remember at which step a run began; called on one rank.
 
+    A start that made steps made progress, also where it was preempted before its first checkpoint. One that
+    ended where the start before it had ended, with no checkpoint in between, did not.
+
     Raises:
-        RunFailed: it has been restarted twice at the same step, and died both times before its next
-            checkpoint.
+        RunFailed: restarted by itself, and ended twice at the same point.
     """
-    before = read_json(run / STARTS) if (run / STARTS).exists() else {}
-    restarts = before["restarts"] + 1 if is_restart() and before.get("global_step") == global_step else 0
-    write_json(run / STARTS, {"global_step": global_step, "restarts": restarts})
-    if restarts >= _RESTARTS_WITHOUT_PROGRESS:
-        what = f"restarted {restarts} times at step {global_step} without reaching another checkpoint"
+    before = _read(run / STARTS)
+    died_at = _reached(run)
+    deaths = 0
+    if is_restart() and before.get("global_step") == global_step:
+        deaths = 1 + (before.get("deaths", 0) if before.get("died_at") == died_at else 0)
+    write_json(
+        run / STARTS, {"global_step": global_step, "deaths": deaths, "died_at": died_at if deaths else None}
+    )
+    if deaths >= _DEATHS:
+        what = f"restarted {deaths} times at step {global_step} without reaching another checkpoint"
         raise RunFailed(
-            what,
+            f"{what}, and ended at the same point each time",
             where=run,
             remedy="the reason is above, or in another rank's log; starting it by hand tries again",
         )
+    (run / REACHED).unlink(missing_ok=True)  # kept above: the next restart is refused as well
 
 
 def note_end(run: Path) -> None:
     """The run has saved and stopped, or is finished: the next start is no sign of trouble."""
-    (run / STARTS).unlink(missing_ok=True)
+    for name in (STARTS, REACHED):
+        (run / name).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Empty where it is missing or unreadable: no reason not to resume."""
+    try:
+        found = read_json(path)
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _reached(run: Path) -> int | None:
+    """The steps that the start before this one had seen; None where it has seen none."""
+    try:
+        return int((run / REACHED).read_bytes())
+    except (OSError, ValueError):
+        return None

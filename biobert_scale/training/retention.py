@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from biobert_scale.files import MANIFEST, read_json, sha256_file
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "checkpoints"
+FINISHED = "finished.json"
 FORMAT = 1
 _NAME = re.compile(r"step-(\d{8,})")
-_UNFINISHED = re.compile(r"\.(step-\d{8,})\.part")
+_UNFINISHED = re.compile(r"\.step-\d{8,}\.part")
+_REPLACED = re.compile(r"\.step-(\d{8,})\.old")
+"""A checkpoint whose successor of the same step is being named; it counts until then."""
 
 
 def checkpoint_path(run: Path, step: int) -> Path:
@@ -28,34 +33,49 @@ def staging_path(final: Path) -> Path:
     return final.with_name(f".{final.name}.part")
 
 
+def replaced_path(final: Path) -> Path:
+    return final.with_name(f".{final.name}.old")
+
+
 def step_of(checkpoint: Path) -> int:
-    found = _NAME.fullmatch(checkpoint.name)
+    found = _NAME.fullmatch(checkpoint.name) or _REPLACED.fullmatch(checkpoint.name)
     assert found is not None, checkpoint
     return int(found[1])
 
 
 def complete(run: Path) -> list[Path]:
     """The run's checkpoints that have a manifest, oldest first; their contents are not yet verified."""
-    directory = run / DIRECTORY
-    if not directory.is_dir():
-        return []
-    return sorted(
-        (path for path in directory.iterdir() if _NAME.fullmatch(path.name) and (path / MANIFEST).is_file()),
-        key=step_of,
-    )
+    found: dict[int, Path] = {}
+    for pattern in (_REPLACED, _NAME):
+        found |= {step_of(path): path for path in _directories(run, pattern) if (path / MANIFEST).is_file()}
+    return [found[step] for step in sorted(found)]
 
 
 def incomplete(run: Path) -> list[Path]:
-    """What interrupted saves have left: directories that never got a manifest, or never their name."""
+    """What interrupted saves have left: directories that never got a manifest, or never their name, or that
+    another one has replaced."""
+    counted = set(complete(run))
+    left = [path for pattern in (_UNFINISHED, _REPLACED, _NAME) for path in _directories(run, pattern)]
+    return sorted(path for path in left if path not in counted)
+
+
+def leftovers(run: Path) -> list[Path]:
+    """What of `incomplete` may go: a directory with a checkpoint's name that lost its manifest stays while no
+    complete one is newer, for somebody may restore it."""
+    newest = max(map(step_of, complete(run)), default=-1)
+    return [path for path in incomplete(run) if not _NAME.fullmatch(path.name) or step_of(path) < newest]
+
+
+def _directories(run: Path, pattern: re.Pattern[str]) -> list[Path]:
     directory = run / DIRECTORY
-    if not directory.is_dir():
-        return []
-    return sorted(
-        path
-        for path in directory.iterdir()
-        if _UNFINISHED.fullmatch(path.name)
-        or (_NAME.fullmatch(path.name) and not (path / MANIFEST).is_file())
+    return (
+        [path for path in directory.iterdir() if pattern.fullmatch(path.name)] if directory.is_dir() else []
     )
+
+
+def is_finished(run: Path) -> bool:
+    """Whether a run has nothing left to do: it said so, and what it said so of is still there."""
+    return (run / FINISHED).exists() and bool(complete(run))
 
 
 def read_record(checkpoint: Path) -> dict[str, Any]:
@@ -152,6 +172,7 @@ def check_resume(run: Path, policy: str) -> None:
     Raises:
         UserError: with what is there.
     """
+    refuse_link(run)
     if policy not in ("auto", "never", "must"):
         raise UserError(f"no policy '{policy}'", where="--resume", remedy="use auto, never or must")
     found = complete(run)
@@ -169,30 +190,99 @@ def check_resume(run: Path, policy: str) -> None:
         )
 
 
-def superfluous(run: Path, config: CheckpointConfig) -> list[Path]:
+def superfluous(
+    run: Path, config: CheckpointConfig, *, trouble: Callable[[Path], str | None] | None = None
+) -> list[Path]:
     """Checkpoints beyond those to keep: the last ones, every so-many-th step, and the best by validation
-    loss."""
+    loss.
+
+    Only what verifies counts among the last and the best. Nothing goes that has no intact one after it.
+
+    Args:
+        trouble: what is wrong with a checkpoint, its contents read (default: `problem`). Asked only of those
+            for whose sake others would go.
+    """
+    trouble = trouble or problem
     found = complete(run)
-    kept = set(found[-config.keep_last :])
-    if config.keep_every_steps:
-        kept |= {path for path in found if step_of(path) % config.keep_every_steps == 0}
+    whole = [path for path in found if missing(path) is None]
+    while whole:
+        kept = _chosen(whole, config)
+        go = [path for path in found if path not in kept and step_of(path) < step_of(whole[-1])]
+        if config.keep_every_steps:
+            go = [path for path in go if step_of(path) % config.keep_every_steps]
+        broken = next((path for path in reversed(kept) if go and trouble(path) is not None), None)
+        if broken is None:
+            return go
+        whole.remove(broken)
+    return []
+
+
+def _chosen(whole: list[Path], config: CheckpointConfig) -> list[Path]:
+    """The last and the best, oldest first."""
+    kept = set(whole[-config.keep_last :])
     if config.keep_best:
         scored = [
-            (loss, step_of(path), path) for path in found if (loss := _validation_loss(path)) is not None
+            (loss, step_of(path), path) for path in whole if (loss := _validation_loss(path)) is not None
         ]
         kept |= {path for *_, path in sorted(scored)[: config.keep_best]}
-    return [path for path in found if path not in kept]
+    return sorted(kept, key=step_of)
 
 
 def _validation_loss(checkpoint: Path) -> float | None:
+    """None where it was not measured, or is no number."""
     try:
         loss = read_record(checkpoint).get("validation_mlm_loss")
     except UserError:
         return None
-    return None if loss is None else float(loss)
+    return float(loss) if isinstance(loss, int | float) and math.isfinite(loss) else None
+
+
+class Verified:
+    """Remembers which checkpoints have been read and found intact, while their files stay as they are."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, object] = {}
+
+    def add(self, checkpoint: Path) -> None:
+        self._known[checkpoint] = self._signature(checkpoint)
+
+    def trouble(self, checkpoint: Path) -> str | None:
+        """As `problem`."""
+        try:
+            if self._known.get(checkpoint) == self._signature(checkpoint):
+                return None
+        except OSError as error:
+            return f"{error.filename} cannot be read ({error.strerror})"
+        if (found := problem(checkpoint)) is None:
+            self.add(checkpoint)
+        return found
+
+    @staticmethod
+    def _signature(checkpoint: Path) -> object:
+        files = ((path.name, path.stat()) for path in checkpoint.iterdir())
+        return sorted((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in files)
 
 
 def remove(checkpoint: Path) -> None:
-    """Delete a checkpoint, its manifest first: what a crash leaves of it does not count as one."""
+    """Delete a checkpoint, its manifest first: what a crash leaves of it does not count as one. Of a symbolic
+    link only the link: what is behind it belongs to somebody else."""
+    if checkpoint.is_symlink():
+        checkpoint.unlink()
+        return
     (checkpoint / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def refuse_link(run: Path) -> None:
+    """Refuse a run whose checkpoints are behind a symbolic link: they would be deleted as they grow old.
+
+    Raises:
+        UserError: with what to do.
+    """
+    directory = run / DIRECTORY
+    if directory.is_symlink():
+        raise UserError(
+            f"a symbolic link to {directory.resolve()}, whose checkpoints would be deleted in time",
+            where=directory,
+            remedy="name the run directory that they belong to (which may be behind a link), or copy them",
+        )

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.distributed
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
     DataLoaderConfiguration,
@@ -57,6 +57,8 @@ _LAUNCHERS = (
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
 )
 """How srun and Open MPI name the number of processes, a process' rank, and its rank on its node."""
+
+_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 
 
 def start(config: Config, *, run: str) -> Accelerator:
@@ -253,7 +255,8 @@ def describe_ranks() -> int:
     """Complete the environment that the launcher left, and return the world size.
 
     Raises:
-        UserError: a launcher started several processes and did not say where they meet.
+        UserError: a launcher started several processes and did not say where they meet, or its variables do
+            not fit together.
     """
     environment = os.environ
     for tasks, rank, local_rank in _LAUNCHERS:
@@ -268,11 +271,29 @@ def describe_ranks() -> int:
             environment.update(
                 RANK=environment[rank], LOCAL_RANK=environment[local_rank], WORLD_SIZE=environment[tasks]
             )
-    if "RANK" not in environment:
+    given = [name for name in _RANKS if environment.get(name)]
+    if not given or (given == ["WORLD_SIZE"] and environment["WORLD_SIZE"] == "1"):
         # Port 0: the one process takes a free one as it listens. A number found free before may be another's
         # by then.
         environment.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
+    _check_ranks()
     return int(environment["WORLD_SIZE"])
+
+
+def _check_ranks() -> None:
+    """Refuse variables of which one is missing, no number, or out of range."""
+    remedy = f"use a launcher, which sets {', '.join(_RANKS)}, MASTER_ADDR and MASTER_PORT, or unset them all"
+    missing = [name for name in (*_RANKS, "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if missing:
+        given = ", ".join(f"{name} is {os.environ[name]}" for name in _RANKS if os.environ.get(name))
+        raise UserError(
+            f"{given}, but {', '.join(missing)} is not set", where="the environment", remedy=remedy
+        )
+    values = {name: os.environ[name] for name in _RANKS}
+    numbers = [int(value) for value in values.values() if value.isdecimal()]
+    if len(numbers) < len(_RANKS) or not max(numbers[:2]) < numbers[2]:
+        given = ", ".join(f"{name} is {value}" for name, value in values.items())
+        raise UserError(f"{given}, which do not fit together", where="the environment", remedy=remedy)
 
 
 def join(*, timeout_seconds: float) -> tuple[int, int, int]:
@@ -299,11 +320,13 @@ def join(*, timeout_seconds: float) -> tuple[int, int, int]:
 
 
 def stop(accelerator: Accelerator) -> None:
-    """Leave the group. The caller drops its engine first: a live one keeps a communication thread that aborts
-    at exit."""
+    """Leave the group, and forget the run, so that another can start in this process. The caller drops its
+    engine first: a live one keeps a communication thread that aborts at exit."""
     accelerator.free_memory()
     gc.collect()
     leave()
+    GradientState._reset_state()
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def leave() -> None:

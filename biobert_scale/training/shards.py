@@ -20,11 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from biobert_scale.errors import UserError
+from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.training.fragments import KINDS, Fragment
 
 _BLOCK_BYTES = 1 << 24
@@ -44,6 +45,9 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, str]:
 
     Returns:
         The file's bytes, and its SHA-256 as 64 hexadecimal digits.
+
+    Raises:
+        RunFailed: a tensor holds NaN or infinity.
     """
     header: dict[str, Any] = {}
     offset = 0
@@ -65,16 +69,35 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, str]:
             text,
             *(tensor.numpy() for tensor in tensors.values()),
         ]
-        for content in contents:
+        for number, content in enumerate(contents):
             view = memoryview(content).cast("B")
             for start in range(0, len(view), _BLOCK_BYTES):
                 block = view[start : start + _BLOCK_BYTES]
+                if number > 1 and not _finite(block):
+                    raise _no_numbers(list(tensors)[number - 2], path)
                 stream.write(block)
                 digest.update(block)
                 written += len(block)
         stream.flush()
         os.fsync(stream.fileno())
     return written, digest.hexdigest()
+
+
+def _finite(block: memoryview) -> bool:
+    values = np.frombuffer(block, np.float32)
+    with np.errstate(all="ignore"):
+        # NaN and infinity survive a sum, which is one fast pass; a sum of finite values may overflow.
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
+
+
+def _no_numbers(tensor: str, path: Path) -> RunFailed:
+    kind, _, rest = tensor.partition("/")
+    return RunFailed(
+        f"{kind} of {rest.rpartition('@')[0]} holds NaN or infinity",
+        where=path,
+        remedy='the last checkpoint is kept; start again with training.guards.non_finite_loss = "roll_back",'
+        " which passes over these samples, or start a new run with a lower learning rate",
+    )
 
 
 @dataclass(frozen=True, order=True)

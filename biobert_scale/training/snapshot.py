@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_json, write_json
 from biobert_scale.training.fragments import Fragment
 from biobert_scale.training.shards import shard_name, tensor_name, write_shard
@@ -28,25 +29,29 @@ def note_path(staging: Path, rank: int) -> Path:
     return staging / f".rank-{rank:05d}.json"
 
 
-def on_host(fragments: list[Fragment], *, copied: bool, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+def on_host(
+    fragments: list[Fragment], *, copied: bool, buffers: dict[str, Tensor], forked: bool = False
+) -> dict[str, Tensor]:
     """The fragments' tensors under their names on disk, in the host's memory.
 
     Args:
         copied: of tensors that are there already take copies, so that training may go on.
         buffers: copies of an earlier call that nobody reads any more. They are overwritten, and those of this
             call put there: getting so much memory anew takes longer than filling it.
+        forked: for another process, which cannot read pinned memory.
     """
     tensors = {}
     for fragment in fragments:
         for kind, tensor in fragment.tensors.items():
             source, name = tensor.detach(), tensor_name(kind, fragment.name, fragment.start)
             on_device = source.device.type != "cpu"
-            if not (on_device or copied) and source.is_contiguous():
+            shared = not on_device and not copied and not (forked and source.is_pinned())
+            if shared and source.is_contiguous():
                 tensors[name] = source
                 continue
             target = buffers.get(name)
             if target is None or target.shape != source.shape:
-                target = torch.empty(source.shape, dtype=torch.float32, pin_memory=on_device)
+                target = torch.empty(source.shape, dtype=torch.float32, pin_memory=on_device and not forked)
             tensors[name] = buffers[name] = target.copy_(source, non_blocking=on_device)
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -114,7 +119,10 @@ class ShardWriter(threading.Thread):
             write_json(note_path(self.staging, self.rank), {"file": name, "bytes": size, "sha256": digest})
         except Exception as error:
             try:
-                write_json(note_path(self.staging, self.rank), {"error": str(error)})
+                note = {"error": str(error)}
+                if isinstance(error, UserError):
+                    note = {"error": error.what, "remedy": error.remedy}
+                write_json(note_path(self.staging, self.rank), note)
             except OSError:  # not even that: the main process will find the note missing
                 logger.error("rank %d could not write its part of %s: %s", self.rank, self.staging, error)
             raise
@@ -128,6 +136,8 @@ class ShardWriter(threading.Thread):
                     raise TimeoutError(f"rank {rank} has not written its part of {self.staging.name}")
                 time.sleep(_POLL_SECONDS)
             told = read_json(note)
+            if "remedy" in told:
+                raise RunFailed(told["error"], where=self.staging, remedy=told["remedy"])
             if "error" in told:
                 raise OSError(f"rank {rank}: {told['error']}")
             files[told["file"]] = {"bytes": told["bytes"], "sha256": told["sha256"]}

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 30
 METRICS = "metrics.jsonl"
+UNREADABLE = "metrics.unreadable"
+"""Lines of `metrics.jsonl` that are no records, as they were found when a run resumed."""
 
 
 class Telemetry:
@@ -48,12 +50,18 @@ class Telemetry:
     def rewind(self, state: TrainerState) -> None:
         """Drop what was recorded beyond a state."""
         if self.accelerator.is_main_process:
+            records, unreadable = _read_lines(self.path)
+            if unreadable:
+                with open(self.path.with_name(UNREADABLE), "ab") as stream:
+                    stream.write(b"".join(line + b"\n" for line in unreadable))
+                what = "%d line(s) of %s are no records; they are kept in %s"
+                logger.warning(what, len(unreadable), self.path, UNREADABLE)
             kept = [
                 line
-                for line in read_metrics(self.path.parent)
+                for line in records
                 if state.global_step
                 and line["global_step"] <= state.global_step
-                and line["consumed_samples"] <= state.consumed_samples
+                and line.get("consumed_samples", 0) <= state.consumed_samples
             ]
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self.bar.n = state.global_step
@@ -100,14 +108,34 @@ class Telemetry:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """All records of a run in order; a last line cut by a crash is left out."""
-    path = run / METRICS
-    if not path.exists():
-        return []
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+    """All records of a run in order. A line that is no record is passed over and reported, but for a last one
+    cut by a crash."""
+    records, unreadable = _read_lines(run / METRICS)
+    if unreadable:
+        logger.warning("%s: %d line(s) are no records and are passed over", run / METRICS, len(unreadable))
     return records
+
+
+def _read_lines(path: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """The records, and the lines that are none."""
+    if not path.exists():
+        return [], []
+    *lines, last = path.read_bytes().split(b"\n")
+    records, unreadable = [], []
+    for line in [*lines, last]:
+        record = _record(line)
+        if record is not None:
+            records.append(record)
+        elif line and line is not last:
+            unreadable.append(line)
+    return records, unreadable
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    counts = ("global_step", "consumed_samples")
+    fits = isinstance(record, dict) and all(isinstance(record.get(name, 0), int) for name in counts)
+    return record if fits and "global_step" in record else None

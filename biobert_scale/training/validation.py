@@ -46,12 +46,20 @@ def held_out_scores(
     mlm, nsp, mlm_correct, nsp_correct, predictions, sequences = gather(accelerator, *totals).sum(0).tolist()
     return {
         "validation/mlm_loss": mlm / predictions,
-        "validation/perplexity": math.exp(mlm / predictions),
+        "validation/perplexity": perplexity(mlm / predictions),
         "validation/nsp_loss": nsp / sequences,
         "validation/mlm_accuracy": mlm_correct / predictions,
         "validation/nsp_accuracy": nsp_correct / sequences,
         "validation/sequences": int(sequences),
     }
+
+
+def perplexity(loss: float) -> float:
+    """The exponential of a mean loss in nats; infinite where it is beyond every number."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
 
 
 def gather(accelerator: Accelerator, *values: Tensor | float) -> np.ndarray:

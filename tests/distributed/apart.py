@@ -1,0 +1,51 @@
+"""A rank that saves in a process of its own, and is killed meanwhile.
+
+`python apart.py DIRECTORY`: the writer waits for the file `go` in the directory before it writes; `writing`
+is made once it is at work. With CRASH in the environment the process of its own
+is lost, or cannot be made.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from biobert_scale.training import snapshot
+from biobert_scale.training.outliving import write_apart
+from biobert_scale.training.shards import write_shard
+from biobert_scale.training.snapshot import ShardWriter
+
+HERE = Path(sys.argv[1])
+RANK = os.getpid()
+
+
+def slow(path: Path, tensors: Any) -> tuple[int, str]:
+    if os.environ.get("CRASH") == "killed" and os.getpid() != RANK:
+        os.kill(os.getpid(), signal.SIGKILL)
+    (HERE / "writing").touch()
+    while not (HERE / "go").exists():
+        time.sleep(0.01)
+    return write_shard(path, tensors)
+
+
+def commit(files: dict[str, Any]) -> None:
+    os.rename(HERE / "checkpoints" / ".step-00000007.part", HERE / "checkpoints" / "step-00000007")
+    (HERE / "committed").write_text(f"{len(files)} {os.getpid() == RANK}")
+
+
+if __name__ == "__main__":
+    snapshot.write_shard = slow
+    staging = HERE / "checkpoints" / ".step-00000007.part"
+    staging.mkdir(parents=True)
+    tensors = {"weight/a@0": torch.arange(100_000.0)}
+    writer = ShardWriter(staging, tensors, rank=0, ranks=1, patience=60, commit=commit)
+    if os.environ.get("CRASH") == "no memory":
+        os.fork = lambda: os.stat("/nowhere")  # type: ignore[assignment,return-value]
+    write_apart(writer)
+    print("trouble", writer.trouble)

@@ -1,0 +1,170 @@
+"""Runs in the test's own process, one after another: what they leave, and what they resume from."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from biobert_scale.config import Config
+from biobert_scale.errors import RunFailed, UserError
+from biobert_scale.recipes import structure_config
+from biobert_scale.training.loop import HostStep, Trainer, train
+from biobert_scale.training.retention import FINISHED, complete, is_finished, problem, remove, step_of
+from biobert_scale.training.telemetry import METRICS, read_metrics
+from tests.factories import write_tokens
+from tests.launching import TINY, column
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokens(tmp_path_factory.mktemp("tokens"), documents=200)
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    yield
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before, "given back"
+
+
+def tiny(engine: str = "ddp", *, dtype: str = "fp32", **checkpoint: Any) -> Config:
+    config = structure_config(TINY, where="a test")
+    training = config.training
+    chosen = (
+        replace(training.engine, name="ddp")
+        if engine == "ddp"
+        else replace(training.engine, deepspeed_config=engine)
+    )
+    training = replace(
+        training,
+        engine=chosen,
+        trackers=(),
+        precision=replace(training.precision, dtype=dtype, max_skipped_in_a_row=3),
+        checkpoint=replace(training.checkpoint, **checkpoint),
+        validation=replace(training.validation, every_steps=100, sequences=4),
+    )
+    return replace(config, training=training)
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    original = Trainer.train_step
+
+    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+        if trainer.state.global_step + 1 == step:
+            trainer.stop.path.touch()
+        return original(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+
+
+def test_one_process_trains_several_times_under_other_engines(tokens: Path, tmp_path: Path) -> None:
+    losses = {}
+    for name in ("zero1", "ddp", "zero1"):
+        run = tmp_path / f"{name}-{len(losses)}"
+        assert train(tiny(name), tokens, run)
+        losses[run.name] = [loss for _, loss in column(read_metrics(run), "train/loss")]
+    first, *others = losses.values()
+    assert len(first) == 8 and all(other == pytest.approx(first, abs=1e-4) for other in others)
+
+
+def test_a_run_that_resumes_behind_a_broken_newest_keeps_its_own_saves(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(tiny(every_steps=2, keep_last=9, keep_best=0), tokens, tmp_path)
+    assert [step_of(path) for path in complete(tmp_path)] == [2, 4, 6, 8]
+    for path in complete(tmp_path)[2:]:
+        weights = path / "state-00000-of-00001.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-4])
+    with monkeypatch.context() as inner:
+        stop_after(inner, 5)
+        assert not train(tiny(every_steps=100, keep_last=1, keep_best=0), tokens, tmp_path)
+    found = {step_of(path): problem(path) is None for path in complete(tmp_path)}
+    assert found == {5: True, 6: False, 8: False}, "its own is there, and nothing newer has gone"
+    train(tiny(every_steps=100, keep_last=1, keep_best=0), tokens, tmp_path)
+    assert [step_of(path) for path in complete(tmp_path)] == [8] and problem(complete(tmp_path)[0]) is None
+
+
+def test_a_bad_record_costs_nothing_but_itself(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as inner:
+        stop_after(inner, 6)
+        train(tiny(every_steps=3), tokens, tmp_path)
+    lines = (tmp_path / METRICS).read_bytes().splitlines(keepends=True)
+    (tmp_path / METRICS).write_bytes(b"".join([*lines[:2], b"\xff\xfe{\n", *lines[2:]]))
+    assert train(tiny(every_steps=3), tokens, tmp_path)
+    assert [step for step, _ in column(read_metrics(tmp_path), "train/loss")] == list(range(1, 9))
+
+
+def test_a_run_without_checkpoints_is_not_finished(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tiny(), tokens, tmp_path)
+    assert is_finished(tmp_path)
+    for path in complete(tmp_path):
+        remove(path)
+    assert not is_finished(tmp_path)
+    with monkeypatch.context() as inner, caplog.at_level(logging.WARNING):
+        stop_after(inner, 2)
+        assert not train(tiny(), tokens, tmp_path)
+    assert not (tmp_path / FINISHED).exists() and "the run begins anew" in caplog.text
+
+
+def test_a_run_whose_only_checkpoint_lost_its_manifest_does_not_begin_anew(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as inner:
+        stop_after(inner, 2)
+        train(tiny(), tokens, tmp_path)
+    (checkpoint,) = complete(tmp_path)
+    (checkpoint / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"none of 1 checkpoint\(s\) is intact"):
+        train(tiny(), tokens, tmp_path)
+    assert (checkpoint / "state-00000-of-00001.safetensors").exists()
+
+
+@pytest.mark.parametrize("engine", ["zero0", "zero1", "ddp"])
+def test_a_diverged_run_leaves_no_checkpoint_of_what_are_no_numbers(
+    engine: str, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step whose loss is a number and whose gradients are none, in the step that is saved."""
+    original = Trainer.train_step
+
+    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+        if trainer.state.global_step + 1 == 4:
+            for parameter in trainer.model.parameters():
+                parameter.register_hook(lambda gradient: gradient * math.nan)
+        return original(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    with pytest.raises(RunFailed) as failure:
+        train(tiny(engine, every_steps=2, keep_last=1), tokens, tmp_path)
+    assert "\n" not in str(failure.value)
+    (kept,) = complete(tmp_path)
+    assert step_of(kept) == 2 and problem(kept) is None
+
+
+def test_a_diverged_state_is_not_saved(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the guards have seen."""
+    original = Trainer.report_step
+
+    def report_step(trainer: Trainer, *arguments: Any) -> Any:
+        done = original(trainer, *arguments)
+        if trainer.state.global_step == 4:
+            with torch.no_grad():
+                next(trainer.model.parameters()).view(-1)[7] = math.inf
+        return done
+
+    monkeypatch.setattr(Trainer, "report_step", report_step)
+    with pytest.raises(RunFailed, match="holds NaN or infinity") as failure:
+        train(tiny(every_steps=2, keep_last=1, background=False), tokens, tmp_path)
+    assert "roll_back" in failure.value.remedy
+    assert [step_of(path) for path in complete(tmp_path)] == [2]

@@ -1,0 +1,81 @@
+"""Initial weights are the same run's by what they hold, not by how their path is written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from biobert_scale.config import Config
+from biobert_scale.errors import UserError
+from biobert_scale.files import canonical_json
+from biobert_scale.modeling.initial import weights_fingerprint
+from biobert_scale.recipes import load_config
+from biobert_scale.training.identity import refuse_changes, run_fingerprint
+
+
+def starting_from(path: str) -> Config:
+    config = load_config("demo")
+    return replace(config, training=replace(config.training, initial_weights=path))
+
+
+def saved_config(config: Config) -> dict[str, Any]:
+    """As a checkpoint holds it."""
+    return json.loads(canonical_json(config))
+
+
+def directory(path: Path, content: bytes) -> Path:
+    path.mkdir(parents=True)
+    (path / "model.safetensors").write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [("./w/model", "w/model"), ("w/model", "w/../w/model"), ("w/model/", "w/link")]
+)
+def test_a_path_written_in_another_way_is_the_same_run(
+    before: str, now: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (directory(tmp_path / "w" / "model", b"one").parent / "link").symlink_to("model")
+    saved = saved_config(starting_from(before))
+    refuse_changes(saved, starting_from(now), where=tmp_path)  # an older checkpoint, without a fingerprint
+    weights = (weights_fingerprint(Path(before)), weights_fingerprint(Path(now)))
+    refuse_changes(saved, starting_from(now), where=tmp_path, weights=weights)
+
+
+def test_weights_that_have_moved_are_the_same_run_and_others_in_their_place_are_not(tmp_path: Path) -> None:
+    here, there = directory(tmp_path / "a", b"one"), directory(tmp_path / "b", b"one")
+    other = directory(tmp_path / "c", b"two")
+    prints = {path: weights_fingerprint(path) for path in (here, there, other)}
+    saved = saved_config(starting_from(str(here)))
+    refuse_changes(saved, starting_from(str(there)), where=tmp_path, weights=(prints[here], prints[there]))
+    for path in (here, other):  # also where the path is the same, and its content another
+        with pytest.raises(UserError, match=r"initial_weights was '.*' and is now '.*'"):
+            refuse_changes(
+                saved, starting_from(str(path)), where=tmp_path, weights=(prints[here], prints[other])
+            )
+    assert run_fingerprint(
+        starting_from(str(here)), "samples", initial_weights=prints[here]
+    ) == run_fingerprint(starting_from(str(there)), "samples", initial_weights=prints[there])
+    assert run_fingerprint(starting_from("x"), "samples") != run_fingerprint(starting_from("y"), "samples")
+
+
+@pytest.mark.parametrize(("before", "now"), [("", "w/model"), ("w/model", "")])
+def test_random_weights_and_others_are_two_runs(before: str, now: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"training\.initial_weights"):
+        refuse_changes(saved_config(starting_from(before)), starting_from(now), where=tmp_path)
+
+
+def test_a_tensorflow_checkpoint_is_its_index_and_its_data(tmp_path: Path) -> None:
+    for name in ("bert.ckpt.index", "bert.ckpt.data-00000-of-00001"):
+        (tmp_path / name).write_bytes(name.encode())
+    before = weights_fingerprint(tmp_path / "bert.ckpt")
+    assert before == weights_fingerprint(tmp_path)
+    (tmp_path / "bert.ckpt.data-00000-of-00001").write_bytes(b"others")
+    assert before != weights_fingerprint(tmp_path)
+    with pytest.raises(UserError, match="no such directory or checkpoint"):
+        weights_fingerprint(tmp_path / "nowhere")
