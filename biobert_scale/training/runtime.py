@@ -327,6 +327,8 @@ def stop(accelerator: Accelerator) -> None:
     leave()
     GradientState._reset_state()
     AcceleratorState._reset_state(reset_partial_state=True)
+    # Set by the plugin: the next `Accelerator` of this process, another library's, would take it for a wish.
+    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
 
 
 def leave() -> None:

@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from biobert_scale.files import write_json
-from tests.factories import write_tokens
-from tests.launching import ROOT, TINY, environment
+from tests.factories import TINY, write_tokens
+from tests.launching import ROOT, environment
 
 
 @pytest.fixture(scope="module")
@@ -40,19 +41,19 @@ def run(installation: Path, *command: str, temporary: Path) -> subprocess.Comple
             "HOME": os.devnull,
             "TMPDIR": str(temporary),
         },
-        cwd=temporary.parent,
+        cwd=temporary,
         capture_output=True,
         text=True,
         timeout=300,
     )
 
 
+@pytest.mark.slow
 def test_every_command_works_without_a_place_for_compiled_code(installation: Path, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "made", documents=200)
     write_json(tmp_path / "recipe.json", TINY)
     chosen = ("--config", str(tmp_path / "recipe.json"), "--tokens", str(tokens))
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
+    temporary = Path(tempfile.mkdtemp())  # short: sockets are made in it
     writes = {
         "train": ("biobert_scale.train", *chosen, "--output", str(tmp_path / "run")),
         "doctor": ("biobert_scale.doctor", *chosen),

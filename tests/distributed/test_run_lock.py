@@ -3,67 +3,39 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from biobert_scale.data.samples import open_index
 from biobert_scale.lock import LOCK
 from biobert_scale.training.telemetry import read_metrics
-from tests.factories import write_tokens
-from tests.launching import command, environment
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tokens(tmp_path_factory.mktemp("tokens"), documents=200)
-
-
-def start(tokens: Path, run: Path, *overrides: str, processes: int = 1) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(tokens, run, *overrides, processes=processes, steps=100_000),
-        env=environment(),
-        cwd=run.parent,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-
-
-def wait_for_step(process: subprocess.Popen[str], run: Path, step: int) -> None:
-    while not any(record["global_step"] >= step for record in read_metrics(run)):
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.05)
+from tests.launching import environment, start, wait_for_step
 
 
 def test_a_second_run_is_refused_and_a_killed_one_is_succeeded(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    first = start(tokens, run)
+    options: dict[str, Any] = {"processes": 1, "steps": 100_000}
+    first = start(tokens, run, **options)
     try:
         wait_for_step(first, run, 4)
-        second = start(tokens, run, processes=2)
-        complaint = second.communicate(timeout=200)[1]
-        assert second.returncode, complaint
-        refused = [line for line in complaint.splitlines() if line.startswith("biobert-scale:")]
-        assert len(refused) == 1 and f"'train' is at work here: process {first.pid} on " in refused[0]
+        second = start(tokens, run, processes=2, steps=100_000)
+        assert second.wait() == 2, second.stderr
+        refused = [line for line in second.stderr.splitlines() if line.startswith("biobert-scale:")]
+        assert len(refused) == 1 and f"'train' is at work here: process {first.pid(0)} on " in refused[0]
         assert str(run) in refused[0] and "wait for its end" in refused[0]
-        assert first.poll() is None and json.loads((run / LOCK).read_text())["pid"] == first.pid
+        assert first.returncode is None and json.loads((run / LOCK).read_text())["pid"] == first.pid(0)
     finally:
-        first.send_signal(signal.SIGKILL)
-        first.communicate()
+        first.kill()
     reached = read_metrics(run)[-1]["global_step"]
-    third = start(tokens, run)
+    third = start(tokens, run, **options)
     try:
         wait_for_step(third, run, reached + 3)
         (run / "STOP").touch()
-        complaint = third.communicate(timeout=100)[1]
+        assert third.wait() == 75 and "taking over from 'train', which is gone" in third.stderr
     finally:
         third.kill()
-    assert third.returncode == 75 and "taking over from 'train', which is gone" in complaint
     assert not list(run.glob(f"{LOCK}*"))
     steps = [record["global_step"] for record in read_metrics(run) if "train/loss" in record]
     assert steps == list(range(1, len(steps) + 1))
@@ -72,6 +44,7 @@ def test_a_second_run_is_refused_and_a_killed_one_is_succeeded(tokens: Path, tmp
 BUILD = """
 import sys
 from pathlib import Path
+from typing import Any
 from biobert_scale.config import DataConfig
 from biobert_scale.data.samples import build_samples
 sys.stdin.readline()

@@ -37,8 +37,9 @@ def test_two_ranks_of_the_real_launcher_are_one_process(
 
 
 def test_a_run_stopped_by_sigterm_resumes_exactly(tokens: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"processes": 2, "dtype": "bf16", "steps": 60}
+    options: dict[str, Any] = {"processes": 2, "dtype": "bf16", "steps": 40}
     dropout = ("--model.hidden-dropout-prob", "0.1", "--model.attention-probs-dropout-prob", "0.1")
+    dropout += ("--training.checkpoint.every-steps", "15", "--training.validation.every-steps", "20")
     whole = train(tokens, tmp_path / "whole", *dropout, **options)
     run = tmp_path / "stopped"
     job = start(tokens, run, *dropout, **options)

@@ -7,7 +7,10 @@ import logging
 from pathlib import Path
 
 import pytest
+from accelerate import Accelerator
 
+from biobert_scale.recipes import load_config
+from biobert_scale.training.checkpoint import TrainerState
 from biobert_scale.training.telemetry import METRICS, UNREADABLE, Telemetry, read_metrics
 
 BAD = (b"{", b"\xff\xfe", b"3", b"[]", b"{}", b'{"global_step": "x"}', b"[" * 100_000, b"null")
@@ -48,3 +51,36 @@ def test_a_run_that_resumes_keeps_its_records_and_the_bad_lines_aside(bad: bytes
     assert (tmp_path / UNREADABLE).read_bytes() == bad + b"\n"
     telemetry.rewind(state)  # type: ignore[arg-type]
     assert (tmp_path / UNREADABLE).read_bytes() == bad + b"\n", "kept once"
+
+
+def test_a_line_cut_by_a_crash_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"global_step": 1}\n{"global_step": 2}\n{"global_st')
+    assert [record["global_step"] for record in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_records_beyond_a_checkpoint_go_and_what_is_no_number_is_null(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text(
+        "".join(
+            json.dumps({"global_step": step, "consumed_samples": seen}) + "\n"
+            for step, seen in ((0, 0), (1, 16), (2, 32), (2, 48), (3, 64))
+        )
+    )
+    training = load_config("demo").training
+    telemetry = Telemetry(
+        Accelerator(cpu=True, log_with=[]),
+        tmp_path,
+        TrainerState(global_step=2, consumed_samples=32),
+        training=training,
+    )
+    telemetry.log(3, {"consumed_samples": 48, "optim/grad_norm": float("inf"), "optim/loss_scale": 2.0})
+    telemetry.close()
+    assert [(record["global_step"], record["consumed_samples"]) for record in read_metrics(tmp_path)] == [
+        (0, 0),
+        (1, 16),
+        (2, 32),
+        (3, 48),
+    ]
+    assert (
+        "Infinity" not in (tmp_path / "metrics.jsonl").read_text()
+        and read_metrics(tmp_path)[-1]["optim/grad_norm"] is None
+    )
