@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import json
+import math
 import tomllib
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -131,7 +132,10 @@ def _structure_strictly(value: Any, kind: type) -> Any:
 def _structure_float(value: Any, _: type) -> float:
     if type(value) not in (int, float):
         raise TypeError(f"expected float, found {type(value).__name__} {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits: its section refuses it by name
+        return math.inf if value > 0 else -math.inf
 
 
 def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, str, str]:

@@ -90,6 +90,7 @@ def test_bytes_are_those_of_a_local_build(
     assert build_corpus(raw, tmp_path / "out", CONFIG) == expected
 
 
+@pytest.mark.slow
 def test_a_killed_task_is_told_and_the_same_command_finishes(
     cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
 ) -> None:

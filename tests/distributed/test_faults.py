@@ -91,6 +91,7 @@ def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_pa
     assert all(0 < loss < 10 for _, loss, _ in records)
 
 
+@pytest.mark.slow
 def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     overrides = ("--training.guards.stall-seconds", "5", "--training.checkpoint.every-steps", "1000")

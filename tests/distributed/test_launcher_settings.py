@@ -44,7 +44,7 @@ def run(tokens: Path, run: Path, variables: dict[str, str], *overrides: str, pro
     return column(read_metrics(run), "train/loss", "optim/grad_norm")
 
 
-@pytest.mark.parametrize("engine", ["deepspeed", "ddp"])
+@pytest.mark.parametrize("engine", ["deepspeed", pytest.param("ddp", marks=pytest.mark.slow)])
 def test_variables_change_nothing(tokens: Path, tmp_path: Path, engine: str) -> None:
     chosen = ("--training.engine.name", engine)
     names = ("train/loss", "optim/grad_norm")

@@ -7,7 +7,7 @@ import pytest
 from biobert_scale.config import TrainingConfig, gradient_accumulation_steps
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
-from biobert_scale.recipes import load_config, recipe_names
+from biobert_scale.recipes import load_config, recipe_names, structure_config
 
 
 def write(path: Path, text: str) -> Path:
@@ -82,3 +82,8 @@ def test_the_recipe_of_the_paper_is_the_paper_s() -> None:
 def test_a_batch_that_does_not_divide_names_the_nearest_that_do() -> None:
     with pytest.raises(UserError, match="252 or 258"):
         gradient_accumulation_steps(TrainingConfig(global_batch_size=256, micro_batch_size=2), 3)
+
+
+def test_an_integer_beyond_all_floats_is_refused_by_its_section() -> None:
+    with pytest.raises(UserError, match=r"learning_rate cannot be inf"):
+        structure_config({"training": {"optimizer": {"learning_rate": 10**400}}}, where="huge.toml")

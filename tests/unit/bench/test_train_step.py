@@ -18,6 +18,7 @@ from biobert_scale.recipes import load_config
 from tests.factories import TINY_TOML
 
 
+@pytest.mark.slow
 def test_every_contestant_takes_the_same_steps_and_is_told_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

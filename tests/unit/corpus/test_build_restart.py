@@ -42,7 +42,9 @@ def test_bytes_are_the_same_with_one_and_with_eight_workers(raw: Path, tmp_path:
     assert max(sizes) < 1.2 * min(sizes), "shards are not of even size"
 
 
-@pytest.mark.parametrize("moment", ["extracted/*.json", "shards-*/completions/*"])
+@pytest.mark.parametrize(
+    "moment", ["extracted/*.json", pytest.param("shards-*/completions/*", marks=pytest.mark.slow)]
+)
 def test_bytes_are_the_same_after_a_kill_and_a_restart(raw: Path, tmp_path: Path, moment: str) -> None:
     expected = build_corpus(raw, tmp_path / "whole", CONFIG, workers=1)
     out = tmp_path / "out"
