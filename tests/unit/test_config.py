@@ -86,4 +86,6 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_do() -> None:
 
 def test_an_integer_beyond_all_floats_is_refused_by_its_section() -> None:
     with pytest.raises(UserError, match=r"learning_rate cannot be inf"):
-        structure_config({"training": {"optimizer": {"learning_rate": 10**400}}}, where="huge.toml")
+        structure_config(
+            {"name": "huge", "training": {"optimizer": {"learning_rate": 10**400}}}, where="huge.toml"
+        )
