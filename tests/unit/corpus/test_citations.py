@@ -35,6 +35,7 @@ A, B, C = cite("3"), cite("14"), cite("21")
         (f"rose (see Fig. 1 and [{A}])", "rose (see Fig. 1)"),
         (f"rose (a [b {A}; c (d {B})]) here", "rose (a [b; c (d)]) here"),
         (f"1) rose [{A}]; 2) fell ({B})", "1) rose; 2) fell"),
+        (f"yeast and [{A}] and rice grew", "yeast and rice grew"),
         (f"in [0, 1) it rose [{A}]", "in [0, 1) it rose"),
         (f"rose{cite('[3')}{cite(', 4]')} here", "rose here"),
         (f"rose{cite('(1')},{cite('2)')} here", "rose here"),
