@@ -66,6 +66,11 @@ def name_of(element: etree._Element) -> str:
     return element.tag.rpartition("}")[2] if isinstance(element.tag, str) else ""
 
 
+def words_of(text: str) -> list[str]:
+    """Its words in small letters; the micro sign is one with the Greek letter, as the corpus writes it."""
+    return WORD.findall(text.lower().replace("\u00b5", "\u03bc"))
+
+
 def text_of(element: etree._Element, *, words_only: bool = False) -> str:
     """An element's own text, without the blocks in it; `words_only` without formulas and citations, too."""
     pieces = [element.text or ""]
@@ -108,7 +113,7 @@ def source_of(blocks: list[etree._Element]) -> Source:
         source.paragraphs.append(text_of(block))
         if is_formal(block):
             continue
-        source.words.update(WORD.findall(text_of(block, words_only=True).lower()))
+        source.words.update(words_of(text_of(block, words_only=True)))
         for inner in block.iter(*IN_TEXT):
             left, right = re.search(r"\w+$", before(inner)), re.match(r"\w+", inner.tail or "")
             if left and right:
@@ -119,9 +124,7 @@ def source_of(blocks: list[etree._Element]) -> Source:
                 source.fused.append(before(raised)[-14:] + number)
         if name_of(block) == "caption":
             runs = (
-                WORD.findall(part.text.lower())
-                for part in (block, *block.iterchildren("{*}p", "{*}title"))
-                if part.text
+                words_of(part.text) for part in (block, *block.iterchildren("{*}p", "{*}title")) if part.text
             )
             source.captions.append(" ".join(max(runs, key=len, default=[])[:5]))
     return source
@@ -176,10 +179,10 @@ def measure(source: Source, text: str) -> Counter[str]:
     found["orphaned punctuation"] = sum(excess(ORPHANED, line, "") for line in lines)
     found["orphaned punctuation"] = max(0, found["orphaned punctuation"] - len(ORPHANED.findall(plain)))
     found["exponents fused"] = sum(text.count(fused) for fused in set(source.fused))
-    words = " ".join(WORD.findall(text.lower()))
+    words = " ".join(words_of(text))
     found["captions lost"] = sum(caption not in words for caption in source.captions)
     found["words"] = source.words.total()
-    found["words kept"] = (source.words & Counter(WORD.findall(text.lower()))).total()
+    found["words kept"] = (source.words & Counter(words_of(text))).total()
     return found
 
 
