@@ -233,9 +233,12 @@ def _joined(before: str, text: str, end: int, bracketed: bool) -> tuple[str, int
         follows = _CONJUNCTION_AFTER.match(text, end) if bracketed else None
         rest = follows.end() if follows else end
         return head, _BLANKS.match(text, rest).end()  # type: ignore[union-attr]  # matches nothing, too
-    if (after := _CONJUNCTION_AFTER.match(text, end)) and head.endswith(_CONJUNCTIONS):
-        if found := _CONJUNCTION_BEFORE.search(head[-_NEAR:]):  # `proteins and [3] and genes`
-            return head[: len(head) - len(found[0])] + " ", end + len(after[0]) - len(after[0].lstrip())
+    if (
+        head.endswith(_CONJUNCTIONS)
+        and (after := _CONJUNCTION_AFTER.match(text, end))
+        and (found := _CONJUNCTION_BEFORE.search(head[-_NEAR:]))
+    ):  # `proteins and [3] and genes`
+        return head[: len(head) - len(found[0])] + " ", end + len(after[0]) - len(after[0].lstrip())
     following = text[end]
     grow_together = following.isalnum() or following in "([{“‘\"'"
     if grow_together and (before[-1].isspace() or head[-1] not in "-‐‑–—/"):

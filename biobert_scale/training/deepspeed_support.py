@@ -196,13 +196,14 @@ def engine_values(model: nn.Module, optimizer: Any, name: str) -> dict[str, Tens
     `state_dict`, and the weight is then the one that is computed with, in its own type. Called by all ranks
     together, after the first step.
     """
-    from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
-
     module = getattr(model, "module", model)
     parameter = dict(module.named_parameters())[name]
     outer, _ = optimizer_class(optimizer)
     moments = ("exp_avg", "exp_avg_sq")
     if not layout_of(optimizer).replicated:
+        # Here alone: a run without DeepSpeed that imports it keeps its process group's threads to the end.
+        from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
+
         if hasattr(outer, "_lazy_init_hp_params_optimizer_state"):
             # Linked once, after the first step of the first group: the others have no state then (0.19).
             outer._hp_optimizer_states_linked = False
