@@ -54,7 +54,7 @@ def raw(tmp_path: Path) -> Path:
     """One sound file of one citation; the tests add what is strange."""
     directory = tmp_path / "raw"
     directory.mkdir()
-    (directory / "a.xml.gz").write_bytes(gzip.compress(citations(1)))
+    (directory / "a.xml.gz").write_bytes(gzip.compress(citations(1), mtime=0))
     return directory
 
 
@@ -76,7 +76,7 @@ def ids(raw: Path) -> list[str]:
 
 
 def test_names_that_are_not_utf_8_are_read(raw: Path) -> None:
-    (raw / f"{LATIN_1}.xml.gz").write_bytes(gzip.compress(citations(2)))
+    (raw / f"{LATIN_1}.xml.gz").write_bytes(gzip.compress(citations(2), mtime=0))
     (raw / LATIN_1).mkdir()
     (raw / LATIN_1 / "b.xml").write_bytes(citations(3))
     (raw / f"{LATIN_1}.tar.gz").write_bytes(package({f"{LATIN_1}/PMC4.xml": article(4)}))
@@ -90,14 +90,14 @@ def test_names_that_are_not_utf_8_are_read(raw: Path) -> None:
 
 
 def test_a_damaged_file_of_such_a_name_is_one_line(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (raw / f"{LATIN_1}.xml.gz").write_bytes(gzip.compress(citations(2))[:-20])
+    (raw / f"{LATIN_1}.xml.gz").write_bytes(gzip.compress(citations(2), mtime=0)[:-20])
     assert build(raw) == 2
     assert r"caf\xe9.xml.gz" in capsys.readouterr().err.splitlines()[-1]
     assert build(raw, "--max-bad-files=1") == 0
 
 
 def test_the_longest_name_is_read(raw: Path) -> None:
-    (raw / f"{'ä' * 120}.xml.gz").write_bytes(gzip.compress(citations(2)))
+    (raw / f"{'ä' * 120}.xml.gz").write_bytes(gzip.compress(citations(2), mtime=0))
     assert build(raw) == 0 and len(ids(raw)) == 2
 
 
@@ -168,19 +168,19 @@ def test_nothing_but_broken_links_is_one_line(tmp_path: Path, capsys: pytest.Cap
     ("name", "content", "reason"),
     [
         ("x.tgz", b"", "files not named *.xml, *.xml.gz or *.tar.gz"),
-        ("X.XML.GZ", gzip.compress(citations(2)), "files not named *.xml, *.xml.gz or *.tar.gz"),
+        ("X.XML.GZ", gzip.compress(citations(2), mtime=0), "files not named *.xml, *.xml.gz or *.tar.gz"),
         ("b.xml.zst", b"\x28\xb5\x2f\xfd", "files not named *.xml, *.xml.gz or *.tar.gz"),
         ("plain.nxml", article(4), "files not named *.xml, *.xml.gz or *.tar.gz"),
         ("sub dir/README.txt", b"Read me.", "files not named *.xml, *.xml.gz or *.tar.gz"),
         (f"{LATIN_1}.txt", b"", "files not named *.xml, *.xml.gz or *.tar.gz"),
         ("PMC4.xml", article(4), "XML files without PubMed citations"),
-        ("b.xml.gz", gzip.compress(b"<articles/>"), "XML files without PubMed citations"),
+        ("b.xml.gz", gzip.compress(b"<articles/>", mtime=0), "XML files without PubMed citations"),
         ("._b.xml.gz", b"\0\5\x16\7", "hidden files"),
         (".b.xml.gz.part", b"half", "hidden files"),
-        ("b.xml.gz", gzip.compress(b"<!DOCTYPE html><html><body>404</body></html>"), "HTML pages"),
-        ("b.xml.gz", gzip.compress(b"\n<!doctype HTML>\n<html><p>404<br></html>"), "HTML pages"),
+        ("b.xml.gz", gzip.compress(b"<!DOCTYPE html><html><body>404</body></html>", mtime=0), "HTML pages"),
+        ("b.xml.gz", gzip.compress(b"\n<!doctype HTML>\n<html><p>404<br></html>", mtime=0), "HTML pages"),
         ("b.xml", b"\xef\xbb\xbf<HTML><p>404<br></HTML>", "HTML pages"),
-        ("b.tar.gz", gzip.compress(b"<html><p>404<br></html>"), "HTML pages"),
+        ("b.tar.gz", gzip.compress(b"<html><p>404<br></html>", mtime=0), "HTML pages"),
         ("b.tar.gz", package({"weights.bin": b"1"}), "packages without XML"),
     ],
 )
