@@ -31,20 +31,20 @@ def job_names(scripts: dict[str, str]) -> list[str]:
 
 
 def test_a_jobs_name_is_the_outputs() -> None:
-    ours, others = job_names(scripts("/work/a")), job_names(scripts("/work/b"))
+    ours, others = job_names(scripts("/srv/a")), job_names(scripts("/srv/b"))
     assert len({*ours, *others}) == 2 * len(STAGES)
-    assert job_names(scripts("/work/a")) == ours
+    assert job_names(scripts("/srv/a")) == ours
     assert [name.split("-")[:2] for name in ours] == [["biobert", stage] for stage in STAGES]
 
 
 def test_every_job_waits_for_others_of_its_name_also_where_it_is_submitted_by_hand() -> None:
-    for name, script in scripts("/work/a").items():
+    for name, script in scripts("/srv/a").items():
         assert name == "submit.sh" or "\n#SBATCH --dependency=singleton\n" in script
 
 
 def test_the_chain_keeps_both_conditions(tmp_path: Path) -> None:
     """An option of sbatch replaces the script's own line."""
-    (tmp_path / "submit.sh").write_text(scripts("/work/a")["submit.sh"])
+    (tmp_path / "submit.sh").write_text(scripts("/srv/a")["submit.sh"])
     (tmp_path / "sbatch").write_text('#!/bin/bash\necho "$@" >> asked\necho "$(wc -l < asked);cluster"\n')
     (tmp_path / "sbatch").chmod(0o755)
     path = f"{tmp_path}:/usr/bin:/bin"
