@@ -9,6 +9,7 @@ number that its sentence cannot do without (`as described in [12]`) stays.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 # XML 1.0 forbids both characters. Between them is the number, where it may have to stay.
@@ -111,13 +112,30 @@ def close_holes(text: str) -> str:
     """Remove the holes of a text with what served them alone: `in rats [,]. So` becomes `in rats. So`.
     White space is left to be collapsed afterwards.
     """
-    return _close(_without_bracketed(text) if _is_bracketed(text) else text)
+    runs = list(_runs(text))
+    return _close(_without_bracketed(text)) if _is_bracketed(text, runs) else _close(text, runs)
 
 
-def _is_bracketed(text: str) -> bool:
+def _runs(text: str) -> Iterator[re.Match[str]]:
+    """What `_RUN.finditer` finds. A run begins with a hole or a bracket in front of one, and holes are looked
+    for quickly."""
+    position, hole = 0, text.find(_START)
+    while hole >= 0:
+        opening = hole - 1
+        while opening >= position and text[opening].isspace():
+            opening -= 1
+        bracketed = _RUN.match(text, opening) if opening >= position and text[opening] in "([" else None
+        if (run := bracketed or _RUN.match(text, hole)) is None:
+            return
+        yield run
+        position = run.end()
+        hole = text.find(_START, position)
+
+
+def _is_bracketed(text: str, runs: list[re.Match[str]]) -> bool:
     """Some hole is in a bracket with other text."""
     position = depth = 0
-    for run in _RUN.finditer(text):
+    for run in runs:
         between = text[position : run.start()]
         position = run.end()
         for opening, closing in _BRACKETS.items():
@@ -186,13 +204,17 @@ def _restored(text: str) -> str:
     return _BLANK_IN_BRACKET.sub("", text.replace(_START, "").replace(_END, ""))
 
 
-def _close(text: str, *, bracketed: bool = False) -> str:
-    """Remove the holes of a text whose brackets are dealt with."""
+def _close(text: str, runs: Iterable[re.Match[str]] | None = None, *, bracketed: bool = False) -> str:
+    """Remove the holes of a text whose brackets are dealt with.
+
+    Args:
+        runs: of holes in the text, where they have been found.
+    """
     if _START not in text:
         return text
     pieces: list[str] = []
     done, position = "", 0  # `done` is the end of what is done, which may still change
-    for run in _RUN.finditer(text):
+    for run in _runs(text) if runs is None else runs:
         done += text[position : run.start()]
         if len(done) > 2 * _CHANGEABLE:
             pieces.append(done[:-_CHANGEABLE])

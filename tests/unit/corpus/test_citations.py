@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
+from biobert_scale.corpus import citations
+from biobert_scale.corpus.citations import HOLE
 from biobert_scale.corpus.jats import read_jats
 
 
@@ -137,3 +141,12 @@ def test_other_holes_and_what_is_no_citation(inner: str, text: str) -> None:
 def test_a_long_paragraph_of_holes_takes_no_time_of_its_square(unit: str) -> None:
     assert text_of(f"Iron {unit.format(A) * 20_000} rose").endswith("rose")
     assert text_of(f"Iron{cite('1' + ' ' * 100_000 + 'x')} rose").endswith("rose")
+
+
+def test_runs_of_holes_are_found_where_the_pattern_finds_them() -> None:
+    draw = random.Random(0)
+    pieces = ["\ufffe1\uffff", HOLE, "(", "[", ")", "]", " ", ",", "and", "x", " to ", "-"]
+    for _ in range(5000):
+        text = "".join(draw.choices(pieces, k=draw.randrange(1, 14)))
+        found = [run.span() for run in citations._runs(text)]
+        assert found == [run.span() for run in citations._RUN.finditer(text)], text
