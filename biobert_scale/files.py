@@ -51,8 +51,8 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def fsync_directory(path: Path) -> None:
-    """Make a rename inside `path` durable."""
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a directory's entries, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -60,25 +60,61 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write beside `path`, fsync, rename: a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def sync_tree(directory: Path) -> None:
+    """The same for everything in a directory, hidden files aside: they are at work, or locks."""
+    for place, directories, names in os.walk(directory):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        for name in names:
+            if not name.startswith("."):
+                sync(Path(place, name))
+        sync(Path(place))
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and the missing ones above it, and have them survive a power failure."""
+    made = [place for place in (path, *path.parents) if not place.is_dir()]
+    path.mkdir(parents=True, exist_ok=True)
+    for place in made:
+        sync(place.parent)
+
+
+def write_synced(path: Path, content: str | bytes) -> None:
+    """Write a file whose bytes survive a power failure; whether its name does is the directory's matter."""
+    with open(path, "wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write beside `path` and rename: a reader sees the old content or the new, never a part.
+
+    Args:
+        durable: also after a power failure, which otherwise may leave anything.
+    """
+    make_directory(path.parent)
     staging = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(staging, "wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        if durable:
+            write_synced(staging, content)
+        else:
+            staging.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(staging, path)
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
-    fsync_directory(path.parent)
+    if durable:
+        sync(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, atomically."""
-    write_atomically(path, json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n")
+def json_text(value: Any) -> str:
+    """Indented JSON for a file; dataclasses as dictionaries, paths as strings."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n"
+
+
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write a value as indented JSON; see `write_atomically`."""
+    write_atomically(path, json_text(value), durable=durable)
 
 
 def read_json(path: Path) -> Any:
@@ -165,6 +201,7 @@ def finish_stage(
         outputs: the files that the stage stands for; each is recorded with its SHA-256.
         libraries: distributions whose versions the output may depend on.
     """
+    sync_tree(output)
     manifest = Manifest(
         stage=stage,
         key=key,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from biobert_scale.errors import UserError
+from biobert_scale.files import make_directory
 from biobert_scale.holder import Holder, is_at_work, this_process
 
 LOCK = ".lock"
@@ -59,7 +60,7 @@ class Lock:
         self._announced = False
 
     def __enter__(self) -> Lock:
-        self.directory.mkdir(parents=True, exist_ok=True)
+        make_directory(self.directory)
         try:
             self._record.write_text(self._text)
             while not self._place(self.path):

@@ -10,7 +10,7 @@ with Stage(output, "tokens", inputs=describe_inputs([corpus]), config=config) as
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from biobert_scale.files import (
     read_json,
     read_manifest,
     stage_key,
+    sync,
     write_json,
 )
 from biobert_scale.lock import LOCK, Lock
@@ -98,14 +99,21 @@ class Stage:
             self._is_replaced()
         return self.finished
 
-    def adopt(self, directory: Path) -> None:
-        """Move in the files of a finished directory of the same work, the manifest last."""
+    def adopt(self, directory: Path, *, last: Sequence[str]) -> None:
+        """Move in the files of a finished directory of the same work.
+
+        Args:
+            last: files that say something of the others, in this order: each comes when all before it are
+                safe.
+        """
         if self.finished is None:
-            begun = self.output / BEGUN
-            self._clear(begun)  # what an interrupted run left
-            for path in sorted(directory.iterdir(), key=lambda path: path.name == MANIFEST):
-                shutil.move(path, self.output / path.name)
-            begun.unlink(missing_ok=True)
+            self._clear()  # what an interrupted run left
+            for name in [*{path.name for path in directory.iterdir()}.difference(last), *last]:
+                if name in last:
+                    sync(self.output)
+                shutil.move(directory / name, self.output / name)
+            sync(self.output)
+            (self.output / BEGUN).unlink(missing_ok=True)
 
     def finish(
         self,
@@ -132,13 +140,22 @@ class Stage:
     def discard(self) -> None:
         """Delete what was written: nothing of it is of use to the next run."""
         self._clear()
+        (self.output / BEGUN).unlink(missing_ok=True)
         self._held.close()
         with suppress(OSError):  # a rival has just come
             self.output.rmdir()
 
-    def _clear(self, *kept: Path) -> None:
-        for path in set(self._contents()).difference(kept):
+    def _clear(self) -> None:
+        """Delete all but the note of who has begun; whenever the power fails, nothing that is left is taken
+        for whole, or for another work's."""
+        manifest, begun = self.output / MANIFEST, self.output / BEGUN
+        if manifest.exists():
+            write_json(begun, {"stage": self.name, "key": ""})
+            manifest.unlink()
+            sync(self.output)
+        for path in set(self._contents()).difference([begun]):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        sync(self.output)
 
     def _is_done(self) -> bool:
         if (self.output / MANIFEST).exists() and (found := read_manifest(self.output)).key == self.key:

@@ -17,7 +17,7 @@ from isal import igzip, isal_zlib
 
 from biobert_scale.corpus.transport import WrongRange, length_of, validator_of
 from biobert_scale.errors import RunFailed
-from biobert_scale.files import fsync_directory, write_json
+from biobert_scale.files import sync, write_json
 
 _READ_BYTES = 1 << 20
 
@@ -85,8 +85,9 @@ class Part:
     def start_over(self, validator: str) -> None:
         self.stream.seek(0)
         self.stream.truncate()
-        # after the truncation and before the first byte: whenever the run is killed, bytes and validator
-        # belong together
+        # after the truncation and before the first byte: whenever the run is killed, or the power fails,
+        # bytes and validator belong together
+        os.fsync(self.stream.fileno())
         write_json(self.state, {"validator": validator})
         self.size, self.validator = 0, validator
 
@@ -103,7 +104,7 @@ class Part:
             os.utime(self.path, (modified, modified))
         os.replace(self.path, self.target)
         self.state.unlink(missing_ok=True)
-        fsync_directory(self.target.parent)
+        sync(self.target.parent)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from biobert_scale.corpus.raw import RawFile
 from biobert_scale.corpus.resolve import CODES
 from biobert_scale.corpus.shingles import minhash, ngram_hashes, word_hashes
 from biobert_scale.errors import UserError
-from biobert_scale.files import fsync_directory, write_json
+from biobert_scale.files import make_directory, sync, write_json
 
 CORPUS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("id", "source", "text", "pmid", "pmcid", "license", "origin")]
@@ -329,14 +329,13 @@ def _write(data: Iterator[PipelineDocument], path: Path, schema: pa.Schema) -> I
 @contextmanager
 def staged(path: Path) -> Iterator[Path]:
     """A path beside `path` that takes its name once the block has ended well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(path.parent)
     staging = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield staging
-        with open(staging, "rb") as stream:
-            os.fsync(stream.fileno())
+        sync(staging)
         os.replace(staging, path)
     except BaseException:
         staging.unlink(missing_ok=True)
         raise
-    fsync_directory(path.parent)
+    sync(path.parent)  # before the engine notes that the task is done

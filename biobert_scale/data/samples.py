@@ -19,7 +19,6 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
     fingerprint,
-    fsync_directory,
     read_manifest,
     stage_key,
 )
@@ -96,9 +95,8 @@ def build_samples(
 
 
 def _write_index(path: Path, builder: PairBuilder, workers: int) -> dict[str, int]:
-    staging = path.with_name(path.name + ".part")
     counts = dict.fromkeys(("samples", "random_next", "short_targets", "tokens_in_samples"), 0)
-    with open(staging, "wb") as stream:
+    with open(path, "wb") as stream:
         for rows in tqdm(
             _in_order(builder, workers),
             total=len(builder.store.shards),
@@ -116,10 +114,6 @@ def _write_index(path: Path, builder: PairBuilder, workers: int) -> dict[str, in
             counts = {
                 name: count + int(more) for (name, count), more in zip(counts.items(), found, strict=True)
             }
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(staging, path)
-    fsync_directory(path.parent)
     return counts
 
 

@@ -22,6 +22,7 @@ from biobert_scale.files import (
     finish_stage,
     read_json,
     read_manifest,
+    sync,
     write_atomically,
     write_json,
 )
@@ -142,7 +143,7 @@ def whole_release(stage: Stage) -> Iterator[Path]:
     try:
         yield staging
         with stage:
-            stage.adopt(staging)
+            stage.adopt(staging, last=(MANIFEST, CHECKSUMS))
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -151,6 +152,7 @@ def publish_card(output: Path, card: str) -> None:
     """Write the card and then the checksums: a release has both, or it has no checksums."""
     with Lock(output, "export", wait=True):
         (output / CHECKSUMS).unlink(missing_ok=True)
+        sync(output)
         write_atomically(output / CARD, card)
         write_checksums(output)
 

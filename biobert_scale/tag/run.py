@@ -19,6 +19,7 @@ from typing import Literal, TextIO
 from tqdm import tqdm
 
 from biobert_scale.evaluation.pubtator_blocks import LINE_BREAKS, one_line
+from biobert_scale.files import sync
 from biobert_scale.tag.documents import STANDARD, TextDocument
 from biobert_scale.tag.tagger import Entity, EntityTagger, Prepared
 
@@ -140,6 +141,8 @@ def _written(output: Path) -> Iterator[TextIO]:
     try:
         with open(staging, "w", encoding="utf-8", newline="\n") as stream:
             yield stream
+        sync(staging)
         os.replace(staging, output)
+        sync(output.parent)
     finally:
         staging.unlink(missing_ok=True)

@@ -27,7 +27,16 @@ from torch import Tensor
 from biobert_scale import __version__
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
-from biobert_scale.files import MANIFEST, fingerprint, fsync_directory, read_json, sha256_file, write_json
+from biobert_scale.files import (
+    MANIFEST,
+    fingerprint,
+    json_text,
+    make_directory,
+    read_json,
+    sha256_file,
+    sync,
+    write_synced,
+)
 from biobert_scale.training.deepspeed_support import engine_values, layout_of, optimizer_class
 from biobert_scale.training.fragments import held_fragments, shared_out, take_up
 from biobert_scale.training.identity import refuse_changes
@@ -292,7 +301,8 @@ class Checkpoints:
             for left in leftovers(self.run):  # of saves that were interrupted
                 if left != busy:
                     remove(left)
-            staging.mkdir(parents=True)
+            make_directory(staging.parent)
+            staging.mkdir()
             free = shutil.disk_usage(staging).free
         except OSError as error:
             return error
@@ -346,8 +356,9 @@ class Checkpoints:
         checkpoints may go."""
         staging = staging_path(final)
         compare(staging, sorted(shards), sample)
-        write_json(staging / STATE, {"state": asdict(state), "loss_scale": record.pop("loss_scale")})
-        write_json(staging / CONFIG, self.config)
+        trainer_state = {"state": asdict(state), "loss_scale": record.pop("loss_scale")}
+        write_synced(staging / STATE, json_text(trainer_state))
+        write_synced(staging / CONFIG, json_text(self.config))
         small = {
             name: {"bytes": (staging / name).stat().st_size, "sha256": sha256_file(staging / name)}
             for name in (STATE, CONFIG)
@@ -387,7 +398,8 @@ def compare(staging: Path, shards: list[str], sample: dict[str, dict[str, Tensor
 def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
     """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name goes
     once the new one has it."""
-    write_json(staging / MANIFEST, record)
+    write_synced(staging / MANIFEST, json_text(record))
+    sync(staging)
     old = replaced_path(final)
     if final.is_symlink() or final.exists():
         if not (old / MANIFEST).exists():  # else it counts, and what has the name is the rest of an attempt
@@ -396,6 +408,6 @@ def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
         else:
             remove(final)
     os.rename(staging, final)
-    fsync_directory(final.parent)
+    sync(final.parent)
     if old.exists():
         remove(old)

@@ -75,7 +75,7 @@ def _be_the_writer(writer: ShardWriter, answer: int) -> None:
         os.closerange(answer + 1, os.sysconf("SC_OPEN_MAX"))
         torch.set_num_threads(1)  # a fork has none of its parent's threads
         mark = {"host": socket.gethostname(), "process": os.getpid(), "started": _started(os.getpid())}
-        write_json(writer.staging / MARK.replace("*", f"{writer.rank:05d}"), mark)
+        write_json(writer.staging / MARK.replace("*", f"{writer.rank:05d}"), mark, durable=False)
         writer.run()
         error = writer.trouble
         reply = {"what": str(error or ""), "remedy": ""}

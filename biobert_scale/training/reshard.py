@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from biobert_scale.errors import UserError
+from biobert_scale.files import make_directory, write_synced
 from biobert_scale.training.checkpoint import CONFIG, STATE, commit
 from biobert_scale.training.fragments import KINDS, Fragment, shared_out
 from biobert_scale.training.retention import checkpoint_path, find_checkpoint, read_record, staging_path
@@ -34,10 +35,11 @@ def reshard(source: Path, ranks: int, output: Path) -> Path:
     final = checkpoint_path(output, record["global_step"])
     staging = staging_path(final)
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    make_directory(staging.parent)
+    staging.mkdir()
     files = {name: record["files"][name] for name in (STATE, CONFIG)}
     for name in files:
-        shutil.copyfile(checkpoint / name, staging / name)
+        write_synced(staging / name, (checkpoint / name).read_bytes())
     with Shards(checkpoint, record["shards"]) as shards:
         whole = [
             Fragment(name, 0, {"weight": torch.empty(shards.numel(name), device="meta")})

@@ -12,7 +12,7 @@ from typing import Any
 
 from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
-from biobert_scale.files import MANIFEST, read_json, sha256_file
+from biobert_scale.files import MANIFEST, read_json, sha256_file, sync
 
 logger = logging.getLogger(__name__)
 
@@ -264,12 +264,14 @@ class Verified:
 
 
 def remove(checkpoint: Path) -> None:
-    """Delete a checkpoint, its manifest first: what a crash leaves of it does not count as one. Of a symbolic
-    link only the link: what is behind it belongs to somebody else."""
+    """Delete a checkpoint, its manifest first: what a crash or a power failure leaves of it does not count as
+    one. Of a symbolic link only the link: what is behind it belongs to somebody else."""
     if checkpoint.is_symlink():
         checkpoint.unlink()
         return
-    (checkpoint / MANIFEST).unlink(missing_ok=True)
+    if (checkpoint / MANIFEST).exists():
+        (checkpoint / MANIFEST).unlink()
+        sync(checkpoint)
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 

@@ -116,16 +116,19 @@ class ShardWriter(threading.Thread):
         name = shard_name(self.rank, self.ranks)
         try:
             size, digest = write_shard(self.staging / name, self.tensors)
-            write_json(note_path(self.staging, self.rank), {"file": name, "bytes": size, "sha256": digest})
+            self._give_word({"file": name, "bytes": size, "sha256": digest})
         except Exception as error:
             try:
                 note = {"error": str(error)}
                 if isinstance(error, UserError):
                     note = {"error": error.what, "remedy": error.remedy}
-                write_json(note_path(self.staging, self.rank), note)
+                self._give_word(note)
             except OSError:  # not even that: the main process will find the note missing
                 logger.error("rank %d could not write its part of %s: %s", self.rank, self.staging, error)
             raise
+
+    def _give_word(self, note: dict[str, Any]) -> None:
+        write_json(note_path(self.staging, self.rank), note, durable=False)
 
     def _gather_notes(self) -> dict[str, Any]:
         files = {}

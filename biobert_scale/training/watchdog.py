@@ -80,7 +80,7 @@ class Watchdog:
             since=since,
             written=time.time(),
         )
-        write_atomically(self._path(self.rank), json.dumps(asdict(beat)))
+        write_atomically(self._path(self.rank), json.dumps(asdict(beat)), durable=False)
 
     def _watch(self) -> None:
         while not self.stopped.wait(self.interval):

@@ -217,7 +217,7 @@ def test_a_save_of_a_step_that_is_there_leaves_the_old_or_the_new(
     with monkeypatch.context() as inner, pytest.raises(Killed):
         inner.setattr("biobert_scale.training.checkpoint.os.rename", dying(os.rename))
         inner.setattr("biobert_scale.training.checkpoint.remove", dying(remove))
-        inner.setattr("biobert_scale.training.checkpoint.fsync_directory", dying(lambda path: None))
+        inner.setattr("biobert_scale.training.checkpoint.sync", dying(lambda path: None))
         commit(staging_path(final), final, record)
         raise Killed
     found = complete(tmp_path)
