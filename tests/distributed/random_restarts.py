@@ -122,10 +122,11 @@ class Restless:
             lines: what the ranks' workers wrote down.
         """
         entry["codes"] = codes
-        refused = "without reaching another checkpoint" in self.stderr
         # A writer of an earlier start may still have been at work.
         mine = [(what, step) for place, what, _, step in lines if place == self.place]
         killed = any(what == "killed" for what, _ in mine)
+        # One rank says why, and may have been killed before it could.
+        refused = not (killed or struck) and set(codes) != {75} and deaths(self.run) > 1
         if refused:
             entry["fault"] = "refused for want of progress"
         elif struck or not (killed or entry["drawn"] == "STOP from before"):
@@ -134,6 +135,8 @@ class Restless:
         assert 2 not in codes, "a mistake of the user's, which there was none"
         assert killed or struck or refused or set(codes) == {75}, "it ended without a fault"
         assert newest(self.run) >= known, "an intact checkpoint is gone"
+        if "its writer" in entry["fault"] and "not its writer" not in entry["fault"]:
+            assert set(codes) == {75}, "the rank has not written what its writer did not"
         if set(codes) == {75}:
             assert newest(self.run) == self.taken, "it has stopped without having saved"
         self.by_hand = refused
@@ -166,7 +169,10 @@ class Restless:
         """What comes from outside: at a random moment of the start, or once a step is taken. Returns what was
         done: nothing to ranks that kill themselves in time."""
         if kind.endswith("as it starts"):
-            moment = self.draw.uniform(0, 1.2 * self.start_seconds)
+            over = time.monotonic() + self.draw.uniform(0, 1.2 * self.start_seconds)
+            while time.monotonic() < over and reached(self.run) < step and not ended(job, 0.02):
+                pass
+            moment = 0.0
         else:
             patience = 0 if kind in FROM_OUTSIDE else _BEYOND
             self.wait_for_step(job, step + patience, seen)
@@ -294,6 +300,14 @@ def reached(run: Path) -> int:
     """The step that the start at work has taken, by its own note."""
     try:
         return int((run / REACHED).read_bytes())
+    except (OSError, ValueError):
+        return 0
+
+
+def deaths(run: Path) -> int:
+    """The starts in a row that ended at the same point, as the run counts them."""
+    try:
+        return int(json.loads((run / STARTS).read_bytes())["deaths"])
     except (OSError, ValueError):
         return 0
 
