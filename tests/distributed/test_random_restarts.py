@@ -142,4 +142,4 @@ def test_random_restarts_in_other_shapes(
         for name, value in theirs.items()
         if not name.endswith("key.bias")  # softmax takes no notice of it: rounding alone moves it
     }
-    assert ours.keys() == theirs.keys() and max(apart.values()) <= 1e-4, max(apart, key=apart.__getitem__)
+    assert ours.keys() == theirs.keys() and max(apart.values()) <= 1e-5, max(apart, key=apart.__getitem__)
