@@ -18,8 +18,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from biobert_scale.files import write_json
 from biobert_scale.launch.ports import free_port
+from biobert_scale.training.retention import complete, read_record
+from biobert_scale.training.shards import Shards
 from biobert_scale.training.telemetry import read_metrics
 from tests.factories import TINY
 
@@ -69,8 +74,6 @@ def _rank(arguments: list[str], worker: str, variables: dict[str, str], output: 
     for number, name in ((1, "stdout"), (2, "stderr")):
         with open(output / f"{name}-{variables.get('RANK', '0')}", "wb") as stream:
             os.dup2(stream.fileno(), number)
-    import torch
-
     torch.set_num_threads(1)
     if worker:
         sys.argv = [worker, *arguments]
@@ -208,3 +211,15 @@ def column(metrics: list[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
     return [
         tuple(record[name] for name in ("global_step", *names)) for record in metrics if names[0] in record
     ]
+
+
+def last_state(run: Path) -> dict[str, Tensor]:
+    """Weights and moments of a run's last checkpoint, whoever wrote which part of them."""
+    checkpoint = complete(run)[-1]
+    found = {}
+    with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
+        for name in shards.names():
+            for kind in ("weight", "exp_avg", "exp_avg_sq"):
+                found[f"{kind} {name}"] = torch.empty(shards.numel(name))
+                shards.read(kind, name, 0, found[f"{kind} {name}"])
+    return found

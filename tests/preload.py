@@ -1,7 +1,7 @@
 """What the fork server imports once, so that a process forked from it begins at once (see `launching.py`)."""
 
 import accelerate
-import deepspeed
+import deepspeed.runtime.zero.muon.muon_optimizer  # and with it torch's compiler
 import transformers.models.bert.modeling_bert
 
 import biobert_scale.commands.checkpoint

@@ -14,7 +14,10 @@ import signal
 import socket
 import time
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,6 +55,8 @@ def write_apart(writer: ShardWriter) -> None:
             os.close(writing)
             answer = stream.read()
             os.waitpid(child, 0)
+    if not answer and not writer.staging.exists():  # it has got its name
+        return
     if not answer:
         logger.warning("the process that wrote %s was lost; writing it here", writer.staging.name)
         writer.run()
@@ -75,7 +80,10 @@ def _be_the_writer(writer: ShardWriter, answer: int) -> None:
         os.closerange(answer + 1, os.sysconf("SC_OPEN_MAX"))
         torch.set_num_threads(1)  # a fork has none of its parent's threads
         mark = {"host": socket.gethostname(), "process": os.getpid(), "started": _started(os.getpid())}
-        write_json(writer.staging / MARK.replace("*", f"{writer.rank:05d}"), mark, durable=False)
+        path = writer.staging / MARK.replace("*", f"{writer.rank:05d}")
+        write_json(path, mark, durable=False)
+        if writer.commit is not None:
+            writer.commit = partial(_commit_unless_replaced, writer.commit, path, mark)
         writer.run()
         error = writer.trouble
         reply = {"what": str(error or ""), "remedy": ""}
@@ -84,6 +92,18 @@ def _be_the_writer(writer: ShardWriter, answer: int) -> None:
         os.write(answer, json.dumps(reply).encode())
     finally:
         os._exit(0)
+
+
+def _commit_unless_replaced(
+    commit: Callable[[dict[str, Any]], None], path: Path, mark: dict[str, Any], files: dict[str, Any]
+) -> None:
+    """Commit while the directory bears this writer's mark: a start that has given the writer up removes it,
+    and may be writing another one of the same name."""
+    if not path.exists() or read_json(path) != mark:
+        raise RunFailed(
+            "a later start has taken its place", where=path.parent, remedy="nothing: that one saves its own"
+        )
+    commit(files)
 
 
 def wait_for_writers(run: Path, *, patience: float) -> None:

@@ -2,7 +2,7 @@
 
 `python apart.py DIRECTORY`: the writer waits for the file `go` in the directory before it writes; `writing`
 is made once it is at work. With CRASH in the environment the process of its own
-is lost, or cannot be made.
+is lost, before or after its work, or cannot be made. RANKS has it wait for the parts of others.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def slow(path: Path, tensors: Any) -> tuple[int, str]:
 def commit(files: dict[str, Any]) -> None:
     os.rename(HERE / "checkpoints" / ".step-00000007.part", HERE / "checkpoints" / "step-00000007")
     (HERE / "committed").write_text(f"{len(files)} {os.getpid() == RANK}")
+    if os.environ.get("CRASH") == "killed after its work":
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
@@ -44,7 +46,8 @@ if __name__ == "__main__":
     staging = HERE / "checkpoints" / ".step-00000007.part"
     staging.mkdir(parents=True)
     tensors = {"weight/a@0": torch.arange(100_000.0)}
-    writer = ShardWriter(staging, tensors, rank=0, ranks=1, patience=60, commit=commit)
+    ranks = int(os.environ.get("RANKS", "1"))
+    writer = ShardWriter(staging, tensors, rank=0, ranks=ranks, patience=60, commit=commit)
     if os.environ.get("CRASH") == "no memory":
         os.fork = lambda: os.stat("/nowhere")  # type: ignore[assignment,return-value]
     write_apart(writer)

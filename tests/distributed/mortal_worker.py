@@ -39,8 +39,8 @@ def tell(*what: Any) -> None:
         )
 
 
-def at(point: str) -> None:
-    """Die here, if that is the plan."""
+def at(point: str, process: int = 0) -> None:
+    """Die here, if that is the plan; or another process does."""
     if (
         DEATH
         and DEATH["point"] == point
@@ -49,7 +49,7 @@ def at(point: str) -> None:
     ):
         print(f"killed {point} at step {STEP[0]}", file=sys.stderr, flush=True)
         tell("killed", point, STEP[0])
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(process or os.getpid(), signal.SIGKILL)
 
 
 def train_step(trainer: Trainer, batch: Any) -> Any:
@@ -83,11 +83,14 @@ def write_shard(path: Path, tensors: Any) -> Any:
 
 def commit(staging: Path, final: Path, record: Any) -> None:
     at("before the manifest")
-    if DEATH and DEATH["point"] == "before the name":
-        checkpoint.write_json(staging / "manifest.json", record)
-        at("before the name")
     original_commit(staging, final, record)
     at("before pruning")
+
+
+def rename(source: Any, target: Any) -> None:
+    if str(source).endswith(".part"):
+        at("before the name")
+    original_rename(source, target)
 
 
 def remove(path: Path) -> None:
@@ -102,6 +105,7 @@ original_step, original_backward, original_on_host = (
     checkpoint.on_host,
 )
 original_write, original_commit, original_remove = snapshot.write_shard, checkpoint.commit, retention.remove
+original_rename, os.rename = os.rename, rename
 Trainer.train_step, Accelerator.backward, checkpoint.on_host = train_step, backward, on_host  # type: ignore[method-assign,assignment]
 snapshot.write_shard, checkpoint.commit, checkpoint.remove = write_shard, commit, remove  # type: ignore[assignment]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.files import write_json
-from biobert_scale.training.outliving import being_written, wait_for_writers
+from biobert_scale.files import read_json, write_json
+from biobert_scale.training.outliving import _started, being_written, wait_for_writers
 from biobert_scale.training.retention import complete, problem
 from biobert_scale.training.telemetry import read_metrics
 from tests.factories import write_tokens
@@ -74,6 +75,29 @@ def test_a_process_that_is_lost_is_replaced(how: str, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     assert begin(tmp_path, CRASH=how).communicate()[0] == "trouble None\n"
     assert (tmp_path / "committed").read_text() == "1 True"
+
+
+def test_a_process_that_is_lost_after_its_work_has_done_it(tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    assert begin(tmp_path, CRASH="killed after its work").communicate()[0] == "trouble None\n"
+    assert (tmp_path / "committed").read_text() == "1 False"
+
+
+def test_a_writer_that_was_given_up_does_not_end_another_start_s_save(tmp_path: Path) -> None:
+    """It waits for the part of a rank that is lost; a later start saves the same step meanwhile."""
+    (tmp_path / "go").touch()
+    rank = begin(tmp_path, RANKS="2")
+    staging = tmp_path / "checkpoints" / ".step-00000007.part"
+    until((staging / ".rank-00000.json").exists, rank)
+    writer = read_json(staging / ".writer-00000.json")["process"]
+    rank.kill()
+    rank.wait()
+    shutil.rmtree(staging)
+    staging.mkdir()
+    note = {"file": "state-00001-of-00002.safetensors", "bytes": 1, "sha256": "0" * 64}
+    write_json(staging / ".rank-00001.json", note)
+    until(lambda: _started(writer) is None)
+    assert not (tmp_path / "committed").exists() and staging.exists()
 
 
 @pytest.mark.parametrize(

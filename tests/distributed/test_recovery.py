@@ -13,31 +13,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from biobert_scale.files import write_json
 from biobert_scale.training.restarts import STARTS
-from biobert_scale.training.retention import complete, incomplete, read_record
-from biobert_scale.training.shards import Shards
+from biobert_scale.training.retention import complete, incomplete
 from biobert_scale.training.telemetry import read_metrics
 from tests.distributed.mortal_points import IN_SAVES, IN_STEPS, OF_THE_MAIN_PROCESS
-from tests.launching import attempt, column, command, environment, train
+from tests.launching import attempt, column, command, environment, last_state, train
 
 WORKER = str(Path(__file__).with_name("mortal_worker.py"))
 DROPOUT = ("--model.hidden-dropout-prob", "0.1", "--model.attention-probs-dropout-prob", "0.1")
 OFTEN = ("--training.checkpoint.every-steps", "2", "--training.checkpoint.keep-last", "2")
-
-
-def last_state(run: Path) -> dict[str, Tensor]:
-    """Weights and moments of a run's last checkpoint, whoever wrote which part of them."""
-    checkpoint = complete(run)[-1]
-    found = {}
-    with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
-        for name in shards.names():
-            for kind in ("weight", "exp_avg", "exp_avg_sq"):
-                found[f"{kind} {name}"] = torch.empty(shards.numel(name))
-                shards.read(kind, name, 0, found[f"{kind} {name}"])
-    return found
 
 
 def assert_same(ours: Path, theirs: Path) -> None:
