@@ -363,11 +363,10 @@ class Checkpoints:
             name: {"bytes": (staging / name).stat().st_size, "sha256": sha256_file(staging / name)}
             for name in (STATE, CONFIG)
         }
-        for rank in range(len(shards)):
-            note_path(staging, rank).unlink()
         commit(staging, final, {**record, "shards": sorted(shards), "files": {**shards, **small}})
-        for mark in final.glob(MARK):  # until it has its name, a process is at work on it
-            mark.unlink()
+        # Until it has its name, a process is at work on it; were that lost, its rank would need the notes.
+        for left in (*final.glob(MARK), *(note_path(final, rank) for rank in range(len(shards)))):
+            left.unlink()
         self.verified.add(final)
         keeping = self.config.training.checkpoint
         for old in superfluous(final.parent.parent, keeping, trouble=self.verified.trouble):

@@ -20,5 +20,10 @@ OF_THE_MAIN_PROCESS = (
     "half the records",
 )
 IN_STARTS = ("before the lock", "behind the lock", "while loading", "half the records")
-IN_LAST_SAVES = ("its writer", "its rank, not its writer", "both, before the part is written")
+IN_LAST_SAVES = (
+    "its writer",
+    "its writer, before the name",
+    "its rank, not its writer",
+    "both, before the part is written",
+)
 """In the save of a run that was asked to stop, which a process writes that outlives its rank."""

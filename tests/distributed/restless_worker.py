@@ -70,12 +70,19 @@ def write_shard(path: Path, tensors: Any) -> Any:
     return mortal_write(path, tensors)
 
 
+def rename(source: Any, target: Any) -> None:
+    if os.getpid() != RANK and str(source).endswith(".part"):
+        at("its writer, before the name")
+    mortal_rename(source, target)
+
+
 original_enter, original_fill, original_records = Lock.__enter__, Shards.fill, telemetry.write_atomically
 original_validate, mortal_step, mortal_write = Trainer.validate, Trainer.train_step, snapshot.write_shard
 Lock.__enter__, Shards.fill = enter, fill  # type: ignore[method-assign]
 telemetry.write_atomically = write_records  # type: ignore[assignment]
 Trainer.validate, Trainer.train_step = validate, train_step  # type: ignore[method-assign]
 snapshot.write_shard = write_shard
+mortal_rename, os.rename = os.rename, rename
 device._SECONDS = 0.01  # a third of a second at every start would be a minute of the test
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from biobert_scale.training.outliving import _started, being_written, wait_for_w
 from biobert_scale.training.retention import complete, problem
 from biobert_scale.training.telemetry import read_metrics
 from tests.factories import write_tokens
-from tests.launching import ROOT, command, environment, free_port
+from tests.launching import ROOT, attempt, command, environment, free_port
 
 SCRIPT = str(ROOT / "tests/distributed/apart.py")
 SLOW = str(ROOT / "tests/distributed/slow_worker.py")
@@ -81,6 +81,26 @@ def test_a_process_that_is_lost_after_its_work_has_done_it(tmp_path: Path) -> No
     (tmp_path / "go").touch()
     assert begin(tmp_path, CRASH="killed after its work").communicate()[0] == "trouble None\n"
     assert (tmp_path / "committed").read_text() == "1 False"
+
+
+def test_a_writer_that_is_lost_with_all_parts_written_is_replaced(tokens: Path, tmp_path: Path) -> None:
+    """It has read the other rank's note, which the rank in its place must read again."""
+    death = {"point": "its writer, before the name", "step": 2, "rank": 0, "asked_at": 2}
+    write_json(tmp_path / "deaths.json", [death])
+    patience = ("--training.engine.communication-timeout-seconds", "40")
+    job = attempt(
+        tokens,
+        tmp_path / "run",
+        *patience,
+        *("--training.guards.stall-seconds", "30"),
+        processes=2,
+        worker=str(ROOT / "tests/distributed/restless_worker.py"),
+        variables={"DEATHS": str(tmp_path / "deaths.json")},
+    )
+    assert job.returncode == 75 and "was lost; writing it here" in job.stderr, job.stderr[-2000:]
+    (checkpoint,) = complete(tmp_path / "run")
+    assert checkpoint.name == "step-00000002" and problem(checkpoint) is None
+    assert not list(checkpoint.glob(".*"))
 
 
 def test_a_writer_that_was_given_up_does_not_end_another_start_s_save(tmp_path: Path) -> None:
