@@ -53,6 +53,7 @@ from biobert_scale.training.retention import (
     read_record,
     remove,
     replaced_path,
+    sealed,
     staging_path,
     superfluous,
 )
@@ -397,7 +398,7 @@ def compare(staging: Path, shards: list[str], sample: dict[str, dict[str, Tensor
 def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
     """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name goes
     once the new one has it."""
-    write_synced(staging / MANIFEST, json_text(record))
+    write_synced(staging / MANIFEST, json_text(sealed(record)))
     sync(staging)
     old = replaced_path(final)
     if final.is_symlink() or final.exists():

@@ -12,13 +12,14 @@ from typing import Any
 
 from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
-from biobert_scale.files import MANIFEST, read_json, sha256_file, sync
+from biobert_scale.files import MANIFEST, fingerprint, read_json, sha256_file, sync
 
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "checkpoints"
 FINISHED = "finished.json"
 FORMAT = 1
+_SEAL = "manifest_sha256"
 _NAME = re.compile(r"step-(\d{8,})")
 _UNFINISHED = re.compile(r"\.step-\d{8,}\.part")
 _REPLACED = re.compile(r"\.step-(\d{8,})\.old")
@@ -78,11 +79,16 @@ def is_finished(run: Path) -> bool:
     return (run / FINISHED).exists() and bool(complete(run))
 
 
+def sealed(record: dict[str, Any]) -> dict[str, Any]:
+    """A manifest with the SHA-256 of what it says, which no other file could hold."""
+    return {**record, _SEAL: fingerprint(record)}
+
+
 def read_record(checkpoint: Path) -> dict[str, Any]:
     """A checkpoint's manifest.
 
     Raises:
-        UserError: it is unreadable, or of another version's format.
+        UserError: it is unreadable, corrupted, or of another version's format.
     """
     manifest = read_json(checkpoint / MANIFEST)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
@@ -94,6 +100,13 @@ def read_record(checkpoint: Path) -> dict[str, Any]:
             f"written in format {manifest.get('format')}, this version reads format {FORMAT}",
             where=checkpoint,
             remedy="use the version that wrote it",
+        )
+    seal = manifest.pop(_SEAL, None)  # older checkpoints have none
+    if seal is not None and seal != fingerprint(manifest):
+        raise UserError(
+            "its manifest is corrupted (its SHA-256 differs)",
+            where=checkpoint / MANIFEST,
+            remedy="give another checkpoint",
         )
     return manifest
 

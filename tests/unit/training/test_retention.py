@@ -19,8 +19,10 @@ from biobert_scale.training.retention import (
     incomplete,
     leftovers,
     problem,
+    read_record,
     remove,
     replaced_path,
+    sealed,
     staging_path,
     step_of,
     superfluous,
@@ -37,6 +39,23 @@ def fake(run: Path, step: int, *, loss: object = None) -> Path:
         {"stage": "checkpoint", "format": 1, "validation_mlm_loss": loss, "files": {"weights": record}},
     )
     return directory
+
+
+def test_a_flipped_bit_of_a_manifest_is_seen(tmp_path: Path) -> None:
+    """Nothing but its own checksum covers the samples' fingerprint and the names of the shards, by which a
+    resuming run reads the checkpoint or is refused."""
+    path = fake(tmp_path, 10) / "manifest.json"
+    record = {**read_json(path), "samples_fingerprint": "ab12", "shards": ["weights"], "global_step": 10}
+    write_json(path, sealed(record))
+    assert problem(path.parent) is None and read_record(path.parent) == record
+    content, unseen = path.read_bytes(), set()
+    for place in range(8 * len(content)):
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        if problem(path.parent) is None:
+            unseen |= {key for key, value in record.items() if read_record(path.parent).get(key) != value}
+    assert not unseen
 
 
 def damage(checkpoint: Path, how: str) -> None:
