@@ -31,6 +31,11 @@ def events(run: Path) -> list[dict[str, Any]]:
     )
 
 
+@pytest.mark.fault(
+    "a loss is NaN",
+    "stopped with step and rank; the checkpoint before is intact",
+    lost="the steps since the last save",
+)
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tokens: Path, tmp_path: Path) -> None:
     done = faulty(tokens, tmp_path / "run", NAN_STEPS="4")
     told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
@@ -40,6 +45,11 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tokens: Path, t
     assert (tmp_path / "run" / "checkpoints" / "step-00000003" / "manifest.json").exists()
 
 
+@pytest.mark.fault(
+    "a loss is NaN, policy `roll_back`",
+    "resumes from the last checkpoint on other samples, and finishes",
+    lost="the steps since the last save",
+)
 def test_rolling_back_leaves_the_samples_behind_and_finishes(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = faulty(tokens, run, "--training.guards.non-finite-loss", "roll_back", NAN_STEPS="4")
@@ -55,6 +65,11 @@ def test_rolling_back_leaves_the_samples_behind_and_finishes(tokens: Path, tmp_p
 @pytest.mark.parametrize(
     "engine",
     ["zero0", pytest.param("zero1", marks=pytest.mark.slow), pytest.param("zero3", marks=pytest.mark.slow)],
+)
+@pytest.mark.fault(
+    "NaN gradients on two ranks under {engine}, policy `roll_back`",
+    "weights and moments of before; finishes",
+    lost="the steps since the last save",
 )
 def test_rolling_back_restores_what_an_engine_learned_from_it(
     tokens: Path, tmp_path: Path, engine: str
@@ -81,6 +96,11 @@ def test_rolling_back_restores_what_an_engine_learned_from_it(
     assert all(0 < loss < 10 and 0 < norm < 100 for _, loss, norm, _ in records)
 
 
+@pytest.mark.fault(
+    "gradients are infinite, the loss is not",
+    "the step is left out; training continues",
+    lost="one batch",
+)
 def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_path: Path) -> None:
     """Without an engine that looks: the loop itself leaves the step out, and goes on."""
     run = tmp_path / "run"
@@ -92,6 +112,7 @@ def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.fault("a rank stands still (SIGSTOP)", "the watchdog names it; training continues with it")
 def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     overrides = ("--training.guards.stall-seconds", "5", "--training.checkpoint.every-steps", "1000")
@@ -108,6 +129,11 @@ def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "a collective operation times out",
+    "one line with the rank that gives no sign of life",
+    lost="the steps since the last save",
+)
 def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     overrides = ("--training.guards.stall-seconds", "4", "--training.engine.name", "ddp")

@@ -65,6 +65,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Trainer, "train_step", train_step)
 
 
+@pytest.mark.fault("three runs in one process, under two engines", "each trains as the first")
 def test_one_process_trains_several_times_under_other_engines(tokens: Path, tmp_path: Path) -> None:
     losses = {}
     for name in ("zero1", "ddp", "zero1"):
@@ -75,6 +76,11 @@ def test_one_process_trains_several_times_under_other_engines(tokens: Path, tmp_
     assert len(first) == 8 and all(other == pytest.approx(first, abs=1e-4) for other in others)
 
 
+@pytest.mark.fault(
+    "the two newest checkpoints cut, `keep_last = 1`",
+    "resumes before them and keeps its own saves; deletes the broken ones once it has passed them",
+    lost="the steps since the checkpoint before",
+)
 def test_a_run_that_resumes_behind_a_broken_newest_keeps_its_own_saves(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +98,7 @@ def test_a_run_that_resumes_behind_a_broken_newest_keeps_its_own_saves(
     assert [step_of(path) for path in complete(tmp_path)] == [8] and problem(complete(tmp_path)[0]) is None
 
 
+@pytest.mark.fault("bytes that are no UTF-8 in `metrics.jsonl`", "the run resumes, every other record stays")
 def test_a_bad_record_costs_nothing_but_itself(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +111,11 @@ def test_a_bad_record_costs_nothing_but_itself(
     assert [step for step, _ in column(read_metrics(tmp_path), "train/loss")] == list(range(1, 9))
 
 
+@pytest.mark.fault(
+    "all checkpoints of a finished run deleted, `finished.json` not",
+    "not taken for finished; begins anew with a warning",
+    lost="what was deleted",
+)
 def test_a_run_without_checkpoints_is_not_finished(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,6 +130,7 @@ def test_a_run_without_checkpoints_is_not_finished(
     assert not (tmp_path / FINISHED).exists() and "the run begins anew" in caplog.text
 
 
+@pytest.mark.fault("the only checkpoint has lost its manifest", "refused in one line; its files stay")
 def test_a_run_whose_only_checkpoint_lost_its_manifest_does_not_begin_anew(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +145,11 @@ def test_a_run_whose_only_checkpoint_lost_its_manifest_does_not_begin_anew(
 
 
 @pytest.mark.parametrize("engine", ["zero0", "zero1", "ddp"])
+@pytest.mark.fault(
+    "NaN gradients in the step that is saved, {engine}",
+    "stopped; the only checkpoint is the one before, intact",
+    lost="the steps since the last save",
+)
 def test_a_diverged_run_leaves_no_checkpoint_of_what_are_no_numbers(
     engine: str, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +170,11 @@ def test_a_diverged_run_leaves_no_checkpoint_of_what_are_no_numbers(
     assert step_of(kept) == 2 and problem(kept) is None
 
 
+@pytest.mark.fault(
+    "a weight is infinite when a checkpoint is written",
+    "not saved, one line with the remedy",
+    lost="the steps since the last save",
+)
 def test_a_diverged_state_is_not_saved(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the guards have seen."""
     original = Trainer.report_step

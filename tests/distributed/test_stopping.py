@@ -60,6 +60,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("accelerate", "STOP"),
     ],
 )
+@pytest.mark.fault("{request_} to {launcher}", "the step at hand ends; saved, stopped")
 def test_a_request_ends_the_step_at_hand_and_saves(
     tokens: Path, tmp_path: Path, launcher: str, request_: str
 ) -> None:

@@ -94,6 +94,10 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("step", ["save_weights", "copy_tokenizer", "limit_tokenizer", "publish_card"])
+@pytest.mark.fault(
+    "the disk is full during an export, in `{step}`",
+    "the old release or nothing; the same command succeeds later",
+)
 def test_a_failed_export_leaves_what_was_there_or_nothing(
     step: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +122,7 @@ def test_a_failed_export_leaves_what_was_there_or_nothing(
     }
 
 
+@pytest.mark.fault("an export into a directory that holds something else", "refused before any work")
 def test_an_output_of_something_else_is_refused_before_any_work(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
