@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from biobert_scale.files import read_json
+from biobert_scale.lock import LOCK
 from biobert_scale.training.guards import EVENTS
+from biobert_scale.training.retention import complete, problem, step_of
 from biobert_scale.training.telemetry import read_metrics
 from tests.launching import Job, attempt, column, start, train, wait_for_step, wait_until
 
 WORKER = str(Path(__file__).with_name("faulty_worker.py"))
+SAVE = "the steps since the last save"
 ALONE = ("--training.engine.name", "ddp", "--training.micro-batch-size", "16")
 
 
@@ -147,6 +151,49 @@ def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Pa
         job.kill()
     told = [text for text in job.stderr.splitlines() if text.startswith("biobert-scale:")]
     assert len(told) == 1 and "rank 1" in told[0] and "no sign of life" in told[0], job.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.fault("Ctrl-C to a run", "exit code 130; the lock is given up, a restart resumes", lost=SAVE)
+def test_an_interrupted_run_leaves_nothing_in_the_way(tokens: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    job = start(tokens, run, *ALONE, processes=1, steps=100_000)
+    try:
+        wait_for_step(job, run, 6)
+        job.send_signal(signal.SIGINT)
+        assert job.wait() == 130 and "Traceback" not in job.stderr, job.stderr[-3000:]
+    finally:
+        job.kill()
+    assert not (run / LOCK).exists()
+    saved = complete(run)[-1]
+    assert problem(saved) is None
+    again = start(tokens, run, *ALONE, processes=1, steps=100_000)
+    try:
+        wait_for_step(again, run, step_of(saved) + 3)
+        assert f"going on from {saved.name}" in again.stderr
+    finally:
+        again.kill()
+
+
+@pytest.mark.fault("{trouble}", "one line with address and port")
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "another program listens on the ranks' port",
+        pytest.param("the second rank never comes", marks=pytest.mark.slow),
+    ],
+)
+def test_ranks_that_do_not_meet_say_where(trouble: str, tokens: Path, tmp_path: Path) -> None:
+    soon = ("--training.guards.stall-seconds", "2", "--training.engine.communication-timeout-seconds", "4")
+    first = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        if "another program" not in trouble:
+            other.close()
+        done = attempt(tokens, tmp_path / "run", *soon, processes=1, variables={**first, "MASTER_PORT": port})
+    told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
+    assert done.returncode == 1 and len(told) == 1 and f"127.0.0.1:{port}" in told[0], done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_profile_holds_the_steps_asked_for(tokens: Path, tmp_path: Path) -> None:
