@@ -43,9 +43,10 @@ GROUPS = {
 
 INTRODUCTION = """\
 Each row is a fault that a test puts into the real program, and what the test then asserts: it fails where
-this does not happen. Runs are those of a tiny BERT with real ranks (gloo), the real launchers, SLURM's own
-daemons on a cluster of two nodes, and the DeepSpeed engines that are named. "Lost" is work that has to be
-done again. Seconds are those of the row's tests."""
+this does not happen. Tests under `cluster/` and `distributed/` put it into whole jobs and runs, those under
+`unit/` into a command or the function that has to cope with it. Runs are those of a tiny BERT with real
+ranks (gloo), the real launchers, SLURM's own daemons on a cluster of two nodes, and the DeepSpeed engines
+that are named. "Lost" is work that has to be done again. Seconds are those of the row's tests."""
 
 DRAWN = """\
 ## Drawn kills
@@ -66,7 +67,7 @@ def faults_of(item: pytest.Item) -> list[dict[str, str]]:
 
     return [
         {name: text.format(**values) for name, text in fault(*mark.args, **mark.kwargs).items()}
-        for mark in item.iter_markers("fault")
+        for mark in reversed(list(item.iter_markers("fault")))
     ]
 
 
@@ -108,10 +109,11 @@ def page(entries: list[dict[str, Any]]) -> str:
         for name, fault in properties:
             if name == "fault" and not own:
                 groups[heading].setdefault(fault["what"], []).append((entry, fault))
-    sections, outcomes = [], []
+    sections, outcomes, whole = [], [], 0
     for heading, faults in groups.items():
         rows = [row(what, tests) for what, tests in faults.items()]
         outcomes += [outcome for _, outcome in rows]
+        whole += sum(outcome == "passed" and "`unit/" not in line for line, outcome in rows)
         if rows:
             survived = sum(outcome == "passed" for _, outcome in rows)
             head = "| fault | what happens | lost | test | seconds |\n|---|---|---|---|---:|"
@@ -126,7 +128,8 @@ def page(entries: list[dict[str, Any]]) -> str:
         [
             f"# Faults survived, {days[-1]}",
             "",
-            f"**{counts['passed']} different faults survived**, and {kills} kills at drawn points."
+            f"**{counts['passed']} different faults survived**, {whole} of them in whole runs and jobs;"
+            f" besides {kills} kills at drawn points."
             f" {counts['failed']} failed, {counts['skipped']} were skipped here and do not count.",
             "",
             f"- Command: `make faults` ({len(entries)} tests, {' to '.join(sorted({days[0], days[-1]}))}),"

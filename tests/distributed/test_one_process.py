@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -191,3 +192,75 @@ def test_a_diverged_state_is_not_saved(tokens: Path, tmp_path: Path, monkeypatch
         train(tiny(every_steps=2, keep_last=1, background=False), tokens, tmp_path)
     assert "roll_back" in failure.value.remedy
     assert [step_of(path) for path in complete(tmp_path)] == [2]
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "memory for a step cannot be allocated",
+    "one line names the micro-batch; the last checkpoint is intact, and the run resumes from it",
+    lost="the steps since the last save",
+)
+def test_a_run_that_needs_more_memory_than_there_is(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.train_step
+
+    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+        if trainer.state.global_step + 1 == 6:
+            torch.empty(1 << 60)  # what the allocator says of it is its own
+        return original(trainer, batch)
+
+    with (
+        monkeypatch.context() as inner,
+        pytest.raises(RunFailed, match=r"micro_batch_size \(now 4\)") as failure,
+    ):
+        inner.setattr(Trainer, "train_step", train_step)
+        train(tiny(every_steps=2), tokens, tmp_path)
+    assert failure.value.exit_code == 1 and "plan" in failure.value.remedy
+    assert [step_of(path) for path in complete(tmp_path)] == [2, 4] and problem(
+        complete(tmp_path)[-1]
+    ) is None
+    assert train(tiny(every_steps=2), tokens, tmp_path)
+    assert [step for step, _ in column(read_metrics(tmp_path), "train/loss")] == list(range(1, 9))
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "{what} of a run deleted between two starts", "made again; losses equal the undisturbed run's"
+)
+@pytest.mark.parametrize("what", ["samples", "metrics.jsonl", "config.json"])
+def test_what_can_be_made_again_is_made_again(
+    what: str, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("train/loss", "optim/grad_norm", "consumed_samples")
+    train(tiny(), tokens, tmp_path / "whole")
+    run = tmp_path / "run"
+    with monkeypatch.context() as inner:
+        stop_after(inner, 5)
+        assert not train(tiny(), tokens, run)
+    assert (run / what).exists()
+    shutil.rmtree(run / what) if what == "samples" else (run / what).unlink()
+    assert train(tiny(), tokens, run)
+    ours, theirs = (column(read_metrics(path), *names) for path in (run, tmp_path / "whole"))
+    assert ours == theirs[5 if what == "metrics.jsonl" else 0 :] and (run / what).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "all checkpoints deleted while the run trains",
+    "the run trains on, and its next save is complete and intact",
+)
+def test_checkpoints_that_disappear_under_a_run(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.train_step
+
+    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+        if trainer.state.global_step + 1 == 6:
+            shutil.rmtree(tmp_path / "checkpoints")
+        return original(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    assert train(tiny(every_steps=2, background=False), tokens, tmp_path)
+    assert [step_of(path) for path in complete(tmp_path)] == [6, 8]
+    assert all(problem(path) is None for path in complete(tmp_path))
