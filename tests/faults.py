@@ -103,8 +103,8 @@ def page(entries: list[dict[str, Any]]) -> str:
     drawings = []
     for entry in entries:
         properties = entry.get("properties", [])
-        own = [value for name, value in properties if name == "drawn"]
-        drawings += own if entry["outcome"] == "passed" else []
+        own = [value for name, value in properties if name == "drawn" and entry["outcome"] == "passed"]
+        drawings += own
         heading = next(GROUPS[prefix] for prefix in GROUPS if entry["test"].startswith(prefix))
         for name, fault in properties:
             if name == "fault" and not own:

@@ -50,6 +50,8 @@ def test_drawn_faults_are_listed_by_their_points_and_count_for_themselves() -> N
     table = page([entry("tests/distributed/test_a.py::test_x", "two kills", drawn=drawn)])
     assert "**0 different faults survived**" in table and "besides 2 kills at" in table
     assert "### 2 kills: two ranks" in table and "| half a file | 5 (2), 9 (0) |" in table
+    table = page([entry("tests/distributed/test_a.py::test_x", "two kills", "failed", drawn=drawn)])
+    assert "besides 0 kills" in table and "| two kills | **failed**, not counted |" in table
 
 
 def report(test: str, outcome: Any, when: Any = "call") -> pytest.TestReport:

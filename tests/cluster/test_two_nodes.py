@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_starts_that_lose_a_node_before_their_first_checkpoint_are_no_crash_loop
     prepare(tmp_path, tokens, RECIPE)
     job = submit(cluster, tmp_path, *SIZES, "training.checkpoint.every-steps=1000")["pretrain"]
     away = cluster.directory / "node2.down"
-    for start, reached in enumerate((10, 20, 30)):
+    for start, reached in enumerate((10, 30, 50)):
         wait_until(lambda start=start: f"start {start}, on" in log(tmp_path), tmp_path)  # type: ignore[misc]
         wait_until(lambda reached=reached: begun(cluster, tmp_path, job, reached), tmp_path)  # type: ignore[misc]
         away.touch()
@@ -142,16 +143,17 @@ def test_a_controller_that_restarts_is_not_noticed(
 ) -> None:
     job = pretrain(cluster, tokens, tmp_path)
     wait_until(lambda: step(tmp_path) >= 12, tmp_path)
-    cluster.run("pkill", "-KILL", "--exact", "slurmctld")
+    cluster.run("kill", "-KILL", *cluster.run("pgrep", "--exact", "slurmctld").split())
     before = step(tmp_path)
     wait_until(lambda: step(tmp_path) >= min(before + 10, STEPS), tmp_path)
     cluster.run("sh", "-c", "exec slurmctld > /dev/null 2>&1 < /dev/null")
+    wait_until(lambda: cluster.start("scontrol", "ping").wait(60) == 0, tmp_path)
     wait_until(lambda: state(cluster, job) in ("COMPLETED", "FAILED"), tmp_path)
     assert state(cluster, job) == "COMPLETED" and "start 1, on" not in log(tmp_path), log(tmp_path)[-6000:]
     assert losses(tmp_path) == losses(undisturbed)
 
 
-@pytest.mark.fault("an urgent job preempts the run", EQUAL)
+@pytest.mark.fault("an urgent job preempts the run", EQUAL, lost=SAVE)
 def test_a_preempted_run_comes_back(
     cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path
 ) -> None:
@@ -179,13 +181,15 @@ def test_a_shared_disk_that_is_full(cluster: Cluster, undisturbed: Path, tokens:
     prepare(work, tokens, RECIPE)
     job = submit(cluster, inside, *SIZES)["pretrain"]
     wait_until(lambda: step(work) >= 12, work)
-    free = os.statvfs(work)
-    with open(work.parent / "junk", "wb") as junk:  # room for records is left, not for a checkpoint
-        os.posix_fallocate(junk.fileno(), 0, free.f_bavail * free.f_bsize - (128 << 10))
+    with open(work.parent / "junk", "wb", buffering=0) as junk:
+        with suppress(OSError):
+            while True:
+                junk.write(bytes(1 << 16))
+        junk.truncate(junk.tell() - (1 << 17))  # room for records, not for a checkpoint
     wait_until(lambda: "biobert-scale: " in log(work), work)
     (work.parent / "junk").unlink()
     said = [line for line in log(work).splitlines() if "biobert-scale: " in line]
-    assert any("No space left" in line or "free" in line for line in said), said
+    assert any("could not be written" in line for line in said), said
     finish(cluster, job, work, undisturbed)
 
 
