@@ -53,9 +53,9 @@ DRAWN = """\
 
 SIGKILL by the process itself at the point named, points and ranks drawn with a fixed seed. The run is
 started again after each, without a person. At the end weights, both moments, every loss, gradient norm and
-learning rate equal the undisturbed run's bit for bit. "5 (2)" is a kill in step 5 that cost two steps which
-had been taken. "Half pruned" is in the middle of deleting an older checkpoint, "before the name" between
-the manifest and the renaming."""
+learning rate equal the undisturbed run's, bit for bit where ranks and engine stay the same. "5 (2)" is a
+kill in step 5 that cost two steps which had been taken. "Half pruned" is in the middle of deleting an older
+checkpoint, "before the name" between the manifest and the renaming."""
 
 
 def faults_of(item: pytest.Item) -> list[dict[str, str]]:
