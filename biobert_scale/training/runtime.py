@@ -106,6 +106,11 @@ def start(config: Config, *, run: str) -> Accelerator:
         kwargs_handlers=handlers,
         **options,
     )
+    if config.training.engine.name == "deepspeed" and world_size > 1:
+        # The engine communicates in a copy of the group, which it would make with torch's own timeout.
+        from deepspeed.utils import groups
+
+        groups._WORLD_GROUP = torch.distributed.new_group(timeout=group.timeout)
     # transformers would build the model under zero.Init at stage 3, with other random numbers than at every
     # other stage.
     unset_hf_deepspeed_config()

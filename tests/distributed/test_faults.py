@@ -134,13 +134,14 @@ def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.fault(
-    "a collective operation times out",
+    "a collective operation times out under {engine}",
     "one line with the rank that gives no sign of life",
     lost="the steps since the last save",
 )
-def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["ddp", "deepspeed"])
+def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Path, engine: str) -> None:
     run = tmp_path / "run"
-    overrides = ("--training.guards.stall-seconds", "4", "--training.engine.name", "ddp")
+    overrides = ("--training.guards.stall-seconds", "4", "--training.engine.name", engine)
     limit = ("--training.engine.communication-timeout-seconds", "12")
     job = start(tokens, run, *overrides, *limit, processes=2, steps=100_000)
     try:
