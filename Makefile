@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test test-ci test-all proofs lint clean
+.PHONY: install demo test test-ci test-all proofs faults lint clean
 
 install: $(INSTALLED)
 
@@ -36,6 +36,12 @@ test-all: test
 
 proofs: $(INSTALLED)
 	$(BIN)/python -m pytest -m proof --record build/proofs.jsonl
+
+# Every fault that a test puts into the product, and their table, also where one was not survived.
+faults: $(INSTALLED)
+	@mkdir -p build
+	$(BIN)/python -m pytest -m fault --record build/faults.jsonl; code=$$?; \
+	$(BIN)/python -m tests.faults build/faults.jsonl > build/faults.md && cp build/faults.md benchmarks/faults.md; exit $$code
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

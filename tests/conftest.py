@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults import faults_of
 from tests.record import Record
 from tests.slurm_cluster import cluster as cluster
 
@@ -38,6 +39,10 @@ def pytest_configure(config: pytest.Config) -> None:
     runs_tests = config.option.numprocesses is None or hasattr(config, "workerinput")
     if runs_tests and not config.option.collectonly:
         forkserver.ensure_running()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.user_properties += [("fault", fault) for fault in faults_of(item)]
 
 
 @pytest.fixture(scope="session")

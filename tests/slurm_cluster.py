@@ -68,6 +68,18 @@ class Cluster:
         assert process.returncode == 0, complaints
         return printed
 
+    def first_process(self, node: str) -> str:
+        """The number of a node's first process, as the head counts: killing it is pulling the plug."""
+        return (self.directory / f"{node}.pid").read_text().strip()
+
+    def on_node(self, node: str, *command: str) -> None:
+        """Run a command, which may leave a daemon behind, on a node."""
+        enter = (
+            f"exec nsenter --target={self.first_process(node)} --mount --net --uts --pid"
+            ' "$@" > /dev/null 2>&1 < /dev/null'
+        )
+        self.run("sh", "-c", enter, "sh", *command)
+
     def build(self, raw: Path, output: Path, *options: str) -> subprocess.Popen[str]:
         """Start `corpus build` on the head, its tasks on the nodes."""
         return self.stage("corpus", "--raw", str(raw), "--output", str(output), *options)

@@ -69,6 +69,7 @@ def start(config: Config, *, run: str) -> Accelerator:
 
     Raises:
         UserError: the precision is not to be had on this device, or the batch does not divide over the ranks.
+        RunFailed: the ranks do not meet.
     """
     on_gpu = torch.cuda.is_available()
     forget_launcher_settings(on_gpu=on_gpu)
@@ -96,7 +97,7 @@ def start(config: Config, *, run: str) -> Accelerator:
                 init_scale=2.0**scaling.initial_scale_power, growth_interval=scaling.loss_scale_window
             )
         )
-    accelerator = Accelerator(
+    accelerator = _join(
         gradient_accumulation_steps=gradient_accumulation_steps(config.training, world_size),
         mixed_precision={"fp32": "no"}.get(precision, precision),
         log_with=_trackers(config.training.trackers),
@@ -105,6 +106,11 @@ def start(config: Config, *, run: str) -> Accelerator:
         kwargs_handlers=handlers,
         **options,
     )
+    if config.training.engine.name == "deepspeed" and world_size > 1:
+        # The engine communicates in a copy of the group, which it would make with torch's own timeout.
+        from deepspeed.utils import groups
+
+        groups._WORLD_GROUP = torch.distributed.new_group(timeout=group.timeout)
     # transformers would build the model under zero.Init at stage 3, with other random numbers than at every
     # other stage.
     unset_hf_deepspeed_config()
@@ -124,6 +130,7 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
 
     Raises:
         UserError: the precision is not to be had on this device.
+        RunFailed: the ranks do not meet.
     """
     on_gpu = torch.cuda.is_available()
     forget_launcher_settings(on_gpu=on_gpu)
@@ -139,7 +146,7 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
-        accelerator = Accelerator(
+        accelerator = _join(
             mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not on_gpu, kwargs_handlers=[group]
         )
     torch.set_num_threads(threads)
@@ -149,6 +156,22 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
         f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
     )
     return accelerator
+
+
+def _join(**options: Any) -> Accelerator:
+    """The Accelerator, which makes the ranks' group.
+
+    Raises:
+        RunFailed: their port is taken, their address unknown, or one of them does not come in time.
+    """
+    try:
+        return Accelerator(**options)
+    except torch.distributed.DistError as error:
+        raise RunFailed(
+            f"the ranks do not meet: {str(error).splitlines()[0]}",
+            where=f"MASTER_ADDR and MASTER_PORT, {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}",
+            remedy="choose a free port with the launcher's option, and an address that every node reaches",
+        ) from error
 
 
 def forget_launcher_settings(*, on_gpu: bool) -> None:

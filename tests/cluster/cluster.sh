@@ -82,7 +82,10 @@ MailProg=/bin/true
 GresTypes=gpu
 NodeName=node1 NodeAddr=$(address node1) CPUs=8 RealMemory=12000 Gres=gpu:8
 NodeName=node2 NodeAddr=$(address node2) CPUs=8 RealMemory=12000 Gres=gpu:8
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 PartitionName=main Nodes=ALL Default=YES MaxTime=24:00:00 State=UP
+PartitionName=urgent Nodes=ALL PriorityTier=10 MaxTime=24:00:00 State=UP
 SETTINGS
 }
 
@@ -101,7 +104,8 @@ node*)
     ;;
 head)
     cd "$directory"
-    mkdir -p state $nodes
+    mkdir -p state $nodes small
+    mount -t tmpfs -o size=24m tmpfs small # a disk that is soon full; mounted before the nodes start, so that they share it
     write_settings
     hostname head
     mount --bind hosts /etc/hosts
@@ -114,11 +118,11 @@ head)
     slurmctld -c
     for node in $nodes; do keep_running "$node" & done
     for _ in $(seq 100); do
-        [ "$(timeout 5 sinfo --noheader --Node --format %T 2> /dev/null | grep -c '^idle$')" = 2 ] && break
+        [ "$(timeout 5 sinfo --noheader --partition=main --Node --format %T 2> /dev/null | grep -c '^idle$')" = 2 ] && break
         sleep 0.1
     done
-    sinfo --noheader --Node --format '%N %T' >&2
-    [ "$(sinfo --noheader --Node --format %T | grep -c '^idle$')" = 2 ]
+    sinfo --noheader --partition=main --Node --format '%N %T' >&2
+    [ "$(sinfo --noheader --partition=main --Node --format %T | grep -c '^idle$')" = 2 ]
     echo "ready"
     cat > /dev/null # until whoever started the cluster closes its standard input, or dies
     ;;

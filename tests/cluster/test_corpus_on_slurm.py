@@ -91,6 +91,11 @@ def test_bytes_are_those_of_a_local_build(
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "SIGKILL of an array task in the middle of a file",
+    "named with its log; the same command repeats that task only, same bytes",
+    lost="one task's work",
+)
 def test_a_killed_task_is_told_and_the_same_command_finishes(
     cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
 ) -> None:
@@ -120,6 +125,11 @@ def test_a_killed_task_is_told_and_the_same_command_finishes(
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "`scancel` of an array task",
+    "submitted again; same bytes as a local build",
+    lost="one task's work",
+)
 def test_a_cancelled_task_is_submitted_again(
     cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
 ) -> None:
@@ -131,6 +141,11 @@ def test_a_cancelled_task_is_submitted_again(
     assert read_manifest(tmp_path / "out") == expected
 
 
+@pytest.mark.fault(
+    "Ctrl-C to the command that waits for array tasks",
+    "nothing is left in the queue; a local build finishes it, same bytes",
+    lost="the tasks at hand",
+)
 def test_an_interrupted_command_leaves_nothing_in_the_queue(
     cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
 ) -> None:
@@ -147,6 +162,10 @@ def test_an_interrupted_command_leaves_nothing_in_the_queue(
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "SIGKILL of the command that waits for array tasks",
+    "the same command waits for the tasks that run; same bytes",
+)
 def test_a_command_that_lost_its_connection_waits_for_its_own_tasks(
     cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
 ) -> None:
@@ -165,6 +184,10 @@ def test_a_command_that_lost_its_connection_waits_for_its_own_tasks(
     assert read_manifest(tmp_path / "out") == expected
 
 
+@pytest.mark.fault(
+    "a raw file cut, read by an array task",
+    "the line of a local build; nothing finished is left",
+)
 def test_a_damaged_file_is_told_in_the_same_line(cluster: Cluster, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     write_medline(raw / "pubmed25n0001.xml.gz", abstract(1, prose(1)))
@@ -194,6 +217,7 @@ def test_a_job_that_slurm_does_not_take_is_one_line(
     assert not cluster.run("squeue", "--noheader", "--states=running,pending")
 
 
+@pytest.mark.fault("the job's environment cannot be loaded", "one line with the log's last words")
 def test_a_broken_environment_is_told_with_the_log(cluster: Cluster, raw: Path, tmp_path: Path) -> None:
     code, told = ended(
         cluster.build(
@@ -215,6 +239,11 @@ def test_a_broken_environment_is_told_with_the_log(cluster: Cluster, raw: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "one of five tasks raises",
+    "named with its log; the others' work stays",
+    lost="one task's work",
+)
 def test_an_unknown_error_is_told_with_its_log_and_elements_run_several_tasks(
     cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -4,130 +4,31 @@ and as a chain."""
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from biobert_scale.corpus.synthetic import write_synthetic
-from biobert_scale.files import read_json, write_json
+from biobert_scale.files import read_json
 from biobert_scale.training.retention import complete
-from biobert_scale.training.telemetry import read_metrics
-from tests.factories import TINY, write_tokens
 from tests.launching import column, train
 from tests.slurm_cluster import ROOT, Cluster
+from tests.slurm_runs import (
+    RECIPE,
+    STEPS,
+    log,
+    losses,
+    prepare,
+    pretrain,
+    ranks_of,
+    state,
+    step,
+    submit,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
-STEPS = 200
-RECIPE: dict[str, Any] = {
-    **TINY,
-    "training": {**TINY["training"], "validation": {"every_steps": 100, "sequences": 21}},
-}
-SITE = """
-{more}
-[devices]
-cpus_per_device = 1
-memory_gib_per_device = 1
-[processors]
-cpus = 2
-memory_gib = 4
-"""
-
-
-@pytest.fixture(scope="module")
-def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tokens(tmp_path_factory.mktemp("tokens"), documents=200)
-
-
-def prepare(work: Path, tokens: Path | None, recipe: dict[str, Any], *, site: str = "doctor = false") -> None:
-    work.mkdir(parents=True, exist_ok=True)
-    (work / "site.toml").write_text(SITE.format(more=site))
-    write_json(work / "recipe.json", recipe)
-    if tokens is not None:
-        (work / "tokens").symlink_to(tokens)
-
-
-def submit(cluster: Cluster, work: Path, *options: str) -> dict[str, str]:
-    """Render, check and submit; returns the jobs by their stages."""
-    printed = cluster.run(
-        sys.executable,
-        "-m",
-        "biobert_scale.cli",
-        "launch",
-        "slurm",
-        "--site",
-        str(work / "site.toml"),
-        "--config",
-        str(work / "recipe.json"),
-        "--work",
-        str(work),
-        "--quiet",
-        "--submit",
-        *options,
-    )
-    assert "to start at" in printed, printed
-    return dict(line.split()[1:] for line in printed.splitlines() if line.startswith("submitted: "))
-
-
-def pretrain(
-    cluster: Cluster,
-    tokens: Path,
-    work: Path,
-    *options: str,
-    steps: int = STEPS,
-    nodes: int = 2,
-    devices: int = 2,
-) -> str:
-    prepare(work, tokens, RECIPE)
-    sizes = (
-        "--nodes",
-        str(nodes),
-        "--devices-per-node",
-        str(devices),
-        "--settings",
-        f"training.schedule.total-steps={steps}",
-    )
-    return submit(cluster, work, *sizes, *options)["pretrain"]
-
-
-def log(work: Path) -> str:
-    return "".join(path.read_text() for path in sorted((work / "jobs" / "logs").glob("*.log")))
-
-
-def wait_until(condition: Callable[[], object], work: Path, *, seconds: float = 800) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, log(work)[-6000:]
-        time.sleep(0.2)
-
-
-def state(cluster: Cluster, job: str) -> str:
-    """The job's state; an array's are joined."""
-    return "+".join(
-        sorted(
-            set(cluster.run("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").split())
-        )
-    )
-
-
-def step(work: Path) -> int:
-    return max((record["global_step"] for record in read_metrics(work / "pretraining")), default=0)
-
-
-def losses(work: Path) -> list[tuple[Any, ...]]:
-    return column(read_metrics(work / "pretraining"), "train/loss")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(cluster: Cluster, tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two nodes of two ranks, to the end in one go."""
-    work = tmp_path_factory.mktemp("undisturbed") / "work"
-    job = pretrain(cluster, tokens, work)
-    wait_until(lambda: state(cluster, job) not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"), work)
-    assert state(cluster, job) == "COMPLETED", log(work)[-6000:]
-    return work
+SAVED = "saved, requeued, resumed; losses equal the undisturbed run's"
 
 
 def test_two_nodes_of_two_ranks_train_like_one_process(
@@ -156,10 +57,19 @@ def test_two_nodes_of_two_ranks_train_like_one_process(
 @pytest.mark.parametrize(
     ("command", "says"),
     [
-        (("scancel", "--batch", "--signal=USR1"), "SIGUSR1: asking the run to save and stop"),
-        (("scontrol", "requeue"), "start 1, on"),
+        pytest.param(
+            ("scancel", "--batch", "--signal=USR1"),
+            "SIGUSR1: asking the run to save and stop",
+            id="USR1",
+            marks=pytest.mark.fault("SIGUSR1 to the job", SAVED),
+        ),
+        pytest.param(
+            ("scontrol", "requeue"),
+            "start 1, on",
+            id="requeue",
+            marks=pytest.mark.fault("the job is requeued by its administrator", SAVED),
+        ),
     ],
-    ids=["USR1", "requeue"],
 )
 def test_an_interrupted_run_comes_back_with_the_same_losses(
     cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path, command: tuple[str, ...], says: str
@@ -173,6 +83,15 @@ def test_an_interrupted_run_comes_back_with_the_same_losses(
     assert losses(tmp_path) == losses(undisturbed)
 
 
+@pytest.mark.fault(
+    "SIGKILL of one of four ranks",
+    "srun ends the others, the job requeues itself; losses equal the undisturbed run's",
+    lost="the steps since the last save",
+)
+@pytest.mark.fault(
+    "SIGKILL of a rank of the next start before it makes a step",
+    "requeued once more; losses equal the undisturbed run's",
+)
 def test_a_killed_rank_costs_the_steps_since_the_last_checkpoint(
     cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path
 ) -> None:
@@ -195,12 +114,7 @@ def test_a_killed_rank_costs_the_steps_since_the_last_checkpoint(
     assert losses(tmp_path) == losses(undisturbed)
 
 
-def ranks_of(cluster: Cluster, work: Path) -> list[str]:
-    """The processes of a job's ranks, as the head numbers them."""
-    process = cluster.start("pgrep", "--full", f"^{sys.executable} -m biobert_scale.train .*{work}/")
-    return process.communicate(timeout=60)[0].split()
-
-
+@pytest.mark.fault("a run that cannot begin", "failed with one line; not requeued for ever")
 def test_a_run_that_fails_before_its_first_checkpoint_stays_failed(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "tokens").mkdir()
     prepare(tmp_path, None, RECIPE)
@@ -211,6 +125,8 @@ def test_a_run_that_fails_before_its_first_checkpoint_stays_failed(cluster: Clus
     )
 
 
+@pytest.mark.fault("the job's time limit", "SLURM's signal ahead of it: saved, requeued, resumed")
+@pytest.mark.fault("SIGTERM to the job", "saved; the job ends and stays ended")
 def test_the_time_limit_saves_requeues_and_goes_on(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
     """SLURM's own signal ahead of a limit; then the end is asked for, and nothing comes back."""
     job = pretrain(cluster, tokens, tmp_path, "--time", "00:10:00", "--signal-seconds", "90", steps=1_000_000)
@@ -239,6 +155,11 @@ def test_the_time_limit_saves_requeues_and_goes_on(cluster: Cluster, tokens: Pat
     assert numbers == list(range(1, len(numbers) + 1))
 
 
+@pytest.mark.fault(
+    "`scancel` in the middle of training",
+    "an intact checkpoint stays",
+    lost="the steps since the last save",
+)
 def test_a_cancelled_job_leaves_an_intact_checkpoint(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
     job = pretrain(cluster, tokens, tmp_path, steps=1_000_000)
     wait_until(lambda: step(tmp_path) >= 12, tmp_path)
@@ -250,6 +171,11 @@ def test_a_cancelled_job_leaves_an_intact_checkpoint(cluster: Cluster, tokens: P
     assert complete(tmp_path / "pretraining")[-1].name in said, said
 
 
+@pytest.mark.fault(
+    "a node loses its power",
+    "requeued, resumed when it is back; losses equal the undisturbed run's",
+    lost="the steps since the last save",
+)
 def test_a_crashed_node_costs_the_steps_since_the_last_checkpoint(
     cluster: Cluster, undisturbed: Path, tokens: Path, tmp_path: Path
 ) -> None:
@@ -314,6 +240,10 @@ def test_the_whole_chain_from_raw_files_to_the_table(cluster: Cluster, tmp_path:
     assert "NCBI-disease" in (tmp_path / "evaluation" / "table.txt").read_text()
 
 
+@pytest.mark.fault(
+    "the first stage of a chain of six jobs fails",
+    "the others are cancelled and leave nothing behind",
+)
 def test_the_chain_ends_where_a_stage_fails(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
     prepare(tmp_path, None, CHAIN)

@@ -77,6 +77,14 @@ def take(cluster: Cluster, directory: Path, node: str) -> str:
     )
 
 
+@pytest.mark.fault(
+    "a run is locked by a process on the other node, alive, whose number is another process' here",
+    "refused with node, process and job",
+)
+@pytest.mark.fault(
+    "the holder's job is killed; a process of its number runs on here",
+    "SLURM says that the job is over: taken over",
+)
 def test_a_holder_on_the_other_node_is_at_work_whatever_has_its_number_here(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -100,6 +108,7 @@ def test_a_holder_on_the_other_node_is_at_work_whatever_has_its_number_here(
     assert not (tmp_path / "other" / "run" / LOCK).exists()
 
 
+@pytest.mark.fault("a requeued job finds the lock of its own earlier start", "taken over at once")
 def test_a_requeued_job_takes_its_own_lock_over_at_once(cluster: Cluster, tmp_path: Path) -> None:
     job = submit(cluster, tmp_path, "node1", "--requeue", "--open-mode=append")
     wait_for(tmp_path / "held")
@@ -115,6 +124,10 @@ def test_a_requeued_job_takes_its_own_lock_over_at_once(cluster: Cluster, tmp_pa
         time.sleep(0.1)
 
 
+@pytest.mark.fault(
+    "a second build into the output of array tasks",
+    "refused with the holder's name; the first one finishes",
+)
 def test_a_second_build_into_the_output_of_array_tasks_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     """The command that submits them holds the lock for all of them."""
     write_synthetic(tmp_path / "raw", seed=1, abstracts=60, full_texts=2)

@@ -18,6 +18,7 @@ SITE = (
 )
 
 
+@pytest.mark.fault("a chain of jobs is submitted twice", "the second waits for the first, job by job")
 def test_two_jobs_of_one_output_never_run_at_once(cluster: Cluster, tmp_path: Path) -> None:
     (tmp_path / "python").write_text(STUB)
     (tmp_path / "python").chmod(0o755)

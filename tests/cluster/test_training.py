@@ -62,6 +62,7 @@ def wait_for(cluster: Cluster, job: str, directory: Path, step: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.fault("SIGUSR1 to every rank of a job without the templates", "saved, requeued, resumed")
 def test_a_signal_to_the_job_saves_and_requeues_it(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
     job = submit(cluster, tokens, tmp_path)
     wait_for(cluster, job, tmp_path, 10)
@@ -78,6 +79,7 @@ def test_a_signal_to_the_job_saves_and_requeues_it(cluster: Cluster, tokens: Pat
     assert [loss for _, loss in ours[:40]] == pytest.approx([loss for _, loss in theirs[:40]], rel=1e-4)
 
 
+@pytest.mark.fault("the end of the job's time, read by the run itself", "saved and stopped before")
 def test_a_job_saves_before_its_time_is_over(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
     """A limit of two minutes, and a run that wants to stop 100 seconds before."""
     job = submit(

@@ -83,6 +83,10 @@ def test_two_sound_ranks(launcher: list[str], tokens: Path, tmp_path: Path) -> N
     assert [path.name for path in tmp_path.iterdir()] == ["told.json"]
 
 
+@pytest.mark.fault(
+    "one rank of two has other libraries, tokens and limits",
+    "`doctor` fails and names the rank",
+)
 def test_what_is_wrong_with_one_rank_is_told_with_its_name(tokens: Path, tmp_path: Path) -> None:
     other = write_tokens(tmp_path / "other", documents=70)
     output = tmp_path / "checkpoints"
@@ -123,6 +127,7 @@ def test_what_is_wrong_with_one_rank_is_told_with_its_name(tokens: Path, tmp_pat
     assert list(output.iterdir()) == []
 
 
+@pytest.mark.fault("a rank never joins", "`doctor` says so within its time")
 def test_a_rank_that_never_comes_is_told_within_the_time(tmp_path: Path) -> None:
     """One of two ranks is started."""
     waiting = {

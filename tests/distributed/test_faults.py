@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from biobert_scale.files import read_json
+from biobert_scale.lock import LOCK
 from biobert_scale.training.guards import EVENTS
+from biobert_scale.training.retention import complete, problem, step_of
 from biobert_scale.training.telemetry import read_metrics
 from tests.launching import Job, attempt, column, start, train, wait_for_step, wait_until
 
 WORKER = str(Path(__file__).with_name("faulty_worker.py"))
+SAVE = "the steps since the last save"
 ALONE = ("--training.engine.name", "ddp", "--training.micro-batch-size", "16")
 
 
@@ -31,6 +35,11 @@ def events(run: Path) -> list[dict[str, Any]]:
     )
 
 
+@pytest.mark.fault(
+    "a loss is NaN",
+    "stopped with step and rank; the checkpoint before is intact",
+    lost="the steps since the last save",
+)
 def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tokens: Path, tmp_path: Path) -> None:
     done = faulty(tokens, tmp_path / "run", NAN_STEPS="4")
     told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
@@ -40,6 +49,11 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(tokens: Path, t
     assert (tmp_path / "run" / "checkpoints" / "step-00000003" / "manifest.json").exists()
 
 
+@pytest.mark.fault(
+    "a loss is NaN, policy `roll_back`",
+    "resumes from the last checkpoint on other samples, and finishes",
+    lost="the steps since the last save",
+)
 def test_rolling_back_leaves_the_samples_behind_and_finishes(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = faulty(tokens, run, "--training.guards.non-finite-loss", "roll_back", NAN_STEPS="4")
@@ -55,6 +69,11 @@ def test_rolling_back_leaves_the_samples_behind_and_finishes(tokens: Path, tmp_p
 @pytest.mark.parametrize(
     "engine",
     ["zero0", pytest.param("zero1", marks=pytest.mark.slow), pytest.param("zero3", marks=pytest.mark.slow)],
+)
+@pytest.mark.fault(
+    "NaN gradients on two ranks under {engine}, policy `roll_back`",
+    "weights and moments of before; finishes",
+    lost="the steps since the last save",
 )
 def test_rolling_back_restores_what_an_engine_learned_from_it(
     tokens: Path, tmp_path: Path, engine: str
@@ -81,6 +100,11 @@ def test_rolling_back_restores_what_an_engine_learned_from_it(
     assert all(0 < loss < 10 and 0 < norm < 100 for _, loss, norm, _ in records)
 
 
+@pytest.mark.fault(
+    "gradients are infinite, the loss is not",
+    "the step is left out; training continues",
+    lost="one batch",
+)
 def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_path: Path) -> None:
     """Without an engine that looks: the loop itself leaves the step out, and goes on."""
     run = tmp_path / "run"
@@ -92,6 +116,7 @@ def test_gradients_that_are_no_numbers_are_not_learned_from(tokens: Path, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.fault("a rank stands still (SIGSTOP)", "the watchdog names it; training continues with it")
 def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     overrides = ("--training.guards.stall-seconds", "5", "--training.checkpoint.every-steps", "1000")
@@ -108,9 +133,15 @@ def test_a_rank_that_stands_still_is_named(tokens: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Path) -> None:
+@pytest.mark.fault(
+    "a collective operation times out under {engine}",
+    "one line with the rank that gives no sign of life",
+    lost="the steps since the last save",
+)
+@pytest.mark.parametrize("engine", ["ddp", "deepspeed"])
+def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Path, engine: str) -> None:
     run = tmp_path / "run"
-    overrides = ("--training.guards.stall-seconds", "4", "--training.engine.name", "ddp")
+    overrides = ("--training.guards.stall-seconds", "4", "--training.engine.name", engine)
     limit = ("--training.engine.communication-timeout-seconds", "12")
     job = start(tokens, run, *overrides, *limit, processes=2, steps=100_000)
     try:
@@ -121,6 +152,49 @@ def test_a_collective_that_times_out_ends_in_one_line(tokens: Path, tmp_path: Pa
         job.kill()
     told = [text for text in job.stderr.splitlines() if text.startswith("biobert-scale:")]
     assert len(told) == 1 and "rank 1" in told[0] and "no sign of life" in told[0], job.stderr[-3000:]
+
+
+@pytest.mark.slow
+@pytest.mark.fault("Ctrl-C to a run", "exit code 130; the lock is given up, a restart resumes", lost=SAVE)
+def test_an_interrupted_run_leaves_nothing_in_the_way(tokens: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    job = start(tokens, run, *ALONE, processes=1, steps=100_000)
+    try:
+        wait_for_step(job, run, 6)
+        job.send_signal(signal.SIGINT)
+        assert job.wait() == 130 and "Traceback" not in job.stderr, job.stderr[-3000:]
+    finally:
+        job.kill()
+    assert not (run / LOCK).exists()
+    saved = complete(run)[-1]
+    assert problem(saved) is None
+    again = start(tokens, run, *ALONE, processes=1, steps=100_000)
+    try:
+        wait_for_step(again, run, step_of(saved) + 3)
+        assert f"going on from {saved.name}" in again.stderr
+    finally:
+        again.kill()
+
+
+@pytest.mark.fault("{trouble}", "one line with address and port")
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        "another program listens on the ranks' port",
+        pytest.param("the second rank never comes", marks=pytest.mark.slow),
+    ],
+)
+def test_ranks_that_do_not_meet_say_where(trouble: str, tokens: Path, tmp_path: Path) -> None:
+    soon = ("--training.guards.stall-seconds", "2", "--training.engine.communication-timeout-seconds", "4")
+    first = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        if "another program" not in trouble:
+            other.close()
+        done = attempt(tokens, tmp_path / "run", *soon, processes=1, variables={**first, "MASTER_PORT": port})
+    told = [line for line in done.stderr.splitlines() if line.startswith("biobert-scale:")]
+    assert done.returncode == 1 and len(told) == 1 and f"127.0.0.1:{port}" in told[0], done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_profile_holds_the_steps_asked_for(tokens: Path, tmp_path: Path) -> None:

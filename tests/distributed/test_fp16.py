@@ -56,6 +56,11 @@ def norms(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]
         pytest.param("zero3", 1, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.fault(
+    "gradients overflow fp16 under {engine}",
+    "the step is skipped, the loss scale halved, and grows again",
+    lost="one batch",
+)
 def test_an_overflow_halves_the_scale_skips_and_training_goes_on(
     tokens: Path, norms: list[float], tmp_path: Path, engine: str, processes: int
 ) -> None:
@@ -90,6 +95,7 @@ def test_an_overflow_halves_the_scale_skips_and_training_goes_on(
     assert records[-1][1] > 512, "the scale must grow again after the window"
 
 
+@pytest.mark.fault("fp16 under ZeRO-0, where DeepSpeed does not scale the loss", "refused at the start")
 def test_stage_0_is_refused(tokens: Path, tmp_path: Path) -> None:
     """DeepSpeed 0.19 leaves the loss unscaled there: its gradients would be smaller by the scale than they
     are."""
@@ -97,6 +103,11 @@ def test_stage_0_is_refused(tokens: Path, tmp_path: Path) -> None:
     assert done.returncode == 2 and "does not scale the loss" in done.stderr
 
 
+@pytest.mark.fault(
+    "gradients overflow at the lowest loss scale",
+    "one line; the last checkpoint is intact",
+    lost="the steps since the last save",
+)
 def test_an_overflow_at_the_floor_stops_in_one_line_and_keeps_the_checkpoint(
     tokens: Path, tmp_path: Path
 ) -> None:
@@ -113,6 +124,11 @@ def test_an_overflow_at_the_floor_stops_in_one_line_and_keeps_the_checkpoint(
     assert kept is not None and kept.name == "step-00000003"
 
 
+@pytest.mark.fault(
+    "step after step overflows",
+    "one line after the number that the recipe sets; the last checkpoint is intact",
+    lost="the steps since the last save",
+)
 def test_too_many_skipped_steps_in_a_row_stop(tokens: Path, tmp_path: Path) -> None:
     done = run_fp16(
         tokens,

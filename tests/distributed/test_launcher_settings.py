@@ -45,6 +45,10 @@ def run(tokens: Path, run: Path, variables: dict[str, str], *overrides: str, pro
 
 
 @pytest.mark.parametrize("engine", ["deepspeed", pytest.param("ddp", marks=pytest.mark.slow)])
+@pytest.mark.fault(
+    "five `ACCELERATE_*` variables against the recipe, {engine}",
+    "losses and norms of a run without them",
+)
 def test_variables_change_nothing(tokens: Path, tmp_path: Path, engine: str) -> None:
     chosen = ("--training.engine.name", engine)
     names = ("train/loss", "optim/grad_norm")
@@ -54,6 +58,10 @@ def test_variables_change_nothing(tokens: Path, tmp_path: Path, engine: str) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "a left-over default configuration of accelerate (FSDP, bf16, CPU)",
+    "losses and norms of a run without it",
+)
 def test_a_left_over_file_changes_nothing(tokens: Path, tmp_path: Path) -> None:
     (tmp_path / "hf" / "accelerate").mkdir(parents=True)
     (tmp_path / "hf" / "accelerate" / "default_config.yaml").write_text(LEFT_OVER)

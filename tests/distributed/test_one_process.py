@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,6 +66,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Trainer, "train_step", train_step)
 
 
+@pytest.mark.fault("three runs in one process, under two engines", "each trains as the first")
 def test_one_process_trains_several_times_under_other_engines(tokens: Path, tmp_path: Path) -> None:
     losses = {}
     for name in ("zero1", "ddp", "zero1"):
@@ -75,6 +77,11 @@ def test_one_process_trains_several_times_under_other_engines(tokens: Path, tmp_
     assert len(first) == 8 and all(other == pytest.approx(first, abs=1e-4) for other in others)
 
 
+@pytest.mark.fault(
+    "the two newest checkpoints cut, `keep_last = 1`",
+    "resumes before them and keeps its own saves; deletes the broken ones once it has passed them",
+    lost="the steps since the checkpoint before",
+)
 def test_a_run_that_resumes_behind_a_broken_newest_keeps_its_own_saves(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +99,7 @@ def test_a_run_that_resumes_behind_a_broken_newest_keeps_its_own_saves(
     assert [step_of(path) for path in complete(tmp_path)] == [8] and problem(complete(tmp_path)[0]) is None
 
 
+@pytest.mark.fault("bytes that are no UTF-8 in `metrics.jsonl`", "the run resumes, every other record stays")
 def test_a_bad_record_costs_nothing_but_itself(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +112,11 @@ def test_a_bad_record_costs_nothing_but_itself(
     assert [step for step, _ in column(read_metrics(tmp_path), "train/loss")] == list(range(1, 9))
 
 
+@pytest.mark.fault(
+    "all checkpoints of a finished run deleted, `finished.json` not",
+    "not taken for finished; begins anew with a warning",
+    lost="what was deleted",
+)
 def test_a_run_without_checkpoints_is_not_finished(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -118,6 +131,7 @@ def test_a_run_without_checkpoints_is_not_finished(
     assert not (tmp_path / FINISHED).exists() and "the run begins anew" in caplog.text
 
 
+@pytest.mark.fault("the only checkpoint has lost its manifest", "refused in one line; its files stay")
 def test_a_run_whose_only_checkpoint_lost_its_manifest_does_not_begin_anew(
     tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +146,11 @@ def test_a_run_whose_only_checkpoint_lost_its_manifest_does_not_begin_anew(
 
 
 @pytest.mark.parametrize("engine", ["zero0", "zero1", "ddp"])
+@pytest.mark.fault(
+    "NaN gradients in the step that is saved, {engine}",
+    "stopped; the only checkpoint is the one before, intact",
+    lost="the steps since the last save",
+)
 def test_a_diverged_run_leaves_no_checkpoint_of_what_are_no_numbers(
     engine: str, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +171,11 @@ def test_a_diverged_run_leaves_no_checkpoint_of_what_are_no_numbers(
     assert step_of(kept) == 2 and problem(kept) is None
 
 
+@pytest.mark.fault(
+    "a weight is infinite when a checkpoint is written",
+    "not saved, one line with the remedy",
+    lost="the steps since the last save",
+)
 def test_a_diverged_state_is_not_saved(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the guards have seen."""
     original = Trainer.report_step
@@ -168,3 +192,75 @@ def test_a_diverged_state_is_not_saved(tokens: Path, tmp_path: Path, monkeypatch
         train(tiny(every_steps=2, keep_last=1, background=False), tokens, tmp_path)
     assert "roll_back" in failure.value.remedy
     assert [step_of(path) for path in complete(tmp_path)] == [2]
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "memory for a step cannot be allocated",
+    "one line names the micro-batch; the last checkpoint is intact, and the run resumes from it",
+    lost="the steps since the last save",
+)
+def test_a_run_that_needs_more_memory_than_there_is(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.train_step
+
+    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+        if trainer.state.global_step + 1 == 6:
+            torch.empty(1 << 60)  # what the allocator says of it is its own
+        return original(trainer, batch)
+
+    with (
+        monkeypatch.context() as inner,
+        pytest.raises(RunFailed, match=r"micro_batch_size \(now 4\)") as failure,
+    ):
+        inner.setattr(Trainer, "train_step", train_step)
+        train(tiny(every_steps=2), tokens, tmp_path)
+    assert failure.value.exit_code == 1 and "plan" in failure.value.remedy
+    assert [step_of(path) for path in complete(tmp_path)] == [2, 4] and problem(
+        complete(tmp_path)[-1]
+    ) is None
+    assert train(tiny(every_steps=2), tokens, tmp_path)
+    assert [step for step, _ in column(read_metrics(tmp_path), "train/loss")] == list(range(1, 9))
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "{what} of a run deleted between two starts", "made again; losses equal the undisturbed run's"
+)
+@pytest.mark.parametrize("what", ["samples", "metrics.jsonl", "config.json"])
+def test_what_can_be_made_again_is_made_again(
+    what: str, tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("train/loss", "optim/grad_norm", "consumed_samples")
+    train(tiny(), tokens, tmp_path / "whole")
+    run = tmp_path / "run"
+    with monkeypatch.context() as inner:
+        stop_after(inner, 5)
+        assert not train(tiny(), tokens, run)
+    assert (run / what).exists()
+    shutil.rmtree(run / what) if what == "samples" else (run / what).unlink()
+    assert train(tiny(), tokens, run)
+    ours, theirs = (column(read_metrics(path), *names) for path in (run, tmp_path / "whole"))
+    assert ours == theirs[5 if what == "metrics.jsonl" else 0 :] and (run / what).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "all checkpoints deleted while the run trains",
+    "the run trains on, and its next save is complete and intact",
+)
+def test_checkpoints_that_disappear_under_a_run(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Trainer.train_step
+
+    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+        if trainer.state.global_step + 1 == 6:
+            shutil.rmtree(tmp_path / "checkpoints")
+        return original(trainer, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", train_step)
+    assert train(tiny(every_steps=2, background=False), tokens, tmp_path)
+    assert [step_of(path) for path in complete(tmp_path)] == [6, 8]
+    assert all(problem(path) is None for path in complete(tmp_path))

@@ -42,6 +42,10 @@ def begin(directory: Path, **more: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.fault(
+    "SIGKILL of a rank and its process group during a save",
+    "the save is finished by its own process; the next start waits for it",
+)
 def test_a_save_is_finished_where_its_rank_and_the_rank_s_group_are_killed(tmp_path: Path) -> None:
     rank = begin(tmp_path)
     until((tmp_path / "writing").exists, rank)
@@ -71,6 +75,7 @@ def test_the_rank_waits_and_says_what_went_wrong(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["killed", "no memory"])
+@pytest.mark.fault("the process that writes a checkpoint: {how}", "the rank writes it itself")
 def test_a_process_that_is_lost_is_replaced(how: str, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     assert begin(tmp_path, CRASH=how).communicate()[0] == "trouble None\n"
@@ -123,6 +128,7 @@ def test_a_writer_that_was_given_up_does_not_end_another_start_s_save(tmp_path: 
 @pytest.mark.parametrize(
     "mark", [{}, [], {"host": "here"}, {"host": os.uname().nodename, "process": 1, "started": "-1"}]
 )
+@pytest.mark.fault("the mark of a writer that is dead, or no mark at all in its file", "not waited for")
 def test_what_a_killed_writer_left_is_not_waited_for(mark: object, tmp_path: Path) -> None:
     staging = tmp_path / "checkpoints" / ".step-00000007.part"
     staging.mkdir(parents=True)
@@ -140,6 +146,10 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("seconds", ["2", "120"])
 @pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+@pytest.mark.fault(
+    "SIGTERM to {launcher}, which waits {seconds} s for its ranks, during a slow save",
+    "the checkpoint of the step at hand is complete and intact",
+)
 def test_a_save_that_takes_longer_than_the_launcher_waits(
     launcher: str, seconds: str, tokens: Path, tmp_path: Path
 ) -> None:

@@ -49,6 +49,10 @@ def run(installation: Path, *command: str, temporary: Path) -> subprocess.Comple
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "a read-only installation, HOME unusable",
+    "every command works; compiled code is cached in a directory of its own",
+)
 def test_every_command_works_without_a_place_for_compiled_code(installation: Path, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "made", documents=200)
     write_json(tmp_path / "recipe.json", TINY)

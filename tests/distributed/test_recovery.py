@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,16 @@ def survive(
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "SIGKILL of one of two ranks between two micro-batches",
+    "torchrun's agent starts both again, without a person",
+    lost="the steps since the last save",
+)
+@pytest.mark.fault(
+    "SIGKILL of both ranks with half a checkpoint file written",
+    "the half checkpoint is passed over and deleted; the run ends",
+    lost="the steps since the last save",
+)
 def test_a_killed_rank_brings_the_run_back_by_itself(tokens: Path, tmp_path: Path) -> None:
     train(tokens, tmp_path / "whole", *DROPOUT, *OFTEN, processes=2, dtype="bf16")
     deaths = [
@@ -103,8 +114,13 @@ def test_a_killed_rank_brings_the_run_back_by_itself(tokens: Path, tmp_path: Pat
 @pytest.mark.proof
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("engine", "dtype"), [("zero1", "bf16"), ("ddp", "fp32")])
+@pytest.mark.fault(
+    "thirty SIGKILLs at drawn points, {engine} {dtype}",
+    "started again after each; the end equals the undisturbed run's bit for bit",
+    lost="at most four steps a kill",
+)
 def test_thirty_kills_at_random_points_leave_no_trace(
-    tokens: Path, tmp_path: Path, engine: str, dtype: str
+    tokens: Path, tmp_path: Path, engine: str, dtype: str, record_property: Callable[[str, object], None]
 ) -> None:
     chosen = (
         *(
@@ -134,12 +150,17 @@ def test_thirty_kills_at_random_points_leave_no_trace(
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same(tmp_path / "run", tmp_path / "whole")
-    for point, step, lost in faults:
-        print(f"{engine} {dtype} | {point} | {step} | {lost}")
+    record_property(
+        "drawn", {"run": f"{engine}, {dtype}, two ranks, 66 steps, saves every 2", "faults": faults}
+    )
     assert len(faults) == 30 and all(int(lost) <= 4 for *_, lost in faults)
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "SIGKILL at the same step of every start",
+    "stopped at the second restart without progress, with the reason; a start by hand resumes",
+)
 def test_a_crash_loop_stops_with_the_reason(tokens: Path, tmp_path: Path) -> None:
     deaths = [{"point": "before the step", "step": 4, "rank": 0}] * 3
     at_once = (*OFTEN, "--training.checkpoint.no-background")  # step 2 is saved before the kill
@@ -184,6 +205,11 @@ def whole(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("how", ["lost", "truncated", "flipped"])
+@pytest.mark.fault(
+    "a file of the newest checkpoint {how}",
+    "named and passed over; the end equals the undisturbed run's bit for bit",
+    lost="the steps since the checkpoint before",
+)
 def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
     tokens: Path, whole: Path, tmp_path: Path, how: str
 ) -> None:
@@ -205,6 +231,7 @@ def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
     assert_same(run, whole)
 
 
+@pytest.mark.fault("every checkpoint damaged", "refused in one line; nothing is overwritten")
 def test_where_no_checkpoint_is_intact_the_run_does_not_begin_anew(
     tokens: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -265,11 +292,19 @@ def assert_continuous(tokens: Path, directory: Path, stretches: list[Stretch], b
         assert left == pytest.approx(right, rel=1e-5)
 
 
+@pytest.mark.fault(
+    "1, 2 and 1 ranks under ZeRO-2, ZeRO-3 and DDP, one after another",
+    "losses, norms and learning rates within 1e-5 of one process'",
+)
 def test_ranks_and_engines_change_on_the_way(tokens: Path, tmp_path: Path) -> None:
     assert_continuous(tokens, tmp_path, [(1, 2, "zero2"), (2, 5, "zero3"), (1, 9, "ddp")], batch=16)
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "eight restarts over every engine, on one or two ranks",
+    "losses, norms and learning rates within 1e-5 of one process'",
+)
 def test_every_engine_reads_what_every_other_wrote(tokens: Path, tmp_path: Path) -> None:
     assert_continuous(
         tokens,
@@ -290,10 +325,19 @@ def test_every_engine_reads_what_every_other_wrote(tokens: Path, tmp_path: Path)
 
 @pytest.mark.proof
 @pytest.mark.timeout(1800)
+@pytest.mark.fault(
+    "16 ranks become 4, and 16 again",
+    "losses, norms and learning rates within 1e-5 of one process'",
+)
 def test_sixteen_ranks_then_four_then_sixteen(tokens: Path, tmp_path: Path) -> None:
     assert_continuous(tokens, tmp_path, [(16, 3, "zero1"), (4, 6, "zero3"), (16, 9, "zero1")], batch=32)
 
 
+@pytest.mark.fault(
+    "the disk fills up during a save",
+    "one line; the last checkpoint stays; with room again the end equals the undisturbed run's bit for bit",
+    lost="the steps since the last save",
+)
 def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(
     tokens: Path, whole: Path, tmp_path: Path
 ) -> None:

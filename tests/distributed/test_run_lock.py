@@ -8,12 +8,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from biobert_scale.data.samples import open_index
 from biobert_scale.lock import LOCK
 from biobert_scale.training.telemetry import read_metrics
 from tests.launching import environment, start, wait_for_step
 
 
+@pytest.mark.fault(
+    "a second run is started in the directory of one that trains",
+    "refused with host, process and directory; the first trains on",
+)
+@pytest.mark.fault(
+    "SIGKILL of a run, which leaves its lock",
+    "the next start takes over and resumes",
+    lost="the steps since the last save",
+)
 def test_a_second_run_is_refused_and_a_killed_one_is_succeeded(tokens: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     options: dict[str, Any] = {"processes": 1, "steps": 100_000}
@@ -52,6 +63,10 @@ build_samples(Path(sys.argv[1]), Path(sys.argv[2]), DataConfig(max_seq_length=64
 """
 
 
+@pytest.mark.fault(
+    "three starts at once on one new directory of samples",
+    "one makes them, the others wait and use them",
+)
 def test_of_several_starts_on_new_samples_one_makes_them_for_all(tokens: Path, tmp_path: Path) -> None:
     starts = [
         subprocess.Popen(

@@ -29,7 +29,7 @@ LAUNCHERS = {
         "SIGTERM,SIGINT,SIGUSR1",
         "-m",
     ],
-    "elastic": [
+    "elastic torchrun": [
         "-m",
         "torch.distributed.run",
         "--standalone",
@@ -53,13 +53,14 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("torchrun", "SIGTERM"),
         ("torchrun with USR1", "SIGUSR1"),
-        ("torchrun", "STOP"),
-        ("elastic", "STOP"),
-        ("elastic", "SIGTERM"),
-        ("deepspeed", "STOP"),
-        ("accelerate", "STOP"),
+        ("torchrun", "the file STOP"),
+        ("elastic torchrun", "the file STOP"),
+        ("elastic torchrun", "SIGTERM"),
+        ("deepspeed", "the file STOP"),
+        ("accelerate", "the file STOP"),
     ],
 )
+@pytest.mark.fault("{request_}, to a run under {launcher}", "the step at hand ends; saved, stopped")
 def test_a_request_ends_the_step_at_hand_and_saves(
     tokens: Path, tmp_path: Path, launcher: str, request_: str
 ) -> None:
@@ -77,7 +78,7 @@ def test_a_request_ends_the_step_at_hand_and_saves(
     while not any(record["global_step"] >= 4 for record in read_metrics(run)):
         assert process.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()[-3000:]
         time.sleep(0.05)
-    if request_ == "STOP":
+    if request_ == "the file STOP":
         (run / "STOP").touch()
     else:
         process.send_signal(signal.Signals[request_])
@@ -91,4 +92,7 @@ def test_a_request_ends_the_step_at_hand_and_saves(
     ), told[-3000:]
     assert "stopped at step" in told and told.count("going on from") == 0
     assert not (run / "STOP").exists(), "the file would stop the next start as well"
-    assert (code == 0) == (launcher == "elastic" and request_ == "STOP"), (code, told[-2000:])
+    assert (code == 0) == (launcher == "elastic torchrun" and request_ == "the file STOP"), (
+        code,
+        told[-2000:],
+    )

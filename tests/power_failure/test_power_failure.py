@@ -243,6 +243,11 @@ NEEDED: dict[str, list[str]] = {}
 """Line of code that syncs -> the programs of which a state breaks without it."""
 
 
+@pytest.mark.fault(
+    "the power fails at any moment of: {name}",
+    "the old state or the new one is there, and the same work done again has the same end",
+    lost="what was not said to be done",
+)
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_power_failure_leaves_the_old_or_the_new(
     name: str, inputs: Path, tmp_path: Path, record_property: Callable[[str, object], None]

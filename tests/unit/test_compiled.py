@@ -34,6 +34,7 @@ def twice(number: int) -> int:
     return 2 * number
 
 
+@pytest.mark.fault("numba finds no place for its cache", "a directory of its own")
 def test_without_a_place_of_numbas_the_cache_is_a_directory_of_its_own(nowhere: Path) -> None:
     with pytest.raises(RuntimeError, match="no locator"):
         numba.njit(cache=True)(twice)
@@ -45,6 +46,7 @@ def test_without_a_place_of_numbas_the_cache_is_a_directory_of_its_own(nowhere: 
 
 
 @pytest.mark.parametrize("way", ["a file", "open to all", "a link"])
+@pytest.mark.fault("that directory is {way}", "not trusted; works without a cache")
 def test_a_directory_that_others_can_write_to_is_not_trusted(nowhere: Path, way: str) -> None:
     own = nowhere / f"biobert-scale-numba-{os.getuid()}"
     if way == "a file":
@@ -59,6 +61,7 @@ def test_a_directory_that_others_can_write_to_is_not_trusted(nowhere: Path, way:
     assert not list(nowhere.rglob("*.nbc"))
 
 
+@pytest.mark.fault("the disk of the cache is full", "works without a cache")
 def test_a_full_disk_costs_the_cache_only(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from numba.core import caching
 

@@ -10,6 +10,7 @@ from biobert_scale.errors import RunFailed, from_os_error
 from biobert_scale.files import write_atomically
 
 
+@pytest.mark.fault("the write of a file fails", "its old content stays")
 def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, "old")
@@ -18,6 +19,7 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
     assert path.read_text() == "old" and [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.fault("the disk of an output is full", "one line with the remedy, exit code 1")
 def test_a_full_disk_is_told_in_one_line_and_is_no_mistake_of_the_user() -> None:
     error = from_os_error(OSError(errno.ENOSPC, "No space left on device", "out/part-00000.parquet"))
     assert isinstance(error, RunFailed) and error.exit_code == 1

@@ -44,6 +44,7 @@ def test_the_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "run") == []
 
 
+@pytest.mark.fault("an error while the lock is held", "given up")
 def test_an_error_inside_gives_the_lock_up(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), Lock(tmp_path, "train"):
         raise ZeroDivisionError
@@ -63,6 +64,7 @@ def test_the_same_process_cannot_hold_it_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("holder", "silent_seconds"), [(GONE, 0), (ELSEWHERE, LAPSE_SECONDS + 1), (ELSEWHERE, 10**6)]
 )
+@pytest.mark.fault("a lock whose holder died, here or out of sight for minutes", "taken over")
 def test_a_holder_that_is_gone_is_replaced(tmp_path: Path, holder: Holder, silent_seconds: float) -> None:
     leave(tmp_path, holder, silent_seconds=silent_seconds)
     with Lock(tmp_path, "train") as lock:
@@ -70,6 +72,7 @@ def test_a_holder_that_is_gone_is_replaced(tmp_path: Path, holder: Holder, silen
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.fault("a lock whose holder on another host gives signs of life", "refused")
 def test_a_holder_out_of_sight_that_moves_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     leave(tmp_path, ELSEWHERE, silent_seconds=5)
     monkeypatch.setattr(locks.time, "sleep", lambda _: os.utime(tmp_path / LOCK))
@@ -78,6 +81,10 @@ def test_a_holder_out_of_sight_that_moves_is_at_work(tmp_path: Path, monkeypatch
     assert held_by(tmp_path)["token"] == "elsewhere" and os.listdir(tmp_path) == [LOCK]
 
 
+@pytest.mark.fault(
+    "a holder on another host falls silent, clocks differ",
+    "taken over, by the file server's clock",
+)
 def test_a_holder_out_of_sight_that_falls_silent_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,6 +98,7 @@ def test_a_holder_out_of_sight_that_falls_silent_is_replaced(
         assert held_by(tmp_path)["token"] == lock.me.token
 
 
+@pytest.mark.fault("an empty lock file", "taken over after the time for signs of life")
 def test_a_record_that_nobody_can_read_is_waited_out(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_text("")
     os.utime(tmp_path / LOCK, (1, 1))
@@ -98,6 +106,7 @@ def test_a_record_that_nobody_can_read_is_waited_out(tmp_path: Path) -> None:
         assert held_by(tmp_path)["token"] == lock.me.token
 
 
+@pytest.mark.fault("a rival died while it took the lock over", "taken over")
 def test_a_rival_that_died_while_it_took_over_bars_nobody(tmp_path: Path) -> None:
     leave(tmp_path, GONE)
     rival = replace(GONE, token="rival")
@@ -108,6 +117,7 @@ def test_a_rival_that_died_while_it_took_over_bars_nobody(tmp_path: Path) -> Non
         assert os.listdir(tmp_path) == [LOCK]
 
 
+@pytest.mark.fault("a slow rival meets a lock that was taken over meanwhile", "does not replace it")
 def test_a_rival_that_was_slow_does_not_replace_the_one_that_was_quicker(tmp_path: Path) -> None:
     """It looked the dead holder up, and another took over and removed its traces before it went on."""
     slow = Lock(tmp_path, "slow")
@@ -117,6 +127,7 @@ def test_a_rival_that_was_slow_does_not_replace_the_one_that_was_quicker(tmp_pat
     assert held_by(tmp_path)["token"] == "elsewhere" and not list(tmp_path.glob(f"{LOCK}-after-*"))
 
 
+@pytest.mark.fault("four processes at once after a dead holder", "they enter one after another")
 def test_many_rivals_of_a_dead_holder_enter_one_after_another(tmp_path: Path) -> None:
     leave(tmp_path, GONE)
     code = (
@@ -136,6 +147,7 @@ def test_many_rivals_of_a_dead_holder_enter_one_after_another(tmp_path: Path) ->
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.fault("a file system without hard links", "the lock holds all the same")
 def test_a_file_system_without_hard_links_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def link(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
@@ -147,6 +159,10 @@ def test_a_file_system_without_hard_links_serves(tmp_path: Path, monkeypatch: py
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.fault(
+    "a holder that stood still was replaced and wakes up",
+    "ends itself with one line before it writes",
+)
 def test_a_holder_that_was_replaced_ends_at_its_next_sign_of_life(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from biobert_scale.lock import Lock\n"
@@ -168,6 +184,7 @@ def test_a_holder_that_was_replaced_ends_at_its_next_sign_of_life(tmp_path: Path
     assert held_by(tmp_path)["token"] == "elsewhere"
 
 
+@pytest.mark.fault("the lock file is removed by hand while it is held", "written again")
 def test_a_lock_that_was_removed_by_hand_comes_back(tmp_path: Path) -> None:
     with Lock(tmp_path, "train") as lock:
         (tmp_path / LOCK).unlink()
@@ -219,6 +236,10 @@ RUNNING = "JobId=42 JobName=t Requeue=1 Restarts=0 BatchFlag=1 JobState=RUNNING 
         ("slurm speaks otherwise now\n", "", "made-up", None),
     ],
 )
+@pytest.mark.fault(
+    "SLURM says of the holder's job: requeued, over, unknown, or nothing",
+    "taken over only where it proves the end",
+)
 def test_slurm_is_asked_about_a_job_of_its_own_cluster(
     monkeypatch: pytest.MonkeyPatch, shown: str, complaint: str, cluster: str, at_work: bool | None
 ) -> None:
@@ -226,6 +247,7 @@ def test_slurm_is_asked_about_a_job_of_its_own_cluster(
     assert is_at_work(JOB) is at_work
 
 
+@pytest.mark.fault("no SLURM commands where the holder's job is looked up", "its signs of life decide")
 def test_without_slurms_commands_a_job_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     assert is_at_work(JOB) is None
@@ -250,6 +272,10 @@ ELASTIC = replace(ELSEWHERE, elastic_run="7f")
         (ELSEWHERE, {"SLURM_RESTART_COUNT": "1"}, None),
     ],
 )
+@pytest.mark.fault(
+    "the earlier start of the same job or elastic run left its lock",
+    "taken over; other jobs' are not",
+)
 def test_a_later_start_of_the_same_launch_replaces_the_earlier_one(
     monkeypatch: pytest.MonkeyPatch, holder: Holder, environment: dict[str, str], at_work: bool | None
 ) -> None:
@@ -270,10 +296,15 @@ def test_a_later_start_of_the_same_launch_replaces_the_earlier_one(
         (replace(HERE, namespace="pid:[1]"), None),
     ],
 )
+@pytest.mark.fault(
+    "the holder's number belongs to a process of another host, boot or namespace",
+    "proves nothing",
+)
 def test_a_number_of_a_process_proves_nothing_elsewhere(holder: Holder, at_work: bool | None) -> None:
     assert is_at_work(holder) is at_work
 
 
+@pytest.mark.fault("the holder is dead and its parent has not waited for it", "taken over")
 def test_a_dead_process_that_nobody_waited_for_is_gone() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     holder = replace(HERE, pid=process.pid, started=holders._started(process.pid))

@@ -57,6 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 @pytest.mark.parametrize("place", ["{file}", "{file}/below"])
+@pytest.mark.fault("`--output` is a file or below one", "one line; the file stays")
 def test_a_file_where_a_directory_is_needed_is_one_line(
     made: Path, tmp_path: Path, command: str, place: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,11 +78,13 @@ def test_a_path_that_cannot_be_is_a_mistake_of_the_user(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ETIMEDOUT])
+@pytest.mark.fault("the file system answers EIO, ESTALE or ETIMEDOUT", "one line, exit code 1")
 def test_a_file_system_that_fails_is_no_mistake_of_the_user(number: int) -> None:
     error = from_os_error(OSError(number, "said by the system", "out"))
     assert error is not None and error.exit_code == 1 and "out" in str(error)
 
 
+@pytest.mark.fault("`--output ..`", "everything is written inside the run")
 def test_the_events_of_a_run_above_stay_inside_of_it(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

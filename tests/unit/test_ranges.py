@@ -79,6 +79,10 @@ def test_there_are_fields() -> None:
 @EVERY_FIELD
 @settings(max_examples=25, deadline=None)
 @given(number=NUMBERS)
+@pytest.mark.fault(
+    "NaN, infinite, negative, zero or absurd values of every field of a recipe",
+    "refused by name, or sane",
+)
 def test_any_number_of_a_recipe_is_sane_or_refused_by_its_name(
     path: tuple[str, ...], annotation: Any, number: float
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_finished_stage_is_not_done_again(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "out")) == ["copy.txt", "manifest.json"]
 
 
+@pytest.mark.fault("a finished stage on a read-only file system", "used without a lock")
 def test_finished_work_is_read_where_nothing_can_be_written(tmp_path: Path) -> None:
     """Another user's finished samples: no lock is needed to use them."""
     source = tmp_path / "source.txt"
@@ -82,6 +83,7 @@ def test_finished_work_is_read_where_nothing_can_be_written(tmp_path: Path) -> N
     assert found.stdout == "{'bytes': 3}\n", found.stderr
 
 
+@pytest.mark.fault("other inputs or settings into a finished output", "refused; the old output stays")
 def test_other_inputs_or_settings_are_refused_instead_of_mixed(tmp_path: Path) -> None:
     source = tmp_path / "source.txt"
     source.write_text("one")
@@ -94,6 +96,7 @@ def test_other_inputs_or_settings_are_refused_instead_of_mixed(tmp_path: Path) -
     assert (tmp_path / "out" / "copy.txt").read_text() == "one"
 
 
+@pytest.mark.fault("a stage was interrupted half-way", "not taken for finished; other work is refused")
 def test_an_unfinished_directory_is_not_taken_for_finished(tmp_path: Path) -> None:
     leave_half(tmp_path / "out")
     with pytest.raises(UserError, match="unfinished"):
@@ -106,6 +109,7 @@ def test_an_unfinished_directory_is_not_taken_for_finished(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.fault("a stage was interrupted half-way, the same work again", "continues with what is there")
 def test_the_same_work_continues_after_an_interruption(tmp_path: Path, overwrite: bool) -> None:
     leave_half(tmp_path / "out")
     with open_stage(tmp_path / "out", overwrite=overwrite) as stage:
@@ -118,6 +122,7 @@ def test_other_work_replaces_what_was_there_where_asked_to(tmp_path: Path) -> No
         assert not (tmp_path / "out" / "half").exists()
 
 
+@pytest.mark.fault("`--overwrite` of a directory that holds the input", "refused; nothing is deleted")
 def test_an_output_that_holds_what_is_read_is_not_overwritten(tmp_path: Path) -> None:
     run = tmp_path / "run"
     leave_half(run)
@@ -152,6 +157,7 @@ def test_discarded_work_leaves_no_directory(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.fault("an output that holds somebody's files", "refused, also with `--overwrite`")
 def test_a_strangers_directory_is_not_written_into(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "holiday.png").write_bytes(b"x")
@@ -197,6 +203,10 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 
 @pytest.mark.parametrize(("config", "overwrite"), [("k", False), ("k", True), ("another", True)])
+@pytest.mark.fault(
+    "a second process with the same or other work in one output",
+    "refused with the holder; the first one finishes",
+)
 def test_an_output_in_which_another_process_works_is_refused(
     tmp_path: Path, config: str, overwrite: bool
 ) -> None:
@@ -214,6 +224,7 @@ def test_an_output_in_which_another_process_works_is_refused(
     assert sorted(os.listdir(tmp_path / "out")) == ["made-by", "manifest.json"]
 
 
+@pytest.mark.fault("SIGKILL of a stage, which leaves its lock", "the next start takes over")
 def test_a_killed_process_bars_nobody(tmp_path: Path) -> None:
     with start_holder(tmp_path / "out") as other:
         assert first_line(other) == "begun\n"
@@ -224,6 +235,7 @@ def test_a_killed_process_bars_nobody(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "out") == ["manifest.json"]
 
 
+@pytest.mark.fault("four starts of one stage at once", "one makes it, the others find it finished")
 def test_of_several_that_wait_one_makes_it_and_the_others_find_it(tmp_path: Path) -> None:
     processes = [start_holder(tmp_path / "out", str(number)) for number in range(4)]
     for process in processes:

@@ -176,6 +176,7 @@ def test_an_abstract_in_another_place_stands_in_where_there_is_none(tmp_path: Pa
     assert [row["pmid"] for row in rows] == ["1", "2", "3"] and rows[1]["text"].endswith(spanish)
 
 
+@pytest.mark.fault("an error page under a raw file's name", "named as damaged")
 def test_files_that_cannot_even_be_recognised_count_as_damaged(raw: Path, tmp_path: Path) -> None:
     (raw / "pubmed25n0009.xml.gz").write_bytes(b"<html>busy</html>")
     with pytest.raises(UserError, match="gzip") as failure:
@@ -206,6 +207,10 @@ def test_finished_build_does_nothing_and_another_is_refused(raw: Path, tmp_path:
     assert build_corpus(raw, out, CorpusConfig(minimum_words=6), overwrite=True).key != manifest.key
 
 
+@pytest.mark.fault(
+    "a corpus build interrupted, one task's result lost",
+    "only that task is repeated, same bytes",
+)
 def test_interrupted_build_goes_on_with_what_is_missing(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,6 +252,10 @@ def test_damaged_files_that_are_put_up_with_are_left_out_and_counted(raw: Path, 
     assert manifest.counts["bad_files"] == 2 and manifest.counts["records_medline"] == 9
 
 
+@pytest.mark.fault(
+    "a damaged raw file is replaced by a sound one",
+    "only that file is read again, same bytes",
+)
 def test_build_goes_on_after_a_damaged_file_is_replaced(raw: Path, tmp_path: Path) -> None:
     expected, sound = (
         build_corpus(raw, tmp_path / "whole", CONFIG),
@@ -336,6 +345,7 @@ def test_documents_of_a_test_set_are_left_out_and_listed(raw: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.fault("a MEDLINE file cut in half", "named; nothing looks finished")
 def test_damaged_file_is_named_and_leaves_nothing_finished(
     raw: Path, tmp_path: Path, workers: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -355,6 +365,7 @@ def test_damaged_file_is_named_and_leaves_nothing_finished(
 @pytest.mark.parametrize(
     "damage", ["gzip cut", "gzip flipped", "gzip flipped after padding", "tar cut", "no gzip"]
 )
+@pytest.mark.fault("an archive of articles: {damage}", "named, not read to a false end")
 def test_damaged_packages_are_refused(tmp_path: Path, damage: str) -> None:
     noise = np.random.default_rng(1).bytes(40_000).hex()
     members = {
@@ -379,6 +390,7 @@ def test_damaged_packages_are_refused(tmp_path: Path, damage: str) -> None:
     assert failure.value.where == str(path)
 
 
+@pytest.mark.fault("an archive whose members lead out of it", "refused")
 def test_links_and_climbing_paths_are_refused(tmp_path: Path) -> None:
     for path in (
         write_package(tmp_path / "a.tar.gz", {"../PMC1.xml": b"<article/>"}),

@@ -45,6 +45,11 @@ def test_bytes_are_the_same_with_one_and_with_eight_workers(raw: Path, tmp_path:
 @pytest.mark.parametrize(
     "moment", ["extracted/*.json", pytest.param("shards-*/completions/*", marks=pytest.mark.slow)]
 )
+@pytest.mark.fault(
+    "SIGKILL of a corpus build with its workers, once `{moment}` is there",
+    "the same command finishes it, same bytes",
+    lost="the tasks at hand",
+)
 def test_bytes_are_the_same_after_a_kill_and_a_restart(raw: Path, tmp_path: Path, moment: str) -> None:
     expected = build_corpus(raw, tmp_path / "whole", CONFIG, workers=1)
     out = tmp_path / "out"

@@ -39,6 +39,11 @@ def leave_early(_directory: Path, rank: int) -> None:
     os._exit(3)
 
 
+@pytest.mark.fault(
+    "SIGKILL of a worker of a local build",
+    "named; the same command repeats that task only",
+    lost="one task's work",
+)
 def test_a_killed_process_is_told_instead_of_waited_for(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="task 2 was killed by SIGKILL") as failure:
         run_tasks(partial(die_once, tmp_path), tasks=5, workers=2, work=tmp_path / "work")
@@ -51,6 +56,7 @@ def test_a_killed_process_is_told_instead_of_waited_for(tmp_path: Path) -> None:
     assert all((tmp_path / f"mark-{int(rank)}").read_text() == "x" for rank in completed)
 
 
+@pytest.mark.fault("a worker exits by itself", "named with its exit code")
 def test_a_process_that_leaves_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="ended with code 3"):
         run_tasks(partial(leave_early, tmp_path), tasks=2, workers=2, work=tmp_path / "work")

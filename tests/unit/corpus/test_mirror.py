@@ -111,6 +111,7 @@ def test_a_second_run_fetches_nothing_and_checks_what_is_there_without_the_netwo
     ("path", "local"),
     [(FIRST, "baseline/pubmed25n0001.xml.gz"), (f"{BASE}.tar.gz", f"comm/{BASE.rsplit('/')[-1]}.tar.gz")],
 )
+@pytest.mark.fault("one bit of a downloaded file flipped on the disk", "found by its checksum, fetched again")
 def test_a_file_damaged_on_the_disk_is_found_and_fetched_again(
     server: NcbiServer, tmp_path: Path, path: str, local: str
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_file_damaged_on_the_disk_is_found_and_fetched_again(
     assert (tmp_path / local).read_bytes() == server.files[path]
 
 
+@pytest.mark.fault("a file changes on the server, same length", "fetched again")
 def test_a_file_that_changed_on_the_server_is_fetched_again(server: NcbiServer, tmp_path: Path) -> None:
     download(tmp_path, config(server))
     local = tmp_path / "baseline" / "pubmed25n0002.xml.gz"
@@ -141,6 +143,10 @@ def test_a_file_that_changed_on_the_server_is_fetched_again(server: NcbiServer, 
 
 
 @pytest.mark.parametrize("etags", [True, False])
+@pytest.mark.fault(
+    "the server breaks off in the middle of a file, twice",
+    "resumes at the byte, with and without entity tags",
+)
 def test_a_dropped_transfer_goes_on_at_the_byte_where_it_broke_off(
     server: NcbiServer, tmp_path: Path, etags: bool
 ) -> None:
@@ -158,6 +164,7 @@ def test_a_dropped_transfer_goes_on_at_the_byte_where_it_broke_off(
     assert (server.gets(FIRST)[1].if_range or "").startswith('"') == etags
 
 
+@pytest.mark.fault("SIGKILL of a download", "the next one resumes at the byte")
 def test_a_killed_run_is_continued_by_the_next(server: NcbiServer, tmp_path: Path) -> None:
     server.faults[FIRST].append(Fault(hold_after=12_000))
     command = [
@@ -197,6 +204,7 @@ def test_a_killed_run_is_continued_by_the_next(server: NcbiServer, tmp_path: Pat
     assert not part.exists() and len(contents(tmp_path)) == 2
 
 
+@pytest.mark.fault("killed between a file's last byte and its renaming", "no byte is fetched again")
 def test_a_run_stopped_between_the_last_byte_and_the_rename_fetches_no_byte_again(
     server: NcbiServer, tmp_path: Path
 ) -> None:
@@ -213,6 +221,11 @@ def test_a_run_stopped_between_the_last_byte_and_the_rename_fetches_no_byte_agai
 
 
 @pytest.mark.parametrize("etags", [True, False])
+@pytest.mark.fault(
+    "a file changes on the server between two parts",
+    "begun anew, never mixed",
+    lost="the part",
+)
 def test_a_part_of_a_file_that_has_changed_since_is_thrown_away(
     server: NcbiServer, tmp_path: Path, etags: bool
 ) -> None:
@@ -231,6 +244,7 @@ def test_a_part_of_a_file_that_has_changed_since_is_thrown_away(
     assert [(seen.range, seen.status) for seen in server.gets(path)] == [(None, 200), ("bytes=5000-", 200)]
 
 
+@pytest.mark.fault("the server ignores ranges", "begun anew", lost="the part")
 def test_a_server_that_ignores_ranges_sends_the_file_from_its_beginning(
     server: NcbiServer, tmp_path: Path
 ) -> None:
@@ -240,6 +254,7 @@ def test_a_server_that_ignores_ranges_sends_the_file_from_its_beginning(
     assert [(seen.range, seen.status) for seen in server.gets(FIRST)] == [(None, 200), ("bytes=10000-", 200)]
 
 
+@pytest.mark.fault("a part is longer than its file", "begun anew", lost="the part")
 def test_a_part_longer_than_its_file_is_begun_anew(server: NcbiServer, tmp_path: Path) -> None:
     server.faults[FIRST].append(Fault(drop_after=100))
     with pytest.raises(RunFailed):
@@ -249,12 +264,14 @@ def test_a_part_longer_than_its_file_is_begun_anew(server: NcbiServer, tmp_path:
     assert (tmp_path / "baseline" / "pubmed25n0001.xml.gz").read_bytes() == server.files[FIRST]
 
 
+@pytest.mark.fault("the server breaks off nine times, a little further each time", "arrives with one retry")
 def test_only_attempts_without_progress_use_up_the_retries(server: NcbiServer, tmp_path: Path) -> None:
     server.faults[FIRST] += [Fault(drop_after=1_000)] * 9
     download(tmp_path, config(server, retries=1))
     assert (tmp_path / "baseline" / "pubmed25n0001.xml.gz").read_bytes() == server.files[FIRST]
 
 
+@pytest.mark.fault("a file arrives corrupted once", "fetched again")
 def test_a_body_corrupted_once_is_fetched_again(server: NcbiServer, tmp_path: Path) -> None:
     package_path = f"{BASE}.tar.gz"
     for path in (FIRST, package_path):
@@ -268,6 +285,10 @@ def test_a_body_corrupted_once_is_fetched_again(server: NcbiServer, tmp_path: Pa
     )
 
 
+@pytest.mark.fault(
+    "a file arrives corrupted each time",
+    "named, tried a bounded number of times; the others arrive",
+)
 def test_one_file_corrupted_for_good_is_named_and_the_others_arrive(
     server: NcbiServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -296,6 +317,7 @@ def test_a_corrupted_file_is_tried_a_bounded_number_of_times(server: NcbiServer,
     assert len(server.gets(SECOND)) == 4
 
 
+@pytest.mark.fault("the server answers 429 and 503", "waits as long as it asks for")
 def test_a_busy_server_is_given_the_time_it_asks_for(server: NcbiServer, tmp_path: Path) -> None:
     server.faults["/pubmed/baseline/"].append(Fault(status=429, headers={"Retry-After": "11"}))
     server.faults[FIRST].append(Fault(status=503, headers={"Retry-After": "7"}))
@@ -314,6 +336,7 @@ def test_waiting_doubles_with_jitter_up_to_a_minute() -> None:
     assert seconds_to_wait(1, 1e9, 2.0) == 3600.0
 
 
+@pytest.mark.fault("the server answers 404 for a file it lists", "fails alone, is not tried again")
 def test_a_file_that_the_server_lists_but_has_not_fails_alone(server: NcbiServer, tmp_path: Path) -> None:
     server.always[UPDATE] = Fault(status=404)
     with pytest.raises(RunFailed, match="1 of 3 files failed"):
@@ -339,6 +362,7 @@ def test_as_many_transfers_run_at_once_as_there_are_connections_and_no_more(
     assert server.most_active == 3 and len(list(tmp_path.rglob("*.gz"))) == 6
 
 
+@pytest.mark.fault("two downloads into one directory", "the second does not touch the first one's part")
 def test_two_runs_into_one_directory_leave_sound_files(server: NcbiServer, tmp_path: Path) -> None:
     server.faults[FIRST].append(Fault(hold_after=9_000))
     outcomes: list[str] = []
@@ -482,6 +506,7 @@ def test_a_mistake_is_told_in_one_line(
     assert not output.exists()
 
 
+@pytest.mark.fault("the disk is too small for a download", "refused before anything is fetched")
 def test_a_disk_too_small_is_told_before_anything_is_fetched(server: NcbiServer, tmp_path: Path) -> None:
     class Huge(bytes):
         def __len__(self) -> int:

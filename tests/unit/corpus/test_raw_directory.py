@@ -121,6 +121,7 @@ def test_an_output_that_cannot_be_is_one_line(
 
 
 @pytest.mark.parametrize("kind", ["file", "package", "package list", "directory", "circle"])
+@pytest.mark.fault("a link among the raw files that leads nowhere: {kind}", "named as a damaged file")
 def test_a_broken_link_counts_as_a_damaged_file(
     raw: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +136,7 @@ def test_a_broken_link_counts_as_a_damaged_file(
     assert read_manifest(raw.parent / "out").counts["bad_files"] == 1 and ids(raw) == ["pmid:1"]
 
 
+@pytest.mark.fault("a raw file without permission", "named as a damaged file")
 def test_a_file_without_permission_counts_as_a_damaged_file(
     raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -177,6 +177,7 @@ def test_the_index_does_not_depend_on_the_threads_and_is_built_once(tokens: Path
     assert (tmp_path / "one" / "train.index").stat().st_mtime_ns == before
 
 
+@pytest.mark.fault("samples of another corpus", "refused with both fingerprints")
 def test_another_corpus_is_refused_with_both_fingerprints(tokens: Path, tmp_path: Path) -> None:
     first = build_samples(tokens, tmp_path / "samples", DataConfig(max_seq_length=64), seed=1)
     with pytest.raises(UserError) as caught:
@@ -185,6 +186,7 @@ def test_another_corpus_is_refused_with_both_fingerprints(tokens: Path, tmp_path
     assert first.key[:16] in str(caught.value) and second.key[:16] in str(caught.value)
 
 
+@pytest.mark.fault("the index of the samples cut off", "refused")
 def test_a_cut_off_index_is_told(tokens: Path, tmp_path: Path) -> None:
     build_samples(tokens, tmp_path / "samples", DataConfig(max_seq_length=64), seed=1)
     path = tmp_path / "samples" / "train.index"

@@ -150,6 +150,7 @@ def test_the_loader_s_state_is_what_was_consumed(stream: SampleStream) -> None:
         assert next(again) == following
 
 
+@pytest.mark.fault("an error in a thread that makes batches", "reaches the trainer as it was raised")
 def test_an_error_in_a_worker_reaches_the_trainer(stream: SampleStream) -> None:
     def fail(_: RankStep) -> None:
         raise ZeroDivisionError

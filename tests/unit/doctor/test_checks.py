@@ -225,6 +225,7 @@ def test_sound_tokens_are_told_by_their_fingerprint(tokens: Path) -> None:
     assert check_tokens(alone(), tokens, bytes_a_rank=0)[0].figures["files_compared"] == 0
 
 
+@pytest.mark.fault("a token shard changed before a run", "`doctor` fails")
 def test_tampered_tokens_fail(copied: Path) -> None:
     shard = next((copied / "validation").glob("*.arrow"))
     whole = shard.read_bytes()

@@ -95,6 +95,7 @@ def test_files_come_out_of_archives_once_and_are_not_fetched_again(tmp_path):
         assert download(tmp_path, sources) == [] and server.requests == 2
 
 
+@pytest.mark.fault("the benchmarks' server is busy or breaks off", "asked again")
 def test_passing_trouble_is_waited_out(tmp_path):
     waits: list[float] = []
     with publishing({"/x.txt": b"x" * 5000}, failures=2) as server:
@@ -113,12 +114,14 @@ def test_passing_trouble_is_waited_out(tmp_path):
         ({}, "x.txt", "404"),
     ],
 )
+@pytest.mark.fault("another file than the published one", "refused by its checksum, not kept")
 def test_anything_but_the_published_file_is_refused_and_not_kept(tmp_path, files, path, says):
     with publishing(files) as server, pytest.raises(RunFailed, match=says):
         download(tmp_path, [source(server, path, "/x.zip", b"right")])
     assert not list(tmp_path.rglob("*.txt"))
 
 
+@pytest.mark.fault("a benchmark's file was changed on the disk", "refused, not overwritten")
 def test_a_changed_file_on_the_disk_is_not_overwritten(tmp_path):
     (tmp_path / "x.txt").write_text("mine")
     with pytest.raises(UserError, match="not the published file"):

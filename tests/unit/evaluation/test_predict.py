@@ -163,6 +163,7 @@ def test_predictions_that_do_not_fit_the_gold_are_refused(
         score(prepared, task, tampered(runs / task / name, tmp_path, old, new), tmp_path / "out")
 
 
+@pytest.mark.fault("a file of predictions that leaves documents out", "they count as missed")
 def test_what_a_file_leaves_out_counts_as_missed_and_never_shrinks_the_gold(runs, prepared, tmp_path):
     told = metrics_of(runs / "NCBI-disease")["scores"]["conlleval"]
     lines = (runs / "NCBI-disease" / "predictions.tsv").read_text().split("\n\n")
@@ -197,6 +198,7 @@ def test_runs_without_weights_are_told_so(runs, prepared, tmp_path):
         predict(tmp_path / "run", prepared, tmp_path / "out")
 
 
+@pytest.mark.fault("`--output` is the run that is read", "refused; the run stays")
 def test_no_command_deletes_the_run_that_it_reads(runs, prepared, tmp_path):
     import shutil
 

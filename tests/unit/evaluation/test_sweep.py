@@ -65,6 +65,11 @@ def table_of(runs: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.fault(
+    "SIGKILL of a sweep of fine-tuning, twice",
+    "finished runs are kept; the table of an undisturbed sweep",
+    lost="the run at hand",
+)
 def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(prepared, model, tmp_path):
     sweep(prepared, ["NCBI-disease"], model, tmp_path / "whole", BUDGET, seeds=(1, 2, 3, 4, 5))
     for finished in ("seed 1:", "seed 3:"):
@@ -95,6 +100,11 @@ def test_a_sweep_killed_twice_gives_the_table_of_one_that_was_not(prepared, mode
     assert table_of(tmp_path / "killed") == table_of(tmp_path / "whole")
 
 
+@pytest.mark.fault(
+    "SIGKILL of a search over hyperparameters",
+    "finished trials are kept; the same choice and scores",
+    lost="the trial at hand",
+)
 def test_dev_alone_chooses_among_the_grid_and_a_begun_grid_goes_on(prepared, model, tmp_path):
     grid = GridConfig(learning_rate=(0.0, 1e-3), batch_size=(4,), epochs=(1, 3))
     whole = finetune(prepared, "NCBI-disease", model, tmp_path / "whole", BUDGET, seed=1, grid=grid)

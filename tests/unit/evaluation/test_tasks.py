@@ -211,6 +211,7 @@ def test_a_document_in_two_splits_is_refused(tmp_path):
         prepare(source, tmp_path / "out")
 
 
+@pytest.mark.fault("the preparation of a benchmark fails", "the next one starts clean")
 def test_a_failed_preparation_bars_nobody(tmp_path):
     source = made_up_set(tmp_path / "in")
     right = (source / "ncbi" / NCBI[2]).read_text()

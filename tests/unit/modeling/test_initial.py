@@ -166,6 +166,7 @@ def test_pickled_sharded_and_old_names_are_read(tmp_path: Path) -> None:
         start(sharded)
 
 
+@pytest.mark.fault("initial weights whose pickle would run code", "not opened")
 def test_a_pickle_that_would_run_code_is_not_opened(tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[Any, ...]:

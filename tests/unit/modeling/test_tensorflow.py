@@ -162,6 +162,7 @@ def test_other_float_types_become_fp32(tmp_path: Path) -> None:
     assert bundle.read("counter") == [1 << 40]
 
 
+@pytest.mark.fault("any byte of a TensorFlow checkpoint changed", "found by its checksums")
 def test_no_damaged_byte_goes_unseen(model: BertForPreTraining, tmp_path: Path) -> None:
     arrays = {
         name: array for name, array in variables_of(model).items() if not name.endswith(("adam_m", "adam_v"))
@@ -188,6 +189,7 @@ def test_no_damaged_byte_goes_unseen(model: BertForPreTraining, tmp_path: Path) 
         tensorflow_weights(prefix)
 
 
+@pytest.mark.fault("the end of a TensorFlow checkpoint's index damaged", "one line")
 def test_a_damaged_end_of_the_index_is_told_in_one_line(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "c", {"bert/embeddings/word_embeddings": np.ones((3, 2), np.float32)})
     index = tmp_path / "c.index"

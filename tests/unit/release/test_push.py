@@ -125,12 +125,17 @@ def test_a_wrong_token_and_a_wrong_name_are_told(
 
 
 @pytest.mark.parametrize("place", ["create", "preupload", "commit"])
+@pytest.mark.fault("the hub answers 503 at {place}", "asked again; one commit")
 def test_a_busy_hub_is_asked_again(release: Path, server: HubServer, place: str) -> None:
     server.faults[place] = deque([503])
     push_release(release, hub(server))
     assert len(server.repositories[NAME].commits) == 2
 
 
+@pytest.mark.fault(
+    "the hub answers 500 to every commit",
+    "the repository is as it was, and the message says so",
+)
 def test_a_hub_that_stays_broken_leaves_the_repository_as_it_was_and_the_message_says_so(
     release: Path, server: HubServer
 ) -> None:
@@ -146,6 +151,7 @@ def test_a_hub_that_stays_broken_leaves_the_repository_as_it_was_and_the_message
     assert server.asked("/store/") == 1 and len(server.repositories[NAME].commits) == 2
 
 
+@pytest.mark.fault("the answer to a commit is lost", "not made twice")
 def test_a_commit_whose_answer_is_lost_is_not_made_twice(release: Path, server: HubServer) -> None:
     server.tells_ids = False  # else huggingface_hub itself leaves out what is there
     server.faults["/commit/"] = deque(["lose"])
@@ -153,6 +159,7 @@ def test_a_commit_whose_answer_is_lost_is_not_made_twice(release: Path, server: 
     assert len(server.repositories[NAME].commits) == 2 and server.asked("/commit/") == 1
 
 
+@pytest.mark.fault("somebody else's commit in between", "both are kept")
 def test_somebody_else_s_commit_in_between_is_kept(release: Path, server: HubServer) -> None:
     server.faults["/commit/"] = deque(["stranger"])
     push_release(release, hub(server))
@@ -160,12 +167,14 @@ def test_somebody_else_s_commit_in_between_is_kept(release: Path, server: HubSer
     assert files["stranger.txt"] == b"1" and contents(release).items() <= files.items()
 
 
+@pytest.mark.fault("the hub is out of reach", "one line: nothing was pushed")
 def test_a_hub_that_is_out_of_reach_is_told(release: Path, server: HubServer) -> None:
     server.faults["/api/"] = deque(["lose"] * 5)
     with pytest.raises(RunFailed, match=r"out of reach .* at 5 attempts; nothing was pushed"):
         push_release(release, hub(server))
 
 
+@pytest.mark.fault("a file of a release added, changed or missing before a push", "refused by its checksums")
 def test_a_release_that_was_changed_is_not_pushed(release: Path, server: HubServer, tmp_path: Path) -> None:
     for name, content in contents(release).items():
         (tmp_path / name).write_bytes(content)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,10 @@ def contents(directory: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("step", ["save_weights", "copy_tokenizer", "limit_tokenizer", "publish_card"])
+@pytest.mark.fault(
+    "the disk is full during an export, in `{step}`",
+    "the old release or nothing; the same command succeeds later",
+)
 def test_a_failed_export_leaves_what_was_there_or_nothing(
     step: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,6 +124,33 @@ def test_a_failed_export_leaves_what_was_there_or_nothing(
     }
 
 
+@pytest.mark.slow
+@pytest.mark.fault(
+    "SIGKILL of an export, in `{step}`", "the old release or nothing; the same command succeeds later"
+)
+@pytest.mark.parametrize("step", ["save_weights", "publish_card"])
+def test_a_killed_export_leaves_what_was_there_or_nothing(step: str, run: Path, tmp_path: Path) -> None:
+    export_finetuned(run, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    for name, overwrite in (("out", True), ("new", False)):
+        child = os.fork()
+        if not child:
+            try:
+                setattr(finetuned, step, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+                export_finetuned(run, tmp_path / name, dtype="fp16", overwrite=overwrite)
+            finally:
+                os._exit(1)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    assert contents(tmp_path / "out") == before
+    with pytest.raises(UserError):
+        verify_checksums(tmp_path / "new")
+    export_finetuned(run, tmp_path / "out", dtype="fp16", overwrite=True)
+    export_finetuned(run, tmp_path / "new", dtype="fp16")
+    verify_checksums(tmp_path / "out")
+    verify_checksums(tmp_path / "new")
+
+
+@pytest.mark.fault("an export into a directory that holds something else", "refused before any work")
 def test_an_output_of_something_else_is_refused_before_any_work(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,6 +249,7 @@ def test_a_piece_of_a_longer_array_begins_at_its_own_tokens(stages: Path) -> Non
     )
 
 
+@pytest.mark.fault("a token shard cut anywhere, missing or of other content", "one line with its name")
 def test_a_damaged_shard_is_told_in_one_line(stages: Path, tmp_path: Path) -> None:
     shutil.copytree(stages / "tokens" / "train", tmp_path / "train")
     path = tmp_path / "train" / shard_name(1, 3)
@@ -279,6 +280,7 @@ def test_a_damaged_shard_is_told_in_one_line(stages: Path, tmp_path: Path) -> No
         TokenStore.open(tmp_path)
 
 
+@pytest.mark.fault("one bit of a token shard flipped, or the shard missing", "found by its checksum, named")
 def test_verification_names_the_file_that_is_not_as_it_was_written(stages: Path, tmp_path: Path) -> None:
     shutil.copytree(stages / "tokens", tmp_path / "tokens")
     verify_tokens(tmp_path / "tokens")
@@ -302,6 +304,7 @@ def test_a_shard_too_large_for_arrow_is_refused(tmp_path: Path) -> None:
         rows.write(tmp_path / "shard")
 
 
+@pytest.mark.fault("the corpus changes between two starts of a token build", "refused, never mixed")
 def test_a_corpus_that_changed_is_not_mixed_with_the_old_one(stages: Path, tmp_path: Path) -> None:
     corpus = write_texts(tmp_path / "corpus", "Word1.", "Word2.", files=2)
     damaged = corpus / "part-00001.parquet"
@@ -341,6 +344,11 @@ def test_shards_do_not_depend_on_the_workers(stages: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("whom", ["worker", "everybody"])
+@pytest.mark.fault(
+    "SIGKILL during a token build: {whom}",
+    "the same command finishes it, same bytes",
+    lost="the tasks at hand",
+)
 def test_bytes_are_the_same_after_a_kill_and_a_restart(stages: Path, tmp_path: Path, whom: str) -> None:
     write_corpus(tmp_path / "corpus", documents=4000, shards=16)
     expected = build_tokens(tmp_path / "corpus", stages / "vocabulary", tmp_path / "whole", TokensConfig())

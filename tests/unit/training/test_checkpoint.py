@@ -34,6 +34,11 @@ def fake_checkpoint(run: Path, step: int, *, loss: float | None = None) -> Path:
     return directory
 
 
+@pytest.mark.fault(
+    "the three newest checkpoints changed, cut, and without a file",
+    "each is named; the newest intact one is chosen",
+    lost="the steps since",
+)
 def test_a_broken_checkpoint_is_named_and_passed_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -48,11 +53,17 @@ def test_a_broken_checkpoint_is_named_and_passed_over(
     assert newest_intact(tmp_path) is None
 
 
+@pytest.mark.fault(
+    "a save that was killed before its renaming",
+    "not taken for a checkpoint",
+    lost="the steps since the last save",
+)
 def test_a_directory_that_was_never_renamed_does_not_count(tmp_path: Path) -> None:
     fake_checkpoint(tmp_path, 7).rename(tmp_path / "checkpoints" / ".step-00000007.part")
     assert complete(tmp_path) == []
 
 
+@pytest.mark.fault("a checkpoint of another version's format", "named, not read")
 def test_another_version_s_format_is_told_and_not_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -84,6 +95,10 @@ def test_the_last_the_best_and_the_milestones_stay(tmp_path: Path) -> None:
     assert [path.name for path in complete(tmp_path)] == ["step-00000060"]
 
 
+@pytest.mark.fault(
+    "a resume with another optimizer setting",
+    "refused with the key, the old and the new value",
+)
 def test_other_settings_are_refused_on_resume(tmp_path: Path) -> None:
     config = load_config("demo")
     write_json(tmp_path / "config.json", config)
@@ -182,6 +197,10 @@ def test_a_shard_is_a_safetensors_file(tmp_path: Path) -> None:
     assert opened.keys() == tensors.keys() and torch.equal(opened["weight/a.b@3"], torch.arange(5.0))
 
 
+@pytest.mark.fault(
+    "one rank's file of a checkpoint is not read",
+    "refused with the elements that are missing",
+)
 def test_elements_that_are_in_no_shard_are_named(tmp_path: Path) -> None:
     model, optimizer = stepped()
     names = write(tmp_path, held_fragments(model, optimizer), 2)
@@ -192,7 +211,10 @@ def test_elements_that_are_in_no_shard_are_named(tmp_path: Path) -> None:
         shards.fill(held_fragments(model, optimizer)[0])
 
 
-@pytest.mark.parametrize("other_comes", [True, False])
+NEVER = pytest.mark.fault("one rank never writes its part of a checkpoint", "not committed; the ranks say so")
+
+
+@pytest.mark.parametrize("other_comes", [True, pytest.param(False, marks=NEVER)])
 def test_a_save_is_committed_once_every_rank_has_written_and_not_before(
     tmp_path: Path, other_comes: bool
 ) -> None:

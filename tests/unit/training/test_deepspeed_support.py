@@ -80,6 +80,10 @@ def test_every_packaged_file_is_accepted_as_it_is(base: str, dtype: str) -> None
     ],
     ids=str,
 )
+@pytest.mark.fault(
+    "a DeepSpeed file with a key that may make checkpoints incomplete, or is misspelt or malformed",
+    "refused by name at the start",
+)
 def test_what_no_checkpoint_is_known_to_be_complete_under_is_refused_by_name(
     base: str, changes: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
@@ -118,6 +122,7 @@ def test_fp16_s_fields_are_of_no_concern_to_another_precision(tmp_path: Path) ->
         (b"\xef\xbb\xbf{}", "not valid JSON"),
     ],
 )
+@pytest.mark.fault("a DeepSpeed file that is no JSON object or not UTF-8", "one line")
 def test_a_file_that_is_no_object_is_one_line(content: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_bytes(content)

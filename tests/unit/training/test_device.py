@@ -27,6 +27,10 @@ HOST = RuntimeError(
         (MemoryError(), {}, 4, ["the host's", "micro_batch_size (now 4)"], []),
     ],
 )  # fmt: skip
+@pytest.mark.fault(
+    "the device or the host is out of memory",
+    "one line names micro-batch, ZeRO stage and `plan`",
+)
 def test_out_of_memory_says_what_to_change(
     error: Exception, engine: dict[str, Any], micro_batch: int, words: list[str], absent: list[str]
 ) -> None:

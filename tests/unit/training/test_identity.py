@@ -36,6 +36,7 @@ def directory(path: Path, content: bytes) -> Path:
 @pytest.mark.parametrize(
     ("before", "now"), [("./w/model", "w/model"), ("w/model", "w/../w/model"), ("w/model/", "w/link")]
 )
+@pytest.mark.fault("a resume with the initial weights' path written in another way", "the same run")
 def test_a_path_written_in_another_way_is_the_same_run(
     before: str, now: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,6 +48,10 @@ def test_a_path_written_in_another_way_is_the_same_run(
     refuse_changes(saved, starting_from(now), where=tmp_path, weights=weights)
 
 
+@pytest.mark.fault(
+    "a resume with other initial weights in the same place",
+    "refused; moved ones are the same run",
+)
 def test_weights_that_have_moved_are_the_same_run_and_others_in_their_place_are_not(tmp_path: Path) -> None:
     here, there = directory(tmp_path / "a", b"one"), directory(tmp_path / "b", b"one")
     other = directory(tmp_path / "c", b"two")

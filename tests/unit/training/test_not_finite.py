@@ -22,6 +22,7 @@ from biobert_scale.training.validation import perplexity
     ("loss", "expected"),
     [(0.0, 1.0), (math.log(7), 7.0), (1e4, math.inf), (math.inf, math.inf), (math.nan, math.nan)],
 )
+@pytest.mark.fault("a loss whose perplexity exceeds all numbers", "infinity, not a traceback")
 def test_the_perplexity_of_any_loss(loss: float, expected: float) -> None:
     assert perplexity(loss) == pytest.approx(expected, nan_ok=True)
 
@@ -33,6 +34,11 @@ def judge(policy: str, run: Path, *, loss: float, norm: float | None) -> str:
 
 @pytest.mark.parametrize("norm", [math.nan, math.inf])
 @pytest.mark.parametrize("loss", [2.0, math.nan])
+@pytest.mark.fault(
+    "the gradient norm of a step that was taken is NaN or infinite",
+    "stopped or rolled back by policy",
+    lost="the steps since the last save",
+)
 def test_weights_that_are_no_numbers_any_more_stop_the_run_or_roll_it_back(
     norm: float, loss: float, tmp_path: Path
 ) -> None:
@@ -50,6 +56,11 @@ def test_a_step_that_was_not_taken_harms_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(("kind", "position"), [("weight", 0), ("exp_avg", 4_999_999), ("exp_avg_sq", 3)])
+@pytest.mark.fault(
+    "NaN or infinity in {kind} when a checkpoint is written",
+    "not committed; one line with the remedy",
+    lost="the steps since the last save",
+)
 def test_a_checkpoint_that_holds_no_numbers_is_not_written(
     kind: str, position: int, value: float, tmp_path: Path
 ) -> None:
@@ -71,6 +82,11 @@ def test_a_checkpoint_that_holds_no_numbers_is_not_written(
     assert "roll_back" in writer.trouble.remedy
 
 
+@pytest.mark.fault(
+    "NaN in another rank's part of a checkpoint",
+    "not committed; one line with the remedy",
+    lost="the steps since the last save",
+)
 def test_another_rank_s_trouble_keeps_its_remedy(tmp_path: Path) -> None:
     bad = {tensor_name("weight", "a", 0): torch.tensor([math.nan])}
     writers = [

@@ -45,6 +45,10 @@ def starts(run: Path, monkeypatch: pytest.MonkeyPatch, lives: list[tuple[int, in
         ([(5, 0), (5, 3), (5, 2), (5, 2), (5, 2)], 4),
     ],
 )
+@pytest.mark.fault(
+    "starts that are preempted or die before their first or next checkpoint",
+    "only those that end at one point again and again are stopped",
+)
 def test_only_starts_that_end_at_the_same_point_are_a_crash_loop(
     lives: list[tuple[int, int]], begun: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,6 +64,7 @@ def test_a_start_by_hand_tries_again(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"{", b"[]", b"3", b""])
+@pytest.mark.fault("the note of earlier starts is damaged", "the run resumes")
 def test_a_damaged_note_does_not_keep_a_run_from_resuming(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

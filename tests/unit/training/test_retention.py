@@ -98,6 +98,10 @@ HOWS = ("cut", "changed", "lost", "manifest", "format")
         ([60, 20], {"keep_last": 1, "keep_best": 1}, [20, 30, 40]),
     ],
 )
+@pytest.mark.fault(
+    "old checkpoints are to be deleted, newer ones are broken: {how}",
+    "nothing that is intact is deleted for a broken one",
+)
 def test_only_what_is_intact_counts_as_kept(
     how: str, broken: list[int], settings: dict[str, int], go: list[int], tmp_path: Path
 ) -> None:
@@ -110,6 +114,10 @@ def test_only_what_is_intact_counts_as_kept(
 
 
 @pytest.mark.parametrize("how", HOWS)
+@pytest.mark.fault(
+    "`checkpoint prune --keep-last 1`, the newest is broken: {how}",
+    "the newest intact one stays, the broken one is named",
+)
 def test_prune_deletes_nothing_for_a_broken_one(
     how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +145,7 @@ def test_files_are_read_only_where_that_decides(tmp_path: Path) -> None:
     assert asked == [40, 30]
 
 
+@pytest.mark.fault("a checkpoint is damaged after it was found intact", "read again, found broken")
 def test_what_was_found_intact_is_read_again_once_its_files_have_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,12 +164,14 @@ def test_what_was_found_intact_is_read_again_once_its_files_have_changed(
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), "3.0", [1.0]])
+@pytest.mark.fault("the validation loss of a checkpoint is NaN or no number", "not kept as the best")
 def test_a_loss_that_is_no_number_is_not_the_best(loss: object, tmp_path: Path) -> None:
     for step, value in ((10, 2.0), (20, loss), (30, 3.0)):
         fake(tmp_path, step, loss=value)
     assert steps(superfluous(tmp_path, CheckpointConfig(keep_last=1, keep_best=1))) == [20]
 
 
+@pytest.mark.fault("two checkpoints have lost their manifests", "deleted only where a newer one is complete")
 def test_a_directory_that_lost_its_manifest_goes_once_a_newer_one_is_complete(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         fake(tmp_path, step)
@@ -172,6 +183,10 @@ def test_a_directory_that_lost_its_manifest_goes_once_a_newer_one_is_complete(tm
     assert sorted(os.listdir(tmp_path / "checkpoints")) == ["step-00000020", "step-00000030"]
 
 
+@pytest.mark.fault(
+    "a checkpoint is a symbolic link to an archive",
+    "`prune` removes the link, the archive stays",
+)
 def test_what_is_behind_a_link_stays(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
     kept = fake(archive, 10)
@@ -185,6 +200,7 @@ def test_what_is_behind_a_link_stays(tmp_path: Path) -> None:
     assert problem(kept) is None
 
 
+@pytest.mark.fault("`checkpoints` itself is a symbolic link", "refused; nothing behind it is deleted")
 def test_a_directory_of_checkpoints_that_is_a_link_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,6 +227,10 @@ def staged(final: Path, content: bytes) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("dies_at", [0, 1, 2, 3])
+@pytest.mark.fault(
+    "killed after {dies_at} of the renames of a save whose step is there already",
+    "the old or the new checkpoint is there, intact",
+)
 def test_a_save_of_a_step_that_is_there_leaves_the_old_or_the_new(
     dies_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -35,6 +35,10 @@ WHOLE = {
         ({"RANK": ""}, "RANK is not set"),
     ],
 )
+@pytest.mark.fault(
+    "`RANK` alone, or other half descriptions of ranks",
+    "one line with the variable that is missing or wrong",
+)
 def test_ranks_that_are_described_by_half_are_refused(
     changes: dict[str, str | None], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

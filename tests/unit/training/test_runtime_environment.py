@@ -68,6 +68,7 @@ def test_what_the_launcher_sets_by_itself_goes_without_a_word(
         ("ACCELERATE_OF_A_LATER_VERSION", "yes"),
     ],
 )
+@pytest.mark.fault("an `ACCELERATE_*` variable that would override the recipe", "ignored, named in the log")
 def test_what_would_override_the_recipe_is_ignored_by_name(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, value: str
 ) -> None:
@@ -90,6 +91,10 @@ def test_what_would_override_the_recipe_is_ignored_by_name(
         ("ACCELERATE_TORCH_DEVICE", "cuda:1", True, True),
         ("ACCELERATE_TORCH_DEVICE", "cpu", False, True),
     ],
+)
+@pytest.mark.fault(
+    "`ACCELERATE_USE_CPU` or `ACCELERATE_TORCH_DEVICE` against the launcher's device",
+    "refused by name",
 )
 def test_another_device_than_the_launchers_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, on_gpu: bool, refused: bool

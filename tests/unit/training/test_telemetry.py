@@ -21,6 +21,10 @@ def record(step: int, **values: object) -> bytes:
 
 
 @pytest.mark.parametrize("bad", BAD, ids=range(len(BAD)))
+@pytest.mark.fault(
+    "a line that is no record in the middle of `metrics.jsonl`",
+    "the records behind it are read; a warning",
+)
 def test_nothing_behind_a_bad_line_is_lost(
     bad: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -39,6 +43,10 @@ def test_a_last_line_that_was_cut_is_no_news(tmp_path: Path, caplog: pytest.LogC
 
 
 @pytest.mark.parametrize("bad", BAD, ids=range(len(BAD)))
+@pytest.mark.fault(
+    "the same, and the run resumes",
+    "every record stays, the bad line is kept in a file of its own",
+)
 def test_a_run_that_resumes_keeps_its_records_and_the_bad_lines_aside(bad: bytes, tmp_path: Path) -> None:
     (tmp_path / METRICS).write_bytes(b"\n".join([record(1), bad, record(2), record(3), b""]))
     telemetry = Telemetry.__new__(Telemetry)
@@ -53,6 +61,7 @@ def test_a_run_that_resumes_keeps_its_records_and_the_bad_lines_aside(bad: bytes
     assert (tmp_path / UNREADABLE).read_bytes() == bad + b"\n", "kept once"
 
 
+@pytest.mark.fault("the last line of `metrics.jsonl` cut by a crash", "left out", lost="one record")
 def test_a_line_cut_by_a_crash_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"global_step": 1}\n{"global_step": 2}\n{"global_st')
     assert [record["global_step"] for record in read_metrics(tmp_path)] == [1, 2]
