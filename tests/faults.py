@@ -63,18 +63,18 @@ checkpoint, "before the name" between the manifest and the renaming."""
 RESTARTS = """\
 ## Random restarts
 
-One run is ended and started again many times: killed at a drawn point or moment (in start-up, loading, a step,
-a save), asked to stop, its newest checkpoint damaged between two starts. After every start no intact checkpoint
-is gone and the run resumes from the newest."""
+One run is ended and started again many times: killed at a drawn point or moment (in start-up, loading,
+a step, a save), asked to stop, its newest checkpoint damaged between two starts. After every start no
+intact checkpoint is gone and the run resumes from the newest."""
 
 POWER = """\
 ## Power failures
 
-Every write, renaming, removal and fsync of a program is traced. After each of them, every state is rebuilt that
-POSIX lets a power failure leave: what is not synced may be there, missing, empty or cut, whatever became of
-what was done before it. Each state is read as the next start would: the old state or the new one is there,
-nothing that has its name is broken, and what was said to be done is done. Then each line of code that syncs is
-taken out of the trace, and some state breaks."""
+Every write, renaming, removal and fsync of a program is traced. After each of them, every state is
+rebuilt that POSIX lets a power failure leave: what is not synced may be there, missing, empty or cut,
+whatever became of what was done before it. Each state is read as the next start would: the old state or
+the new one is there, nothing that has its name is broken, and what was said to be done is done. Then
+each line of code that syncs is taken out of the trace, and some state breaks."""
 
 
 def faults_of(item: pytest.Item) -> list[dict[str, str]]:
