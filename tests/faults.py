@@ -176,6 +176,7 @@ def page(entries: list[dict[str, Any]]) -> str:
                 "\n".join([f"## {heading} ({survived})", "", head, *(line for line, _ in rows), ""])
             )
     kills = sum(len(drawing["faults"]) for drawing in drawings)
+    restarts = sum(found["restarts"] for found in others["restarts"])
     counts = {outcome: outcomes.count(outcome) for outcome in ("passed", "failed", "skipped")}
     here, libraries = machine(), versions(("torch", "deepspeed"))
     days = sorted({entry["date"] for entry in entries})
@@ -184,8 +185,7 @@ def page(entries: list[dict[str, Any]]) -> str:
             f"# Faults survived, {days[-1]}",
             "",
             f"**{counts['passed']} different faults survived**, {whole} of them in whole runs and jobs;"
-            f" besides {kills} kills at drawn points and"
-            f" {sum(found['restarts'] for found in others['restarts'])} restarts of two runs at drawn moments."
+            f" besides {kills} kills at drawn points and {restarts} restarts of two runs at drawn moments."
             f" {counts['failed']} failed, {counts['skipped']} were skipped here and do not count.",
             "",
             f"- Command: `make faults` ({len(entries)} tests, {' to '.join(sorted({days[0], days[-1]}))}),"
