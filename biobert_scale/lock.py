@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from biobert_scale.errors import UserError
-from biobert_scale.files import make_directory
+from biobert_scale.files import make_directory, write_synced
 from biobert_scale.holder import Holder, is_at_work, this_process
 
 LOCK = ".lock"
@@ -62,7 +62,7 @@ class Lock:
     def __enter__(self) -> Lock:
         make_directory(self.directory)
         try:
-            self._record.write_text(self._text)
+            write_synced(self._record, self._text)  # an empty one would be waited for after a power failure
             while not self._place(self.path):
                 if self._take_over():
                     break

@@ -8,6 +8,7 @@ import random
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from biobert_scale.corpus.build import build_corpus
 from biobert_scale.data.samples import build_samples
 from biobert_scale.errors import UserError
 from biobert_scale.files import BEGUN, MANIFEST, read_json, read_manifest, sha256_file, write_json
+from biobert_scale.lock import LOCK
 from biobert_scale.release.checksums import CHECKSUMS, verify_checksums
 from biobert_scale.training.reshard import reshard
 from biobert_scale.training.retention import complete, is_finished, newest_intact, problem, step_of
@@ -60,6 +62,7 @@ def check_file(root: Path, marks: list[str]) -> None:
 def check_run(root: Path, marks: list[str]) -> None:
     """The newest checkpoint that was said to be in place is there, or a newer one; none is broken."""
     run = root / "runs" / "run"
+    check_lock(run)
     said = max((int(mark.removeprefix("step-")) for mark in marks if mark.startswith("step-")), default=0)
     assert not [problem(path) for path in complete(run) if problem(path)]
     newest = newest_intact(run)
@@ -78,8 +81,15 @@ def check_saved_again(root: Path, marks: list[str]) -> None:
     assert len(files) in ([2] if marks else [1, 2])
 
 
+def check_lock(directory: Path) -> None:
+    """A lock that is left names its holder: of one that does not, nobody knows whether it is at work."""
+    if (directory / LOCK).exists():
+        assert read_json(directory / LOCK)["pid"]
+
+
 def check_stage(stage: Path, marks: list[str]) -> None:
     """Finished, and then all of its outputs are whole; or not finished, and then whose it is can be read."""
+    check_lock(stage)
     if (stage / MANIFEST).exists():
         manifest = read_manifest(stage)
         for name, digest in manifest.outputs.items():
@@ -239,8 +249,39 @@ def same(ours: Path, theirs: Path) -> bool:
     return files == others and all(filecmp.cmp(ours / name, theirs / name, shallow=False) for name in files)
 
 
-NEEDED: dict[str, list[str]] = {}
-"""Line of code that syncs -> the programs of which a state breaks without it."""
+@dataclass
+class Found:
+    """What is known of a program: each state with its marks, and for each line that syncs the first trouble
+    of a state without it, empty where there is none."""
+
+    judge: Judge
+    operations: int
+    states: list[tuple[State, list[str]]]
+    without: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def look(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Found]:
+    """Run a program and read every state that a power failure may leave; it fails where one is broken."""
+
+    @cache
+    def look_at(name: str) -> Found:
+        scenario, place = SCENARIOS[name], tmp_path_factory.mktemp(name)
+        root = place / "root"
+        root.mkdir()
+        scenario.prepare(root, inputs)
+        arguments = ["-m", "tests.power_failure.program", name, str(root), str(inputs)]
+        log = record(arguments, root, output=place / "trace")
+        judge = Judge(scenario, log, Rebuilt(place / "states"))
+        states = list(log.states())
+        assert not {trouble for state, marks in states if (trouble := judge.trouble(state, marks))}
+        without = {}
+        for line in log.lines():
+            found = (judge.trouble(state, marks) for state, marks in log.states(without=line))
+            without[line] = next(filter(None, found), "")
+        return Found(judge, len(log.operations) - log.begins, states, without)
+
+    return look_at
 
 
 @pytest.mark.fault(
@@ -250,36 +291,22 @@ NEEDED: dict[str, list[str]] = {}
 )
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_a_power_failure_leaves_the_old_or_the_new(
-    name: str, inputs: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+    name: str, inputs: Path, look: Callable[[str], Found], record_property: Callable[[str, object], None]
 ) -> None:
-    scenario, root = SCENARIOS[name], tmp_path / "root"
-    root.mkdir()
-    scenario.prepare(root, inputs)
-    arguments = ["-m", "tests.power_failure.program", name, str(root), str(inputs)]
-    log = record(arguments, root, output=tmp_path / "trace")
-    judge = Judge(scenario, log, Rebuilt(tmp_path / "states"))
-
-    states = list(log.states())
-    troubles = {trouble for state, marks in states if (trouble := judge.trouble(state, marks))}
-    assert not troubles
-
-    breaks: dict[str, str] = {}
-    for line in log.lines():
-        without = log.states(without=line)
-        breaks[line] = next((found for state, marks in without if (found := judge.trouble(state, marks))), "")
-        NEEDED.setdefault(line, []).extend([name] * bool(breaks[line]))
-    resumed = 0
-    if scenario.resume is not None:
-        undisturbed = scenario.resume(judge.rebuilt.copy(states[-1][0]), inputs)
-        for state, _ in random.Random(0).sample(states, _RESUMED):
-            assert same(scenario.resume(judge.rebuilt.copy(state), inputs), undisturbed)
+    found, resume, resumed = look(name), SCENARIOS[name].resume, 0
+    if resume is not None:
+        undisturbed = resume(found.judge.rebuilt.copy(found.states[-1][0]), inputs)
+        for state, _ in random.Random(0).sample(found.states, _RESUMED):
+            assert same(resume(found.judge.rebuilt.copy(state), inputs), undisturbed)
             resumed += 1
-    figures = {"operations": len(log.operations) - log.begins, "states": len(states), "resumed": resumed}
-    record_property("power_failure", {"program": name, **figures, "without": breaks})
-    print(name, figures, breaks)
+    figures = {"operations": found.operations, "states": len(found.states), "resumed": resumed}
+    record_property("power_failure", {"program": name, **figures, "without": found.without})
 
 
-def test_no_sync_could_be_left_out() -> None:
-    """After the tests above."""
-    assert len(NEEDED) > 8
-    assert not [line for line, programs in NEEDED.items() if not programs]
+def test_no_sync_could_be_left_out(look: Callable[[str], Found]) -> None:
+    needed: dict[str, list[str]] = {}
+    for name in SCENARIOS:
+        for line, trouble in look(name).without.items():
+            needed.setdefault(line, []).extend([name] * bool(trouble))
+    assert len(needed) > 8
+    assert not [line for line, programs in needed.items() if not programs]
