@@ -35,7 +35,7 @@ from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.hoc import DocumentClassifier
 from biobert_scale.evaluation.packing import pack
 from biobert_scale.evaluation.protocols import protocol_of
-from biobert_scale.files import read_json, write_json
+from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.modeling.bert import encode_packed, load_encoder
 from biobert_scale.recipes import load_config
 from biobert_scale.release.checksums import verify_checksums
@@ -46,6 +46,7 @@ from biobert_scale.release.scores import read_scores
 from biobert_scale.release.weights import save_weights
 from biobert_scale.training import runtime
 from biobert_scale.training.loop import Trainer
+from biobert_scale.training.retention import read_record, sealed
 from tests.factories import write_model, write_prepared, write_tokens
 
 SEQUENCES = ([2, 17, 40, 41, 42, 3], [2, 99, 3], [2, *range(30, 50), 3])
@@ -289,14 +290,12 @@ def test_an_early_checkpoint_and_foreign_starts_are_told_and_no_path_leaks(
     settings = read_json(early / "config.json")
     settings["training"]["initial_weights"] = "/home/somebody/models/older-bert"
     write_json(early / "config.json", settings)
-    manifest = read_json(early / "manifest.json")
-    from biobert_scale.files import sha256_file
-
+    manifest = read_record(early)
     manifest["files"]["config.json"] = {
         "bytes": (early / "config.json").stat().st_size,
         "sha256": sha256_file(early / "config.json"),
     }
-    write_json(early / "manifest.json", manifest)
+    write_json(early / "manifest.json", sealed(manifest))
     export_model(early, trained.tokens, tmp_path / "out", license="cc-by-4.0")
     card = (tmp_path / "out" / "README.md").read_text()
     assert (
