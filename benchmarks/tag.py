@@ -29,7 +29,6 @@ from transformers.utils import logging as transformers_logging
 from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.turns import in_turns
 from biobert_scale.evaluation.ner import Tagger
-from biobert_scale.modeling import attention
 from biobert_scale.release.heads import save_head
 from biobert_scale.tag.documents import TextDocument, read_documents
 from biobert_scale.tag.run import tag_stream
@@ -60,7 +59,6 @@ def make_model(directory: Path, vocabulary: Path, layers: int, hidden: int) -> P
         vocab={piece: number for number, piece in enumerate(pieces)}, do_lower_case=False
     ).save_pretrained(start)
     torch.manual_seed(1)
-    attention.register()
     shape = BertConfig(
         vocab_size=len(pieces),
         num_hidden_layers=layers,

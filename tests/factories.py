@@ -23,6 +23,7 @@ from biobert_scale.data.samples import build_samples
 from biobert_scale.evaluation.readers import HALLMARK_HEADER
 from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.files import Manifest, sha256_file, write_json
+from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.shards import TokenShard, TokenStore
 from biobert_scale.tokens.vocabulary import build_vocabulary
@@ -337,3 +338,19 @@ def write_prepared(directory: Path, *, blue: bool = False) -> Path:
         write_hallmarks(directory / "in" / "blue", every_document_labelled=True)
     prepare(directory / "in", directory / "out")
     return directory / "out"
+
+
+def packed_batch(*lengths: int) -> PackedBatch:
+    """Made-up sequences of a vocabulary of 100 entries; seeds torch's generator."""
+    torch.manual_seed(sum(lengths))
+    tokens = sum(lengths)
+    return PackedBatch(
+        input_ids=torch.randint(5, 100, (tokens,)),
+        token_type_ids=torch.cat([(torch.arange(length) > length // 2).long() for length in lengths]),
+        position_ids=torch.cat([torch.arange(length) for length in lengths]),
+        cu_seqlens=torch.tensor([0, *lengths]).cumsum(0).to(torch.int32),
+        sequence_lengths=lengths,
+        mlm_positions=torch.arange(1, tokens, 5),
+        mlm_labels=torch.randint(5, 100, (len(range(1, tokens, 5)),)),
+        nsp_labels=torch.randint(0, 2, (len(lengths),)),
+    )

@@ -27,7 +27,7 @@ from biobert_scale.bench.environment import machine, versions
 from biobert_scale.bench.page import spread
 from biobert_scale.bench.results import write_result
 from biobert_scale.config import Config
-from biobert_scale.modeling.bert import bert_config, build_model
+from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints, TrainerState
 from biobert_scale.training.fragments import held_fragments

@@ -33,8 +33,8 @@ from biobert_scale.config import Config
 from biobert_scale.data.batches import MicroBatch, RankStep
 from biobert_scale.data.layouts import padded
 from biobert_scale.files import read_manifest
-from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
-from biobert_scale.modeling.switches import switch_on
+from biobert_scale.modeling.batch import PackedBatch
+from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.training.optimizer import build_optimizer
 
 
@@ -161,7 +161,7 @@ def stepper(load: Load) -> Callable[..., list[Tensor]]:
     """
     accelerator = Accelerator(mixed_precision=load.mixed_precision, cpu=load.device.type == "cpu")
     with load.device:  # where drawing weights takes no time
-        model = switch_on(build_model(load.shape(), seed=load.config.seed), load.config.compute)
+        model = build_model(load.shape(), load.config.compute, seed=load.config.seed)
     fused = load.config.compute.fused_optimizer and load.dtype != torch.float16
     model, optimizer = accelerator.prepare(
         model, build_optimizer(model, load.config.training.optimizer, fused=fused)

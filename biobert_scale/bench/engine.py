@@ -18,9 +18,9 @@ from biobert_scale.bench.made_up import made_up_steps
 from biobert_scale.bench.operations import operations
 from biobert_scale.config import Config
 from biobert_scale.data.layouts import fill_bucket
-from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.flops import training_flops
-from biobert_scale.modeling.switches import switch_on
+from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.training import runtime
 from biobert_scale.training.device import peak_memory_bytes
 from biobert_scale.training.optimizer import build_optimizer
@@ -92,9 +92,9 @@ def time_steps(
     )
     shape = bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0)
     with accelerator.device:  # where drawing weights takes no time
-        model = build_model(shape, seed=config.seed)
+        partitioned = bool(plugin and plugin.zero_stage == 3)
+        model = build_model(shape, config.compute, seed=config.seed, partitioned=partitioned)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    switch_on(model, config.compute, partitioned=bool(plugin and plugin.zero_stage == 3))
     fused = config.compute.fused_optimizer and not (plugin is None and training.precision.dtype == "fp16")
     model, optimizer = accelerator.prepare(model, build_optimizer(model, training.optimizer, fused=fused))
     (step,) = made_up_steps(

@@ -8,13 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from biobert_scale.bench.contestants import SWITCHES, load_of
 from biobert_scale.config import Config, ModelConfig
-from biobert_scale.modeling.attention import packed_attention
-from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
-from biobert_scale.modeling.switches import switch_on
+from biobert_scale.modeling.attention import Backend, packed_attention
+from biobert_scale.modeling.batch import PackedBatch
+from biobert_scale.modeling.model import bert_config, build_model
 
 PLAIN: dict[str, Any] = {**SWITCHES["every switch off"], "fused_optimizer": True}
 """All of `compute` by the plain way; no optimizer step is taken here."""
@@ -53,10 +53,11 @@ def compare_ways(
         dtype: str, batch: PackedBatch = batch, **switches: Any
     ) -> tuple[Tensor, Tensor]:
         model: Any = build_model(
-            bert_config(shape, vocabulary_size=load.vocabulary_size, pad_token_id=0), seed=1
+            bert_config(shape, vocabulary_size=load.vocabulary_size, pad_token_id=0),
+            replace(config.compute, **switches),
+            seed=1,
         )
         model.to(device)
-        switch_on(model, replace(config.compute, **switches))
         with torch.autocast(device.type, types.get(dtype), enabled=dtype in types):
             sums = model(batch)
         scale = _FP16_SCALE if dtype == "fp16" else 1.0
@@ -97,7 +98,7 @@ def compare_ways(
 
 
 def compare_dropout(
-    device: torch.device, dtype: torch.dtype, *, probability: float = 0.1, way: str = "auto"
+    device: torch.device, dtype: torch.dtype, *, probability: float = 0.1, backend: Backend = "auto"
 ) -> dict[str, float]:
     """Attention with dropout, by its own mask: with unit vectors as values its output is the probabilities
     that were kept.
@@ -109,34 +110,31 @@ def compare_dropout(
     """
     torch.manual_seed(1)
     tokens, ends = sum(_LENGTHS), torch.tensor([0, *_LENGTHS]).cumsum(0).to(device, torch.int32)
-    shape = (1, _HEADS, tokens, _HEAD_SIZE)
+    shape = (tokens, _HEADS, _HEAD_SIZE)
     query, key = (torch.randn(shape, device=device).to(dtype).requires_grad_() for _ in range(2))
     units = torch.cat([torch.eye(_HEAD_SIZE, device=device)[:length] for length in _LENGTHS])
-    value = units.expand(shape).to(dtype).contiguous().requires_grad_()
-    output, _ = packed_attention(
-        nn.Identity(),
+    value = units[:, None].expand(shape).to(dtype).contiguous().requires_grad_()
+    output = packed_attention(
         query,
         key,
         value,
-        None,
-        scaling=_HEAD_SIZE**-0.5,
+        ends,
+        _LENGTHS,
+        max_seqlen=max(_LENGTHS),
         dropout=probability,
-        cu_seqlens=ends,
-        sequence_lengths=torch.tensor(_LENGTHS),
-        longest=max(_LENGTHS),
-        way=way,
+        backend=backend,
     )
     upstream = torch.randn_like(output)
     found = torch.autograd.grad(output, (query, key, value), upstream)
     exact = [states.detach().float().requires_grad_() for states in (query, key, value)]
     expected, dropped, number = [], 0, 0
     for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
-        q, k, v = (states[0, :, start:end] for states in exact)
-        mask = output[0, start:end, :, : end - start].transpose(0, 1).detach() != 0  # (heads, tokens, tokens)
+        q, k, v = (states[start:end].transpose(0, 1) for states in exact)
+        mask = output[start:end, :, : end - start].transpose(0, 1).detach() != 0  # (heads, tokens, tokens)
         dropped, number = dropped + int((~mask).sum()), number + mask.numel()
         probabilities = torch.softmax(q @ k.transpose(1, 2) * _HEAD_SIZE**-0.5, -1)
         expected.append((probabilities * mask / (1 - probability)) @ v)
-    plain = torch.cat(expected, dim=1).transpose(0, 1)[None]  # (1, tokens, heads, head size)
+    plain = torch.cat(expected, dim=1).transpose(0, 1)  # (tokens, heads, head size)
     wanted = torch.autograd.grad(plain, exact, upstream.float())
     return {
         "probability": probability,

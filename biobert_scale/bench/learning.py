@@ -28,7 +28,7 @@ from biobert_scale.data.samples import build_samples
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_manifest, write_json
-from biobert_scale.modeling.emulation import multiplies_natively
+from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.recipes import check_config, load_config, recipe_names
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.training.telemetry import read_metrics

@@ -20,8 +20,8 @@ from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.layouts import IGNORED, padded
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.files import read_manifest
-from biobert_scale.modeling.bert import bert_config
 from biobert_scale.modeling.initial import initial_model
+from biobert_scale.modeling.model import bert_config
 from biobert_scale.recipes import load_config
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids

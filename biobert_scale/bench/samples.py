@@ -21,7 +21,7 @@ from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.packing import PairBuilder
 from biobert_scale.data.philox import PURPOSE_MASKING
 from biobert_scale.data.stream import Entries, SampleStream
-from biobert_scale.modeling.bert import PackedBatch
+from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.tokens.shards import TokenStore
 
 SEED = 1

@@ -23,7 +23,7 @@ from biobert_scale.bench.engine import forget_engine, on_engine, reason_of, time
 from biobert_scale.config import Config
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
-from biobert_scale.modeling.emulation import multiplies_natively
+from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 

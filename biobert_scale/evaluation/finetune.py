@@ -15,8 +15,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
-from transformers import BertModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from biobert_scale import __version__
 from biobert_scale.config import FinetuneConfig, GridConfig
@@ -37,7 +36,8 @@ from biobert_scale.files import (
     write_atomically,
     write_json,
 )
-from biobert_scale.modeling.bert import load_encoder, read_model_config
+from biobert_scale.modeling.model import Encoder
+from biobert_scale.modeling.weights import load_encoder, read_model_config
 from biobert_scale.ranges import SEEDS, check_number
 from biobert_scale.release.heads import MODEL
 from biobert_scale.stage import Stage
@@ -216,14 +216,15 @@ class _Run:
         self._model, self._seed, self._random, self._accelerator = model, seed, random_weights, accelerator
         self._name = f"{task} seed {seed}"
         # What is wrong with the model or the settings is told before any text is read.
-        self._spare: BertModel | None = self._build(config)
+        self._spare: Encoder | None = self._build(config)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
         self.benchmark = open_benchmark(prepared, task, self.tokenizer, config)
 
-    def _build(self, config: FinetuneConfig) -> BertModel:
-        encoder = load_encoder(self._model, random_weights=self._random, seed=self._seed)
+    def _build(self, config: FinetuneConfig) -> Encoder:
+        encoder = load_encoder(
+            self._model, dropout=config.dropout, random_weights=self._random, seed=self._seed
+        )
         _check_settings(config, encoder, self._model)
-        set_dropout(encoder, config.dropout)
         return encoder
 
     def _fresh(self, config: FinetuneConfig) -> Head:
@@ -359,14 +360,7 @@ def versions(*more: str) -> dict[str, str]:
     }
 
 
-def set_dropout(encoder: BertModel, probability: float) -> None:
-    """Give every dropout of the encoder, attention included, one probability."""
-    for module in encoder.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = probability
-
-
-def _check_settings(config: FinetuneConfig, encoder: BertModel, model: Path) -> None:
+def _check_settings(config: FinetuneConfig, encoder: Encoder, model: Path) -> None:
     positions = encoder.config.max_position_embeddings
     if not 8 <= config.max_seq_length <= positions:
         what = (

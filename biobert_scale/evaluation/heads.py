@@ -17,7 +17,7 @@ from biobert_scale.evaluation.ner import TAGS, EntityTask, Tagger
 from biobert_scale.evaluation.prepared import ENTITY_TYPES, HALLMARK_TASKS
 from biobert_scale.evaluation.readers import HALLMARKS
 from biobert_scale.files import write_atomically
-from biobert_scale.modeling.bert import load_encoder
+from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.release.heads import head_scale, save_head
 
 WEIGHTS = "model.safetensors"
@@ -52,7 +52,7 @@ def save_finetuned(
         model.classifier,
         labels=labels,
         of_words=of_words,
-        tokenizer=source,
+        source=source,
         details=details,
     )
 

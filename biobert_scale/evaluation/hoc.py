@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import BertModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
-from biobert_scale.evaluation.packing import PackedInputs, in_batches, pack
+from biobert_scale.evaluation.packing import in_batches, pack
 from biobert_scale.evaluation.prepared import SPLITS, read_documents
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
@@ -25,6 +25,8 @@ from biobert_scale.evaluation.scores import (
     total,
 )
 from biobert_scale.files import write_atomically
+from biobert_scale.modeling.batch import PackedSequences
+from biobert_scale.modeling.model import Encoder
 from biobert_scale.training.runtime import gather_parts, my_part
 
 PREDICTIONS = "predictions.tsv"
@@ -35,7 +37,7 @@ _EVALUATION_TOKENS = 8192
 class DocumentClassifier(nn.Module):
     """Encoder, dropout, and a linear layer on the last hidden state of [CLS]."""
 
-    def __init__(self, encoder: BertModel, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, dropout: float) -> None:
         super().__init__()
         self.bert = encoder
         self.dropout = nn.Dropout(dropout)
@@ -43,9 +45,9 @@ class DocumentClassifier(nn.Module):
         nn.init.normal_(self.classifier.weight, std=encoder.config.initializer_range)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, inputs: PackedInputs) -> Tensor:
+    def forward(self, inputs: PackedSequences) -> Tensor:
         """Scores of the labels before the sigmoid, (documents, 10) fp32."""
-        hidden = inputs.encode(self.bert)[inputs.cu_seqlens[:-1].long()]
+        hidden = self.bert(inputs)[inputs.cu_seqlens[:-1].long()]
         return self.classifier(self.dropout(hidden)).float()
 
 
@@ -99,7 +101,7 @@ class HallmarkTask:
         """Inputs to train on."""
         return len(self._gold)
 
-    def model(self, encoder: BertModel, dropout: float) -> DocumentClassifier:
+    def model(self, encoder: Encoder, dropout: float) -> DocumentClassifier:
         return DocumentClassifier(encoder, dropout)
 
     def terms(self, chosen: Sequence[int]) -> int:

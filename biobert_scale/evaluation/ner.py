@@ -10,14 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import BertModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
-from biobert_scale.evaluation.packing import PackedInputs, in_batches, pack
+from biobert_scale.evaluation.packing import in_batches, pack
 from biobert_scale.evaluation.prepared import ENTITY_TYPES, SPLITS, gold_spans, read_annotated, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, write_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.files import write_atomically
+from biobert_scale.modeling.batch import PackedSequences
+from biobert_scale.modeling.model import Encoder
 from biobert_scale.training.runtime import gather_parts, my_part
 
 TAGS = ("O", "B", "I")
@@ -121,7 +123,7 @@ def _window(
 class Tagger(nn.Module):
     """Encoder, dropout, and a linear layer on each word's first piece."""
 
-    def __init__(self, encoder: BertModel, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, dropout: float) -> None:
         super().__init__()
         self.bert = encoder
         self.dropout = nn.Dropout(dropout)
@@ -129,9 +131,9 @@ class Tagger(nn.Module):
         nn.init.normal_(self.classifier.weight, std=encoder.config.initializer_range)
         nn.init.zeros_(self.classifier.bias)
 
-    def forward(self, inputs: PackedInputs, first_pieces: Tensor) -> Tensor:
+    def forward(self, inputs: PackedSequences, first_pieces: Tensor) -> Tensor:
         """Scores of the tags, (words, 3) fp32; `first_pieces` (words,) are positions in the packed row."""
-        hidden = inputs.encode(self.bert)[first_pieces]
+        hidden = self.bert(inputs)[first_pieces]
         return self.classifier(self.dropout(hidden)).float()
 
 
@@ -178,7 +180,7 @@ class EntityTask:
         """Sentences to train on."""
         return len(self._training)
 
-    def model(self, encoder: BertModel, dropout: float) -> Tagger:
+    def model(self, encoder: Encoder, dropout: float) -> Tagger:
         return Tagger(encoder, dropout)
 
     def terms(self, chosen: Sequence[int]) -> int:

@@ -3,52 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
-from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
 
 from biobert_scale.errors import UserError
-from biobert_scale.modeling.bert import encode_packed
+from biobert_scale.modeling.batch import PackedSequences
 from biobert_scale.release.tokenizers import missing_settings
 
 
-@dataclass(frozen=True, kw_only=True)
-class PackedInputs:
-    """Sequences one after another: `input_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,)
-    int32."""
-
-    input_ids: Tensor
-    position_ids: Tensor
-    cu_seqlens: Tensor
-    sequence_lengths: tuple[int, ...]
-
-    def encode(self, encoder: BertModel) -> Tensor:
-        """Last hidden states, (tokens, hidden)."""
-        types = torch.zeros_like(self.input_ids)
-        return encode_packed(
-            encoder,
-            self.input_ids,
-            types,
-            self.position_ids,
-            self.cu_seqlens,
-            sequence_lengths=self.sequence_lengths,
-        )
-
-
-def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> PackedInputs:
+def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> PackedSequences:
     """Lay sequences of piece ids end to end on a device."""
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     ends = lengths.cumsum(0)
     positions = torch.arange(int(ends[-1])) - (ends - lengths).repeat_interleave(lengths)
-    return PackedInputs(
-        input_ids=torch.tensor([piece for sequence in sequences for piece in sequence]).to(device),
-        position_ids=positions.to(device),
-        cu_seqlens=torch.cat([ends.new_zeros(1), ends]).to(torch.int32).to(device),
+    input_ids = torch.tensor([piece for sequence in sequences for piece in sequence])
+    return PackedSequences(
+        input_ids=input_ids,
+        token_type_ids=torch.zeros_like(input_ids),
+        position_ids=positions,
+        cu_seqlens=torch.cat([ends.new_zeros(1), ends]).to(torch.int32),
         sequence_lengths=tuple(lengths.tolist()),
-    )
+    ).to(device)
 
 
 def in_batches(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:

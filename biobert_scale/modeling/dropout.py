@@ -72,7 +72,7 @@ class QuickDropout(nn.Dropout):
 
     def forward(self, input: Tensor) -> Tensor:
         """Any shape -> the same shape."""
-        if not self.training or self.p == 0 or input.is_cuda:
+        if not self.training or self.p == 0 or input.device.type != "cpu":
             return super().forward(input)
         dropped: Tensor = _Dropout.apply(input, self.p)
         return dropped
@@ -81,12 +81,10 @@ class QuickDropout(nn.Dropout):
 def drawn_ahead(dropout: nn.Dropout, states: Tensor) -> tuple[Tensor, float] | None:
     """The mask and scale for states of this shape, for code that draws none itself (a compiled graph); None
     where the layer is to be called."""
-    quick = isinstance(dropout, QuickDropout) and dropout.training and dropout.p > 0 and not states.is_cuda
+    quick = (
+        isinstance(dropout, QuickDropout)
+        and dropout.training
+        and dropout.p > 0
+        and states.device.type == "cpu"
+    )
     return keep_mask(states.shape, dropout.p) if quick else None
-
-
-def draw_quickly(model: nn.Module) -> None:
-    """Make a model's dropout layers draw their masks in the quick way."""
-    for module in model.modules():
-        if type(module) is nn.Dropout:
-            module.__class__ = QuickDropout

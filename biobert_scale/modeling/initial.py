@@ -3,25 +3,18 @@ checkpoint's."""
 
 from __future__ import annotations
 
-import glob
 import logging
-import pickle
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers import BertConfig
 
-from biobert_scale.config import ModelConfig
+from biobert_scale.config import ComputeConfig, ModelConfig
 from biobert_scale.errors import UserError
-from biobert_scale.files import fingerprint, read_json, sha256_file
-from biobert_scale.modeling.bert import PackedBertForPreTraining, build_model
 from biobert_scale.modeling.carry import carry_embeddings
-from biobert_scale.modeling.tensorflow import tensorflow_weights
+from biobert_scale.modeling.model import PackedBertForPreTraining, build_model
+from biobert_scale.modeling.weights import Source, read_source
 from biobert_scale.tokens.vocabulary_file import is_lowercase, read_entries
 
 logger = logging.getLogger(__name__)
@@ -37,27 +30,17 @@ _SHAPE = (
     "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
     "type_vocab_size", "hidden_act", "layer_norm_eps",
 )  # fmt: skip
-_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _OTHERS = "take other weights"
-_RESTORE = "restore the file from where it came from"
-_REMEDY = (
-    "give a Hugging Face model directory (with model.safetensors and vocab.txt) or a TensorFlow checkpoint"
-    " (such as bert_model.ckpt)"
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Existing weights: where their configuration and vocabulary lie, and the tensors by transformers'
-    names."""
-
-    directory: Path
-    config: BertConfig
-    tensors: dict[str, Tensor]
 
 
 def initial_model(
-    config: BertConfig, source: str | Path | None, *, seed: int, tokenizer: Path
+    config: BertConfig,
+    source: str | Path | None,
+    *,
+    seed: int,
+    tokenizer: Path,
+    compute: ComputeConfig = ComputeConfig(),
+    partitioned: bool = False,
 ) -> PackedBertForPreTraining:
     """A model to start a run with, in fp32 whatever type the weights were stored in; the same on every rank.
 
@@ -68,11 +51,12 @@ def initial_model(
         seed: for the random weights, and for those of the heads that the source lacks.
         tokenizer: the run's tokenizer directory. Embeddings are carried over to its vocabulary, entry by
             entry.
+        compute, partitioned: see `PackedBertForPreTraining`.
 
     Raises:
         UserError: nothing readable there, or a model of another shape.
     """
-    model = build_model(config, seed=seed)
+    model = build_model(config, compute, seed=seed, partitioned=partitioned)
     if not source:
         return model
     found = read_source(Path(source))
@@ -80,126 +64,6 @@ def initial_model(
     tensors = _on_vocabulary(_without_aliases(found), found, read_entries(tokenizer))
     _load(model, _with_positions(tensors, config.max_position_embeddings), found.directory)
     return model
-
-
-def read_source(path: Path) -> Source:
-    """Find out of which kind the weights are, and read them.
-
-    Raises:
-        UserError: no weights there, or unreadable ones.
-    """
-    files = _source_files(path)
-    if files[0].suffix != ".index":
-        tensors = {name: tensor for file in files for name, tensor in _read_file(file).items()}
-        return Source(directory=path, config=_read_config(path), tensors=_current_names(tensors))
-    prefix = files[0].with_suffix("")
-    return Source(
-        directory=prefix.parent, config=_read_config(prefix.parent), tensors=tensorflow_weights(prefix)
-    )
-
-
-def weights_fingerprint(path: Path) -> str:
-    """What the weights are, wherever they are: SHA-256 over their files' contents, as 64 hexadecimal digits.
-
-    Raises:
-        UserError: no weights there.
-    """
-    return fingerprint(sorted(sha256_file(file) for file in _source_files(path)))
-
-
-def _source_files(path: Path) -> list[Path]:
-    """The files that hold the weights; of a TensorFlow checkpoint the index first, then its data.
-
-    Raises:
-        UserError: no weights there, or more than one checkpoint's.
-    """
-    if path.is_dir() and (files := _weight_files(path)):
-        return files
-    indexes = sorted(path.glob("*.index")) if path.is_dir() else [path.with_name(f"{path.name}.index")]
-    if len(indexes) > 1:
-        names = ", ".join(index.stem for index in indexes)
-        raise UserError(
-            f"several TensorFlow checkpoints ({names})", where=path, remedy="name one of them, without .index"
-        )
-    if not indexes or not indexes[0].is_file():
-        raise UserError(
-            "no weights to start from" if path.exists() else "no such directory or checkpoint",
-            where=path,
-            remedy=_REMEDY,
-        )
-    data = sorted(indexes[0].parent.glob(f"{glob.escape(indexes[0].stem)}.data-*"))
-    return [indexes[0], *data]
-
-
-def _read_config(directory: Path) -> BertConfig:
-    for name in ("config.json", "bert_config.json"):
-        path = directory / name
-        if path.is_file():
-            raw = read_json(path)
-            kind = raw.get("model_type", "bert") if isinstance(raw, dict) else "no object"
-            if kind != "bert":
-                raise UserError(f"the model is of type {kind}, not bert", where=path, remedy=_REMEDY)
-            try:
-                return BertConfig.from_dict(raw)
-            except Exception as error:  # the library has several kinds of its own
-                told = " ".join(str(error).split())
-                raise UserError(
-                    f"not BERT's configuration ({told})", where=path, remedy="correct the file"
-                ) from None
-    raise UserError(
-        "neither config.json nor bert_config.json beside the weights", where=directory, remedy=_REMEDY
-    )
-
-
-def _weight_files(directory: Path) -> list[Path]:
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (directory / name).is_file():
-            return [directory / name]
-        index = directory / f"{name}.index.json"
-        if index.is_file():
-            try:
-                files = [directory / part for part in sorted(set(read_json(index)["weight_map"].values()))]
-            except (KeyError, TypeError, AttributeError):
-                raise UserError(
-                    "no weight_map in the index of the weights", where=index, remedy=_RESTORE
-                ) from None
-            for file in files:
-                if not file.is_file():
-                    raise UserError("a file of the weights is missing", where=file, remedy=_RESTORE)
-            return files
-    return []
-
-
-def _read_file(path: Path) -> dict[str, Tensor]:
-    """A file's tensors, those of a known floating-point type in fp32."""
-    try:
-        # Pickles hold tensors only, or are not opened: anything else in them could run code.
-        content: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(
-            f"the weights cannot be read ({str(error).splitlines()[0]})", where=path, remedy=_RESTORE
-        ) from None
-    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
-        raise UserError("the file is no state dictionary", where=path, remedy=_REMEDY)
-    return {name: tensor.float() if tensor.dtype in _FLOATS else tensor for name, tensor in content.items()}
-
-
-def _current_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Today's names: LayerNorm's were once TensorFlow's, and an encoder saved by itself has no `bert.` in
-    front."""
-    bare = not any(name.startswith("bert.") for name in tensors)
-    renamed = {}
-    for name, tensor in tensors.items():
-        name = name.removesuffix("gamma") + "weight" if name.endswith("LayerNorm.gamma") else name
-        name = name.removesuffix("beta") + "bias" if name.endswith("LayerNorm.beta") else name
-        renamed[
-            f"bert.{name}" if bare and name.startswith(("embeddings.", "encoder.", "pooler.")) else name
-        ] = tensor
-    return renamed
 
 
 def refuse_other_shape(config: BertConfig, source: Source) -> None:

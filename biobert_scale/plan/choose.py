@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from biobert_scale.config import Config, nearest_multiples
 from biobert_scale.errors import UserError
-from biobert_scale.modeling.bert import bert_config
+from biobert_scale.modeling.model import bert_config
 from biobert_scale.plan.predict import Machine, Prediction, Rates, predict, refused, with_micro_batch
 from biobert_scale.training.deepspeed import engine_config
 from biobert_scale.training.dry_run import count_parameters

@@ -27,7 +27,7 @@ from biobert_scale.files import (
     write_json,
 )
 from biobert_scale.lock import Lock
-from biobert_scale.modeling.bert import bert_config
+from biobert_scale.modeling.model import bert_config
 from biobert_scale.recipes import structure_config
 from biobert_scale.release.card import SETTINGS, Facts, model_card
 from biobert_scale.release.checksums import CHECKSUMS, write_checksums

@@ -18,11 +18,11 @@ from biobert_scale.files import (
     read_manifest,
     sha256_file,
 )
-from biobert_scale.modeling.quiet import quietly
 from biobert_scale.release.card import NO_WARRANTY, weights_note
 from biobert_scale.release.checksums import CHECKSUMS
 from biobert_scale.release.export import STAGE, model_files, publish_card, whole_release
 from biobert_scale.release.heads import DETAILS, MODEL
+from biobert_scale.release.quiet import quietly
 from biobert_scale.release.scores import FINETUNED_STAGE, METRICS
 from biobert_scale.release.tokenizers import copy_tokenizer, limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights

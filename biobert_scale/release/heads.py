@@ -19,10 +19,11 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertForTokenClassification,
-    BertModel,
     PreTrainedModel,
 )
 
+from biobert_scale.modeling.model import Encoder
+from biobert_scale.modeling.weights import read_model_config
 from biobert_scale.release.tokenizers import copy_tokenizer
 from biobert_scale.release.weights import save_weights
 
@@ -37,12 +38,12 @@ million; in fp16 e and weight / e are in range."""
 
 def save_head(
     directory: Path,
-    encoder: BertModel,
+    encoder: Encoder,
     classifier: nn.Linear,
     *,
     labels: Sequence[str],
     of_words: bool,
-    tokenizer: Path,
+    source: Path,
     details: dict[str, Any],
 ) -> list[Path]:
     """Write a model directory in fp32 with the tokenizer.
@@ -53,14 +54,14 @@ def save_head(
         labels: names in the order of its rows.
         of_words: entities (softmax over the labels at every word's first piece); else documents (ten
             independent sigmoids, say, at [CLS]).
-        tokenizer: the model directory that the tokenizer is copied from.
+        source: the model directory that the encoder came from: its shape and its tokenizer are copied.
         details: what stands in `config.json` under `biobert_scale`.
 
     Returns:
         The files.
     """
     config = BertConfig(
-        **_shape(encoder.config),
+        **_shape(read_model_config(source)),
         id2label=dict(enumerate(labels)),
         label2id={label: number for number, label in enumerate(labels)},
     )
@@ -73,7 +74,7 @@ def save_head(
         model = BertForSequenceClassification(config)
     _fill(model, encoder, classifier, scale=head_scale(of_words=of_words))
     save_weights(model, directory, "fp32")
-    copy_tokenizer(tokenizer, directory)
+    copy_tokenizer(source, directory)
     return sorted(path for path in directory.iterdir() if path.is_file())
 
 
@@ -102,7 +103,7 @@ def _shape(config: BertConfig) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _fill(model: PreTrainedModel, encoder: BertModel, classifier: nn.Linear, *, scale: float) -> None:
+def _fill(model: PreTrainedModel, encoder: Encoder, classifier: nn.Linear, *, scale: float) -> None:
     body: Any = model.bert
     found = body.load_state_dict(
         {name: weights.detach().float().cpu() for name, weights in encoder.state_dict().items()}, strict=False

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from biobert_scale.errors import UserError
-from biobert_scale.modeling.quiet import quietly
+from biobert_scale.release.quiet import quietly
 
 Dtype = Literal["fp32", "fp16", "both"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerBase
+from torch import Tensor, nn
+from transformers import BertConfig, PreTrainedTokenizerBase
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.ner import Window, make_windows
@@ -18,7 +18,7 @@ from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.tagging import words_by_sentence
-from biobert_scale.modeling.bert import read_model, read_model_config
+from biobert_scale.modeling.weights import encoder_of, fill, read_model_config, read_source
 from biobert_scale.release.heads import DETAILS, MODEL
 from biobert_scale.tag.documents import TextDocument
 
@@ -70,8 +70,11 @@ class EntityTagger:
             )
             raise UserError(what, where=directory, remedy="correct --max-seq-length")
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(directory)
-        self.model: Any = read_model(BertForTokenClassification, directory, config).eval()
-        self.model.to(device)
+        source = read_source(directory)
+        self.encoder = encoder_of(source).eval().to(device)
+        self.classifier = nn.Linear(config.hidden_size, len(self.labels))
+        fill(self.classifier, source, "classifier.")
+        self.classifier.to(device)
 
     def tag(self, documents: Sequence[TextDocument]) -> list[list[Entity]]:
         """The entities of each document in the order of the text."""
@@ -118,8 +121,8 @@ class EntityTagger:
         # As in fine-tuning: bf16 products on a GPU that computes in it, fp32 elsewhere.
         in_bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=in_bf16):
-            hidden = pack([window.input_ids for window in windows], self.device).encode(self.model.bert)
-            scores = self.model.classifier(hidden[torch.tensor(positions, dtype=torch.long).to(self.device)])
+            hidden = self.encoder(pack([window.input_ids for window in windows], self.device))
+            scores = self.classifier(hidden[torch.tensor(positions, dtype=torch.long).to(self.device)])
         return scores.float().softmax(-1).cpu()
 
 

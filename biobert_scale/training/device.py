@@ -10,7 +10,7 @@ import torch
 
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed
-from biobert_scale.modeling.emulation import multiplies_natively
+from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.resident import peak_resident_bytes
 
 # Dense tensor-core rates in FLOP/s, 16-bit inputs with 32-bit accumulation, from the makers' data sheets;

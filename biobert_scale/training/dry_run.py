@@ -15,8 +15,8 @@ from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE, number_of_pred
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
 from biobert_scale.data.samples import index_fingerprint
 from biobert_scale.files import MANIFEST, read_manifest
-from biobert_scale.modeling.bert import PackedBertForPreTraining, bert_config
 from biobert_scale.modeling.flops import training_flops
+from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.training.memory import (
     Parts,

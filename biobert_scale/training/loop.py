@@ -22,9 +22,10 @@ from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
 from biobert_scale.lock import Lock
-from biobert_scale.modeling.bert import PackedBatch, bert_config
-from biobert_scale.modeling.initial import initial_model, weights_fingerprint
-from biobert_scale.modeling.switches import switch_on
+from biobert_scale.modeling.batch import PackedBatch
+from biobert_scale.modeling.initial import initial_model
+from biobert_scale.modeling.model import bert_config
+from biobert_scale.modeling.weights import weights_fingerprint
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import runtime
@@ -154,11 +155,15 @@ class Trainer:
         self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
         shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=self.pad_token_id)
         # Read on every rank; a checkpoint of the run, where there is one, then overwrites it.
-        model = initial_model(
-            shape, config.training.initial_weights, seed=config.seed, tokenizer=tokens / "tokenizer"
-        )
         engine = self.accelerator.deepspeed_plugin
-        switch_on(model, config.compute, partitioned=bool(engine and engine.zero_stage == 3))
+        model = initial_model(
+            shape,
+            config.training.initial_weights,
+            seed=config.seed,
+            tokenizer=tokens / "tokenizer",
+            compute=config.compute,
+            partitioned=bool(engine and engine.zero_stage == 3),
+        )
         # The scaler that stands in for an engine in fp16 tells a skipped step from a taken one by whether the
         # optimizer was called.
         fused = config.compute.fused_optimizer and not (

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from biobert_scale.config import Config
 from biobert_scale.data.stream import SampleStream
-from biobert_scale.modeling.bert import PackedBatch
+from biobert_scale.modeling.batch import PackedBatch
 
 _SUMS = ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")
 

@@ -126,7 +126,8 @@ def main(output: Path, cases: list[str]) -> None:
     sent = count_collectives()
     from accelerate.state import AcceleratorState
 
-    from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+    from biobert_scale.modeling.batch import PackedBatch
+    from biobert_scale.modeling.model import bert_config, build_model
     from biobert_scale.recipes import load_config
     from biobert_scale.training import runtime
     from biobert_scale.training.optimizer import build_optimizer
@@ -143,7 +144,9 @@ def main(output: Path, cases: list[str]) -> None:
         config = replace(config, training=training)
         accelerator = runtime.start(config, run=str(output))
         model = build_model(
-            bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0), seed=1
+            bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0),
+            seed=1,
+            partitioned=True,
         )
         engine, optimizer = accelerator.prepare(model, build_optimizer(model, config.training.optimizer))
         del model

@@ -23,7 +23,8 @@ from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_st
 from torch import Tensor
 
 from biobert_scale.config import Config
-from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+from biobert_scale.modeling.batch import PackedBatch
+from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints, TrainerState
@@ -63,7 +64,7 @@ def engine_of(config: Config, run: Path) -> Iterator[tuple[Any, Any, Any, Checkp
     model = engine = optimizer = checkpoints = scale = None
     try:
         shape = bert_config(config.model, vocabulary_size=VOCABULARY, pad_token_id=0)
-        model = build_model(shape, seed=1)
+        model = build_model(shape, seed=1, partitioned=True)
         fused = config.training.precision.dtype != "fp16"
         engine, optimizer = accelerator.prepare(
             model, build_optimizer(model, config.training.optimizer, fused=fused)

@@ -15,7 +15,7 @@ from transformers import BertForPreTraining
 from biobert_scale.config import Config
 from biobert_scale.data.layouts import padded
 from biobert_scale.data.stream import SampleStream
-from biobert_scale.modeling.bert import bert_config, build_model
+from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.recipes import structure_config
 from biobert_scale.release.export import export_model
 from biobert_scale.tokens.vocabulary import special_ids

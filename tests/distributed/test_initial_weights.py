@@ -12,7 +12,7 @@ from transformers import BertForPreTraining
 
 from biobert_scale.data.layouts import IGNORED
 from biobert_scale.data.stream import SampleStream
-from biobert_scale.modeling.bert import bert_config
+from biobert_scale.modeling.model import bert_config
 from biobert_scale.recipes import structure_config
 from biobert_scale.tokens.vocabulary_file import read_entries
 from tests.factories import TINY, write_tokens

@@ -20,6 +20,7 @@ from biobert_scale.bench.gpu_page import suite_page
 from biobert_scale.bench.gpu_parity import compare_dropout, judge
 from biobert_scale.errors import UserError
 from biobert_scale.modeling import attention
+from biobert_scale.modeling.attention import Backend
 
 ROOT = Path(__file__).parents[3]
 EMPTY: dict[str, Any] = {
@@ -152,14 +153,14 @@ def test_a_suite_without_parity_is_not_well(tmp_path: Path) -> None:
     assert written.read_text() == page
 
 
-@pytest.mark.parametrize("way", ["auto", "sdpa"])
-def test_attention_drops_what_it_says_and_knows_it_backwards(way: str) -> None:
+@pytest.mark.parametrize("backend", ["auto", "sdpa"])
+def test_attention_drops_what_it_says_and_knows_it_backwards(backend: Backend) -> None:
     device, dtype = (
         (torch.device("cuda"), torch.bfloat16)
         if torch.cuda.is_available()
         else (torch.device("cpu"), torch.float32)
     )
-    found = compare_dropout(device, dtype, way=way)
+    found = compare_dropout(device, dtype, backend=backend)
     assert abs(found["dropped"] - 0.1) < 5 * found["standard_error"] < 0.01
     assert max(found["values"], found["gradient"]) < (1e-5 if dtype == torch.float32 else 0.02)
 

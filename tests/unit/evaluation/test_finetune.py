@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel, BertTokenizerFast
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.evaluation.entity_scores import score_tags
-from biobert_scale.evaluation.finetune import finetune, set_dropout
+from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.fit import fit
 from biobert_scale.evaluation.ner import EntityTask, Tagger, make_windows
 from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
@@ -19,7 +19,7 @@ from biobert_scale.evaluation.prepared import read_gold, read_sentences
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.table import compare, render_table, score_table
 from biobert_scale.evaluation.tasks import prepare
-from biobert_scale.modeling.bert import load_encoder
+from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.training.runtime import start_plain
 from tests.factories import write_model, write_prepared
 
@@ -316,8 +316,8 @@ def test_a_sequence_is_encoded_alike_alone_and_in_company(model):
     encoder = load_encoder(model).eval()
     device = torch.device("cpu")
     rows = [[2, 7, 8, 9, 3], [2, 11, 3], [2, 5, 6, 12, 13, 14, 3]]
-    together = pack(rows, device).encode(encoder)
-    alone = torch.cat([pack([row], device).encode(encoder) for row in rows])
+    together = encoder(pack(rows, device))
+    alone = torch.cat([encoder(pack([row], device)) for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
     assert pack(rows, device).position_ids.tolist() == [0, 1, 2, 3, 4, 0, 1, 2, 0, 1, 2, 3, 4, 5, 6]
 
@@ -350,9 +350,11 @@ def test_the_best_epochs_weights_are_kept_and_not_the_last_ones(prepared, model)
 
 
 def test_dropout_reaches_attention(model):
-    encoder = load_encoder(model)
-    set_dropout(encoder, 0.25)
-    assert encoder.encoder.layer[0].attention.self.dropout.p == 0.25 == encoder.embeddings.dropout.p
+    encoder = load_encoder(model, dropout=0.25)
+    layer = encoder.encoder["layer"][0]
+    assert (
+        layer.attention["self"].probability == 0.25 == layer.output.dropout.p == encoder.embeddings.dropout.p
+    )
 
 
 def test_batches_hold_every_sequence_once_within_the_budget():

@@ -16,8 +16,8 @@ from transformers import BertConfig, BertForPreTraining
 
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.bundle import Bundle, masked_crc32c
-from biobert_scale.modeling.initial import read_source
 from biobert_scale.modeling.tensorflow import tensorflow_weights
+from biobert_scale.modeling.weights import read_source
 
 TYPES = {"float32": 1, "float64": 2, "int64": 9, "float16": 19}
 

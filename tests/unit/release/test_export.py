@@ -36,7 +36,7 @@ from biobert_scale.evaluation.hoc import DocumentClassifier
 from biobert_scale.evaluation.packing import pack
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.files import read_json, sha256_file, write_json
-from biobert_scale.modeling.bert import encode_packed, load_encoder
+from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.recipes import load_config
 from biobert_scale.release.checksums import verify_checksums
 from biobert_scale.release.export import export_model
@@ -114,18 +114,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     model = trainer.model.module.eval()  # below DistributedDataParallel
     packed = pack(SEQUENCES, torch.device("cpu"))
     with torch.no_grad():
-        hidden = encode_packed(
-            model.bert,
-            packed.input_ids,
-            torch.zeros_like(packed.input_ids),
-            packed.position_ids,
-            packed.cu_seqlens,
-        )
+        hidden = model.bert(packed)
         head = model.cls.predictions
         words = head.transform(hidden) @ model.bert.embeddings.word_embeddings.weight.T + head.bias
-        relation = model.cls.seq_relationship(
-            model.bert.pooler(hidden[packed.cu_seqlens[:-1].long()].unsqueeze(1))
-        )
+        relation = model.cls.seq_relationship(model.bert.pooler(hidden[packed.cu_seqlens[:-1].long()]))
     trainer.close(patience=1.0)
     trainer.drop_engine()
     runtime.stop(accelerator)
@@ -449,7 +441,7 @@ def test_the_pooler_in_between_changes_nothing(tmp_path: Path) -> None:
         head.classifier,
         labels=[f"label {n}" for n in range(10)],
         of_words=False,
-        tokenizer=source,
+        source=source,
         details={},
     )
     expected = head(pack(SEQUENCES, torch.device("cpu")))

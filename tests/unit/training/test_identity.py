@@ -12,7 +12,7 @@ import pytest
 from biobert_scale.config import Config
 from biobert_scale.errors import UserError
 from biobert_scale.files import canonical_json
-from biobert_scale.modeling.initial import weights_fingerprint
+from biobert_scale.modeling.weights import weights_fingerprint
 from biobert_scale.recipes import load_config
 from biobert_scale.training.identity import refuse_changes, run_fingerprint
 

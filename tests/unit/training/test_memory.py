@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from biobert_scale.config import ModelConfig
-from biobert_scale.modeling.bert import PackedBatch, bert_config, build_model
+from biobert_scale.config import ComputeConfig, ModelConfig
+from biobert_scale.modeling.batch import PackedBatch
+from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.training.memory import (
     RankMemory,
     Sharding,
@@ -120,7 +121,8 @@ def test_the_estimate_of_activations_is_what_a_real_pass_keeps() -> None:
         attention_probs_dropout_prob=0.0,
     )
     length, predictions, vocabulary = 256, 38, 500
-    model = build_model(bert_config(shape, vocabulary_size=vocabulary, pad_token_id=0), seed=1)
+    plain = ComputeConfig(sparse_last_layer=False, head_rows=0, fused_qkv=False)
+    model = build_model(bert_config(shape, vocabulary_size=vocabulary, pad_token_id=0), plain, seed=1)
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
 

@@ -1,4 +1,4 @@
-"""bf16 on a CPU that has no instruction for it.
+"""Linear layers, also in bf16 on a CPU that has no instruction for it.
 
 The library emulates the missing instruction several times slower than fp32 runs. A product of two bf16
 numbers is exact in fp32, and hardware that has the instruction sums in fp32 too, so multiplying in fp32 and
@@ -21,15 +21,14 @@ def multiplies_natively(tensor: Tensor) -> bool:
     return tensor.dtype != torch.bfloat16 or tensor.device.type != "cpu" or _CPU_MULTIPLIES_BF16
 
 
-def emulate_in_fp32(model: nn.Module) -> None:
-    """Give a model's linear layers a forward that multiplies in fp32 whenever it meets bf16 without the
-    instruction."""
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = EmulatingLinear
+def autocast_type(tensor: Tensor) -> torch.dtype | None:
+    """The type that autocast gives products on the tensor's device; None without autocast."""
+    kind = tensor.device.type
+    enabled = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.get_autocast_dtype(kind) if enabled else None
 
 
-class EmulatingLinear(nn.Linear):
+class Linear(nn.Linear):
     """`nn.Linear` by `linear` below."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -42,17 +41,13 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     device has no instruction for it."""
     if inputs.device.type != "cpu" or _CPU_MULTIPLIES_BF16:
         return nn.functional.linear(inputs, weight, bias)
-    autocast = torch.is_autocast_enabled("cpu")
-    dtype = torch.get_autocast_dtype("cpu") if autocast else inputs.dtype
-    if dtype != torch.bfloat16:
+    autocast = autocast_type(inputs)
+    if (autocast or inputs.dtype) != torch.bfloat16:
         return nn.functional.linear(inputs, weight, bias)
     with torch.autocast("cpu", enabled=False):  # which would round the copies again
         if autocast:
-            inputs, weight, bias = (
-                inputs.to(dtype),
-                weight.to(dtype),
-                None if bias is None else bias.to(dtype),
-            )
+            inputs, weight = inputs.to(autocast), weight.to(autocast)
+            bias = None if bias is None else bias.to(autocast)
         product: Tensor = _Fp32Linear.apply(inputs, weight, bias)
     return product
 

@@ -8,37 +8,19 @@ some rows at a time, and the backward pass turns them into their own gradient wh
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from biobert_scale.modeling.emulation import multiplies_natively
+from biobert_scale.modeling.linear import autocast_type, multiplies_natively
 
 _ALIGNMENT = 8
 """Rows of the logits begin at a multiple of so many elements, 16 bytes in 16 bits: GPUs' fastest product
 kernels read no others."""
 _ROWS_IN_CACHE = 32
 """Rows whose logits a CPU's cache holds from one pass over them to the next."""
-
-
-def score_by_rows(decoder: nn.Linear, *, rows: int) -> None:
-    """Let a decoder that is given labels besides its inputs return `cross_entropy`'s two sums instead of
-    logits.
-
-    It stays one call of the module, so that what gathers a module's weights when it is called (ZeRO stage 3)
-    does so here.
-    """
-    plain = decoder.forward
-
-    def forward(hidden: Tensor, labels: Tensor | None = None) -> Any:
-        return (
-            plain(hidden)
-            if labels is None
-            else cross_entropy(hidden, decoder.weight, decoder.bias, labels, rows=rows)
-        )
-
-    decoder.forward = forward  # type: ignore[method-assign, assignment]
 
 
 def cross_entropy(
@@ -56,11 +38,9 @@ def cross_entropy(
     Returns:
         Two fp32 scalars; the first has gradients, which can be taken once.
     """
-    device = hidden.device.type
-    if torch.is_autocast_enabled(device):
-        dtype = torch.get_autocast_dtype(device)
+    if dtype := autocast_type(hidden):
         hidden, weight, bias = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
-    with torch.autocast(device, enabled=False):
+    with torch.autocast(hidden.device.type, enabled=False) if dtype else nullcontext():
         loss, correct = _CrossEntropy.apply(hidden, weight, bias, labels, rows)
     return loss, correct
 

@@ -9,10 +9,10 @@ import torch
 
 from biobert_scale.config import ComputeConfig, ModelConfig, OptimizerConfig
 from biobert_scale.errors import UserError
-from biobert_scale.modeling.bert import PackedBatch, PackedBertForPreTraining, bert_config, build_model
-from biobert_scale.modeling.head import cross_entropy
-from biobert_scale.modeling.switches import switch_on
+from biobert_scale.modeling.batch import PackedBatch
+from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
 from biobert_scale.training.optimizer import build_optimizer
+from tests.factories import packed_batch
 
 SHAPE = ModelConfig(
     hidden_size=64,
@@ -33,32 +33,14 @@ PLAIN = ComputeConfig(
 )
 
 
-def batch_of(*lengths: int) -> PackedBatch:
-    torch.manual_seed(sum(lengths))
-    tokens = sum(lengths)
-    return PackedBatch(
-        input_ids=torch.randint(5, 100, (tokens,)),
-        token_type_ids=torch.cat([(torch.arange(length) > length // 2).long() for length in lengths]),
-        position_ids=torch.cat([torch.arange(length) for length in lengths]),
-        cu_seqlens=torch.tensor([0, *lengths]).cumsum(0).to(torch.int32),
-        sequence_lengths=lengths,
-        mlm_positions=torch.arange(1, tokens, 5),
-        mlm_labels=torch.randint(5, 100, (len(range(1, tokens, 5)),)),
-        nsp_labels=torch.randint(0, 2, (len(lengths),)),
-    )
-
-
 def build(
     compute: ComputeConfig, *, dropout: float = 0.0, partitioned: bool = False, layers: int = 2
 ) -> PackedBertForPreTraining:
     shape = replace(
         SHAPE, num_hidden_layers=layers, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
     )
-    return switch_on(
-        build_model(bert_config(shape, vocabulary_size=100, pad_token_id=0), seed=3),
-        compute,
-        partitioned=partitioned,
-    )
+    shape = bert_config(shape, vocabulary_size=100, pad_token_id=0)
+    return build_model(shape, compute, seed=3, partitioned=partitioned)
 
 
 def assert_same(
@@ -118,13 +100,17 @@ SWITCHES = {
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_a_switch_changes_no_loss_and_no_gradient(name: str) -> None:
-    assert_same(build(replace(PLAIN, **SWITCHES[name])), build(PLAIN), batch_of(7, 12, 5))
+    assert_same(build(replace(PLAIN, **SWITCHES[name])), build(PLAIN), packed_batch(7, 12, 5))
 
 
 @pytest.mark.parametrize("name", SWITCHES)
 def test_a_switch_changes_rounding_alone_under_autocast(name: str) -> None:
     assert_same(
-        build(replace(PLAIN, **SWITCHES[name])), build(PLAIN), batch_of(7, 12, 5), autocast=True, rtol=0.03
+        build(replace(PLAIN, **SWITCHES[name])),
+        build(PLAIN),
+        packed_batch(7, 12, 5),
+        autocast=True,
+        rtol=0.03,
     )
 
 
@@ -139,12 +125,12 @@ def test_compiled_layers_change_no_loss_and_no_gradient_at_any_shape() -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     for lengths in ((7, 12, 5), (9, 9), (30, 3, 3, 8), (7, 12, 6)):
-        assert_same(compiled, plain, batch_of(*lengths))
+        assert_same(compiled, plain, packed_batch(*lengths))
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, (
         "other lengths or another layer compile again"
     )
     compiled.eval()
-    assert torch.isfinite(compiled(batch_of(7, 12, 5))["mlm_loss"])
+    assert torch.isfinite(compiled(packed_batch(7, 12, 5))["mlm_loss"])
 
 
 @pytest.mark.slow
@@ -155,7 +141,7 @@ def test_a_layer_is_one_graph_in_bf16_as_well() -> None:
     torch._dynamo.utils.counters.clear()
     for lengths in ((7, 12, 5), (9, 9)):
         with torch.autocast("cpu", torch.bfloat16):
-            ours, theirs = (model(batch_of(*lengths))["mlm_loss"].item() for model in (compiled, eager))
+            ours, theirs = (model(packed_batch(*lengths))["mlm_loss"].item() for model in (compiled, eager))
         assert ours == pytest.approx(theirs, rel=1e-2)
     assert (
         torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
@@ -169,7 +155,7 @@ def test_compiled_layers_drop_what_the_others_drop() -> None:
     compiled, eager = build(replace(switches, compile=True), dropout=0.2), build(switches, dropout=0.2)
     torch._dynamo.reset()
     for lengths in ((7, 12, 5), (9, 9)):
-        assert_same(compiled, eager, batch_of(*lengths))
+        assert_same(compiled, eager, packed_batch(*lengths))
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -189,11 +175,11 @@ def test_dropout_is_drawn_with_every_switch_on(autocast: bool) -> None:
         )
         return summed.item()
 
-    first, second = (loss(batch_of(7, 12, 5)) for _ in range(2))
+    first, second = (loss(packed_batch(7, 12, 5)) for _ in range(2))
     torch.manual_seed(1)
-    third = loss(batch_of(7, 12, 5))
-    assert first == second == third, "batch_of seeds the generator, and dropout draws from it"
-    batch = batch_of(7, 12, 5)
+    third = loss(packed_batch(7, 12, 5))
+    assert first == second == third, "packed_batch seeds the generator, and dropout draws from it"
+    batch = packed_batch(7, 12, 5)
     assert len({loss(batch) for _ in range(3)}) == 3
 
 
@@ -202,49 +188,16 @@ def test_weights_out_of_reach_are_left_to_their_modules() -> None:
     model = build(replace(PLAIN, fused_qkv=True), partitioned=True)
     called = []
     for part in parts:
-        getattr(model.bert.encoder.layer[0].attention.self, part).register_forward_hook(
+        getattr(model.bert.encoder["layer"][0].attention["self"], part).register_forward_hook(
             lambda *_, part=part: called.append(part)
         )
-    model(batch_of(4, 4))
+    model(packed_batch(4, 4))
     assert called == list(parts)
-
-
-def test_logits_of_the_loss_by_rows_are_kept_once_and_spent_once() -> None:
-    torch.manual_seed(0)
-    hidden, weight, bias = (
-        torch.randn(10, 8, requires_grad=True),
-        torch.randn(30, 8, requires_grad=True),
-        torch.randn(30, requires_grad=True),
-    )
-    labels = torch.randint(0, 30, (10,))
-    logits = hidden @ weight.T + bias
-    expected = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
-    for rows in (1, 3, 10, 99):
-        loss, correct = cross_entropy(hidden, weight, bias, labels, rows=rows)
-        torch.testing.assert_close(loss, expected)
-        assert correct == (logits.argmax(-1) == labels).sum()
-        for ours, theirs in zip(
-            torch.autograd.grad(2 * loss, (hidden, weight, bias), retain_graph=True),
-            torch.autograd.grad(2 * expected, (hidden, weight, bias), retain_graph=True),
-            strict=True,
-        ):
-            torch.testing.assert_close(ours, theirs)
-        with pytest.raises(AssertionError, match="second backward pass"):
-            torch.autograd.grad(loss, hidden)
-
-
-def test_no_predictions_are_no_loss() -> None:
-    hidden = torch.randn(0, 8, requires_grad=True)
-    loss, correct = cross_entropy(
-        hidden, torch.randn(30, 8), torch.randn(30), torch.zeros(0, dtype=torch.long), rows=4
-    )
-    loss.backward()
-    assert loss == 0 and correct == 0
 
 
 def test_a_package_that_is_not_there_is_named() -> None:
     with pytest.raises(UserError, match="flash-attn is not installed"):
-        build(replace(PLAIN, unpadded=True, attention="flash-attn"))(batch_of(4, 4))
+        build(replace(PLAIN, unpadded=True, attention="flash-attn"))(packed_batch(4, 4))
 
 
 def test_the_fused_optimizer_takes_the_same_step() -> None:
@@ -253,7 +206,7 @@ def test_the_fused_optimizer_takes_the_same_step() -> None:
         model = build(PLAIN)
         optimizer = build_optimizer(model, OptimizerConfig(learning_rate=1e-2), fused=fused)
         for _ in range(3):
-            sums = model(batch_of(7, 12, 5))
+            sums = model(packed_batch(7, 12, 5))
             (sums["mlm_loss"] / 5 + sums["nsp_loss"] / 3).backward()
             optimizer.step()
             optimizer.zero_grad()
