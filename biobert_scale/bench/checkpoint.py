@@ -30,9 +30,8 @@ from biobert_scale.config import Config
 from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints, TrainerState
-from biobert_scale.training.fragments import held_fragments
-from biobert_scale.training.loss_scale import LossScale
-from biobert_scale.training.optimizer import build_optimizer
+from biobert_scale.training.engine import Engine, build_engine
+from biobert_scale.training.engine.ddp import DdpEngine
 
 _AT_ONCE, _BEHIND, _ACCELERATE, _TORCH = (
     "this project, at once",
@@ -71,17 +70,19 @@ def bench_checkpoint(config: Config, output: Path, *, directory: Path | None = N
             bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0),
             seed=config.seed,
         )
-        model, optimizer = accelerator.prepare(model, build_optimizer(model, training.optimizer))
+        engine = build_engine(accelerator, model, config)
+        assert isinstance(engine, DdpEngine)
         megabytes = (
-            sum(fragment.numel for fragment in held_fragments(model, optimizer)) * 12 / 1e6
+            sum(fragment.numel for fragment in engine.local_fragments()) * 12 / 1e6
         )  # also makes the moments
+        accelerator.prepare(model, engine.optimizer)  # for its own way
         ways: dict[str, Callable[[Path], tuple[float, float]]] = {
-            _AT_ONCE: _ours(accelerator, config, model, optimizer, Path(scratch) / "at once", wait=True),
-            _BEHIND: _ours(accelerator, config, model, optimizer, Path(scratch) / "behind", wait=False),
+            _AT_ONCE: _ours(accelerator, config, engine, Path(scratch) / "at once", wait=True),
+            _BEHIND: _ours(accelerator, config, engine, Path(scratch) / "behind", wait=False),
             _ACCELERATE: lambda run: _timed(
                 lambda: accelerator.save_state(str(run / "saved")), lambda _: None
             ),
-            _TORCH: partial(_of_torch, model, optimizer),
+            _TORCH: partial(_of_torch, model, engine.optimizer),
         }
         seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
         for _ in range(repeats):
@@ -114,10 +115,9 @@ def _timed(save: Callable[[], Any], finish: Callable[[Any], object]) -> tuple[fl
 
 
 def _ours(
-    accelerator: Any, config: Config, model: nn.Module, optimizer: Any, run: Path, *, wait: bool
+    accelerator: Any, config: Config, engine: Engine, run: Path, *, wait: bool
 ) -> Callable[[Path], tuple[float, float]]:
-    scale = LossScale(accelerator, model, config.training.precision, run)
-    checkpoints = Checkpoints(accelerator, run, config, model, optimizer, scale, samples_fingerprint="bench")
+    checkpoints = Checkpoints(accelerator, run, config, engine, samples_fingerprint="bench")
     steps = count(1)
 
     def save(_run: Path) -> tuple[float, float]:

@@ -33,9 +33,10 @@ from biobert_scale.config import Config
 from biobert_scale.data.batches import MicroBatch, RankStep
 from biobert_scale.data.layouts import padded
 from biobert_scale.files import read_manifest
-from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.model import bert_config, build_model
-from biobert_scale.training.optimizer import build_optimizer
+from biobert_scale.training.engine.ddp import DdpEngine
+from biobert_scale.training.engine.optimizer import build_optimizer
+from biobert_scale.training.step import HostStep, StepResult, train_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,36 +154,25 @@ def ours(load: Load) -> Runner:
     return lambda: _timed(load, run)
 
 
-def stepper(load: Load) -> Callable[..., list[Tensor]]:
-    """This package's model and AdamW, and a function that takes the load's step of a number, at a learning
-    rate where one is given.
-
-    The function returns each micro-batch's part of the step's loss, on the device.
-    """
-    accelerator = Accelerator(mixed_precision=load.mixed_precision, cpu=load.device.type == "cpu")
+def stepper(load: Load) -> Callable[..., StepResult]:
+    """Training's own step on the load's of a number, at a learning rate where one is given."""
     with load.device:  # where drawing weights takes no time
         model = build_model(load.shape(), load.config.compute, seed=load.config.seed)
-    fused = load.config.compute.fused_optimizer and load.dtype != torch.float16
-    model, optimizer = accelerator.prepare(
-        model, build_optimizer(model, load.config.training.optimizer, fused=fused)
+    optimizer, scaled = load.config.training.optimizer, load.dtype == torch.float16
+    fused = load.config.compute.fused_optimizer and not scaled
+    engine = DdpEngine(
+        model,
+        build_optimizer(model, optimizer, fused=fused),
+        device=load.device,
+        micro_steps=len(load.steps[0].micro_batches),
+        max_grad_norm=optimizer.max_grad_norm,
+        autocast=None if load.dtype == torch.float32 else load.dtype,
+        scaler=torch.amp.GradScaler(load.device.type) if scaled else None,
     )
-    model.train()
-    batches = [
-        [PackedBatch.of(micro_batch, pin=load.device.type == "cuda") for micro_batch in step.micro_batches]
-        for step in load.steps
-    ]
+    batches = [HostStep.of(step, pin=load.device.type == "cuda") for step in load.steps]
 
-    def take(number: int, learning_rate: float | None = None) -> list[Tensor]:
-        step, losses = load.steps[number], []
-        for group in optimizer.param_groups if learning_rate is not None else ():
-            group["lr"] = learning_rate
-        for micro_batch in batches[number]:
-            sums = model(micro_batch.to(load.device))
-            loss = sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences
-            accelerator.backward(loss)
-            losses.append(loss.detach())
-        _finish(load, accelerator, model, optimizer)
-        return losses
+    def take(number: int, learning_rate: float = optimizer.learning_rate) -> StepResult:
+        return train_step(engine, batches[number], learning_rate)
 
     return take
 

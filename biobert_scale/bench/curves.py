@@ -252,7 +252,8 @@ def curve(load: Load, changes: dict[str, Any], *, seed: int = 0) -> list[float]:
             seed * len(load.steps) + number
         )  # as training does: of the step, whatever was drawn before it
         rate = learning_rate(number, peak=training.optimizer.learning_rate, schedule=training.schedule)
-        losses.append(float(torch.stack(take(number, rate)).sum()))
+        (mlm, nsp, *_), step = take(number, rate).sums.tolist(), load.steps[number]
+        losses.append(mlm / step.global_predictions + nsp / step.global_sequences)
     return losses
 
 

@@ -18,12 +18,12 @@ from biobert_scale.bench.made_up import made_up_steps
 from biobert_scale.bench.operations import operations
 from biobert_scale.config import Config
 from biobert_scale.data.layouts import fill_bucket
-from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.training import runtime
 from biobert_scale.training.device import peak_memory_bytes
-from biobert_scale.training.optimizer import build_optimizer
+from biobert_scale.training.engine import Engine, build_engine, partitions_weights
+from biobert_scale.training.step import HostStep, train_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +85,14 @@ def time_steps(
     """
     training = config.training
     accelerator = runtime.start(config, run=tempfile.gettempdir())
-    plugin, on_gpu, world_size = (
-        accelerator.deepspeed_plugin,
-        accelerator.device.type == "cuda",
-        accelerator.num_processes,
-    )
+    on_gpu, world_size = accelerator.device.type == "cuda", accelerator.num_processes
     shape = bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0)
     with accelerator.device:  # where drawing weights takes no time
-        partitioned = bool(plugin and plugin.zero_stage == 3)
+        partitioned = partitions_weights(accelerator)
         model = build_model(shape, config.compute, seed=config.seed, partitioned=partitioned)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    fused = config.compute.fused_optimizer and not (plugin is None and training.precision.dtype == "fp16")
-    model, optimizer = accelerator.prepare(model, build_optimizer(model, training.optimizer, fused=fused))
+    engine = build_engine(accelerator, model, config)
+    del model
     (step,) = made_up_steps(
         1,
         sequences=training.global_batch_size // world_size,
@@ -119,19 +115,10 @@ def time_steps(
         else batch
         for batch in step.micro_batches
     ]
-    batches = [PackedBatch.of(batch, pin=on_gpu) for batch in full]
+    batch = HostStep.of(replace(step, micro_batches=tuple(full)), pin=on_gpu)
 
-    def take(model: Any, optimizer: Any) -> None:
-        for batch in batches:
-            with accelerator.accumulate(model):
-                sums = model(batch.to(accelerator.device))
-                accelerator.backward(
-                    sums["mlm_loss"] / step.global_predictions + sums["nsp_loss"] / step.global_sequences
-                )
-                if plugin is None and accelerator.sync_gradients:
-                    accelerator.clip_grad_norm_(model.parameters(), training.optimizer.max_grad_norm)
-                optimizer.step()
-                optimizer.zero_grad()
+    def take(engine: Engine) -> None:
+        train_step(engine, batch, training.optimizer.learning_rate)
         if on_gpu:
             torch.cuda.synchronize()
 
@@ -140,11 +127,11 @@ def time_steps(
         accelerator.wait_for_everyone()
         before_step()
         begun = time.perf_counter()
-        take(model, optimizer)
+        take(engine)
         taken.append(time.perf_counter() - begun)
     memory = peak_memory_bytes(accelerator.device)
-    spent = operations(partial(take, model, optimizer), accelerator.device) if profile else []
-    del model, optimizer
+    spent = operations(partial(take, engine), accelerator.device) if profile else []
+    del engine
     accelerator.free_memory()
     lengths_of_all = np.concatenate([np.diff(batch.cu_seqlens) for batch in step.micro_batches])
     return Timed(
@@ -168,8 +155,7 @@ def forget_engine() -> None:
 
 
 def forget_memory() -> None:
-    """Free what nobody refers to. Models here refer to themselves (a forward that was put in their place), so
-    that they wait for the collector."""
+    """Free what nobody refers to. Engines refer to themselves, so that they wait for the collector."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

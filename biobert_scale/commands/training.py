@@ -96,11 +96,11 @@ def train(arguments: list[str]) -> int:
     options = parse(_options_over(settings, TrainOptions), prog="biobert-scale train", arguments=arguments)
     check_number(options.save_before_limit, "[0, 1e8]", "--save-before-limit")
     check_config(options.settings, where="command line")
-    from biobert_scale.training.loop import train as run_training
     from biobert_scale.training.preemption import exit_code
     from biobert_scale.training.profile import parse_steps
     from biobert_scale.training.retention import check_resume
     from biobert_scale.training.time_limit import slurm_end_time
+    from biobert_scale.training.trainer import train as run_training
 
     check_resume(options.output, "auto" if options.resume == "never" and is_restart() else options.resume)
     profile = parse_steps(options.profile) if options.profile else None
@@ -122,7 +122,7 @@ def _dry_run(options: DryRunOptions) -> int:
     check_number(options.world_size, "[0, 1e6]", "--world-size")
     check_number(options.device_tflops, "[0, 1e6]", "--device-tflops")
     check_config(options.settings, where="command line")
-    from biobert_scale.training.dry_run import describe_run
+    from biobert_scale.plan.dry_run import describe_run
 
     world_size, tells = options.world_size, True
     if not world_size:

@@ -26,9 +26,9 @@ from biobert_scale.doctor.versions import check_versions
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest
+from biobert_scale.plan.dry_run import DryRun, plan_run
 from biobert_scale.tokens.build import STAGE
 from biobert_scale.training import runtime
-from biobert_scale.training.dry_run import DryRun, plan_run
 
 
 def examine(

@@ -12,7 +12,7 @@ from pathlib import Path
 from biobert_scale.config import Config
 from biobert_scale.doctor.findings import Finding
 from biobert_scale.doctor.ranks import Ranks
-from biobert_scale.training.dry_run import kept_checkpoints
+from biobert_scale.plan.dry_run import kept_checkpoints
 from biobert_scale.training.retention import DIRECTORY
 
 _MIB = 1 << 20

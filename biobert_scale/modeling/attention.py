@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor, nn
 
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.cpu_attention import attention_with_dropout
-from biobert_scale.modeling.linear import autocast_type
 
 Backend = Literal["auto", "flash-attn", "sdpa"]
 
@@ -80,10 +80,9 @@ def _sequence_by_sequence(
     q: Tensor, k: Tensor, v: Tensor, sequence_lengths: tuple[int, ...], dropout: float, scale: float
 ) -> Tensor:
     """(heads, tokens, head size) by PyTorch's attention."""
-    device = q.device.type
     sequences = zip(*(states[None].split(sequence_lengths, 2) for states in (q, k, v)), strict=True)
-    # Autocast would take the types of a CPU back.
-    with torch.autocast(device, enabled=device != "cpu" and autocast_type(q) is not None):
+    # On a CPU autocast would take the types back.
+    with torch.autocast("cpu", enabled=False) if q.device.type == "cpu" else nullcontext():
         parts = [
             nn.functional.scaled_dot_product_attention(*sequence, dropout_p=dropout, scale=scale)
             for sequence in sequences

@@ -26,7 +26,7 @@ from biobert_scale.modeling.linear import Linear, linear
 from biobert_scale.modeling.loss import cross_entropy
 
 Attend = Callable[..., Tensor]
-"""(query, key, value, dropout=...) -> context, each (..., tokens, heads, head size)."""
+"""(query, key, value, dropout=...) -> context, each (rows, tokens, heads, head size)."""
 
 
 def bert_config(model: ModelConfig, *, vocabulary_size: int, pad_token_id: int) -> BertConfig:
@@ -140,9 +140,10 @@ class Encoder(nn.Module):
         inputs = (row.input_ids, row.token_type_ids, row.position_ids)
         *layers, last = cast(nn.ModuleList, self.encoder["layer"])
         if self.unpadded:
-            hidden = self.embeddings(*inputs)
+            # One row, not two dimensions: for those ZeRO stage 3 has a product that rounds once less.
+            hidden = self.embeddings(*(states[None] for states in inputs))
             attend = partial(
-                packed_attention,
+                _attend_packed,
                 cu_seqlens=row.cu_seqlens,
                 sequence_lengths=row.sequence_lengths,
                 max_seqlen=self.config.max_position_embeddings,
@@ -155,7 +156,11 @@ class Encoder(nn.Module):
         for layer in layers:
             hidden = layer(hidden, attend)
         hidden = last(hidden, attend, positions)
-        return hidden if self.unpadded else hidden.flatten(0, 1)[cells]
+        return cast(Tensor, hidden[0] if self.unpadded else hidden.flatten(0, 1)[cells])
+
+
+def _attend_packed(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+    return packed_attention(query[0], key[0], value[0], **options)[None]
 
 
 def _padded_cells(row: PackedSequences) -> tuple[Tensor, Tensor]:
@@ -185,7 +190,7 @@ class Embeddings(nn.Module):
         self.dropout = _dropout(config, compute)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor, position_ids: Tensor) -> Tensor:
-        """(..., tokens) each -> (..., tokens, hidden)."""
+        """(rows, tokens) each -> (rows, tokens, hidden)."""
         states = self.word_embeddings(input_ids) + self.token_type_embeddings(token_type_ids)
         states = states + self.position_embeddings(position_ids)
         return cast(Tensor, self.dropout(self.LayerNorm(states)))
@@ -207,11 +212,10 @@ class Layer(nn.Module):
         self.compiled = compute.compile and not partitioned
 
     def forward(self, hidden: Tensor, attend: Attend, positions: Tensor | None = None) -> Tensor:
-        """(..., tokens, hidden) -> the same shape; of a packed row (positions, hidden) where they are
-        given."""
+        """(rows, tokens, hidden) -> the same shape, or (1, positions, hidden) where they are given."""
         context = self.attention["self"](hidden, attend)
         if positions is not None:
-            context, hidden = context.index_select(0, positions), hidden.index_select(0, positions)
+            context, hidden = context.index_select(1, positions), hidden.index_select(1, positions)
         inner, outer = cast(ResidualOutput, self.attention["output"]), self.output
         if not self.compiled:
             return _behind_attention(inner, self.intermediate, outer, context, hidden, (None, None))
@@ -254,7 +258,7 @@ class SelfAttention(nn.Module):
         self.fused, self.probability = fused, config.attention_probs_dropout_prob
 
     def forward(self, hidden: Tensor, attend: Attend) -> Tensor:
-        """(..., tokens, hidden) -> the same shape."""
+        """(rows, tokens, hidden) -> the same shape."""
         parts = (self.query, self.key, self.value)
         if self.fused:
             weight, bias = torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts])

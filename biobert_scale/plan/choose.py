@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from biobert_scale.config import Config, nearest_multiples
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.model import bert_config
+from biobert_scale.plan.dry_run import count_parameters
 from biobert_scale.plan.predict import Machine, Prediction, Rates, predict, refused, with_micro_batch
-from biobert_scale.training.deepspeed import engine_config
-from biobert_scale.training.dry_run import count_parameters
+from biobert_scale.training.engine.settings import engine_config
 
 ENGINES = ("ddp", "zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 _ALIKE = 0.01

@@ -13,17 +13,17 @@ from typing import Any, Literal
 from biobert_scale.config import Config
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json
+from biobert_scale.plan.dry_run import plan_run
+from biobert_scale.plan.memory import Sharding
 from biobert_scale.plan.predict import Machine, Rates, predict
 from biobert_scale.recipes import load_config
-from biobert_scale.training.dry_run import plan_run
-from biobert_scale.training.memory import Sharding
 from biobert_scale.training.retention import complete
 from biobert_scale.training.shards import Shards
 from biobert_scale.training.telemetry import METRICS, read_metrics
 
 _LIBRARIES = (
-    "import deepspeed, biobert_scale.training.loop; from biobert_scale.resident import peak_resident_bytes;"
-    " print(peak_resident_bytes())"
+    "import deepspeed, biobert_scale.training.trainer;"
+    " from biobert_scale.resident import peak_resident_bytes; print(peak_resident_bytes())"
 )
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 from biobert_scale.config import Config
 from biobert_scale.errors import UserError
-from biobert_scale.training.dry_run import DryRun, plan_run
-from biobert_scale.training.memory import Parts, RankMemory, Sharding, communication_parts
+from biobert_scale.plan.dry_run import DryRun, plan_run
+from biobert_scale.plan.memory import Parts, RankMemory, Sharding, communication_parts
 
 ADAMW_BYTES = 28
 """Memory that an AdamW step moves for each element, in fp32: weight, gradient and two moments read, all but

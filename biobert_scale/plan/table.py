@@ -9,8 +9,8 @@ from typing import Any
 from biobert_scale.config import Config
 from biobert_scale.plan.choose import Choice
 from biobert_scale.plan.measured import Comparison
+from biobert_scale.plan.memory import Parts
 from biobert_scale.plan.predict import Machine, Prediction, Rates
-from biobert_scale.training.memory import Parts
 
 _COLUMNS = (
     "engine",

@@ -1,1 +1,1 @@
-"""The pre-training loop on Accelerate and DeepSpeed."""
+"""The pre-training loop, its engines and its checkpoints."""

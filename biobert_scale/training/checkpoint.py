@@ -37,10 +37,9 @@ from biobert_scale.files import (
     sync,
     write_synced,
 )
-from biobert_scale.training.deepspeed_support import engine_values, layout_of, optimizer_class
-from biobert_scale.training.fragments import held_fragments, shared_out, take_up
+from biobert_scale.training.engine import LIBRARIES, Engine
+from biobert_scale.training.engine.fragments import partition
 from biobert_scale.training.identity import refuse_changes
-from biobert_scale.training.loss_scale import LossScale
 from biobert_scale.training.outliving import MARK, wait_for_writers, write_apart
 from biobert_scale.training.retention import (
     FORMAT,
@@ -70,7 +69,6 @@ _SAMPLED_PARAMETERS = 3
 _SAMPLED_ELEMENTS = 1 << 22
 """Parameters above this are left out of the sample: gathering one takes device memory when there may be
 little."""
-_LIBRARIES = ("torch", "deepspeed", "accelerate", "transformers")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,29 +92,21 @@ class Checkpoints:
         accelerator: Accelerator,
         run: Path,
         config: Config,
-        model: Any,
-        optimizer: Any,
-        loss_scale: LossScale,
+        engine: Engine,
         *,
         samples_fingerprint: str,
         initial_weights: str = "",
     ) -> None:
-        """Keep checkpoints of a prepared model and optimizer.
+        """Keep checkpoints of an engine's weights and moments.
 
         Args:
             run: the run directory, on a file system that all ranks share.
             samples_fingerprint: what the data stream was made from, checked on resuming.
             initial_weights: the fingerprint of the files that the run starts from, checked too; empty for
                 random weights.
-
-        Raises:
-            UserError: the engine chose an optimizer whose state is not known to be held completely.
         """
-        self.accelerator, self.run, self.config, self.loss_scale = accelerator, run, config, loss_scale
-        self.model, self.optimizer, self.samples_fingerprint = model, optimizer, samples_fingerprint
-        self.initial_weights = initial_weights
-        self.layout = layout_of(optimizer)
-        self.layout.restart(optimizer_class(optimizer)[0])
+        self.accelerator, self.run, self.config, self.engine = accelerator, run, config, engine
+        self.samples_fingerprint, self.initial_weights = samples_fingerprint, initial_weights
         self.writer: ShardWriter | None = None
         self.buffers: dict[str, Tensor] = {}
         """The state as it was when it was last copied; no writer reads it any more when the next save begins.
@@ -144,12 +134,10 @@ class Checkpoints:
             older = None
         self.writer = None
         final = checkpoint_path(self.run, state.global_step)
-        fragments = held_fragments(self.model, self.optimizer, steps_taken=state.global_step)
+        fragments = self.engine.local_fragments(steps_taken=state.global_step)
         sample = self._sample(state.global_step)
-        if self.layout.replicated:
-            fragments = shared_out(
-                fragments, rank=self.accelerator.process_index, world_size=self.accelerator.num_processes
-            )
+        if self.engine.replicated:
+            fragments = partition(fragments, rank=self.engine.rank, world_size=self.engine.world_size)
         elements = sum(self._gather(sum(fragment.numel for fragment in fragments)))
         busy = older.staging if older is not None and older.is_alive() else None
         self._agree(self._make_room(final, elements * _BYTES_PER_PARAMETER, busy=busy))
@@ -207,7 +195,7 @@ class Checkpoints:
         """
         if self.writer is not None and self.writer.is_alive():
             self.writer.hurry(patience)
-        self.writer = self.model = self.optimizer = None
+        self.writer = None
 
     def load(self) -> TrainerState:
         """Load the newest intact checkpoint into the model and the optimizer.
@@ -235,12 +223,12 @@ class Checkpoints:
         saved = read_json(checkpoint / STATE)
         state = TrainerState(**saved["state"])
         with Shards(checkpoint, record["shards"]) as shards:
-            for fragment in held_fragments(self.model, self.optimizer):
+            for fragment in self.engine.local_fragments():
                 shards.fill(fragment)
-        take_up(self.model, self.optimizer, steps_taken=state.global_step)
-        self.loss_scale.restore(saved["loss_scale"], skipped_steps=state.skipped_steps)
+        self.engine.refresh_after_load(steps_taken=state.global_step)
+        self.engine.restore_loss_scale(saved["loss_scale"])
         self.accelerator.wait_for_everyone()
-        logger.info("going on from %s, written by %d rank(s)", checkpoint.name, record["world_size"])
+        logger.info("resuming from %s, written by %d rank(s)", checkpoint.name, record["world_size"])
         return state
 
     def _newest_intact(self) -> Path | None:
@@ -314,36 +302,33 @@ class Checkpoints:
         return OSError(f"no space is left on the disk: {figures}")
 
     def _record(self, state: TrainerState, validation_loss: float | None) -> dict[str, Any]:
-        plugin, ranks = self.accelerator.deepspeed_plugin, self.accelerator.num_processes
         return {
             "stage": "checkpoint",
             "format": FORMAT,
             **asdict(state),
-            "world_size": ranks,
-            "engine": self.config.training.engine.name,
-            "zero_stage": plugin.zero_stage if plugin else None,
+            "world_size": self.engine.world_size,
+            **self.engine.description,
             "validation_mlm_loss": validation_loss,
             "samples_fingerprint": self.samples_fingerprint,
             "config_fingerprint": fingerprint(self.config),
             "initial_weights": self.initial_weights,
             "versions": {
                 "biobert_scale": __version__,
-                **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+                **{name: importlib.metadata.version(name) for name in LIBRARIES},
             },
-            "loss_scale": self.loss_scale.state(),
+            "loss_scale": self.engine.loss_scale_state(),
         }
 
     def _sample(self, step: int) -> dict[str, dict[str, Tensor]]:
-        """What the engine itself says of a few parameters, others at each step: name -> `engine_values`.
+        """What the engine itself says of a few parameters, others at each step: name -> `full_values`.
         Empty where there is nothing to compare yet."""
-        module = getattr(self.model, "module", self.model)
         names = sorted(
             name
-            for name, parameter in module.named_parameters()
+            for name, parameter in self.engine.module.named_parameters()
             if getattr(parameter, "ds_numel", parameter.numel()) <= _SAMPLED_ELEMENTS
         )
         chosen = random.Random(step).sample(names, min(_SAMPLED_PARAMETERS, len(names))) if step else []
-        return {name: engine_values(self.model, self.optimizer, name) for name in chosen}
+        return {name: self.engine.full_values(name) for name in chosen}
 
     def _commit(
         self,

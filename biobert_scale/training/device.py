@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 import torch
 
-from biobert_scale.config import Config
-from biobert_scale.errors import RunFailed
 from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.resident import peak_resident_bytes
 
@@ -78,24 +76,3 @@ def peak_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return peak_resident_bytes()
-
-
-def out_of_memory(error: Exception, config: Config) -> RunFailed | None:
-    """The failure to report where the device or the host had no memory left; None for any other error."""
-    host = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-    if not host and not isinstance(error, torch.OutOfMemoryError):
-        return None
-    training = config.training
-    remedies = ["`biobert-scale plan` says which micro-batches and ZeRO stages fit"]
-    if training.engine.name == "ddp":
-        remedies.insert(0, 'shard the optimizer states (training.engine.name = "deepspeed")')
-    elif (name := training.engine.deepspeed_config) != "zero3_offload":
-        remedies.insert(0, f"raise the ZeRO stage (training.engine.deepspeed_config, now {name})")
-    if training.micro_batch_size > 1:
-        remedies.insert(0, f"lower training.micro_batch_size (now {training.micro_batch_size})")
-    place = "the host's memory" if host else "the device's memory"
-    return RunFailed(
-        f"{place} is not enough for this run",
-        where="training",
-        remedy=f"{', or '.join(remedies)}; the last checkpoint is kept",
-    )

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from biobert_scale.config import GuardsConfig
+from biobert_scale.config import GuardsConfig, PrecisionConfig
 from biobert_scale.errors import RunFailed
 
 logger = logging.getLogger(__name__)
@@ -31,13 +31,17 @@ Action = Literal["go on", "roll back"]
 class Guards:
     """Judges every step by figures that all ranks have, so that all ranks come to the same answer."""
 
-    def __init__(self, config: GuardsConfig, run: Path, *, writes: bool) -> None:
+    def __init__(
+        self, config: GuardsConfig, precision: PrecisionConfig, run: Path, *, writes: bool, loss_scale: float
+    ) -> None:
         """Watch from here on.
 
         Args:
-            writes: whether this rank tells (the main process); the others judge in silence.
+            writes: whether this rank reports (the main process); the others judge in silence.
+            loss_scale: of the first step.
         """
-        self.config, self.run, self.writes = config, run, writes
+        self.config, self.precision, self.run, self.writes = config, precision, run, writes
+        self.loss_scale, self.skipped_in_a_row = loss_scale, 0
         self.losses: deque[float] = deque(maxlen=config.spike_window)
         self.waits: deque[tuple[float, float]] = deque(maxlen=config.spike_window)
         self.roll_backs = 0
@@ -83,6 +87,31 @@ class Guards:
             return self._act("loss spike", self.config.loss_spike, global_step, rank, text)
         self.losses.append(loss)
         return "go on"
+
+    def rolled_back(self, *, loss_scale: float) -> None:
+        """Begin to count anew, at the loss scale of the checkpoint."""
+        self.loss_scale, self.skipped_in_a_row = loss_scale, 0
+
+    def judge_skip(self, *, skipped: bool, loss_scale: float) -> None:
+        """Stop where skipping steps helps no more.
+
+        Args:
+            loss_scale: of the next step.
+
+        Raises:
+            RunFailed: too many steps were skipped in a row, or one at the floor of the loss scale.
+        """
+        scale, self.loss_scale = self.loss_scale, loss_scale
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
+        floor = self.precision.min_loss_scale
+        if self.skipped_in_a_row >= self.precision.max_skipped_in_a_row:
+            what = f"{self.skipped_in_a_row} steps in a row overflowed"
+        elif skipped and self.precision.dtype == "fp16" and scale <= floor:
+            what = f"a step overflowed at the loss scale's floor of {floor:g}"
+        else:
+            return
+        remedy = "the last checkpoint is kept; lower the learning rate, or train in bf16"
+        raise RunFailed(what, where=self.run, remedy=remedy)
 
     def _act(self, kind: str, policy: str, global_step: int, rank: int, text: str) -> Action:
         if policy in ("warn", "skip"):

@@ -12,7 +12,7 @@ from biobert_scale.training.device import DevicePeak
 from biobert_scale.training.timing import StepTimer
 
 
-class Pace:
+class ThroughputMeter:
     """Counts one rank's steps."""
 
     def __init__(self, config: BertConfig, peak: DevicePeak, timer: StepTimer, *, world_size: int) -> None:

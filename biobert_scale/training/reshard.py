@@ -10,7 +10,7 @@ import torch
 from biobert_scale.errors import UserError
 from biobert_scale.files import make_directory, write_synced
 from biobert_scale.training.checkpoint import CONFIG, STATE, commit
-from biobert_scale.training.fragments import KINDS, Fragment, shared_out
+from biobert_scale.training.engine.fragments import KINDS, Fragment, partition
 from biobert_scale.training.retention import checkpoint_path, find_checkpoint, read_record, staging_path
 from biobert_scale.training.shards import Shards, shard_name, tensor_name, write_shard
 
@@ -47,7 +47,7 @@ def reshard(source: Path, ranks: int, output: Path) -> Path:
         ]
         for rank in range(ranks):
             tensors = {}
-            for part in shared_out(whole, rank=rank, world_size=ranks):
+            for part in partition(whole, rank=rank, world_size=ranks):
                 for kind in KINDS:
                     tensors[tensor_name(kind, part.name, part.start)] = torch.empty(part.numel)
                     shards.read(

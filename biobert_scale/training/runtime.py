@@ -1,6 +1,6 @@
 """Rank, world size, launcher and device: known here and nowhere else.
 
-`accelerate launch`, `deepspeed`, torchrun and srun each describe the ranks through the environment; a plain
+`accelerate launch`, torchrun, srun and other launchers describe the ranks through the environment; a plain
 process is a world of one. Everything above this module sees an `Accelerator`.
 """
 
@@ -24,8 +24,6 @@ from accelerate.state import AcceleratorState, GradientState, PartialState
 from accelerate.tracking import get_available_trackers
 from accelerate.utils import (
     DataLoaderConfiguration,
-    DeepSpeedPlugin,
-    GradScalerKwargs,
     InitProcessGroupKwargs,
     broadcast_object_list,
     gather_object,
@@ -34,23 +32,11 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import RunFailed, UserError, from_os_error
-from biobert_scale.training.deepspeed import engine_config
+from biobert_scale.training.engine import group as engine_group
+from biobert_scale.training.engine.group import leave as leave
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-
-_OBSERVERS = {
-    f"ACCELERATE_{name}"
-    for name in (
-        *("LOG_LEVEL", "ENABLE_RICH", "DEBUG_MODE", "DEBUG_RDV_FILE", "CPU_AFFINITY"),
-        *("BYPASS_DEVICE_MAP", "INIT_INCLUDE_BUFFERS"),  # of models in parts, which this package has not
-    )
-}
-"""Accelerate's variables that change nothing of what is computed."""
-_UNASKED = ("", "0", "no", "none", "false", "default")
-"""What its launcher writes where nothing was asked for."""
-_EXPECTED = ("ACCELERATE_USE_CPU", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_CONFIG_DS_FIELDS")
-"""What its launcher has to be asked for to start several ranks; the recipe asks for it itself."""
 
 _LAUNCHERS = (
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
@@ -72,7 +58,7 @@ def start(config: Config, *, run: str) -> Accelerator:
         RunFailed: the ranks do not meet.
     """
     on_gpu = torch.cuda.is_available()
-    forget_launcher_settings(on_gpu=on_gpu)
+    engine_group.forget_launcher_settings(os.environ, on_gpu=on_gpu)
     world_size = describe_ranks()
     precision = config.training.precision.dtype
     check_precision(precision, on_gpu=on_gpu)
@@ -81,36 +67,16 @@ def start(config: Config, *, run: str) -> Accelerator:
         backend="nccl" if on_gpu else "gloo",
         timeout=datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds),
     )
-    handlers: list[Any] = [group]
-    options: dict[str, Any] = {}
-    if config.training.engine.name == "deepspeed":
-        if not on_gpu:
-            _skip_compiled_communication()
-        options["deepspeed_plugin"] = DeepSpeedPlugin(
-            hf_ds_config=engine_config(config, world_size=world_size), zero3_init_flag=False
-        )
-    else:
-        options["cpu"] = not on_gpu
-        scaling = config.training.precision
-        handlers.append(
-            GradScalerKwargs(
-                init_scale=2.0**scaling.initial_scale_power, growth_interval=scaling.loss_scale_window
-            )
-        )
     accelerator = _join(
         gradient_accumulation_steps=gradient_accumulation_steps(config.training, world_size),
         mixed_precision={"fp32": "no"}.get(precision, precision),
         log_with=_trackers(config.training.trackers),
         project_dir=run,
         dataloader_config=DataLoaderConfiguration(),
-        kwargs_handlers=handlers,
-        **options,
+        kwargs_handlers=[group],
+        **engine_group.options(config, world_size=world_size, on_gpu=on_gpu),
     )
-    if config.training.engine.name == "deepspeed" and world_size > 1:
-        # The engine communicates in a copy of the group, which it would make with torch's own timeout.
-        from deepspeed.utils import groups
-
-        groups._WORLD_GROUP = torch.distributed.new_group(timeout=group.timeout)
+    engine_group.prepare_group(config, world_size=world_size, timeout=group.timeout)
     # transformers would build the model under zero.Init at stage 3, with other random numbers than at every
     # other stage.
     unset_hf_deepspeed_config()
@@ -121,7 +87,7 @@ def start(config: Config, *, run: str) -> Accelerator:
 
 
 def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerator:
-    """Join the other ranks without DeepSpeed and without what an earlier run left in this process: what
+    """Join the other ranks for torch's own engine, and without what an earlier run left in this process: what
     fine-tuning needs.
 
     Args:
@@ -133,7 +99,7 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
         RunFailed: the ranks do not meet.
     """
     on_gpu = torch.cuda.is_available()
-    forget_launcher_settings(on_gpu=on_gpu)
+    engine_group.forget_launcher_settings(os.environ, on_gpu=on_gpu)
     if precision == "auto":
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     check_precision(precision, on_gpu=on_gpu)
@@ -172,34 +138,6 @@ def _join(**options: Any) -> Accelerator:
             where=f"MASTER_ADDR and MASTER_PORT, {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}",
             remedy="choose a free port with the launcher's option, and an address that every node reaches",
         ) from error
-
-
-def forget_launcher_settings(*, on_gpu: bool) -> None:
-    """Remove every `ACCELERATE_...` variable that would override the recipe. `accelerate launch` sets them
-    from its options and from a configuration file that an earlier `accelerate config` left.
-
-    Raises:
-        UserError: one that chooses a device other than the launcher's.
-    """
-    asked = {name: value for name, value in os.environ.items() if name.startswith("ACCELERATE_")}
-    for name in ("ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_CPU"):
-        chosen = asked.get(name, "").lower()
-        if chosen not in _UNASKED and (on_gpu or name == "ACCELERATE_TORCH_DEVICE"):
-            raise UserError(
-                f"{name} is {asked[name]}, and the launcher gives every rank its device",
-                where="the environment, or accelerate's configuration file",
-                remedy='unset it; CUDA_VISIBLE_DEVICES chooses GPUs ("" for none)',
-            )
-    ignored = []
-    for name, value in sorted(asked.items()):
-        if name in _OBSERVERS:
-            continue
-        del os.environ[name]
-        no_accumulation = name == "ACCELERATE_GRADIENT_ACCUMULATION_STEPS" and value == "1"
-        if value.lower() not in _UNASKED and name not in _EXPECTED and not no_accumulation:
-            ignored.append(f"{name}={value}")
-    if ignored:
-        logger.warning("the recipe decides; ignored: %s", ", ".join(ignored))
 
 
 def my_part(items: Sequence[T]) -> list[T]:
@@ -262,7 +200,7 @@ def check_precision(precision: str, *, on_gpu: bool) -> None:
         UserError: with one that they can.
     """
     if precision == "fp16" and not on_gpu:
-        # DeepSpeed refuses it, and without DeepSpeed it would silently be fp32.
+        # One engine refuses it, and with the other it would silently be fp32.
         raise UserError(
             "fp16 needs a GPU, and none is found",
             where="training.precision.dtype",
@@ -329,11 +267,10 @@ def join(*, timeout_seconds: float) -> tuple[int, int, int]:
         UserError: see `describe_ranks`.
         torch.distributed.DistError: the others do not come.
     """
-    # Imported after the ranks have met, it would bind their group as default arguments, and gloo's threads
-    # would outlive it. Its log, which goes to whatever is the standard output as it is imported, is no part
-    # of the caller's result.
+    # Its log, which goes to whatever is the standard output as it is imported, is no part of the caller's
+    # result.
     with suppress(ImportError), redirect_stdout(sys.stderr):
-        import deepspeed  # noqa: F401
+        engine_group.import_before_meeting()
 
     world_size = describe_ranks()
     if world_size > 1:
@@ -352,23 +289,3 @@ def stop(accelerator: Accelerator) -> None:
     AcceleratorState._reset_state(reset_partial_state=True)
     # Set by the plugin: the next `Accelerator` of this process, another library's, would take it for a wish.
     os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)
-
-
-def leave() -> None:
-    """Give the process group up, if there is one. Whatever still refers to it keeps its threads, and one at
-    work as the interpreter ends aborts the process."""
-    if not torch.distributed.is_initialized():
-        return
-    engine = sys.modules.get("deepspeed.comm")
-    if engine is not None and engine.is_initialized():
-        engine.destroy_process_group()  # with the groups that DeepSpeed made
-    else:
-        torch.distributed.destroy_process_group()
-
-
-def _skip_compiled_communication() -> None:
-    """DeepSpeed would compile a shared-memory kernel on first use (half a minute, and a compiler needed);
-    gloo serves."""
-    import deepspeed.ops
-
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

@@ -26,7 +26,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from biobert_scale.errors import RunFailed, UserError
-from biobert_scale.training.fragments import KINDS, Fragment
+from biobert_scale.training.engine.fragments import KINDS, Fragment
 
 _BLOCK_BYTES = 1 << 24
 _ALIGNMENT = 8

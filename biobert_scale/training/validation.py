@@ -7,24 +7,24 @@ import math
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
 from biobert_scale.config import Config
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.modeling.batch import PackedBatch
-
-_SUMS = ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")
+from biobert_scale.training.engine import Engine
+from biobert_scale.training.step import SUMS
 
 
 @torch.no_grad()
 def held_out_scores(
-    accelerator: Accelerator, model: nn.Module, stream: SampleStream, config: Config
+    accelerator: Accelerator, engine: Engine, stream: SampleStream, config: Config
 ) -> dict[str, float]:
     """The metrics `validation/...`: means over all predictions and all sequences, whatever the number of
     ranks.
 
     Args:
-        model: the prepared model; evaluated without dropout, and left in training mode.
+        engine: its model is evaluated without dropout, and left in training mode.
         stream: the validation split.
     """
     device, training = accelerator.device, config.training
@@ -35,14 +35,14 @@ def held_out_scores(
         rank=accelerator.process_index,
     )
     totals = torch.zeros(6, dtype=torch.float64, device=device)
-    model.eval()
+    engine.module.eval()
     for batch in batches:
-        sums = model(PackedBatch.of(batch).to(device))
+        sums = engine.forward(PackedBatch.of(batch).to(device))
         counts = [
             torch.tensor(float(len(labels)), device=device) for labels in (batch.mlm_labels, batch.nsp_labels)
         ]
-        totals += torch.stack([*(sums[name] for name in _SUMS), *counts]).double()
-    model.train()
+        totals += torch.stack([*(sums[name] for name in SUMS), *counts]).double()
+    engine.module.train()
     mlm, nsp, mlm_correct, nsp_correct, predictions, sequences = gather(accelerator, *totals).sum(0).tolist()
     return {
         "validation/mlm_loss": mlm / predictions,

@@ -40,7 +40,7 @@ def test_two_nodes_of_two_ranks_train_like_one_process(
         "4 rank(s) on" in told
         and "on node[1-2]" in told
         and "pre-training ended with 0" in told
-        and "going on from" not in told
+        and "resuming from" not in told
     )
     (record,) = (undisturbed / "pretraining" / "jobs").iterdir()
     assert (
@@ -79,7 +79,7 @@ def test_an_interrupted_run_comes_back_with_the_same_losses(
     cluster.run(*command, job)
     wait_until(lambda: state(cluster, job) == "COMPLETED", tmp_path)
     told = log(tmp_path)
-    assert says in told and "start 1, on" in told and "going on from step-" in told, told
+    assert says in told and "start 1, on" in told and "resuming from step-" in told, told
     assert losses(tmp_path) == losses(undisturbed)
 
 
@@ -103,13 +103,13 @@ def test_a_killed_rank_costs_the_steps_since_the_last_checkpoint(
     assert len(ranks) == 4
     cluster.run("kill", "-KILL", ranks[-1])
     wait_until(lambda: "start 1, on" in log(tmp_path) and ranks_of(cluster, tmp_path), tmp_path)
-    assert "going on from" not in log(tmp_path)
+    assert "resuming from" not in log(tmp_path)
     cluster.run("kill", "-KILL", ranks_of(cluster, tmp_path)[-1])
     wait_until(lambda: state(cluster, job) == "COMPLETED", tmp_path)
     assert (
         log(tmp_path).count("pre-training ended with 137") == 2
         and "start 2, on" in log(tmp_path)
-        and "going on from step-" in log(tmp_path)
+        and "resuming from step-" in log(tmp_path)
     )
     assert losses(tmp_path) == losses(undisturbed)
 
@@ -143,7 +143,7 @@ def test_the_time_limit_saves_requeues_and_goes_on(cluster: Cluster, tokens: Pat
     cluster.run("scontrol", "update", f"JobId={job}", "TimeLimit=10")
     wait_until(
         lambda: (
-            f"going on from {saved}" in log(tmp_path)
+            f"resuming from {saved}" in log(tmp_path)
             and step(tmp_path) > int(saved.removeprefix("step-")) + 5
         ),
         tmp_path,
@@ -187,7 +187,7 @@ def test_a_crashed_node_costs_the_steps_since_the_last_checkpoint(
     wait_until(lambda: state(cluster, job) == "PENDING", tmp_path)
     away.unlink()
     wait_until(lambda: state(cluster, job) == "COMPLETED", tmp_path)
-    assert "start 1, on" in log(tmp_path) and "going on from step-" in log(tmp_path)
+    assert "start 1, on" in log(tmp_path) and "resuming from step-" in log(tmp_path)
     assert losses(tmp_path) == losses(undisturbed)
 
 

@@ -72,7 +72,7 @@ def test_a_signal_to_the_job_saves_and_requeues_it(cluster: Cluster, tokens: Pat
         assert time.monotonic() < deadline, (tmp_path / "job.log").read_text()
         time.sleep(0.5)
     log = (tmp_path / "job.log").read_text()
-    assert "ended with 75" in log and "going on from step-" in log and "stopped at step" in log
+    assert "ended with 75" in log and "resuming from step-" in log and "stopped at step" in log
     still = train(tokens, tmp_path / "still", steps=STEPS, processes=1)
     ours, theirs = column(read_metrics(tmp_path / "run"), "train/loss"), column(still, "train/loss")
     assert [step for step, _ in ours] == list(range(1, STEPS + 1))

@@ -41,7 +41,7 @@ def of_node(cluster: Cluster, pids: list[str], node: str) -> list[str]:
 def finish(cluster: Cluster, job: str, work: Path, undisturbed: Path) -> None:
     """The job ends well, after another start from a checkpoint, with the losses of an undisturbed run."""
     wait_until(lambda: state(cluster, job) in ("COMPLETED", "FAILED", "CANCELLED"), work)
-    assert state(cluster, job) == "COMPLETED" and "going on from step-" in log(work), log(work)[-6000:]
+    assert state(cluster, job) == "COMPLETED" and "resuming from step-" in log(work), log(work)[-6000:]
     assert losses(work) == losses(undisturbed)
 
 
@@ -219,7 +219,7 @@ def test_the_newest_checkpoint_is_damaged_between_two_starts(
         shutil.rmtree(newest)
     cluster.run("scontrol", "release", job)
     finish(cluster, job, tmp_path, undisturbed)
-    assert f"going on from {before.name}" in log(tmp_path)
+    assert f"resuming from {before.name}" in log(tmp_path)
     assert ("passed over" in log(tmp_path)) == ("cut" in what)
 
 

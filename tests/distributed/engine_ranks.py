@@ -130,7 +130,7 @@ def main(output: Path, cases: list[str]) -> None:
     from biobert_scale.modeling.model import bert_config, build_model
     from biobert_scale.recipes import load_config
     from biobert_scale.training import runtime
-    from biobert_scale.training.optimizer import build_optimizer
+    from biobert_scale.training.engine import build_engine, partitions_weights
 
     results = {}
     for case in cases:
@@ -143,12 +143,10 @@ def main(output: Path, cases: list[str]) -> None:
         )
         config = replace(config, training=training)
         accelerator = runtime.start(config, run=str(output))
-        model = build_model(
-            bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0),
-            seed=1,
-            partitioned=True,
-        )
-        engine, optimizer = accelerator.prepare(model, build_optimizer(model, config.training.optimizer))
+        shape = bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0)
+        model = build_model(shape, seed=1, partitioned=partitions_weights(accelerator))
+        ours: Any = build_engine(accelerator, model, config)
+        engine = ours.engine
         del model
         torch.manual_seed(accelerator.process_index)
         losses: list[float] = []
@@ -156,9 +154,9 @@ def main(output: Path, cases: list[str]) -> None:
         for step in range(2):
             if step == 1:
                 sent.clear()
-            for _ in range(accelerator.gradient_accumulation_steps):
-                with accelerator.accumulate(engine):
-                    sums = engine(
+            for number in range(accelerator.gradient_accumulation_steps):
+                with ours.micro_step(last=number == accelerator.gradient_accumulation_steps - 1):
+                    sums = ours.forward(
                         made_up_batch(PackedBatch, config.data.max_seq_length, config.vocabulary.size)
                     )
                     losses.append(float(sums["mlm_loss"]))
@@ -168,11 +166,10 @@ def main(output: Path, cases: list[str]) -> None:
                         if not getattr(parameter, "ds_persist", True)
                     )
                     most_gathered = max(most_gathered, live)
-                    accelerator.backward(sums["mlm_loss"] + sums["nsp_loss"])
-                    optimizer.step()
-                    optimizer.zero_grad()
+                    ours.backward(sums["mlm_loss"] + sums["nsp_loss"])
                 if not kept:
                     kept = kept_gradients(engine)
+            ours.step(config.training.optimizer.learning_rate)
         results[case] = {
             **held(engine),
             "kept": kept,
@@ -181,7 +178,7 @@ def main(output: Path, cases: list[str]) -> None:
             "losses": losses,
             "steps": engine.global_steps,
         }
-        del engine, optimizer
+        del engine, ours
         accelerator.free_memory()
         rank = accelerator.process_index
         del accelerator

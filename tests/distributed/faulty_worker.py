@@ -16,14 +16,15 @@ from deepspeed.accelerator import get_accelerator
 
 from biobert_scale.cli import main
 from biobert_scale.training import runtime
-from biobert_scale.training.loop import HostStep, Trainer
+from biobert_scale.training.step import HostStep
+from biobert_scale.training.trainer import Trainer
 
 
 def steps(name: str) -> set[int]:
     return {int(step) for step in os.environ.get(name, "").split(",") if step}
 
 
-def train_step(trainer: Any, batch: HostStep) -> Any:
+def train_step(trainer: Any, batch: HostStep, rate: float) -> Any:
     step = trainer.data_step
     if (
         trainer.state.global_step + 1 == int(os.environ.get("STOP_AFTER", "-1"))
@@ -35,10 +36,10 @@ def train_step(trainer: Any, batch: HostStep) -> Any:
         divisor = 1e-6 if trainer.config.training.precision.dtype == "fp16" else 0.0
         batch = replace(batch, step=replace(batch.step, global_predictions=divisor))
     if step in steps("NAN_STEPS"):
-        return original(
-            trainer, replace(batch, step=replace(batch.step, global_predictions=float("nan")))
-        ) * float("nan")
-    return original(trainer, batch)
+        batch = replace(batch, step=replace(batch.step, global_predictions=float("nan")))
+        result = original(trainer, batch, rate)
+        return replace(result, sums=result.sums * float("nan"))
+    return original(trainer, batch, rate)
 
 
 original = Trainer.train_step

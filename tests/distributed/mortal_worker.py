@@ -14,11 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-
 from biobert_scale.cli import main
-from biobert_scale.training import checkpoint, retention, snapshot
-from biobert_scale.training.loop import Trainer
+from biobert_scale.training import checkpoint, retention, snapshot, trainer
+from biobert_scale.training.trainer import Trainer
 
 
 def planned() -> dict[str, Any]:
@@ -52,18 +50,28 @@ def at(point: str, process: int = 0) -> None:
         os.kill(process or os.getpid(), signal.SIGKILL)
 
 
-def train_step(trainer: Trainer, batch: Any) -> Any:
+def train_step(trainer: Trainer, *arguments: Any) -> Any:
     if not STEP[0]:
         tell("started", "", trainer.state.global_step)
     STEP[0] = trainer.state.global_step + 1
     at("before the step")
-    return original_step(trainer, batch)
+    return original_step(trainer, *arguments)
 
 
-def backward(accelerator: Accelerator, *arguments: Any, **options: Any) -> Any:
-    done = original_backward(accelerator, *arguments, **options)
-    at("after the backward pass" if accelerator.sync_gradients else "between two micro-batches")
-    return done
+def build_engine(*arguments: Any) -> Any:
+    engine = original_engine(*arguments)
+    backward, micro_step, is_last = engine.backward, engine.micro_step, [False]
+
+    def watched_micro_step(*, last: bool) -> Any:
+        is_last[0] = last
+        return micro_step(last=last)
+
+    def watched_backward(loss: Any) -> None:
+        backward(loss)
+        at("after the backward pass" if is_last[0] else "between two micro-batches")
+
+    engine.backward, engine.micro_step = watched_backward, watched_micro_step
+    return engine
 
 
 def on_host(*arguments: Any, **options: Any) -> Any:
@@ -99,14 +107,14 @@ def remove(path: Path) -> None:
     original_remove(path)
 
 
-original_step, original_backward, original_on_host = (
+original_step, original_engine, original_on_host = (
     Trainer.train_step,
-    Accelerator.backward,
+    trainer.build_engine,
     checkpoint.on_host,
 )
 original_write, original_commit, original_remove = snapshot.write_shard, checkpoint.commit, retention.remove
 original_rename, os.rename = os.rename, rename
-Trainer.train_step, Accelerator.backward, checkpoint.on_host = train_step, backward, on_host  # type: ignore[method-assign,assignment]
+Trainer.train_step, trainer.build_engine, checkpoint.on_host = train_step, build_engine, on_host  # type: ignore[method-assign,assignment]
 snapshot.write_shard, checkpoint.commit, checkpoint.remove = write_shard, commit, remove  # type: ignore[assignment]
 
 if __name__ == "__main__":

@@ -15,23 +15,21 @@ import torch
 
 from biobert_scale.cli import main
 from biobert_scale.files import write_json
-from biobert_scale.training.loop import HostStep, Trainer
+from biobert_scale.training.step import HostStep
+from biobert_scale.training.trainer import Trainer
 
 SEEN: dict[str, Any] = {"rates": [], "micro_batches": [], "sequences": []}
 
 
-def innermost(optimizer: Any) -> Any:
-    """The optimizer below Accelerate's and DeepSpeed's wrappers."""
-    while isinstance(getattr(optimizer, "optimizer", None), torch.optim.Optimizer) or hasattr(
-        getattr(optimizer, "optimizer", None), "param_groups"
-    ):
-        optimizer = optimizer.optimizer
-    return optimizer
+def innermost(trainer: Trainer) -> Any:
+    """torch's own optimizer, below DeepSpeed's."""
+    engine: Any = trainer.engine
+    return getattr(engine, "inner", None) or engine.optimizer
 
 
-def train_step(trainer: Trainer, batch: HostStep) -> Any:
-    inner = innermost(trainer.optimizer)
-    sums = original(trainer, batch)
+def train_step(trainer: Trainer, batch: HostStep, rate: float) -> Any:
+    inner = innermost(trainer)
+    result = original(trainer, batch, rate)
     SEEN["rates"].append([group["lr"] for group in inner.param_groups])
     SEEN["micro_batches"].append(len(batch.micro_batches))
     SEEN["sequences"].append(sum(len(micro_batch.nsp_labels) for micro_batch in batch.micro_batches))
@@ -39,30 +37,30 @@ def train_step(trainer: Trainer, batch: HostStep) -> Any:
         SEEN["moments_squared"] = sum(
             float(state["exp_avg"].double().square().sum()) for state in inner.state.values()
         )
-    return sums
+    return result
 
 
-def drop_engine(trainer: Trainer) -> None:
-    module = trainer.accelerator.unwrap_model(trainer.model)
+def close(trainer: Trainer, *, patience: float) -> None:
+    module: Any = trainer.engine.module
     SEEN["tied"] = module.cls.predictions.decoder.weight is module.bert.embeddings.word_embeddings.weight
     SEEN["optimizer_steps"] = sorted(
-        {int(state["step"]) for state in innermost(trainer.optimizer).state.values()}
+        {int(state["step"]) for state in innermost(trainer).state.values()}
     )  # by AdamW's own count
     SEEN["types"] = sorted({str(parameter.dtype) for parameter in module.parameters()})
     SEEN["state_types"] = sorted(
         {
             str(value.dtype)
-            for state in innermost(trainer.optimizer).state.values()
+            for state in innermost(trainer).state.values()
             for value in state.values()
             if torch.is_tensor(value) and value.dim()
         }
     )
     write_json(Path(os.environ["OBSERVED"]) / f"observed-{trainer.accelerator.process_index}.json", SEEN)
-    original_drop(trainer)
+    original_close(trainer, patience=patience)
 
 
-original, original_drop = Trainer.train_step, Trainer.drop_engine
-Trainer.train_step, Trainer.drop_engine = train_step, drop_engine  # type: ignore[method-assign]
+original, original_close = Trainer.train_step, Trainer.close
+Trainer.train_step, Trainer.close = train_step, close  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

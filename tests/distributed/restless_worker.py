@@ -17,8 +17,8 @@ from mortal_worker import DEATH, at
 from biobert_scale.cli import main
 from biobert_scale.lock import Lock
 from biobert_scale.training import device, snapshot, telemetry
-from biobert_scale.training.loop import Trainer
 from biobert_scale.training.shards import Shards
+from biobert_scale.training.trainer import Trainer
 
 RANK = os.getpid()
 FILLED = [0]
@@ -48,15 +48,15 @@ def write_records(path: Path, content: str, **options: Any) -> None:
     original_records(path, content, **options)
 
 
-def validate(trainer: Trainer) -> None:
+def validate(trainer: Trainer) -> float:
     at("while validating")
-    original_validate(trainer)
+    return original_validate(trainer)
 
 
-def train_step(trainer: Trainer, batch: Any) -> Any:
+def train_step(trainer: Trainer, *arguments: Any) -> Any:
     if trainer.accelerator.is_main_process and trainer.state.global_step + 1 == DEATH.get("asked_at"):
         os.kill(RANK, signal.SIGTERM)
-    return mortal_step(trainer, batch)
+    return mortal_step(trainer, *arguments)
 
 
 def write_shard(path: Path, tensors: Any) -> Any:

@@ -23,19 +23,19 @@ from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_st
 from torch import Tensor
 
 from biobert_scale.config import Config
+from biobert_scale.data.batches import RankStep
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints, TrainerState
-from biobert_scale.training.deepspeed_support import engine_values
-from biobert_scale.training.loss_scale import LossScale
-from biobert_scale.training.optimizer import build_optimizer
+from biobert_scale.training.engine import build_engine, partitions_weights
 from biobert_scale.training.retention import checkpoint_path, problem, read_record
 from biobert_scale.training.shards import Shards
+from biobert_scale.training.step import HostStep, train_step
 from tests.launching import TINY
 
-STEPS, LENGTH, VOCABULARY = 3, 16, 101
+STEPS, LENGTH, VOCABULARY, RATE = 3, 16, 101, 1e-3
 
 
 def config_of(case: str) -> Config:
@@ -56,26 +56,21 @@ def config_of(case: str) -> Config:
 
 
 @contextmanager
-def engine_of(config: Config, run: Path) -> Iterator[tuple[Any, Any, Any, Checkpoints]]:
-    """Accelerator, engine, optimizer and checkpoints, as a run makes them."""
+def engine_of(config: Config, run: Path) -> Iterator[tuple[Any, Any, Checkpoints]]:
+    """Accelerator, engine and checkpoints, as a run makes them."""
     get_accelerator().is_fp16_supported = lambda: True  # on a CPU
     with patch.object(runtime, "check_precision", lambda precision, *, on_gpu: None):
         accelerator = runtime.start(config, run=str(run))
-    model = engine = optimizer = checkpoints = scale = None
+    engine = checkpoints = None
     try:
         shape = bert_config(config.model, vocabulary_size=VOCABULARY, pad_token_id=0)
-        model = build_model(shape, seed=1, partitioned=True)
-        fused = config.training.precision.dtype != "fp16"
-        engine, optimizer = accelerator.prepare(
-            model, build_optimizer(model, config.training.optimizer, fused=fused)
-        )
-        scale = LossScale(accelerator, engine, config.training.precision, run)
-        checkpoints = Checkpoints(
-            accelerator, run, config, engine, optimizer, scale, samples_fingerprint="0" * 64
-        )
-        yield accelerator, engine, optimizer, checkpoints
+        model = build_model(shape, seed=1, partitioned=partitions_weights(accelerator))
+        engine = build_engine(accelerator, model, config)
+        del model
+        checkpoints = Checkpoints(accelerator, run, config, engine, samples_fingerprint="0" * 64)
+        yield accelerator, engine, checkpoints
     finally:
-        del model, engine, optimizer, checkpoints, scale
+        del engine, checkpoints
         if accelerator.num_processes == 1:
             runtime.stop(accelerator)
         else:  # the ranks meet once, and the group serves all cases
@@ -98,20 +93,15 @@ def batch(number: int) -> PackedBatch:
     )
 
 
-def step(accelerator: Any, engine: Any, optimizer: Any, number: int) -> None:
-    accelerator.step = 0
-    for micro_step in range(accelerator.gradient_accumulation_steps):
-        with accelerator.accumulate(engine):
-            sums = engine(batch(100 * number + 10 * micro_step + accelerator.process_index))
-            accelerator.backward(sums["mlm_loss"] + sums["nsp_loss"])
-            optimizer.step()
-            optimizer.zero_grad()
+def step(engine: Any, number: int, micro_steps: int = 2) -> None:
+    batches = [batch(100 * number + 10 * micro_step + engine.rank) for micro_step in range(micro_steps)]
+    counts = RankStep(micro_batches=(), global_sequences=1, global_predictions=1, global_tokens=LENGTH)
+    train_step(engine, HostStep(counts, tuple(batches)), RATE)
 
 
-def own_values(engine: Any, optimizer: Any) -> dict[str, Tensor]:
+def own_values(engine: Any) -> dict[str, Tensor]:
     """Weights and moments of every parameter as the engine itself says, and AdamW's counter."""
-    module = getattr(engine, "module", engine)
-    outer = optimizer.optimizer
+    outer = getattr(engine, "outer", None) or engine.optimizer
     inner = getattr(outer, "optimizer", outer)
     if hasattr(outer, "_lazy_init_hp_params_optimizer_state"):
         outer._hp_optimizer_states_linked = False  # linked before the second group has a state
@@ -119,7 +109,7 @@ def own_values(engine: Any, optimizer: Any) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     low = flat(outer, "fp16_groups") if hasattr(outer, "fp32_groups") else []
     masters = dict(zip(map(id, low), flat(outer, "fp32_groups"), strict=True))
-    for name, parameter in module.named_parameters():
+    for name, parameter in engine.module.named_parameters():
         partitioned = hasattr(parameter, "ds_id") or hasattr(parameter, "_hp_mapping")
         master = masters.get(id(parameter), parameter)
         for kind in ("weight", "exp_avg", "exp_avg_sq"):
@@ -159,33 +149,33 @@ def round_trip(case: str, run: Path) -> None:
     """Raise where a case's checkpoint is not the engine's own state, or where another engine does not step on
     from it as the first one does."""
     config = config_of(case)
-    with engine_of(config, run) as (accelerator, engine, optimizer, checkpoints):
+    with engine_of(config, run) as (accelerator, engine, checkpoints):
         for number in range(STEPS):
-            step(accelerator, engine, optimizer, number)
-        own = own_values(engine, optimizer)
+            step(engine, number)
+        own = own_values(engine)
         assert own["counter"].tolist() == [STEPS], "AdamW counts the steps taken"
         assert all(value.any() for name, value in own.items() if name.startswith("exp_avg bert.encoder"))
         name = "bert.pooler.dense.weight"
-        sampled = engine_values(engine, optimizer, name)
+        sampled = engine.full_values(name)
         checkpoints.save(TrainerState(global_step=STEPS), validation_loss=None, wait=False)
         checkpoints.finish()
-        step(accelerator, engine, optimizer, STEPS)
+        step(engine, STEPS)
         for kind, value in sampled.items():
             expected = own[f"{kind} {name}"].to(value.dtype)
             assert torch.equal(value, expected), "a sample does not change with training"
-        stepped = own_values(engine, optimizer)
+        stepped = own_values(engine)
         accelerator.wait_for_everyone()
         checkpoint = checkpoint_path(run, STEPS)
         assert problem(checkpoint) is None
         assert_equal(written_values(checkpoint), {k: v for k, v in own.items() if k != "counter"}, "written")
-        del engine, optimizer, checkpoints
-    with engine_of(config, run) as (accelerator, engine, optimizer, checkpoints):
+        del engine, checkpoints
+    with engine_of(config, run) as (accelerator, engine, checkpoints):
         assert checkpoints.load().global_step == STEPS
-        assert_equal(own_values(engine, optimizer), own, "loaded")
-        step(accelerator, engine, optimizer, STEPS)
-        assert_equal(own_values(engine, optimizer), stepped, "the next step")
+        assert_equal(own_values(engine), own, "loaded")
+        step(engine, STEPS)
+        assert_equal(own_values(engine), stepped, "the next step")
         accelerator.wait_for_everyone()
-        del engine, optimizer, checkpoints
+        del engine, checkpoints
 
 
 if __name__ == "__main__":

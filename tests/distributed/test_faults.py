@@ -171,7 +171,7 @@ def test_an_interrupted_run_leaves_nothing_in_the_way(tokens: Path, tmp_path: Pa
     again = start(tokens, run, *ALONE, processes=1, steps=100_000)
     try:
         wait_for_step(again, run, step_of(saved) + 3)
-        assert f"going on from {saved.name}" in again.stderr
+        assert f"resuming from {saved.name}" in again.stderr
     finally:
         again.kill()
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from biobert_scale.files import read_json, write_json
+from biobert_scale.plan.dry_run import plan_run
+from biobert_scale.plan.memory import Sharding
 from biobert_scale.recipes import structure_config
-from biobert_scale.training.deepspeed import find_file
-from biobert_scale.training.dry_run import plan_run
-from biobert_scale.training.memory import Sharding
+from biobert_scale.training.engine.settings import find_file
 from tests.distributed.engine_ranks import RECIPE, check_plan, run_of
 from tests.factories import write_tokens
 from tests.launching import ROOT, environment, free_port, train

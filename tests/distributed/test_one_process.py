@@ -17,9 +17,10 @@ import torch
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.recipes import structure_config
-from biobert_scale.training.loop import HostStep, Trainer, train
 from biobert_scale.training.retention import FINISHED, complete, is_finished, problem, remove, step_of
+from biobert_scale.training.step import HostStep
 from biobert_scale.training.telemetry import METRICS, read_metrics
+from biobert_scale.training.trainer import Trainer, train
 from tests.factories import write_tokens
 from tests.launching import TINY, column
 
@@ -58,10 +59,10 @@ def tiny(engine: str = "ddp", *, dtype: str = "fp32", **checkpoint: Any) -> Conf
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     original = Trainer.train_step
 
-    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+    def train_step(trainer: Trainer, batch: HostStep, rate: float) -> Any:
         if trainer.state.global_step + 1 == step:
             trainer.stop.path.touch()
-        return original(trainer, batch)
+        return original(trainer, batch, rate)
 
     monkeypatch.setattr(Trainer, "train_step", train_step)
 
@@ -157,11 +158,11 @@ def test_a_diverged_run_leaves_no_checkpoint_of_what_are_no_numbers(
     """A step whose loss is a number and whose gradients are none, in the step that is saved."""
     original = Trainer.train_step
 
-    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+    def train_step(trainer: Trainer, batch: HostStep, rate: float) -> Any:
         if trainer.state.global_step + 1 == 4:
-            for parameter in trainer.model.parameters():
+            for parameter in trainer.engine.module.parameters():
                 parameter.register_hook(lambda gradient: gradient * math.nan)
-        return original(trainer, batch)
+        return original(trainer, batch, rate)
 
     monkeypatch.setattr(Trainer, "train_step", train_step)
     with pytest.raises(RunFailed) as failure:
@@ -178,16 +179,15 @@ def test_a_diverged_run_leaves_no_checkpoint_of_what_are_no_numbers(
 )
 def test_a_diverged_state_is_not_saved(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the guards have seen."""
-    original = Trainer.report_step
+    original = Trainer.advance
 
-    def report_step(trainer: Trainer, *arguments: Any) -> Any:
-        done = original(trainer, *arguments)
+    def advance(trainer: Trainer, *arguments: Any) -> None:
+        original(trainer, *arguments)
         if trainer.state.global_step == 4:
             with torch.no_grad():
-                next(trainer.model.parameters()).view(-1)[7] = math.inf
-        return done
+                next(trainer.engine.module.parameters()).view(-1)[7] = math.inf
 
-    monkeypatch.setattr(Trainer, "report_step", report_step)
+    monkeypatch.setattr(Trainer, "advance", advance)
     with pytest.raises(RunFailed, match="holds NaN or infinity") as failure:
         train(tiny(every_steps=2, keep_last=1, background=False), tokens, tmp_path)
     assert "roll_back" in failure.value.remedy
@@ -205,10 +205,10 @@ def test_a_run_that_needs_more_memory_than_there_is(
 ) -> None:
     original = Trainer.train_step
 
-    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+    def train_step(trainer: Trainer, batch: HostStep, rate: float) -> Any:
         if trainer.state.global_step + 1 == 6:
             torch.empty(1 << 60)  # what the allocator says of it is its own
-        return original(trainer, batch)
+        return original(trainer, batch, rate)
 
     with (
         monkeypatch.context() as inner,
@@ -255,10 +255,10 @@ def test_checkpoints_that_disappear_under_a_run(
 ) -> None:
     original = Trainer.train_step
 
-    def train_step(trainer: Trainer, batch: HostStep) -> Any:
+    def train_step(trainer: Trainer, batch: HostStep, rate: float) -> Any:
         if trainer.state.global_step + 1 == 6:
             shutil.rmtree(tmp_path / "checkpoints")
-        return original(trainer, batch)
+        return original(trainer, batch, rate)
 
     monkeypatch.setattr(Trainer, "train_step", train_step)
     assert train(tiny(every_steps=2, background=False), tokens, tmp_path)

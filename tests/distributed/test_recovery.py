@@ -226,7 +226,7 @@ def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(
     assert (
         done.returncode == 0
         and "step-00000008 is passed over" in done.stderr
-        and "going on from step-00000006" in done.stderr
+        and "resuming from step-00000006" in done.stderr
     ), done.stderr[-2000:]
     assert_same(run, whole)
 
@@ -364,7 +364,7 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(
         assert complete(disk / "run")[-1].name == "step-00000004" and not incomplete(disk / "run")
         (disk / "junk").unlink()
         done = attempt(tokens, disk / "run", *DROPOUT, *OFTEN, **options)
-        assert done.returncode == 0 and "going on from step-00000004" in done.stderr, done.stderr[-2000:]
+        assert done.returncode == 0 and "resuming from step-00000004" in done.stderr, done.stderr[-2000:]
         assert_same(disk / "run", whole)
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,9 @@ import torch
 
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.launch.ports import free_port
-from biobert_scale.training import checkpoint as checkpoint_module
 from biobert_scale.training.checkpoint import TrainerState
-from biobert_scale.training.deepspeed import find_file
-from biobert_scale.training.deepspeed_support import ACCEPTED, FROM_RUN
+from biobert_scale.training.engine.accepted import ACCEPTED, FROM_RUN
+from biobert_scale.training.engine.settings import find_file
 from biobert_scale.training.retention import complete, incomplete
 from tests.distributed.round_trip import config_of, engine_of, round_trip, step
 from tests.launching import ROOT, environment
@@ -161,13 +161,21 @@ def test_settings_that_change_what_is_held_are_refused_before_the_engine_starts(
 def test_an_optimizer_class_that_is_not_known_is_refused_by_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("biobert_scale.training.deepspeed.check_settings", lambda settings, where: None)
+    monkeypatch.setattr("biobert_scale.training.engine.settings.check_settings", lambda settings, where: None)
     path = write_file(tmp_path / "mine.json", "zero1", {"data_types.grad_accum_dtype": "fp32"})
     with (
         pytest.raises(UserError, match=r"BF16_Optimizer"),
         engine_of(config_of(f"{path}:bf16"), tmp_path / "run"),
     ):
         raise AssertionError("a run was begun")
+
+
+def with_zeros(local_fragments: Any, kind: str, **options: Any) -> Any:
+    """As if the code that saves read the wrong tensors."""
+    fragments = local_fragments(**options)
+    for fragment in fragments:
+        fragment.tensors[kind] = torch.zeros_like(fragment.tensors[kind])
+    return fragments
 
 
 @pytest.mark.parametrize(("case", "kind"), [("zero1:bf16", "exp_avg"), ("zero3:fp32", "weight")])
@@ -177,24 +185,15 @@ def test_an_optimizer_class_that_is_not_known_is_refused_by_name(
     lost="the steps since the last save",
 )
 def test_a_save_is_refused_where_it_does_not_hold_what_the_engine_holds(
-    case: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    case: str, kind: str, tmp_path: Path
 ) -> None:
-    """As if the code that saves read the wrong tensors."""
-    original = checkpoint_module.held_fragments
-
-    def wrong(*arguments: Any, **options: Any) -> Any:
-        fragments = original(*arguments, **options)
-        for fragment in fragments:
-            fragment.tensors[kind] = torch.zeros_like(fragment.tensors[kind])
-        return fragments
-
-    with engine_of(config_of(case), tmp_path) as (accelerator, engine, optimizer, checkpoints):
-        step(accelerator, engine, optimizer, 0)
+    with engine_of(config_of(case), tmp_path) as (_, engine, checkpoints):
+        step(engine, 0)
         checkpoints.save(TrainerState(global_step=1), validation_loss=None, wait=True)
-        step(accelerator, engine, optimizer, 1)
-        monkeypatch.setattr(checkpoint_module, "held_fragments", wrong)
+        step(engine, 1)
+        engine.local_fragments = partial(with_zeros, engine.local_fragments, kind)
         with pytest.raises(RunFailed, match=f"{kind} of .* is not what the engine holds"):
             checkpoints.save(TrainerState(global_step=2), validation_loss=None, wait=True)
         assert [path.name for path in complete(tmp_path)] == ["step-00000001"]
         assert not incomplete(tmp_path)
-        del engine, optimizer, checkpoints
+        del engine, checkpoints

@@ -90,7 +90,7 @@ def test_a_request_ends_the_step_at_hand_and_saves(
         and complete(run)[-1].name == f"step-{stopped_at:08d}"
         and not (run / "finished.json").exists()
     ), told[-3000:]
-    assert "stopped at step" in told and told.count("going on from") == 0
+    assert "stopped at step" in told and told.count("resuming from") == 0
     assert not (run / "STOP").exists(), "the file would stop the next start as well"
     assert (code == 0) == (launcher == "elastic torchrun" and request_ == "the file STOP"), (
         code,

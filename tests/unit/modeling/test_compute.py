@@ -11,7 +11,7 @@ from biobert_scale.config import ComputeConfig, ModelConfig, OptimizerConfig
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
-from biobert_scale.training.optimizer import build_optimizer
+from biobert_scale.training.engine.optimizer import build_optimizer
 from tests.factories import packed_batch
 
 SHAPE = ModelConfig(

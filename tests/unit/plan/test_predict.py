@@ -11,10 +11,10 @@ from biobert_scale.cli import main
 from biobert_scale.errors import UserError
 from biobert_scale.files import write_json
 from biobert_scale.plan.choose import ENGINES, choose, predict_all
+from biobert_scale.plan.dry_run import plan_run
 from biobert_scale.plan.measured import compare, rates_from, read_run
 from biobert_scale.plan.predict import ADAMW_BYTES, Machine, Prediction, Rates, predict, with_micro_batch
 from biobert_scale.recipes import load_config
-from biobert_scale.training.dry_run import plan_run
 
 LARGE, DEMO = load_config("biobert-large"), load_config("demo")
 COUNT = 334_661_958

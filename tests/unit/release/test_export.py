@@ -45,8 +45,8 @@ from biobert_scale.release.heads import save_head
 from biobert_scale.release.scores import read_scores
 from biobert_scale.release.weights import save_weights
 from biobert_scale.training import runtime
-from biobert_scale.training.loop import Trainer
 from biobert_scale.training.retention import read_record, sealed
+from biobert_scale.training.trainer import Trainer
 from tests.factories import write_model, write_prepared, write_tokens
 
 SEQUENCES = ([2, 17, 40, 41, 42, 3], [2, 99, 3], [2, *range(30, 50), 3])
@@ -106,12 +106,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         tokens,
         directory / "run",
         directory / "run" / "samples",
-        read_json(tokens / "manifest.json")["counts"]["vocabulary"],
-        None,
-        None,
     )
     assert trainer.run_to_end()
-    model = trainer.model.module.eval()  # below DistributedDataParallel
+    model = trainer.engine.module.eval()
     packed = pack(SEQUENCES, torch.device("cpu"))
     with torch.no_grad():
         hidden = model.bert(packed)
@@ -119,7 +116,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         words = head.transform(hidden) @ model.bert.embeddings.word_embeddings.weight.T + head.bias
         relation = model.cls.seq_relationship(model.bert.pooler(hidden[packed.cu_seqlens[:-1].long()]))
     trainer.close(patience=1.0)
-    trainer.drop_engine()
     runtime.stop(accelerator)
     return Trained(directory, hidden, words, relation)
 

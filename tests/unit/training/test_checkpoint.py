@@ -15,7 +15,8 @@ from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.recipes import load_config
-from biobert_scale.training.fragments import KINDS, Fragment, held_fragments, shared_out, take_up
+from biobert_scale.training.engine.ddp import DdpEngine
+from biobert_scale.training.engine.fragments import KINDS, Fragment, partition
 from biobert_scale.training.identity import refuse_changes, run_fingerprint
 from biobert_scale.training.retention import complete, newest_intact, remove, superfluous
 from biobert_scale.training.shards import Shards, shard_name, tensor_name, write_shard
@@ -143,13 +144,23 @@ def stepped() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     return model, optimizer
 
 
+def engine_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> DdpEngine:
+    return DdpEngine(
+        model,
+        optimizer,  # type: ignore[arg-type]
+        device=torch.device("cpu"),
+        micro_steps=1,
+        max_grad_norm=1.0,
+    )
+
+
 def write(directory: Path, fragments: list[Fragment], ranks: int) -> list[str]:
     names = []
     for rank in range(ranks):
         name = shard_name(rank, ranks)
         size, digest = write_shard(
             directory / name,
-            on_host(shared_out(fragments, rank=rank, world_size=ranks), copied=False, buffers={}),
+            on_host(partition(fragments, rank=rank, world_size=ranks), copied=False, buffers={}),
         )
         assert (size, digest) == ((directory / name).stat().st_size, sha256_file(directory / name))
         names.append(name)
@@ -159,18 +170,18 @@ def write(directory: Path, fragments: list[Fragment], ranks: int) -> list[str]:
 @pytest.mark.parametrize(("written", "read"), [(1, 3), (4, 1), (3, 5), (200, 2)])
 def test_any_number_of_ranks_reads_what_any_number_wrote(tmp_path: Path, written: int, read: int) -> None:
     model, optimizer = stepped()
-    names = write(tmp_path, held_fragments(model, optimizer), written)
+    names = write(tmp_path, engine_of(model, optimizer).local_fragments(), written)
     fresh = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.LayerNorm(7), torch.nn.Linear(7, 3))
     other = torch.optim.AdamW(fresh.parameters(), lr=0.1)
     with Shards(tmp_path, names) as shards:
         assert shards.names() == sorted(name for name, _ in model.named_parameters())
         for rank in range(read):
-            for fragment in shared_out(held_fragments(fresh, other), rank=rank, world_size=read):
+            for fragment in partition(engine_of(fresh, other).local_fragments(), rank=rank, world_size=read):
                 shards.fill(fragment)
         assert {name: weights.tolist() for name, weights in shards.weights()} == {
             name: weight.flatten().tolist() for name, weight in model.named_parameters()
         }
-    take_up(fresh, other, steps_taken=3)
+    engine_of(fresh, other).refresh_after_load(steps_taken=3)
     for ours, theirs in zip(fresh.parameters(), model.parameters(), strict=True):
         assert torch.equal(ours, theirs)
         assert other.state[ours].keys() == optimizer.state[theirs].keys()
@@ -203,12 +214,12 @@ def test_a_shard_is_a_safetensors_file(tmp_path: Path) -> None:
 )
 def test_elements_that_are_in_no_shard_are_named(tmp_path: Path) -> None:
     model, optimizer = stepped()
-    names = write(tmp_path, held_fragments(model, optimizer), 2)
+    names = write(tmp_path, engine_of(model, optimizer).local_fragments(), 2)
     with (
         Shards(tmp_path, names[1:]) as shards,
         pytest.raises(UserError, match=r"elements 0 to \d+ of weight of 0\.weight are in no shard"),
     ):
-        shards.fill(held_fragments(model, optimizer)[0])
+        shards.fill(engine_of(model, optimizer).local_fragments()[0])
 
 
 NEVER = pytest.mark.fault("one rank never writes its part of a checkpoint", "not committed; the ranks say so")
@@ -224,7 +235,9 @@ def test_a_save_is_committed_once_every_rank_has_written_and_not_before(
         ShardWriter(
             tmp_path,
             on_host(
-                shared_out(held_fragments(model, optimizer), rank=rank, world_size=2), copied=True, buffers={}
+                partition(engine_of(model, optimizer).local_fragments(), rank=rank, world_size=2),
+                copied=True,
+                buffers={},
             ),
             rank=rank,
             ranks=2,
@@ -245,7 +258,7 @@ def test_a_save_is_committed_once_every_rank_has_written_and_not_before(
 
 def test_a_copy_does_not_change_with_its_original() -> None:
     model, optimizer = stepped()
-    fragments = held_fragments(model, optimizer)
+    fragments = engine_of(model, optimizer).local_fragments()
     buffers: dict[str, torch.Tensor] = {}
     copies, views = (
         on_host(fragments, copied=True, buffers=buffers),
@@ -257,7 +270,7 @@ def test_a_copy_does_not_change_with_its_original() -> None:
             parameter.add_(1)
     assert all(torch.equal(copies[name], before[name]) for name in copies)
     assert not all(torch.equal(views[name], before[name]) for name in views)
-    again = on_host(held_fragments(model, optimizer), copied=True, buffers=buffers)
+    again = on_host(engine_of(model, optimizer).local_fragments(), copied=True, buffers=buffers)
     assert all(again[name] is copies[name] and torch.equal(again[name], views[name]) for name in views), (
         "the memory is used again"
     )

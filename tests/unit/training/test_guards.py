@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from biobert_scale.config import GuardsConfig
+from biobert_scale.config import GuardsConfig, PrecisionConfig
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.training.device import device_peak
 from biobert_scale.training.guards import EVENTS, Guards
@@ -31,7 +31,7 @@ def judge(guards: Guards, step: int, losses: list[float], *, waited: tuple[float
 
 
 def warmed_up(run: Path, **policies: object) -> Guards:
-    guards = Guards(GuardsConfig(**policies), run, writes=True)  # type: ignore[arg-type]
+    guards = Guards(GuardsConfig(**policies), PrecisionConfig(), run, writes=True, loss_scale=1.0)  # type: ignore[arg-type]
     for step in range(30):
         assert judge(guards, step, [1.0, 1.0 + step % 3 / 10]) == "go on"
     return guards
@@ -77,7 +77,7 @@ def test_a_spike_is_judged_by_the_running_median(tmp_path: Path, policy: str, ex
 
 
 def test_the_beginning_of_a_run_is_no_spike(tmp_path: Path) -> None:
-    guards = Guards(GuardsConfig(), tmp_path, writes=True)
+    guards = Guards(GuardsConfig(), PrecisionConfig(), tmp_path, writes=True, loss_scale=1.0)
     for step in range(10):
         judge(guards, step, [10.0 - step, 0.0])
     judge(guards, 11, [12.0, 0.0])
@@ -86,7 +86,7 @@ def test_the_beginning_of_a_run_is_no_spike(tmp_path: Path) -> None:
 
 @pytest.mark.fault("one rank waits for its data", "reported once with the rank")
 def test_waiting_for_data_is_reported_once_with_the_rank(tmp_path: Path) -> None:
-    guards = Guards(GuardsConfig(), tmp_path, writes=True)
+    guards = Guards(GuardsConfig(), PrecisionConfig(), tmp_path, writes=True, loss_scale=1.0)
     for step in range(60):
         judge(guards, step, [1.0, 1.0], waited=(0.1, 0.5))
     (event,) = events(tmp_path)
@@ -94,7 +94,9 @@ def test_waiting_for_data_is_reported_once_with_the_rank(tmp_path: Path) -> None
 
 
 def test_only_one_rank_writes(tmp_path: Path) -> None:
-    guards = Guards(GuardsConfig(loss_spike="warn"), tmp_path, writes=False)
+    guards = Guards(
+        GuardsConfig(loss_spike="warn"), PrecisionConfig(), tmp_path, writes=False, loss_scale=1.0
+    )
     for step in range(30):
         judge(guards, step, [1.0, 1.0])
     judge(guards, 31, [9.0, 9.0])

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from biobert_scale.config import GuardsConfig
+from biobert_scale.config import GuardsConfig, PrecisionConfig
 from biobert_scale.errors import RunFailed
-from biobert_scale.training.fragments import Fragment
+from biobert_scale.training.engine.fragments import Fragment
 from biobert_scale.training.guards import Guards
 from biobert_scale.training.shards import tensor_name, write_shard
 from biobert_scale.training.snapshot import ShardWriter, on_host
@@ -28,7 +28,13 @@ def test_the_perplexity_of_any_loss(loss: float, expected: float) -> None:
 
 
 def judge(policy: str, run: Path, *, loss: float, norm: float | None) -> str:
-    guards = Guards(GuardsConfig(non_finite_loss=policy, roll_backs=1), run, writes=True)  # type: ignore[arg-type]
+    guards = Guards(
+        GuardsConfig(non_finite_loss=policy, roll_backs=1),
+        PrecisionConfig(),
+        run,
+        writes=True,
+        loss_scale=1.0,
+    )  # type: ignore[arg-type]
     return guards.judge(5, np.array([loss]), waited=np.array([0.0]), seconds=1.0, taken_norm=norm)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from biobert_scale.config import OptimizerConfig
-from biobert_scale.training.optimizer import build_optimizer
+from biobert_scale.training.engine.optimizer import build_optimizer
 
 
 def test_no_decay_on_biases_and_layer_norms() -> None:

@@ -9,7 +9,7 @@ import torch
 from biobert_scale.config import ComputeConfig, ModelConfig
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.model import bert_config, build_model
-from biobert_scale.training.memory import (
+from biobert_scale.plan.memory import (
     RankMemory,
     Sharding,
     activation_bytes,

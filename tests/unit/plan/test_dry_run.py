@@ -10,8 +10,8 @@ from transformers import BertConfig, BertForPreTraining
 
 from biobert_scale.cli import main
 from biobert_scale.errors import UserError
+from biobert_scale.plan.dry_run import count_parameters, describe_run, plan_run, render
 from biobert_scale.recipes import load_config
-from biobert_scale.training.dry_run import count_parameters, describe_run, plan_run, render
 from tests.factories import write_samples, write_tokens
 
 LARGE = load_config("biobert-large")

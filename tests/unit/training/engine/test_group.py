@@ -11,7 +11,7 @@ import accelerate
 import pytest
 
 from biobert_scale.errors import UserError
-from biobert_scale.training.runtime import _OBSERVERS, forget_launcher_settings
+from biobert_scale.training.engine.group import _OBSERVERS, forget_launcher_settings
 
 LAUNCHED = {
     "ACCELERATE_MIXED_PRECISION": "no",
@@ -47,7 +47,7 @@ def test_what_the_launcher_sets_by_itself_goes_without_a_word(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     set_all(monkeypatch, LAUNCHED)
-    forget_launcher_settings(on_gpu=True)
+    forget_launcher_settings(os.environ, on_gpu=True)
     assert left() == {"ACCELERATE_CPU_AFFINITY"} and not caplog.records
 
 
@@ -74,7 +74,7 @@ def test_what_would_override_the_recipe_is_ignored_by_name(
 ) -> None:
     set_all(monkeypatch, {**LAUNCHED, name: value})
     with caplog.at_level(logging.WARNING):
-        forget_launcher_settings(on_gpu=False)
+        forget_launcher_settings(os.environ, on_gpu=False)
     assert left() == {"ACCELERATE_CPU_AFFINITY"}
     assert [record.getMessage() for record in caplog.records] == [
         f"the recipe decides; ignored: {name}={value}"
@@ -102,9 +102,9 @@ def test_another_device_than_the_launchers_is_refused(
     set_all(monkeypatch, {name: value})
     if refused:
         with pytest.raises(UserError, match=f"{name} is {value}.*CUDA_VISIBLE_DEVICES"):
-            forget_launcher_settings(on_gpu=on_gpu)
+            forget_launcher_settings(os.environ, on_gpu=on_gpu)
     else:
-        forget_launcher_settings(on_gpu=on_gpu)
+        forget_launcher_settings(os.environ, on_gpu=on_gpu)
         assert not left()
 
 

@@ -1,20 +1,20 @@
-"""What each rank holds of the fp32 weights and AdamW's moments, under every engine: runs of flattened
+"""What a rank holds of the fp32 weights and AdamW's moments, under every engine: runs of flattened
 parameters, as views to read and write.
 
-A parameter's elements have one numbering, whatever the number of ranks and the ZeRO stage: that of the
+A parameter's elements have one numbering, whatever the number of ranks and whatever shards them: that of the
 flattened tensor. So what one engine has written, every other one can read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from biobert_scale.errors import RunFailed
-from biobert_scale.training.deepspeed_support import Place, layout_of, optimizer_class
 
 KINDS = ("weight", "exp_avg", "exp_avg_sq")
 
@@ -38,27 +38,32 @@ class Fragment:
         return Fragment(self.name, first, {kind: tensor[inside] for kind, tensor in self.tensors.items()})
 
 
-def held_fragments(model: nn.Module, optimizer: Any, *, steps_taken: int = 0) -> list[Fragment]:
-    """What this rank's optimizer updates.
+class Place(NamedTuple):
+    """Where some of a parameter's elements are updated."""
+
+    name: str
+    start: int
+    """The first of them, in the flattened parameter."""
+    master: Tensor
+    """What the optimizer updates, and keeps its moments for."""
+    offset: int
+    """Of the first of them, in the flattened `master`."""
+    numel: int
+
+
+def fragments_of(
+    places: Iterable[Place], optimizer: torch.optim.Optimizer, *, steps_taken: int
+) -> list[Fragment]:
+    """See `Engine.local_fragments`.
 
     Args:
-        model: the prepared model: DeepSpeed's engine, DDP's wrapper, or the module itself.
-        optimizer: the prepared optimizer.
-        steps_taken: before the first step moments that are not there yet are made; after it they are missed.
-
-    Raises:
-        UserError: the optimizer's class is not known.
-        RunFailed: something that a checkpoint holds is not there, or not in fp32.
+        optimizer: torch's AdamW.
     """
-    outer, _ = optimizer_class(optimizer)
-    module = getattr(model, "module", model)
-    names: dict[Any, str] = {parameter: name for name, parameter in module.named_parameters()}
-    inner = getattr(outer, "optimizer", outer)
-    return [_fragment(place, inner, steps_taken) for place in layout_of(optimizer).places(outer, names)]
+    return [_fragment(place, optimizer, steps_taken) for place in places]
 
 
-def _fragment(place: Place, inner: torch.optim.Optimizer, steps_taken: int) -> Fragment:
-    state = _state(inner, place.master, create=not steps_taken)
+def _fragment(place: Place, optimizer: torch.optim.Optimizer, steps_taken: int) -> Fragment:
+    state = _state(optimizer, place.master, create=not steps_taken)
     tensors = {}
     for kind, whole in {
         "weight": place.master.detach(),
@@ -87,22 +92,25 @@ def _state(optimizer: torch.optim.Optimizer, parameter: Tensor, *, create: bool)
     return dict(state)
 
 
-def take_up(model: nn.Module, optimizer: Any, *, steps_taken: int) -> None:
-    """After the fragments have been written to: bring everything else in line with them, on all ranks
-    together.
-
-    Args:
-        steps_taken: what AdamW's bias correction counts.
-    """
-    outer, _ = optimizer_class(optimizer)
-    for state in getattr(outer, "optimizer", outer).state.values():
-        state["step"] = (
-            state["step"].fill_(steps_taken) if torch.is_tensor(state.get("step")) else steps_taken
-        )
-    layout_of(optimizer).refresh(outer)
+def set_steps_taken(optimizer: torch.optim.Optimizer, steps: int) -> None:
+    """What AdamW's bias correction counts."""
+    for state in optimizer.state.values():
+        state["step"] = state["step"].fill_(steps) if torch.is_tensor(state.get("step")) else steps
 
 
-def shared_out(fragments: list[Fragment], *, rank: int, world_size: int) -> list[Fragment]:
+def values_of(optimizer: torch.optim.Optimizer, parameter: Tensor, place: int) -> dict[str, Tensor]:
+    """See `Engine.full_values`: of the optimizer's `state_dict`, whose parameters are numbered."""
+    saved = optimizer.state_dict()
+    number = [number for group in saved["param_groups"] for number in group["params"]][place]
+    return on_host({"weight": parameter} | {kind: saved["state"][number][kind] for kind in KINDS[1:]})
+
+
+def on_host(values: dict[str, Any]) -> dict[str, Tensor]:
+    """Flat copies, also of what is on the host already: they are compared while training continues."""
+    return {kind: tensor.detach().flatten().to("cpu", copy=True) for kind, tensor in values.items()}
+
+
+def partition(fragments: list[Fragment], *, rank: int, world_size: int) -> list[Fragment]:
     """Where every rank holds everything: one rank's part of the writing, of nearly the same size on every
     rank."""
     total = sum(fragment.numel for fragment in fragments)

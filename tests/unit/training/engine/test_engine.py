@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from biobert_scale.recipes import load_config
-from biobert_scale.training.device import out_of_memory
+from biobert_scale.training.engine import out_of_memory
 
 DEVICE = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
 HOST = RuntimeError(

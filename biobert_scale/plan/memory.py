@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from biobert_scale.config import Config, ModelConfig
-from biobert_scale.training.deepspeed import engine_config
+from biobert_scale.training.engine.settings import engine_config
 
 _FP32 = 4
 _STAGE_0_BUCKET = 500_000_000

@@ -12,7 +12,7 @@ import pytest
 from biobert_scale.config import Config
 from biobert_scale.errors import UserError
 from biobert_scale.recipes import load_config
-from biobert_scale.training.deepspeed import engine_config, find_file
+from biobert_scale.training.engine.settings import engine_config, find_file
 
 
 def named(path: str | Path, dtype: str = "bf16") -> Config:

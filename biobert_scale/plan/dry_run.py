@@ -17,8 +17,7 @@ from biobert_scale.data.samples import index_fingerprint
 from biobert_scale.files import MANIFEST, read_manifest
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config
-from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
-from biobert_scale.training.memory import (
+from biobert_scale.plan.memory import (
     Parts,
     RankMemory,
     Sharding,
@@ -27,7 +26,8 @@ from biobert_scale.training.memory import (
     communication_bytes,
     rank_memory,
 )
-from biobert_scale.training.optimizer import build_optimizer
+from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
+from biobert_scale.training.engine.optimizer import build_optimizer
 
 _MODULES = {
     "embeddings": "bert.embeddings.",

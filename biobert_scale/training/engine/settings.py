@@ -7,15 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import UserError
-from biobert_scale.training.deepspeed_support import check_settings
+from biobert_scale.training.engine.accepted import check_settings
 
 _PACKAGED = (
-    Path(__file__).resolve().parent.parent / "ds_configs",
-    Path(__file__).resolve().parent.parent.parent / "ds_configs",
+    Path(__file__).resolve().parents[2] / "ds_configs",
+    Path(__file__).resolve().parents[3] / "ds_configs",
 )
 """Where the files lie in an installed package, and in a checkout."""
 
@@ -134,15 +132,3 @@ def _fill(settings: dict[str, Any], keys: list[str], value: Any, source: str, pa
             remedy='write "auto" in the file, or change the run configuration',
         )
     inner[keys[-1]] = value
-
-
-def tell_grad_norm(engine: Any) -> None:
-    """Make the engine keep the norm that it clips by: at stage 0 in fp32 it forgets it."""
-    if engine.zero_optimization_stage() == 0 and not engine.fp16_enabled() and not engine.bfloat16_enabled():
-
-        def clip() -> None:
-            engine._global_grad_norm = torch.nn.utils.clip_grad_norm_(
-                engine.module.parameters(), engine.gradient_clipping()
-            )
-
-        engine.clip_fp32_gradients = clip

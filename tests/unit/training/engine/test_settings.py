@@ -8,7 +8,7 @@ import pytest
 
 from biobert_scale.errors import UserError
 from biobert_scale.recipes import load_config
-from biobert_scale.training.deepspeed import engine_config, find_file
+from biobert_scale.training.engine.settings import engine_config, find_file
 
 
 def test_fp16_at_stage_0_is_refused() -> None:

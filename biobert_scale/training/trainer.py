@@ -1,0 +1,468 @@
+"""The pre-training loop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from biobert_scale.config import Config
+from biobert_scale.data.batches import RankStep
+from biobert_scale.data.loader import StepLoader
+from biobert_scale.data.samples import build_samples
+from biobert_scale.data.stream import SampleStream
+from biobert_scale.errors import RunFailed
+from biobert_scale.files import read_manifest, write_json
+from biobert_scale.lock import Lock
+from biobert_scale.modeling.initial import initial_model
+from biobert_scale.modeling.model import bert_config
+from biobert_scale.modeling.weights import weights_fingerprint
+from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
+from biobert_scale.tokens.vocabulary import special_ids
+from biobert_scale.training import runtime
+from biobert_scale.training.checkpoint import Checkpoints
+from biobert_scale.training.device import device_peak, peak_memory_bytes
+from biobert_scale.training.engine import TORCH_TYPES, build_engine, out_of_memory, partitions_weights
+from biobert_scale.training.guards import Action, Guards
+from biobert_scale.training.pace import ThroughputMeter
+from biobert_scale.training.preemption import StopRequest, signals_given_back
+from biobert_scale.training.profile import StepProfile
+from biobert_scale.training.restarts import Reached, note_end, note_start
+from biobert_scale.training.retention import FINISHED
+from biobert_scale.training.schedule import learning_rate
+from biobert_scale.training.step import HostStep, StepResult, seed_dropout, train_step
+from biobert_scale.training.telemetry import Telemetry
+from biobert_scale.training.timing import StepTimer
+from biobert_scale.training.validation import gather, held_out_scores
+from biobert_scale.training.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
+
+
+@signals_given_back()
+def train(
+    config: Config,
+    tokens: Path,
+    run: Path,
+    *,
+    samples: Path | None = None,
+    profile: tuple[int, int] | None = None,
+    deadline: float | None = None,
+) -> bool:
+    """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is
+    one.
+
+    Args:
+        tokens: finished token shards.
+        run: the run directory: checkpoints, `metrics.jsonl`, TensorBoard events, the resolved configuration.
+        samples: the directory of the samples' index, which runs on the same tokens, lengths and seed can
+            share; made where it is missing (default: in the run directory).
+        profile: first and last step of a trace, written to the run directory.
+        deadline: when to save and stop at the latest, in seconds since the epoch.
+
+    Returns:
+        Whether the schedule's end was reached.
+
+    Raises:
+        UserError: another process trains in `run`.
+        RunFailed: a guard stopped the run, or a rank was lost; the last checkpoint is kept.
+    """
+    if run.name == "..":  # trackers make a directory of the run's name
+        run = run.resolve()
+    samples = samples or run / "samples"
+    read_manifest(tokens, TOKENS_STAGE)  # what is no token shards is refused before the ranks meet
+    accelerator = runtime.start(config, run=str(run))
+    with ExitStack() as held:
+        trainer, patience = None, 60.0
+
+        def begin() -> None:
+            held.enter_context(Lock(run, "train"))
+            build_samples(tokens, samples, config.data, seed=config.seed)
+
+        try:
+            runtime.on_first_rank(accelerator, begin)
+            trainer = Trainer(accelerator, config, tokens, run, samples, profile=profile, deadline=deadline)
+            return trainer.run_to_end()
+        except (
+            RuntimeError,
+            MemoryError,
+        ) as error:  # also what a collective raises when a rank does not come
+            patience = 2.0
+            if (failure := out_of_memory(error, config)) is not None:
+                raise failure from error
+            raise (trainer.lost_rank(error) if trainer is not None else error) from error
+        finally:
+            if trainer is not None:
+                trainer.close(patience=patience)
+            runtime.stop(accelerator)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFigures:
+    """A step's result on the host, joined over the ranks: every rank has the same."""
+
+    rank_losses: np.ndarray
+    """(ranks,) each rank's part of the loss; they sum to it."""
+    mlm_loss: float
+    nsp_loss: float
+    mlm_accuracy: float
+    nsp_accuracy: float
+    grad_norm: float
+    loss_scale: float
+    """Of the next step."""
+    skipped: bool
+    stop: bool
+    """Whether any rank has been asked to stop."""
+    waited: np.ndarray
+    """(ranks,) seconds that each waited for its data."""
+
+
+class Trainer:
+    """One rank's part of a run."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        config: Config,
+        tokens: Path,
+        run: Path,
+        samples: Path,
+        *,
+        profile: tuple[int, int] | None = None,
+        deadline: float | None = None,
+    ) -> None:
+        self.config, self.run, self.accelerator = config, run, accelerator
+        rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+        self.stop = StopRequest(run, deadline=deadline)
+        self.training_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed)
+        self.validation_stream = SampleStream.open(
+            tokens, samples, config.data, seed=config.seed, split="validation"
+        )
+        self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
+        shape = bert_config(
+            config.model,
+            vocabulary_size=read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"],
+            pad_token_id=self.pad_token_id,
+        )
+        # Read on every rank; a checkpoint of the run, where there is one, then overwrites it.
+        model = initial_model(
+            shape,
+            config.training.initial_weights,
+            seed=config.seed,
+            tokenizer=tokens / "tokenizer",
+            compute=config.compute,
+            partitioned=partitions_weights(accelerator),
+        )
+        self.engine = build_engine(accelerator, model, config)
+        self.timer = StepTimer(device)
+        self.checkpoints = Checkpoints(
+            accelerator,
+            run,
+            config,
+            self.engine,
+            samples_fingerprint=self.training_stream.fingerprint,
+            initial_weights=self.fingerprint_weights(),
+        )
+        self.state = self.checkpoints.load()
+        self.saved_at = self.state.global_step if self.state.global_step else None
+        runtime.on_first_rank(accelerator, lambda: note_start(run, self.state.global_step))
+        self.reached = Reached(run) if accelerator.is_main_process else None
+        self.guards = Guards(
+            config.training.guards,
+            config.training.precision,
+            run,
+            writes=accelerator.is_main_process,
+            loss_scale=self.engine.loss_scale_state().get("scale", 1.0),
+        )
+        peak = device_peak(device, TORCH_TYPES[config.training.precision.dtype])
+        self.throughput = ThroughputMeter(shape, peak, self.timer, world_size=world_size)
+        if accelerator.is_main_process:
+            self.withdraw_finish()
+            write_json(run / "config.json", config)
+            write_json(run / "device.json", peak)
+            logger.info(
+                "%d rank(s) on %s: %.1f TFLOP/s at most (%s)",
+                world_size,
+                peak.device,
+                peak.flops_per_second / 1e12,
+                peak.source,
+            )
+        self.telemetry = Telemetry(accelerator, run, self.state, training=config.training)
+        self.profile = StepProfile(profile or (0, -1), run / "profile" / f"rank-{rank:05d}.json")
+        self.watchdog = Watchdog(
+            run, rank=rank, world_size=world_size, stall_seconds=config.training.guards.stall_seconds
+        )
+
+    def run_to_end(self) -> bool:
+        """The whole run as a list of what happens in it."""
+        training = self.config.training
+        total, stop = training.schedule.total_steps, False
+        held_out = self.validate() if self.state.global_step == 0 else None
+        with self.loader() as loader:
+            while self.state.global_step < total and not stop:
+                started = time.perf_counter()
+                self.watchdog.at(self.state.global_step + 1, 0, "waiting for data")
+                self.profile.before(self.state.global_step + 1)
+                batch = next(loader)
+                waited = time.perf_counter() - started
+                rate = self.learning_rate()
+                figures = self.read(self.train_step(batch, rate), batch.step, waited)
+                seconds = time.perf_counter() - started
+                action = self.judge(figures, seconds)
+                self.advance(figures, batch.step)
+                self.throughput.add(batch.step, seconds, waited=waited)
+                if action == "roll back":
+                    self.roll_back()
+                else:
+                    self.log(figures, rate)
+                self.profile.after(self.state.global_step)
+                step, stop = self.state.global_step, figures.stop
+                taken, end = action == "go on" and not figures.skipped, step == total
+                if taken or action == "roll back":
+                    held_out = None  # other weights
+                if taken and (step % training.validation.every_steps == 0 or end):
+                    held_out = self.validate()
+                if stop or end or (taken and step % training.checkpoint.every_steps == 0):
+                    self.save(held_out, wait=stop or end)
+            self.checkpoints.finish()
+        return self.finish()
+
+    def loader(self) -> StepLoader[HostStep]:
+        """This rank's steps from where the run is, made ahead of time."""
+        pin = self.accelerator.device.type == "cuda"
+        return StepLoader(
+            self.training_stream,
+            consumed_samples=self.state.consumed_samples,
+            global_batch_size=self.config.training.global_batch_size,
+            micro_batch_size=self.config.training.micro_batch_size,
+            world_size=self.engine.world_size,
+            rank=self.engine.rank,
+            prepare=lambda step: HostStep.of(step, pin=pin),
+            config=self.config.loader,
+            pad_token_id=self.pad_token_id,
+        )
+
+    def learning_rate(self) -> float:
+        """Of the next step."""
+        training = self.config.training
+        return learning_rate(
+            self.state.global_step, peak=training.optimizer.learning_rate, schedule=training.schedule
+        )
+
+    @property
+    def data_step(self) -> int:
+        """The global step of the data stream: optimizer steps taken and skipped ones."""
+        return self.state.consumed_samples // self.config.training.global_batch_size
+
+    def train_step(self, batch: HostStep, rate: float) -> StepResult:
+        """The step itself, on the device."""
+        seed_dropout(self.config.seed, self.data_step, self.engine.rank)
+        step = self.state.global_step + 1
+        return train_step(
+            self.engine,
+            batch,
+            rate,
+            timer=self.timer,
+            progress=lambda micro_step: self.watchdog.at(step, micro_step, "computing"),
+        )
+
+    def read(self, result: StepResult, batch: RankStep, waited: float) -> StepFigures:
+        """Bring the step's result to the host, joined over the ranks: here the host waits for the device."""
+        if self.checkpoints.failed():
+            self.stop.reason = self.stop.reason or "a checkpoint could not be written"
+        own = (result.grad_norm, result.loss_scale, result.skipped)
+        ranks = gather(self.accelerator, *result.sums, self.stop.heard(), waited, *own)  # (ranks, 9)
+        self.watchdog.at(self.state.global_step + 1, len(batch.micro_batches), "reporting")
+        mlm, nsp, mlm_correct, nsp_correct, stop = ranks[:, :5].sum(0).tolist()
+        grad_norm, loss_scale, skipped = ranks[self.engine.rank, 6:].tolist()
+        return StepFigures(
+            rank_losses=ranks[:, 0] / batch.global_predictions + ranks[:, 1] / batch.global_sequences,
+            mlm_loss=mlm / batch.global_predictions,
+            nsp_loss=nsp / batch.global_sequences,
+            mlm_accuracy=mlm_correct / batch.global_predictions,
+            nsp_accuracy=nsp_correct / batch.global_sequences,
+            grad_norm=grad_norm,
+            loss_scale=loss_scale,
+            skipped=bool(skipped),
+            stop=bool(stop),
+            waited=ranks[:, 5],
+        )
+
+    def judge(self, figures: StepFigures, seconds: float) -> Action:
+        """What is to be done after a step; see `Guards`."""
+        self.guards.judge_skip(skipped=figures.skipped, loss_scale=figures.loss_scale)
+        return self.guards.judge(
+            self.state.global_step + 1,
+            figures.rank_losses,
+            waited=figures.waited,
+            seconds=seconds,
+            taken_norm=None if figures.skipped else figures.grad_norm,
+        )
+
+    def advance(self, figures: StepFigures, batch: RankStep) -> None:
+        """Move the counters: a skipped step's samples are seen, and no step is taken."""
+        self.state = replace(
+            self.state,
+            global_step=self.state.global_step + (not figures.skipped),
+            consumed_samples=self.state.consumed_samples + self.config.training.global_batch_size,
+            consumed_tokens=self.state.consumed_tokens + batch.global_tokens,
+            skipped_steps=self.state.skipped_steps + figures.skipped,
+        )
+        if self.reached is not None:
+            self.reached.at(self.data_step)
+
+    def log(self, figures: StepFigures, rate: float) -> None:
+        """Record a step where it is one to be recorded."""
+        training, step = self.config.training, self.state.global_step
+        due = step % training.log_every_steps == 0 or step == training.schedule.total_steps
+        if not (due or figures.skipped or figures.stop):
+            return
+        self.telemetry.log(
+            step,
+            {
+                "consumed_samples": self.state.consumed_samples,
+                "consumed_tokens": self.state.consumed_tokens,
+                "train/loss": float(figures.rank_losses.sum()),
+                "train/mlm_loss": figures.mlm_loss,
+                "train/nsp_loss": figures.nsp_loss,
+                "train/mlm_accuracy": figures.mlm_accuracy,
+                "train/nsp_accuracy": figures.nsp_accuracy,
+                "optim/learning_rate": rate,
+                "optim/grad_norm": figures.grad_norm,
+                "optim/skipped_steps": self.state.skipped_steps,
+                "optim/loss_scale": figures.loss_scale,
+                "data/epoch": self.state.consumed_samples / len(self.training_stream),
+                **self.speed(),
+            },
+        )
+
+    def speed(self) -> dict[str, float]:
+        """Rates and seconds since the last record, and the rank that the others wait for."""
+        figures = self.throughput.take()
+        # What a rank does alone; in the rest of a step it may be waiting for others.
+        alone = figures["perf/data_wait_seconds"] + figures["perf/forward_seconds"]
+        ranks = gather(self.accelerator, alone, float(peak_memory_bytes(self.accelerator.device)))
+        return {
+            **figures,
+            "perf/slowest_rank": int(ranks[:, 0].argmax()),
+            "perf/slowest_rank_excess": float(ranks[:, 0].max() / ranks[:, 0].mean() - 1),
+            "perf/peak_memory_bytes": int(ranks[:, 1].max()),
+        }
+
+    def roll_back(self) -> None:
+        """Load the last checkpoint again, and continue behind the samples seen since."""
+        seen = self.state
+        self.checkpoints.finish()
+        loaded = self.checkpoints.load()
+        if loaded.global_step == 0:
+            raise RunFailed(
+                "there is no checkpoint to roll back to",
+                where=self.run,
+                remedy="lower the learning rate, or save checkpoints more often",
+            )
+        # What has been seen and skipped stays seen and skipped: the samples continue behind it.
+        self.state = replace(seen, global_step=loaded.global_step)
+        self.guards.rolled_back(loss_scale=self.engine.loss_scale_state().get("scale", 1.0))
+        self.saved_at = None  # the checkpoint of that step knows less of the samples
+        self.telemetry.rewind(loaded)
+        logger.warning(
+            "rolled back to step %d; %d samples are left behind",
+            self.state.global_step,
+            seen.consumed_samples - loaded.consumed_samples,
+        )
+
+    def validate(self) -> float:
+        """Score the held-out samples, each exactly once over all ranks, and log their means; returns the MLM
+        loss."""
+        self.watchdog.at(self.state.global_step, 0, "validating")
+        with self.timer.part("validation"):
+            values = held_out_scores(self.accelerator, self.engine, self.validation_stream, self.config)
+        self.telemetry.log(
+            self.state.global_step, {"consumed_samples": self.state.consumed_samples, **values}
+        )
+        if self.accelerator.is_main_process:
+            logger.info(
+                "step %d: validation MLM loss %.4f, NSP accuracy %.3f",
+                self.state.global_step,
+                values["validation/mlm_loss"],
+                values["validation/nsp_accuracy"],
+            )
+        return values["validation/mlm_loss"]
+
+    def save(self, held_out: float | None, *, wait: bool) -> None:
+        """Write a checkpoint of this step, if there is none yet.
+
+        Args:
+            held_out: the validation MLM loss of this very step, where it is known.
+        """
+        step = self.state.global_step
+        if self.saved_at == step:
+            return
+        self.watchdog.at(step, 0, "saving")
+        with self.timer.part("checkpoint"):
+            self.checkpoints.save(self.state, validation_loss=held_out, wait=wait)
+        self.saved_at = step
+        self.telemetry.log(
+            step, {"consumed_samples": self.state.consumed_samples, **self.checkpoints.written}
+        )
+
+    def finish(self) -> bool:
+        """Leave word of how the run has ended; returns whether it is at its schedule's end."""
+        finished = self.state.global_step >= self.config.training.schedule.total_steps
+        if self.accelerator.is_main_process:
+            note_end(self.run)
+            if finished:
+                write_json(self.run / FINISHED, asdict(self.state))
+            else:
+                self.stop.path.unlink(missing_ok=True)
+                logger.warning(
+                    "stopped at step %d (%s); the same command resumes from there",
+                    self.state.global_step,
+                    self.stop.reason or "asked on another rank",
+                )
+        return finished
+
+    def fingerprint_weights(self) -> str:
+        """Of the weights that the run starts from, on all ranks; empty for random ones."""
+        source = self.config.training.initial_weights
+        mine = weights_fingerprint(Path(source)) if source and self.accelerator.is_main_process else ""
+        return str(broadcast_object_list([mine])[0])
+
+    def withdraw_finish(self) -> None:
+        """A run that has steps left is not finished, whatever an earlier one wrote here."""
+        path = self.run / FINISHED
+        if path.exists() and self.state.global_step < self.config.training.schedule.total_steps:
+            if self.state.global_step == 0:
+                logger.warning("%s is there, but no checkpoint: the run begins anew", path)
+            path.unlink()
+
+    def lost_rank(self, error: RuntimeError | MemoryError) -> Exception:
+        """The failure to report where a collective ran into its time-out; any other error as it is."""
+        if not any(
+            sign in str(error).lower()
+            for sign in ("timed out", "timeout", "connection closed by peer", "connection reset by peer")
+        ):
+            return error
+        text, _ = self.watchdog.diagnosis()
+        return RunFailed(
+            f"a collective failed at step {self.state.global_step + 1}: {text}",
+            where=self.run,
+            remedy="look at that rank's log; the same command resumes from the last checkpoint",
+        )
+
+    def close(self, *, patience: float) -> None:
+        """Let go of everything; a save under way is waited for, for so many seconds."""
+        self.checkpoints.close(patience=patience)
+        if self.reached is not None:
+            self.reached.close()
+        self.watchdog.close()
+        self.profile.close()
+        self.telemetry.close()
+        # A live engine keeps a communication thread that aborts the process at its end.
+        del self.engine, self.checkpoints
