@@ -76,7 +76,7 @@ def plan(
     from biobert_scale.plan.measured import compare, rates_from, read_run
     from biobert_scale.plan.predict import ADAMW_BYTES, Machine, Rates
     from biobert_scale.plan.table import as_json, render
-    from biobert_scale.recipes import check_config, load_config
+    from biobert_scale.recipes import load_config
     from biobert_scale.tokens.build import STAGE
 
     settings = load_config(config)
@@ -85,7 +85,6 @@ def plan(
             settings,
             training=replace(settings.training, global_batch_size=global_batch_size, micro_batch_size=1),
         )
-    check_config(settings, where=config)
     size = (
         read_manifest(tokens, STAGE).counts["vocabulary"] if tokens is not None else settings.vocabulary.size
     )

@@ -12,7 +12,7 @@ from biobert_scale.commands.common import parse
 from biobert_scale.config import Config
 from biobert_scale.environment import is_first_rank, is_restart
 from biobert_scale.ranges import check_number
-from biobert_scale.recipes import check_config, load_config
+from biobert_scale.recipes import load_config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,6 @@ def train(arguments: list[str]) -> int:
         )
     options = parse(_options_over(settings, TrainOptions), prog="biobert-scale train", arguments=arguments)
     check_number(options.save_before_limit, "[0, 1e8]", "--save-before-limit")
-    check_config(options.settings, where="command line")
     from biobert_scale.training.loop import train as run_training
     from biobert_scale.training.preemption import exit_code
     from biobert_scale.training.profile import parse_steps
@@ -121,7 +120,6 @@ def train(arguments: list[str]) -> int:
 def _dry_run(options: DryRunOptions) -> int:
     check_number(options.world_size, "[0, 1e6]", "--world-size")
     check_number(options.device_tflops, "[0, 1e6]", "--device-tflops")
-    check_config(options.settings, where="command line")
     from biobert_scale.training.dry_run import describe_run
 
     world_size, tells = options.world_size, True

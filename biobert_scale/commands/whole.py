@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
-from biobert_scale.recipes import check_config, load_config
+from biobert_scale.recipes import load_config
 
 
 @within(processes="[1, 1024]")
@@ -325,7 +325,6 @@ def bench_train_step(
             micro_batch_size=micro_batch_size,
         ),
     )
-    check_config(recipe, where="command line")
     print(
         bench_train_step(
             recipe,

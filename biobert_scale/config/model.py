@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from biobert_scale.errors import UserError
 from biobert_scale.ranges import check_section
 
 
@@ -29,3 +30,10 @@ class ModelConfig:
             attention_probs_dropout_prob="[0, 1)", initializer_range="(0, 10]"
         )
         # fmt: on
+        if self.hidden_size % self.num_attention_heads:
+            raise UserError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads"
+                f" {self.num_attention_heads}",
+                where="model.hidden_size",
+                remedy="make it divide",
+            )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from biobert_scale.errors import UserError
 from biobert_scale.ranges import check_section
 
 
@@ -39,6 +40,12 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         check_section(self, "training.schedule", warmup_steps="[0, 1e12]", total_steps="[1, 1e12]")
+        if self.warmup_steps >= self.total_steps:
+            raise UserError(
+                f"warmup_steps {self.warmup_steps} is not below total_steps {self.total_steps}",
+                where="training.schedule.warmup_steps",
+                remedy="shorten the warm-up or lengthen the run",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from biobert_scale.config.model import ModelConfig
 from biobert_scale.config.synthetic import SyntheticConfig
 from biobert_scale.config.tokens import TokensConfig, VocabularyConfig
 from biobert_scale.config.training import TrainingConfig
+from biobert_scale.errors import UserError
 from biobert_scale.ranges import check_section
 
 
@@ -37,3 +38,10 @@ class Config:
 
     def __post_init__(self) -> None:
         check_section(self, "", seed="[0, 9e18]")
+        if self.data.max_seq_length > self.model.max_position_embeddings:
+            raise UserError(
+                f"max_seq_length {self.data.max_seq_length} exceeds model.max_position_embeddings"
+                f" {self.model.max_position_embeddings}",
+                where="data.max_seq_length",
+                remedy="shorten the samples or enlarge the model's positions",
+            )

@@ -40,6 +40,20 @@ class TrainingConfig:
             log_every_steps="[1, 1e12]"
         )
         # fmt: on
+        if self.global_batch_size % self.micro_batch_size:
+            raise UserError(
+                f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size"
+                f" {self.micro_batch_size}",
+                where="training.global_batch_size",
+                remedy=f"use {nearest_multiples(self.global_batch_size, self.micro_batch_size)}",
+            )
+        if self.guards.stall_seconds >= self.engine.communication_timeout_seconds:
+            raise UserError(
+                f"stall_seconds {self.guards.stall_seconds:g} is not below"
+                f" training.engine.communication_timeout_seconds {self.engine.communication_timeout_seconds}",
+                where="training.guards.stall_seconds",
+                remedy="use less, so that the rank that is waited for is named before the ranks give up",
+            )
 
 
 def gradient_accumulation_steps(training: TrainingConfig, world_size: int) -> int:

@@ -20,7 +20,8 @@ from biobert_scale.errors import UserError
 from biobert_scale.launch.render import LaunchConfig
 from biobert_scale.launch.site import Site
 from biobert_scale.ranges import check_number
-from biobert_scale.recipes import load_config, strict_converter, structure_config
+from biobert_scale.recipes import load_config, structure_config
+from biobert_scale.recipes.converter import strict_converter
 
 RECIPE = asdict(load_config("demo"))
 NUMBERS = st.one_of(
