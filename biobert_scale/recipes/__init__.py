@@ -1,12 +1,10 @@
-"""The recipes that come with the package, and how a recipe is read: from TOML, checked as a whole, unknown
-keys refused with their path."""
+"""The recipes that come with the package, and how a recipe is read: from TOML, over its base, checked as a
+whole, unknown keys refused with their path."""
 
 from __future__ import annotations
 
-import importlib.resources
-import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,16 +13,11 @@ from cattrs.errors import ClassValidationError
 
 from biobert_scale.config import Config
 from biobert_scale.errors import UserError
+from biobert_scale.files import read_json
+from biobert_scale.recipes.bases import find_recipe, merge, origin, read_layers, recipe_names
 from biobert_scale.recipes.converter import first_problem, strict_converter
 
-
-def recipe_names() -> list[str]:
-    """The recipes that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in importlib.resources.files(__name__).iterdir()
-        if entry.name.endswith(".toml")
-    )
+__all__ = ["change_settings", "load_config", "recipe_names", "structure_config"]
 
 
 def load_config(recipe: str | Path) -> Config:
@@ -32,48 +25,30 @@ def load_config(recipe: str | Path) -> Config:
     `config.json`.
 
     Raises:
-        UserError: no such recipe, not TOML, an unknown key, a wrong type, or values that contradict each
-            other.
+        UserError: no such recipe or base, not TOML, an unknown key, a wrong type, or values that contradict
+            each other.
     """
-    text, where = _recipe_text(str(recipe))
-    try:
-        raw = json.loads(text) if where.endswith(".json") else tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"not valid {'JSON' if where.endswith('.json') else 'TOML'} ({error})",
-            where=where,
-            remedy="correct that line",
-        ) from None
-    return structure_config(raw, where=where)
-
-
-def _recipe_text(recipe: str) -> tuple[str, str]:
-    path = Path(recipe)
-    if path.suffix in (".toml", ".json") or len(path.parts) > 1:
-        if not path.is_file():
-            raise UserError(
-                "no such configuration file",
-                where=path,
-                remedy="check the path, or name one of: " + ", ".join(recipe_names()),
-            )
-        return path.read_text(), str(path)
-    entry = importlib.resources.files(__name__) / f"{recipe}.toml"
-    if not entry.is_file():
-        raise UserError(
-            "no such recipe",
-            where=recipe,
-            remedy="name one of: " + ", ".join(recipe_names()) + ", or the path of a .toml file",
-        )
-    return entry.read_text(), f"recipe {recipe}"
+    if str(recipe).endswith(".json"):
+        path, where = find_recipe(str(recipe))
+        return structure_config(read_json(path), where=where)
+    layers = read_layers(str(recipe))
+    return _structured(merge(layers), lambda key: origin(layers, key))
 
 
 def structure_config(raw: dict[str, Any], *, where: str) -> Config:
     """Turn nested dictionaries into a checked `Config`."""
+    return _structured(raw, lambda _: where)
+
+
+def _structured(raw: Any, where: Callable[[str], str]) -> Config:
+    """The same, where each key has a file of its own."""
+    if not isinstance(raw, dict):
+        raise UserError("holds no settings", where=where(""), remedy="check the path")
     try:
         return strict_converter().structure(raw, Config)
     except ClassValidationError as error:
         key, what, remedy = first_problem(error)
-        raise UserError(what, where=f"{where}: {key}", remedy=remedy) from None
+        raise UserError(what, where=f"{where(key)}: {key}", remedy=remedy) from None
 
 
 def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Config:
