@@ -12,6 +12,7 @@ from biobert_scale.launch.render import STAGES, LaunchConfig, Places, render, wr
 from biobert_scale.launch.site import load_site, template
 from biobert_scale.launch.submit import check_scripts, submit
 from biobert_scale.recipes import change_settings, load_config
+from biobert_scale.training.identity import begun_with
 
 Stage = Literal["all", "corpus", "tokens", "pretrain", "export", "evaluate", "table"]
 
@@ -64,8 +65,9 @@ def launch_slurm(
         quiet: do not print the scripts.
         submit_: submit the jobs.
     """
-    recipe = change_settings(load_config(config), settings, where="--settings")
     where = work.resolve()
+    begun = begun_with(where / "pretraining")
+    recipe = change_settings(load_config(config, resumes=begun), settings, where="--settings")
     places = Places(
         work=where,
         raw=(raw or work / "raw").resolve(),

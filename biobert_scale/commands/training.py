@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -10,9 +12,13 @@ import tyro
 
 from biobert_scale.commands.common import parse
 from biobert_scale.config import Config
+from biobert_scale.config.history import current_name
 from biobert_scale.environment import is_first_rank, is_restart
 from biobert_scale.ranges import check_number
 from biobert_scale.recipes import load_config
+from biobert_scale.training.identity import begun_with
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,13 +84,10 @@ def train(arguments: list[str]) -> int:
     """Parse `train`'s options over the chosen recipe, and run it; returns the exit code."""
     # The deepspeed launcher appends its rank to everybody's arguments; the environment tells it as well.
     arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
-    recipe = "biobert-large"
-    for position, argument in enumerate(arguments):
-        if argument == "--config" and position + 1 < len(arguments):
-            recipe = arguments[position + 1]
-        elif argument.startswith("--config="):
-            recipe = argument.removeprefix("--config=")
-    settings = load_config(recipe)
+    arguments = list(map(_under_present_name, arguments))
+    output = _value_of("--output", arguments)
+    begun = begun_with(Path(output)) if output else None
+    settings = load_config(_value_of("--config", arguments) or "biobert-large", resumes=begun)
     if "--dry-run" in arguments:
         return _dry_run(
             parse(
@@ -115,6 +118,32 @@ def train(arguments: list[str]) -> int:
             deadline=deadline,
         )
     )
+
+
+def _value_of(option: str, arguments: list[str]) -> str:
+    """What a command line gives for an option, the last time that it does; empty where it does not."""
+    value = ""
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        if argument == option:
+            value = following
+        elif argument.startswith(f"{option}="):
+            value = argument.removeprefix(f"{option}=")
+    return value
+
+
+def _under_present_name(argument: str) -> str:
+    """A setting's option under the name that the setting has now."""
+    option, sign, value = argument.partition("=")
+    *sections, last = option.removeprefix("--").replace("-", "_").split(".")
+    no = "no_" * last.startswith("no_")
+    old = ".".join([*sections, last.removeprefix("no_")])
+    new = current_name(old)
+    if not option.startswith("--") or new == old:
+        return argument
+    *sections, last = new.split(".")
+    option = "--" + ".".join([*sections, no + last]).replace("_", "-")
+    logger.warning("%s is now %s", argument.partition("=")[0], option)
+    return option + sign + value
 
 
 def _dry_run(options: DryRunOptions) -> int:

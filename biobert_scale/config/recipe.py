@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from biobert_scale.config.compute import ComputeConfig
 from biobert_scale.config.corpus import CorpusConfig
 from biobert_scale.config.data import DataConfig
 from biobert_scale.config.evaluation import EvaluationConfig
+from biobert_scale.config.history import as_first_saved
 from biobert_scale.config.loader import LoaderConfig
 from biobert_scale.config.model import ModelConfig
 from biobert_scale.config.synthetic import SyntheticConfig
@@ -45,3 +47,7 @@ class Config:
                 where="data.max_seq_length",
                 remedy="shorten the samples or enlarge the model's positions",
             )
+
+    def fingerprinted(self) -> dict[str, Any]:
+        """What its fingerprint is made of."""
+        return as_first_saved(asdict(self))

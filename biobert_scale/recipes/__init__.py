@@ -3,26 +3,41 @@ whole, unknown keys refused with their path."""
 
 from __future__ import annotations
 
+import logging
 import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cattrs.errors import ClassValidationError
 
-from biobert_scale.config import Config
+from biobert_scale.config import Config, FinetuneConfig, history
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json
 from biobert_scale.recipes.bases import find_recipe, merge, origin, read_layers, recipe_names
 from biobert_scale.recipes.converter import first_problem, strict_converter
 
-__all__ = ["change_settings", "load_config", "recipe_names", "structure_config"]
+__all__ = [
+    "change_settings",
+    "load_config",
+    "recipe_names",
+    "structure_config",
+    "structure_saved",
+    "structure_saved_budget",
+]
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
-def load_config(recipe: str | Path) -> Config:
+def load_config(recipe: str | Path, *, resumes: Config | None = None) -> Config:
     """Read a recipe by its name (`biobert-large`), or by the path of a TOML file or of a run's resolved
     `config.json`.
+
+    Args:
+        resumes: what the run that is resumed with this recipe was configured with, if there is one. Settings
+            that are newer than the run, and that the recipe does not set, stay what the run began with.
 
     Raises:
         UserError: no such recipe or base, not TOML, an unknown key, a wrong type, or values that contradict
@@ -30,22 +45,45 @@ def load_config(recipe: str | Path) -> Config:
     """
     if str(recipe).endswith(".json"):
         path, where = find_recipe(str(recipe))
-        return structure_config(read_json(path), where=where)
+        return structure_saved(read_json(path), where=where)
     layers = read_layers(str(recipe))
-    return _structured(merge(layers), lambda key: origin(layers, key))
+    for layer in layers:
+        history.refuse_former_names(layer.settings, where=layer.where)
+    raw = merge(layers)
+    if resumes is not None:
+        for key in history.keep_behaviour(raw, asdict(resumes)):
+            logger.info("%s is newer than this run, which keeps %r", key, history.ADDED[key].before)
+    return _structured(raw, Config, lambda key: origin(layers, key))
 
 
 def structure_config(raw: dict[str, Any], *, where: str) -> Config:
     """Turn nested dictionaries into a checked `Config`."""
-    return _structured(raw, lambda _: where)
+    return _structured(raw, Config, lambda _: where)
 
 
-def _structured(raw: Any, where: Callable[[str], str]) -> Config:
-    """The same, where each key has a file of its own."""
+def structure_saved(saved: dict[str, Any], *, where: str) -> Config:
+    """Turn a saved configuration, of this or an older version, into a checked `Config` of today.
+
+    Raises:
+        UserError: a key that no version up to this one has had, a removed key with a value that this version
+            cannot follow, or a value that is not possible.
+    """
+    if isinstance(saved, dict):
+        saved = history.to_current(saved, where=where)
+    return structure_config(saved, where=where)
+
+
+def structure_saved_budget(saved: dict[str, Any], *, where: str) -> FinetuneConfig:
+    """The same for the settings that a fine-tuning run records."""
+    return _structured(history.budget_to_current(saved, where=where), FinetuneConfig, lambda _: where)
+
+
+def _structured(raw: Any, kind: type[T], where: Callable[[str], str]) -> T:
+    """A checked section of nested dictionaries; each key may come from a file of its own."""
     if not isinstance(raw, dict):
         raise UserError("holds no settings", where=where(""), remedy="check the path")
     try:
-        return strict_converter().structure(raw, Config)
+        return strict_converter().structure(raw, kind)
     except ClassValidationError as error:
         key, what, remedy = first_problem(error)
         raise UserError(what, where=f"{where(key)}: {key}", remedy=remedy) from None
@@ -61,7 +99,7 @@ def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Co
     raw = asdict(config)
     for change in changes:
         name, sign, text = change.partition("=")
-        *sections, key = name.replace("-", "_").split(".")
+        *sections, key = history.current_name(name.replace("-", "_")).split(".")
         inner: Any = raw
         for section in sections:
             inner = inner.get(section) if isinstance(inner, dict) else None
