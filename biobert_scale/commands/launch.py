@@ -18,8 +18,9 @@ Stage = Literal["all", "corpus", "tokens", "pretrain", "export", "evaluate", "ta
 
 
 def launch_site(*, output: Path = Path("site.toml")) -> None:
-    """Write the commented example of a site file: account, partitions, environment and whatever else is the
-    cluster's own.
+    """Write the commented example of the file that describes a cluster.
+
+    Account, partitions, environment and whatever else is the cluster's own.
 
     Args:
         output: the file; nothing that is there is replaced.
@@ -45,12 +46,12 @@ def launch_slurm(
     quiet: bool = False,
     submit_: Annotated[bool, tyro.conf.arg(name="submit")] = False,
 ) -> None:
-    """Render SLURM jobs for a stage or the whole chain, show them, check them with `sbatch --test-only`, and
-    submit them on --submit.
+    """Render, check and submit SLURM jobs: one stage, or the whole chain.
 
-    The chain is corpus, tokens, pretrain, export, evaluate (an array over task x seed) and table; each job
-    waits for the good end of the one before it. Everything is read from and written to WORK: benchmarks,
-    corpus, vocabulary, tokens, pretraining, export, evaluation.
+    Shows them, checks them with `sbatch --test-only`, and submits them on --submit. The chain is corpus,
+    tokens, pretrain, export, evaluate (an array over task x seed) and table; each job waits for the good end
+    of the one before it. Everything is read from and written to WORK: benchmarks, corpus, vocabulary, tokens,
+    pretraining, export, evaluation.
 
     Args:
         site: the cluster's own settings (`biobert-scale launch site` writes an example).

@@ -41,11 +41,10 @@ def plan(
     run: tuple[Path, ...] = (),
     json: Path | None = None,
 ) -> int:
-    """Memory, communication and time of a recipe under every ZeRO stage, offloading and micro-batch, and
-    which to take. Starts nothing.
+    """Work out memory, communication and time of a recipe on a machine, and which engine to take.
 
-    A rate that is 0 is unknown, and what would take time at it is left out of the seconds (see
-    docs/planning.md).
+    Under every ZeRO stage, offloading and micro-batch. Starts nothing. A rate that is 0 is unknown, and what
+    would take time at it is left out of the seconds (see docs/planning.md).
 
     Args:
         config: recipe: a name, the path of a TOML file, or of a run's config.json.

@@ -81,9 +81,10 @@ Options = TypeVar("Options", TrainOptions, DryRunOptions)
 
 
 def train(arguments: list[str]) -> int:
-    """Parse `train`'s options over the chosen recipe, and run it; returns the exit code."""
-    # The deepspeed launcher appends its rank to everybody's arguments; the environment tells it as well.
-    arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
+    """Pre-train from token shards; also under accelerate launch, deepspeed, torchrun and srun.
+
+    Parses its options over the chosen recipe, and returns the exit code.
+    """
     arguments = list(map(_under_present_name, arguments))
     output = _value_of("--output", arguments)
     begun = begun_with(Path(output)) if output else None

@@ -4,7 +4,6 @@ Nothing is run."""
 from __future__ import annotations
 
 import functools
-import importlib
 import re
 import subprocess
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from typing import Any
 
 import tyro
 
-from biobert_scale.cli import COMMANDS
+from biobert_scale.commands import COMMANDS, function_of
 from biobert_scale.commands.training import DryRunOptions, TrainOptions, _options_over
 from biobert_scale.errors import UserError
 from biobert_scale.recipes import change_settings, load_config
@@ -140,12 +139,9 @@ def _cli(name: str, arguments: list[str]) -> dict[str, Any]:
         )
         tyro.cli(options, args=arguments)
         return {}
-    from biobert_scale.commands import _HOMES
-
-    module = importlib.import_module(f"biobert_scale.commands.{_HOMES[name.split()[0]]}")
     values: dict[str, Any] = {}
 
-    @functools.wraps(getattr(module, name.translate({ord(" "): "_", ord("-"): "_"})))
+    @functools.wraps(function_of(name))
     def take(*positional: Any, **options: Any) -> None:
         values.update(options)
 
