@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from biobert_scale.commands import COMMANDS, function_of
-from biobert_scale.commands.training import DryRunOptions, TrainOptions, _options_over
+from biobert_scale.commands.training import parse_options
 from biobert_scale.errors import UserError
 from biobert_scale.recipes import change_settings, load_config
 
@@ -73,9 +73,7 @@ def check_files(words: list[str]) -> None:
 
 def options_of(name: str) -> set[str]:
     """The options that the help of a `biobert-scale` command names."""
-    return _named(functools.partial(_cli, name)) | (
-        _named(lambda help: _cli(name, ["--dry-run", *help])) if name == "train" else set()
-    )
+    return _named(functools.partial(_cli, name))
 
 
 def foreign_options() -> set[str]:
@@ -130,14 +128,7 @@ def _module(module: str, arguments: list[str]) -> None:
 def _cli(name: str, arguments: list[str]) -> dict[str, Any]:
     """The values that a command's own parser makes of its arguments."""
     if name == "train":
-        recipe = arguments[arguments.index("--config") + 1] if "--config" in arguments else "biobert-large"
-        settings = load_config(recipe)
-        options = (
-            _options_over(settings, DryRunOptions)
-            if "--dry-run" in arguments
-            else _options_over(settings, TrainOptions)
-        )
-        tyro.cli(options, args=arguments)
+        parse_options(arguments)
         return {}
     values: dict[str, Any] = {}
 

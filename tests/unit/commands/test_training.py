@@ -99,3 +99,48 @@ def test_a_checkpoint_with_a_damaged_configuration_is_passed_over(
     (newer / "config.json").write_text("{")
     assert dry_run("--config", "demo", "--output", str(run)) == 0
     assert described[-1].training.optimizer.weight_decay == 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "missing --tokens PATH, --output PATH"),
+        (["--tokens", "t"], "missing --output PATH"),
+        (["--tokens", "t", "--output", "o", "--world-size", "4"], "a dry run's: command line; add --dry-run"),
+        (["--tokens", "t", "--output", "o", "--resume", "maybe"], "('auto', 'never', 'must')"),
+        (["--tokens", "t", "--output", "o", "--loader.token-buckets", "8"], "Unrecognized options: --loader"),
+        (["--dry-run", "--world-size", "-1"], "--world-size cannot be -1"),
+    ],
+)
+def test_options_that_make_no_run_are_refused_in_one_line(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--config", "demo", *words]) == 2
+    complaint = capsys.readouterr().err
+    assert says in complaint and complaint.count("\n") == 1
+
+
+def test_the_help_has_the_recipe_s_values_as_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--config", "demo", "--help"])
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for line in (
+        "--output {None}|PATH Run directory",
+        "--training.global-batch-size INT Sequences in one optimizer step, over all ranks. (default: 128)",
+        "--world-size INT Of a dry run: ranks; 0 for as many as the launcher started",
+    ):
+        assert line in shown
+
+
+def test_a_run_gets_what_the_command_line_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr(
+        "biobert_scale.training.loop.train",
+        lambda *places, **options: begun.append((places, options)) or True,
+    )
+    words = ["--config", "demo", "--tokens", "t", "--output", str(tmp_path / "run"), "--profile", "2:3"]
+    assert main(["train", *words, "--local_rank=1", "--seed", "7", "--training.trackers"]) == 0
+    ((settings, tokens, output), options) = begun[0]
+    assert (settings.seed, settings.training.trackers, settings.model.hidden_size) == (7, (), 128)
+    assert (tokens, output) == (Path("t"), tmp_path / "run")
+    assert options == {"samples": None, "profile": (2, 3), "deadline": None}
