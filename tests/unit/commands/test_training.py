@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from biobert_scale.cli import main
-from biobert_scale.config import Config, history
+from biobert_scale.config import Config, history, tree
 from biobert_scale.config.history import Added, Renamed
 from biobert_scale.files import read_json, sha256_file, write_json
 
@@ -62,7 +62,7 @@ def run_without(key: str, directory: Path) -> Path:
     run = shutil.copytree(SAVED / "run", directory)
     checkpoint = run / "checkpoints" / "step-00000004"
     config, manifest = read_json(checkpoint / "config.json"), read_json(checkpoint / "manifest.json")
-    history.pop(config, key)
+    tree.pop(config, key)
     write_json(checkpoint / "config.json", config)
     content = (checkpoint / "config.json").read_bytes()
     manifest["files"]["config.json"] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from biobert_scale.config import Config, FinetuneConfig, history
+from biobert_scale.config import Config, FinetuneConfig, history, tree
 from biobert_scale.config.history import ANY, Added, Removed, Renamed, current_name, to_current
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint, read_json, write_json
@@ -156,7 +156,7 @@ def test_a_removed_key_with_a_value_that_nothing_follows_any_more_is_refused(old
 @pytest.mark.parametrize("key", ["seeds", "training.patience", "training.optimizer.betta", "gone.away"])
 def test_a_key_that_no_version_has_had_is_named(key: str) -> None:
     config = copy.deepcopy(FIRST)
-    history.put(config, key, 1)
+    tree.put(config, key, 1)
     with pytest.raises(UserError, match="unknown configuration key") as refused:
         structure_saved(config, where="config.json")
     assert refused.value.where == f"config.json: {key.removesuffix('.away')}"
