@@ -57,41 +57,44 @@ REMOVED: dict[str, Removed] = {}
 """Dotted key, by its last name -> what is done without it."""
 
 
-def to_current(saved: dict[str, Any], *, where: Path | str, section: str = "") -> dict[str, Any]:
-    """A saved configuration in today's terms: former names translated, keys that came later filled in.
+def translate(saved: dict[str, Any], *, where: Path | str) -> dict[str, Any]:
+    """Settings under their present names, without those that are gone.
 
     Args:
-        saved: the configuration, or one section of it.
-        where: its file, for the message.
-        section: the section's dotted name.
+        where: their file, for the message.
 
     Raises:
         UserError: a removed key has a value that this version cannot follow.
     """
-    whole = copy.deepcopy(saved)
-    for name in reversed(section.split(".") if section else []):
-        whole = {name: whole}
+    settings = copy.deepcopy(saved)
     for old, renamed in RENAMED.items():
-        if has(whole, old) and not has(whole, renamed.to):
-            put(whole, renamed.to, pop(whole, old))
+        if has(settings, old) and not has(settings, renamed.to):
+            put(settings, renamed.to, pop(settings, old))
     for key, removed in REMOVED.items():
-        value = pop(whole, key) if has(whole, key) else ANY
+        value = pop(settings, key) if has(settings, key) else ANY
         if ANY not in (value, removed.always) and value != removed.always:
             raise UserError(
                 f"{key} is {value!r}; since {removed.since} it is always {removed.always!r}",
                 where=where,
                 remedy=f"use a version before {removed.since}",
             )
+    return settings
+
+
+def to_current(saved: dict[str, Any], *, where: Path | str) -> dict[str, Any]:
+    """A saved configuration in today's terms: `translate`, and the keys that came later filled in."""
+    config = translate(saved, where=where)
     for key, added in ADDED.items():
-        if key.startswith(f"{section}." if section else "") and not has(whole, key):
-            put(whole, key, added.before)
-    return get(whole, section) if section and whole else whole
+        if not has(config, key):
+            put(config, key, added.before)
+    return config
 
 
 def budget_to_current(saved: dict[str, Any], *, where: Path | str) -> dict[str, Any]:
     """The same for the settings that a fine-tuning run records, of entities or documents; baselines record
     none."""
-    return to_current(saved, where=where, section="evaluation.entities") if saved else saved
+    whole = to_current({"evaluation": {"entities": saved}}, where=where)
+    return get(whole, "evaluation.entities") if saved else {}
 
 
 def as_first_saved(config: dict[str, Any]) -> dict[str, Any]:

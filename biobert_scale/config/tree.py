@@ -13,6 +13,16 @@ def has(tree: Any, key: str) -> bool:
     return True
 
 
+def keys(tree: dict[str, Any], section: str = "") -> set[str]:
+    """The dotted keys of all values."""
+    return set().union(
+        *(
+            keys(value, f"{section}{name}.") if isinstance(value, dict) else {section + name}
+            for name, value in tree.items()
+        )
+    )
+
+
 def get(tree: dict[str, Any], key: str) -> Any:
     for name in key.split("."):
         tree = tree[name]

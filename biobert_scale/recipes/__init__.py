@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 from cattrs.errors import ClassValidationError
 
-from biobert_scale.config import Config, FinetuneConfig, history
+from biobert_scale.config import Config, FinetuneConfig, history, tree
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json
-from biobert_scale.recipes.bases import find_recipe, merge, origin, read_layers, recipe_names
+from biobert_scale.recipes.bases import Layer, find_recipe, merge, origin, read_layers, recipe_names
 from biobert_scale.recipes.converter import first_problem, strict_converter
 
 __all__ = [
@@ -35,6 +35,9 @@ def load_config(recipe: str | Path, *, resumes: Config | None = None) -> Config:
     """Read a recipe by its name (`biobert-large`), or by the path of a TOML file or of a run's resolved
     `config.json`.
 
+    A JSON file with every setting of some version is a saved configuration, and means what that version did.
+    One with some of them is a recipe: what it leaves out has today's defaults.
+
     Args:
         resumes: what the run that is resumed with this recipe was configured with, if there is one. Settings
             that are newer than the run, and that the recipe does not set, stay what the run began with.
@@ -45,8 +48,12 @@ def load_config(recipe: str | Path, *, resumes: Config | None = None) -> Config:
     """
     if str(recipe).endswith(".json"):
         path, where = find_recipe(str(recipe))
-        return structure_saved(read_json(path), where=where)
-    layers = read_layers(str(recipe))
+        saved = read_json(path)
+        if not isinstance(saved, dict) or _is_saved(saved, where):
+            return structure_saved(saved, where=where)
+        layers = [Layer(where=where, path=path, settings=history.translate(saved, where=where))]
+    else:
+        layers = read_layers(str(recipe))
     for layer in layers:
         history.refuse_former_names(layer.settings, where=layer.where)
     raw = merge(layers)
@@ -76,6 +83,12 @@ def structure_saved(saved: dict[str, Any], *, where: str) -> Config:
 def structure_saved_budget(saved: dict[str, Any], *, where: str) -> FinetuneConfig:
     """The same for the settings that a fine-tuning run records."""
     return _structured(history.budget_to_current(saved, where=where), FinetuneConfig, lambda _: where)
+
+
+def _is_saved(settings: dict[str, Any], where: str) -> bool:
+    """Whether a file holds every setting of the version that wrote it."""
+    current = history.to_current(settings, where=where)
+    return all(tree.has(current, key) for key in tree.keys(asdict(Config(name=""))))
 
 
 def _structured(raw: Any, kind: type[T], where: Callable[[str], str]) -> T:

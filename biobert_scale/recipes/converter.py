@@ -75,7 +75,9 @@ def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, st
         case KeyError():
             return ".".join(path) or str(error.args[0]), "missing configuration key", "add it"
         case UserError():  # a section that was made refused a value
-            inside = ".".join((*path, ""))  # most sections give their whole name, some stand in two places
+            inside = ".".join(
+                (*path, "")
+            )  # most sections give their whole name; a recipe has some of them twice
             key = error.where if error.where.startswith(inside) else inside + error.where.rpartition(".")[2]
             return key, error.what, error.remedy
         case _:

@@ -66,8 +66,8 @@ def begun_with(run: Path) -> Config | None:
 def refuse_changes(
     saved: dict[str, Any], config: Config, *, where: Path, weights: tuple[str, str] = ("", "")
 ) -> None:
-    """Refuse to go on with settings that would make it another run. Ranks, micro-batch, engine and ZeRO stage
-    may change, and where the initial weights are.
+    """Refuse to resume with settings that would make it another run. Ranks, micro-batch, engine and ZeRO
+    stage may change, and where the initial weights are.
 
     Args:
         saved: the configuration that a checkpoint holds, of this or an older version.

@@ -47,15 +47,6 @@ max_position_embeddings = 32
 """
 
 
-def keys(tree: dict[str, Any], section: str = "") -> set[str]:
-    return set().union(
-        *(
-            keys(value, f"{section}{name}.") if isinstance(value, dict) else {section + name}
-            for name, value in tree.items()
-        )
-    )
-
-
 def saved(config: Config, path: Path) -> dict[str, Any]:
     """As today's version writes it."""
     write_json(path, config)
@@ -79,7 +70,7 @@ def old(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def test_every_key_since_the_first_version_is_accounted_for() -> None:
     """Where this fails, a key was added, renamed or removed, and `history` lacks its line."""
-    assert keys(to_current(FIRST, where="")) == keys(asdict(Config(name="any")))
+    assert tree.keys(to_current(FIRST, where="")) == tree.keys(asdict(Config(name="any")))
 
 
 def test_what_the_first_version_saved_has_the_fingerprints_that_it_gave() -> None:
@@ -212,3 +203,18 @@ def test_a_recipe_with_a_key_that_is_gone_is_refused(old: dict[str, Any], tmp_pa
 
 def test_a_configuration_made_in_the_program_is_no_saved_one(old: dict[str, Any]) -> None:
     assert structure_config({"name": "new"}, where="test").training.optimizer.max_grad_norm == 1.0
+
+
+def test_a_json_file_with_every_setting_is_a_saved_one_and_any_other_a_recipe(
+    old: dict[str, Any], tmp_path: Path
+) -> None:
+    whole, partial = tmp_path / "whole.json", tmp_path / "partial.json"
+    write_json(whole, old)
+    del old["seed"], old["model"], old["data"], old["compute"]
+    old["loader"]["token_bucket"] = 8
+    write_json(partial, old)
+    assert load_config(whole).training.optimizer.max_grad_norm == 7.0
+    config = load_config(partial)
+    assert (config.training.optimizer.max_grad_norm, config.loader.pad_to_multiple_of) == (1.0, 8)
+    begun = load_config(whole)
+    assert load_config(partial, resumes=begun).training.optimizer.max_grad_norm == 7.0

@@ -109,7 +109,7 @@ def test_a_file_that_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
         assert refused.value.where == str(tmp_path / name) and "\n" not in str(refused.value)
 
 
-def test_a_saved_configuration_has_no_base(tmp_path: Path) -> None:
+def test_a_recipe_in_json_has_no_base(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"name": "a", "base": "demo"}')
     with pytest.raises(UserError, match="unknown configuration key"):
         load_config(tmp_path / "config.json")
