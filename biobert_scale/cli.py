@@ -3,62 +3,15 @@ exit code."""
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import select
 import sys
 
-from biobert_scale import __version__
+from biobert_scale import __version__, commands
+from biobert_scale.commands import COMMANDS
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import UserError, from_os_error
-
-COMMANDS = {
-    "demo": "raw XML to scored model and report, on a made-up literature or on real files",
-    "corpus download": "mirror NCBI's PubMed and PMC bulk files",
-    "corpus build": "raw MEDLINE and JATS files to clean documents",
-    "corpus inspect": "counts, rejects, lengths and samples of a corpus, as text and as pictures",
-    "corpus synthesize": "write the made-up literature in the publishers' formats",
-    "tokens vocabulary": "train a WordPiece vocabulary on a corpus, or take an existing one",
-    "tokens build": "documents to token shards",
-    "tokens inspect": "counts, lengths, pieces and decoded documents of token shards",
-    "train": "pre-train; also under accelerate launch, deepspeed, torchrun and srun",
-    "checkpoint list": "the checkpoints of a run: sizes, ages, and what is not whole",
-    "checkpoint verify": "compare every file of a run's checkpoints with its checksum",
-    "checkpoint reshard": "write a checkpoint again with another number of files",
-    "checkpoint prune": "delete older checkpoints, and what interrupted saves left",
-    "export": "a checkpoint or a fine-tuned model to a Hugging Face model directory; with --push to a hub",
-    "tag": "the entities of text, PubMed XML or PubTator, with offsets",
-    "evaluate prepare": "benchmark files to tokenised, validated splits",
-    "evaluate baselines": "dictionary, CRF and TF-IDF baselines on a benchmark",
-    "evaluate finetune": "fine-tune and score a model on benchmarks: seeds, a grid, protocols",
-    "evaluate predict": "a fine-tuned model's predictions as CoNLL, PubTator or HoC rows, and their scores",
-    "evaluate score": "score a file of predictions, from here or anywhere",
-    "evaluate errors": "a run's errors as a page of highlighted sentences",
-    "evaluate table": "means, intervals and comparisons of all scored runs below a directory",
-    "bench corpus": "speed and memory of reading raw XML, beside other readers",
-    "bench checkpoint": (
-        "how long training stands still for a checkpoint, beside accelerate's and torch's own"
-    ),
-    "bench curves": "the loss curves of a small model with every switch of [compute] on and off",
-    "bench data": "speed and evenness of samples, index and word pieces, beside other ways to make them",
-    "bench end-to-end": (
-        "raw XML to a validation loss, beside pubmed-parser, datasets.map and transformers' Trainer"
-    ),
-    "bench learning": "a small model's held-out loss and time, beside transformers' Trainer",
-    "bench scaling": "the same step on more and more ranks under every engine: time, and bytes sent",
-    "bench train": "find the micro-batch, engine and switches that are fastest on these devices",
-    "bench train-step": "optimizer steps a second, beside transformers' own ways",
-    "plan": "memory, communication and time of a recipe on a machine, under every ZeRO stage and micro-batch",
-    "doctor": (
-        "check the machine, the ranks, the checkpoint directory and the tokens before a run; also under every"
-        " launcher"
-    ),
-    "launch site": "write the example of the file that describes a cluster",
-    "launch slurm": "render, check and submit SLURM jobs: one stage, or the whole chain",
-    "report": "one self-contained HTML page of a run",
-}
-"""Command -> what it does. The command's code is the function of that name in `commands/`."""
 
 _SIGPIPE_CODE = 141
 """What a shell reports of a program whose output nobody reads any more."""
@@ -113,7 +66,7 @@ def run(name: str, arguments: list[str]) -> int:
     logging.getLogger("DeepSpeed").addFilter(_not_about_cpus)
     try:
         try:
-            return importlib.import_module("biobert_scale.commands").run(name, arguments)
+            return commands.run(name, arguments)
         finally:
             sys.stdout.flush()
     except UserError as error:
@@ -151,7 +104,7 @@ def _nobody_reads() -> bool:
 def usage(names: list[str] | None = None) -> str:
     """The list of commands."""
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {COMMANDS[name]}" for name in names or COMMANDS]
+    lines = [f"  {name:<{width}}  {commands.summary_of(name)}" for name in names or COMMANDS]
     return "\n".join(
         [
             "usage: biobert-scale COMMAND [--help] ...",

@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,18 @@ def sha256_file(path: Path) -> str:
 
 def fingerprint(value: Any) -> str:
     """SHA-256 of a value's canonical JSON (dataclasses as dictionaries, keys sorted), as 64 hexadecimal
-    digits."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    digits. An object with a method `fingerprinted` says itself what of it counts."""
+    return hashlib.sha256(canonical_json(value, default=_fingerprinted).encode()).hexdigest()
 
 
-def canonical_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+def canonical_json(value: Any, *, default: Callable[[Any], Any] | None = None) -> str:
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=default or _plain
+    )
+
+
+def _fingerprinted(value: Any) -> Any:
+    return value.fingerprinted() if hasattr(value, "fingerprinted") else _plain(value)
 
 
 def _plain(value: Any) -> Any:

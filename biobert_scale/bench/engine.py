@@ -106,12 +106,12 @@ def time_steps(
     full = [
         fill_bucket(
             batch,
-            bucket=config.loader.token_bucket,
+            bucket=config.loader.pad_to_multiple_of,
             max_seq_length=config.data.max_seq_length,
             mlm_probability=config.data.mlm_probability,
             pad_token_id=0,
         )
-        if config.loader.token_bucket
+        if config.loader.pad_to_multiple_of
         else batch
         for batch in step.micro_batches
     ]

@@ -88,7 +88,7 @@ def _sweep_table(rows: list[dict[str, Any]], rates: dict[str, float], recipe_seq
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        filled = f", filled to {row['token_bucket']}s" if row.get("token_bucket") else ""
+        filled = f", filled to {row['pad_to_multiple_of']}s" if row.get("pad_to_multiple_of") else ""
         name = (
             f"| {row['lengths']}{filled}, {row['dtype']} | {row['engine']}{', compiled' * row['compiled']} |"
             f" {row['micro_batch_size']} |"

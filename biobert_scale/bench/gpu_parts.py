@@ -144,14 +144,14 @@ def measure_sweep(tell: Tell, *, tiny: bool) -> None:
                 replace(
                     config,
                     compute=replace(config.compute, compile=compile),
-                    loader=replace(config.loader, token_bucket=bucket),
+                    loader=replace(config.loader, pad_to_multiple_of=bucket),
                 ),
                 engine,
             )
             row: dict[str, Any] = {
                 "dtype": dtype,
                 "lengths": lengths,
-                "token_bucket": bucket,
+                "pad_to_multiple_of": bucket,
                 "engine": engine,
                 "compiled": compile,
             }

@@ -29,7 +29,7 @@ from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_manifest, write_json
 from biobert_scale.modeling.linear import multiplies_natively
-from biobert_scale.recipes import check_config, load_config, recipe_names
+from biobert_scale.recipes import load_config, recipe_names
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.training.telemetry import read_metrics
 
@@ -72,7 +72,6 @@ def bench_learning(
             remedy="give a positive number, or leave it out for the recipe's",
         )
     recipe = shortened(read, steps or read.training.schedule.total_steps)
-    check_config(recipe, where="bench learning")
     counts = read_manifest(tokens, TOKENS_STAGE).counts
     with tempfile.TemporaryDirectory(prefix="biobert-scale-") as temporary:
         scratch = Path(temporary)

@@ -1,48 +1,102 @@
-"""The commands' options, as signatures: tyro makes the parsing and the help of each from its function.
+"""The commands: which there are, and how one is found and run.
 
-The work's own modules are imported inside the functions, so that `--help` does not wait for torch.
+A command is a function: its signature is its options, of which tyro makes the parsing and the help, and its
+docstring is its description. The work's own modules are imported inside, so that `--help` does not wait for
+torch.
 """
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from biobert_scale.commands.common import parse
-
-_HOMES = {
-    "corpus": "corpus",
-    "tokens": "tokens",
+COMMANDS = {
+    "demo": "whole",
+    "corpus download": "corpus",
+    "corpus build": "corpus",
+    "corpus inspect": "corpus",
+    "corpus synthesize": "corpus",
+    "tokens vocabulary": "tokens",
+    "tokens build": "tokens",
+    "tokens inspect": "tokens",
     "train": "training",
-    "checkpoint": "checkpoint",
+    "checkpoint list": "checkpoint",
+    "checkpoint verify": "checkpoint",
+    "checkpoint reshard": "checkpoint",
+    "checkpoint prune": "checkpoint",
     "export": "release",
     "tag": "release",
-    "evaluate": "evaluation",
-    "bench": "whole",
-    "demo": "whole",
-    "report": "whole",
+    "evaluate prepare": "evaluation",
+    "evaluate baselines": "evaluation",
+    "evaluate finetune": "evaluation",
+    "evaluate predict": "evaluation",
+    "evaluate score": "evaluation",
+    "evaluate errors": "evaluation",
+    "evaluate table": "evaluation",
+    "bench corpus": "whole",
+    "bench checkpoint": "whole",
+    "bench curves": "whole",
+    "bench data": "whole",
+    "bench end-to-end": "whole",
+    "bench learning": "whole",
+    "bench scaling": "whole",
+    "bench train": "whole",
+    "bench train-step": "whole",
     "plan": "plan",
     "doctor": "doctor",
-    "launch": "launch",
+    "launch site": "launch",
+    "launch slurm": "launch",
+    "report": "whole",
 }
-"""First word of a command -> the module that holds its function."""
+"""Command -> the module here that holds its function, which has the command's name (`corpus_build`)."""
+
+LAUNCHED = ("train", "doctor")
+"""Commands that launchers start on every rank."""
+
+
+def function_of(name: str) -> Callable[..., int | None]:
+    """A command's function."""
+    return getattr(importlib.import_module(f"{__name__}.{COMMANDS[name]}"), _function_name(name))
+
+
+def summary_of(name: str) -> str:
+    """The first line of a command's docstring, read without importing tyro, or whatever else its module
+    needs."""
+    (function,) = (
+        node
+        for node in _parsed(COMMANDS[name]).body
+        if isinstance(node, ast.FunctionDef) and node.name == _function_name(name)
+    )
+    return (ast.get_docstring(function) or "").partition("\n")[0].rstrip(".")
 
 
 def run(name: str, arguments: list[str]) -> int:
     """Parse a command's arguments and run it; returns the exit code."""
-    module = importlib.import_module(f"{__name__}.{_HOMES[name.split()[0]]}")
-    function: Callable[..., int | None] = getattr(module, name.translate({ord(" "): "_", ord("-"): "_"}))
+    from biobert_scale.commands.common import parse
+
+    function = function_of(name)
+    if (
+        name in LAUNCHED
+    ):  # deepspeed appends its rank to everybody's arguments; the environment has it as well
+        arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
     if name == "train":  # its recipe decides the defaults of its options
         return function(arguments) or 0
-    if (
-        name == "doctor"
-    ):  # the deepspeed launcher appends its rank to everybody's arguments; the environment tells it as well
-        arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
 
     @functools.wraps(function)
     def with_options(*positional: Any, **options: Any) -> Callable[[], int | None]:
         return functools.partial(function, *positional, **options)
 
     return parse(with_options, prog=f"biobert-scale {name}", arguments=arguments)() or 0
+
+
+def _function_name(command: str) -> str:
+    return command.translate({ord(" "): "_", ord("-"): "_"})
+
+
+@functools.cache
+def _parsed(module: str) -> ast.Module:
+    return ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8"))

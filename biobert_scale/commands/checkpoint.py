@@ -15,11 +15,10 @@ from biobert_scale.ranges import within
 
 
 def checkpoint_list(run: Positional[Path], /) -> int:
-    """List a run's checkpoints, oldest first: size, time of writing, ranks and engine, validation loss, and
-    what is not whole.
+    """List a run's checkpoints, oldest first: sizes, ages, and what is not whole.
 
-    Files are looked at by their sizes; `checkpoint verify` reads them. Exit code 1 where something is not
-    whole.
+    Also ranks, engine and validation loss. Files are looked at by their sizes; `checkpoint verify` reads
+    them. Exit code 1 where something is not whole.
 
     Args:
         run: the run directory.
@@ -60,8 +59,9 @@ def checkpoint_list(run: Positional[Path], /) -> int:
 
 
 def checkpoint_verify(source: Positional[Path], /) -> int:
-    """Read every file of a run's checkpoints, or of one, and compare its SHA-256; exit code 1 where one is
-    broken.
+    """Compare every file of a run's checkpoints, or of one, with its checksum.
+
+    Exit code 1 where one is broken.
 
     Args:
         source: a run directory, or a checkpoint directory.
@@ -83,7 +83,7 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
 
 @within(ranks="[1, 1e6]")
 def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path) -> None:
-    """Write a checkpoint again as it would be written by another number of ranks.
+    """Write a checkpoint again as another number of ranks would write it.
 
     No run needs it: any number of ranks reads what any other wrote. It makes few large files, or many small
     ones.
@@ -109,9 +109,10 @@ def checkpoint_prune(
     keep_best: int = CheckpointConfig.keep_best,
     dry_run: bool = False,
 ) -> None:
-    """Delete a run's older checkpoints, and what interrupted saves have left. Not while the run is going.
+    """Delete a run's older checkpoints, and what interrupted saves have left.
 
-    Only intact ones are counted: their files are read. Where none is, nothing is deleted.
+    Not while the run is going. Only intact ones are counted: their files are read. Where none is, nothing is
+    deleted.
 
     Args:
         run: the run directory.

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def parse(target: Callable[..., T], *, prog: str, arguments: list[str]) -> T:
-    """What tyro makes of a command line.
+def parse(target: Callable[..., T], *, prog: str, arguments: list[str], **options: Any) -> T:
+    """What tyro makes of a command line; see `tyro.cli` for more options.
 
     Raises:
         UserError: what tyro complains of, in one line instead of a box.
@@ -29,7 +29,7 @@ def parse(target: Callable[..., T], *, prog: str, arguments: list[str]) -> T:
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            return tyro.cli(target, prog=prog, args=arguments)
+            return tyro.cli(target, prog=prog, args=arguments, **options)
     except SystemExit as leave:
         if not leave.code:
             raise

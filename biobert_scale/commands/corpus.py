@@ -50,8 +50,9 @@ def corpus_download(
     verify: bool = True,
     dry_run: bool = False,
 ) -> int:
-    """Mirror PubMed's and PMC's bulk files; run again, it resumes unfinished files and fetches new and
-    changed ones only.
+    """Mirror NCBI's PubMed and PMC bulk files.
+
+    Run again, it resumes unfinished files and fetches new and changed ones only.
 
     Args:
         output: directory of the mirror; each group gets a directory in it, and `corpus build --raw` takes the
@@ -110,8 +111,9 @@ def corpus_build(
     slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
     overwrite: bool = False,
 ) -> None:
-    """Read MEDLINE and JATS files, clean, select the last state of each citation, remove duplicates, and
-    write Parquet shards.
+    """Make clean documents of raw MEDLINE and JATS files.
+
+    Reads, cleans, selects the last state of each citation, removes duplicates, and writes Parquet shards.
 
     Args:
         raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
@@ -148,7 +150,7 @@ def corpus_build(
 def corpus_inspect(
     corpus: Positional[Path], /, *, output: Path | None = None, samples: int = 5, seed: int = 1
 ) -> None:
-    """Tell what a corpus holds: counts, rejects by reason, lengths, and a few documents.
+    """Show a corpus: counts, rejects by reason, lengths and a few documents, also as pictures.
 
     Args:
         corpus: a finished corpus.

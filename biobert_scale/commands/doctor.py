@@ -19,10 +19,11 @@ def doctor(
     timeout_seconds: float = 60.0,
     json: Path | None = None,
 ) -> int:
-    """Check libraries, device, node, network, disk and tokens; exit code 1 where something fails.
+    """Check the machine, the ranks, the disk and the tokens before a run; also under every launcher.
 
-    Started by itself it looks at one process; under the run's launcher (`-m biobert_scale.doctor`) at all
-    ranks and what connects them.
+    Libraries, device, node, network, disk and tokens; exit code 1 where something fails. Started by itself it
+    looks at one process; under the run's launcher (`-m biobert_scale.doctor`) at all ranks and what connects
+    them.
 
     Args:
         config: recipe: a name, the path of a TOML file, or of a run's config.json.

@@ -22,8 +22,9 @@ def evaluate_prepare(
     sources: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Read the benchmarks' original files (BC5CDR, NCBI-disease, HoC), validate them, and write tokenised
-    splits.
+    """Make tokenised, validated splits of the benchmarks' original files.
+
+    BC5CDR, NCBI-disease and HoC.
 
     Args:
         benchmarks: directory that holds them, at any depth.
@@ -45,7 +46,7 @@ def evaluate_prepare(
 
 
 def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False) -> None:
-    """Train and score the simple baselines of every prepared benchmark.
+    """Train and score dictionary, CRF and TF-IDF baselines on every prepared benchmark.
 
     Args:
         prepared: a directory that `evaluate prepare` wrote.
@@ -71,10 +72,11 @@ def evaluate_finetune(
     random_weights: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Fine-tune a model on benchmarks, choose settings and epoch on dev, and score each run once on test.
+    """Fine-tune and score a model on benchmarks: seeds, a grid, protocols.
 
-    One directory per task and seed; finished runs are not done again, so the same command goes on where it
-    was stopped. Also under accelerate launch and torchrun.
+    Settings and epoch are chosen on dev, and each run is scored once on test. One directory per task and
+    seed; finished runs are not done again, so the same command goes on where it was stopped. Also under
+    accelerate launch and torchrun.
 
     Args:
         prepared: a directory that `evaluate prepare` wrote.
@@ -114,8 +116,9 @@ def evaluate_finetune(
 def evaluate_predict(
     run: Positional[Path], /, *, prepared: Path, output: Path, split: str = "test", overwrite: bool = False
 ) -> None:
-    """Predict a split with a fine-tuned model: CoNLL and PubTator files, or HoC rows with probabilities, and
-    its scores.
+    """Write a fine-tuned model's predictions as CoNLL, PubTator or HoC rows, and their scores.
+
+    HoC rows have probabilities.
 
     Args:
         run: a directory that `evaluate finetune` wrote.
@@ -141,7 +144,7 @@ def evaluate_score(
     split: str = "test",
     overwrite: bool = False,
 ) -> None:
-    """Score a file of predictions, from here or anywhere: CoNLL, PubTator, or HoC rows.
+    """Score a file of predictions, from here or anywhere: CoNLL, PubTator or HoC rows.
 
     Args:
         predictions: the file.
@@ -194,8 +197,9 @@ def _print_scores(metrics: dict[str, Any]) -> None:
 
 
 def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> None:
-    """Print the means over seeds of every finished run below a directory, their intervals and comparisons,
-    and published scores.
+    """Print means, intervals and comparisons of all scored runs below a directory.
+
+    Means over seeds, with published scores beside them.
 
     Args:
         runs: directory that holds them, at any depth.
@@ -217,7 +221,9 @@ def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> 
 
 
 def evaluate_errors(run: Positional[Path], /, *, prepared: Path, output: Path) -> None:
-    """Write a run's errors as an HTML page: every document with a wrong or missing answer, highlighted.
+    """Write a run's errors as an HTML page of highlighted sentences.
+
+    It has every document with a wrong or missing answer.
 
     Args:
         run: a directory that `evaluate finetune`, `predict` or `baselines` wrote (one system's).

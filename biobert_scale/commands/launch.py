@@ -12,13 +12,15 @@ from biobert_scale.launch.render import STAGES, LaunchConfig, Places, render, wr
 from biobert_scale.launch.site import load_site, template
 from biobert_scale.launch.submit import check_scripts, submit
 from biobert_scale.recipes import change_settings, load_config
+from biobert_scale.training.identity import begun_with
 
 Stage = Literal["all", "corpus", "tokens", "pretrain", "export", "evaluate", "table"]
 
 
 def launch_site(*, output: Path = Path("site.toml")) -> None:
-    """Write the commented example of a site file: account, partitions, environment and whatever else is the
-    cluster's own.
+    """Write the commented example of the file that describes a cluster.
+
+    Account, partitions, environment and whatever else is the cluster's own.
 
     Args:
         output: the file; nothing that is there is replaced.
@@ -44,12 +46,12 @@ def launch_slurm(
     quiet: bool = False,
     submit_: Annotated[bool, tyro.conf.arg(name="submit")] = False,
 ) -> None:
-    """Render SLURM jobs for a stage or the whole chain, show them, check them with `sbatch --test-only`, and
-    submit them on --submit.
+    """Render, check and submit SLURM jobs: one stage, or the whole chain.
 
-    The chain is corpus, tokens, pretrain, export, evaluate (an array over task x seed) and table; each job
-    waits for the good end of the one before it. Everything is read from and written to WORK: benchmarks,
-    corpus, vocabulary, tokens, pretraining, export, evaluation.
+    Shows them, checks them with `sbatch --test-only`, and submits them on --submit. The chain is corpus,
+    tokens, pretrain, export, evaluate (an array over task x seed) and table; each job waits for the good end
+    of the one before it. Everything is read from and written to WORK: benchmarks, corpus, vocabulary, tokens,
+    pretraining, export, evaluation.
 
     Args:
         site: the cluster's own settings (`biobert-scale launch site` writes an example).
@@ -64,8 +66,9 @@ def launch_slurm(
         quiet: do not print the scripts.
         submit_: submit the jobs.
     """
-    recipe = change_settings(load_config(config), settings, where="--settings")
     where = work.resolve()
+    begun = begun_with(where / "pretraining")
+    recipe = change_settings(load_config(config, resumes=begun), settings, where="--settings")
     places = Places(
         work=where,
         raw=(raw or work / "raw").resolve(),

@@ -41,11 +41,10 @@ def plan(
     run: tuple[Path, ...] = (),
     json: Path | None = None,
 ) -> int:
-    """Memory, communication and time of a recipe under every ZeRO stage, offloading and micro-batch, and
-    which to take. Starts nothing.
+    """Work out memory, communication and time of a recipe on a machine, and which engine to take.
 
-    A rate that is 0 is unknown, and what would take time at it is left out of the seconds (see
-    docs/planning.md).
+    Under every ZeRO stage, offloading and micro-batch. Starts nothing. A rate that is 0 is unknown, and what
+    would take time at it is left out of the seconds (see docs/planning.md).
 
     Args:
         config: recipe: a name, the path of a TOML file, or of a run's config.json.
@@ -76,7 +75,7 @@ def plan(
     from biobert_scale.plan.measured import compare, rates_from, read_run
     from biobert_scale.plan.predict import ADAMW_BYTES, Machine, Rates
     from biobert_scale.plan.table import as_json, render
-    from biobert_scale.recipes import check_config, load_config
+    from biobert_scale.recipes import load_config
     from biobert_scale.tokens.build import STAGE
 
     settings = load_config(config)
@@ -85,7 +84,6 @@ def plan(
             settings,
             training=replace(settings.training, global_batch_size=global_batch_size, micro_batch_size=1),
         )
-    check_config(settings, where=config)
     size = (
         read_manifest(tokens, STAGE).counts["vocabulary"] if tokens is not None else settings.vocabulary.size
     )

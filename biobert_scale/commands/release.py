@@ -26,8 +26,9 @@ def export(
     endpoint: str = "",
     overwrite: bool = False,
 ) -> None:
-    """Write a model that transformers opens, with its tokenizer, card and checksums; and push it to a hub
-    where asked to.
+    """Write a checkpoint or a fine-tuned model for transformers; with --push to a hub.
+
+    A Hugging Face model directory, with its tokenizer, card and checksums.
 
     Args:
         source: a pre-training run (its newest intact checkpoint is taken), a checkpoint, or a fine-tuning
@@ -104,7 +105,9 @@ def tag(
     batch_tokens: int = 8192,
     max_seq_length: int = 0,
 ) -> int:
-    """Mark the entities of texts: one JSON object a document, or PubTator, as a stream in the input's order.
+    """Mark the entities of text, PubMed XML or PubTator, with offsets.
+
+    One JSON object a document, or PubTator, as a stream in the input's order.
 
     Args:
         models: fine-tuned models that were exported (or fine-tuning runs); each marks its own types.

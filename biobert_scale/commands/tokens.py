@@ -27,7 +27,9 @@ def tokens_vocabulary(
     compare: tyro.conf.UseAppendAction[tuple[Path, ...]] = (),
     overwrite: bool = False,
 ) -> None:
-    """Make a tokenizer directory that `AutoTokenizer.from_pretrained` opens, and tell what it makes of the
+    """Train a WordPiece vocabulary on a corpus, or take an existing one.
+
+    Writes a tokenizer directory that `AutoTokenizer.from_pretrained` opens, and reports what it makes of the
     corpus.
 
     Args:
@@ -64,7 +66,9 @@ def tokens_build(
     slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
     overwrite: bool = False,
 ) -> None:
-    """Split documents into sentences and word pieces, and write Arrow shards that `datasets.load_from_disk`
+    """Make token shards of documents.
+
+    Splits documents into sentences and word pieces, and writes Arrow shards that `datasets.load_from_disk`
     opens.
 
     Args:
@@ -105,8 +109,7 @@ def tokens_inspect(
     pretraining_samples: int = 0,
     settings: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig(),
 ) -> None:
-    """Tell what token shards hold: counts, lengths, the most frequent pieces, and a few documents sentence by
-    sentence.
+    """Show token shards: counts, lengths, the most frequent pieces, a few documents by sentences.
 
     Args:
         tokens: finished token shards.

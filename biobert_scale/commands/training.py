@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
+import itertools
+import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal
 
 import tyro
 
 from biobert_scale.commands.common import parse
 from biobert_scale.config import Config
+from biobert_scale.config.history import current_name
 from biobert_scale.environment import is_first_rank, is_restart
+from biobert_scale.errors import UserError
 from biobert_scale.ranges import check_number
-from biobert_scale.recipes import check_config, load_config
+from biobert_scale.recipes import load_config
+from biobert_scale.training.identity import begun_with
+
+logger = logging.getLogger(__name__)
+_DEFAULT_RECIPE = "biobert-large"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """Pre-train from token shards. Any setting of the recipe can be changed by its dotted name."""
+    """What the command line of `train` says."""
 
-    tokens: Path
-    """Finished token shards."""
-    output: Path
-    """Run directory; a run that is already there goes on from its newest intact checkpoint."""
+    tokens: Path | None = None
+    """Finished token shards (required but for a dry run, which then counts with the recipe's vocabulary)."""
+    output: Path | None = None
+    """Run directory; a run that is already there resumes from its newest intact checkpoint (required but for
+    a dry run, which reads its index of samples where there is one)."""
     samples: Path | None = None
     """Index of the samples; runs on the same tokens, lengths and seed can share one. Made where it is missing
     (default: OUTPUT/samples)."""
@@ -30,72 +40,37 @@ class TrainOptions:
     """Steps FIRST:LAST whose trace torch's profiler writes to OUTPUT/profile."""
     save_before_limit: float = 0.0
     """In a SLURM job: save and stop so many seconds before its time limit; 0 does not look at the limit."""
-    resume: str = "auto"
-    """auto: go on from the newest intact checkpoint of OUTPUT, or begin where there is none. never: refuse
+    resume: Literal["auto", "never", "must"] = "auto"
+    """auto: resume from the newest intact checkpoint of OUTPUT, or begin where there is none. never: refuse
     where there is one. must: refuse where there is none."""
-    config: str = "biobert-large"
+    config: str = _DEFAULT_RECIPE
     """Recipe: a name or the path of a TOML file."""
     dry_run: bool = False
-    """Print what the run would be and start nothing (see `train --dry-run --help`)."""
-    settings: Annotated[Config, tyro.conf.arg(name="")]
-    """The recipe's settings."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DryRunOptions:
-    """Print what a run would be: parameters, batch, schedule, arithmetic, memory, disk. Starts no ranks and
-    writes nothing."""
-
-    tokens: Path | None = None
-    """Finished token shards, for the vocabulary's size and the epochs; without them the recipe's vocabulary
-    counts."""
-    output: Path | None = None
-    """Run directory; only its index of samples is read, where there is one."""
-    samples: Path | None = None
-    """Index of the samples (default: OUTPUT/samples)."""
-    profile: str = ""
-    """Taken from the command of a run, and left alone."""
-    save_before_limit: float = 0.0
-    """Taken from the command of a run, and left alone."""
-    resume: str = "auto"
-    """Taken from the command of a run, and left alone."""
-    config: str = "biobert-large"
-    """Recipe: a name or the path of a TOML file."""
-    dry_run: bool = True
+    """Print what the run would be (parameters, batch, schedule, arithmetic, memory, disk); start no ranks and
+    write nothing."""
     world_size: int = 0
-    """Ranks of the run; 0 for as many as the launcher started, one without a launcher."""
+    """Of a dry run: ranks; 0 for as many as the launcher started, one without a launcher."""
     device_tflops: float = 0.0
-    """10^12 operations that a device really does in a second, for the days that the run takes; 0 leaves them
-    out."""
+    """Of a dry run: 10^12 operations that a device really does in a second, for the days that the run takes;
+    0 leaves them out."""
     settings: Annotated[Config, tyro.conf.arg(name="")]
     """The recipe's settings."""
 
-
-Options = TypeVar("Options", TrainOptions, DryRunOptions)
+    def __post_init__(self) -> None:
+        check_number(self.save_before_limit, "[0, 1e8]", "--save-before-limit")
+        check_number(self.world_size, "[0, 1e6]", "--world-size")
+        check_number(self.device_tflops, "[0, 1e6]", "--device-tflops")
 
 
 def train(arguments: list[str]) -> int:
-    """Parse `train`'s options over the chosen recipe, and run it; returns the exit code."""
-    # The deepspeed launcher appends its rank to everybody's arguments; the environment tells it as well.
-    arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
-    recipe = "biobert-large"
-    for position, argument in enumerate(arguments):
-        if argument == "--config" and position + 1 < len(arguments):
-            recipe = arguments[position + 1]
-        elif argument.startswith("--config="):
-            recipe = argument.removeprefix("--config=")
-    settings = load_config(recipe)
-    if "--dry-run" in arguments:
-        return _dry_run(
-            parse(
-                _options_over(settings, DryRunOptions),
-                prog="biobert-scale train --dry-run",
-                arguments=arguments,
-            )
-        )
-    options = parse(_options_over(settings, TrainOptions), prog="biobert-scale train", arguments=arguments)
-    check_number(options.save_before_limit, "[0, 1e8]", "--save-before-limit")
-    check_config(options.settings, where="command line")
+    """Pre-train from token shards; also under accelerate launch, deepspeed, torchrun and srun.
+
+    Any setting of the recipe can be changed by its dotted name.
+    """
+    options = parse_options(arguments)
+    if options.dry_run:
+        return _dry_run(options)
+    assert options.tokens is not None and options.output is not None
     from biobert_scale.training.preemption import exit_code
     from biobert_scale.training.profile import parse_steps
     from biobert_scale.training.retention import check_resume
@@ -118,40 +93,76 @@ def train(arguments: list[str]) -> int:
     )
 
 
-def _dry_run(options: DryRunOptions) -> int:
-    check_number(options.world_size, "[0, 1e6]", "--world-size")
-    check_number(options.device_tflops, "[0, 1e6]", "--device-tflops")
-    check_config(options.settings, where="command line")
+def parse_options(arguments: list[str]) -> TrainOptions:
+    """The options, whose settings default to those of the recipe that they name.
+
+    Raises:
+        UserError: an option that there is not, that is missing, or that has an impossible value.
+    """
+    arguments = list(map(_under_present_name, arguments))
+    output = _value_of("--output", arguments)
+    begun = begun_with(Path(output)) if output else None
+    recipe = load_config(_value_of("--config", arguments) or _DEFAULT_RECIPE, resumes=begun)
+    options = parse(
+        TrainOptions,
+        prog="biobert-scale train",
+        arguments=arguments,
+        default=TrainOptions(settings=recipe),
+        description=inspect.getdoc(train),
+    )
+    if not options.dry_run:
+        given = {"--tokens PATH": options.tokens, "--output PATH": options.output}
+        if missing := [option for option, value in given.items() if value is None]:
+            what = f"missing {', '.join(missing)}"
+            raise UserError(what, where="command line", remedy="see `biobert-scale train --help`")
+        if options.world_size or options.device_tflops:
+            what = "--world-size and --device-tflops are a dry run's"
+            remedy = "add --dry-run; a run has the ranks that its launcher starts"
+            raise UserError(what, where="command line", remedy=remedy)
+    return options
+
+
+def _dry_run(options: TrainOptions) -> int:
     from biobert_scale.plan.dry_run import describe_run
 
-    world_size, tells = options.world_size, True
+    world_size, speaks = options.world_size, True
     if not world_size:
         from biobert_scale.training import runtime
 
-        world_size, tells = runtime.describe_ranks(), is_first_rank()
-    samples = options.samples or (options.output / "samples" if options.output else None)
+        world_size, speaks = runtime.describe_ranks(), is_first_rank()
     table = describe_run(
         options.settings,
         world_size=world_size,
         tokens=options.tokens,
-        samples=samples,
+        samples=options.samples or (options.output / "samples" if options.output else None),
         device_tflops=options.device_tflops,
     )
-    if tells:
+    if speaks:
         print(table)
     return 0
 
 
-def _options_over(settings: Config, options: type[Options]) -> type[Options]:
-    """Options whose settings default to a recipe's."""
-    from dataclasses import field, make_dataclass
+def _value_of(option: str, arguments: list[str]) -> str:
+    """What a command line gives for an option, the last time that it does; empty where it does not."""
+    value = ""
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        if argument == option:
+            value = following
+        elif argument.startswith(f"{option}="):
+            value = argument.removeprefix(f"{option}=")
+    return value
 
-    made = make_dataclass(
-        options.__name__,
-        [("settings", Annotated[Config, tyro.conf.arg(name="")], field(default=settings, kw_only=True))],
-        bases=(options,),
-        frozen=True,
-        kw_only=True,
-    )
-    made.__doc__ = options.__doc__
-    return made
+
+def _under_present_name(argument: str) -> str:
+    """A setting's option under the name that the setting has now."""
+    option, sign, value = argument.partition("=")
+    *sections, last = option.removeprefix("--").replace("-", "_").split(".")
+    no = "no_" * last.startswith("no_")
+    old = ".".join([*sections, last.removeprefix("no_")])
+    new = current_name(old)
+    if not option.startswith("--") or new == old:
+        return argument
+    *sections, last = new.split(".")
+    option = "--" + ".".join([*sections, no + last]).replace("_", "-")
+    logger.warning("%s is now %s", argument.partition("=")[0], option)
+    return option + sign + value

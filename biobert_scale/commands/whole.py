@@ -8,7 +8,7 @@ from tyro.conf import Positional
 
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
-from biobert_scale.recipes import check_config, load_config
+from biobert_scale.recipes import load_config
 
 
 @within(processes="[1, 1024]")
@@ -20,8 +20,9 @@ def demo(
     recipe: str = "",
     processes: int = 2,
 ) -> None:
-    """The whole way once: documents, tokens, pre-training (stopped and resumed on purpose), export, scores,
-    report.html.
+    """Go the whole way once: raw XML to scored model and report, on made-up or on real files.
+
+    Documents, tokens, pre-training (stopped and resumed on purpose), export, scores, report.html.
 
     Args:
         output: where everything goes; a second call goes on from what is finished.
@@ -70,8 +71,9 @@ def bench_corpus(
     memory_gigabytes: float = 1,
     copies: int = 1,
 ) -> None:
-    """Measure how fast raw XML is read, beside bare lxml and pubmed-parser, and write dated JSON and
-    Markdown.
+    """Measure how fast raw XML is read, and in what memory, beside lxml and pubmed-parser.
+
+    Writes dated JSON and Markdown.
 
     Args:
         raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
@@ -114,8 +116,9 @@ def bench_data(
     index_million_tokens: float = 150,
     scale_million_samples: float = 150,
 ) -> None:
-    """Measure the way from documents to batches, beside transformers, datasets and plain Python, and write
-    dated JSON and Markdown.
+    """Measure the way from documents to batches, beside transformers, datasets and plain Python.
+
+    Writes dated JSON and Markdown.
 
     Args:
         corpus: a finished corpus; tens of MB of text are enough.
@@ -143,8 +146,9 @@ def bench_data(
 def bench_learning(
     *, tokens: Path, output: Path, config: str = "demo-real", steps: int = 0, equal_rates: bool = False
 ) -> None:
-    """Train a small model with this package and with transformers' Trainer, from equal weights on equal
-    samples; write dated JSON, Markdown and a picture.
+    """Compare a small model's held-out loss and time with those under transformers' Trainer.
+
+    From equal weights on equal samples; writes dated JSON, Markdown and a picture.
 
     Args:
         tokens: finished token shards.
@@ -169,8 +173,9 @@ def bench_curves(
     seeds: int = 4,
     compiled: bool = False,
 ) -> int:
-    """Train a small model with every switch of [compute] on and off, and compare the loss curves; write dated
-    JSON, Markdown and a picture. Exit code 1: one is out of tolerance.
+    """Compare the loss curves of a small model with every switch of [compute] on and off.
+
+    Writes dated JSON, Markdown and a picture. Exit code 1: one is out of tolerance.
 
     Args:
         tokens: finished token shards.
@@ -194,8 +199,9 @@ def bench_curves(
 def bench_end_to_end(
     *, raw: Path, output: Path, config: str = "demo-real", loss: float = 0.0, steps: int = 0, repeats: int = 1
 ) -> None:
-    """Go from raw MEDLINE files to a validation loss with this package, and with pubmed-parser, datasets.map
-    and transformers' Trainer; write dated JSON, Markdown and a picture.
+    """Go from raw XML to a validation loss, beside pubmed-parser, datasets.map and the Trainer.
+
+    Writes dated JSON, Markdown and a picture.
 
     Args:
         raw: directory of MEDLINE `*.xml.gz` files.
@@ -214,8 +220,9 @@ def bench_end_to_end(
 def bench_checkpoint(
     *, output: Path, config: str = "biobert-large", directory: Path | None = None, repeats: int = 5
 ) -> None:
-    """Measure how long training stands still for a checkpoint, at once and behind its back, beside
-    accelerate's and torch's own; write dated JSON and Markdown.
+    """Measure how long training waits for a checkpoint, beside accelerate's and torch's own.
+
+    Written at once, and behind its back. Writes dated JSON and Markdown.
 
     Args:
         output: directory of the results.
@@ -232,8 +239,9 @@ def bench_checkpoint(
 def bench_scaling(
     *, output: Path, config: str = "demo", ranks: tuple[int, ...] = (1, 2, 4), steps: int = 3
 ) -> None:
-    """Run the same step on more and more ranks of this machine under every engine; write dated JSON and
-    Markdown.
+    """Measure the same step on more and more ranks under every engine: time, and bytes sent.
+
+    On this machine; writes dated JSON and Markdown.
 
     Args:
         output: directory of the results.
@@ -250,8 +258,9 @@ def bench_scaling(
 def bench_train(
     *, config: str = "biobert-large", processes: int = 0, lengths: str = "full", seconds: float = 120
 ) -> None:
-    """Find the micro-batch, engine and switches that are fastest on these devices, and print them as lines of
-    a recipe.
+    """Find the micro-batch, engine and switches that are fastest on these devices.
+
+    Prints them as lines of a recipe.
 
     Args:
         config: recipe: a name or the path of a TOML file.
@@ -291,8 +300,9 @@ def bench_train_step(
     name: str = "steps",
     profile: bool = False,
 ) -> None:
-    """Measure optimizer steps beside transformers' own ways to take them, on the same samples in turns; write
-    dated JSON and Markdown.
+    """Measure optimizer steps a second, beside transformers' own ways to take them.
+
+    On the same samples in turns; writes dated JSON and Markdown.
 
     Args:
         tokens: finished token shards; their documents' lengths decide the samples'. Without them samples are
@@ -325,7 +335,6 @@ def bench_train_step(
             micro_batch_size=micro_batch_size,
         ),
     )
-    check_config(recipe, where="command line")
     print(
         bench_train_step(
             recipe,

@@ -41,7 +41,7 @@ class StepLoader(Generic[Prepared]):
 
         Args:
             prepare: applied to each step in the threads (as tensors in pinned memory).
-            pad_token_id: what fills `config.token_bucket`.
+            pad_token_id: what micro-batches are lengthened with.
         """
         self.stream, self.config, self.prepare, self.pad_token_id = stream, config, prepare, pad_token_id
         self.consumed_samples = self.begun_samples = consumed_samples
@@ -73,13 +73,16 @@ class StepLoader(Generic[Prepared]):
 
     def _make(self, first_sample: int) -> Prepared:
         step = self.stream.step(first_sample, **self.share)
-        if self.config.token_bucket:
+        if self.config.pad_to_multiple_of:
             filled = (
                 fill_bucket(
-                    batch, bucket=self.config.token_bucket, max_seq_length=self.stream.config.max_seq_length,
-                    mlm_probability=self.stream.config.mlm_probability, pad_token_id=self.pad_token_id,
+                    batch,
+                    bucket=self.config.pad_to_multiple_of,
+                    max_seq_length=self.stream.config.max_seq_length,
+                    mlm_probability=self.stream.config.mlm_probability,
+                    pad_token_id=self.pad_token_id,
                 )
                 for batch in step.micro_batches
-            )  # fmt: skip
+            )
             step = replace(step, micro_batches=tuple(filled))
         return self.prepare(step)

@@ -16,17 +16,14 @@ from biobert_scale.config import DataConfig
 from biobert_scale.data.packing import PairBuilder
 from biobert_scale.data.pairs import LARGEST_CORPUS, LONGEST_SAMPLE, unpack
 from biobert_scale.errors import UserError
-from biobert_scale.files import (
-    Manifest,
-    fingerprint,
-    read_manifest,
-    stage_key,
-)
+from biobert_scale.files import Manifest, fingerprint, read_manifest
 from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.shards import SPLITS, TokenStore
 
 STAGE = "samples"
+_PACKING = "0.1.0"
+"""The version of the package that last changed how tokens are packed into samples."""
 
 
 def build_samples(
@@ -158,4 +155,12 @@ def index_fingerprint(tokens: Path, config: DataConfig, *, seed: int) -> str:
         name: getattr(config, name)
         for name in ("max_seq_length", "short_sequence_probability", "random_next_probability")
     }
-    return stage_key(STAGE, [{"tokens": fingerprint(outputs)}], {"packing": packing, "seed": seed})
+    # Not `stage_key`: a run outlives the package's version, and its samples with it.
+    return fingerprint(
+        {
+            "stage": STAGE,
+            "version": _PACKING,
+            "inputs": [{"tokens": fingerprint(outputs)}],
+            "config": {"packing": packing, "seed": seed},
+        }
+    )

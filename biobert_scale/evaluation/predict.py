@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_spans, score_tags, spans_of
 from biobert_scale.evaluation.finetune import (
@@ -44,11 +43,13 @@ from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
 from biobert_scale.evaluation.pubtator_blocks import is_document_start
 from biobert_scale.evaluation.sources import task_kinds
 from biobert_scale.files import (
+    MANIFEST,
     describe_inputs,
     read_json,
     read_manifest,
     write_json,
 )
+from biobert_scale.recipes import structure_saved_budget
 from biobert_scale.release.heads import MODEL
 from biobert_scale.stage import Stage
 from biobert_scale.training.runtime import start_plain
@@ -67,7 +68,7 @@ def predict(
         UserError: no finished run, no weights in it, or a split that does not exist.
     """
     _check_split(split)
-    config = FinetuneConfig(**read_manifest(run, STAGE).config["finetune"])
+    config = structure_saved_budget(read_manifest(run, STAGE).config["finetune"], where=str(run / MANIFEST))
     told = read_json(run / METRICS)
     task, rule = told["task"], protocol_of(told["task"], told["protocol"])
     if rule.retrain and split != "test":

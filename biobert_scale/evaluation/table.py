@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from biobert_scale.config.history import budget_to_current
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import TASKS
 from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCE_PROTOCOLS, REFERENCES
@@ -39,6 +40,7 @@ def score_table(runs: Path) -> dict[str, Any]:
     for path in sorted(runs.rglob("metrics.json")):
         run = read_json(path) if _is_finished(path) else {}
         if run.get("task") in TASKS and run.get("split", "test") == "test":
+            run["config"] = budget_to_current(run["config"], where=path)
             # A fingerprint tells two models of one name apart, a checksum two files of predictions, data
             # checksums two versions of a benchmark.
             name = (

@@ -12,7 +12,7 @@ import cattrs
 
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import check_section
-from biobert_scale.recipes import first_problem, strict_converter
+from biobert_scale.recipes.converter import first_problem, strict_converter
 
 _PACKAGED = (
     Path(__file__).resolve().parent / "slurm",

@@ -1,83 +1,105 @@
-"""The recipes that come with the package, and how a recipe is read: from TOML, checked as a whole, unknown
-keys refused with their path."""
+"""The recipes that come with the package, and how a recipe is read: from TOML, over its base, checked as a
+whole, unknown keys refused with their path."""
 
 from __future__ import annotations
 
-import functools
-import importlib.resources
-import json
-import math
+import logging
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import cattrs
-from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
+from cattrs.errors import ClassValidationError
 
-from biobert_scale.config import Config, nearest_multiples
+from biobert_scale.config import Config, FinetuneConfig, history, tree
 from biobert_scale.errors import UserError
+from biobert_scale.files import read_json
+from biobert_scale.recipes.bases import Layer, find_recipe, merge, origin, read_layers, recipe_names
+from biobert_scale.recipes.converter import first_problem, strict_converter
+
+__all__ = [
+    "change_settings",
+    "load_config",
+    "recipe_names",
+    "structure_config",
+    "structure_saved",
+    "structure_saved_budget",
+]
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
 
-def recipe_names() -> list[str]:
-    """The recipes that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".toml")
-        for entry in importlib.resources.files(__name__).iterdir()
-        if entry.name.endswith(".toml")
-    )
-
-
-def load_config(recipe: str | Path) -> Config:
+def load_config(recipe: str | Path, *, resumes: Config | None = None) -> Config:
     """Read a recipe by its name (`biobert-large`), or by the path of a TOML file or of a run's resolved
     `config.json`.
 
+    A JSON file with every setting of some version is a saved configuration, and means what that version did.
+    One with some of them is a recipe: what it leaves out has today's defaults.
+
+    Args:
+        resumes: what the run that is resumed with this recipe was configured with, if there is one. Settings
+            that are newer than the run, and that the recipe does not set, stay what the run began with.
+
     Raises:
-        UserError: no such recipe, not TOML, an unknown key, a wrong type, or values that contradict each
-            other.
+        UserError: no such recipe or base, not TOML, an unknown key, a wrong type, or values that contradict
+            each other.
     """
-    text, where = _recipe_text(str(recipe))
-    try:
-        raw = json.loads(text) if where.endswith(".json") else tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise UserError(
-            f"not valid {'JSON' if where.endswith('.json') else 'TOML'} ({error})",
-            where=where,
-            remedy="correct that line",
-        ) from None
-    return structure_config(raw, where=where)
-
-
-def _recipe_text(recipe: str) -> tuple[str, str]:
-    path = Path(recipe)
-    if path.suffix in (".toml", ".json") or len(path.parts) > 1:
-        if not path.is_file():
-            raise UserError(
-                "no such configuration file",
-                where=path,
-                remedy="check the path, or name one of: " + ", ".join(recipe_names()),
-            )
-        return path.read_text(), str(path)
-    entry = importlib.resources.files(__name__) / f"{recipe}.toml"
-    if not entry.is_file():
-        raise UserError(
-            "no such recipe",
-            where=recipe,
-            remedy="name one of: " + ", ".join(recipe_names()) + ", or the path of a .toml file",
-        )
-    return entry.read_text(), f"recipe {recipe}"
+    if str(recipe).endswith(".json"):
+        path, where = find_recipe(str(recipe))
+        saved = read_json(path)
+        if not isinstance(saved, dict) or _is_saved(saved, where):
+            return structure_saved(saved, where=where)
+        layers = [Layer(where=where, path=path, settings=history.translate(saved, where=where))]
+    else:
+        layers = read_layers(str(recipe))
+    for layer in layers:
+        history.refuse_former_names(layer.settings, where=layer.where)
+    raw = merge(layers)
+    if resumes is not None:
+        for key in history.keep_behaviour(raw, asdict(resumes)):
+            logger.info("%s is newer than this run, which keeps %r", key, history.ADDED[key].before)
+    return _structured(raw, Config, lambda key: origin(layers, key))
 
 
 def structure_config(raw: dict[str, Any], *, where: str) -> Config:
     """Turn nested dictionaries into a checked `Config`."""
+    return _structured(raw, Config, lambda _: where)
+
+
+def structure_saved(saved: dict[str, Any], *, where: str) -> Config:
+    """Turn a saved configuration, of this or an older version, into a checked `Config` of today.
+
+    Raises:
+        UserError: a key that no version up to this one has had, a removed key with a value that this version
+            cannot follow, or a value that is not possible.
+    """
+    if isinstance(saved, dict):
+        saved = history.to_current(saved, where=where)
+    return structure_config(saved, where=where)
+
+
+def structure_saved_budget(saved: dict[str, Any], *, where: str) -> FinetuneConfig:
+    """The same for the settings that a fine-tuning run records."""
+    return _structured(history.budget_to_current(saved, where=where), FinetuneConfig, lambda _: where)
+
+
+def _is_saved(settings: dict[str, Any], where: str) -> bool:
+    """Whether a file holds every setting of the version that wrote it."""
+    current = history.to_current(settings, where=where)
+    return all(tree.has(current, key) for key in tree.keys(asdict(Config(name=""))))
+
+
+def _structured(raw: Any, kind: type[T], where: Callable[[str], str]) -> T:
+    """A checked section of nested dictionaries; each key may come from a file of its own."""
+    if not isinstance(raw, dict):
+        raise UserError("holds no settings", where=where(""), remedy="check the path")
     try:
-        config = strict_converter().structure(raw, Config)
+        return strict_converter().structure(raw, kind)
     except ClassValidationError as error:
         key, what, remedy = first_problem(error)
-        raise UserError(what, where=f"{where}: {key}", remedy=remedy) from None
-    check_config(config, where=where)
-    return config
+        raise UserError(what, where=f"{where(key)}: {key}", remedy=remedy) from None
 
 
 def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Config:
@@ -90,7 +112,7 @@ def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Co
     raw = asdict(config)
     for change in changes:
         name, sign, text = change.partition("=")
-        *sections, key = name.replace("-", "_").split(".")
+        *sections, key = history.current_name(name.replace("-", "_")).split(".")
         inner: Any = raw
         for section in sections:
             inner = inner.get(section) if isinstance(inner, dict) else None
@@ -105,105 +127,3 @@ def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Co
         except tomllib.TOMLDecodeError:
             inner[key] = text
     return structure_config(raw, where=where)
-
-
-@functools.cache
-def strict_converter() -> cattrs.Converter:
-    """Makes frozen dataclasses of what TOML or JSON held: unknown keys and wrong types are refused."""
-    converter = cattrs.Converter(forbid_extra_keys=True)
-    converter.register_structure_hook(str, _structure_strictly)
-    converter.register_structure_hook(int, _structure_strictly)
-    converter.register_structure_hook(bool, _structure_strictly)
-    converter.register_structure_hook(float, _structure_float)
-    return converter
-
-
-def first_problem(error: ClassValidationError) -> tuple[str, str, str]:
-    """(dotted key, what is wrong with it, remedy) of the first of a converter's complaints."""
-    return _first_problem(error, ())
-
-
-def _structure_strictly(value: Any, kind: type) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"expected {kind.__name__}, found {type(value).__name__} {value!r}")
-    return value
-
-
-def _structure_float(value: Any, _: type) -> float:
-    if type(value) not in (int, float):
-        raise TypeError(f"expected float, found {type(value).__name__} {value!r}")
-    try:
-        return float(value)
-    except OverflowError:  # an integer of more than 308 digits: its section refuses it by name
-        return math.inf if value > 0 else -math.inf
-
-
-def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, str, str]:
-    """Descend a cattrs error group to its first leaf."""
-    match error:
-        case ForbiddenExtraKeysError():
-            known = ", ".join(sorted(error.cl.__dataclass_fields__))  # type: ignore[attr-defined]
-            key = ".".join((*path, sorted(error.extra_fields)[0]))
-            return key, "unknown configuration key", f"remove it or correct its name (known: {known})"
-        case ClassValidationError() | IterableValidationError():
-            inner = error.exceptions[0]
-            notes = getattr(inner, "__notes__", [])
-            names = [str(note.name) for note in notes if hasattr(note, "name")]
-            return _first_problem(inner, (*path, *names))
-        case KeyError():
-            return ".".join(path) or str(error.args[0]), "missing configuration key", "correct the value"
-        case UserError():  # a section that was made refused a value
-            return ".".join((*path, error.where.rpartition(".")[2])), error.what, error.remedy
-        case _:
-            return ".".join(path), str(error), "correct the value"
-
-
-def check_config(config: Config, *, where: str) -> None:
-    """Refuse values that contradict each other.
-
-    Raises:
-        UserError: with both keys named.
-    """
-
-    def refuse(condition: bool, what: str, key: str, remedy: str) -> None:
-        if condition:
-            raise UserError(what, where=f"{where}: {key}", remedy=remedy)
-
-    model, data, training = config.model, config.data, config.training
-    schedule = training.schedule
-    refuse(
-        model.hidden_size % model.num_attention_heads != 0,
-        f"hidden_size {model.hidden_size} is not a multiple of num_attention_heads"
-        f" {model.num_attention_heads}",
-        "model.hidden_size",
-        "make it divide",
-    )
-    refuse(
-        data.max_seq_length > model.max_position_embeddings,
-        f"max_seq_length {data.max_seq_length} exceeds model.max_position_embeddings"
-        f" {model.max_position_embeddings}",
-        "data.max_seq_length",
-        "shorten the samples or enlarge the model's positions",
-    )
-    refuse(
-        training.global_batch_size % training.micro_batch_size != 0,
-        f"global_batch_size {training.global_batch_size} is not a multiple of micro_batch_size"
-        f" {training.micro_batch_size}",
-        "training.global_batch_size",
-        f"use {nearest_multiples(training.global_batch_size, training.micro_batch_size)}",
-    )
-    guards = training.guards
-    patience = training.engine.communication_timeout_seconds
-    refuse(
-        guards.stall_seconds >= patience,
-        f"stall_seconds {guards.stall_seconds:g} is not below training.engine.communication_timeout_seconds"
-        f" {patience}",
-        "training.guards.stall_seconds",
-        "use less, so that the rank that is waited for is named before the ranks give up",
-    )
-    refuse(
-        schedule.warmup_steps >= schedule.total_steps,
-        f"warmup_steps {schedule.warmup_steps} is not below total_steps {schedule.total_steps}",
-        "training.schedule.warmup_steps",
-        "shorten the warm-up or lengthen the run",
-    )

@@ -28,7 +28,7 @@ from biobert_scale.files import (
 )
 from biobert_scale.lock import Lock
 from biobert_scale.modeling.model import bert_config
-from biobert_scale.recipes import structure_config
+from biobert_scale.recipes import load_config
 from biobert_scale.release.card import SETTINGS, Facts, model_card
 from biobert_scale.release.checksums import CHECKSUMS, write_checksums
 from biobert_scale.release.history import read_corpus, read_run
@@ -81,7 +81,7 @@ def export_model(
     tokens_manifest = read_manifest(tokens, TOKENS_STAGE)
     history = read_corpus(corpus, tokens_manifest) if corpus is not None else None
     inputs = describe_inputs([checkpoint, tokens])
-    config = structure_config(read_json(checkpoint / CONFIG), where=str(checkpoint / CONFIG))
+    config = load_config(checkpoint / CONFIG)
     state = read_json(checkpoint / MANIFEST)
     if state["samples_fingerprint"] != stream_fingerprint(tokens, config.data, seed=config.seed):
         raise UserError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from biobert_scale.config.history import budget_to_current
 from biobert_scale.errors import UserError
 from biobert_scale.files import MANIFEST, read_json, read_manifest, sha256_file
 
@@ -69,6 +70,7 @@ def read_scores(evaluation: Path, model: Path) -> list[Score]:
             strangers += 1
             continue
         run = read_json(path)
+        run["config"] = budget_to_current(run["config"], where=path)
         data = json.dumps(run["data"], sort_keys=True)
         groups[run["task"], run["protocol"], run["kind"], json.dumps(run["config"], sort_keys=True), data][
             run["seed"]

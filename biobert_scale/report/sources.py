@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.table import score_table
 from biobert_scale.files import MANIFEST, Manifest, read_json, read_manifest
+from biobert_scale.recipes import load_config
 from biobert_scale.release.export import STAGE as EXPORT_STAGE
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
@@ -93,6 +94,7 @@ def read_sources(run: Path) -> Sources:
             remedy="check the path, or run `biobert-scale demo` first",
         )
     pretraining = run if alone else run / "pretraining"
+    config = pretraining / "config.json"
     records = read_metrics(pretraining)
     scores, problem = _scores(run / "evaluation")
     return Sources(
@@ -102,7 +104,7 @@ def read_sources(run: Path) -> Sources:
         vocabulary=_manifest(run / "vocabulary", VOCABULARY_STAGE),
         tokens=_manifest(run / "tokens", TOKENS_STAGE),
         samples=_manifest(pretraining / "samples", SAMPLES_STAGE),
-        config=_json(pretraining / "config.json", dict),
+        config=asdict(load_config(config)) if config.is_file() else {},
         training=[record for record in records if "train/loss" in record],
         validation=[record for record in records if "validation/mlm_loss" in record],
         finished=_json(pretraining / "finished.json", dict) or None,

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from contextlib import suppress
 from dataclasses import asdict
-from functools import reduce
-from operator import getitem
 from os.path import realpath
 from pathlib import Path
 from typing import Any
 
 from biobert_scale.config import Config
+from biobert_scale.config.tree import get, has
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
+from biobert_scale.recipes import structure_saved
+from biobert_scale.training.retention import complete, read_record
 
+CONFIG = "config.json"
 RUN_SECTIONS = (
-    ("seed",),
-    ("model",),
-    ("data",),
-    ("training", "global_batch_size"),
-    ("training", "optimizer"),
-    ("training", "schedule"),
-    ("training", "precision", "dtype"),
-    ("training", "initial_weights"),
+    "seed",
+    "model",
+    "data",
+    "training.global_batch_size",
+    "training.optimizer",
+    "training.schedule",
+    "training.precision.dtype",
+    "training.initial_weights",
 )
 """The settings that make two runs two, by their keys."""
 
 
-_INITIAL_WEIGHTS = ("training", "initial_weights")
+_INITIAL_WEIGHTS = "training.initial_weights"
 
 
 def run_fingerprint(config: Config, samples_fingerprint: str, *, initial_weights: str = "") -> str:
@@ -37,42 +42,53 @@ def run_fingerprint(config: Config, samples_fingerprint: str, *, initial_weights
         initial_weights: the fingerprint that the checkpoint's manifest holds; where it holds none the path
             counts.
     """
-    settings = asdict(config)
+    settings = config.fingerprinted()
     if initial_weights:
         settings["training"]["initial_weights"] = initial_weights
-    return fingerprint(
-        [samples_fingerprint, *(reduce(getitem, section, settings) for section in RUN_SECTIONS)]
-    )
+    # A setting that is newer than the run, and that changes nothing of what it does, is none of its own.
+    values = [get(settings, key) for key in RUN_SECTIONS if has(settings, key)]
+    return fingerprint([samples_fingerprint, *values])
+
+
+def begun_with(run: Path) -> Config | None:
+    """The configuration that a run's newest checkpoint holds, of those whose configuration is intact; None
+    where there is none."""
+    for checkpoint in reversed(complete(run)):
+        with suppress(OSError, UserError, KeyError, TypeError):  # damaged, or just being deleted
+            content = (checkpoint / CONFIG).read_bytes()
+            if hashlib.sha256(content).hexdigest() == read_record(checkpoint)["files"][CONFIG]["sha256"]:
+                break
+    else:
+        return None
+    return structure_saved(json.loads(content), where=str(checkpoint / CONFIG))
 
 
 def refuse_changes(
     saved: dict[str, Any], config: Config, *, where: Path, weights: tuple[str, str] = ("", "")
 ) -> None:
-    """Refuse to go on with settings that would make it another run. Ranks, micro-batch, engine and ZeRO stage
-    may change, and where the initial weights are.
+    """Refuse to resume with settings that would make it another run. Ranks, micro-batch, engine and ZeRO
+    stage may change, and where the initial weights are.
 
     Args:
+        saved: the configuration that a checkpoint holds, of this or an older version.
         weights: fingerprints of the initial weights, the checkpoint's and today's; where one of them is not
             known the paths are compared.
 
     Raises:
         UserError: naming the first such key, its old and its new value.
     """
-    current = asdict(config)
+    before, current = asdict(structure_saved(saved, where=str(where / CONFIG))), asdict(config)
     for section in RUN_SECTIONS:
-        old: Any = saved
-        new: Any = current
-        for key in section:
-            old, new = old.get(key, ""), new[key]
+        old, new = get(before, section), get(current, section)
         if section == _INITIAL_WEIGHTS and old and new:
             same = weights[0] == weights[1] if all(weights) else realpath(old) == realpath(new)
             if same:
                 continue
             if all(weights):
                 old, new = f"{old} ({weights[0][:12]})", f"{new} ({weights[1][:12]})"
-        for key, before, after in _differences(".".join(section), old, new):
+        for key, was, now in _differences(section, old, new):
             raise UserError(
-                f"{key} was {before!r} and is now {after!r}",
+                f"{key} was {was!r} and is now {now!r}",
                 where=where,
                 remedy="set it back, or start a new run in another --output",
             )
@@ -80,6 +96,6 @@ def refuse_changes(
 
 def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     if isinstance(new, dict):
-        return [found for name in new for found in _differences(f"{key}.{name}", old.get(name), new[name])]
-    new = list(new) if isinstance(new, tuple) else new
+        return [found for name in new for found in _differences(f"{key}.{name}", old[name], new[name])]
+    old, new = (list(value) if isinstance(value, tuple) else value for value in (old, new))
     return [] if old == new else [(key, old, new)]

@@ -4,7 +4,6 @@ Nothing is run."""
 from __future__ import annotations
 
 import functools
-import importlib
 import re
 import subprocess
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from typing import Any
 
 import tyro
 
-from biobert_scale.cli import COMMANDS
-from biobert_scale.commands.training import DryRunOptions, TrainOptions, _options_over
+from biobert_scale.commands import COMMANDS, function_of
+from biobert_scale.commands.training import parse_options
 from biobert_scale.errors import UserError
 from biobert_scale.recipes import change_settings, load_config
 
@@ -74,9 +73,7 @@ def check_files(words: list[str]) -> None:
 
 def options_of(name: str) -> set[str]:
     """The options that the help of a `biobert-scale` command names."""
-    return _named(functools.partial(_cli, name)) | (
-        _named(lambda help: _cli(name, ["--dry-run", *help])) if name == "train" else set()
-    )
+    return _named(functools.partial(_cli, name))
 
 
 def foreign_options() -> set[str]:
@@ -131,21 +128,11 @@ def _module(module: str, arguments: list[str]) -> None:
 def _cli(name: str, arguments: list[str]) -> dict[str, Any]:
     """The values that a command's own parser makes of its arguments."""
     if name == "train":
-        recipe = arguments[arguments.index("--config") + 1] if "--config" in arguments else "biobert-large"
-        settings = load_config(recipe)
-        options = (
-            _options_over(settings, DryRunOptions)
-            if "--dry-run" in arguments
-            else _options_over(settings, TrainOptions)
-        )
-        tyro.cli(options, args=arguments)
+        parse_options(arguments)
         return {}
-    from biobert_scale.commands import _HOMES
-
-    module = importlib.import_module(f"biobert_scale.commands.{_HOMES[name.split()[0]]}")
     values: dict[str, Any] = {}
 
-    @functools.wraps(getattr(module, name.translate({ord(" "): "_", ord("-"): "_"})))
+    @functools.wraps(function_of(name))
     def take(*positional: Any, **options: Any) -> None:
         values.update(options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import math
 import typing
@@ -20,7 +19,8 @@ from biobert_scale.errors import UserError
 from biobert_scale.launch.render import LaunchConfig
 from biobert_scale.launch.site import Site
 from biobert_scale.ranges import check_number
-from biobert_scale.recipes import load_config, strict_converter, structure_config
+from biobert_scale.recipes import load_config, structure_config
+from biobert_scale.recipes.converter import strict_converter
 
 RECIPE = asdict(load_config("demo"))
 NUMBERS = st.one_of(
@@ -128,15 +128,14 @@ def test_any_number_of_a_cluster_is_sane_or_refused(section: type, data: st.Data
 
 
 def numeric_options(name: str) -> tuple[set[str], Any]:
-    home = importlib.import_module(f"biobert_scale.commands.{commands._HOMES[name.split()[0]]}")
-    function = getattr(home, name.translate({ord(" "): "_", ord("-"): "_"}))
+    function = commands.function_of(name)
     hints = typing.get_type_hints(inspect.unwrap(function))
     return {
         option for option, hint in hints.items() if option != "return" and kinds(hint) & {int, float}
     }, function
 
 
-@pytest.mark.parametrize("name", sorted(set(cli.COMMANDS) - {"train"}))
+@pytest.mark.parametrize("name", sorted(set(commands.COMMANDS) - {"train"}))
 def test_every_number_of_a_command_has_an_interval(name: str) -> None:
     options, function = numeric_options(name)
     assert options == set(getattr(function, "intervals", {}))

@@ -65,7 +65,7 @@ def take(
         world_size=world_size,
         rank=rank,
         prepare=lambda step: step,
-        config=LoaderConfig(workers=workers, token_bucket=bucket),
+        config=LoaderConfig(workers=workers, pad_to_multiple_of=bucket),
     ) as loader:
         return list(itertools.islice(loader, steps))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.config import TrainingConfig, gradient_accumulation_steps
+from biobert_scale.config import gradient_accumulation_steps
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
 from biobert_scale.recipes import load_config, recipe_names, structure_config
@@ -77,11 +77,6 @@ def test_the_recipe_of_the_paper_is_the_paper_s() -> None:
     assert (training.schedule.warmup_steps, training.schedule.total_steps) == (10_000, 150_000)
     assert training.optimizer.learning_rate == 5e-5 and training.precision.dtype == "fp16"
     assert config.data.max_seq_length == 512
-
-
-def test_a_batch_that_does_not_divide_names_the_nearest_that_do() -> None:
-    with pytest.raises(UserError, match="252 or 258"):
-        gradient_accumulation_steps(TrainingConfig(global_batch_size=256, micro_batch_size=2), 3)
 
 
 def test_an_integer_beyond_all_floats_is_refused_by_its_section() -> None:
