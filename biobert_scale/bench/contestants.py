@@ -368,8 +368,8 @@ CONTESTANTS: dict[str, tuple[str, Maker]] = {
 SWITCHES: dict[str, dict[str, Any]] = {
     "compiled": {"compile": True},
     "padded rows": {"unpadded": False},
-    "MLM head on all positions": {"sparse_head": False},
-    "last layer on all positions": {"sparse_last_layer": False},
+    "MLM head on all positions": {"head_on_masked_positions_only": False},
+    "last layer on all positions": {"last_layer_on_masked_positions_only": False},
     "fp32 logits, all at once": {"head_rows": 0},
     "attention and dropout as PyTorch has them": {"attention": "sdpa", "quick_dropout": False},
     "three products for queries, keys, values": {"fused_qkv": False},

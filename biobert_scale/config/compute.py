@@ -22,11 +22,11 @@ class ComputeConfig:
     """Of unpadded sequences. `auto`: PyTorch's FlashAttention on GPUs that have it, in 16 bits, and on a CPU
     this package's own where there is dropout; `flash-attn`: that package (sdpa: PyTorch's, sequence by
     sequence)."""
-    sparse_head: bool = True
+    head_on_masked_positions_only: bool = True
     """The MLM head on predicted positions alone (false: on all, and then choose)."""
-    sparse_last_layer: bool = True
+    last_layer_on_masked_positions_only: bool = True
     """The last layer, behind its attention, on predicted positions and [CLS] alone, which are all that the
-    heads read (false: on all positions). With `unpadded` and `sparse_head` only."""
+    heads read (false: on all positions). With `unpadded` and `head_on_masked_positions_only` only."""
     quick_dropout: bool = True
     """On a CPU, masks of 16 random bits an element, from a fast generator (false: PyTorch's). Without effect
     on a GPU."""

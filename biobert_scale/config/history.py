@@ -50,6 +50,8 @@ ADDED: dict[str, Added] = {}
 
 RENAMED: dict[str, Renamed] = {
     "loader.token_bucket": Renamed(since="0.2.0", to="loader.pad_to_multiple_of"),
+    "compute.sparse_head": Renamed(since="0.2.0", to="compute.head_on_masked_positions_only"),
+    "compute.sparse_last_layer": Renamed(since="0.2.0", to="compute.last_layer_on_masked_positions_only"),
 }
 """Dotted key or section, by a former name -> its next name; older renamings first."""
 

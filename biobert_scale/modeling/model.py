@@ -68,12 +68,18 @@ class PackedBertForPreTraining(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.masked_positions_only = compute.sparse_head
-        self.last_layer_too = compute.sparse_head and compute.sparse_last_layer and compute.unpadded
+        self.masked_positions_only = compute.head_on_masked_positions_only
+        self.last_layer_too = (
+            compute.head_on_masked_positions_only
+            and compute.last_layer_on_masked_positions_only
+            and compute.unpadded
+        )
         self.bert = Encoder(config, compute, partitioned=partitioned)
         self.cls = nn.ModuleDict(
             {
-                "predictions": PredictionHead(config, rows=compute.head_rows * compute.sparse_head),
+                "predictions": PredictionHead(
+                    config, rows=compute.head_rows * compute.head_on_masked_positions_only
+                ),
                 "seq_relationship": Linear(config.hidden_size, 2),
             }
         )

@@ -25,8 +25,8 @@ PLAIN = ComputeConfig(
     unpadded=False,
     attention="sdpa",
     quick_dropout=False,
-    sparse_head=False,
-    sparse_last_layer=False,
+    head_on_masked_positions_only=False,
+    last_layer_on_masked_positions_only=False,
     head_rows=0,
     fused_qkv=False,
     fused_optimizer=False,
@@ -81,17 +81,23 @@ def assert_same(
 
 SWITCHES = {
     "unpadded": {"unpadded": True},
-    "sparse_head": {"sparse_head": True},
-    "head_rows": {"sparse_head": True, "head_rows": 3},
-    "sparse_last_layer": {"unpadded": True, "sparse_head": True, "sparse_last_layer": True},
-    "sparse_last_layer, without what it asks for": {"sparse_last_layer": True},
+    "head_on_masked_positions_only": {"head_on_masked_positions_only": True},
+    "head_rows": {"head_on_masked_positions_only": True, "head_rows": 3},
+    "last_layer_on_masked_positions_only": {
+        "unpadded": True,
+        "head_on_masked_positions_only": True,
+        "last_layer_on_masked_positions_only": True,
+    },
+    "last_layer_on_masked_positions_only, without what it asks for": {
+        "last_layer_on_masked_positions_only": True
+    },
     "fused_qkv": {"fused_qkv": True},
     "all": {
         "unpadded": True,
         "attention": "auto",
         "quick_dropout": True,
-        "sparse_head": True,
-        "sparse_last_layer": True,
+        "head_on_masked_positions_only": True,
+        "last_layer_on_masked_positions_only": True,
         "head_rows": 4,
         "fused_qkv": True,
     },

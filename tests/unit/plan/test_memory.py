@@ -121,7 +121,7 @@ def test_the_estimate_of_activations_is_what_a_real_pass_keeps() -> None:
         attention_probs_dropout_prob=0.0,
     )
     length, predictions, vocabulary = 256, 38, 500
-    plain = ComputeConfig(sparse_last_layer=False, head_rows=0, fused_qkv=False)
+    plain = ComputeConfig(last_layer_on_masked_positions_only=False, head_rows=0, fused_qkv=False)
     model = build_model(bert_config(shape, vocabulary_size=vocabulary, pad_token_id=0), plain, seed=1)
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     kept: dict[int, torch.Tensor] = {}
