@@ -233,7 +233,7 @@ def _tensors(batch: MicroBatch, load: Load, length: int) -> dict[str, Tensor]:
 
 
 def shuffled(step: RankStep) -> list[MicroBatch]:
-    """A step's sequences in random order, in micro-batches of the same numbers: this package's dealing by
+    """A step's sequences in random order, in micro-batches of the same numbers: this package's balancing by
     length puts a long one into each, the worst for padding."""
     sequences = [
         _sequence(batch, number) for batch in step.micro_batches for number in range(len(batch.nsp_labels))

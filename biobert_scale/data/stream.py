@@ -3,8 +3,8 @@ anything.
 
 Sample `i` of epoch `e` depends on (tokens, seed, e, i) only; a global step trains on the samples at
 `global_batch_size` positions of the epochs' permutations, beginning with the number of samples consumed
-before. Within a step the samples are dealt to ranks and micro-steps by length, so that all carry nearly equal
-tokens: the mathematics is the same whoever computes what.
+before. Within a step the samples are assigned to ranks and micro-steps by length, so that all carry nearly
+equal tokens: the mathematics is the same whoever computes what.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from biobert_scale.compiled import njit
 from biobert_scale.config import DataConfig
 from biobert_scale.data.addresses import addresses, last_not_above, view
 from biobert_scale.data.batches import MicroBatch, RankStep
-from biobert_scale.data.dealing import deal
+from biobert_scale.data.load_balancing import balance_by_length
 from biobert_scale.data.masking import mask, number_of_predictions
 from biobert_scale.data.order import samples_at
 from biobert_scale.data.pairs import unpack, unpack_row
@@ -248,7 +248,7 @@ class SampleStream:
         """
         epochs, indices = samples_at(first_sample, global_batch_size, size=len(self), seed=self.seed)
         lengths = self.lengths(indices)
-        mine = deal(lengths, slot_size=micro_batch_size, world_size=world_size)[:, rank]
+        mine = balance_by_length(lengths, micro_batch_size=micro_batch_size, world_size=world_size)[:, rank]
         return RankStep(
             micro_batches=self.micro_batches(epochs[mine], indices[mine]),
             global_sequences=global_batch_size,

@@ -296,12 +296,12 @@ def test_abstracts_are_told_from_full_texts_by_their_ids(
 
 
 def test_balance_is_measured_as_a_step_waits() -> None:
-    # 128 long and 128 short samples: dealt by length, each micro-batch gets one of each.
+    # 128 long and 128 short samples: balanced by length, each micro-batch gets one of each.
     index = np.zeros((256, 2), np.uint64)
     for k in range(256):
         pack_row(index, k, 0, 30 if k % 2 else 1, 0, 30 if k % 2 else 1, False, False)
     found = measure_balance(index, steps=3)
-    by_length, at_random = found["ways"]["dealt by length"], found["ways"]["dealt at random"]
+    by_length, at_random = found["ways"]["balanced by length"], found["ways"]["at random"]
     assert found["mean_length"] == 34 and all(
         ratio == {"mean": 1, "worst": 1} for ratio in by_length.values()
     )
