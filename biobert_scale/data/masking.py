@@ -1,4 +1,4 @@
-"""Dynamic masking: which tokens of a sample are predicted in which epoch, and what stands in their place.
+"""Dynamic masking: which tokens of a sample are predicted in which epoch, and what replaces them.
 
 Devlin et al. 2019, section 3.1: 15% of the tokens are predicted; of these 80% become [MASK], 10% a random
 entry of the vocabulary, 10% stay. The number of predictions follows from the sample's length alone, so every
@@ -7,10 +7,13 @@ rank knows the global count of a step before it.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from biobert_scale.compiled import njit
 from biobert_scale.data.philox import draw_below, philox
+from biobert_scale.data.vocabulary import VocabularyTables
 
 SPECIAL_TOKENS_PER_SAMPLE = 3
 """[CLS] A [SEP] B [SEP]."""
@@ -26,22 +29,39 @@ def number_of_predictions(lengths: np.ndarray, mlm_probability: float) -> np.nda
     return np.clip(wanted, 1, np.asarray(lengths) - SPECIAL_TOKENS_PER_SAMPLE)
 
 
+class SampleKey(NamedTuple):
+    """What the random numbers of one sample's masks follow from.
+
+    Attributes:
+        seed: 64 bits.
+        purpose: `philox.PURPOSE_MASKING` or `PURPOSE_VALIDATION`.
+        epoch: below 2^29.
+        sample: its index.
+    """
+
+    seed: int
+    purpose: int
+    epoch: int
+    sample: int
+
+
 @njit(nogil=True)
-def _first_pieces(
-    input_ids: np.ndarray, second_segment: int, continues: np.ndarray, unknown_id: int, words: np.ndarray
+def _draw(key: SampleKey, counter: int, block: np.ndarray) -> None:
+    """Fill `block`, (4,) uint32, with the sample's random numbers at a counter."""
+    philox(key.seed, counter, key.sample & 0xFFFFFFFF, key.sample >> 32, key.epoch * 8 + key.purpose, block)
+
+
+@njit(nogil=True)
+def _word_starts(
+    input_ids: np.ndarray, second_segment: int, vocabulary: VocabularyTables, words: np.ndarray
 ) -> int:
     """Where the words of a sample begin, [UNK] left out; returns how many there are."""
-    filled = 0
+    continues, unknown, filled = vocabulary.continues, vocabulary.unknown, 0
     for position in range(1, len(input_ids) - 1):
-        if position == second_segment - 1 or input_ids[position] == unknown_id:
+        if position == second_segment - 1 or input_ids[position] == unknown:
             continue
         begins_segment = position == 1 or position == second_segment
-        if (
-            begins_segment
-            or len(continues) == 0
-            or not continues[input_ids[position]]
-            or input_ids[position - 1] == unknown_id
-        ):
+        if begins_segment or not continues[input_ids[position]] or input_ids[position - 1] == unknown:
             words[filled] = position
             filled += 1
     return filled
@@ -49,33 +69,23 @@ def _first_pieces(
 
 @njit(nogil=True)
 def _choose(
-    input_ids: np.ndarray,
-    second_segment: int,
-    continues: np.ndarray,
-    unknown_id: int,
-    seed: int,
-    epoch: int,
-    index: int,
-    purpose: int,
-    wanted: int,
-    chosen: np.ndarray,
-) -> None:
-    """Mark `wanted` positions in `chosen` (length,), all False before."""
-    length = len(input_ids)
-    block, words = np.empty(4, np.uint32), np.empty(length, np.int64)
-    filled = _first_pieces(input_ids, second_segment, continues, unknown_id, words)
+    input_ids: np.ndarray, second_segment: int, vocabulary: VocabularyTables, key: SampleKey, wanted: int
+) -> np.ndarray:
+    """(length,) bool: the `wanted` positions to predict."""
+    length, continues = len(input_ids), vocabulary.continues
+    chosen, block, words = np.zeros(length, np.bool_), np.empty(4, np.uint32), np.empty(length, np.int64)
+    remaining = _word_starts(input_ids, second_segment, vocabulary, words)
     draw, predicted, passed_over = 0, 0, 0
-    while predicted < wanted and filled > 0:
-        philox(seed, draw, index & 0xFFFFFFFF, index >> 32, epoch * 8 + purpose, block)
-        k = draw_below(filled, block[0])
+    while predicted < wanted and remaining > 0:
+        _draw(key, draw, block)
+        k = draw_below(remaining, block[0])
         draw += 1
         start = words[k]
-        filled -= 1
-        words[k] = words[filled]
+        remaining -= 1
+        words[k] = words[remaining]
         end = start + 1
-        if len(continues) > 0:
-            while end < length - 1 and end != second_segment - 1 and continues[input_ids[end]]:
-                end += 1
+        while end < length - 1 and end != second_segment - 1 and continues[input_ids[end]]:
+            end += 1
         if end - start <= wanted - predicted:
             chosen[start:end] = True
             predicted += end - start
@@ -88,54 +98,43 @@ def _choose(
         if predicted < wanted and not chosen[position] and position != second_segment - 1:
             chosen[position] = True
             predicted += 1
+    return chosen
 
 
 @njit(nogil=True)
 def mask(
     input_ids: np.ndarray,
     second_segment: int,
-    continues: np.ndarray,
-    replacements: np.ndarray,
-    unknown_id: int,
-    mask_id: int,
-    seed: int,
-    epoch: int,
-    index: int,
-    purpose: int,
+    vocabulary: VocabularyTables,
+    key: SampleKey,
     positions: np.ndarray,
     labels: np.ndarray,
 ) -> None:
     """Mask one sample in place.
 
-    What is drawn are words. Without `continues` every token is one. With it a token that continues its word
-    goes with it; a word that does not fit into what is left to predict is passed over, and where only such
-    words are left, the first of them is predicted in part: the count stays what the length says. [UNK] is
-    predicted only where nothing else is left.
+    What is drawn are words. A token that continues a word (`vocabulary.continues`) belongs to it. A word that
+    does not fit into what is left to predict is passed over, and where only such words are left, the first of
+    them is predicted in part: the count remains what the length says. [UNK] is predicted only where nothing
+    else is left.
 
     Args:
-        input_ids: (length,) the sample with its special tokens at 0, `second_segment` - 1 and length - 1;
-            changed in place.
+        input_ids: (length,) int64, the sample with its special tokens at 0, `second_segment` - 1 and
+            length - 1; changed in place.
         second_segment: where segment B begins.
-        continues: (vocabulary,) bool, whether an entry continues a word; empty to mask tokens whatever their
-            words.
-        replacements: the vocabulary's ordinary entries (no special tokens).
-        positions, labels: (predictions,) filled with the predicted positions, ascending, and their original
-            entries.
+        positions, labels: (predictions,) int64, filled with the predicted positions, ascending, and their
+            original entries.
     """
-    chosen, block = np.zeros(len(input_ids), np.bool_), np.empty(4, np.uint32)
-    _choose(
-        input_ids, second_segment, continues, unknown_id, seed, epoch, index, purpose, len(positions), chosen
-    )
-    filled = 0
+    chosen = _choose(input_ids, second_segment, vocabulary, key, len(positions))
+    replacements, block, filled = vocabulary.replacements, np.empty(4, np.uint32), 0
     for position in range(1, len(input_ids) - 1):
         if chosen[position]:
             positions[filled] = position
             labels[filled] = input_ids[position]
             # A block's other words: independent of the one that chose a word.
-            philox(seed, filled, index & 0xFFFFFFFF, index >> 32, epoch * 8 + purpose, block)
+            _draw(key, filled, block)
             kind = draw_below(10, block[1])
             if kind < 8:
-                input_ids[position] = mask_id
+                input_ids[position] = vocabulary.mask
             elif kind == 8:
                 input_ids[position] = replacements[draw_below(len(replacements), block[2])]
             filled += 1

@@ -10,9 +10,7 @@ equal tokens: the mathematics is the same whoever computes what.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,51 +20,15 @@ from biobert_scale.config import DataConfig
 from biobert_scale.data.addresses import addresses, last_not_above, view
 from biobert_scale.data.batches import MicroBatch, RankStep
 from biobert_scale.data.load_balancing import balance_by_length
-from biobert_scale.data.masking import mask, number_of_predictions
+from biobert_scale.data.masking import SampleKey, mask, number_of_predictions
 from biobert_scale.data.order import samples_at
 from biobert_scale.data.pairs import unpack, unpack_row
 from biobert_scale.data.philox import PURPOSE_MASKING, PURPOSE_VALIDATION
 from biobert_scale.data.samples import index_fingerprint, open_index
+from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
 from biobert_scale.tokens.shards import TokenStore
-from biobert_scale.tokens.vocabulary import special_ids
-
-
-@dataclass(frozen=True)
-class Entries:
-    """What the stream knows of the vocabulary.
-
-    Attributes:
-        cls, sep, mask, unknown: ids of special tokens.
-        replacements: int64 ids of the ordinary entries.
-        continues: bool by id, the entries that continue a word; empty where words are not masked as wholes.
-    """
-
-    cls: int
-    sep: int
-    mask: int
-    unknown: int
-    replacements: np.ndarray
-    continues: np.ndarray
-
-    @classmethod
-    def read(cls, tokenizer: Path, *, whole_words: bool) -> Entries:
-        special = special_ids(tokenizer)
-        model = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
-        continues = np.zeros(max(model["vocab"].values()) + 1, np.bool_)
-        continues[
-            [
-                token
-                for entry, token in model["vocab"].items()
-                if entry.startswith(model["continuing_subword_prefix"])
-            ]
-        ] = True
-        return cls(
-            special["[CLS]"], special["[SEP]"], special["[MASK]"], special["[UNK]"],
-            replacements=np.setdiff1d(np.arange(len(continues)), list(special.values())),
-            continues=continues if whole_words else np.empty(0, np.bool_),
-        )  # fmt: skip
 
 
 @njit(nogil=True)
@@ -80,12 +42,7 @@ def _fill(
     tokens_at: np.ndarray,
     token_starts: np.ndarray,
     like: np.ndarray,
-    cls: int,
-    sep: int,
-    mask_id: int,
-    unknown: int,
-    replacements: np.ndarray,
-    continues: np.ndarray,
+    vocabulary: VocabularyTables,
     seed: int,
     purpose: int,
     input_ids: np.ndarray,
@@ -107,7 +64,7 @@ def _fill(
         a_start, a_length, b_start, b_length, _ = unpack_row(rows, k)
         begin, end, second = bounds[k], bounds[k + 1], a_length + 2
         sample = input_ids[begin:end]
-        sample[0], sample[second - 1], sample[-1] = cls, sep, sep
+        sample[0], sample[second - 1], sample[-1] = vocabulary.cls, vocabulary.sep, vocabulary.sep
         for target, start, length in ((1, a_start, a_length), (second, b_start, b_length)):
             shard = last_not_above(token_starts, start)
             offset = start - token_starts[shard]
@@ -119,10 +76,8 @@ def _fill(
         for j in range(end - begin):
             position_ids[begin + j] = j
         first, last = prediction_bounds[k], prediction_bounds[k + 1]
-        mask(
-            sample, second, continues, replacements, unknown, mask_id,
-            seed, epochs[k], indices[k], purpose, positions[first:last], labels[first:last],
-        )  # fmt: skip
+        key = SampleKey(seed, purpose, epochs[k], indices[k])
+        mask(sample, second, vocabulary, key, positions[first:last], labels[first:last])
         positions[first:last] += begin - row_starts[k]
 
 
@@ -133,7 +88,7 @@ class SampleStream:
         self,
         store: TokenStore,
         index: np.ndarray,
-        entries: Entries,
+        vocabulary: VocabularyTables,
         config: DataConfig,
         *,
         seed: int,
@@ -147,7 +102,7 @@ class SampleStream:
             purpose: the masks' stream of random numbers.
             fingerprint: what all samples follow from.
         """
-        self.store, self.index, self.entries, self.config = store, index, entries, config
+        self.store, self.index, self.vocabulary, self.config = store, index, vocabulary, config
         self.seed, self.purpose, self.fingerprint = seed, purpose, fingerprint
         self.tokens_at = addresses([shard.tokens for shard in store.shards])
         self.like = np.empty(0, store.shards[0].tokens.dtype)
@@ -164,7 +119,7 @@ class SampleStream:
         return cls(
             TokenStore.open(tokens / split),
             open_index(samples, split),
-            Entries.read(tokens / "tokenizer", whole_words=config.whole_word_masking),
+            VocabularyTables.read(tokens / "tokenizer", whole_words=config.whole_word_masking),
             config,
             seed=seed,
             purpose=PURPOSE_MASKING if split == "train" else PURPOSE_VALIDATION,
@@ -191,7 +146,6 @@ class SampleStream:
         firsts = _cumulative(np.array(sizes))
         input_ids, token_type_ids, position_ids = (np.empty(bounds[-1], np.int64) for _ in range(3))
         positions, labels = (np.empty(prediction_bounds[-1], np.int64) for _ in range(2))
-        entries = self.entries
         _fill(
             rows,
             all_epochs,
@@ -202,12 +156,7 @@ class SampleStream:
             self.tokens_at,
             self.store.token_starts,
             self.like,
-            entries.cls,
-            entries.sep,
-            entries.mask,
-            entries.unknown,
-            entries.replacements,
-            entries.continues,
+            self.vocabulary,
             self.seed,
             self.purpose,
             input_ids,

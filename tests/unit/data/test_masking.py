@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biobert_scale.data.masking import mask, number_of_predictions
+from biobert_scale.data.masking import SampleKey, mask, number_of_predictions
+from biobert_scale.data.vocabulary import VocabularyTables
 
 CLS, SEP, MASK, UNKNOWN = 2, 3, 4, 1
-TOKENS = np.empty(0, np.bool_)
+TOKENS = np.zeros(300, np.bool_)
 CONTINUES = np.arange(300) >= 200  # entries from 200 on continue a word
 
 
@@ -25,9 +26,8 @@ def masked(
     seed: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     changed, positions, labels = sample.copy(), np.full(count, -1), np.full(count, -1)
-    mask(
-        changed, second, continues, np.arange(5, 300), UNKNOWN, MASK, seed, epoch, index, 2, positions, labels
-    )
+    vocabulary = VocabularyTables(CLS, SEP, MASK, UNKNOWN, np.arange(5, 300), continues)
+    mask(changed, second, vocabulary, SampleKey(seed, 2, epoch, index), positions, labels)
     return changed, positions, labels
 
 

@@ -172,7 +172,7 @@ def test_an_epoch_holds_every_sample_once_and_every_token_as_it_was_written(stre
     (batch,) = stream.micro_batches([np.zeros(size, np.int64)], [np.arange(size)])
     restored = batch.input_ids.copy()
     restored[batch.mlm_positions] = batch.mlm_labels
-    special = stream.entries
+    special = stream.vocabulary
     for k in range(0, size, 17):
         sample = restored[batch.cu_seqlens[k] : batch.cu_seqlens[k + 1]]
         row = stream.index[k]
