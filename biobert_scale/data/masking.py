@@ -46,9 +46,9 @@ class SampleKey(NamedTuple):
 
 
 @njit(nogil=True)
-def _draw(key: SampleKey, counter: int, block: np.ndarray) -> None:
-    """Fill `block`, (4,) uint32, with the sample's random numbers at a counter."""
-    philox(key.seed, counter, key.sample & 0xFFFFFFFF, key.sample >> 32, key.epoch * 8 + key.purpose, block)
+def _draw(key: SampleKey, counter: int) -> tuple[np.uint32, np.uint32, np.uint32, np.uint32]:
+    """The sample's random numbers at a counter."""
+    return philox(key.seed, counter, key.sample & 0xFFFFFFFF, key.sample >> 32, key.epoch * 8 + key.purpose)
 
 
 @njit(nogil=True)
@@ -57,28 +57,34 @@ def _word_starts(
 ) -> int:
     """Where the words of a sample begin, [UNK] left out; returns how many there are."""
     continues, unknown, filled = vocabulary.continues, vocabulary.unknown, 0
-    for position in range(1, len(input_ids) - 1):
-        if position == second_segment - 1 or input_ids[position] == unknown:
-            continue
-        begins_segment = position == 1 or position == second_segment
-        if begins_segment or not continues[input_ids[position]] or input_ids[position - 1] == unknown:
+    for begin, end in ((1, second_segment - 1), (second_segment, len(input_ids) - 1)):
+        after_unknown = True  # the first token of a segment begins a word, whatever it is
+        for position in range(begin, end):
+            token = input_ids[position]
+            is_unknown = token == unknown
+            # Written whether it counts or not: branches on text are mispredicted.
             words[filled] = position
-            filled += 1
+            filled += (not is_unknown) & (after_unknown | (not continues[token]))
+            after_unknown = is_unknown
     return filled
 
 
 @njit(nogil=True)
 def _choose(
-    input_ids: np.ndarray, second_segment: int, vocabulary: VocabularyTables, key: SampleKey, wanted: int
+    input_ids: np.ndarray,
+    second_segment: int,
+    vocabulary: VocabularyTables,
+    key: SampleKey,
+    blocks: np.ndarray,
 ) -> np.ndarray:
-    """(length,) bool: the `wanted` positions to predict."""
-    length, continues = len(input_ids), vocabulary.continues
-    chosen, block, words = np.zeros(length, np.bool_), np.empty(4, np.uint32), np.empty(length, np.int64)
+    """(length,) bool: the positions to predict, one for each of the sample's first `blocks` of random
+    numbers."""
+    length, wanted, continues = len(input_ids), len(blocks), vocabulary.continues
+    chosen, words = np.zeros(length, np.bool_), np.empty(length, np.int64)
     remaining = _word_starts(input_ids, second_segment, vocabulary, words)
     draw, predicted, passed_over = 0, 0, 0
     while predicted < wanted and remaining > 0:
-        _draw(key, draw, block)
-        k = draw_below(remaining, block[0])
+        k = draw_below(remaining, blocks[draw, 0] if draw < wanted else _draw(key, draw)[0])
         draw += 1
         start = words[k]
         remaining -= 1
@@ -94,10 +100,12 @@ def _choose(
     if predicted < wanted and passed_over > 0:
         chosen[passed_over : passed_over + wanted - predicted] = True
         predicted = wanted
-    for position in range(1, length - 1):  # hardly anything but [UNK]
-        if predicted < wanted and not chosen[position] and position != second_segment - 1:
+    position = 1
+    while predicted < wanted and position < length - 1:  # hardly anything but [UNK]
+        if not chosen[position] and position != second_segment - 1:
             chosen[position] = True
             predicted += 1
+        position += 1
     return chosen
 
 
@@ -124,17 +132,19 @@ def mask(
         positions, labels: (predictions,) int64, filled with the predicted positions, ascending, and their
             original entries.
     """
-    chosen = _choose(input_ids, second_segment, vocabulary, key, len(positions))
-    replacements, block, filled = vocabulary.replacements, np.empty(4, np.uint32), 0
+    blocks = np.empty((len(positions), 3), np.uint32)
+    for counter in range(len(positions)):
+        blocks[counter, 0], blocks[counter, 1], blocks[counter, 2], _ = _draw(key, counter)
+    chosen = _choose(input_ids, second_segment, vocabulary, key, blocks)
+    replacements, filled = vocabulary.replacements, 0
     for position in range(1, len(input_ids) - 1):
         if chosen[position]:
             positions[filled] = position
             labels[filled] = input_ids[position]
-            # A block's other words: independent of the one that chose a word.
-            _draw(key, filled, block)
-            kind = draw_below(10, block[1])
+            # A block's other numbers: independent of the one that chose a word.
+            kind = draw_below(10, blocks[filled, 1])
             if kind < 8:
                 input_ids[position] = vocabulary.mask
             elif kind == 8:
-                input_ids[position] = replacements[draw_below(len(replacements), block[2])]
+                input_ids[position] = replacements[draw_below(len(replacements), blocks[filled, 2])]
             filled += 1

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from biobert_scale.config import DataConfig
 from biobert_scale.data.packing import PairBuilder
-from biobert_scale.data.pairs import LARGEST_CORPUS, LONGEST_SAMPLE, unpack
+from biobert_scale.data.pairs import MAX_CORPUS_TOKENS, MAX_SAMPLE_TOKENS, unpack
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
@@ -79,9 +79,9 @@ def build_samples(
                     where=tokens,
                     remedy="build a larger corpus, or hold out a larger tokens.validation_fraction",
                 )
-            if store.tokens > LARGEST_CORPUS or config.max_seq_length > LONGEST_SAMPLE:
+            if store.tokens > MAX_CORPUS_TOKENS or config.max_seq_length > MAX_SAMPLE_TOKENS:
                 raise UserError(
-                    f"the index addresses {LARGEST_CORPUS:,} tokens and samples of {LONGEST_SAMPLE:,}",
+                    f"the index addresses {MAX_CORPUS_TOKENS:,} tokens and samples of {MAX_SAMPLE_TOKENS:,}",
                     where=tokens,
                     remedy="divide the corpus, or shorten data.max_seq_length",
                 )

@@ -15,7 +15,7 @@ from biobert_scale.bench.samples import collators, cut_into_blocks
 from biobert_scale.bench.stores import require_space, write_abstracts, write_repeated, write_simulated
 from biobert_scale.cli import main
 from biobert_scale.config import DataConfig, TokensConfig, VocabularyConfig
-from biobert_scale.data.pairs import pack_row, unpack
+from biobert_scale.data.pairs import Pair, pack_row, unpack
 from biobert_scale.data.samples import open_index
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.data.vocabulary import VocabularyTables
@@ -300,7 +300,8 @@ def test_balance_is_measured_as_a_step_waits() -> None:
     # 128 long and 128 short samples: balanced by length, each micro-batch gets one of each.
     index = np.zeros((256, 2), np.uint64)
     for k in range(256):
-        pack_row(index, k, 0, 30 if k % 2 else 1, 0, 30 if k % 2 else 1, False, False)
+        tokens = 30 if k % 2 else 1
+        pack_row(index, k, Pair(0, tokens, 0, tokens, False, False))
     found = measure_balance(index, steps=3)
     by_length, at_random = found["ways"]["balanced by length"], found["ways"]["at random"]
     assert found["mean_length"] == 34 and all(
