@@ -53,10 +53,7 @@ def render_samples(tokens: Path, config: DataConfig, *, seed: int, samples: int)
         pieces = {token: piece for piece, token in load_tokenizer(tokens / "tokenizer").get_vocab().items()}
         lines += [
             "",
-            (
-                "[MASK=word] predict the word; [other=word] another entry stands in its place; [word=word] it"
-                " stands there itself"
-            ),
+            "[MASK=word] predict the word; [other=word] another entry replaces it; [word=word] it remains",
         ]
         for k in range(len(chosen)):
             lines += ["", *_sample(batch, k, pieces)]

@@ -1,4 +1,4 @@
-"""Which sample stands where: a keyed permutation per epoch, in constant memory.
+"""Which sample is where: a keyed permutation per epoch, in constant memory.
 
 A balanced Feistel network over the next even power of two is a bijection whatever its round function;
 positions that fall outside the range walk on through it until they fall inside ("cycle walking", Black and
@@ -33,7 +33,7 @@ def _permute(positions: np.ndarray, size: int, seed: int, epoch: int, half_bits:
 
 
 def permute(positions: np.ndarray, *, size: int, seed: int, epoch: int) -> np.ndarray:
-    """The sample indices that stand at some positions of an epoch.
+    """The sample indices at some positions of an epoch.
 
     Args:
         positions: (n,) int64 in [0, size).

@@ -139,7 +139,7 @@ def open_index(samples: Path, split: str) -> np.ndarray:
     wanted = manifest.counts[split]["samples"]
     if not path.is_file() or path.stat().st_size != wanted * 16:
         raise UserError(
-            f"not the {wanted:,} samples that the manifest tells",
+            f"not the {wanted:,} samples that the manifest counts",
             where=path,
             remedy="remove the directory; the index is then built again",
         )
@@ -148,7 +148,7 @@ def open_index(samples: Path, split: str) -> np.ndarray:
 
 def index_fingerprint(tokens: Path, config: DataConfig, *, seed: int) -> str:
     """What the pairs follow from: the tokens' content, how they are packed, the seed. Not where the tokens
-    lie."""
+    are."""
     outputs = {
         name: digest
         for name, digest in read_manifest(tokens, TOKENS_STAGE).outputs.items()

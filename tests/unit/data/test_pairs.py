@@ -49,7 +49,7 @@ def homes(documents: list[list[int]], addresses: np.ndarray) -> np.ndarray:
     st.integers(0, 1000),
     st.integers(1, 4),
 )
-def test_every_token_stands_in_a_sample_and_none_overflows(
+def test_every_token_is_in_a_sample_and_none_overflows(
     documents: list[list[int]], seed: int, shards: int
 ) -> None:
     pairs = pack(documents, DataConfig(max_seq_length=64), seed=seed, shards=min(shards, len(documents)))
