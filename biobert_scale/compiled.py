@@ -3,14 +3,21 @@
 numba keeps compiled code beside the source or in the user's home, and raises where it can write to neither (a
 container, a system-wide installation). Then it is kept in a directory for temporary files that is this user's
 alone, or not at all: every process compiles again, which takes seconds.
+
+numba compiles a function again where its own file has changed. A kernel also holds what it calls and the
+order of its named tuples' fields, from other files of its directory, so it is compiled again where any of
+them has changed.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -46,15 +53,41 @@ def _enable_cache(dispatcher: Any) -> None:
             return
         finally:
             config.CACHE_DIR = before
-    save = dispatcher._cache.save_overload
+    cache = dispatcher._cache
+    cache._cache_file._source_stamp = _source_digest(Path(dispatcher.py_func.__code__.co_filename).parent)
+    load, save = cache.load_overload, cache.save_overload
+
+    def load_if_possible(*arguments: Any) -> Any:
+        try:
+            return load(*arguments)
+        except Exception:  # pickle's, of any kind: a file cut off, or a tuple that this version does not have
+            with _without_a_cache_that_fails(cache):
+                cache.flush()
+            return None
 
     def save_if_possible(*arguments: Any) -> None:
-        try:
+        with _without_a_cache_that_fails(cache):
             save(*arguments)
-        except OSError:  # a full disk, a quota: the compiled code is in memory all the same
-            dispatcher._cache.disable()
 
-    dispatcher._cache.save_overload = save_if_possible
+    cache.load_overload, cache.save_overload = load_if_possible, save_if_possible
+
+
+@contextmanager
+def _without_a_cache_that_fails(cache: Any) -> Iterator[None]:
+    try:
+        yield
+    except OSError:  # a full disk, a quota: the compiled code is in memory all the same
+        cache.disable()
+
+
+@functools.cache
+def _source_digest(directory: Path) -> str:
+    """SHA-256 of the Python files in a directory."""
+    digest = hashlib.sha256()
+    for path in sorted(directory.glob("*.py")):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)} ".encode() + content)
+    return digest.hexdigest()
 
 
 def _own_directory() -> Path | None:

@@ -1,4 +1,4 @@
-"""How evenly a step's tokens are spread over ranks and micro-steps: dealt by length, and dealt at random."""
+"""How evenly a step's tokens are spread over ranks and micro-steps: balanced by length, and at random."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from biobert_scale.bench.samples import GLOBAL_BATCH_SIZE, MICRO_BATCH_SIZE, RANKS, SEED
-from biobert_scale.data.dealing import deal
+from biobert_scale.data.load_balancing import balance_by_length
 from biobert_scale.data.order import samples_at
 from biobert_scale.data.pairs import unpack
 
@@ -25,15 +25,15 @@ def measure_balance(index: np.ndarray, *, steps: int) -> dict[str, Any]:
     """
     rng = np.random.default_rng(SEED)
     ratios: dict[str, dict[str, list[float]]] = {
-        way: {"micro_batch": [], "rank": [], "step": []} for way in ("dealt by length", "dealt at random")
+        way: {"micro_batch": [], "rank": [], "step": []} for way in ("balanced by length", "at random")
     }
     for step in range(steps):
         _, indices = samples_at(step * GLOBAL_BATCH_SIZE, GLOBAL_BATCH_SIZE, size=len(index), seed=SEED)
         lengths = unpack(index[indices]).lengths
-        by_length = deal(lengths, slot_size=MICRO_BATCH_SIZE, world_size=RANKS)
+        by_length = balance_by_length(lengths, micro_batch_size=MICRO_BATCH_SIZE, world_size=RANKS)
         at_random = rng.permutation(len(lengths)).reshape(by_length.shape)
-        for way, dealt in (("dealt by length", by_length), ("dealt at random", at_random)):
-            loads = lengths[dealt].sum(axis=2)  # (micro_steps, ranks)
+        for way, chosen in (("balanced by length", by_length), ("at random", at_random)):
+            loads = lengths[chosen].sum(axis=2)  # (micro_steps, ranks)
             fullest, ranks = loads.max(axis=1), loads.sum(axis=0)
             ratios[way]["micro_batch"].extend(fullest / loads.mean(axis=1))
             ratios[way]["rank"].append(ranks.max() / ranks.mean())

@@ -18,7 +18,7 @@ import numpy as np
 
 from biobert_scale.data.layouts import IGNORED
 from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE
-from biobert_scale.data.stream import Entries
+from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.tokens.shards import TokenStore
 
 Document = list[list[int]]
@@ -110,22 +110,22 @@ def instance(
     b: list[int],
     *,
     is_random: bool,
-    entries: Entries,
+    tables: VocabularyTables,
     vocabulary: int,
     mlm_probability: float,
     rng: random.Random,
 ) -> Instance:
     """Add the special tokens, and mask: 80% [MASK], 10% the token itself, 10% a random entry."""
-    input_ids = [entries.cls, *a, entries.sep, *b, entries.sep]
+    input_ids = [tables.cls, *a, tables.sep, *b, tables.sep]
     candidates = [
-        position for position, token in enumerate(input_ids) if token not in (entries.cls, entries.sep)
+        position for position, token in enumerate(input_ids) if token not in (tables.cls, tables.sep)
     ]
     rng.shuffle(candidates)
     positions = sorted(candidates[: max(1, round(len(input_ids) * mlm_probability))])
     labels = [input_ids[position] for position in positions]
     for position in positions:
         if rng.random() < 0.8:
-            input_ids[position] = entries.mask
+            input_ids[position] = tables.mask
         elif rng.random() < 0.5:
             input_ids[position] = rng.randrange(vocabulary)
     token_type_ids = [0] * (len(a) + 2) + [1] * (len(b) + 1)
@@ -143,7 +143,7 @@ def batches(
     *,
     size: int,
     max_seq_length: int,
-    entries: Entries,
+    tables: VocabularyTables,
     vocabulary: int,
     mlm_probability: float,
     seed: int,
@@ -163,7 +163,7 @@ def batches(
                         a,
                         b,
                         is_random=is_random,
-                        entries=entries,
+                        tables=tables,
                         vocabulary=vocabulary,
                         mlm_probability=mlm_probability,
                         rng=rng,

@@ -197,7 +197,7 @@ def loop(load: Load, *, compiled: bool = False) -> Runner:
     model.train()
     # A compiled model wants one shape, and gets the full one; the other pads to the longest of each
     # micro-batch.
-    length = load.config.data.max_seq_length if compiled else 0
+    length = load.config.data.max_seq_length if compiled else None
     batches = [[_tensors(micro_batch, load, length) for micro_batch in shuffled(step)] for step in load.steps]
 
     def run() -> None:
@@ -212,7 +212,7 @@ def loop(load: Load, *, compiled: bool = False) -> Runner:
     return lambda: _timed(load, run)
 
 
-def _tensors(batch: MicroBatch, load: Load, length: int) -> dict[str, Tensor]:
+def _tensors(batch: MicroBatch, load: Load, length: int | None) -> dict[str, Tensor]:
     rows = {
         name: torch.from_numpy(array)
         for name, array in padded(batch, pad_token_id=load.pad_token_id, length=length).items()
@@ -223,7 +223,7 @@ def _tensors(batch: MicroBatch, load: Load, length: int) -> dict[str, Tensor]:
 
 
 def shuffled(step: RankStep) -> list[MicroBatch]:
-    """A step's sequences in random order, in micro-batches of the same numbers: this package's dealing by
+    """A step's sequences in random order, in micro-batches of the same numbers: this package's balancing by
     length puts a long one into each, the worst for padding."""
     sequences = [
         _sequence(batch, number) for batch in step.micro_batches for number in range(len(batch.nsp_labels))

@@ -23,7 +23,7 @@ from biobert_scale.bench.samples import measure_samples, pack_all
 from biobert_scale.bench.stores import require_space, write_abstracts, write_repeated, write_simulated
 from biobert_scale.config import DataConfig
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
-from biobert_scale.data.pairs import LONGEST_SAMPLE
+from biobert_scale.data.pairs import MAX_SAMPLE_TOKENS
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest
 from biobert_scale.tokens.shards import TokenStore
@@ -167,7 +167,7 @@ def _check(
 ) -> None:
     for name, value, sound in (
         ("repeats", repeats, repeats >= 1),
-        ("max-seq-length", max_seq_length, _SHORTEST <= max_seq_length <= LONGEST_SAMPLE),
+        ("max-seq-length", max_seq_length, _SHORTEST <= max_seq_length <= MAX_SAMPLE_TOKENS),
         ("turn-seconds", turn_seconds, turn_seconds > 0),
         ("index-million-tokens", index_million_tokens, index_million_tokens > 0),
         ("scale-million-samples", scale_million_samples, scale_million_samples * 1e6 >= 1),

@@ -63,7 +63,7 @@ def _steps(
                 np.log(_ABSTRACT_MEAN) - _ABSTRACT_SPREAD**2 / 2, _ABSTRACT_SPREAD, sequences
             )
             sizes = np.clip(np.exp(normal) * longest / 512, 16, longest).astype(np.int64)
-        sizes = np.sort(sizes)[::-1]  # dealt by length, as the stream deals
+        sizes = np.sort(sizes)[::-1]  # balanced by length, as in the stream
         batches = tuple(
             _micro_batch(
                 draw, sizes[start :: sequences // micro_batch_size], mlm_probability, vocabulary_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from biobert_scale.config import DataConfig, LoaderConfig
 from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.packing import PairBuilder
 from biobert_scale.data.philox import PURPOSE_MASKING
-from biobert_scale.data.stream import Entries, SampleStream
+from biobert_scale.data.stream import SampleStream
+from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.tokens.shards import TokenStore
 
@@ -41,14 +42,14 @@ def measure_samples(
 ) -> dict[str, Any]:
     """All contestants' speeds at one length."""
     config = DataConfig(max_seq_length=max_seq_length)
-    entries = Entries.read(tokenizer, whole_words=True)
-    vocabulary = len(entries.continues)
+    tables = VocabularyTables.read(tokenizer, whole_words=True)
+    vocabulary = len(tables.continues)
     index = pack_all(store, config)
     documents = bert_instances.read_documents(store, vocabulary)
     contestants = [
-        *_ours(store, index, entries, config),
-        *collators(store, tokenizer, entries, config),
-        _plain_python(documents, entries, vocabulary, config),
+        *_ours(store, index, tables, config),
+        *collators(store, tokenizer, tables, config),
+        _plain_python(documents, tables, vocabulary, config),
     ]
     speeds = compare(contestants, repeats=repeats, seconds=seconds)
     return {
@@ -64,12 +65,14 @@ def pack_all(store: TokenStore, config: DataConfig) -> np.ndarray:
     return np.concatenate([builder.pack(shard) for shard in range(len(store.shards))])
 
 
-def _ours(store: TokenStore, index: np.ndarray, entries: Entries, config: DataConfig) -> list[Contestant]:
+def _ours(
+    store: TokenStore, index: np.ndarray, tables: VocabularyTables, config: DataConfig
+) -> list[Contestant]:
     streams = {
         whole_words: SampleStream(
             store,
             index,
-            entries if whole_words else replace(entries, continues=np.empty(0, np.bool_)),
+            tables if whole_words else tables._replace(continues=np.zeros_like(tables.continues)),
             config,
             seed=SEED,
             purpose=PURPOSE_MASKING,
@@ -117,11 +120,13 @@ def _packed_size(step: tuple[PackedBatch, ...]) -> tuple[int, int]:
     return sum(sum(batch.sequence_lengths) for batch in step), sum(len(batch.mlm_labels) for batch in step)
 
 
-def collators(store: TokenStore, tokenizer: Path, entries: Entries, config: DataConfig) -> list[Contestant]:
+def collators(
+    store: TokenStore, tokenizer: Path, tables: VocabularyTables, config: DataConfig
+) -> list[Contestant]:
     """transformers' collator behind torch's loader: tokens laid end to end and cut into blocks, one sequence
     a block."""
     fast = AutoTokenizer.from_pretrained(tokenizer)
-    blocks = cut_into_blocks(store, entries, config.max_seq_length)
+    blocks = cut_into_blocks(store, tables, config.max_seq_length)
 
     def contestant(name: str, *, columns: dict[str, np.ndarray], whole_words: bool) -> Contestant:
         table = Dataset(pa.table({column: _list_column(values) for column, values in columns.items()}))
@@ -148,9 +153,9 @@ def collators(store: TokenStore, tokenizer: Path, entries: Entries, config: Data
 
         return Contestant(name=name, sequences=size, begin=begin, measure=_padded_size, pairs=False)
 
-    special = np.isin(blocks, (entries.cls, entries.sep)).astype(np.int8)
+    special = np.isin(blocks, (tables.cls, tables.sep)).astype(np.int8)
     some = blocks[:_OFFSETS_BLOCKS]
-    ends = np.cumsum(~entries.continues[some] + 1, axis=1, dtype=np.int32)  # a gap before each word
+    ends = np.cumsum(~tables.continues[some] + 1, axis=1, dtype=np.int32)  # a gap before each word
     return [
         contestant(
             COLLATOR, columns={"input_ids": blocks, "special_tokens_mask": special}, whole_words=False
@@ -167,16 +172,16 @@ def collators(store: TokenStore, tokenizer: Path, entries: Entries, config: Data
     ]
 
 
-def cut_into_blocks(store: TokenStore, entries: Entries, length: int) -> np.ndarray:
+def cut_into_blocks(store: TokenStore, tables: VocabularyTables, length: int) -> np.ndarray:
     """(blocks, length) int32: all documents as [CLS] ... [SEP], end to end, the rest left out."""
     parts: list[np.ndarray] = []
     for shard in store.shards:
         bounds = shard.token_offsets
         ends = np.repeat(bounds[1:-1], 2)
         tokens = np.insert(
-            shard.tokens.astype(np.int32), ends, np.tile([entries.sep, entries.cls], len(bounds) - 2)
+            shard.tokens.astype(np.int32), ends, np.tile([tables.sep, tables.cls], len(bounds) - 2)
         )
-        parts += [np.array([entries.cls]), tokens, np.array([entries.sep])]
+        parts += [np.array([tables.cls]), tokens, np.array([tables.sep])]
     joined = np.concatenate(parts).astype(np.int32)
     return joined[: len(joined) // length * length].reshape(-1, length)
 
@@ -195,14 +200,14 @@ def _padded_size(batch: dict[str, Any]) -> tuple[int, int]:
 
 
 def _plain_python(
-    documents: list[bert_instances.Document], entries: Entries, vocabulary: int, config: DataConfig
+    documents: list[bert_instances.Document], tables: VocabularyTables, vocabulary: int, config: DataConfig
 ) -> Contestant:
     def begin(turn: int) -> Generator[dict[str, np.ndarray], None, None]:
         return bert_instances.batches(
             documents,
             size=PEER_BATCH_SIZE,
             max_seq_length=config.max_seq_length,
-            entries=entries,
+            tables=tables,
             vocabulary=vocabulary,
             mlm_probability=config.mlm_probability,
             seed=turn,

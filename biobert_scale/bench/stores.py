@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from biobert_scale.bench.samples import pack_all
 from biobert_scale.config import DataConfig
-from biobert_scale.data.pairs import LARGEST_CORPUS
+from biobert_scale.data.pairs import MAX_CORPUS_TOKENS
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
 from biobert_scale.errors import UserError
 from biobert_scale.files import MANIFEST, Manifest, read_manifest, write_json
@@ -93,7 +93,7 @@ def write_simulated(
     one = TokenStore.open(target / "train")
     rows = pack_all(one, config)
     tiles = -(-wanted_samples // len(rows))
-    if tiles * one.tokens > LARGEST_CORPUS:
+    if tiles * one.tokens > MAX_CORPUS_TOKENS:
         raise UserError(
             f"{wanted_samples:,} samples need more tokens than an index addresses",
             where="--scale-million-samples",

@@ -13,7 +13,8 @@ from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.packing import PairBuilder
 from biobert_scale.data.pairs import Pairs, unpack
 from biobert_scale.data.philox import PURPOSE_VALIDATION
-from biobert_scale.data.stream import Entries, SampleStream
+from biobert_scale.data.stream import SampleStream
+from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.errors import UserError
 from biobert_scale.tokens.shards import TokenStore
 from biobert_scale.tokens.vocabulary import load_tokenizer
@@ -40,7 +41,7 @@ def render_samples(tokens: Path, config: DataConfig, *, seed: int, samples: int)
     stream = SampleStream(
         store,
         index,
-        Entries.read(tokens / "tokenizer", whole_words=config.whole_word_masking),
+        VocabularyTables.read(tokens / "tokenizer", whole_words=config.whole_word_masking),
         config,
         seed=seed,
         purpose=PURPOSE_VALIDATION,
@@ -52,10 +53,7 @@ def render_samples(tokens: Path, config: DataConfig, *, seed: int, samples: int)
         pieces = {token: piece for piece, token in load_tokenizer(tokens / "tokenizer").get_vocab().items()}
         lines += [
             "",
-            (
-                "[MASK=word] predict the word; [other=word] another entry stands in its place; [word=word] it"
-                " stands there itself"
-            ),
+            "[MASK=word] predict the word; [other=word] another entry replaces it; [word=word] it remains",
         ]
         for k in range(len(chosen)):
             lines += ["", *_sample(batch, k, pieces)]

@@ -13,11 +13,11 @@ IGNORED = -100
 """The label that PyTorch's cross-entropy passes over."""
 
 
-def padded(batch: MicroBatch, *, pad_token_id: int, length: int = 0) -> dict[str, np.ndarray]:
+def padded(batch: MicroBatch, *, pad_token_id: int, length: int | None = None) -> dict[str, np.ndarray]:
     """The arguments of `transformers.BertForPreTraining`.
 
     Args:
-        length: columns of the rows; 0 for the longest sequence's.
+        length: columns of the rows; None for as many as the micro-batch's maximum length.
 
     Returns:
         `input_ids`, `token_type_ids`, `attention_mask`, `labels` (sequences, length) int64,
@@ -25,7 +25,7 @@ def padded(batch: MicroBatch, *, pad_token_id: int, length: int = 0) -> dict[str
     """
     lengths = np.diff(batch.cu_seqlens)
     rows, columns = np.repeat(np.arange(len(lengths)), lengths), batch.position_ids
-    shape = (len(lengths), length or int(lengths.max()))
+    shape = (len(lengths), int(lengths.max()) if length is None else length)
     found = {
         name: np.full(shape, value)
         for name, value in (
@@ -49,9 +49,9 @@ def fill_bucket(
     shapes.
 
     The padding is more sequences in `cu_seqlens`, after the ones that `nsp_labels` counts: always as many as
-    a whole bucket needs, none longer than `max_seq_length`, which kernels are told to be the longest, and the
-    last ones of no tokens. Predictions are filled up to as many as that many tokens can have at most, with
-    the label `IGNORED`.
+    a whole bucket needs, none longer than `max_seq_length` (the `max_seqlen` of attention), and the last ones
+    of no tokens. Predictions are filled up to as many as that many tokens can have at most, with the label
+    `IGNORED`.
     """
     tokens, sequences = len(batch.input_ids), len(batch.nsp_labels)
     size, pieces = -(-tokens // bucket) * bucket, -(-bucket // max_seq_length)

@@ -1,4 +1,4 @@
-"""Which sample stands where: a keyed permutation per epoch, in constant memory.
+"""Which sample is where: a keyed permutation per epoch, in constant memory.
 
 A balanced Feistel network over the next even power of two is a bijection whatever its round function;
 positions that fall outside the range walk on through it until they fall inside ("cycle walking", Black and
@@ -16,26 +16,24 @@ _ROUNDS = 6
 
 
 @njit(nogil=True)
-def _permute(
-    positions: np.ndarray, size: int, seed: int, epoch: int, half_bits: int, output: np.ndarray
-) -> None:
-    mask = (np.int64(1) << half_bits) - 1
-    block = np.empty(4, np.uint32)
+def _permute(positions: np.ndarray, size: int, seed: int, epoch: int, half_bits: int) -> np.ndarray:
+    mask, output = (np.int64(1) << half_bits) - 1, np.empty(len(positions), np.int64)
     for k in range(len(positions)):
         value = positions[k]
         while True:
             left, right = value >> half_bits, value & mask
             for round_number in range(_ROUNDS):
-                philox(seed, right, round_number, epoch, PURPOSE_ORDER, block)
-                left, right = right, left ^ (np.int64(block[0]) & mask)
+                word = philox(seed, right, round_number, epoch, PURPOSE_ORDER)[0]
+                left, right = right, left ^ (np.int64(word) & mask)
             value = (left << half_bits) | right
             if value < size:
                 break
         output[k] = value
+    return output
 
 
 def permute(positions: np.ndarray, *, size: int, seed: int, epoch: int) -> np.ndarray:
-    """The sample indices that stand at some positions of an epoch.
+    """The sample indices at some positions of an epoch.
 
     Args:
         positions: (n,) int64 in [0, size).
@@ -45,9 +43,7 @@ def permute(positions: np.ndarray, *, size: int, seed: int, epoch: int) -> np.nd
         (n,) int64 in [0, size); over all positions, every index once.
     """
     half_bits = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
-    output = np.empty(len(positions), np.int64)
-    _permute(np.ascontiguousarray(positions, np.int64), size, seed, epoch, half_bits, output)
-    return output
+    return _permute(np.ascontiguousarray(positions, np.int64), size, seed, epoch, half_bits)
 
 
 def samples_at(first: int, count: int, *, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

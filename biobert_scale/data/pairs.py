@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,10 +11,11 @@ from biobert_scale.compiled import njit
 from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE
 
 _ADDRESS_BITS, _LENGTH_BITS = 40, 12
-LARGEST_CORPUS = 1 << _ADDRESS_BITS
+MAX_CORPUS_TOKENS = 1 << _ADDRESS_BITS
 """Tokens that an index can address."""
-LONGEST_SAMPLE = (1 << _LENGTH_BITS) - 1
-_ADDRESS, _LENGTH = np.uint64(LARGEST_CORPUS - 1), np.uint64(LONGEST_SAMPLE)
+MAX_SAMPLE_TOKENS = (1 << _LENGTH_BITS) - 1
+"""Tokens that a sample can have."""
+_ADDRESS, _LENGTH = np.uint64(MAX_CORPUS_TOKENS - 1), np.uint64(MAX_SAMPLE_TOKENS)
 _A_SHIFT, _B_SHIFT = np.uint64(_ADDRESS_BITS), np.uint64(_ADDRESS_BITS + _LENGTH_BITS)
 _RANDOM, _SHORT = np.uint64(_ADDRESS_BITS), np.uint64(_ADDRESS_BITS + 1)
 
@@ -26,7 +28,7 @@ class Pairs:
         a_start, b_start: int64 token addresses (positions in all documents' tokens laid end to end).
         a_length, b_length: int64 tokens.
         is_random: bool, B comes from another document.
-        is_short: bool, packed to a shorter target than the longest.
+        is_short: bool, packed to a target shorter than `max_seq_length`.
     """
 
     a_start: np.ndarray
@@ -56,27 +58,33 @@ def unpack(rows: np.ndarray) -> Pairs:
     )
 
 
+class Pair(NamedTuple):
+    """One sample's pair; fields as in `Pairs`, each a scalar."""
+
+    a_start: int
+    a_length: int
+    b_start: int
+    b_length: int
+    is_random: bool
+    is_short: bool
+
+
 @njit(nogil=True)
-def unpack_row(rows: np.ndarray, k: int) -> tuple[int, int, int, int, int]:
-    """a_start, a_length, b_start, b_length, is_random of row `k`; compiled code's way."""
+def unpack_row(rows: np.ndarray, k: int) -> Pair:
+    """Read row `k` of an index, (samples, 2) uint64."""
     first, second = rows[k, 0], rows[k, 1]
-    return (
+    one = np.uint64(1)
+    return Pair(
         np.int64(first & _ADDRESS), np.int64(first >> _A_SHIFT & _LENGTH),
-        np.int64(second & _ADDRESS), np.int64(first >> _B_SHIFT), np.int64(second >> _RANDOM & np.uint64(1)),
+        np.int64(second & _ADDRESS), np.int64(first >> _B_SHIFT),
+        np.bool_(second >> _RANDOM & one), np.bool_(second >> _SHORT & one),
     )  # fmt: skip
 
 
 @njit(nogil=True)
-def pack_row(
-    rows: np.ndarray,
-    k: int,
-    a_start: int,
-    a_length: int,
-    b_start: int,
-    b_length: int,
-    is_random: bool,
-    is_short: bool,
-) -> None:
-    """Write row `k`."""
-    rows[k, 0] = np.uint64(a_start) | np.uint64(a_length) << _A_SHIFT | np.uint64(b_length) << _B_SHIFT
-    rows[k, 1] = np.uint64(b_start) | np.uint64(is_random) << _RANDOM | np.uint64(is_short) << _SHORT
+def pack_row(rows: np.ndarray, k: int, pair: Pair) -> None:
+    """Write row `k` of an index, (samples, 2) uint64."""
+    a_length, b_length = np.uint64(pair.a_length), np.uint64(pair.b_length)
+    is_random, is_short = np.uint64(pair.is_random), np.uint64(pair.is_short)
+    rows[k, 0] = np.uint64(pair.a_start) | a_length << _A_SHIFT | b_length << _B_SHIFT
+    rows[k, 1] = np.uint64(pair.b_start) | is_random << _RANDOM | is_short << _SHORT

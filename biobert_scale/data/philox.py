@@ -6,6 +6,8 @@ and a counter, so any worker can make any sample's numbers without a state to ca
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from biobert_scale.compiled import njit
@@ -26,9 +28,9 @@ _32 = np.uint64(32)
 
 @njit(nogil=True)
 def philox(
-    key: int, counter_0: int, counter_1: int, counter_2: int, counter_3: int, output: np.ndarray
-) -> None:
-    """Fill `output` (4,) uint32 with the block that belongs to a 64-bit key and four 32-bit counters."""
+    key: int, counter_0: int, counter_1: int, counter_2: int, counter_3: int
+) -> tuple[np.uint32, np.uint32, np.uint32, np.uint32]:
+    """The block of random numbers that belongs to a 64-bit key and four 32-bit counters."""
     key_0, key_1 = np.uint64(key) & _LOW, np.uint64(key) >> _32
     c0, c1, c2, c3 = (
         np.uint64(counter_0) & _LOW,
@@ -47,10 +49,10 @@ def philox(
         )
         key_0 = (key_0 + _WEYL_0) & _LOW
         key_1 = (key_1 + _WEYL_1) & _LOW
-    output[0], output[1], output[2], output[3] = c0, c1, c2, c3
+    return np.uint32(c0), np.uint32(c1), np.uint32(c2), np.uint32(c3)
 
 
 @njit(nogil=True)
-def draw_below(bound: int, word: int) -> int:
+def draw_below(bound: int, word: np.unsignedinteger[Any]) -> int:
     """An integer in [0, bound) from one 32-bit word, by Lemire's multiplication; bias below bound / 2^32."""
     return np.int64((np.uint64(bound) * np.uint64(word)) >> _32)  # type: ignore[return-value] # a machine integer once compiled

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from biobert_scale.config import DataConfig
 from biobert_scale.data.packing import PairBuilder
-from biobert_scale.data.pairs import LARGEST_CORPUS, LONGEST_SAMPLE, unpack
+from biobert_scale.data.pairs import MAX_CORPUS_TOKENS, MAX_SAMPLE_TOKENS, unpack
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, fingerprint, read_manifest
 from biobert_scale.stage import Stage
@@ -76,9 +76,9 @@ def build_samples(
                     where=tokens,
                     remedy="build a larger corpus, or hold out a larger tokens.validation_fraction",
                 )
-            if store.tokens > LARGEST_CORPUS or config.max_seq_length > LONGEST_SAMPLE:
+            if store.tokens > MAX_CORPUS_TOKENS or config.max_seq_length > MAX_SAMPLE_TOKENS:
                 raise UserError(
-                    f"the index addresses {LARGEST_CORPUS:,} tokens and samples of {LONGEST_SAMPLE:,}",
+                    f"the index addresses {MAX_CORPUS_TOKENS:,} tokens and samples of {MAX_SAMPLE_TOKENS:,}",
                     where=tokens,
                     remedy="divide the corpus, or shorten data.max_seq_length",
                 )
@@ -136,7 +136,7 @@ def open_index(samples: Path, split: str) -> np.ndarray:
     wanted = manifest.counts[split]["samples"]
     if not path.is_file() or path.stat().st_size != wanted * 16:
         raise UserError(
-            f"not the {wanted:,} samples that the manifest tells",
+            f"not the {wanted:,} samples that the manifest counts",
             where=path,
             remedy="remove the directory; the index is then built again",
         )
@@ -145,7 +145,7 @@ def open_index(samples: Path, split: str) -> np.ndarray:
 
 def index_fingerprint(tokens: Path, config: DataConfig, *, seed: int) -> str:
     """What the pairs follow from: the tokens' content, how they are packed, the seed. Not where the tokens
-    lie."""
+    are."""
     outputs = {
         name: digest
         for name, digest in read_manifest(tokens, TOKENS_STAGE).outputs.items()

@@ -3,127 +3,95 @@ anything.
 
 Sample `i` of epoch `e` depends on (tokens, seed, e, i) only; a global step trains on the samples at
 `global_batch_size` positions of the epochs' permutations, beginning with the number of samples consumed
-before. Within a step the samples are dealt to ranks and micro-steps by length, so that all carry nearly equal
-tokens: the mathematics is the same whoever computes what.
+before. Within a step the samples are assigned to ranks and micro-steps by length, so that all carry nearly
+equal tokens: the mathematics is the same whoever computes what.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from biobert_scale.compiled import njit
 from biobert_scale.config import DataConfig
-from biobert_scale.data.addresses import addresses, last_not_above, view
+from biobert_scale.data.addresses import StoreTables, last_not_above, store_tables, view
 from biobert_scale.data.batches import MicroBatch, RankStep
-from biobert_scale.data.dealing import deal
-from biobert_scale.data.masking import mask, number_of_predictions
+from biobert_scale.data.load_balancing import balance_by_length
+from biobert_scale.data.masking import SampleKey, mask, number_of_predictions
 from biobert_scale.data.order import samples_at
 from biobert_scale.data.pairs import unpack, unpack_row
 from biobert_scale.data.philox import PURPOSE_MASKING, PURPOSE_VALIDATION
 from biobert_scale.data.samples import index_fingerprint, open_index
+from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
 from biobert_scale.tokens.shards import TokenStore
-from biobert_scale.tokens.vocabulary import special_ids
 
 
-@dataclass(frozen=True)
-class Entries:
-    """What the stream knows of the vocabulary.
+class _Chosen(NamedTuple):
+    """The samples to write: `rows` (samples, 2) uint64 of the index, `epochs` and `indices` (samples,) int64;
+    `seed` and `purpose` of their masks."""
 
-    Attributes:
-        cls, sep, mask, unknown: ids of special tokens.
-        replacements: int64 ids of the ordinary entries.
-        continues: bool by id, the entries that continue a word; empty where words are not masked as wholes.
-    """
+    rows: np.ndarray
+    epochs: np.ndarray
+    indices: np.ndarray
+    seed: int
+    purpose: int
 
-    cls: int
-    sep: int
-    mask: int
-    unknown: int
-    replacements: np.ndarray
-    continues: np.ndarray
 
-    @classmethod
-    def read(cls, tokenizer: Path, *, whole_words: bool) -> Entries:
-        special = special_ids(tokenizer)
-        model = json.loads((tokenizer / "tokenizer.json").read_text())["model"]
-        continues = np.zeros(max(model["vocab"].values()) + 1, np.bool_)
-        continues[
-            [
-                token
-                for entry, token in model["vocab"].items()
-                if entry.startswith(model["continuing_subword_prefix"])
-            ]
-        ] = True
-        return cls(
-            special["[CLS]"], special["[SEP]"], special["[MASK]"], special["[UNK]"],
-            replacements=np.setdiff1d(np.arange(len(continues)), list(special.values())),
-            continues=continues if whole_words else np.empty(0, np.bool_),
-        )  # fmt: skip
+class _Bounds(NamedTuple):
+    """Where in the output each sample's `tokens` and `predictions` begin and the last ones end, both
+    (samples + 1,) int64, and where the micro-batch that it belongs to begins, (samples,) int64."""
+
+    tokens: np.ndarray
+    predictions: np.ndarray
+    micro_batches: np.ndarray
+
+
+class _Output(NamedTuple):
+    """All micro-batches end to end: the first three (tokens,) int64, the others (predictions,) int64, of
+    which `positions` count from the beginning of the micro-batch."""
+
+    input_ids: np.ndarray
+    token_type_ids: np.ndarray
+    position_ids: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray
 
 
 @njit(nogil=True)
-def _fill(
-    rows: np.ndarray,
-    epochs: np.ndarray,
-    indices: np.ndarray,
-    bounds: np.ndarray,
-    prediction_bounds: np.ndarray,
-    row_starts: np.ndarray,
-    tokens_at: np.ndarray,
-    token_starts: np.ndarray,
-    like: np.ndarray,
-    cls: int,
-    sep: int,
-    mask_id: int,
-    unknown: int,
-    replacements: np.ndarray,
-    continues: np.ndarray,
-    seed: int,
-    purpose: int,
-    input_ids: np.ndarray,
-    token_type_ids: np.ndarray,
-    position_ids: np.ndarray,
-    positions: np.ndarray,
-    labels: np.ndarray,
+def _write_samples(
+    chosen: _Chosen, bounds: _Bounds, store: StoreTables, vocabulary: VocabularyTables, output: _Output
 ) -> None:
-    """Fill in the samples of `rows`, one after another.
-
-    Args:
-        bounds, prediction_bounds: (samples + 1,) where each sample's tokens and predictions begin in the
-            outputs.
-        row_starts: (samples,) where the micro-batch that a sample stands in begins; `positions` count from
-            there.
-        like: an empty array of the tokens' dtype.
-    """
-    for k in range(len(rows)):
-        a_start, a_length, b_start, b_length, _ = unpack_row(rows, k)
-        begin, end, second = bounds[k], bounds[k + 1], a_length + 2
-        sample = input_ids[begin:end]
-        sample[0], sample[second - 1], sample[-1] = cls, sep, sep
-        for target, start, length in ((1, a_start, a_length), (second, b_start, b_length)):
-            shard = last_not_above(token_starts, start)
-            offset = start - token_starts[shard]
-            source = view(tokens_at[shard], offset + length, like)
+    """Write the chosen samples, masked, into `output`, one after another."""
+    for k in range(len(chosen.rows)):
+        pair = unpack_row(chosen.rows, k)
+        begin, end, second = bounds.tokens[k], bounds.tokens[k + 1], pair.a_length + 2
+        sample = output.input_ids[begin:end]
+        sample[0], sample[second - 1], sample[-1] = vocabulary.cls, vocabulary.sep, vocabulary.sep
+        for target, start, length in (
+            (1, pair.a_start, pair.a_length),
+            (second, pair.b_start, pair.b_length),
+        ):
+            shard = store.shards[last_not_above(store.shards["token_start"], start)]
+            offset = start - shard.token_start
+            source = view(shard.tokens, offset + length, store.token_type)
             for j in range(length):
                 sample[target + j] = source[offset + j]
-        token_type_ids[begin : begin + second] = 0
-        token_type_ids[begin + second : end] = 1
+        output.token_type_ids[begin : begin + second] = 0
+        output.token_type_ids[begin + second : end] = 1
+        position_ids = output.position_ids[begin:end]
         for j in range(end - begin):
-            position_ids[begin + j] = j
-        first, last = prediction_bounds[k], prediction_bounds[k + 1]
-        mask(
-            sample, second, continues, replacements, unknown, mask_id,
-            seed, epochs[k], indices[k], purpose, positions[first:last], labels[first:last],
-        )  # fmt: skip
-        positions[first:last] += begin - row_starts[k]
+            position_ids[j] = j
+        predicted = slice(bounds.predictions[k], bounds.predictions[k + 1])
+        positions, labels = output.positions[predicted], output.labels[predicted]
+        key = SampleKey(chosen.seed, chosen.purpose, chosen.epochs[k], chosen.indices[k])
+        mask(sample, second, vocabulary, key, positions, labels)
+        positions += begin - bounds.micro_batches[k]
 
 
 class SampleStream:
@@ -133,7 +101,7 @@ class SampleStream:
         self,
         store: TokenStore,
         index: np.ndarray,
-        entries: Entries,
+        vocabulary: VocabularyTables,
         config: DataConfig,
         *,
         seed: int,
@@ -147,10 +115,9 @@ class SampleStream:
             purpose: the masks' stream of random numbers.
             fingerprint: what all samples follow from.
         """
-        self.store, self.index, self.entries, self.config = store, index, entries, config
+        self.store, self.index, self.vocabulary, self.config = store, index, vocabulary, config
         self.seed, self.purpose, self.fingerprint = seed, purpose, fingerprint
-        self.tokens_at = addresses([shard.tokens for shard in store.shards])
-        self.like = np.empty(0, store.shards[0].tokens.dtype)
+        self.tables = store_tables(store)
 
     @classmethod
     def open(
@@ -164,7 +131,7 @@ class SampleStream:
         return cls(
             TokenStore.open(tokens / split),
             open_index(samples, split),
-            Entries.read(tokens / "tokenizer", whole_words=config.whole_word_masking),
+            VocabularyTables.read(tokens / "tokenizer", whole_words=config.whole_word_masking),
             config,
             seed=seed,
             purpose=PURPOSE_MASKING if split == "train" else PURPOSE_VALIDATION,
@@ -187,50 +154,27 @@ class SampleStream:
         rows = self.index[all_indices]
         pairs = unpack(rows)
         predictions = number_of_predictions(pairs.lengths, self.config.mlm_probability)
-        bounds, prediction_bounds = _cumulative(pairs.lengths), _cumulative(predictions)
-        firsts = _cumulative(np.array(sizes))
-        input_ids, token_type_ids, position_ids = (np.empty(bounds[-1], np.int64) for _ in range(3))
-        positions, labels = (np.empty(prediction_bounds[-1], np.int64) for _ in range(2))
-        entries = self.entries
-        _fill(
-            rows,
-            all_epochs,
-            all_indices,
-            bounds,
-            prediction_bounds,
-            np.repeat(bounds[firsts[:-1]], sizes),
-            self.tokens_at,
-            self.store.token_starts,
-            self.like,
-            entries.cls,
-            entries.sep,
-            entries.mask,
-            entries.unknown,
-            entries.replacements,
-            entries.continues,
-            self.seed,
-            self.purpose,
-            input_ids,
-            token_type_ids,
-            position_ids,
-            positions,
-            labels,
+        firsts, token_bounds = _cumulative(np.array(sizes)), _cumulative(pairs.lengths)
+        bounds = _Bounds(token_bounds, _cumulative(predictions), np.repeat(token_bounds[firsts[:-1]], sizes))
+        output = _Output(
+            *(np.empty(bounds.tokens[-1], np.int64) for _ in range(3)),
+            *(np.empty(bounds.predictions[-1], np.int64) for _ in range(2)),
         )
+        chosen = _Chosen(rows, all_epochs, all_indices, self.seed, self.purpose)
+        _write_samples(chosen, bounds, self.tables, self.vocabulary, output)
         nsp_labels = pairs.is_random.astype(np.int64)
         batches = []
         for first, last in itertools.pairwise(firsts):
-            tokens, predicted = (
-                slice(bounds[first], bounds[last]),
-                slice(prediction_bounds[first], prediction_bounds[last]),
-            )
+            tokens = slice(bounds.tokens[first], bounds.tokens[last])
+            predicted = slice(bounds.predictions[first], bounds.predictions[last])
             batches.append(
                 MicroBatch(
-                    input_ids=input_ids[tokens],
-                    token_type_ids=token_type_ids[tokens],
-                    position_ids=position_ids[tokens],
-                    cu_seqlens=(bounds[first : last + 1] - bounds[first]).astype(np.int32),
-                    mlm_positions=positions[predicted],
-                    mlm_labels=labels[predicted],
+                    input_ids=output.input_ids[tokens],
+                    token_type_ids=output.token_type_ids[tokens],
+                    position_ids=output.position_ids[tokens],
+                    cu_seqlens=(bounds.tokens[first : last + 1] - bounds.tokens[first]).astype(np.int32),
+                    mlm_positions=output.positions[predicted],
+                    mlm_labels=output.labels[predicted],
                     nsp_labels=nsp_labels[first:last],
                     epochs=all_epochs[first:last],
                     indices=all_indices[first:last],
@@ -248,7 +192,7 @@ class SampleStream:
         """
         epochs, indices = samples_at(first_sample, global_batch_size, size=len(self), seed=self.seed)
         lengths = self.lengths(indices)
-        mine = deal(lengths, slot_size=micro_batch_size, world_size=world_size)[:, rank]
+        mine = balance_by_length(lengths, micro_batch_size=micro_batch_size, world_size=world_size)[:, rank]
         return RankStep(
             micro_batches=self.micro_batches(epochs[mine], indices[mine]),
             global_sequences=global_batch_size,

@@ -86,3 +86,27 @@ def test_the_environment_is_read_in_its_own_places_only() -> None:
         if "os.environ" in path.read_text() or "os.getenv" in path.read_text()
     }
     assert found <= allowed
+
+
+def kernels(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The compiled functions of a file, and their arguments."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and any(
+            "njit" in ast.unparse(decorator) for decorator in node.decorator_list
+        ):
+            arguments = node.args
+            yield (
+                node.name,
+                [each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)],
+            )
+
+
+def test_no_kernel_takes_more_than_six_arguments() -> None:
+    """Arguments of one type are exchanged unnoticed: what belongs together is a named tuple."""
+    found = {
+        f"{path.relative_to(PACKAGE)}: {name}": arguments
+        for path in PACKAGE.rglob("*.py")
+        for name, arguments in kernels(path)
+    }
+    assert "data/stream.py: _write_samples" in found
+    assert {name: arguments for name, arguments in found.items() if len(arguments) > 6} == {}

@@ -15,9 +15,10 @@ from biobert_scale.bench.samples import collators, cut_into_blocks
 from biobert_scale.bench.stores import require_space, write_abstracts, write_repeated, write_simulated
 from biobert_scale.cli import main
 from biobert_scale.config import DataConfig, TokensConfig, VocabularyConfig
-from biobert_scale.data.pairs import pack_row, unpack
+from biobert_scale.data.pairs import Pair, pack_row, unpack
 from biobert_scale.data.samples import open_index
-from biobert_scale.data.stream import Entries, SampleStream
+from biobert_scale.data.stream import SampleStream
+from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.errors import UserError
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.shards import TokenStore
@@ -46,8 +47,8 @@ def store(directory: Path) -> TokenStore:
 
 
 @pytest.fixture(scope="module")
-def entries(directory: Path) -> Entries:
-    return Entries.read(directory / "tokens" / "tokenizer", whole_words=True)
+def tables(directory: Path) -> VocabularyTables:
+    return VocabularyTables.read(directory / "tokens" / "tokenizer", whole_words=True)
 
 
 def command(directory: Path, output: Path, *options: str) -> list[str]:
@@ -140,8 +141,8 @@ def test_a_full_disk_is_told_before_it_is_filled() -> None:
         require_space(1e18)
 
 
-def test_the_plain_builder_reads_the_stores_documents(store: TokenStore, entries: Entries) -> None:
-    documents = bert_instances.read_documents(store, len(entries.continues))
+def test_the_plain_builder_reads_the_stores_documents(store: TokenStore, tables: VocabularyTables) -> None:
+    documents = bert_instances.read_documents(store, len(tables.continues))
     assert len(documents) == store.documents and sum(map(len, documents)) == store.sentences
     tokens = [token for document in documents for sentence in document for token in sentence]
     assert tokens == np.concatenate([shard.tokens for shard in store.shards]).tolist()
@@ -180,9 +181,9 @@ def test_the_plain_builders_pairs_are_berts(maximum: int) -> None:
     assert sorted(stand) == [token for document in documents for sentence in document for token in sentence]
 
 
-def test_the_plain_builder_masks_ordinary_positions_only(entries: Entries) -> None:
+def test_the_plain_builder_masks_ordinary_positions_only(tables: VocabularyTables) -> None:
     rng = random.Random(3)
-    ordinary = entries.replacements.tolist()
+    ordinary = tables.replacements.tolist()
     kinds = {"mask": 0, "kept": 0, "other": 0}
     for _ in range(300):
         a, b = ([rng.choice(ordinary) for _ in range(rng.randint(1, 40))] for _ in range(2))
@@ -190,12 +191,12 @@ def test_the_plain_builder_masks_ordinary_positions_only(entries: Entries) -> No
             a,
             b,
             is_random=True,
-            entries=entries,
-            vocabulary=len(entries.continues),
+            tables=tables,
+            vocabulary=len(tables.continues),
             mlm_probability=0.15,
             rng=rng,
         )
-        whole = [entries.cls, *a, entries.sep, *b, entries.sep]
+        whole = [tables.cls, *a, tables.sep, *b, tables.sep]
         assert len(made.input_ids) == len(made.token_type_ids) == len(whole)
         assert made.token_type_ids == [0] * (len(a) + 2) + [1] * (len(b) + 1)
         assert not set(made.positions) & {0, len(a) + 1, len(whole) - 1} and len(set(made.positions)) == len(
@@ -205,7 +206,7 @@ def test_the_plain_builder_masks_ordinary_positions_only(entries: Entries) -> No
         restored = list(made.input_ids)
         for position, label in zip(made.positions, made.labels, strict=True):
             stands = made.input_ids[position]
-            kinds["mask" if stands == entries.mask else "kept" if stands == label else "other"] += 1
+            kinds["mask" if stands == tables.mask else "kept" if stands == label else "other"] += 1
             restored[position] = label
         assert restored == whole
     total = sum(kinds.values())
@@ -214,14 +215,14 @@ def test_the_plain_builder_masks_ordinary_positions_only(entries: Entries) -> No
     )
 
 
-def test_the_plain_builders_batches_are_padded_rows(store: TokenStore, entries: Entries) -> None:
-    vocabulary = len(entries.continues)
+def test_the_plain_builders_batches_are_padded_rows(store: TokenStore, tables: VocabularyTables) -> None:
+    vocabulary = len(tables.continues)
     documents = bert_instances.read_documents(store, vocabulary)
     made = bert_instances.batches(
         documents,
         size=8,
         max_seq_length=LENGTH,
-        entries=entries,
+        tables=tables,
         vocabulary=vocabulary,
         mlm_probability=0.15,
         seed=0,
@@ -229,8 +230,8 @@ def test_the_plain_builders_batches_are_padded_rows(store: TokenStore, entries: 
     for batch in itertools.islice(made, 20):
         lengths = batch["attention_mask"].sum(axis=1)
         assert batch["input_ids"].shape == batch["labels"].shape == (8, LENGTH) and lengths.max() <= LENGTH
-        assert (batch["input_ids"][np.arange(8), lengths - 1] == entries.sep).all() and (
-            batch["input_ids"][:, 0] == entries.cls
+        assert (batch["input_ids"][np.arange(8), lengths - 1] == tables.sep).all() and (
+            batch["input_ids"][:, 0] == tables.cls
         ).all()
         assert (
             not (batch["labels"][batch["attention_mask"] == 0] >= 0).any()
@@ -296,12 +297,13 @@ def test_abstracts_are_told_from_full_texts_by_their_ids(
 
 
 def test_balance_is_measured_as_a_step_waits() -> None:
-    # 128 long and 128 short samples: dealt by length, each micro-batch gets one of each.
+    # 128 long and 128 short samples: balanced by length, each micro-batch gets one of each.
     index = np.zeros((256, 2), np.uint64)
     for k in range(256):
-        pack_row(index, k, 0, 30 if k % 2 else 1, 0, 30 if k % 2 else 1, False, False)
+        tokens = 30 if k % 2 else 1
+        pack_row(index, k, Pair(0, tokens, 0, tokens, False, False))
     found = measure_balance(index, steps=3)
-    by_length, at_random = found["ways"]["dealt by length"], found["ways"]["dealt at random"]
+    by_length, at_random = found["ways"]["balanced by length"], found["ways"]["at random"]
     assert found["mean_length"] == 34 and all(
         ratio == {"mean": 1, "worst": 1} for ratio in by_length.values()
     )
@@ -315,27 +317,29 @@ def test_balance_is_measured_as_a_step_waits() -> None:
     )
 
 
-def test_the_collators_blocks_hold_all_documents_end_to_end(store: TokenStore, entries: Entries) -> None:
-    blocks = cut_into_blocks(store, entries, LENGTH)
-    documents = bert_instances.read_documents(store, len(entries.continues))
+def test_the_collators_blocks_hold_all_documents_end_to_end(
+    store: TokenStore, tables: VocabularyTables
+) -> None:
+    blocks = cut_into_blocks(store, tables, LENGTH)
+    documents = bert_instances.read_documents(store, len(tables.continues))
     wanted = [
         token
         for document in documents
-        for token in (entries.cls, *itertools.chain.from_iterable(document), entries.sep)
+        for token in (tables.cls, *itertools.chain.from_iterable(document), tables.sep)
     ]
     assert blocks.size > len(wanted) - LENGTH and blocks.reshape(-1).tolist() == wanted[: blocks.size]
 
 
 def test_the_collator_for_whole_words_is_told_where_words_begin(
-    directory: Path, store: TokenStore, entries: Entries
+    directory: Path, store: TokenStore, tables: VocabularyTables
 ) -> None:
-    tokens, words = collators(store, directory / "tokens" / "tokenizer", entries, CONFIG)
+    tokens, words = collators(store, directory / "tokens" / "tokenizer", tables, CONFIG)
     parted = {tokens.name: 0, words.name: 0}
     for item in (tokens, words):
         for batch in itertools.islice(item.begin(0), 5):
             labels = batch["labels"].numpy()
             masked = labels >= 0
             original = np.where(masked, labels, batch["input_ids"].numpy())
-            continues = entries.continues[original[:, 1:]] & (original[:, :-1] != entries.cls)
+            continues = tables.continues[original[:, 1:]] & (original[:, :-1] != tables.cls)
             parted[item.name] += int((continues & (masked[:, 1:] != masked[:, :-1])).sum())
     assert parted[words.name] == 0 < parted[tokens.name]

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biobert_scale.data.masking import mask, number_of_predictions
+from biobert_scale.data.masking import SampleKey, mask, number_of_predictions
+from biobert_scale.data.vocabulary import VocabularyTables
 
 CLS, SEP, MASK, UNKNOWN = 2, 3, 4, 1
-TOKENS = np.empty(0, np.bool_)
+TOKENS = np.zeros(300, np.bool_)
 CONTINUES = np.arange(300) >= 200  # entries from 200 on continue a word
 
 
@@ -23,9 +26,8 @@ def masked(
     seed: int = 1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     changed, positions, labels = sample.copy(), np.full(count, -1), np.full(count, -1)
-    mask(
-        changed, second, continues, np.arange(5, 300), UNKNOWN, MASK, seed, epoch, index, 2, positions, labels
-    )
+    vocabulary = VocabularyTables(CLS, SEP, MASK, UNKNOWN, np.arange(5, 300), continues)
+    mask(changed, second, vocabulary, SampleKey(seed, 2, epoch, index), positions, labels)
     return changed, positions, labels
 
 
@@ -162,3 +164,29 @@ def test_masks_differ_by_seed_epoch_and_sample() -> None:
     ]  # type: ignore[arg-type]
     assert len({tuple(draw) for draw in draws}) == 5
     assert draws[0] == masked(sample, 102, 30)[1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("whole_words", "expected"), [(False, "925dc1ab3d8e6116"), (True, "6b10bff4832106af")]
+)
+def test_the_masks_are_pinned(whole_words: bool, expected: str) -> None:
+    """A changed hash is a changed stream: runs could not be resumed with it. Made at commit e5b75fd."""
+    state = hashlib.sha256()
+    for index in range(400):
+        length = 2 + 37 * index % 120
+        entries = 1 + (7919 * np.arange(length) * (index + 1) + 31 * np.arange(length) ** 2) % 299
+        entries[(entries == CLS) | (entries == SEP) | (entries == MASK)] = UNKNOWN
+        second = 3 + 11 * index % (length - 1)
+        sample = np.array([CLS, *entries[: second - 2], SEP, *entries[second - 2 :], SEP])
+        count = int(number_of_predictions(np.array(len(sample)), (0.02, 0.15, 0.9)[index % 3]))
+        for part in masked(
+            sample,
+            second,
+            count,
+            continues=CONTINUES if whole_words else TOKENS,
+            index=index * 10**7,
+            epoch=index % 5,
+            seed=index % 7 * 10**10,
+        ):
+            state.update(part.tobytes())
+    assert state.hexdigest()[:16] == expected

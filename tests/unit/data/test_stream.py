@@ -8,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from biobert_scale.config import DataConfig, LoaderConfig
 from biobert_scale.data.batches import MicroBatch, RankStep
-from biobert_scale.data.dealing import deal
 from biobert_scale.data.layouts import IGNORED, fill_bucket, padded
 from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.masking import number_of_predictions
@@ -175,7 +172,7 @@ def test_an_epoch_holds_every_sample_once_and_every_token_as_it_was_written(stre
     (batch,) = stream.micro_batches([np.zeros(size, np.int64)], [np.arange(size)])
     restored = batch.input_ids.copy()
     restored[batch.mlm_positions] = batch.mlm_labels
-    special = stream.entries
+    special = stream.vocabulary
     for k in range(0, size, 17):
         sample = restored[batch.cu_seqlens[k] : batch.cu_seqlens[k + 1]]
         row = stream.index[k]
@@ -261,45 +258,6 @@ def test_a_renamed_directory_is_the_same_corpus_and_another_seed_is_not(
         (replace(CONFIG, max_seq_length=65), 1),
     ):
         assert stream_fingerprint(tokens, config, seed=seed) != stream.fingerprint
-
-
-@given(st.integers(1, 8), st.integers(1, 4), st.integers(1, 6), st.integers(0, 100))
-def test_dealing_gives_every_sample_once(world_size: int, micro_steps: int, size: int, seed: int) -> None:
-    lengths = np.random.default_rng(seed).integers(5, 512, world_size * micro_steps * size)
-    dealt = deal(lengths, slot_size=size, world_size=world_size)
-    assert dealt.shape == (micro_steps, world_size, size) and sorted(dealt.ravel().tolist()) == list(
-        range(len(lengths))
-    )
-    loads = lengths[dealt].sum(-1)
-    assert np.ptp(loads) <= 512
-
-
-def test_ranks_carry_nearly_equal_tokens(capsys: pytest.CaptureFixture[str]) -> None:
-    """16 ranks x 8 micro-steps x 2 sequences as long as abstracts are: mean about 250 tokens, some at the
-    limit of 512."""
-    generator = np.random.default_rng(0)
-    figures = []
-    for _ in range(200):
-        lengths = np.minimum(generator.lognormal(5.4, 0.55, 256), 512).astype(np.int64)
-        rows = []
-        for dealt in (deal(lengths, slot_size=2, world_size=16), np.arange(256).reshape(8, 16, 2)):
-            loads = lengths[dealt].sum(-1)  # (micro-steps, ranks)
-            rows.append(
-                [
-                    (loads.max(1) / loads.mean(1)).max(),
-                    loads.sum(0).max() / loads.sum(0).mean(),
-                    loads.max(1).sum() / loads.mean(1).sum(),
-                ]
-            )
-        figures.append(rows)
-    (micro_step, rank, step), random = np.mean(figures, 0)
-    with capsys.disabled():
-        print(
-            f"\nfullest over mean, dealt / at random: micro-step {micro_step:.3f} / {random[0]:.3f}, rank"
-            f" {rank:.3f} / {random[1]:.3f}, step {step:.3f} / {random[2]:.3f}"
-        )
-    assert micro_step < 1.05 and rank < 1.01 and step < 1.025
-    assert random[0] > 1.4
 
 
 def test_padded_rows_hold_the_same_samples(stream: SampleStream) -> None:

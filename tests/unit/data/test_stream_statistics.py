@@ -51,8 +51,8 @@ def pairs(stream: SampleStream) -> Pairs:
 
 
 def test_masks(stream: SampleStream) -> None:
-    entries = stream.entries
-    special = [entries.cls, entries.sep, entries.mask, 0]
+    vocabulary = stream.vocabulary
+    special = [vocabulary.cls, vocabulary.sep, vocabulary.mask, 0]
     kinds, tokens, predictions, unknown = np.zeros(3), 0, 0, 0
     for consumed in range(0, SAMPLES, 1000):
         step = stream.step(consumed, global_batch_size=1000, micro_batch_size=1000, world_size=1, rank=0)
@@ -60,12 +60,12 @@ def test_masks(stream: SampleStream) -> None:
         assert not np.isin(batch.mlm_labels, special).any(), "a special token is predicted"
         assert not np.isin(batch.mlm_positions, [batch.cu_seqlens[:-1], batch.cu_seqlens[1:] - 1]).any()
         values = batch.input_ids[batch.mlm_positions]
-        masks, same = (values == entries.mask).sum(), (values == batch.mlm_labels).sum()
+        masks, same = (values == vocabulary.mask).sum(), (values == batch.mlm_labels).sum()
         kinds += [masks, len(values) - masks - same, same]
         tokens, predictions, unknown = (
             tokens + len(batch.input_ids),
             predictions + len(values),
-            unknown + (batch.mlm_labels == entries.unknown).sum(),
+            unknown + (batch.mlm_labels == vocabulary.unknown).sum(),
         )
     shares = kinds / kinds.sum()
     print(
