@@ -67,7 +67,7 @@ def train(arguments: list[str]) -> int:
 
     Any setting of the recipe can be changed by its dotted name.
     """
-    options = parse_options(arguments)
+    options = _parse_options(arguments)
     if options.dry_run:
         return _dry_run(options)
     assert options.tokens is not None and options.output is not None
@@ -93,7 +93,7 @@ def train(arguments: list[str]) -> int:
     )
 
 
-def parse_options(arguments: list[str]) -> TrainOptions:
+def _parse_options(arguments: list[str]) -> TrainOptions:
     """The options, whose settings default to those of the recipe that they name.
 
     Raises:

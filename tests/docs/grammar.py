@@ -15,7 +15,7 @@ from typing import Any
 import tyro
 
 from biobert_scale.commands import COMMANDS, function_of
-from biobert_scale.commands.training import parse_options
+from biobert_scale.commands.training import _parse_options
 from biobert_scale.errors import UserError
 from biobert_scale.recipes import change_settings, load_config
 
@@ -128,7 +128,7 @@ def _module(module: str, arguments: list[str]) -> None:
 def _cli(name: str, arguments: list[str]) -> dict[str, Any]:
     """The values that a command's own parser makes of its arguments."""
     if name == "train":
-        parse_options(arguments)
+        _parse_options(arguments)
         return {}
     values: dict[str, Any] = {}
 
