@@ -24,6 +24,7 @@ from biobert_scale.config import Config, ModelConfig
 from biobert_scale.errors import RunFailed
 from biobert_scale.recipes import load_config
 from biobert_scale.training import runtime
+from biobert_scale.training.ranks import rank_environment
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Tell = Callable[[dict[str, Any]], None]
@@ -123,12 +124,12 @@ _SWEEP = (
 device is Accelerate's autocast over fp32 weights."""
 
 
+@rank_environment()
 def measure_sweep(tell: Tell, *, tiny: bool) -> None:
     """BERT-Large's step of 256 sequences, as training takes it, by engine and micro-batch, compiled and not;
     memory that does not suffice ends no sweep."""
     device, rows = _device(), []
     engines = ["zero1", "ddp"] if importlib.util.find_spec("deepspeed") else ["ddp"]
-    runtime.describe_ranks()
     for wanted, lengths, bucket, cases in _SWEEP:
         dtype = _possible(wanted, device)
         for compile, engine, size in cases:
@@ -324,11 +325,11 @@ def _summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+@rank_environment()
 def measure_profile(tell: Tell, *, tiny: bool) -> None:
     """Where the time of a step goes, as `one-gpu` takes it, compiled and not: kernels by their time on the
     device."""
     engine, found = "zero1" if importlib.util.find_spec("deepspeed") else "ddp", []
-    runtime.describe_ranks()
     for compile in (True, False):
         config = suite_config(
             dtype="bf16", sequences=8 if tiny else 64, micro_batch_size=4 if tiny else 32, tiny=tiny

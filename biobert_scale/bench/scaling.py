@@ -30,6 +30,7 @@ from biobert_scale.errors import RunFailed
 from biobert_scale.files import write_json
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
+from biobert_scale.training.ranks import rank_environment
 
 ENGINES = ("ddp", "zero0", "zero1", "zero2", "zero3")
 _LIBRARIES = ("torch", "deepspeed", "accelerate", "transformers")
@@ -131,6 +132,7 @@ def scaling_page(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@rank_environment()
 def _measure(job: dict[str, Any], sent: Sent) -> dict[str, Any]:
     """One rank's part."""
     config, found = structure_config(job["config"], where="bench scaling"), {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -29,8 +30,10 @@ from biobert_scale.files import read_manifest
 from biobert_scale.plan.dry_run import DryRun, plan_run
 from biobert_scale.tokens.build import STAGE
 from biobert_scale.training import runtime
+from biobert_scale.training.ranks import rank_environment, read_rank_info
 
 
+@rank_environment()
 def examine(
     config: Config,
     *,
@@ -77,7 +80,8 @@ def examine(
 def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:
     """The ranks, or where they do not find each other this one alone, and that as a finding."""
     try:
-        rank, world_size, local_rank = runtime.join(timeout_seconds=timeout_seconds)
+        info = read_rank_info(os.environ)
+        runtime.meet(info, timeout_seconds=timeout_seconds)
     except dist.DistError as error:
         remedy = (
             "check that MASTER_ADDR resolves and MASTER_PORT is open on every node, and that as many ranks"
@@ -87,13 +91,13 @@ def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:
         return alone(0 if is_first_rank() else 1), [
             Finding(check="ranks", status="FAIL", told=told, remedy=remedy)
         ]
-    device = device_of(local_rank)
+    device = device_of(info.local_rank)
     if device.type == "cuda":
         import torch
 
         torch.cuda.set_device(device)
-    words = "one process alone" if world_size == 1 else f"{world_size} met"
-    return Ranks(rank=rank, world_size=world_size, local_rank=local_rank, device=device), [
+    words = "one process alone" if info.world_size == 1 else f"{info.world_size} met"
+    return Ranks(rank=info.rank, world_size=info.world_size, local_rank=info.local_rank, device=device), [
         Finding(check="ranks", status="OK", told=words)
     ]
 

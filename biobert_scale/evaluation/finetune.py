@@ -41,6 +41,7 @@ from biobert_scale.modeling.weights import load_encoder, read_model_config
 from biobert_scale.ranges import SEEDS, check_number
 from biobert_scale.release.heads import MODEL
 from biobert_scale.stage import Stage
+from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.runtime import on_first_rank, start_plain
 
 logger = logging.getLogger(__name__)
@@ -103,9 +104,9 @@ def finetune(
         "seed": seed,
         "random_weights": random_weights,
     } | {"finetune": asdict(config), "grid": asdict(grid)}
-    accelerator = start_plain(config.precision)
     stage = Stage(output, STAGE, inputs=inputs, config=settings, overwrite=overwrite, reads=[prepared, model])
-    with ExitStack() as held:
+    with rank_environment() as ranks, ExitStack() as held:
+        accelerator = start_plain(ranks, config.precision)
 
         def begin() -> bool:
             return held.enter_context(stage).finished is not None

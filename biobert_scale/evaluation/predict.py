@@ -52,6 +52,7 @@ from biobert_scale.files import (
 from biobert_scale.recipes import structure_saved_budget
 from biobert_scale.release.heads import MODEL
 from biobert_scale.stage import Stage
+from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.runtime import start_plain
 
 
@@ -86,13 +87,16 @@ def predict(
         )
     task_directory(prepared, task)
     inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
-    with Stage(
-        output, "predictions", inputs=inputs, config=settings, overwrite=overwrite, reads=[prepared, run]
-    ) as stage:
+    with (
+        rank_environment() as ranks,
+        Stage(
+            output, "predictions", inputs=inputs, config=settings, overwrite=overwrite, reads=[prepared, run]
+        ) as stage,
+    ):
         if stage.finished is not None:
             return dict(read_json(output / METRICS))
         started = time.monotonic()
-        accelerator = start_plain(config.precision)
+        accelerator = start_plain(ranks, config.precision)
         benchmark = open_benchmark(prepared, task, load_tokenizer(run / MODEL), config, (split,))
         model = load_head(run / MODEL, benchmark, config).to(accelerator.device)
         with accelerator.autocast():

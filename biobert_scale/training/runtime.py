@@ -1,8 +1,4 @@
-"""Rank, world size, launcher and device: known here and nowhere else.
-
-`accelerate launch`, torchrun, srun and other launchers describe the ranks through the environment; a plain
-process is a world of one. Everything above this module sees an `Accelerator`.
-"""
+"""The ranks' group: joined, used and left. Everything above this module sees an `Accelerator`."""
 
 from __future__ import annotations
 
@@ -10,12 +6,12 @@ import atexit
 import datetime
 import gc
 import logging
-import os
+import pickle
 import sys
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 import torch.distributed
@@ -28,29 +24,22 @@ from accelerate.utils import (
     broadcast_object_list,
     gather_object,
 )
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import RunFailed, UserError, from_os_error
 from biobert_scale.training.engine import group as engine_group
 from biobert_scale.training.engine.group import leave as leave
+from biobert_scale.training.ranks import RankInfo
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_LAUNCHERS = (
-    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID"),
-    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
-)
-"""How srun and Open MPI name the number of processes, a process' rank, and its rank on its node."""
 
-_RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
-
-
-def start(config: Config, *, run: str) -> Accelerator:
-    """Join the other ranks and set the engine up.
+def start(ranks: RankInfo, config: Config, *, run: str) -> Accelerator:
+    """Join the other ranks as the run's engine wants it.
 
     Args:
+        ranks: of `rank_environment`, as long as that lasts.
         run: the run directory, where the trackers write.
 
     Raises:
@@ -58,8 +47,6 @@ def start(config: Config, *, run: str) -> Accelerator:
         RunFailed: the ranks do not meet.
     """
     on_gpu = torch.cuda.is_available()
-    engine_group.forget_launcher_settings(os.environ, on_gpu=on_gpu)
-    world_size = describe_ranks()
     precision = config.training.precision.dtype
     check_precision(precision, on_gpu=on_gpu)
     # Without an explicit back end, every rank on a CPU would believe that it is alone.
@@ -68,29 +55,28 @@ def start(config: Config, *, run: str) -> Accelerator:
         timeout=datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds),
     )
     accelerator = _join(
-        gradient_accumulation_steps=gradient_accumulation_steps(config.training, world_size),
+        ranks,
+        gradient_accumulation_steps=gradient_accumulation_steps(config.training, ranks.world_size),
         mixed_precision={"fp32": "no"}.get(precision, precision),
         log_with=_trackers(config.training.trackers),
         project_dir=run,
         dataloader_config=DataLoaderConfiguration(),
         kwargs_handlers=[group],
-        **engine_group.options(config, world_size=world_size, on_gpu=on_gpu),
+        **engine_group.options(config, world_size=ranks.world_size, on_gpu=on_gpu),
     )
-    engine_group.prepare_group(config, world_size=world_size, timeout=group.timeout)
-    # transformers would build the model under zero.Init at stage 3, with other random numbers than at every
-    # other stage.
-    unset_hf_deepspeed_config()
-    assert accelerator.num_processes == world_size, (
-        f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
+    engine_group.prepare_group(config, world_size=ranks.world_size, timeout=group.timeout)
+    assert accelerator.num_processes == ranks.world_size, (
+        f"{accelerator.num_processes} processes joined, the launcher started {ranks.world_size}"
     )
     return accelerator
 
 
-def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerator:
+def start_plain(ranks: RankInfo, precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerator:
     """Join the other ranks for torch's own engine, and without what an earlier run left in this process: what
     fine-tuning needs.
 
     Args:
+        ranks: of `rank_environment`, as long as that lasts.
         precision: "auto" is bf16 on a GPU that computes in it, else fp32: a CPU without bf16 arithmetic of
             its own is several times slower in bf16, and one rule for every CPU keeps their scores comparable.
 
@@ -99,12 +85,10 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
         RunFailed: the ranks do not meet.
     """
     on_gpu = torch.cuda.is_available()
-    engine_group.forget_launcher_settings(os.environ, on_gpu=on_gpu)
     if precision == "auto":
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     check_precision(precision, on_gpu=on_gpu)
     AcceleratorState._reset_state(True)
-    world_size = describe_ranks()
     group = InitProcessGroupKwargs(
         backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(minutes=30)
     )
@@ -113,18 +97,21 @@ def start_plain(precision: Literal["auto", "fp32", "bf16", "fp16"]) -> Accelerat
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
         accelerator = _join(
-            mixed_precision={"fp32": "no"}.get(precision, precision), cpu=not on_gpu, kwargs_handlers=[group]
+            ranks,
+            mixed_precision={"fp32": "no"}.get(precision, precision),
+            cpu=not on_gpu,
+            kwargs_handlers=[group],
         )
     torch.set_num_threads(threads)
     atexit.unregister(leave)
     atexit.register(leave)  # the group serves every run of this process
-    assert accelerator.num_processes == world_size, (
-        f"{accelerator.num_processes} processes joined, the launcher started {world_size}"
+    assert accelerator.num_processes == ranks.world_size, (
+        f"{accelerator.num_processes} processes joined, the launcher started {ranks.world_size}"
     )
     return accelerator
 
 
-def _join(**options: Any) -> Accelerator:
+def _join(ranks: RankInfo, **options: Any) -> Accelerator:
     """The Accelerator, which makes the ranks' group.
 
     Raises:
@@ -135,7 +122,7 @@ def _join(**options: Any) -> Accelerator:
     except torch.distributed.DistError as error:
         raise RunFailed(
             f"the ranks do not meet: {str(error).splitlines()[0]}",
-            where=f"MASTER_ADDR and MASTER_PORT, {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}",
+            where=f"MASTER_ADDR and MASTER_PORT, {ranks.address}:{ranks.port}",
             remedy="choose a free port with the launcher's option, and an address that every node reaches",
         ) from error
 
@@ -172,25 +159,24 @@ def on_first_rank(accelerator: Accelerator, function: Callable[[], T]) -> T:
     """Call a function on rank 0 while the others wait; every rank gets what it returned, or its error.
 
     Args:
-        function: its result can be pickled.
+        function: what it returns can be pickled.
     """
-    outcome: list[Any] = [None, None]
-    failure: Exception | None = None
+    outcome: tuple[bool, Any] = (True, None)
+    failure: BaseException | None = None
     if accelerator.is_main_process:
         try:
-            outcome[0] = function()
-        except Exception as error:
-            known = from_os_error(error) if isinstance(error, OSError) else error
-            failure = known or error
-            outcome[1] = (
-                known
-                if isinstance(known, UserError)
-                else RunFailed(f"{type(error).__name__}: {error}", where="rank 0", remedy="see its log")
-            )
-    outcome = broadcast_object_list(outcome)
-    if failure is not None or outcome[1] is not None:
-        raise failure or outcome[1]
-    return outcome[0]
+            outcome = (True, pickle.dumps(function()))
+        except BaseException as error:  # whatever it is, the others wait for a word
+            failure = (from_os_error(error) if isinstance(error, OSError) else None) or error
+            what = f"{type(failure).__name__}: {failure}"
+            seen = RunFailed(what, where="rank 0", remedy="see its log")
+            outcome = (False, failure if isinstance(failure, UserError) else seen)
+    well, value = broadcast_object_list([outcome])[0]
+    if failure is not None:
+        raise failure
+    if not well:
+        raise value
+    return cast(T, pickle.loads(value))
 
 
 def check_precision(precision: str, *, on_gpu: bool) -> None:
@@ -212,71 +198,19 @@ def check_precision(precision: str, *, on_gpu: bool) -> None:
         )
 
 
-def describe_ranks() -> int:
-    """Complete the environment that the launcher left, and return the world size.
+def meet(ranks: RankInfo, *, timeout_seconds: float) -> None:
+    """Join the other ranks without an engine, to examine what connects them: gloo, and on GPUs NCCL besides.
 
     Raises:
-        UserError: a launcher started several processes and did not say where they meet, or its variables do
-            not fit together.
-    """
-    environment = os.environ
-    for tasks, rank, local_rank in _LAUNCHERS:
-        if "RANK" not in environment and int(environment.get(tasks, "1")) > 1:
-            if "MASTER_ADDR" not in environment:
-                what, remedy = (
-                    f"{tasks} is {environment[tasks]}, but MASTER_ADDR is not set",
-                    "export MASTER_ADDR (the first node's name) and MASTER_PORT before starting the ranks",
-                )
-                raise UserError(what, where="the environment", remedy=remedy)
-            environment.setdefault("MASTER_PORT", "29500")
-            environment.update(
-                RANK=environment[rank], LOCAL_RANK=environment[local_rank], WORLD_SIZE=environment[tasks]
-            )
-    given = [name for name in _RANKS if environment.get(name)]
-    if not given or (given == ["WORLD_SIZE"] and environment["WORLD_SIZE"] == "1"):
-        # Port 0: the one process takes a free one as it listens. A number found free before may be another's
-        # by then.
-        environment.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
-    _check_ranks()
-    return int(environment["WORLD_SIZE"])
-
-
-def _check_ranks() -> None:
-    """Refuse variables of which one is missing, no number, or out of range."""
-    remedy = f"use a launcher, which sets {', '.join(_RANKS)}, MASTER_ADDR and MASTER_PORT, or unset them all"
-    missing = [name for name in (*_RANKS, "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if missing:
-        given = ", ".join(f"{name} is {os.environ[name]}" for name in _RANKS if os.environ.get(name))
-        raise UserError(
-            f"{given}, but {', '.join(missing)} is not set", where="the environment", remedy=remedy
-        )
-    values = {name: os.environ[name] for name in _RANKS}
-    numbers = [int(value) for value in values.values() if value.isdecimal()]
-    if len(numbers) < len(_RANKS) or not max(numbers[:2]) < numbers[2]:
-        given = ", ".join(f"{name} is {value}" for name, value in values.items())
-        raise UserError(f"{given}, which do not fit together", where="the environment", remedy=remedy)
-
-
-def join(*, timeout_seconds: float) -> tuple[int, int, int]:
-    """Meet the other ranks without an engine, to examine what connects them: gloo, and on GPUs NCCL besides.
-
-    Returns:
-        Rank, world size, and rank on the node.
-
-    Raises:
-        UserError: see `describe_ranks`.
         torch.distributed.DistError: the others do not come.
     """
     # Its log, which goes to whatever is the standard output as it is imported, is no part of the caller's
     # result.
     with suppress(ImportError), redirect_stdout(sys.stderr):
         engine_group.import_before_meeting()
-
-    world_size = describe_ranks()
-    if world_size > 1:
+    if ranks.world_size > 1:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend, timeout=datetime.timedelta(seconds=timeout_seconds))
-    return int(os.environ["RANK"]), world_size, int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def stop(accelerator: Accelerator) -> None:
@@ -287,5 +221,3 @@ def stop(accelerator: Accelerator) -> None:
     leave()
     GradientState._reset_state()
     AcceleratorState._reset_state(reset_partial_state=True)
-    # Set by the plugin: the next `Accelerator` of this process, another library's, would take it for a wish.
-    os.environ.pop("ACCELERATE_USE_DEEPSPEED", None)

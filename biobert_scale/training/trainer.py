@@ -33,6 +33,7 @@ from biobert_scale.training.guards import Action, Guards
 from biobert_scale.training.pace import ThroughputMeter
 from biobert_scale.training.preemption import StopRequest, signals_given_back
 from biobert_scale.training.profile import StepProfile
+from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.restarts import Reached, note_end, note_start
 from biobert_scale.training.retention import FINISHED
 from biobert_scale.training.schedule import learning_rate
@@ -77,8 +78,8 @@ def train(
         run = run.resolve()
     samples = samples or run / "samples"
     read_manifest(tokens, TOKENS_STAGE)  # what is no token shards is refused before the ranks meet
-    accelerator = runtime.start(config, run=str(run))
-    with ExitStack() as held:
+    with rank_environment() as ranks, ExitStack() as held:
+        accelerator = runtime.start(ranks, config, run=str(run))
         trainer, patience = None, 60.0
 
         def begin() -> None:

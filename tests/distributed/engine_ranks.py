@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -131,6 +132,7 @@ def main(output: Path, cases: list[str]) -> None:
     from biobert_scale.recipes import load_config
     from biobert_scale.training import runtime
     from biobert_scale.training.engine import build_engine, partitions_weights
+    from biobert_scale.training.ranks import read_rank_info
 
     results = {}
     for case in cases:
@@ -142,7 +144,7 @@ def main(output: Path, cases: list[str]) -> None:
             engine=replace(config.training.engine, deepspeed_config=name),
         )
         config = replace(config, training=training)
-        accelerator = runtime.start(config, run=str(output))
+        accelerator = runtime.start(read_rank_info(os.environ), config, run=str(output))
         shape = bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0)
         model = build_model(shape, seed=1, partitioned=partitions_weights(accelerator))
         ours: Any = build_engine(accelerator, model, config)

@@ -30,6 +30,7 @@ from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints, TrainerState
 from biobert_scale.training.engine import build_engine, partitions_weights
+from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.retention import checkpoint_path, problem, read_record
 from biobert_scale.training.shards import Shards
 from biobert_scale.training.step import HostStep, train_step
@@ -59,24 +60,25 @@ def config_of(case: str) -> Config:
 def engine_of(config: Config, run: Path) -> Iterator[tuple[Any, Any, Checkpoints]]:
     """Accelerator, engine and checkpoints, as a run makes them."""
     get_accelerator().is_fp16_supported = lambda: True  # on a CPU
-    with patch.object(runtime, "check_precision", lambda precision, *, on_gpu: None):
-        accelerator = runtime.start(config, run=str(run))
-    engine = checkpoints = None
-    try:
-        shape = bert_config(config.model, vocabulary_size=VOCABULARY, pad_token_id=0)
-        model = build_model(shape, seed=1, partitioned=partitions_weights(accelerator))
-        engine = build_engine(accelerator, model, config)
-        del model
-        checkpoints = Checkpoints(accelerator, run, config, engine, samples_fingerprint="0" * 64)
-        yield accelerator, engine, checkpoints
-    finally:
-        del engine, checkpoints
-        if accelerator.num_processes == 1:
-            runtime.stop(accelerator)
-        else:  # the ranks meet once, and the group serves all cases
-            accelerator.free_memory()
-            gc.collect()
-            AcceleratorState._reset_state()
+    with rank_environment() as ranks:
+        with patch.object(runtime, "check_precision", lambda precision, *, on_gpu: None):
+            accelerator = runtime.start(ranks, config, run=str(run))
+        engine = checkpoints = None
+        try:
+            shape = bert_config(config.model, vocabulary_size=VOCABULARY, pad_token_id=0)
+            model = build_model(shape, seed=1, partitioned=partitions_weights(accelerator))
+            engine = build_engine(accelerator, model, config)
+            del model
+            checkpoints = Checkpoints(accelerator, run, config, engine, samples_fingerprint="0" * 64)
+            yield accelerator, engine, checkpoints
+        finally:
+            del engine, checkpoints
+            if accelerator.num_processes == 1:
+                runtime.stop(accelerator)
+            else:  # the ranks meet once, and the group serves all cases
+                accelerator.free_memory()
+                gc.collect()
+                AcceleratorState._reset_state()
 
 
 def batch(number: int) -> PackedBatch:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch.distributed
 from accelerate.utils import DeepSpeedPlugin
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from biobert_scale.config import Config
 from biobert_scale.errors import UserError
@@ -79,6 +80,9 @@ def options(config: Config, *, world_size: int, on_gpu: bool) -> dict[str, Any]:
 
 def prepare_group(config: Config, *, world_size: int, timeout: timedelta) -> None:
     """After the ranks have met."""
+    # transformers would build the model under zero.Init at stage 3, with other random numbers than at every
+    # other stage.
+    unset_hf_deepspeed_config()
     if config.training.engine.name == "deepspeed" and world_size > 1:
         # It communicates in a copy of the group, which it would make with torch's own timeout.
         from deepspeed.utils import groups

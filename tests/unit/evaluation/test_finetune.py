@@ -20,6 +20,7 @@ from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.table import compare, render_table, score_table
 from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.modeling.weights import load_encoder
+from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.runtime import start_plain
 from tests.factories import write_model, write_prepared
 
@@ -51,7 +52,8 @@ def test_the_caller_s_number_of_threads_stays(monkeypatch: pytest.MonkeyPatch) -
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        start_plain("fp32")
+        with rank_environment() as ranks:
+            start_plain(ranks, "fp32")
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
@@ -336,14 +338,16 @@ class GettingWorse(EntityTask):
 def test_the_best_epochs_weights_are_kept_and_not_the_last_ones(prepared, model):
     benchmark = GettingWorse(prepared, "NCBI-disease", load_tokenizer(model), 64)
     tagger = benchmark.model(load_encoder(model), 0.0)
-    fitted = fit(
-        tagger,
-        benchmark,
-        dataclasses.replace(OVERFIT, epochs=3),
-        start_plain("auto"),
-        seed=1,
-        description="falling",
-    )
+    with rank_environment() as ranks:
+        accelerator = start_plain(ranks, "auto")
+        fitted = fit(
+            tagger,
+            benchmark,
+            dataclasses.replace(OVERFIT, epochs=3),
+            accelerator,
+            seed=1,
+            description="falling",
+        )
     assert fitted.dev_scores == [49.0, 48.0, 47.0] and fitted.chosen_epoch == 1
     weights = tagger.classifier.weight.detach().cpu()
     assert torch.equal(weights, benchmark.seen[0].cpu()) and not torch.equal(weights, benchmark.seen[2].cpu())

@@ -45,6 +45,7 @@ from biobert_scale.release.heads import save_head
 from biobert_scale.release.scores import read_scores
 from biobert_scale.release.weights import save_weights
 from biobert_scale.training import runtime
+from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.retention import read_record, sealed
 from biobert_scale.training.trainer import Trainer
 from tests.factories import write_model, write_prepared, write_tokens
@@ -97,7 +98,8 @@ def tiny_config() -> Any:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     directory = tmp_path_factory.mktemp("pretraining")
     config, tokens = tiny_config(), write_tokens(directory, documents=80)
-    accelerator = runtime.start(config, run=str(directory / "run"))
+    with rank_environment() as ranks:
+        accelerator = runtime.start(ranks, config, run=str(directory / "run"))
     (directory / "run").mkdir()
     build_samples(tokens, directory / "run" / "samples", config.data, seed=config.seed)
     trainer = Trainer(
