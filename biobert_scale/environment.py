@@ -1,5 +1,5 @@
 """What launchers and SLURM tell a process through the environment, besides ranks (see
-`training/runtime.py`)."""
+`training/ranks.py`)."""
 
 from __future__ import annotations
 

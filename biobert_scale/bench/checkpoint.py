@@ -7,7 +7,6 @@ disk. "Stall" is the time from the call until training may go on, "all" until th
 
 from __future__ import annotations
 
-import os
 import shutil
 import statistics
 import tempfile
@@ -33,7 +32,7 @@ from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint import Checkpoints, TrainerState
 from biobert_scale.training.engine import Engine, build_engine
 from biobert_scale.training.engine.ddp import DdpEngine
-from biobert_scale.training.ranks import rank_environment, read_rank_info
+from biobert_scale.training.ranks import rank_environment, this_process
 
 _AT_ONCE, _BEHIND, _ACCELERATE, _TORCH = (
     "this project, at once",
@@ -66,7 +65,7 @@ def bench_checkpoint(config: Config, output: Path, *, directory: Path | None = N
     )
     config = replace(config, training=training)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        accelerator = runtime.start(read_rank_info(os.environ), config, run=scratch)
+        accelerator = runtime.start(this_process(), config, run=scratch)
         if not torch.distributed.is_initialized():  # torch's own way asks for a group, if of one
             torch.distributed.init_process_group("gloo", rank=0, world_size=1)
         model = build_model(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.training import runtime
 from biobert_scale.training.device import peak_memory_bytes
 from biobert_scale.training.engine import Engine, build_engine, partitions_weights
-from biobert_scale.training.ranks import read_rank_info
+from biobert_scale.training.ranks import this_process
 from biobert_scale.training.step import HostStep, train_step
 
 
@@ -86,7 +85,7 @@ def time_steps(
         profile: take one more, and tell where its time goes.
     """
     training = config.training
-    accelerator = runtime.start(read_rank_info(os.environ), config, run=tempfile.gettempdir())
+    accelerator = runtime.start(this_process(), config, run=tempfile.gettempdir())
     on_gpu, world_size = accelerator.device.type == "cuda", accelerator.num_processes
     shape = bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0)
     with accelerator.device:  # where drawing weights takes no time

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import sys
 import tempfile
 import time
@@ -27,7 +26,7 @@ from biobert_scale.errors import RunFailed
 from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
-from biobert_scale.training.ranks import rank_environment, read_rank_info
+from biobert_scale.training.ranks import rank_environment, this_process
 
 _STEP_SECONDS = 2.0
 """What a measured step should take: as many micro-steps as go into it, the recipe's number at most, so that
@@ -159,7 +158,7 @@ def _trial_of(record: dict[str, Any]) -> Trial:
 def search(job: dict[str, Any]) -> None:
     """One rank's part: try what rank 0 chooses until it has nothing more to try."""
     config = structure_config(job["config"], where="bench train")
-    world_size = read_rank_info(os.environ).world_size
+    world_size = this_process().world_size
     first_rank, deadline = is_first_rank(), time.monotonic() + job["seconds"]
     first = config.training.engine.deepspeed_config if config.training.engine.name == "deepspeed" else "ddp"
     trials: list[Trial] = []

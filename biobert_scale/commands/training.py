@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -128,9 +127,9 @@ def _dry_run(options: TrainOptions) -> int:
 
     world_size, speaks = options.world_size, True
     if not world_size:
-        from biobert_scale.training.ranks import read_rank_info
+        from biobert_scale.training.ranks import this_process
 
-        world_size, speaks = read_rank_info(os.environ).world_size, is_first_rank()
+        world_size, speaks = this_process().world_size, is_first_rank()
     table = describe_run(
         options.settings,
         world_size=world_size,

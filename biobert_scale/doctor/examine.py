@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +29,7 @@ from biobert_scale.files import read_manifest
 from biobert_scale.plan.dry_run import DryRun, plan_run
 from biobert_scale.tokens.build import STAGE
 from biobert_scale.training import runtime
-from biobert_scale.training.ranks import rank_environment, read_rank_info
+from biobert_scale.training.ranks import rank_environment, this_process
 
 
 @rank_environment()
@@ -80,7 +79,7 @@ def examine(
 def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:
     """The ranks, or where they do not find each other this one alone, and that as a finding."""
     try:
-        info = read_rank_info(os.environ)
+        info = this_process()
         runtime.meet(info, timeout_seconds=timeout_seconds)
     except dist.DistError as error:
         remedy = (

@@ -78,6 +78,11 @@ def read_rank_info(environment: Mapping[str, str]) -> RankInfo:
     return RankInfo(rank=numbers[0], local_rank=numbers[1], world_size=numbers[2], address=address, port=port)
 
 
+def this_process() -> RankInfo:
+    """See `read_rank_info`, of this process' own environment."""
+    return read_rank_info(os.environ)
+
+
 @contextmanager
 def rank_environment() -> Iterator[RankInfo]:
     """The environment as torch and Accelerate read it, for the life of a run; afterwards it is as it was.
@@ -88,7 +93,7 @@ def rank_environment() -> Iterator[RankInfo]:
     before = dict(os.environ)
     try:
         forget_launcher_settings(os.environ, on_gpu=torch.cuda.is_available())
-        info = read_rank_info(os.environ)
+        info = this_process()
         os.environ.update(info.variables)
         yield info
     finally:

@@ -191,8 +191,9 @@ def test_the_command_starts_nothing_and_writes_nothing(
     )
     assert "1 x 64 x 2 = 128" in capsys.readouterr().out
     assert not torch.distributed.is_initialized() and not (tmp_path / "run").exists()
-    monkeypatch.setenv("RANK", "0")
-    monkeypatch.setenv("WORLD_SIZE", "4")
+    described = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "MASTER_ADDR": "n1", "MASTER_PORT": "7"}
+    for name, value in described.items():
+        monkeypatch.setenv(name, value)
     assert main(["train", "--dry-run", "--config", "demo"]) == 0
     assert "4 x 32 x 1 = 128" in capsys.readouterr().out
     monkeypatch.setenv("RANK", "1")
