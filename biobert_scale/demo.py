@@ -30,7 +30,7 @@ from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_json, write_json
 from biobert_scale.launch.ports import free_port
-from biobert_scale.training.retention import is_finished
+from biobert_scale.training.checkpoint.retention import is_finished
 
 logger = logging.getLogger(__name__)
 
@@ -287,7 +287,7 @@ def _finetune(job: tuple[Any, ...]) -> tuple[str, str, float]:
 
 
 def _training_records(run: Path) -> list[dict[str, Any]]:
-    from biobert_scale.training.telemetry import read_metrics  # brings in torch
+    from biobert_scale.training.monitor.telemetry import read_metrics  # brings in torch
 
     return [record for record in read_metrics(run) if "train/loss" in record]
 

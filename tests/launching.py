@@ -23,9 +23,9 @@ from torch import Tensor
 
 from biobert_scale.files import write_json
 from biobert_scale.launch.ports import free_port
-from biobert_scale.training.retention import complete, read_record
-from biobert_scale.training.shards import Shards
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.checkpoint.retention import complete, read_record
+from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import TINY
 
 ROOT = Path(__file__).parents[1]

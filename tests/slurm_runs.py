@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from biobert_scale.files import write_json
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import TINY
 from tests.launching import column
 from tests.slurm_cluster import Cluster

@@ -8,7 +8,7 @@ import pytest
 
 from biobert_scale.evaluation.table import score_table
 from biobert_scale.files import read_json
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 
 DEMO = Path(__file__).parents[1] / "runs" / "demo"
 

@@ -29,7 +29,8 @@ from biobert_scale.bench.results import write_result
 from biobert_scale.config import Config
 from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.training import runtime
-from biobert_scale.training.checkpoint import Checkpoints, TrainerState
+from biobert_scale.training.checkpoint.checkpoints import Checkpoints
+from biobert_scale.training.checkpoint.state import TrainerState
 from biobert_scale.training.engine import Engine, build_engine
 from biobert_scale.training.engine.ddp import DdpEngine
 from biobert_scale.training.ranks import rank_environment, this_process

@@ -31,7 +31,7 @@ from biobert_scale.files import read_manifest, write_json
 from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.recipes import load_config, recipe_names
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "deepspeed", "numpy")
 _POINTS = 10

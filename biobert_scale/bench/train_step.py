@@ -21,7 +21,7 @@ from biobert_scale.bench.results import recipe_argument, write_result
 from biobert_scale.bench.train_step_page import train_step_page
 from biobert_scale.bench.turns import in_turns
 from biobert_scale.config import Config
-from biobert_scale.errors import RunFailed
+from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.training.device import device_peak, peak_memory_bytes
 
@@ -59,6 +59,9 @@ def bench_train_step(
     Returns:
         The page.
     """
+    if contestants != "ablation" and "t" in contestants and set(contestants) & set("abc"):
+        what = "t goes with o and p alone"
+        raise UserError(what, where="--contestants", remedy="measure the others by themselves")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     load = load_of(config, tokens, steps, lengths, device)
     makers = (

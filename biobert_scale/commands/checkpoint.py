@@ -23,7 +23,7 @@ def checkpoint_list(run: Positional[Path], /) -> int:
     Args:
         run: the run directory.
     """
-    from biobert_scale.training.retention import complete, incomplete, missing, read_record
+    from biobert_scale.training.checkpoint.retention import complete, incomplete, missing, read_record
 
     found, broken = complete(run), incomplete(run)
     if not found and not broken:
@@ -66,7 +66,7 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
     Args:
         source: a run directory, or a checkpoint directory.
     """
-    from biobert_scale.training.retention import complete, problem
+    from biobert_scale.training.checkpoint.retention import complete, problem
 
     found = [source] if (source / "manifest.json").is_file() else complete(source)
     if not found:
@@ -93,7 +93,7 @@ def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path)
         ranks: how many files; the memory of one of them is needed.
         output: the run directory to write it to.
     """
-    from biobert_scale.training.reshard import reshard
+    from biobert_scale.training.checkpoint.reshard import reshard
 
     with Lock(output, "checkpoint reshard"):
         print(reshard(source, ranks, output))
@@ -121,8 +121,8 @@ def checkpoint_prune(
         keep_best: so many of the best by validation loss stay; 0 for none.
         dry_run: say what would go, and delete nothing.
     """
-    from biobert_scale.training.outliving import being_written
-    from biobert_scale.training.retention import (
+    from biobert_scale.training.checkpoint.outliving import being_written
+    from biobert_scale.training.checkpoint.retention import (
         complete,
         leftovers,
         missing,

@@ -12,7 +12,7 @@ from biobert_scale.launch.render import STAGES, LaunchConfig, Places, render, wr
 from biobert_scale.launch.site import load_site, template
 from biobert_scale.launch.submit import check_scripts, submit
 from biobert_scale.recipes import change_settings, load_config
-from biobert_scale.training.identity import begun_with
+from biobert_scale.training.checkpoint.identity import begun_with
 
 Stage = Literal["all", "corpus", "tokens", "pretrain", "export", "evaluate", "table"]
 

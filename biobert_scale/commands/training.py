@@ -18,7 +18,7 @@ from biobert_scale.environment import is_first_rank, is_restart
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import check_number
 from biobert_scale.recipes import load_config
-from biobert_scale.training.identity import begun_with
+from biobert_scale.training.checkpoint.identity import begun_with
 
 logger = logging.getLogger(__name__)
 _DEFAULT_RECIPE = "biobert-large"
@@ -71,9 +71,9 @@ def train(arguments: list[str]) -> int:
     if options.dry_run:
         return _dry_run(options)
     assert options.tokens is not None and options.output is not None
+    from biobert_scale.training.checkpoint.retention import check_resume
+    from biobert_scale.training.monitor.profile import parse_steps
     from biobert_scale.training.preemption import exit_code
-    from biobert_scale.training.profile import parse_steps
-    from biobert_scale.training.retention import check_resume
     from biobert_scale.training.time_limit import slurm_end_time
     from biobert_scale.training.trainer import train as run_training
 

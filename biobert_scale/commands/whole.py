@@ -316,7 +316,8 @@ def bench_train_step(
         steps: steps of a turn.
         repeats: turns of each contestant.
         contestants: o: this project; p: compiled; a: BertForPreTraining in an Accelerate loop; b: the
-            Trainer; c: as a, with torch.compile. Or `ablation`.
+            Trainer; c: as a, with torch.compile; t: this project as `train` runs it (with --tokens, beside o
+            and p alone). Or `ablation`.
         name: part of the result's file name.
         profile: also tell which operations this project's step spends its time in.
     """

@@ -13,7 +13,7 @@ from biobert_scale.config import Config
 from biobert_scale.doctor.findings import Finding
 from biobert_scale.doctor.ranks import Ranks
 from biobert_scale.plan.dry_run import kept_checkpoints
-from biobert_scale.training.retention import DIRECTORY
+from biobert_scale.training.checkpoint.retention import DIRECTORY
 
 _MIB = 1 << 20
 _PATIENCE_SECONDS = 10.0

@@ -17,9 +17,9 @@ from biobert_scale.plan.dry_run import plan_run
 from biobert_scale.plan.memory import Sharding
 from biobert_scale.plan.predict import Machine, Rates, predict
 from biobert_scale.recipes import load_config
-from biobert_scale.training.retention import complete
-from biobert_scale.training.shards import Shards
-from biobert_scale.training.telemetry import METRICS, read_metrics
+from biobert_scale.training.checkpoint.retention import complete
+from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 
 _LIBRARIES = (
     "import deepspeed, biobert_scale.training.trainer;"

@@ -38,10 +38,10 @@ from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
-from biobert_scale.training.checkpoint import CONFIG
-from biobert_scale.training.identity import run_fingerprint
-from biobert_scale.training.retention import find_checkpoint, read_record
-from biobert_scale.training.shards import Shards
+from biobert_scale.training.checkpoint.checkpoints import CONFIG
+from biobert_scale.training.checkpoint.identity import run_fingerprint
+from biobert_scale.training.checkpoint.retention import find_checkpoint, read_record
+from biobert_scale.training.checkpoint.shards import Shards
 
 STAGE = "export"
 CARD = "README.md"

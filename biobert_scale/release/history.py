@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
 from biobert_scale.errors import UserError
 from biobert_scale.files import MANIFEST, Manifest, read_json, read_manifest, sha256_file
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from biobert_scale.recipes import load_config
 from biobert_scale.release.export import STAGE as EXPORT_STAGE
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
-from biobert_scale.training.telemetry import METRICS, read_metrics
+from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 
 _PARTS = ("raw", "corpus", "vocabulary", "tokens", "pretraining", "export", "evaluation", "environment.json")
 

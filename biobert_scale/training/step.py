@@ -12,7 +12,7 @@ from torch import Tensor
 from biobert_scale.data.batches import RankStep
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.training.engine import Engine
-from biobert_scale.training.timing import StepTimer
+from biobert_scale.training.monitor.timers import StepTimer
 
 SUMS = ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")
 

@@ -26,22 +26,22 @@ from biobert_scale.modeling.weights import weights_fingerprint
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import runtime
-from biobert_scale.training.checkpoint import Checkpoints
+from biobert_scale.training.checkpoint.checkpoints import Checkpoints
+from biobert_scale.training.checkpoint.retention import FINISHED
 from biobert_scale.training.device import device_peak, peak_memory_bytes
 from biobert_scale.training.engine import TORCH_TYPES, build_engine, out_of_memory, partitions_weights
-from biobert_scale.training.guards import Action, Guards
-from biobert_scale.training.pace import ThroughputMeter
+from biobert_scale.training.monitor.guards import Action, Guards
+from biobert_scale.training.monitor.profile import StepProfile
+from biobert_scale.training.monitor.telemetry import Telemetry
+from biobert_scale.training.monitor.throughput import ThroughputMeter
+from biobert_scale.training.monitor.timers import StepTimer
+from biobert_scale.training.monitor.watchdog import Watchdog
 from biobert_scale.training.preemption import StopRequest, signals_given_back
-from biobert_scale.training.profile import StepProfile
 from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.restarts import Reached, note_end, note_start
-from biobert_scale.training.retention import FINISHED
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.step import HostStep, StepResult, seed_dropout, train_step
-from biobert_scale.training.telemetry import Telemetry
-from biobert_scale.training.timing import StepTimer
 from biobert_scale.training.validation import gather, held_out_scores
-from biobert_scale.training.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def train(
     read_manifest(tokens, TOKENS_STAGE)  # what is no token shards is refused before the ranks meet
     with rank_environment() as ranks, ExitStack() as held:
         accelerator = runtime.start(ranks, config, run=str(run))
-        trainer, patience = None, 60.0
+        trainer, failed = None, False
 
         def begin() -> None:
             held.enter_context(Lock(run, "train"))
@@ -94,13 +94,13 @@ def train(
             RuntimeError,
             MemoryError,
         ) as error:  # also what a collective raises when a rank does not come
-            patience = 2.0
+            failed = True
             if (failure := out_of_memory(error, config)) is not None:
                 raise failure from error
             raise (trainer.lost_rank(error) if trainer is not None else error) from error
         finally:
             if trainer is not None:
-                trainer.close(patience=patience)
+                trainer.close(failed=failed)
             runtime.stop(accelerator)
 
 
@@ -207,22 +207,7 @@ class Trainer:
         held_out = self.validate() if self.state.global_step == 0 else None
         with self.loader() as loader:
             while self.state.global_step < total and not stop:
-                started = time.perf_counter()
-                self.watchdog.at(self.state.global_step + 1, 0, "waiting for data")
-                self.profile.before(self.state.global_step + 1)
-                batch = next(loader)
-                waited = time.perf_counter() - started
-                rate = self.learning_rate()
-                figures = self.read(self.train_step(batch, rate), batch.step, waited)
-                seconds = time.perf_counter() - started
-                action = self.judge(figures, seconds)
-                self.advance(figures, batch.step)
-                self.throughput.add(batch.step, seconds, waited=waited)
-                if action == "roll back":
-                    self.roll_back()
-                else:
-                    self.log(figures, rate)
-                self.profile.after(self.state.global_step)
+                figures, action = self.take_step(loader)
                 step, stop = self.state.global_step, figures.stop
                 taken, end = action == "go on" and not figures.skipped, step == total
                 if taken or action == "roll back":
@@ -233,6 +218,26 @@ class Trainer:
                     self.save(held_out, wait=stop or end)
             self.checkpoints.finish()
         return self.finish()
+
+    def take_step(self, loader: StepLoader[HostStep]) -> tuple[StepFigures, Action]:
+        """One step with all that belongs to it, from waiting for its data to its record."""
+        started = time.perf_counter()
+        self.watchdog.at(self.state.global_step + 1, 0, "waiting for data")
+        self.profile.before(self.state.global_step + 1)
+        batch = next(loader)
+        waited = time.perf_counter() - started
+        rate = self.learning_rate()
+        figures = self.read(self.train_step(batch, rate), batch.step, waited)
+        seconds = time.perf_counter() - started
+        action = self.judge(figures, seconds)
+        self.advance(figures, batch.step)
+        self.throughput.add(batch.step, seconds, waited=waited)
+        if action == "roll back":
+            self.roll_back()
+        else:
+            self.log(figures, rate)
+        self.profile.after(self.state.global_step)
+        return figures, action
 
     def loader(self) -> StepLoader[HostStep]:
         """This rank's steps from where the run is, made ahead of time."""
@@ -457,12 +462,16 @@ class Trainer:
             remedy="look at that rank's log; the same command resumes from the last checkpoint",
         )
 
-    def close(self, *, patience: float) -> None:
-        """Let go of everything; a save under way is waited for, for so many seconds."""
-        self.checkpoints.close(patience=patience)
+    def close(self, *, failed: bool = False) -> None:
+        """Let go of everything.
+
+        Args:
+            failed: this rank ends in an error, and others may be gone: a save under way is hardly waited for.
+        """
+        self.checkpoints.close(patience=2.0 if failed else 60.0)
         if self.reached is not None:
             self.reached.close()
-        self.watchdog.close()
+        self.watchdog.close(failed=failed)
         self.profile.close()
         self.telemetry.close()
         # A live engine keeps a communication thread that aborts the process at its end.

@@ -56,7 +56,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket=$directory/munge.socket,cred_expire=5
+AuthInfo=socket=$directory/munge.socket,cred_expire=10
 StateSaveLocation=$directory/state
 SlurmdSpoolDir=$directory/%n
 SlurmctldPidFile=$directory/slurmctld.pid

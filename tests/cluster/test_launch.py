@@ -10,7 +10,7 @@ import pytest
 
 from biobert_scale.corpus.synthetic import write_synthetic
 from biobert_scale.files import read_json
-from biobert_scale.training.retention import complete
+from biobert_scale.training.checkpoint.retention import complete
 from tests.launching import column, train
 from tests.slurm_cluster import ROOT, Cluster
 from tests.slurm_runs import (

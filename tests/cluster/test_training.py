@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.files import write_json
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import TINY, write_tokens
 from tests.launching import column, train
 from tests.slurm_cluster import Cluster

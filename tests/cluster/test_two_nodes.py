@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.training.retention import complete
+from biobert_scale.training.checkpoint.retention import complete
 from tests.slurm_cluster import Cluster
 from tests.slurm_runs import (
     RECIPE,

@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from biobert_scale.training import snapshot
-from biobert_scale.training.outliving import write_apart
-from biobert_scale.training.shards import write_shard
-from biobert_scale.training.snapshot import ShardWriter
+from biobert_scale.training.checkpoint import writer as snapshot
+from biobert_scale.training.checkpoint.outliving import write_apart
+from biobert_scale.training.checkpoint.shards import write_shard
+from biobert_scale.training.checkpoint.writer import ShardWriter
 
 HERE = Path(sys.argv[1])
 RANK = os.getpid()

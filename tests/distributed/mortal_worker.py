@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from biobert_scale.cli import main
-from biobert_scale.training import checkpoint, retention, snapshot, trainer
+from biobert_scale.training import trainer
+from biobert_scale.training.checkpoint import checkpoints as checkpoint
+from biobert_scale.training.checkpoint import retention
+from biobert_scale.training.checkpoint import writer as snapshot
 from biobert_scale.training.trainer import Trainer
 
 

@@ -40,7 +40,7 @@ def train_step(trainer: Trainer, batch: HostStep, rate: float) -> Any:
     return result
 
 
-def close(trainer: Trainer, *, patience: float) -> None:
+def close(trainer: Trainer, *, failed: bool = False) -> None:
     module: Any = trainer.engine.module
     SEEN["tied"] = module.cls.predictions.decoder.weight is module.bert.embeddings.word_embeddings.weight
     SEEN["optimizer_steps"] = sorted(
@@ -56,7 +56,7 @@ def close(trainer: Trainer, *, patience: float) -> None:
         }
     )
     write_json(Path(os.environ["OBSERVED"]) / f"observed-{trainer.accelerator.process_index}.json", SEEN)
-    original_close(trainer, patience=patience)
+    original_close(trainer, failed=failed)
 
 
 original, original_close = Trainer.train_step, Trainer.close

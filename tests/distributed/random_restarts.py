@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from biobert_scale.files import write_json
-from biobert_scale.training.outliving import MARK, being_written, wait_for_writers
-from biobert_scale.training.restarts import REACHED, STARTS
-from biobert_scale.training.retention import (
+from biobert_scale.training.checkpoint.outliving import MARK, being_written, wait_for_writers
+from biobert_scale.training.checkpoint.retention import (
     checkpoint_path,
     complete,
     incomplete,
@@ -26,7 +25,8 @@ from biobert_scale.training.retention import (
     staging_path,
     step_of,
 )
-from biobert_scale.training.telemetry import METRICS, read_metrics
+from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
+from biobert_scale.training.restarts import REACHED, STARTS
 from tests.distributed.mortal_points import IN_LAST_SAVES, IN_SAVES, IN_STARTS, IN_STEPS, OF_THE_MAIN_PROCESS
 from tests.launching import Job, start
 

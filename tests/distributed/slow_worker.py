@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from biobert_scale.cli import main
-from biobert_scale.training import snapshot
+from biobert_scale.training.checkpoint import writer as snapshot
 
 
 def write_shard(path: Path, tensors: Any) -> Any:

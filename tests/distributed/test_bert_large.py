@@ -14,7 +14,7 @@ import pytest
 from biobert_scale.config import TokensConfig, VocabularyConfig
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.vocabulary import build_vocabulary
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import write_corpus
 from tests.launching import environment, free_port
 

@@ -13,9 +13,9 @@ import pytest
 
 from biobert_scale.files import read_json
 from biobert_scale.lock import LOCK
-from biobert_scale.training.guards import EVENTS
-from biobert_scale.training.retention import complete, problem, step_of
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.checkpoint.retention import complete, problem, step_of
+from biobert_scale.training.monitor.guards import EVENTS
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.launching import Job, attempt, column, start, train, wait_for_step, wait_until
 
 WORKER = str(Path(__file__).with_name("faulty_worker.py"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.training.retention import newest_intact
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.checkpoint.retention import newest_intact
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.launching import Job, attempt, column, train
 
 WORKER = str(Path(__file__).with_name("faulty_worker.py"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.launching import column, command, environment, train
 
 HOSTILE = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import write_tokens
 from tests.launching import ROOT, column, command, environment, free_port
 

@@ -17,9 +17,16 @@ import torch
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.recipes import structure_config
-from biobert_scale.training.retention import FINISHED, complete, is_finished, problem, remove, step_of
+from biobert_scale.training.checkpoint.retention import (
+    FINISHED,
+    complete,
+    is_finished,
+    problem,
+    remove,
+    step_of,
+)
+from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 from biobert_scale.training.step import HostStep
-from biobert_scale.training.telemetry import METRICS, read_metrics
 from biobert_scale.training.trainer import Trainer, train
 from tests.factories import write_tokens
 from tests.launching import TINY, column

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.files import read_json, write_json
-from biobert_scale.training.outliving import _started, being_written, wait_for_writers
-from biobert_scale.training.retention import complete, problem
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.checkpoint.outliving import _started, being_written, wait_for_writers
+from biobert_scale.training.checkpoint.retention import complete, problem
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import write_tokens
 from tests.launching import ROOT, attempt, command, environment, free_port
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from biobert_scale.files import read_json, write_json
-from biobert_scale.training.retention import FINISHED, complete
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.checkpoint.retention import FINISHED, complete
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.distributed.random_restarts import Restless, Shape
 from tests.launching import column, last_state, train
 

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from biobert_scale.files import write_json
+from biobert_scale.training.checkpoint.retention import complete, incomplete
+from biobert_scale.training.monitor.telemetry import read_metrics
 from biobert_scale.training.restarts import STARTS
-from biobert_scale.training.retention import complete, incomplete
-from biobert_scale.training.telemetry import read_metrics
 from tests.distributed.mortal_points import IN_SAVES, IN_STEPS, OF_THE_MAIN_PROCESS
 from tests.launching import attempt, column, command, environment, last_state, train
 

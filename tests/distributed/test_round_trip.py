@@ -15,10 +15,10 @@ import torch
 
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.launch.ports import free_port
-from biobert_scale.training.checkpoint import TrainerState
+from biobert_scale.training.checkpoint.retention import complete, incomplete
+from biobert_scale.training.checkpoint.state import TrainerState
 from biobert_scale.training.engine.accepted import ACCEPTED, FROM_RUN
 from biobert_scale.training.engine.settings import find_file
-from biobert_scale.training.retention import complete, incomplete
 from tests.distributed.round_trip import config_of, engine_of, round_trip, step
 from tests.launching import ROOT, environment
 

@@ -12,7 +12,7 @@ import pytest
 
 from biobert_scale.data.samples import open_index
 from biobert_scale.lock import LOCK
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.launching import environment, start, wait_for_step
 
 

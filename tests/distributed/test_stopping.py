@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.training.retention import complete
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.checkpoint.retention import complete
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import write_tokens
 from tests.launching import command, environment, free_port
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from biobert_scale.files import read_json
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.launching import column, command, launch, start, train, wait_for_step
 
 WHOLE_BATCH = ("--training.engine.name", "ddp", "--training.micro-batch-size", "16")

@@ -18,8 +18,8 @@ from safetensors import safe_open
 from biobert_scale.config import ScheduleConfig
 from biobert_scale.files import read_json
 from biobert_scale.release.export import export_model
+from biobert_scale.training.monitor.telemetry import read_metrics
 from biobert_scale.training.schedule import learning_rate
-from biobert_scale.training.telemetry import read_metrics
 from tests.factories import write_tokens
 from tests.launching import attempt, column
 

@@ -16,8 +16,8 @@ from biobert_scale.cli import main
 from biobert_scale.config import CorpusConfig, DataConfig
 from biobert_scale.corpus.build import build_corpus
 from biobert_scale.data.samples import build_samples
-from biobert_scale.training import checkpoint
-from biobert_scale.training.reshard import reshard
+from biobert_scale.training.checkpoint import checkpoints as checkpoint
+from biobert_scale.training.checkpoint.reshard import reshard
 from tests.power_failure.trace import MARK
 
 OF_THE_RUN = ("--training.checkpoint.every-steps", "1", "--training.checkpoint.keep-last", "1")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +17,7 @@ from biobert_scale.bench.train_step import contest
 from biobert_scale.cli import main
 from biobert_scale.config import ComputeConfig
 from biobert_scale.recipes import load_config
-from tests.factories import TINY_TOML
+from tests.factories import TINY_TOML, write_tokens
 
 
 @pytest.mark.slow
@@ -79,6 +81,35 @@ def test_every_contestant_takes_the_same_steps_and_is_told_of(
         and result["tokens"] < 16 * 64
         and all(name in page.read_text() for name in result["seconds"])
     )
+
+
+@pytest.mark.slow
+def test_training_itself_takes_part(tmp_path: Path) -> None:
+    """In a process of its own: it joins a group."""
+    (tmp_path / "tiny.toml").write_text(TINY_TOML)
+    tokens = write_tokens(tmp_path, documents=100)
+    command = ["bench", "train-step", "--config", "tiny.toml", "--tokens", str(tokens), "--output", "out"]
+    command += ["--dtype", "fp32", "--sequences", "8", "--micro-batch-size", "4", "--steps", "2"]
+    command += ["--repeats", "2", "--contestants", "ot", "--name", "tiny"]
+    done = subprocess.run(
+        [sys.executable, "-m", "biobert_scale.cli", *command], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (path,) = (tmp_path / "out").glob("train-step-tiny-*.json")
+    seconds = json.loads(path.read_text())["seconds"]
+    assert list(seconds) == ["this project", "this project, as `train` runs it"]
+    assert all(len(taken) == 2 and min(taken) > 0 for taken in seconds.values())
+
+
+@pytest.mark.parametrize(("letters", "remedy"), [("ot", "give --tokens"), ("oat", "by themselves")])
+def test_training_itself_needs_tokens_and_no_accelerate_beside_it(
+    letters: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY_TOML)
+    command = ["bench", "train-step", "--config", str(tmp_path / "tiny.toml"), "--dtype", "fp32"]
+    command += ["--sequences", "4", "--micro-batch-size", "4", "--output", str(tmp_path / "out")]
+    assert main([*command, "--contestants", letters]) == 2
+    assert remedy in capsys.readouterr().err
 
 
 @pytest.mark.slow

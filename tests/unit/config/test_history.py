@@ -21,7 +21,7 @@ from biobert_scale.recipes import (
     structure_saved,
     structure_saved_budget,
 )
-from biobert_scale.training.identity import refuse_changes, run_fingerprint
+from biobert_scale.training.checkpoint.identity import refuse_changes, run_fingerprint
 
 CHECKPOINT = Path(__file__).parents[2] / "saved-by-0.1.0" / "run" / "checkpoints" / "step-00000004"
 FIRST: dict[str, Any] = read_json(CHECKPOINT / "config.json")

@@ -45,8 +45,8 @@ from biobert_scale.release.heads import save_head
 from biobert_scale.release.scores import read_scores
 from biobert_scale.release.weights import save_weights
 from biobert_scale.training import runtime
+from biobert_scale.training.checkpoint.retention import read_record, sealed
 from biobert_scale.training.ranks import rank_environment
-from biobert_scale.training.retention import read_record, sealed
 from biobert_scale.training.trainer import Trainer
 from tests.factories import write_model, write_prepared, write_tokens
 
@@ -117,7 +117,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         head = model.cls.predictions
         words = head.transform(hidden) @ model.bert.embeddings.word_embeddings.weight.T + head.bias
         relation = model.cls.seq_relationship(model.bert.pooler(hidden[packed.cu_seqlens[:-1].long()]))
-    trainer.close(patience=1.0)
+    trainer.close()
     runtime.stop(accelerator)
     return Trained(directory, hidden, words, relation)
 

@@ -11,10 +11,10 @@ import torch
 
 from biobert_scale.config import GuardsConfig, PrecisionConfig
 from biobert_scale.errors import RunFailed
+from biobert_scale.training.checkpoint.shards import tensor_name, write_shard
+from biobert_scale.training.checkpoint.writer import ShardWriter, on_host
 from biobert_scale.training.engine.fragments import Fragment
-from biobert_scale.training.guards import Guards
-from biobert_scale.training.shards import tensor_name, write_shard
-from biobert_scale.training.snapshot import ShardWriter, on_host
+from biobert_scale.training.monitor.guards import Guards
 from biobert_scale.training.validation import perplexity
 
 

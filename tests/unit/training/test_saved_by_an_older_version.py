@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from biobert_scale.training.telemetry import read_metrics
+from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.launching import ROOT, column, fork
 
 SAVED = ROOT / "tests" / "saved-by-0.1.0"

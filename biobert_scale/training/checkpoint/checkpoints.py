@@ -14,7 +14,7 @@ import os
 import random
 import shutil
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,9 @@ from biobert_scale.files import (
     sync,
     write_synced,
 )
-from biobert_scale.training.engine import LIBRARIES, Engine
-from biobert_scale.training.engine.fragments import partition
-from biobert_scale.training.identity import refuse_changes
-from biobert_scale.training.outliving import MARK, wait_for_writers, write_apart
-from biobert_scale.training.retention import (
+from biobert_scale.training.checkpoint.identity import refuse_changes
+from biobert_scale.training.checkpoint.outliving import MARK, wait_for_writers, write_apart
+from biobert_scale.training.checkpoint.retention import (
     FORMAT,
     Verified,
     checkpoint_path,
@@ -56,8 +54,11 @@ from biobert_scale.training.retention import (
     staging_path,
     superfluous,
 )
-from biobert_scale.training.shards import Shards
-from biobert_scale.training.snapshot import ShardWriter, note_path, on_host
+from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.state import TrainerState
+from biobert_scale.training.checkpoint.writer import ShardWriter, note_path, on_host
+from biobert_scale.training.engine import LIBRARIES, Engine
+from biobert_scale.training.engine.fragments import partition
 
 logger = logging.getLogger(__name__)
 
@@ -69,18 +70,6 @@ _SAMPLED_PARAMETERS = 3
 _SAMPLED_ELEMENTS = 1 << 22
 """Parameters above this are left out of the sample: gathering one takes device memory when there may be
 little."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerState:
-    """Where a run stands. The data stream's whole state is `consumed_samples`."""
-
-    global_step: int = 0
-    """Optimizer steps taken."""
-    consumed_samples: int = 0
-    consumed_tokens: int = 0
-    skipped_steps: int = 0
-    """Steps whose gradients overflowed: seen, but not taken."""
 
 
 class Checkpoints:

@@ -12,10 +12,10 @@ import torch
 from biobert_scale.config import GuardsConfig, PrecisionConfig
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.training.device import device_peak
-from biobert_scale.training.guards import EVENTS, Guards
-from biobert_scale.training.profile import parse_steps
-from biobert_scale.training.timing import StepTimer
-from biobert_scale.training.watchdog import DIRECTORY, Watchdog
+from biobert_scale.training.monitor.guards import EVENTS, Guards
+from biobert_scale.training.monitor.profile import parse_steps
+from biobert_scale.training.monitor.timers import StepTimer
+from biobert_scale.training.monitor.watchdog import DIRECTORY, Watchdog
 
 
 def events(run: Path) -> list[dict[str, object]]:
@@ -111,8 +111,8 @@ def test_time_within_a_part_counts_once() -> None:
     timer.mark = lambda: next(clock)
     with timer.part("forward"):
         pass
-    with timer.part("backward"):
-        timer.wrap("step", lambda: None)()
+    with timer.part("backward"), timer.part("step"):
+        pass
     seconds = timer.take()
     assert (seconds["forward"], seconds["backward"], seconds["step"]) == (1.0, 2.0 + 10.0, 4.0)
     assert sum(timer.take().values()) == 0
@@ -147,6 +147,27 @@ def test_the_watchdog_names_a_rank_that_is_silent_and_tells_once(tmp_path: Path)
         assert [event["rank"] for event in events(tmp_path)] == [0]
     finally:
         alive.close()
+
+
+@pytest.mark.fault("a rank stands still, and the others end in errors one by one", "that rank is named")
+def test_a_rank_that_ended_is_not_taken_for_the_one_that_is_silent(tmp_path: Path) -> None:
+    first, ended, silent = (
+        Watchdog(tmp_path, rank=rank, world_size=3, stall_seconds=1000) for rank in range(3)
+    )
+    silent.close()
+    path = tmp_path / DIRECTORY / "rank-00002.json"
+    beat = json.loads((tmp_path / DIRECTORY / "rank-00000.json").read_text())
+    path.write_text(json.dumps({**beat, "rank": 2, "host": "node7", "written": time.time() - 1000}))
+    ended.at(12, 3, "computing")
+    ended.close(failed=True)
+    text, rank = first.diagnosis()
+    assert rank == 2 and "node7" in text and "no sign of life" in text and "more" not in text
+    path.write_text(json.dumps({**beat, "rank": 2}))
+    text, rank = first.diagnosis()
+    assert rank == 1 and "ended in an error" in text and "step 12" in text
+    first.begun = time.time() + 1  # of the next start
+    assert [beat.rank for beat in first.heartbeats()] == [0, 2]
+    first.close()
 
 
 def test_a_measured_peak_is_stated_as_such() -> None:

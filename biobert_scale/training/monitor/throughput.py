@@ -9,7 +9,7 @@ from biobert_scale.data.batches import RankStep
 from biobert_scale.data.layouts import IGNORED
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.training.device import DevicePeak
-from biobert_scale.training.timing import StepTimer
+from biobert_scale.training.monitor.timers import StepTimer
 
 
 class ThroughputMeter:

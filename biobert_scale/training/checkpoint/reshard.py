@@ -9,10 +9,15 @@ import torch
 
 from biobert_scale.errors import UserError
 from biobert_scale.files import make_directory, write_synced
-from biobert_scale.training.checkpoint import CONFIG, STATE, commit
+from biobert_scale.training.checkpoint.checkpoints import CONFIG, STATE, commit
+from biobert_scale.training.checkpoint.retention import (
+    checkpoint_path,
+    find_checkpoint,
+    read_record,
+    staging_path,
+)
+from biobert_scale.training.checkpoint.shards import Shards, shard_name, tensor_name, write_shard
 from biobert_scale.training.engine.fragments import KINDS, Fragment, partition
-from biobert_scale.training.retention import checkpoint_path, find_checkpoint, read_record, staging_path
-from biobert_scale.training.shards import Shards, shard_name, tensor_name, write_shard
 
 
 def reshard(source: Path, ranks: int, output: Path) -> Path:

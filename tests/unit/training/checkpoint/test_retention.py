@@ -11,8 +11,8 @@ from biobert_scale.cli import main
 from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json, sha256_file, write_json
-from biobert_scale.training.checkpoint import commit
-from biobert_scale.training.retention import (
+from biobert_scale.training.checkpoint.checkpoints import commit
+from biobert_scale.training.checkpoint.retention import (
     Verified,
     check_resume,
     complete,
@@ -153,7 +153,9 @@ def test_what_was_found_intact_is_read_again_once_its_files_have_changed(
     verified = Verified()
     assert verified.trouble(checkpoint) is None
     with monkeypatch.context() as inner:
-        inner.setattr("biobert_scale.training.retention.sha256_file", lambda path: pytest.fail("read again"))
+        inner.setattr(
+            "biobert_scale.training.checkpoint.retention.sha256_file", lambda path: pytest.fail("read again")
+        )
         assert verified.trouble(checkpoint) is None
     before = (checkpoint / "weights").stat()
     damage(checkpoint, "changed")
@@ -254,9 +256,9 @@ def test_a_save_of_a_step_that_is_there_leaves_the_old_or_the_new(
     final = fake(tmp_path, 10)
     record = staged(final, b"new")
     with monkeypatch.context() as inner, pytest.raises(Killed):
-        inner.setattr("biobert_scale.training.checkpoint.os.rename", dying(os.rename))
-        inner.setattr("biobert_scale.training.checkpoint.remove", dying(remove))
-        inner.setattr("biobert_scale.training.checkpoint.sync", dying(lambda path: None))
+        inner.setattr("biobert_scale.training.checkpoint.checkpoints.os.rename", dying(os.rename))
+        inner.setattr("biobert_scale.training.checkpoint.checkpoints.remove", dying(remove))
+        inner.setattr("biobert_scale.training.checkpoint.checkpoints.sync", dying(lambda path: None))
         commit(staging_path(final), final, record)
         raise Killed
     found = complete(tmp_path)

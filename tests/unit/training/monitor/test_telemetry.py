@@ -10,8 +10,8 @@ import pytest
 from accelerate import Accelerator
 
 from biobert_scale.recipes import load_config
-from biobert_scale.training.checkpoint import TrainerState
-from biobert_scale.training.telemetry import METRICS, UNREADABLE, Telemetry, read_metrics
+from biobert_scale.training.checkpoint.state import TrainerState
+from biobert_scale.training.monitor.telemetry import METRICS, UNREADABLE, Telemetry, read_metrics
 
 BAD = (b"{", b"\xff\xfe", b"3", b"[]", b"{}", b'{"global_step": "x"}', b"[" * 100_000, b"null")
 

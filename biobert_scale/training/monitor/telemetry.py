@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from biobert_scale.config import TrainingConfig
 from biobert_scale.files import write_atomically
-from biobert_scale.training.checkpoint import TrainerState
+from biobert_scale.training.checkpoint.state import TrainerState
 
 logger = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ import torch
 
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_json, write_json
-from biobert_scale.training.retention import incomplete
-from biobert_scale.training.snapshot import ShardWriter
+from biobert_scale.training.checkpoint.retention import incomplete
+from biobert_scale.training.checkpoint.writer import ShardWriter
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import canonical_json
 from biobert_scale.modeling.weights import weights_fingerprint
 from biobert_scale.recipes import load_config
-from biobert_scale.training.identity import refuse_changes, run_fingerprint
+from biobert_scale.training.checkpoint.identity import refuse_changes, run_fingerprint
 
 
 def starting_from(path: str) -> Config:

@@ -46,15 +46,6 @@ class StepTimer:
             self.stretches.append((self.open[-1], self.since, now))
         self.since = now
 
-    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function`, timed as `name` whenever it is called."""
-
-        def timed(*arguments: Any, **options: Any) -> Any:
-            with self.part(name):
-                return function(*arguments, **options)
-
-        return timed
-
     def take(self) -> dict[str, float]:
         """Seconds by part since the last call. On a GPU the parts must have ended there: call it behind a
         synchronisation."""

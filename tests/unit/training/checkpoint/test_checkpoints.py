@@ -15,12 +15,12 @@ from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.recipes import load_config
+from biobert_scale.training.checkpoint.identity import refuse_changes, run_fingerprint
+from biobert_scale.training.checkpoint.retention import complete, newest_intact, remove, superfluous
+from biobert_scale.training.checkpoint.shards import Shards, shard_name, tensor_name, write_shard
+from biobert_scale.training.checkpoint.writer import ShardWriter, on_host
 from biobert_scale.training.engine.ddp import DdpEngine
 from biobert_scale.training.engine.fragments import KINDS, Fragment, partition
-from biobert_scale.training.identity import refuse_changes, run_fingerprint
-from biobert_scale.training.retention import complete, newest_intact, remove, superfluous
-from biobert_scale.training.shards import Shards, shard_name, tensor_name, write_shard
-from biobert_scale.training.snapshot import ShardWriter, on_host
 
 
 def fake_checkpoint(run: Path, step: int, *, loss: float | None = None) -> Path:

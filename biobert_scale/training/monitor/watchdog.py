@@ -11,11 +11,12 @@ import logging
 import socket
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from biobert_scale.files import write_atomically
-from biobert_scale.training.guards import record_event
+from biobert_scale.training.monitor.guards import record_event
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,8 @@ class Heartbeat:
     doing: str
     since: float
     written: float
+    left: bool = False
+    """Whether the rank ended in an error, and so is not the one that the others wait for."""
 
 
 class Watchdog:
@@ -49,7 +52,7 @@ class Watchdog:
         self.run, self.rank, self.world_size, self.stall_seconds = run, rank, world_size, stall_seconds
         self.interval = min(10.0, stall_seconds / 5)
         self.host = socket.gethostname()
-        self.told = False
+        self.told, self.begun = False, time.time()
         self.stopped = threading.Event()
         self.standing = (0, 0, "starting", time.time())
         (run / DIRECTORY).mkdir(parents=True, exist_ok=True)
@@ -61,15 +64,24 @@ class Watchdog:
         """Note where this rank stands; costs nothing."""
         self.standing = (global_step, micro_step, doing, time.time())
 
-    def close(self) -> None:
+    def close(self, *, failed: bool = False) -> None:
+        """Stop.
+
+        Args:
+            failed: this rank ends in an error. Others may still ask who was the first to be silent.
+        """
         self.stopped.set()
         self.thread.join()
-        self._path(self.rank).unlink(missing_ok=True)
+        if failed:
+            with suppress(OSError):
+                self._write(left=True)
+        else:
+            self._path(self.rank).unlink(missing_ok=True)
 
     def _path(self, rank: int) -> Path:
         return self.run / DIRECTORY / f"rank-{rank:05d}.json"
 
-    def _write(self) -> None:
+    def _write(self, *, left: bool = False) -> None:
         global_step, micro_step, doing, since = self.standing
         beat = Heartbeat(
             rank=self.rank,
@@ -79,6 +91,7 @@ class Watchdog:
             doing=doing,
             since=since,
             written=time.time(),
+            left=left,
         )
         write_atomically(self._path(self.rank), json.dumps(asdict(beat)), durable=False)
 
@@ -96,7 +109,8 @@ class Watchdog:
         beats = self.heartbeats()
         silent = self._silent(beats)
         # The first rank that can still speak speaks for all.
-        if self.rank != min((beat.rank for beat in beats if beat.rank not in silent), default=self.rank):
+        speaking = (beat.rank for beat in beats if beat.rank not in silent and not beat.left)
+        if self.rank != min(speaking, default=self.rank):
             return
         text, rank = self.diagnosis()
         logger.error(
@@ -105,16 +119,17 @@ class Watchdog:
         record_event(self.run, "stalled", self.standing[0], rank, text)
 
     def heartbeats(self) -> list[Heartbeat]:
-        """The ranks' last ones, by rank."""
+        """The ranks' last ones, by rank; those that an earlier start left behind do not count."""
         found = []
         for rank in range(self.world_size):
-            if self._path(rank).exists():
+            with suppress(FileNotFoundError):
                 found.append(Heartbeat(**json.loads(self._path(rank).read_text())))
-        return found
+        return [beat for beat in found if not (beat.left and beat.written < self.begun)]
 
     def _silent(self, beats: list[Heartbeat]) -> set[int]:
         now = time.time()
-        return {beat.rank for beat in beats if beat.written < now - _SILENT_INTERVALS * self.interval} | (
+        latest = now - _SILENT_INTERVALS * self.interval
+        return {beat.rank for beat in beats if beat.written < latest and not beat.left} | (
             set(range(self.world_size)) - {beat.rank for beat in beats}
         )
 
@@ -130,6 +145,10 @@ class Watchdog:
             )
             others = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
             return f"rank {rank}{others} shows no sign of life, last seen {where}", rank
+        if left := [beat for beat in beats.values() if beat.left]:
+            first = min(left, key=lambda beat: beat.written)
+            where = f"on {first.host} at step {first.global_step}, {first.doing}"
+            return f"rank {first.rank} ended in an error {where}", first.rank
         last = min(beats.values(), key=lambda beat: (beat.global_step, beat.micro_step, beat.since))
         return (
             (

@@ -1,0 +1,1 @@
+"""Checkpoints as transactions: written, verified, kept, read again."""

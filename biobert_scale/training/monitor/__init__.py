@@ -1,0 +1,1 @@
+"""What a run watches, measures and records."""
