@@ -1,4 +1,4 @@
-"""What launchers and SLURM tell a process through the environment, besides ranks (see
+"""What launchers and SLURM say to a process through the environment, besides ranks (see
 `training/ranks.py`)."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def is_first_rank() -> bool:
-    """Whether this process is the one of a launcher's that tells what all of them meet."""
+    """Whether this process is the one of a launcher's that reports what all of them meet."""
     return (
         next(
             (
@@ -39,9 +39,9 @@ def slurm_job() -> str:
 
 
 def slurm_job_end() -> float | None:
-    """The end of the job's time in seconds since the epoch, where this SLURM tells it so."""
-    told = os.environ.get("SLURM_JOB_END_TIME")
-    return float(told) if told else None
+    """The end of the job's time in seconds since the epoch, where this SLURM gives it."""
+    end = os.environ.get("SLURM_JOB_END_TIME")
+    return float(end) if end else None
 
 
 def this_start() -> dict[str, Any]:

@@ -68,12 +68,12 @@ def read_rank_info(environment: Mapping[str, str]) -> RankInfo:
         # by then.
         return RankInfo(rank=0, local_rank=0, world_size=1, address="127.0.0.1", port="0")
     remedy = f"use a launcher, which sets {', '.join(_RANKS)}, MASTER_ADDR and MASTER_PORT, or unset them all"
-    told = ", ".join(f"{name} is {found[name]}" for name in given)
+    said = ", ".join(f"{name} is {found[name]}" for name in given)
     if missing := ", ".join(name for name in found if not found[name]):
-        raise UserError(f"{told}, but {missing} is not set", where="the environment", remedy=remedy)
+        raise UserError(f"{said}, but {missing} is not set", where="the environment", remedy=remedy)
     numbers = [int(found[name]) for name in _RANKS if found[name].isdecimal()]
     if len(numbers) < len(_RANKS) or not max(numbers[:2]) < numbers[2]:
-        raise UserError(f"{told}, which do not fit together", where="the environment", remedy=remedy)
+        raise UserError(f"{said}, which do not fit together", where="the environment", remedy=remedy)
     address, port = (found[name] for name in _WHERE)
     return RankInfo(rank=numbers[0], local_rank=numbers[1], world_size=numbers[2], address=address, port=port)
 

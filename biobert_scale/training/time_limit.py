@@ -18,10 +18,10 @@ def slurm_end_time() -> float | None:
     Source: SLURM_JOB_END_TIME where this SLURM sets it, else `squeue --format=%L`.
 
     Raises:
-        UserError: this is no SLURM job, or squeue does not tell.
+        UserError: this is no SLURM job, or squeue does not say.
     """
-    if (told := slurm_job_end()) is not None:
-        return told
+    if (end := slurm_job_end()) is not None:
+        return end
     if not (job := slurm_job()):
         raise UserError("this is no SLURM job", where="--save-before-limit", remedy="leave the option out")
     try:
@@ -34,7 +34,7 @@ def slurm_end_time() -> float | None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError) as error:
         raise UserError(
-            f"squeue does not tell when the job ends ({error})",
+            f"squeue does not say when the job ends ({error})",
             where="--save-before-limit",
             remedy="leave the option out, or use sbatch's --signal",
         ) from None

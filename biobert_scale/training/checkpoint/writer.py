@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.02
 
 
 def note_path(staging: Path, rank: int) -> Path:
-    """Where a rank tells what it has written, or why it could not."""
+    """Where a rank notes what it has written, or why it could not."""
     return staging / f".rank-{rank:05d}.json"
 
 
@@ -138,10 +138,10 @@ class ShardWriter(threading.Thread):
                 if time.monotonic() > self.deadline:
                     raise TimeoutError(f"rank {rank} has not written its part of {self.staging.name}")
                 time.sleep(_POLL_SECONDS)
-            told = read_json(note)
-            if "remedy" in told:
-                raise RunFailed(told["error"], where=self.staging, remedy=told["remedy"])
-            if "error" in told:
-                raise OSError(f"rank {rank}: {told['error']}")
-            files[told["file"]] = {"bytes": told["bytes"], "sha256": told["sha256"]}
+            part = read_json(note)
+            if "remedy" in part:
+                raise RunFailed(part["error"], where=self.staging, remedy=part["remedy"])
+            if "error" in part:
+                raise OSError(f"rank {rank}: {part['error']}")
+            files[part["file"]] = {"bytes": part["bytes"], "sha256": part["sha256"]}
         return files

@@ -45,7 +45,7 @@ class Guards:
         self.losses: deque[float] = deque(maxlen=config.spike_window)
         self.waits: deque[tuple[float, float]] = deque(maxlen=config.spike_window)
         self.roll_backs = 0
-        self.told: set[str] = set()
+        self.reported: set[str] = set()
 
     def judge(
         self,
@@ -115,19 +115,19 @@ class Guards:
 
     def _act(self, kind: str, policy: str, global_step: int, rank: int, text: str) -> Action:
         if policy in ("warn", "skip"):
-            self._tell(kind, global_step, rank, text)
+            self._report(kind, global_step, rank, text)
             return "go on"
         if policy == "roll_back" and self.roll_backs < self.config.roll_backs:
             self.roll_backs += 1
             self.losses.clear()
-            self._tell(
+            self._report(
                 f"{kind}, rolled back {self.roll_backs} of {self.config.roll_backs} times",
                 global_step,
                 rank,
                 text,
             )
             return "roll back"
-        self._tell(f"{kind}, stopped", global_step, rank, text)
+        self._report(f"{kind}, stopped", global_step, rank, text)
         remedy = (
             "the last checkpoint is kept; lower the learning rate, or let training.guards roll back past"
             " these samples"
@@ -144,12 +144,12 @@ class Guards:
                 f"{waiting / all_of_it:.0%} of the last {len(self.waits)} steps went by waiting for data:"
                 " raise loader.workers, or look at the disk"
             )
-            self._tell("data starvation", global_step, int(waited.argmax()), share)
+            self._report("data starvation", global_step, int(waited.argmax()), share)
 
-    def _tell(self, kind: str, global_step: int, rank: int, text: str) -> None:
-        if kind in self.told:
+    def _report(self, kind: str, global_step: int, rank: int, text: str) -> None:
+        if kind in self.reported:
             return
-        self.told.add(kind)
+        self.reported.add(kind)
         if self.writes:
             logger.warning("%s at step %d, rank %d: %s", kind, global_step, rank, text)
             record_event(self.run, kind, global_step, rank, text)

@@ -40,7 +40,7 @@ class Heartbeat:
 
 
 class Watchdog:
-    """Writes this rank's heartbeat, and tells once when the run has stood still for too long."""
+    """Writes this rank's heartbeat, and reports once when the run has stood still for too long."""
 
     def __init__(self, run: Path, *, rank: int, world_size: int, stall_seconds: float) -> None:
         """Start the thread.
@@ -52,7 +52,7 @@ class Watchdog:
         self.run, self.rank, self.world_size, self.stall_seconds = run, rank, world_size, stall_seconds
         self.interval = min(10.0, stall_seconds / 5)
         self.host = socket.gethostname()
-        self.told, self.begun = False, time.time()
+        self.reported, self.begun = False, time.time()
         self.stopped = threading.Event()
         self.standing = (0, 0, "starting", time.time())
         (run / DIRECTORY).mkdir(parents=True, exist_ok=True)
@@ -99,13 +99,13 @@ class Watchdog:
         while not self.stopped.wait(self.interval):
             try:
                 self._write()
-                if not self.told and time.time() > self.standing[-1] + self.stall_seconds:
-                    self.told = True
-                    self._tell()
+                if not self.reported and time.time() > self.standing[-1] + self.stall_seconds:
+                    self.reported = True
+                    self._report()
             except OSError as error:  # a full disk or a server that hangs must not end the run
                 logger.warning("heartbeat: %s", error)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         beats = self.heartbeats()
         silent = self._silent(beats)
         # The first rank that can still speak speaks for all.

@@ -143,7 +143,7 @@ def test_the_watchdog_names_a_rank_that_is_silent_and_tells_once(tmp_path: Path)
         (tmp_path / DIRECTORY / "rank-00000.json").write_text(json.dumps(old))
         text, rank = alive.diagnosis()
         assert rank == 0 and "node7" in text and "no sign of life" in text
-        alive._tell()
+        alive._report()
         assert [event["rank"] for event in events(tmp_path)] == [0]
     finally:
         alive.close()
