@@ -36,14 +36,14 @@ def parse(target: Callable[..., T], *, prog: str, arguments: list[str], **option
     lines = complaint.getvalue().splitlines()
     # In a box, or without its sides where these cannot be printed.
     box = [line[2:].rstrip("│ ") for line in lines if line[:2] in ("│ ", "  ")]
-    told = itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full")), box)
+    message = itertools.takewhile(lambda line: not line.startswith(("Argument helptext", "For full")), box)
     # Deeper lines repeat the options' help.
-    what = " ".join(line.strip() for line in told if line.strip("─-") and not line.startswith(" " * 8))
+    what = " ".join(line.strip() for line in message if line.strip("─-") and not line.startswith(" " * 8))
     raise UserError(what or "cannot be read", where="command line", remedy=f"see `{prog} --help`") from None
 
 
 def cluster(executor: str, slurm: SlurmConfig) -> SlurmConfig | None:
-    """The cluster's settings where it was chosen; told before any work is done: settings without it, or no
+    """The cluster's settings where it was chosen; refused before any work is done: settings without it, or no
     SLURM here."""
     if executor == "local":
         if slurm != SlurmConfig():

@@ -120,7 +120,7 @@ def corpus_build(
         output: directory to write.
         corpus: how documents are made.
         decontaminate: benchmarks that `evaluate prepare` wrote, whose test documents are left out and listed.
-        max_bad_files: damaged files to put up with; each is told and left out.
+        max_bad_files: damaged files to put up with; each is reported and left out.
         executor: this machine's processes, or array jobs of a SLURM cluster; the output does not depend on
             it.
         workers: local: processes at once.

@@ -41,7 +41,7 @@ def doctor(
     from biobert_scale.doctor.findings import Finding, render
     from biobert_scale.files import write_json
 
-    def tell(findings: list[Finding], who: dict[str, Any]) -> None:
+    def report(findings: list[Finding], who: dict[str, Any]) -> None:
         print(
             render(
                 findings,
@@ -66,7 +66,7 @@ def doctor(
             settings,
             tokens=tokens,
             output=output,
-            tell=tell,
+            report=report,
             minimum_gbs=minimum_bandwidth_gbs,
             timeout_seconds=timeout_seconds,
         )

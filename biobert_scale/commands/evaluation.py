@@ -152,7 +152,7 @@ def evaluate_score(
         task: the benchmark.
         output: directory to write.
         name: the system's name in tables (default: the file's).
-        protocol: under which the predictions were made (default: not told, and then no published score stands
+        protocol: under which the predictions were made (default: not said, and then no published score stands
             beside theirs).
         split: train, dev or test.
         overwrite: replace what other predictions left there.

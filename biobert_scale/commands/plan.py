@@ -110,7 +110,7 @@ def plan(
     comparisons = [
         compare(one, rates, own_rates=number == 0 and not given.flops) for number, one in enumerate(measured)
     ]
-    told = as_json(
+    found = as_json(
         settings,
         machine,
         rates,
@@ -120,9 +120,9 @@ def plan(
         choose(predictions, machine, rates, own_engine=_engine(settings)),
         comparisons,
     )
-    print(render(told))
+    print(render(found))
     if json is not None:
-        write_json(json, told)
+        write_json(json, found)
     return 0
 
 
@@ -132,7 +132,7 @@ def _engine(settings: Config) -> str:
 
 
 def _sources(given: object, rates: object, run: tuple[Path, ...]) -> dict[str, str]:
-    """Rate -> its value and where it is from, as the table tells it."""
+    """Rate -> its value and where it is from, as in the table."""
     units = {
         "flops": (1e-12, "TFLOP/s a device"),
         "bandwidth": (1e-9, "GB/s between devices of a node"),
@@ -143,16 +143,16 @@ def _sources(given: object, rates: object, run: tuple[Path, ...]) -> dict[str, s
         "other_seconds": (1.0, "s a step besides"),
         "filling": (1.0, "of the arithmetic of full-length sequences"),
     }
-    told = {}
+    found = {}
     for name, (unit, words) in units.items():
         value = getattr(rates, name)
         if name == "filling" and not run:
-            told[name] = "every sequence taken at full length"
+            found[name] = "every sequence taken at full length"
         elif value or name == "filling":
-            told[name] = (
+            found[name] = (
                 f"{value * unit:.4g} {words}"
                 f" ({'given' if value == getattr(given, name) and name != 'filling' else run[0]})"
             )
         elif name in ("flops", "bandwidth", "device_step"):
-            told[name] = "unknown: left out"
-    return told
+            found[name] = "unknown: left out"
+    return found

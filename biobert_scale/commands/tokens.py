@@ -48,7 +48,7 @@ def tokens_vocabulary(
     from biobert_scale.tokens.vocabulary_report import render
 
     for path in compare:
-        read_entries(path)  # a mistake here is told before the work, not after it
+        read_entries(path)  # a mistake here is reported before the work, not after it
     print_counts(build_vocabulary(corpus, output, settings, vocabulary=vocabulary, overwrite=overwrite))
     print()
     print(render(compare_vocabularies(corpus, output, compare) if compare else read_json(output / REPORT)))

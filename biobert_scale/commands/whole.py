@@ -207,7 +207,7 @@ def bench_end_to_end(
         raw: directory of MEDLINE `*.xml.gz` files.
         output: directory of the results.
         config: recipe: a name or the path of a TOML file. One batch of it must fit the device, padded.
-        loss: held-out MLM loss in nats that the time is told of; 0 for the worse of the two final losses.
+        loss: held-out MLM loss in nats whose time is reported; 0 for the worse of the two final losses.
         steps: optimizer steps of each side, the warm-up shortened in proportion; 0 for the recipe's.
         repeats: times that both sides run.
     """
@@ -319,7 +319,7 @@ def bench_train_step(
             Trainer; c: as a, with torch.compile; t: this project as `train` runs it (with --tokens, beside o
             and p alone). Or `ablation`.
         name: part of the result's file name.
-        profile: also tell which operations this project's step spends its time in.
+        profile: also print which operations this project's step spends its time in.
     """
     from dataclasses import replace
 

@@ -38,7 +38,7 @@ def examine(
     *,
     tokens: Path | None,
     output: Path | None,
-    tell: Callable[[list[Finding], dict[str, Any]], None],
+    report: Callable[[list[Finding], dict[str, Any]], None],
     minimum_gbs: float = 0.0,
     timeout_seconds: float = 60.0,
 ) -> bool:
@@ -47,7 +47,7 @@ def examine(
     Args:
         tokens: finished token shards; their checks are left out without.
         output: the run directory; likewise.
-        tell: what one rank does with the findings and with what the ranks are, before any rank leaves:
+        report: what one rank does with the findings and with what the ranks are, before any rank leaves:
             launchers kill the others of one that fails.
         minimum_gbs: see `check_all_reduce`.
         timeout_seconds: how long the ranks wait for each other.
@@ -68,8 +68,8 @@ def examine(
             "device": ranks.device.type,
         }
         if ranks.rank == 0:
-            tell(findings, who)
-        with suppress(RuntimeError):  # a network that is ill has been told of
+            report(findings, who)
+        with suppress(RuntimeError):  # a network that is ill has been reported
             ranks.meet()
         return any(finding.status == "FAIL" for finding in findings)
     finally:
@@ -86,9 +86,9 @@ def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:
             "check that MASTER_ADDR resolves and MASTER_PORT is open on every node, and that as many ranks"
             " were started as were announced"
         )
-        told = f"the ranks do not find each other within {timeout_seconds:g} s: {str(error).splitlines()[0]}"
+        text = f"the ranks do not find each other within {timeout_seconds:g} s: {str(error).splitlines()[0]}"
         return alone(0 if is_first_rank() else 1), [
-            Finding(check="ranks", status="FAIL", told=told, remedy=remedy)
+            Finding(check="ranks", status="FAIL", text=text, remedy=remedy)
         ]
     device = device_of(info.local_rank)
     if device.type == "cuda":
@@ -97,7 +97,7 @@ def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:
         torch.cuda.set_device(device)
     words = "one process alone" if info.world_size == 1 else f"{info.world_size} met"
     return Ranks(rank=info.rank, world_size=info.world_size, local_rank=info.local_rank, device=device), [
-        Finding(check="ranks", status="OK", told=words)
+        Finding(check="ranks", status="OK", text=words)
     ]
 
 
@@ -136,15 +136,15 @@ def _batch(config: Config, world_size: int) -> list[Finding]:
     """Does the batch divide over as many ranks as were started?"""
     run = plan_run(config, world_size=world_size, vocabulary_size=config.vocabulary.size)
     training = config.training
-    told = (
+    text = (
         f"{world_size} x {training.micro_batch_size} x {run.micro_steps} = {training.global_batch_size}"
         " (ranks x micro-batch x accumulation steps)"
     )
-    return [Finding(check="batch", status="OK", told=told)]
+    return [Finding(check="batch", status="OK", text=text)]
 
 
 def _numbers(config: Config, world_size: int, tokens: Path | None) -> DryRun | None:
-    """The run in numbers, where it can be told; why it cannot is another check's finding."""
+    """The run in numbers, where it can be worked out; why it cannot is another check's finding."""
     try:
         size = config.vocabulary.size if tokens is None else read_manifest(tokens, STAGE).counts["vocabulary"]
         return plan_run(config, world_size=world_size, vocabulary_size=size)

@@ -18,7 +18,7 @@ class Finding:
 
     check: str
     status: Status
-    told: str
+    text: str
     remedy: str = ""
     """What to do about it; empty where all is well."""
     figures: dict[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ def guarded(check: str, examine: Callable[[], list[Finding]]) -> list[Finding]:
             raise
         problem = known
     return [
-        Finding(check=check, status="FAIL", told=f"{problem.what}: {problem.where}", remedy=problem.remedy)
+        Finding(check=check, status="FAIL", text=f"{problem.what}: {problem.where}", remedy=problem.remedy)
     ]
 
 
@@ -65,20 +65,20 @@ def _merge_one(found: Sequence[tuple[int, Finding]], hosts: Sequence[str], ranks
     rank, worst = max(found, key=lambda pair: (_WORSE[pair[1].status], -pair[0]))
     values = {one.same: first for first, one in reversed(found)}
     if len(values) > 1 and worst.status != "FAIL":
-        told = "not the same on all ranks: " + ", ".join(
+        text = "not the same on all ranks: " + ", ".join(
             f"{value} on rank {first} ({hosts[first]})"
             for value, first in sorted(values.items(), key=lambda pair: pair[1])
         )
         return replace(
-            worst, status="FAIL", told=told, remedy=worst.remedy or "make it the same on every node"
+            worst, status="FAIL", text=text, remedy=worst.remedy or "make it the same on every node"
         )
-    if len({one.told for _, one in found}) == 1 and len(found) == ranks:
+    if len({one.text for _, one in found}) == 1 and len(found) == ranks:
         return worst
     alike = sum(one.status == worst.status for _, one in found)
     if worst.status == "OK":
-        return replace(worst, told=f"{worst.told} (rank {rank}; the others are well, too)")
+        return replace(worst, text=f"{worst.text} (rank {rank}; the others are well, too)")
     others = f" and {alike - 1} more" if alike > 1 else ""
-    return replace(worst, told=f"{worst.told} (rank {rank} on {hosts[rank]}{others})")
+    return replace(worst, text=f"{worst.text} (rank {rank} on {hosts[rank]}{others})")
 
 
 def render(findings: Sequence[Finding], headline: str) -> str:
@@ -86,7 +86,7 @@ def render(findings: Sequence[Finding], headline: str) -> str:
     width = max(len(finding.check) for finding in findings)
     lines = [headline]
     for finding in findings:
-        lines.append(f"{finding.status:<4}  {finding.check:<{width}}  {finding.told}")
+        lines.append(f"{finding.status:<4}  {finding.check:<{width}}  {finding.text}")
         if finding.remedy:
             lines.append(f"{'':<4}  {'':<{width}}  -> {finding.remedy}")
     counted = {status: sum(finding.status == status for finding in findings) for status in _WORSE}

@@ -30,12 +30,12 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
     """
     on_gpu = ranks.device.type == "cuda"
     if not on_gpu and driver.exists():
-        told = f"an NVIDIA driver is loaded, but torch {torch.__version__} sees no GPU"
+        text = f"an NVIDIA driver is loaded, but torch {torch.__version__} sees no GPU"
         return [
             Finding(
                 check="accelerator",
                 status="FAIL",
-                told=told,
+                text=text,
                 remedy=(
                     "install torch's CUDA build, or ask the scheduler for a GPU (check CUDA_VISIBLE_DEVICES)"
                 ),
@@ -49,7 +49,7 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
             Finding(
                 check="accelerator",
                 status="FAIL",
-                told=f"a product of ones in {precision} is wrong",
+                text=f"a product of ones in {precision} is wrong",
                 remedy="take the node out of service",
             )
         ]
@@ -58,24 +58,24 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
             Finding(
                 check="accelerator",
                 status="OK",
-                told=f"none: {torch.get_num_threads()} CPU thread(s) a rank, {precision}",
+                text=f"none: {torch.get_num_threads()} CPU thread(s) a rank, {precision}",
                 figures={"gpus": 0},
             )
         ]
     count = torch.cuda.device_count()
     if ranks.local_rank >= count:
-        told = f"rank {ranks.local_rank} of a node with {count} GPU(s) has none of its own"
+        text = f"rank {ranks.local_rank} of a node with {count} GPU(s) has none of its own"
         return [
             Finding(
                 check="accelerator",
                 status="FAIL",
-                told=told,
+                text=text,
                 remedy="start as many ranks on a node as it has GPUs",
             )
         ]
     properties = torch.cuda.get_device_properties(ranks.device)
     flash = (properties.major, properties.minor) >= (8, 0) and precision != "fp32"
-    told = (
+    text = (
         f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, compute capability"
         f" {properties.major}.{properties.minor}, {precision}"
     )
@@ -97,35 +97,35 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
             Finding(
                 check="accelerator",
                 status="WARN",
-                told=f"{told}; no flash attention for {reason}",
+                text=f"{text}; no flash attention for {reason}",
                 remedy=remedy,
                 figures=figures,
             )
         ]
-    return [Finding(check="accelerator", status="OK", told=f"{told}, flash attention", figures=figures)]
+    return [Finding(check="accelerator", status="OK", text=f"{text}, flash attention", figures=figures)]
 
 
 def check_driver(ranks: Ranks, driver: Path = _DRIVER) -> list[Finding]:
     """The versions that ranks of a job must share."""
     if ranks.device.type != "cuda":
-        return [Finding(check="driver and NCCL", status="OK", told="not needed: the ranks speak gloo")]
+        return [Finding(check="driver and NCCL", status="OK", text="not needed: the ranks speak gloo")]
     found = re.search(r"\b\d{3,}\.[\d.]+", driver.read_text()) if driver.exists() else None
     nccl = ".".join(map(str, torch.cuda.nccl.version()))
-    told = f"driver {found[0] if found else 'of unknown version'}, CUDA {torch.version.cuda}, NCCL {nccl}"
+    text = f"driver {found[0] if found else 'of unknown version'}, CUDA {torch.version.cuda}, NCCL {nccl}"
     return [
         Finding(
             check="driver and NCCL",
             status="OK",
-            told=told,
+            text=text,
             figures={"cuda": torch.version.cuda, "nccl": nccl},
-            same=told,
+            same=text,
         )
     ]
 
 
 def check_compiler(ranks: Ranks) -> list[Finding]:
     """What DeepSpeed could compile. The runs here need none of it; its fused optimizers would."""
-    logging.disable(logging.WARNING)  # that it finds no GPU is told by another line
+    logging.disable(logging.WARNING)  # another line says that it finds no GPU
     try:
         from deepspeed.git_version_info import installed_ops
     except ImportError as error:
@@ -133,7 +133,7 @@ def check_compiler(ranks: Ranks) -> list[Finding]:
             Finding(
                 check="DeepSpeed operations",
                 status="FAIL",
-                told=f"it cannot be imported: {str(error).splitlines()[0]}",
+                text=f"it cannot be imported: {str(error).splitlines()[0]}",
                 remedy="install it again in this environment",
             ),
             _extensions(),
@@ -143,7 +143,7 @@ def check_compiler(ranks: Ranks) -> list[Finding]:
     prebuilt = sorted(name for name, built in installed_ops.items() if built)
     needed = ("g++", "ninja", *(("nvcc",) if ranks.device.type == "cuda" else ()))
     missing = [name for name in needed if shutil.which(name) is None]
-    told = f"prebuilt: {', '.join(prebuilt) or 'none'}; " + (
+    text = f"prebuilt: {', '.join(prebuilt) or 'none'}; " + (
         f"no {', '.join(missing)}" if missing else f"{', '.join(needed)} are there"
     )
     figures = {"prebuilt": prebuilt, "missing": missing}
@@ -157,7 +157,7 @@ def check_compiler(ranks: Ranks) -> list[Finding]:
         Finding(
             check="DeepSpeed operations",
             status="WARN" if missing else "OK",
-            told=told,
+            text=text,
             remedy=remedy,
             figures=figures,
         ),
@@ -177,17 +177,17 @@ def _extensions() -> Finding:
         return Finding(
             check=check,
             status="WARN",
-            told=f"cannot be written: {error.filename} ({error.strerror})",
+            text=f"cannot be written: {error.filename} ({error.strerror})",
             remedy=remedy,
         )
-    return Finding(check=check, status="OK", told=f"{place.parent} can be written")
+    return Finding(check=check, status="OK", text=f"{place.parent} can be written")
 
 
 def check_shared_memory(directory: Path = Path("/dev/shm")) -> list[Finding]:
     """NCCL's and gloo's buffers between ranks of a node."""
     check = "shared memory"
     if not directory.is_dir():
-        return [Finding(check=check, status="FAIL", told=f"no {directory}", remedy="mount a tmpfs there")]
+        return [Finding(check=check, status="FAIL", text=f"no {directory}", remedy="mount a tmpfs there")]
     free = shutil.disk_usage(directory).free
     enough = free >= _SHARED_MEMORY
     remedy = (
@@ -202,7 +202,7 @@ def check_shared_memory(directory: Path = Path("/dev/shm")) -> list[Finding]:
         Finding(
             check=check,
             status="OK" if enough else "WARN",
-            told=f"{free / 2**30:.2f} GiB free in {directory}",
+            text=f"{free / 2**30:.2f} GiB free in {directory}",
             remedy=remedy,
             figures={"free": free},
         )
@@ -224,7 +224,7 @@ def check_open_files(world_size: int) -> list[Finding]:
         Finding(
             check="open files",
             status=status,  # type: ignore[arg-type]
-            told=f"{soft:,} at most, {need:,} may be needed",
+            text=f"{soft:,} at most, {need:,} may be needed",
             remedy=remedy,
             figures={"soft": soft, "hard": hard, "needed": need},
         )

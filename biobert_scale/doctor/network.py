@@ -24,8 +24,8 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
     defines it (its PERFORMANCE.md): what every rank passes on in a ring.
 
     Args:
-        minimum_gbs: 10^9 bytes a second below which it fails; 0 tells only.
-        step_bytes: what a step of the recipe sends from each device, to tell how long that would take.
+        minimum_gbs: 10^9 bytes a second below which it fails; 0 reports only.
+        step_bytes: what a step of the recipe sends from each device, to say how long that would take.
     """
     check = "all-reduce"
     if ranks.world_size == 1:
@@ -33,7 +33,7 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
             Finding(
                 check=check,
                 status="OK",
-                told="one process alone: nothing to measure; start the doctor under the run's launcher",
+                text="one process alone: nothing to measure; start the doctor under the run's launcher",
             )
         ]
     size = _BYTES[ranks.device.type]
@@ -50,7 +50,7 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
             Finding(
                 check=check,
                 status="FAIL",
-                told=f"it failed: {str(error).splitlines()[0]}",
+                text=f"it failed: {str(error).splitlines()[0]}",
                 remedy=(
                     "set NCCL_DEBUG=INFO and look at the first rank that complains; check the network"
                     " interface (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME)"
@@ -62,17 +62,17 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
             Finding(
                 check=check,
                 status="FAIL",
-                told="its sum is wrong",
+                text="its sum is wrong",
                 remedy="do not train here: look at the interconnect and the driver",
             )
         ]
     bandwidth = 2 * (ranks.world_size - 1) / ranks.world_size * size / seconds
-    told = (
+    text = (
         f"bus bandwidth {bandwidth / 1e9:.3g} GB/s ({size >> 20} MiB, {ranks.world_size} ranks), latency"
         f" {latency * 1e6:.0f} microseconds"
     )
     if step_bytes:
-        told += f"; a step of the recipe sends {step_bytes / 1e9:.3g} GB, {step_bytes / bandwidth:.2g} s"
+        text += f"; a step of the recipe sends {step_bytes / 1e9:.3g} GB, {step_bytes / bandwidth:.2g} s"
     figures = {
         "bus_bandwidth": bandwidth,
         "latency_seconds": latency,
@@ -87,12 +87,12 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
             Finding(
                 check=check,
                 status="FAIL",
-                told=f"{told}; {minimum_gbs:g} GB/s are asked for",
+                text=f"{text}; {minimum_gbs:g} GB/s are asked for",
                 remedy=remedy,
                 figures=figures,
             )
         ]
-    return [Finding(check=check, status="OK", told=told, figures=figures)]
+    return [Finding(check=check, status="OK", text=text, figures=figures)]
 
 
 def _timed(buffer: torch.Tensor, value: float) -> float:
@@ -110,7 +110,7 @@ def _timed(buffer: torch.Tensor, value: float) -> float:
 def check_clocks(ranks: Ranks) -> list[Finding]:
     """How far the ranks' clocks are apart: read right after they met, several times, and the median taken."""
     if ranks.world_size == 1:
-        return [Finding(check="clocks", status="OK", told="one process alone: one clock")]
+        return [Finding(check="clocks", status="OK", text="one process alone: one clock")]
     read = []
     for _ in range(_ROUNDS):
         ranks.meet()
@@ -131,13 +131,13 @@ def judge_clocks(offsets: list[float]) -> Finding:
         else "let the nodes keep their time (chrony, ntpd): the time limit, restarts and logs go by it"
     )
     furthest = max(range(len(offsets)), key=lambda rank: abs(offsets[rank]))
-    told = f"{skew * 1e3:.1f} ms apart" + (
+    text = f"{skew * 1e3:.1f} ms apart" + (
         "" if status == "OK" else f"; rank {furthest} is {offsets[furthest]:+.1f} s from rank 0"
     )
     return Finding(
         check="clocks",
         status=status,  # type: ignore[arg-type]
-        told=told,
+        text=text,
         remedy=remedy,
         figures={"offsets_seconds": offsets},
     )

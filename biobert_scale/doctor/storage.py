@@ -37,7 +37,7 @@ def check_storage(ranks: Ranks, run: Path, config: Config, *, checkpoint_bytes: 
         trouble = _attempt(lambda: _begin(folder, token))
     if begun := ranks.gather(trouble)[0]:
         remedy = "choose another --output, or have its owner and mode changed"
-        return [Finding(check=_DIRECTORY, status="FAIL", told=f"cannot be written: {begun}", remedy=remedy)]
+        return [Finding(check=_DIRECTORY, status="FAIL", text=f"cannot be written: {begun}", remedy=remedy)]
     try:
         seen = ranks.gather(_appears(folder / "token", token))
         size = max(8, min(64, 512 // ranks.world_size)) * _MIB
@@ -121,24 +121,24 @@ def _speed(
             return Finding(
                 check=_DIRECTORY,
                 status="FAIL",
-                told=f"rank {rank} cannot write: {trouble}",
+                text=f"rank {rank} cannot write: {trouble}",
                 remedy="have its owner, mode or quota changed, or choose another --output",
             )
     seconds = [seconds for seconds, _ in written if seconds]
     speed = size * len(seconds) / max(seconds)
     takes = checkpoint_bytes / speed
-    told = (
+    text = (
         f"{speed / 1e6:,.0f} MB/s to the disk from {len(seconds)} rank(s) in {place}; a checkpoint of"
         f" {checkpoint_bytes / 1e9:.3g} GB takes {takes:,.1f} s"
     )
     patience = config.training.guards.stall_seconds
     slow = takes > patience
     remedy = "choose a faster --output: a stop would wait that long for its checkpoint" if slow else ""
-    told += f", more than the {patience:g} s of training.guards.stall_seconds" if slow else ""
+    text += f", more than the {patience:g} s of training.guards.stall_seconds" if slow else ""
     return Finding(
         check=_DIRECTORY,
         status="WARN" if slow else "OK",
-        told=told,
+        text=text,
         remedy=remedy,
         figures={"bytes_per_second": speed, "checkpoint_bytes": checkpoint_bytes},
     )
@@ -152,7 +152,7 @@ def _room(run: Path, place: Path, config: Config, checkpoint_bytes: int) -> Find
         else 0
     )
     need = max(checkpoint_bytes, (kept + 1) * checkpoint_bytes - there)
-    told = f"{free / 1e9:,.1f} GB free, {need / 1e9:,.3g} GB needed for {kept} kept and one being written"
+    text = f"{free / 1e9:,.1f} GB free, {need / 1e9:,.3g} GB needed for {kept} kept and one being written"
     enough = free >= need
     remedy = (
         ""
@@ -162,7 +162,7 @@ def _room(run: Path, place: Path, config: Config, checkpoint_bytes: int) -> Find
     return Finding(
         check=_SPACE,
         status="OK" if enough else "FAIL",
-        told=told,
+        text=text,
         remedy=remedy,
         figures={"free": free, "needed": need},
     )
@@ -173,22 +173,22 @@ def _shared(ranks: Ranks, place: Path, blind: list[int], hosts: list[str]) -> Fi
         return Finding(
             check=_SHARED,
             status="OK",
-            told="one process alone: start the doctor under the run's launcher to know of other nodes",
+            text="one process alone: start the doctor under the run's launcher to know of other nodes",
         )
     if blind:
         nodes = ", ".join(sorted({hosts[rank] for rank in blind}))
-        told = f"{len(blind)} rank(s) on {nodes} share no files with rank 0 in {place}"
+        text = f"{len(blind)} rank(s) on {nodes} share no files with rank 0 in {place}"
         return Finding(
             check=_SHARED,
             status="FAIL",
-            told=told,
+            text=text,
             remedy="choose an --output on a file system that all nodes mount",
             figures={"ranks": blind},
         )
     return Finding(
         check=_SHARED,
         status="OK",
-        told=(
+        text=(
             f"what rank 0 writes, all {ranks.world_size} ranks read, and the reverse ({len(set(hosts))}"
             " host(s))"
         ),

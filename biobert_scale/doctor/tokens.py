@@ -46,7 +46,7 @@ def check_tokens(ranks: Ranks, directory: Path, *, bytes_a_rank: int = _BYTES_A_
             )
     fingerprint = sha256_file(directory / MANIFEST)
     counts = manifest.counts["train"]
-    told = (
+    text = (
         f"{fingerprint[:16]}: {counts['tokens']:,} tokens of {counts['documents']:,} documents,"
         f" {manifest.counts['vocabulary']:,} entries"
     )
@@ -54,7 +54,7 @@ def check_tokens(ranks: Ranks, directory: Path, *, bytes_a_rank: int = _BYTES_A_
         Finding(
             check="tokens",
             status="OK",
-            told=told,
+            text=text,
             figures={"fingerprint": fingerprint, "files": len(names), "files_compared": read},
             same=fingerprint,
         )

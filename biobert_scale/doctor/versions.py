@@ -33,7 +33,7 @@ def check_versions(checkout: Path = _CHECKOUT) -> list[Finding]:
         Finding(
             check="version of python",
             status="OK" if inside else "FAIL",
-            told=found if inside else f"{found}, outside {python}",
+            text=found if inside else f"{found}, outside {python}",
             remedy=remedy,
             same=found,
         )
@@ -49,13 +49,13 @@ def _check_library(name: str, allowed: SpecifierSet, pin: str | None) -> Finding
         found = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return Finding(
-            check=check, status="FAIL", told="not installed", remedy=f"pip install '{name}{allowed}'"
+            check=check, status="FAIL", text="not installed", remedy=f"pip install '{name}{allowed}'"
         )
     if not allowed.contains(found, prereleases=True):
         return Finding(
             check=check,
             status="FAIL",
-            told=f"{found}, outside {allowed}",
+            text=f"{found}, outside {allowed}",
             remedy=f"pip install '{name}{allowed}'",
             same=found,
         )
@@ -63,12 +63,12 @@ def _check_library(name: str, allowed: SpecifierSet, pin: str | None) -> Finding
         return Finding(
             check=check,
             status="WARN",
-            told=f"{found}; tested with {pin}",
+            text=f"{found}; tested with {pin}",
             remedy=f"pip install {name}=={pin}",
             same=found,
         )
     return Finding(
-        check=check, status="OK", told=f"{found} (tested with {pin})" if pin else found, same=found
+        check=check, status="OK", text=f"{found} (tested with {pin})" if pin else found, same=found
     )
 
 

@@ -1,4 +1,4 @@
-"""What a run would be, told before it is one: no ranks join, no engine is built, no weights are allocated."""
+"""What a run would be, before it is one: no ranks join, no engine is built, no weights are allocated."""
 
 from __future__ import annotations
 

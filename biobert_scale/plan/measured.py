@@ -83,7 +83,7 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
     """A run's figures.
 
     Args:
-        half: of its records, to tell rates from the one and compare them with the other; all of them where
+        half: of its records, to take rates from the one and compare them with the other; all of them where
             they are fewer than five.
 
     Raises:
@@ -93,7 +93,7 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
     records = [record for record in read_metrics(run) if "perf/forward_seconds" in record]
     if len(records) < 2:
         raise UserError(
-            f"{len(records)} record(s) of speed, too few to tell a rate",
+            f"{len(records)} record(s) of speed, too few for a rate",
             where=run / METRICS,
             remedy="let the run go on for a few more log lines (training.log_every_steps)",
         )
@@ -125,17 +125,17 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
 def _world_size(records: list[dict[str, Any]], run: Path) -> int:
     """The ranks that shared a step's tokens: all tokens between two records, over those that one device
     did."""
-    told = []
+    counts = []
     for before, record in itertools.pairwise(records):
         steps = record["global_step"] - before["global_step"]
         tokens = record["consumed_tokens"] - before["consumed_tokens"]
         if steps > 0:
-            told.append(
+            counts.append(
                 tokens / (record["perf/tokens_per_second_per_device"] * record["perf/step_seconds"] * steps)
             )
-    if not told or (size := round(statistics.median(told))) < 1:
+    if not counts or (size := round(statistics.median(counts))) < 1:
         raise UserError(
-            "the number of ranks cannot be told from its records",
+            "the number of ranks does not follow from its records",
             where=run / METRICS,
             remedy="name another run",
         )

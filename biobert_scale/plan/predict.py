@@ -1,7 +1,7 @@
 """One configuration of a run: does it fit, what does it send, how long does a step take.
 
 Memory and bytes follow from the shapes (`training/memory.py`). Times are those bytes and operations over
-rates that somebody measured or gave; what no rate is known for is left out of the sum, and told.
+rates that somebody measured or gave; what no rate is known for is left out of the sum, and said so.
 """
 
 from __future__ import annotations

@@ -139,7 +139,7 @@ def render(plan: Mapping[str, Any]) -> str:
             ),
         ]
     taken = plan["recommended"]
-    told = (
+    chosen = (
         "recommended: none"
         if taken is None
         else (
@@ -147,7 +147,7 @@ def render(plan: Mapping[str, Any]) -> str:
             f" {taken['gradient_accumulation_steps']} accumulation steps"
         )
     )
-    return "\n".join([*lines, "", f"{told} ({plan['reason']})"])
+    return "\n".join([*lines, "", f"{chosen} ({plan['reason']})"])
 
 
 def _cells(row: Mapping[str, Any], recommended: Mapping[str, Any] | None) -> tuple[str, ...]:

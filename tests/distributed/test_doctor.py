@@ -77,8 +77,8 @@ def test_two_sound_ranks(launcher: list[str], tokens: Path, tmp_path: Path) -> N
     )
     assert len(found["clocks"]["figures"]["offsets_seconds"]) == 2 and found["clocks"]["status"] == "OK"
     assert (
-        found["batch"]["told"].startswith("2 x 32 x 2 = 128")
-        and "all 2 ranks read" in found["checkpoint directory on all ranks"]["told"]
+        found["batch"]["text"].startswith("2 x 32 x 2 = 128")
+        and "all 2 ranks read" in found["checkpoint directory on all ranks"]["text"]
     )
     assert [path.name for path in tmp_path.iterdir()] == ["told.json"]
 
@@ -120,9 +120,9 @@ def test_what_is_wrong_with_one_rank_is_told_with_its_name(tokens: Path, tmp_pat
     }
     assert all(found[name]["remedy"] for name in failed)
     assert (
-        "rank 1 is +120" in found["clocks"]["told"]
-        and "rank 1 on" in found["open files"]["told"]
-        and "on rank 1" in found["tokens"]["told"]
+        "rank 1 is +120" in found["clocks"]["text"]
+        and "rank 1 on" in found["open files"]["text"]
+        and "on rank 1" in found["tokens"]["text"]
     )
     assert list(output.iterdir()) == []
 
@@ -154,7 +154,7 @@ def test_a_rank_that_never_comes_is_told_within_the_time(tmp_path: Path) -> None
     assert done.returncode == 1, done.stderr[-3000:]
     found = findings(tmp_path / "told.json")
     assert (
-        found["ranks"]["status"] == "FAIL" and "do not find each other within 2 s" in found["ranks"]["told"]
+        found["ranks"]["status"] == "FAIL" and "do not find each other within 2 s" in found["ranks"]["text"]
     )
     assert found["version of torch"]["status"] in (
         "OK",

@@ -107,13 +107,13 @@ def test_a_sick_machine_fails_and_every_trouble_is_told(copied: Path, tmp_path: 
         ("version of python", "OK", ""),
         ("ranks", "OK", "one process alone"),
     ):
-        assert found[name]["status"] == status and says in found[name]["told"], found[name]
+        assert found[name]["status"] == status and says in found[name]["text"], found[name]
         assert (found[name]["remedy"] == "") == (status == "OK"), "each trouble has its remedy"
     lines = done.stdout.splitlines()
     assert lines[0] == "demo on 1 rank(s), 1 node(s), cpu" or torch.cuda.is_available()
     for finding in told["findings"]:
         assert any(
-            line.startswith(f"{finding['status']:<4}  {finding['check']} ") and line.endswith(finding["told"])
+            line.startswith(f"{finding['status']:<4}  {finding['check']} ") and line.endswith(finding["text"])
             for line in lines
         ), finding
     counted = [
@@ -178,7 +178,7 @@ def test_no_compiler_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     found = check_compiler(alone())
     assert (
         statuses(found) == {"DeepSpeed operations": "WARN", "extensions directory": "OK"}
-        and "no g++, ninja" in found[0].told
+        and "no g++, ninja" in found[0].text
     )
     assert list((tmp_path / "extensions").iterdir()) == []
 
@@ -220,7 +220,7 @@ def test_a_batch_that_does_not_divide_fails() -> None:
 
 def test_sound_tokens_are_told_by_their_fingerprint(tokens: Path) -> None:
     (found,) = check_tokens(alone(), tokens)
-    assert found.status == "OK" and found.same is not None and found.told.startswith(found.same[:16])
+    assert found.status == "OK" and found.same is not None and found.text.startswith(found.same[:16])
     assert found.figures["files_compared"] == found.figures["files"] > 4
     assert check_tokens(alone(), tokens, bytes_a_rank=0)[0].figures["files_compared"] == 0
 
@@ -277,22 +277,22 @@ def test_checkpoints_that_are_there_need_no_new_room(tmp_path: Path) -> None:
 
 def test_one_process_says_so() -> None:
     for (finding,) in (check_all_reduce(alone(), minimum_gbs=5.0, step_bytes=0), check_clocks(alone())):
-        assert finding.status == "OK" and "alone" in finding.told
+        assert finding.status == "OK" and "alone" in finding.text
 
 
 @pytest.mark.parametrize(("ahead", "status"), [(0.002, "OK"), (2.0, "WARN"), (-100.0, "FAIL")])
 def test_clocks_apart_are_told_by_rank(ahead: float, status: str) -> None:
     found = judge_clocks([0.0, 0.001, ahead])
-    assert found.status == status and ("rank 2" in found.told) == (status != "OK")
+    assert found.status == status and ("rank 2" in found.text) == (status != "OK")
 
 
 def test_the_worst_rank_speaks_for_all() -> None:
     well, sick = (
-        Finding(check="disk", status="OK", told="fine"),
-        Finding(check="disk", status="FAIL", told="full", remedy="clear it"),
+        Finding(check="disk", status="OK", text="fine"),
+        Finding(check="disk", status="FAIL", text="full", remedy="clear it"),
     )
     (merged,) = merge([[well], [sick], [sick]], ["a", "b", "c"])
-    assert (merged.status, merged.told, merged.remedy) == (
+    assert (merged.status, merged.text, merged.remedy) == (
         "FAIL",
         "full (rank 1 on b and 1 more)",
         "clear it",
@@ -301,11 +301,11 @@ def test_the_worst_rank_speaks_for_all() -> None:
 
 
 def test_what_differs_between_ranks_fails_though_each_is_well() -> None:
-    one = Finding(check="tokens", status="OK", told="x", same="x")
-    (merged,) = merge([[one], [one], [replace(one, told="y", same="y")]], ["a", "b", "c"])
-    assert merged.status == "FAIL" and "x on rank 0 (a), y on rank 2 (c)" in merged.told and merged.remedy
+    one = Finding(check="tokens", status="OK", text="x", same="x")
+    (merged,) = merge([[one], [one], [replace(one, text="y", same="y")]], ["a", "b", "c"])
+    assert merged.status == "FAIL" and "x on rank 0 (a), y on rank 2 (c)" in merged.text and merged.remedy
 
 
 def test_a_remedy_stands_below_its_line() -> None:
-    lines = render([Finding(check="disk", status="WARN", told="slow", remedy="wait")], "here").splitlines()
+    lines = render([Finding(check="disk", status="WARN", text="slow", remedy="wait")], "here").splitlines()
     assert lines == ["here", "WARN  disk  slow", "            -> wait", "0 OK, 1 WARN, 0 FAIL"]
