@@ -45,10 +45,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(name: str, arguments: list[str]) -> int:
     """Run one command by its name."""
-    # Under a launcher every rank meets the same error: one of them tells it.
-    tells = is_first_rank()
+    # Under a launcher every rank meets the same error: one of them reports it.
+    speaks = is_first_rank()
     logging.basicConfig(
-        level=logging.INFO if tells else logging.ERROR,
+        level=logging.INFO if speaks else logging.ERROR,
         format="%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
         force=True,
@@ -84,7 +84,7 @@ def run(name: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("biobert-scale: interrupted; the same command goes on from what is finished", file=sys.stderr)
         return 130
-    if tells:
+    if speaks:
         print(f"biobert-scale: {problem}", file=sys.stderr)
     return problem.exit_code
 

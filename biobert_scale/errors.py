@@ -12,7 +12,7 @@ def printable(name: object) -> str:
 
 
 class UserError(Exception):
-    """A mistake in the input or the configuration: told in one line, exit code 2.
+    """A mistake in the input or the configuration: reported in one line, exit code 2.
 
     Args:
         what: what is wrong.

@@ -30,7 +30,7 @@ def doctor(
         tokens: token shards, to be verified.
         output: the run directory: how fast it is written, its room, and whether all ranks see it.
         minimum_bandwidth_gbs: fail where the all-reduce's bus bandwidth is lower, 10^9 bytes a second; 0 only
-            tells it.
+            reports it.
         timeout_seconds: how long the ranks wait for each other.
         json: a file to write the findings to.
     """

@@ -88,7 +88,7 @@ def build_corpus(
         workers: processes; one file or shard is one process' work at a time.
         slurm: run the files and shards as array jobs instead; `output` is then on a file system that all
             nodes see.
-        max_bad_files: damaged files that are put up with: they are told, counted, and left out.
+        max_bad_files: damaged files that are put up with: they are reported, counted, and left out.
         overwrite: replace another build's output.
 
     Returns:
@@ -302,9 +302,9 @@ def _resolve(
             np.save(stream, code[start:stop])
     counts, rejects = _count([task.file for task in tasks], table, code)
     if not counts["documents"]:
-        told = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
+        reasons = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
         what, remedy = (
-            f"no document is left of {len(code)} records ({told})",
+            f"no document is left of {len(code)} records ({reasons})",
             "add files, or relax the corpus section of the recipe",
         )
         raise UserError(what, where=raw, remedy=remedy)

@@ -72,7 +72,7 @@ def clean_text(text: str) -> str:
 
 
 def _clean_line(line: str) -> str:
-    # Most lines are clean, which this tells faster: of white space only the blank is printable, and of what
+    # Most lines are clean, which this finds faster: of white space only the blank is printable, and of what
     # is removed only late characters.
     if (
         line.isprintable()
@@ -115,7 +115,7 @@ def reject_reason(document: Document, config: CorpusConfig) -> str | None:
 
 
 def _language_is_kept(document: Document, words: list[str], config: CorpusConfig) -> bool:
-    """The text itself tells whether it is English; what it is otherwise, the record's declaration tells.
+    """The text itself decides whether it is English; what it is otherwise, the record's declaration says.
 
     A record's declared language is the article's: an abstract in MEDLINE is English whatever the article is
     written in.

@@ -95,8 +95,8 @@ class Decontaminator:
         owners = np.repeat(np.arange(len(runs)), [len(found) for found in runs])
         order = np.argsort(hashes, kind="stable")
         self.hashes, self.owners = hashes[order], owners[order]
-        # Nearly every run of words is in no benchmark: a table of their hashes' first bits tells most of that
-        # at once.
+        # Nearly every run of words is in no benchmark: a table of their hashes' first bits settles most of
+        # that at once.
         self.prefixes = np.zeros(1 << _PREFIX_BITS, dtype=np.bool_)
         self.prefixes[self.hashes >> _PREFIX_SHIFT] = True
         self.sizes = np.array([len(found) for found in runs], dtype=np.int64)

@@ -92,7 +92,7 @@ class Progress:
     def __init__(self, description: str, tasks: int) -> None:
         self.bar = tqdm(total=tasks, desc=description, disable=None)
         self.description, self.tasks = description, tasks
-        self.told, self.told_at = "", time.monotonic()
+        self.shown, self.shown_at = "", time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -101,16 +101,16 @@ class Progress:
         self.bar.close()
 
     def show(self, completed: int, note: str = "") -> None:
-        """`note` tells what the other tasks are doing."""
+        """`note` says what the other tasks are doing."""
         if not self.bar.disable:
             self.bar.set_postfix_str(note, refresh=False)
             self.bar.update(completed - self.bar.n)
             self.bar.refresh()
             return
         line = f"{self.description}: {completed} of {self.tasks} done" + (f" ({note})" if note else "")
-        if line != self.told and (time.monotonic() > self.told_at + _SECONDS_BETWEEN_LINES):
+        if line != self.shown and (time.monotonic() > self.shown_at + _SECONDS_BETWEEN_LINES):
             _log.info("%s", line)
-            self.told, self.told_at = line, time.monotonic()
+            self.shown, self.shown_at = line, time.monotonic()
 
 
 class _LocalExecutor(LocalPipelineExecutor):

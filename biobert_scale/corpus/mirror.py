@@ -42,7 +42,7 @@ class Plan:
     output: Path
     files: list[RemoteFile]
     failures: list[RunFailed]
-    """One for each listed file whose size the server did not tell."""
+    """One for each listed file whose size the server did not give."""
     present: frozenset[str]
     """URLs of the files that are there, by size and time."""
     missing_bytes: int
@@ -212,11 +212,11 @@ def _tell_leftovers(directory: Path, names: set[str]) -> None:
     since."""
     here = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     if gone := data_names(here - names):
-        told = (
+        message = (
             "%s: %d files are not on the server any more (the first: %s); move them away before a corpus is"
             " built"
         )
-        _log.warning(told, directory, len(gone), gone[0])
+        _log.warning(message, directory, len(gone), gone[0])
 
 
 class _Transfer:

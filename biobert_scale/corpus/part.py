@@ -73,7 +73,7 @@ class Part:
 
     def accept(self, response: httpx2.Response) -> int | None:
         """Make ready for a reply's body; returns the length of the whole file, None where the server does not
-        tell it."""
+        give it."""
         if response.status_code == 206:
             reply = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
             if reply is None or int(reply[1]) != self.size:

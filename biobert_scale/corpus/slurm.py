@@ -1,5 +1,5 @@
-"""datatrove's SLURM executor, watched: tasks as one array job, their errors told here, killed ones submitted
-again.
+"""datatrove's SLURM executor, watched: tasks as one array job, their errors reported here, killed ones
+submitted again.
 
 A phase's job has a name made from its work directory. So whoever comes back after losing the connection waits
 for the tasks that are still in the queue instead of submitting them a second time.
@@ -70,7 +70,7 @@ def run_on_slurm(
         steps: datatrove's pipeline.
         tasks: ranks 0 to `tasks - 1`.
         work: on a file system that every node sees; logs are in its `slurm_logs`.
-        show: told the number of completed tasks, and the states of those in the queue.
+        show: called with the number of completed tasks, and the states of those in the queue.
 
     Raises:
         UserError: a task found a mistake in its input (all other tasks are cancelled), or SLURM refuses the

@@ -122,7 +122,7 @@ class Server:
             size = length_of(response)
             if size is None:
                 raise RunFailed(
-                    "the server does not tell the file's length",
+                    "the server does not give the file's length",
                     where=file.url,
                     remedy="mirror from a server that does",
                 )
@@ -203,13 +203,13 @@ def _moment(date: str) -> float | None:
 
 
 def modified_of(response: httpx2.Response) -> int | None:
-    """Last-Modified, in seconds since 1970; None where the server does not tell it."""
+    """Last-Modified, in seconds since 1970; None where the server does not give it."""
     moment = _moment(response.headers.get("Last-Modified", ""))
     return None if moment is None else int(moment)
 
 
 def length_of(response: httpx2.Response) -> int | None:
-    """Content-Length in bytes; None where the server does not tell it."""
+    """Content-Length in bytes; None where the server does not give it."""
     length = response.headers.get("Content-Length", "")
     return int(length) if length.isdecimal() else None
 

@@ -138,9 +138,9 @@ def _read(server: Server, url: str) -> bytes:
             size += len(part)
             if size > _MOST_BYTES:
                 raise RunFailed("the reply is larger than any benchmark", where=url, remedy=_REMEDY)
-        told: Any = response.headers.get("Content-Length")
-        if told is not None and int(told) != size:
-            raise Later(f"{size:,} of {int(told):,} bytes came")
+        announced: Any = response.headers.get("Content-Length")
+        if announced is not None and int(announced) != size:
+            raise Later(f"{size:,} of {int(announced):,} bytes came")
         return b"".join(parts)
 
 

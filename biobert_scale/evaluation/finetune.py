@@ -216,7 +216,7 @@ class _Run:
     ) -> None:
         self._model, self._seed, self._random, self._accelerator = model, seed, random_weights, accelerator
         self._name = f"{task} seed {seed}"
-        # What is wrong with the model or the settings is told before any text is read.
+        # What is wrong with the model or the settings is reported before any text is read.
         self._spare: Encoder | None = self._build(config)
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(model)
         self.benchmark = open_benchmark(prepared, task, self.tokenizer, config)
@@ -240,7 +240,7 @@ class _Run:
         """Train every point that an earlier start has not finished, and take the one that dev prefers.
 
         Returns:
-            The model that predicts the test split, what `metrics.json` tells of the choice, and the training
+            The model that predicts the test split, what `metrics.json` says of the choice, and the training
             that made it.
         """
         fits: list[Fitted] = []
@@ -270,17 +270,17 @@ class _Run:
             tagger = self._fresh(chosen)
             read_weights(home / "weights.safetensors", tagger)
             tagger.to(self._accelerator.device).eval()
-        told = [
+        tried = [
             {name: getattr(point, name) for name in ("learning_rate", "batch_size", "epochs")}
             for point in points
         ]
         selection = {
             "selection": {
                 "rule": rule.selection,
-                "chosen": told[points.index(chosen)],
+                "chosen": tried[points.index(chosen)],
                 "trials": [
                     point | {"dev_scores": fit.dev_scores, "chosen_epoch": fit.chosen_epoch}
-                    for point, fit in zip(told, fits, strict=True)
+                    for point, fit in zip(tried, fits, strict=True)
                 ],
             },
             "dev_scores": (
@@ -381,13 +381,13 @@ def model_files(model: Path) -> list[Path]:
 
 def pretraining_of(model: Path, *, random_weights: bool) -> dict[str, Any]:
     """`pretraining_step`, the optimizer step of pre-training that a model was exported at (0 for random
-    weights), and `pretraining_run`, what tells its run from others; None where the model's directory does not
-    tell."""
-    told = read_json(model / MANIFEST) if (model / MANIFEST).exists() else {}
-    step = told.get("counts", {}).get("global_step")
+    weights), and `pretraining_run`, what keeps its run apart from others; None where the model's directory
+    says nothing."""
+    manifest = read_json(model / MANIFEST) if (model / MANIFEST).exists() else {}
+    step = manifest.get("counts", {}).get("global_step")
     return {
         "pretraining_step": 0 if random_weights else step,
-        "pretraining_run": (told.get("config") or {}).get("pretraining"),
+        "pretraining_run": (manifest.get("config") or {}).get("pretraining"),
     }
 
 

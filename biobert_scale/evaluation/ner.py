@@ -263,7 +263,7 @@ def write_entity_predictions(
     """As `EntityTask.write_predictions`."""
     paths = [directory / PREDICTIONS]
     write_tags(paths[0], sentences, tags)
-    if all(document.pmid.isdecimal() for document in documents):  # IOB2 files tell no documents
+    if all(document.pmid.isdecimal() for document in documents):  # IOB2 files name no documents
         paths.append(directory / PUBTATOR)
         spans = spans_of(sentences, tags, [document.pmid for document in documents])
         write_pubtator(paths[1], documents, spans, ENTITY_TYPES[task])

@@ -46,7 +46,7 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
     """A model's own tokenizer.
 
     Raises:
-        UserError: there is none, or it lower-cases what its cased vocabulary tells apart (or the reverse): a
+        UserError: there is none, or it lower-cases what its cased vocabulary keeps apart (or the reverse): a
             wrong setting that costs points without any message.
     """
     try:

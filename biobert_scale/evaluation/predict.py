@@ -70,8 +70,8 @@ def predict(
     """
     _check_split(split)
     config = structure_saved_budget(read_manifest(run, STAGE).config["finetune"], where=str(run / MANIFEST))
-    told = read_json(run / METRICS)
-    task, rule = told["task"], protocol_of(told["task"], told["protocol"])
+    recorded = read_json(run / METRICS)
+    task, rule = recorded["task"], protocol_of(recorded["task"], recorded["protocol"])
     if rule.retrain and split != "test":
         raise UserError(
             f"under the protocol {rule.name} the weights were trained on train and dev: their score on"
@@ -104,10 +104,16 @@ def predict(
         files = write_result(output, benchmark, split, result)
         metrics = {
             **describe_run(
-                prepared, task, rule, model=told["model"], kind=told["kind"], seed=told["seed"], split=split
+                prepared,
+                task,
+                rule,
+                model=recorded["model"],
+                kind=recorded["kind"],
+                seed=recorded["seed"],
+                split=split,
             ),
             **{
-                name: told.get(name)
+                name: recorded.get(name)
                 for name in (
                     "model_fingerprint",
                     "pretraining_step",
@@ -117,7 +123,7 @@ def predict(
                 )
             },
             **result,
-            "trained_on": told["data"],
+            "trained_on": recorded["data"],
             "versions": versions(),
             "seconds": round(time.monotonic() - started, 2),
         }
@@ -148,7 +154,7 @@ def score(
             tab-separated rows.
         output: for `metrics.json`, `documents.jsonl` and `predictions.tsv`; `evaluate table` shows it.
         name: what to call the system (default: the file's name).
-        protocol: under which the predictions were made; where it is not told, no published score is put
+        protocol: under which the predictions were made; where it is not given, no published score is put
             beside theirs.
 
     Raises:

@@ -17,7 +17,7 @@ class Protocol:
     tasks: tuple[str, ...]
     score_name: str
     selection: str
-    """The rule, as `metrics.json` and the documents tell it."""
+    """The rule, as `metrics.json` and the documents give it."""
     retrain: bool = False
     """Train again on train and dev for the number of epochs that dev chose."""
     measure: Measure = "micro"

@@ -216,12 +216,12 @@ def _hallmark_numbers(field: str, where: str, *, names: bool) -> list[int]:
     """Labels from flags (`0_0,1_1,...`), or where `names` also from the hallmarks' names."""
     flags = field.split(",")
     if names and not flags[0].startswith("0_"):
-        told = [name.strip() for name in flags if name.strip() not in ("", "NULL")]
-        if unknown := sorted(set(told) - set(HALLMARKS)):
+        labels = [name.strip() for name in flags if name.strip() not in ("", "NULL")]
+        if unknown := sorted(set(labels) - set(HALLMARKS)):
             raise UserError(
                 f"unknown hallmark '{unknown[0]}'", where=where, remedy="restore the original file"
             )
-        return sorted({HALLMARKS.index(name) for name in told})
+        return sorted({HALLMARKS.index(name) for name in labels})
     if len(flags) != len(HALLMARKS) or any(
         flag not in (f"{number}_0", f"{number}_1") for number, flag in enumerate(flags)
     ):

@@ -142,7 +142,7 @@ def find_sources(benchmarks: Path) -> dict[str, tuple[Path, Path, Path]]:
 
 
 def _hallmark_task(home: Path, benchmarks: Path) -> str:
-    """BLUE's columns tell its set; where its rows have BLURB's columns, a directory's name must."""
+    """BLUE's columns say which set it is; where its rows have BLURB's columns, a directory's name must."""
     named = any(
         "blue" in part.lower() for part in (benchmarks.resolve().name, *home.relative_to(benchmarks).parts)
     )

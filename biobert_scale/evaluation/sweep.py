@@ -42,7 +42,7 @@ def sweep(
         The runs' metrics.
 
     Raises:
-        UserError: see `finetune`; unknown tasks and protocols are told before the first run.
+        UserError: see `finetune`; unknown tasks and protocols are refused before the first run.
     """
     if repeated := {seed for seed in seeds if list(seeds).count(seed) > 1}:
         raise UserError(f"seed {min(repeated)} is given twice", where="--seed", remedy="give each seed once")

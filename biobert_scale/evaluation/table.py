@@ -41,7 +41,7 @@ def score_table(runs: Path) -> dict[str, Any]:
         run = read_json(path) if _is_finished(path) else {}
         if run.get("task") in TASKS and run.get("split", "test") == "test":
             run["config"] = budget_to_current(run["config"], where=path)
-            # A fingerprint tells two models of one name apart, a checksum two files of predictions, data
+            # A fingerprint keeps two models of one name apart, a checksum two files of predictions, data
             # checksums two versions of a benchmark.
             name = (
                 run["task"],

@@ -147,7 +147,7 @@ def _prepare_iob2(
         )
         gold = [_sentence_as_document(sentence, ENTITY_TYPES[task]) for sentence in sentences]
         _write_entities(output, split, sentences, gold)
-        for document in gold:  # such files tell neither documents nor PMIDs
+        for document in gold:  # such files name neither documents nor PMIDs
             _note_document(texts, task.partition("-")[0], split, "", document.title)
         mentions = sum(len(document.mentions) for document in gold)
         counts[split] = {

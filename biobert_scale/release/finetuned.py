@@ -1,4 +1,4 @@
-"""A fine-tuning run's model in; a release out, with a card that tells its scores and how to use it."""
+"""A fine-tuning run's model in; a release out, with a card that gives its scores and how to use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's card tells of its past: the corpus it read, the run that made it."""
+"""What a model's card says of its past: the corpus it read, the run that made it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class CorpusHistory:
 
 @dataclass(frozen=True, kw_only=True)
 class RunHistory:
-    """A pre-training run as it stood at the exported step; None where its directory does not tell."""
+    """A pre-training run as it stood at the exported step; None where its directory does not say."""
 
     device: str | None
     tokens_per_second_per_device: float | None

@@ -216,21 +216,21 @@ def _attempt(work: Callable[[], _Answer], hub: Hub, state: str | Callable[[], st
     raise AssertionError("unreachable")
 
 
-def _refusal(cause: BaseException, code: int, hub: Hub, told: str) -> UserError:
+def _refusal(cause: BaseException, code: int, hub: Hub, remark: str) -> UserError:
     where = f"{hub.endpoint}/{hub.repository}" if hub.endpoint else hub.repository
     if code in _TRANSIENT:
         return RunFailed(
-            f"the hub {_said(cause, code)} at {_ATTEMPTS} attempts; {told}",
+            f"the hub {_said(cause, code)} at {_ATTEMPTS} attempts; {remark}",
             where=where,
             remedy="run the same command again later",
         )
     if code in (401, 403, 404):  # a hub hides what a token may not see
         return UserError(
-            f"the hub refuses the token ({code}); {told}",
+            f"the hub refuses the token ({code}); {remark}",
             where=where,
             remedy="use a token that may write there, and check the name",
         )
-    return RunFailed(f"the hub {_said(cause, code)}; {told}", where=where, remedy="see what it says")
+    return RunFailed(f"the hub {_said(cause, code)}; {remark}", where=where, remedy="see what it says")
 
 
 def _said(cause: BaseException, code: int) -> str:

@@ -68,7 +68,7 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
     template = (resources.files("biobert_scale.report") / "page.html").read_text(encoding="utf-8")
     title = f"{metrics['task']}: errors of {metrics['model']}"
     seed = "" if metrics["seed"] is None else f", seed {metrics['seed']}"
-    told = (
+    summary = (
         f"{metrics['kind']}{seed}; {metrics['protocol']}, {metrics.get('split', 'test')} split;"
         f" {metrics['score_name']} {metrics['score']:.2f}"
     )
@@ -76,7 +76,7 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
     page = string.Template(template).substitute(
         title=markup(title),
         name=markup(title),
-        description=markup(told),
+        description=markup(summary),
         date=f"{today.day} {today:%B %Y}",
         version=markup(__version__),
         links="",
@@ -238,7 +238,7 @@ def _documents(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
         gold, found = set(document.labels), set(np.flatnonzero(labels).tolist())
         if gold == found:
             continue
-        told = [
+        summary = [
             element(
                 "span",
                 HALLMARKS[label],
@@ -254,7 +254,7 @@ def _documents(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
         items.append(
             element(
                 "article",
-                join([element("h3", document.pmid), element("p", join(told)), element("p", join(lines))]),
+                join([element("h3", document.pmid), element("p", join(summary)), element("p", join(lines))]),
             )
         )
     legend = join(

@@ -24,10 +24,10 @@ def join(parts: Iterable[object]) -> Html:
 
 def element(name: str, content: object, **attributes: str) -> Html:
     """An element. Python's names stand for HTML's: `class_` for `class`, `aria_label` for `aria-label`."""
-    told = "".join(
+    written = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(value)}"' for key, value in attributes.items()
     )
-    return Html(f"<{name}{told}>{markup(content)}</{name}>")
+    return Html(f"<{name}{written}>{markup(content)}</{name}>")
 
 
 def paragraph(text: object, class_: str = "note") -> Html:

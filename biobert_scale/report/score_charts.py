@@ -57,7 +57,7 @@ def score_bars(rows: list[dict[str, Any]]) -> Figure:
             axes.grid(axis="y", visible=False)
         axes_of[-1].set_xlabel("test F1 (%)")
         svg = svg_of(canvas)
-    told = "; ".join(
+    values = "; ".join(
         f"{row['task']} ({row['protocol']}), {name_of(row)}: {row['mean']:.1f}" for row in rows[:24]
     )
     caption = (
@@ -65,7 +65,11 @@ def score_bars(rows: list[dict[str, Any]]) -> Figure:
         " deviations where the documents' counts are gone."
     )
     return Figure(
-        id="scores", title="Scores", svg=svg, alt=f"Bars of test scores in percent. {told}.", caption=caption
+        id="scores",
+        title="Scores",
+        svg=svg,
+        alt=f"Bars of test scores in percent. {values}.",
+        caption=caption,
     )
 
 
@@ -100,7 +104,7 @@ def score_steps(rows: list[dict[str, Any]]) -> Figure | None:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
         axes.legend(loc="lower right", fontsize=7.5)
         svg = svg_of(canvas)
-    told = "; ".join(
+    values = "; ".join(
         f"{task}: " + ", ".join(f"{row['mean']:.1f} at step {row['pretraining_step']:,}" for row in found)
         for (task, _, _), found in curves.items()
     )
@@ -112,6 +116,6 @@ def score_steps(rows: list[dict[str, Any]]) -> Figure | None:
         id="score-steps",
         title="Scores against pre-training",
         svg=svg,
-        alt=f"Test scores in percent. {told}.",
+        alt=f"Test scores in percent. {values}.",
         caption=caption,
     )

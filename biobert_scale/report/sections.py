@@ -330,12 +330,12 @@ def configuration(sources: Sources) -> Html:
 
 
 def environment(sources: Sources) -> Html:
-    told = sources.environment
-    if not told:
+    environment = sources.environment
+    if not environment:
         return section("environment", "Environment", paragraph("Not recorded."))
     units = {"memory_gib": ("memory", " GiB"), "gpu": ("GPU", "")}
     rows = []
-    for key, value in told.items():
+    for key, value in environment.items():
         if not isinstance(value, (dict, list)):
             name, unit = units.get(key, (key, ""))
             rows.append(
@@ -351,15 +351,15 @@ def environment(sources: Sources) -> Html:
                 )
             )
     parts: list[object] = [table("environment", "Machine", ("", "value"), rows, text=True)]
-    if packages := told.get("packages"):
+    if packages := environment.get("packages"):
         versions = table("packages", "Versions", ("package", "version"), sorted(packages.items()), text=True)
         parts.append(details(f"Packages ({len(packages)})", versions))
-    if commands := told.get("commands"):
+    if commands := environment.get("commands"):
         lines = "\n".join(
             command if isinstance(command, str) else json.dumps(command) for command in commands
         )
         parts.append(details(f"Commands ({len(commands)})", element("pre", lines, id="commands")))
-    if seconds := told.get("seconds"):
+    if seconds := environment.get("seconds"):
         total = sum(seconds.values())
         timed = [(stage, duration(spent), percent(spent, total)) for stage, spent in seconds.items()]
         timed.append(("total", duration(total), ""))

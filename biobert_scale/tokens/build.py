@@ -134,8 +134,10 @@ def build_tokens(
 def _check_counts(counts: dict[str, Any], rejects: dict[str, int], corpus: Path) -> None:
     assert counts["documents"] == sum(counts[split]["documents"] for split in SPLITS) + sum(rejects.values())
     if not counts["train"]["documents"]:
-        told = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
-        what = f"no document is left to train on of {counts['documents']}" + (f" ({told})" if told else "")
+        reasons = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
+        what = f"no document is left to train on of {counts['documents']}" + (
+            f" ({reasons})" if reasons else ""
+        )
         raise UserError(
             what, where=corpus, remedy="build a larger corpus, or check that the vocabulary fits its language"
         )

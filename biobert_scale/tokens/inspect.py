@@ -246,14 +246,14 @@ def _measures(summary: Summary) -> list[tuple[str, NDArray[np.int64]]]:
 
 def _frequent(summary: Summary) -> list[str]:
     order = np.argsort(-summary.piece_counts, kind="stable")[:_PIECES_SHOWN]
-    told = [
+    shown = [
         f"{summary.pieces[i]} {summary.piece_counts[i] / summary.piece_counts.sum():.2%}"
         for i in order
         if summary.piece_counts[i]
     ]
     return [
-        "  " + "".join(f"{piece:<22}" for piece in told[row : row + 5]).rstrip()
-        for row in range(0, len(told), 5)
+        "  " + "".join(f"{piece:<22}" for piece in shown[row : row + 5]).rstrip()
+        for row in range(0, len(shown), 5)
     ]
 
 

@@ -226,7 +226,7 @@ def shard_paths(directory: Path) -> list[Path]:
 def _map_shard(path: Path) -> list[TokenShard]:
     """One view for each record batch: one batch where this project wrote the file."""
     try:
-        # An Arrow stream that is cut off between two messages reads like a shorter one: its end mark tells.
+        # An Arrow stream that is cut off between two messages reads like a shorter one: its end mark shows.
         with open(path, "rb") as stream:
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(0, size - len(_END_OF_STREAM)))

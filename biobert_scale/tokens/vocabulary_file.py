@@ -86,7 +86,7 @@ def _entries_of_json(path: Path) -> list[str]:
         if model["type"] == "WordPiece" and sorted(ids.values()) == list(range(len(ids))):
             return sorted(ids, key=ids.__getitem__)
     except (UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        pass  # told below: each of them means the same to a user
+        pass  # reported below: each of them means the same to a user
     raise UserError("not a WordPiece tokenizer", where=path, remedy=_REMEDY)
 
 

@@ -154,7 +154,7 @@ class Topic:
         for kind, count in PER_TOPIC.items():
             self.names[kind] = self._near(kind, count)
         self.hallmarks = rng.sample(range(len(lexicon.cues)), rng.choice((1, 1, 2, 2, 3)))
-        # The benchmark says less: a hallmark told in words that the training set lacks must be known from the
+        # The benchmark says less: a hallmark in words that the training set lacks must be known from the
         # corpus.
         self.cues = [self._some_cues(hallmark, 2 if benchmark else 4) for hallmark in self.hallmarks]
         self.epithet_rate = 0.1 if benchmark else 0.9

@@ -1,9 +1,9 @@
 """Sentence frames of the invented papers, by style and section (notation: see `grammar`).
 
-Slots: D disease, Dm disease before a noun, Dc a class of diseases, Dx two diseases told together, C chemical,
+Slots: D disease, Dm disease before a noun, Dc a class of diseases, Dx two diseases in one breath, C chemical,
 G gene or protein, P procedure, V device, K normal process, O organism, L cell line, T part of the organ, M
 measurement, U scale named after a person, F the field's adjective, N the organ, X a thing of any kind (such
-frames do not tell which), H a hallmark's cue.
+frames do not show which), H a hallmark's cue.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The invented words: diseases, chemicals, genes, procedures, devices and more, built from shared morphemes.
 
 Names of all kinds share their stems, and about half of them share their endings too, so that a name's form
-tells only partly what it is: the contexts it is used in tell the rest.
+shows only partly what it is: the contexts it is used in show the rest.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Field:
     disease_class: str
     """Identifier of "<adjective> disease" as a class."""
     composite: tuple[Name, Name, str]
-    """Two diseases that are told together in the words of the third item."""
+    """Two diseases that are named together in the words of the third item."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,7 +275,7 @@ class _Maker:
         )
 
     def diseases(self) -> tuple[tuple[Name, ...], tuple[Name, Name, str]]:
-        """Twenty-one diseases of a field; the first two share a head noun and can be told together."""
+        """Twenty-one diseases of a field; the first two share a head noun and can be named together."""
         head = self.word("disease")
         pair = [self.name("disease", f"{kind} {head}") for kind in ("familial", "sporadic")]
         singles = [self.name("disease", self.word("disease")) for _ in range(10)]
