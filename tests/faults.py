@@ -149,7 +149,7 @@ def power_failures(programs: list[dict[str, Any]]) -> str:
 
 
 def page(entries: list[dict[str, Any]]) -> str:
-    """The table of one commit's tests."""
+    """The table of tests and how they ended."""
     groups: dict[str, dict[str, list[Any]]] = {heading: {} for heading in GROUPS.values()}
     drawings: list[dict[str, Any]] = []
     others: dict[str, list[dict[str, Any]]] = {"restarts": [], "power_failure": []}
@@ -189,7 +189,7 @@ def page(entries: list[dict[str, Any]]) -> str:
             f" {counts['failed']} failed, {counts['skipped']} were skipped here and do not count.",
             "",
             f"- Command: `make faults` ({len(entries)} tests, {' to '.join(sorted({days[0], days[-1]}))}),"
-            f" at commit {entries[0]['commit']}",
+            f" at commit {', '.join(sorted({entry['commit'] for entry in entries}))}",
             f"- Machine: {here['cpu']}, {here['cores']} cores; torch {libraries['torch']},"
             f" deepspeed {libraries['deepspeed']}",
             "",
@@ -206,4 +206,6 @@ def page(entries: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    print(page(read_record(Path(sys.argv[1]))).rstrip())
+    # Of several records, each of its last commit, the later ones replace tests of those before.
+    newest = {entry["test"]: entry for path in sys.argv[1:] for entry in read_record(Path(path))}
+    print(page(list(newest.values())).rstrip())
