@@ -80,7 +80,7 @@ def train(
     read_manifest(tokens, TOKENS_STAGE)  # what is no token shards is refused before the ranks meet
     with rank_environment() as ranks, ExitStack() as held:
         accelerator = runtime.start(ranks, config, run=str(run))
-        trainer, failed = None, False
+        trainer, patience, well = None, 60.0, False
 
         def begin() -> None:
             held.enter_context(Lock(run, "train"))
@@ -89,18 +89,20 @@ def train(
         try:
             runtime.on_first_rank(accelerator, begin)
             trainer = Trainer(accelerator, config, tokens, run, samples, profile=profile, deadline=deadline)
-            return trainer.run_to_end()
+            finished = trainer.run_to_end()
+            well = True
+            return finished
         except (
             RuntimeError,
             MemoryError,
         ) as error:  # also what a collective raises when a rank does not come
-            failed = True
+            patience = 2.0
             if (failure := out_of_memory(error, config)) is not None:
                 raise failure from error
             raise (trainer.lost_rank(error) if trainer is not None else error) from error
         finally:
             if trainer is not None:
-                trainer.close(failed=failed)
+                trainer.close(patience=patience, failed=not well)
             runtime.stop(accelerator)
 
 
@@ -462,13 +464,14 @@ class Trainer:
             remedy="look at that rank's log; the same command resumes from the last checkpoint",
         )
 
-    def close(self, *, failed: bool = False) -> None:
+    def close(self, *, patience: float = 60.0, failed: bool = False) -> None:
         """Let go of everything.
 
         Args:
-            failed: this rank ends in an error, and others may be gone: a save under way is hardly waited for.
+            patience: seconds that a save under way is waited for.
+            failed: this rank ends in an error; see `Watchdog.close`.
         """
-        self.checkpoints.close(patience=2.0 if failed else 60.0)
+        self.checkpoints.close(patience=patience)
         if self.reached is not None:
             self.reached.close()
         self.watchdog.close(failed=failed)

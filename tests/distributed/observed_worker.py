@@ -40,7 +40,7 @@ def train_step(trainer: Trainer, batch: HostStep, rate: float) -> Any:
     return result
 
 
-def close(trainer: Trainer, *, failed: bool = False) -> None:
+def close(trainer: Trainer, **options: Any) -> None:
     module: Any = trainer.engine.module
     SEEN["tied"] = module.cls.predictions.decoder.weight is module.bert.embeddings.word_embeddings.weight
     SEEN["optimizer_steps"] = sorted(
@@ -56,7 +56,7 @@ def close(trainer: Trainer, *, failed: bool = False) -> None:
         }
     )
     write_json(Path(os.environ["OBSERVED"]) / f"observed-{trainer.accelerator.process_index}.json", SEEN)
-    original_close(trainer, failed=failed)
+    original_close(trainer, **options)
 
 
 original, original_close = Trainer.train_step, Trainer.close

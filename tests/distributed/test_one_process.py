@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import shutil
@@ -26,6 +27,7 @@ from biobert_scale.training.checkpoint.retention import (
     step_of,
 )
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
+from biobert_scale.training.monitor.watchdog import DIRECTORY
 from biobert_scale.training.step import HostStep
 from biobert_scale.training.trainer import Trainer, train
 from tests.factories import write_tokens
@@ -271,3 +273,25 @@ def test_checkpoints_that_disappear_under_a_run(
     assert train(tiny(every_steps=2, background=False), tokens, tmp_path)
     assert [step_of(path) for path in complete(tmp_path)] == [6, 8]
     assert all(problem(path) is None for path in complete(tmp_path))
+
+
+@pytest.mark.fault(
+    "a rank ends in an error of its own", "its heartbeat says so to the ranks that wait for it"
+)
+def test_a_rank_that_fails_leaves_word_and_one_that_ends_well_leaves_nothing(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats = tmp_path / DIRECTORY
+    original = Trainer.train_step
+
+    def train_step(trainer: Trainer, batch: HostStep, rate: float) -> Any:
+        if trainer.state.global_step + 1 == 3:
+            raise OSError(5, "Input/output error", "shard")
+        return original(trainer, batch, rate)
+
+    with monkeypatch.context() as inner, pytest.raises(OSError, match="Input/output"):
+        inner.setattr(Trainer, "train_step", train_step)
+        train(tiny(), tokens, tmp_path)
+    (beat,) = (json.loads(path.read_text()) for path in beats.iterdir())
+    assert beat["left"] and beat["global_step"] == 3
+    assert train(tiny(), tokens, tmp_path) and not list(beats.iterdir())
