@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from biobert_scale.config import DataConfig, TokensConfig, VocabularyConfig
+from biobert_scale.config import DataConfig, ModelConfig, TokensConfig, VocabularyConfig
 from biobert_scale.data.samples import build_samples
 from biobert_scale.evaluation.readers import HALLMARK_HEADER
 from biobert_scale.evaluation.tasks import prepare
@@ -27,6 +27,9 @@ from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.shards import TokenShard, TokenStore
 from biobert_scale.tokens.vocabulary import build_vocabulary
+
+SMALL_BERT = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128)
+"""The shape of a model that is made and used in milliseconds."""
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -7,7 +7,7 @@ import transformers.models.bert.modeling_bert
 import biobert_scale.commands.checkpoint
 import biobert_scale.commands.training
 import biobert_scale.release.export
-import biobert_scale.training.trainer
+import biobert_scale.training.run
 import tests.factories
 
 # Not lasting beyond a fork: torch's pool of threads. Nothing here computes.

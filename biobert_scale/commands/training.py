@@ -74,8 +74,8 @@ def train(arguments: list[str]) -> int:
     from biobert_scale.training.checkpoint.retention import check_resume
     from biobert_scale.training.monitor.profile import parse_steps
     from biobert_scale.training.preemption import exit_code
+    from biobert_scale.training.run import train as run_training
     from biobert_scale.training.time_limit import slurm_end_time
-    from biobert_scale.training.trainer import train as run_training
 
     check_resume(options.output, "auto" if options.resume == "never" and is_restart() else options.resume)
     profile = parse_steps(options.profile) if options.profile else None

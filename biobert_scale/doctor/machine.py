@@ -41,7 +41,7 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
                 ),
             )
         ]
-    check_precision(precision, on_gpu=on_gpu)
+    check_precision(precision)
     dtype = _TYPES[precision]
     ones = torch.ones(64, 64, device=ranks.device, dtype=dtype)
     if not bool((ones @ ones == 64).all()):

@@ -22,7 +22,7 @@ from biobert_scale.training.checkpoint.shards import Shards
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 
 _LIBRARIES = (
-    "import deepspeed, biobert_scale.training.trainer;"
+    "import deepspeed, biobert_scale.training.run;"
     " from biobert_scale.resident import peak_resident_bytes; print(peak_resident_bytes())"
 )
 

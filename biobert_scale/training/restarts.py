@@ -20,14 +20,17 @@ class Reached:
     """Where a run is, step by step, in a file that outlives its process."""
 
     def __init__(self, run: Path) -> None:
-        self._descriptor = os.open(run / REACHED, os.O_WRONLY | os.O_CREAT, 0o644)
+        self._path, self._descriptor = run / REACHED, -1
 
     def at(self, steps: int) -> None:
         """Note the steps seen; not synced, so it takes microseconds."""
+        if self._descriptor < 0:  # `note_start` has read and removed the file of the start before
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o644)
         os.pwrite(self._descriptor, f"{steps:020d}".encode(), 0)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
 
 def note_start(run: Path, global_step: int) -> None:

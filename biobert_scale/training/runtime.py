@@ -46,28 +46,20 @@ def start(ranks: RankInfo, config: Config, *, run: str) -> Accelerator:
         UserError: the precision is not to be had on this device, or the batch does not divide over the ranks.
         RunFailed: the ranks do not meet.
     """
-    on_gpu = torch.cuda.is_available()
     precision = config.training.precision.dtype
-    check_precision(precision, on_gpu=on_gpu)
-    # Without an explicit back end, every rank on a CPU would believe that it is alone.
-    group = InitProcessGroupKwargs(
-        backend="nccl" if on_gpu else "gloo",
-        timeout=datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds),
-    )
+    check_precision(precision)
+    timeout = datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds)
     accelerator = _join(
         ranks,
+        precision,
+        timeout=timeout,
         gradient_accumulation_steps=gradient_accumulation_steps(config.training, ranks.world_size),
-        mixed_precision={"fp32": "no"}.get(precision, precision),
         log_with=_trackers(config.training.trackers),
         project_dir=run,
         dataloader_config=DataLoaderConfiguration(),
-        kwargs_handlers=[group],
-        **engine_group.options(config, world_size=ranks.world_size, on_gpu=on_gpu),
+        **engine_group.options(config, world_size=ranks.world_size, on_gpu=torch.cuda.is_available()),
     )
-    engine_group.prepare_group(config, world_size=ranks.world_size, timeout=group.timeout)
-    assert accelerator.num_processes == ranks.world_size, (
-        f"{accelerator.num_processes} processes joined, the launcher started {ranks.world_size}"
-    )
+    engine_group.prepare_group(config, world_size=ranks.world_size, timeout=timeout)
     return accelerator
 
 
@@ -87,44 +79,46 @@ def start_plain(ranks: RankInfo, precision: Literal["auto", "fp32", "bf16", "fp1
     on_gpu = torch.cuda.is_available()
     if precision == "auto":
         precision = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    check_precision(precision, on_gpu=on_gpu)
+    check_precision(precision)
     AcceleratorState._reset_state(True)
-    group = InitProcessGroupKwargs(
-        backend="nccl" if on_gpu else "gloo", timeout=datetime.timedelta(minutes=30)
-    )
     # It would give each process on a CPU all cores, whatever the caller chose who runs several.
     threads = torch.get_num_threads()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="OMP_NUM_THREADS")
-        accelerator = _join(
-            ranks,
-            mixed_precision={"fp32": "no"}.get(precision, precision),
-            cpu=not on_gpu,
-            kwargs_handlers=[group],
-        )
+        accelerator = _join(ranks, precision, timeout=datetime.timedelta(minutes=30), cpu=not on_gpu)
     torch.set_num_threads(threads)
     atexit.unregister(leave)
     atexit.register(leave)  # the group serves every run of this process
-    assert accelerator.num_processes == ranks.world_size, (
-        f"{accelerator.num_processes} processes joined, the launcher started {ranks.world_size}"
-    )
     return accelerator
 
 
-def _join(ranks: RankInfo, **options: Any) -> Accelerator:
+def _join(ranks: RankInfo, precision: str, *, timeout: datetime.timedelta, **options: Any) -> Accelerator:
     """The Accelerator, which makes the ranks' group.
+
+    Args:
+        timeout: of the group's collectives.
 
     Raises:
         RunFailed: their port is taken, their address unknown, or one of them does not come in time.
     """
+    # Without an explicit back end, every rank on a CPU would believe that it is alone.
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
     try:
-        return Accelerator(**options)
+        accelerator = Accelerator(
+            mixed_precision={"fp32": "no"}.get(precision, precision),
+            kwargs_handlers=[InitProcessGroupKwargs(backend=backend, timeout=timeout)],
+            **options,
+        )
     except torch.distributed.DistError as error:
         raise RunFailed(
             f"the ranks do not meet: {str(error).splitlines()[0]}",
             where=f"MASTER_ADDR and MASTER_PORT, {ranks.address}:{ranks.port}",
             remedy="choose a free port with the launcher's option, and an address that every node reaches",
         ) from error
+    assert accelerator.num_processes == ranks.world_size, (
+        f"{accelerator.num_processes} processes joined, the launcher started {ranks.world_size}"
+    )
+    return accelerator
 
 
 def my_part(items: Sequence[T]) -> list[T]:
@@ -179,12 +173,13 @@ def on_first_rank(accelerator: Accelerator, function: Callable[[], T]) -> T:
     return cast(T, pickle.loads(value))
 
 
-def check_precision(precision: str, *, on_gpu: bool) -> None:
+def check_precision(precision: str) -> None:
     """Refuse a precision that the device or the libraries cannot do, before anything is begun.
 
     Raises:
         UserError: with one that they can.
     """
+    on_gpu = torch.cuda.is_available()
     if precision == "fp16" and not on_gpu:
         # One engine refuses it, and with the other it would silently be fp32.
         raise UserError(

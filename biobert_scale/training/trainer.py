@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 
 from biobert_scale.config import Config
 from biobert_scale.data.batches import RankStep
 from biobert_scale.data.loader import StepLoader
-from biobert_scale.data.samples import build_samples
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
-from biobert_scale.lock import Lock
 from biobert_scale.modeling.initial import initial_model
 from biobert_scale.modeling.model import bert_config
 from biobert_scale.modeling.weights import weights_fingerprint
@@ -27,103 +22,22 @@ from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint.checkpoints import Checkpoints
-from biobert_scale.training.checkpoint.retention import FINISHED
 from biobert_scale.training.device import device_peak, peak_memory_bytes
-from biobert_scale.training.engine import TORCH_TYPES, build_engine, out_of_memory, partitions_weights
+from biobert_scale.training.engine import TORCH_TYPES, build_engine, partitions_weights
+from biobert_scale.training.figures import StepFigures
 from biobert_scale.training.monitor.guards import Action, Guards
 from biobert_scale.training.monitor.profile import StepProfile
 from biobert_scale.training.monitor.telemetry import Telemetry
 from biobert_scale.training.monitor.throughput import ThroughputMeter
 from biobert_scale.training.monitor.timers import StepTimer
 from biobert_scale.training.monitor.watchdog import Watchdog
-from biobert_scale.training.preemption import StopRequest, signals_given_back
-from biobert_scale.training.ranks import rank_environment
-from biobert_scale.training.restarts import Reached, note_end, note_start
+from biobert_scale.training.preemption import StopRequest
+from biobert_scale.training.restarts import Reached
 from biobert_scale.training.schedule import learning_rate
 from biobert_scale.training.step import HostStep, StepResult, seed_dropout, train_step
 from biobert_scale.training.validation import gather, held_out_scores
 
 logger = logging.getLogger(__name__)
-
-
-@signals_given_back()
-def train(
-    config: Config,
-    tokens: Path,
-    run: Path,
-    *,
-    samples: Path | None = None,
-    profile: tuple[int, int] | None = None,
-    deadline: float | None = None,
-) -> bool:
-    """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is
-    one.
-
-    Args:
-        tokens: finished token shards.
-        run: the run directory: checkpoints, `metrics.jsonl`, TensorBoard events, the resolved configuration.
-        samples: the directory of the samples' index, which runs on the same tokens, lengths and seed can
-            share; made where it is missing (default: in the run directory).
-        profile: first and last step of a trace, written to the run directory.
-        deadline: when to save and stop at the latest, in seconds since the epoch.
-
-    Returns:
-        Whether the schedule's end was reached.
-
-    Raises:
-        UserError: another process trains in `run`.
-        RunFailed: a guard stopped the run, or a rank was lost; the last checkpoint is kept.
-    """
-    if run.name == "..":  # trackers make a directory of the run's name
-        run = run.resolve()
-    samples = samples or run / "samples"
-    read_manifest(tokens, TOKENS_STAGE)  # what is no token shards is refused before the ranks meet
-    with rank_environment() as ranks, ExitStack() as held:
-        accelerator = runtime.start(ranks, config, run=str(run))
-        trainer, patience, well = None, 60.0, False
-
-        def begin() -> None:
-            held.enter_context(Lock(run, "train"))
-            build_samples(tokens, samples, config.data, seed=config.seed)
-
-        try:
-            runtime.on_first_rank(accelerator, begin)
-            trainer = Trainer(accelerator, config, tokens, run, samples, profile=profile, deadline=deadline)
-            finished = trainer.run_to_end()
-            well = True
-            return finished
-        except (
-            RuntimeError,
-            MemoryError,
-        ) as error:  # also what a collective raises when a rank does not come
-            patience = 2.0
-            if (failure := out_of_memory(error, config)) is not None:
-                raise failure from error
-            raise (trainer.lost_rank(error) if trainer is not None else error) from error
-        finally:
-            if trainer is not None:
-                trainer.close(patience=patience, failed=not well)
-            runtime.stop(accelerator)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepFigures:
-    """A step's result on the host, joined over the ranks: every rank has the same."""
-
-    rank_losses: np.ndarray
-    """(ranks,) each rank's part of the loss; they sum to it."""
-    mlm_loss: float
-    nsp_loss: float
-    mlm_accuracy: float
-    nsp_accuracy: float
-    grad_norm: float
-    loss_scale: float
-    """Of the next step."""
-    skipped: bool
-    stop: bool
-    """Whether any rank has been asked to stop."""
-    waited: np.ndarray
-    """(ranks,) seconds that each waited for its data."""
 
 
 class Trainer:
@@ -164,17 +78,20 @@ class Trainer:
         )
         self.engine = build_engine(accelerator, model, config)
         self.timer = StepTimer(device)
+        source = config.training.initial_weights
+        initial_fingerprint = runtime.on_first_rank(
+            accelerator, lambda: weights_fingerprint(Path(source)) if source else ""
+        )
         self.checkpoints = Checkpoints(
             accelerator,
             run,
             config,
             self.engine,
             samples_fingerprint=self.training_stream.fingerprint,
-            initial_weights=self.fingerprint_weights(),
+            initial_weights=initial_fingerprint,
         )
         self.state = self.checkpoints.load()
         self.saved_at = self.state.global_step if self.state.global_step else None
-        runtime.on_first_rank(accelerator, lambda: note_start(run, self.state.global_step))
         self.reached = Reached(run) if accelerator.is_main_process else None
         self.guards = Guards(
             config.training.guards,
@@ -186,7 +103,6 @@ class Trainer:
         peak = device_peak(device, TORCH_TYPES[config.training.precision.dtype])
         self.throughput = ThroughputMeter(shape, peak, self.timer, world_size=world_size)
         if accelerator.is_main_process:
-            self.withdraw_finish()
             write_json(run / "config.json", config)
             write_json(run / "device.json", peak)
             logger.info(
@@ -203,7 +119,7 @@ class Trainer:
         )
 
     def run_to_end(self) -> bool:
-        """The whole run as a list of what happens in it."""
+        """The whole run as a list of what happens in it; returns whether it reached the schedule's end."""
         training = self.config.training
         total, stop = training.schedule.total_steps, False
         held_out = self.validate() if self.state.global_step == 0 else None
@@ -219,7 +135,7 @@ class Trainer:
                 if stop or end or (taken and step % training.checkpoint.every_steps == 0):
                     self.save(held_out, wait=stop or end)
             self.checkpoints.finish()
-        return self.finish()
+        return self.finished
 
     def take_step(self, loader: StepLoader[HostStep]) -> tuple[StepFigures, Action]:
         """One step with all that belongs to it, from waiting for its data to its record."""
@@ -256,6 +172,11 @@ class Trainer:
             pad_token_id=self.pad_token_id,
         )
 
+    @property
+    def finished(self) -> bool:
+        """Whether the run is at its schedule's end."""
+        return self.state.global_step >= self.config.training.schedule.total_steps
+
     def learning_rate(self) -> float:
         """Of the next step."""
         training = self.config.training
@@ -287,20 +208,7 @@ class Trainer:
         own = (result.grad_norm, result.loss_scale, result.skipped)
         ranks = gather(self.accelerator, *result.sums, self.stop.heard(), waited, *own)  # (ranks, 9)
         self.watchdog.at(self.state.global_step + 1, len(batch.micro_batches), "reporting")
-        mlm, nsp, mlm_correct, nsp_correct, stop = ranks[:, :5].sum(0).tolist()
-        grad_norm, loss_scale, skipped = ranks[self.engine.rank, 6:].tolist()
-        return StepFigures(
-            rank_losses=ranks[:, 0] / batch.global_predictions + ranks[:, 1] / batch.global_sequences,
-            mlm_loss=mlm / batch.global_predictions,
-            nsp_loss=nsp / batch.global_sequences,
-            mlm_accuracy=mlm_correct / batch.global_predictions,
-            nsp_accuracy=nsp_correct / batch.global_sequences,
-            grad_norm=grad_norm,
-            loss_scale=loss_scale,
-            skipped=bool(skipped),
-            stop=bool(stop),
-            waited=ranks[:, 5],
-        )
+        return StepFigures.of(ranks, batch, rank=self.engine.rank)
 
     def judge(self, figures: StepFigures, seconds: float) -> Action:
         """What is to be done after a step; see `Guards`."""
@@ -336,15 +244,9 @@ class Trainer:
             {
                 "consumed_samples": self.state.consumed_samples,
                 "consumed_tokens": self.state.consumed_tokens,
-                "train/loss": float(figures.rank_losses.sum()),
-                "train/mlm_loss": figures.mlm_loss,
-                "train/nsp_loss": figures.nsp_loss,
-                "train/mlm_accuracy": figures.mlm_accuracy,
-                "train/nsp_accuracy": figures.nsp_accuracy,
+                **figures.record(),
                 "optim/learning_rate": rate,
-                "optim/grad_norm": figures.grad_norm,
                 "optim/skipped_steps": self.state.skipped_steps,
-                "optim/loss_scale": figures.loss_scale,
                 "data/epoch": self.state.consumed_samples / len(self.training_stream),
                 **self.speed(),
             },
@@ -418,50 +320,6 @@ class Trainer:
         self.saved_at = step
         self.telemetry.log(
             step, {"consumed_samples": self.state.consumed_samples, **self.checkpoints.written}
-        )
-
-    def finish(self) -> bool:
-        """Leave word of how the run has ended; returns whether it is at its schedule's end."""
-        finished = self.state.global_step >= self.config.training.schedule.total_steps
-        if self.accelerator.is_main_process:
-            note_end(self.run)
-            if finished:
-                write_json(self.run / FINISHED, asdict(self.state))
-            else:
-                self.stop.path.unlink(missing_ok=True)
-                logger.warning(
-                    "stopped at step %d (%s); the same command resumes from there",
-                    self.state.global_step,
-                    self.stop.reason or "asked on another rank",
-                )
-        return finished
-
-    def fingerprint_weights(self) -> str:
-        """Of the weights that the run starts from, on all ranks; empty for random ones."""
-        source = self.config.training.initial_weights
-        mine = weights_fingerprint(Path(source)) if source and self.accelerator.is_main_process else ""
-        return str(broadcast_object_list([mine])[0])
-
-    def withdraw_finish(self) -> None:
-        """A run that has steps left is not finished, whatever an earlier one wrote here."""
-        path = self.run / FINISHED
-        if path.exists() and self.state.global_step < self.config.training.schedule.total_steps:
-            if self.state.global_step == 0:
-                logger.warning("%s is there, but no checkpoint: the run begins anew", path)
-            path.unlink()
-
-    def lost_rank(self, error: RuntimeError | MemoryError) -> Exception:
-        """The failure to report where a collective ran into its time-out; any other error as it is."""
-        if not any(
-            sign in str(error).lower()
-            for sign in ("timed out", "timeout", "connection closed by peer", "connection reset by peer")
-        ):
-            return error
-        text, _ = self.watchdog.diagnosis()
-        return RunFailed(
-            f"a collective failed at step {self.state.global_step + 1}: {text}",
-            where=self.run,
-            remedy="look at that rank's log; the same command resumes from the last checkpoint",
         )
 
     def close(self, *, patience: float = 60.0, failed: bool = False) -> None:

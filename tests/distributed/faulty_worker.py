@@ -46,7 +46,7 @@ original = Trainer.train_step
 Trainer.train_step = train_step  # type: ignore[method-assign]
 if os.environ.get("LIFT_FP16"):
     get_accelerator().is_fp16_supported = lambda: True
-    runtime.check_precision = lambda precision, *, on_gpu: None
+    runtime.check_precision = lambda precision: None
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

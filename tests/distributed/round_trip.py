@@ -62,7 +62,7 @@ def engine_of(config: Config, run: Path) -> Iterator[tuple[Any, Any, Checkpoints
     """Accelerator, engine and checkpoints, as a run makes them."""
     get_accelerator().is_fp16_supported = lambda: True  # on a CPU
     with rank_environment() as ranks:
-        with patch.object(runtime, "check_precision", lambda precision, *, on_gpu: None):
+        with patch.object(runtime, "check_precision", lambda precision: None):
             accelerator = runtime.start(ranks, config, run=str(run))
         engine = checkpoints = None
         try:

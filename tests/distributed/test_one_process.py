@@ -28,8 +28,9 @@ from biobert_scale.training.checkpoint.retention import (
 )
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 from biobert_scale.training.monitor.watchdog import DIRECTORY
+from biobert_scale.training.run import train
 from biobert_scale.training.step import HostStep
-from biobert_scale.training.trainer import Trainer, train
+from biobert_scale.training.trainer import Trainer
 from tests.factories import write_tokens
 from tests.launching import TINY, column
 

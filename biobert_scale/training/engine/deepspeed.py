@@ -22,8 +22,8 @@ from biobert_scale.training.engine.fragments import (
     Fragment,
     Place,
     fragments_of,
-    on_host,
     set_steps_taken,
+    to_cpu,
     values_of,
 )
 
@@ -125,7 +125,7 @@ class DeepSpeedEngine:
             self.outer._lazy_init_hp_params_optimizer_state()
         moments = ("exp_avg", "exp_avg_sq")
         found = {kind: safe_get_full_optimizer_state(parameter, kind) for kind in moments}
-        return on_host({"weight": safe_get_full_fp32_param(parameter)} | found)
+        return to_cpu({"weight": safe_get_full_fp32_param(parameter)} | found)
 
     def loss_scale_state(self) -> dict[str, float]:
         if not self.fp16:

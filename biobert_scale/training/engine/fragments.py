@@ -102,10 +102,10 @@ def values_of(optimizer: torch.optim.Optimizer, parameter: Tensor, place: int) -
     """See `Engine.full_values`: of the optimizer's `state_dict`, whose parameters are numbered."""
     saved = optimizer.state_dict()
     number = [number for group in saved["param_groups"] for number in group["params"]][place]
-    return on_host({"weight": parameter} | {kind: saved["state"][number][kind] for kind in KINDS[1:]})
+    return to_cpu({"weight": parameter} | {kind: saved["state"][number][kind] for kind in KINDS[1:]})
 
 
-def on_host(values: dict[str, Any]) -> dict[str, Tensor]:
+def to_cpu(values: dict[str, Any]) -> dict[str, Tensor]:
     """Flat copies, also of what is on the host already: they are compared while training continues."""
     return {kind: tensor.detach().flatten().to("cpu", copy=True) for kind, tensor in values.items()}
 

@@ -135,7 +135,7 @@ def test_the_help_has_the_recipe_s_values_as_defaults(capsys: pytest.CaptureFixt
 def test_a_run_gets_what_the_command_line_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Any] = []
     monkeypatch.setattr(
-        "biobert_scale.training.trainer.train",
+        "biobert_scale.training.run.train",
         lambda *places, **options: begun.append((places, options)) or True,
     )
     words = ["--config", "demo", "--tokens", "t", "--output", str(tmp_path / "run"), "--profile", "2:3"]

@@ -7,20 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from biobert_scale.config import ComputeConfig, ModelConfig, OptimizerConfig
+from biobert_scale.config import ComputeConfig, OptimizerConfig
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
 from biobert_scale.training.engine.optimizer import build_optimizer
-from tests.factories import packed_batch
+from tests.factories import SMALL_BERT, packed_batch
 
-SHAPE = ModelConfig(
-    hidden_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=128,
-    max_position_embeddings=64,
-)
+SHAPE = replace(SMALL_BERT, max_position_embeddings=64)
 PLAIN = ComputeConfig(
     unpadded=False,
     attention="sdpa",

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from biobert_scale.config import ModelConfig
 from biobert_scale.modeling import linear
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.linear import Linear
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
-from tests.factories import packed_batch
+from tests.factories import SMALL_BERT, packed_batch
 
-SHAPE = ModelConfig(
-    hidden_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=128,
-    hidden_dropout_prob=0.0,
-    attention_probs_dropout_prob=0.0,
-)
+SHAPE = replace(SMALL_BERT, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
 @pytest.fixture

@@ -9,22 +9,16 @@ import pytest
 import torch
 from transformers import BertForPreTraining
 
-from biobert_scale.config import ComputeConfig, ModelConfig
+from biobert_scale.config import ComputeConfig
 from biobert_scale.data.batches import MicroBatch
 from biobert_scale.data.layouts import fill_bucket
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
+from tests.factories import SMALL_BERT
 
 LENGTHS = (7, 12, 5)
-SHAPE = ModelConfig(
-    hidden_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=128,
-    hidden_dropout_prob=0.0,
-    attention_probs_dropout_prob=0.0,
-)
+SHAPE = replace(SMALL_BERT, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
 
 
 @pytest.fixture

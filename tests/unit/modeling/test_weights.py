@@ -11,18 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, BertForPreTraining
 
-from biobert_scale.config import ModelConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.packing import pack
 from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.modeling.weights import load_encoder, read_model_config
-from tests.factories import write_model
-
-SHAPE = ModelConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128)
+from tests.factories import SMALL_BERT, write_model
 
 
 def test_random_weights_are_those_that_the_library_draws() -> None:
-    config = bert_config(SHAPE, vocabulary_size=100, pad_token_id=0)
+    config = bert_config(SMALL_BERT, vocabulary_size=100, pad_token_id=0)
     torch.manual_seed(5)
     theirs = BertForPreTraining(config)
     ours = build_model(config, seed=5)

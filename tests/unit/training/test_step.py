@@ -17,21 +17,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from biobert_scale.bench.made_up import made_up_steps
-from biobert_scale.config import ComputeConfig, ModelConfig, OptimizerConfig
+from biobert_scale.config import ComputeConfig, OptimizerConfig
 from biobert_scale.modeling import attention, model
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
 from biobert_scale.training.engine.ddp import DdpEngine
 from biobert_scale.training.engine.optimizer import build_optimizer
 from biobert_scale.training.step import HostStep, StepResult, train_step
+from tests.factories import SMALL_BERT
 
 META = torch.device("meta")
-SHAPE = ModelConfig(
-    hidden_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=128,
-    max_position_embeddings=64,
-)
+SHAPE = replace(SMALL_BERT, max_position_embeddings=64)
 WAYS: dict[str, dict[str, Any]] = {
     "as shipped": {},
     "compiled": {"compile": True},

@@ -1,0 +1,131 @@
+"""A run's life: its directory is locked, the ranks meet, a `Trainer` works, and the directory says how it
+ended."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from biobert_scale.config import Config
+from biobert_scale.data.samples import build_samples
+from biobert_scale.errors import RunFailed
+from biobert_scale.files import read_manifest, write_json
+from biobert_scale.lock import Lock
+from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
+from biobert_scale.training import runtime
+from biobert_scale.training.checkpoint.retention import FINISHED
+from biobert_scale.training.engine import out_of_memory
+from biobert_scale.training.preemption import signals_given_back
+from biobert_scale.training.ranks import rank_environment
+from biobert_scale.training.restarts import note_end, note_start
+from biobert_scale.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+_LOST = ("timed out", "timeout", "connection closed by peer", "connection reset by peer")
+"""What a collective says when another rank does not come."""
+
+
+@signals_given_back()
+def train(
+    config: Config,
+    tokens: Path,
+    run: Path,
+    *,
+    samples: Path | None = None,
+    profile: tuple[int, int] | None = None,
+    deadline: float | None = None,
+) -> bool:
+    """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is
+    one.
+
+    Args:
+        tokens: finished token shards.
+        run: the run directory: checkpoints, `metrics.jsonl`, TensorBoard events, the resolved configuration.
+        samples: the directory of the samples' index, which runs on the same tokens, lengths and seed can
+            share; made where it is missing (default: in the run directory).
+        profile: first and last step of a trace, written to the run directory.
+        deadline: when to save and stop at the latest, in seconds since the epoch.
+
+    Returns:
+        Whether the schedule's end was reached.
+
+    Raises:
+        UserError: another process trains in `run`.
+        RunFailed: a guard stopped the run, or a rank was lost; the last checkpoint is kept.
+    """
+    if run.name == "..":  # trackers make a directory of the run's name
+        run = run.resolve()
+    samples = samples or run / "samples"
+    read_manifest(tokens, TOKENS_STAGE)  # what is no token shards is refused before the ranks meet
+    with rank_environment() as ranks, ExitStack() as held:
+        accelerator = runtime.start(ranks, config, run=str(run))
+        trainer, patience, well = None, 60.0, False
+
+        def begin() -> None:
+            held.enter_context(Lock(run, "train"))
+            build_samples(tokens, samples, config.data, seed=config.seed)
+
+        try:
+            runtime.on_first_rank(accelerator, begin)
+            trainer = Trainer(accelerator, config, tokens, run, samples, profile=profile, deadline=deadline)
+            _note_start(trainer)
+            finished = trainer.run_to_end()
+            _note_end(trainer)
+            well = True
+            return finished
+        except (RuntimeError, MemoryError) as error:
+            patience = 2.0
+            raise (out_of_memory(error, config) or _lost_rank(error, trainer) or error) from error
+        finally:
+            if trainer is not None:
+                trainer.close(patience=patience, failed=not well)
+            runtime.stop(accelerator)
+
+
+def _note_start(trainer: Trainer) -> None:
+    """A run that has steps left is not finished, whatever an earlier one wrote in its directory.
+
+    Raises:
+        RunFailed: see `note_start`.
+    """
+
+    def note() -> None:
+        step, word = trainer.state.global_step, trainer.run / FINISHED
+        note_start(trainer.run, step)
+        if word.exists() and not trainer.finished:
+            if step == 0:
+                logger.warning("%s is there, but no checkpoint: the run begins anew", word)
+            word.unlink()
+
+    runtime.on_first_rank(trainer.accelerator, note)
+
+
+def _note_end(trainer: Trainer) -> None:
+    """Write how the run has ended into its directory."""
+    if not trainer.accelerator.is_main_process:
+        return
+    note_end(trainer.run)
+    if trainer.finished:
+        write_json(trainer.run / FINISHED, asdict(trainer.state))
+        return
+    trainer.stop.path.unlink(missing_ok=True)
+    logger.warning(
+        "stopped at step %d (%s); the same command resumes from there",
+        trainer.state.global_step,
+        trainer.stop.reason or "asked on another rank",
+    )
+
+
+def _lost_rank(error: Exception, trainer: Trainer | None) -> RunFailed | None:
+    """The failure to report where a collective ended because another rank did not come."""
+    if trainer is None or not any(sign in str(error).lower() for sign in _LOST):
+        return None
+    text, _ = trainer.watchdog.diagnosis()
+    return RunFailed(
+        f"a collective failed at step {trainer.state.global_step + 1}: {text}",
+        where=trainer.run,
+        remedy="look at that rank's log; the same command resumes from the last checkpoint",
+    )
