@@ -11,7 +11,7 @@ from biobert_scale import __version__
 from biobert_scale.files import write_atomically
 from biobert_scale.report import sections
 from biobert_scale.report.markup import element, join, markup
-from biobert_scale.report.scores import scores
+from biobert_scale.report.score_section import scores
 from biobert_scale.report.sources import Sources, read_sources
 
 _PARTS = (
