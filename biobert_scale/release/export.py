@@ -31,8 +31,8 @@ from biobert_scale.modeling.model import bert_config
 from biobert_scale.recipes import load_config
 from biobert_scale.release.card import SETTINGS, Facts, model_card
 from biobert_scale.release.checksums import CHECKSUMS, write_checksums
+from biobert_scale.release.finetuning_results import read_scores
 from biobert_scale.release.history import read_corpus, read_run
-from biobert_scale.release.scores import read_scores
 from biobert_scale.release.tokenizers import limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.stage import Stage

@@ -41,8 +41,8 @@ from biobert_scale.recipes import load_config
 from biobert_scale.release.checksums import verify_checksums
 from biobert_scale.release.export import export_model
 from biobert_scale.release.finetuned import export_finetuned, finetuned_card
+from biobert_scale.release.finetuning_results import read_scores
 from biobert_scale.release.heads import save_head
-from biobert_scale.release.scores import read_scores
 from biobert_scale.release.weights import save_weights
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint.retention import read_record, sealed
