@@ -24,7 +24,7 @@ from torch import Tensor
 from biobert_scale.files import write_json
 from biobert_scale.launch.ports import free_port
 from biobert_scale.training.checkpoint.retention import complete, read_record
-from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import TINY
 

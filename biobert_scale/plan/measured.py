@@ -18,7 +18,7 @@ from biobert_scale.plan.memory import Sharding
 from biobert_scale.plan.predict import Machine, Rates, predict
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.retention import complete
-from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 
 _LIBRARIES = (

@@ -41,7 +41,7 @@ from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training.checkpoint.checkpoints import CONFIG
 from biobert_scale.training.checkpoint.identity import run_fingerprint
 from biobert_scale.training.checkpoint.retention import find_checkpoint, read_record
-from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.tensor_files import Shards
 
 STAGE = "export"
 CARD = "README.md"

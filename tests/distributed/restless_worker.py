@@ -18,7 +18,7 @@ from biobert_scale.cli import main
 from biobert_scale.lock import Lock
 from biobert_scale.training import device
 from biobert_scale.training.checkpoint import writer as snapshot
-from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.monitor import telemetry
 from biobert_scale.training.trainer import Trainer
 

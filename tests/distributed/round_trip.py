@@ -30,8 +30,8 @@ from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint.checkpoints import Checkpoints
 from biobert_scale.training.checkpoint.retention import checkpoint_path, problem, read_record
-from biobert_scale.training.checkpoint.shards import Shards
 from biobert_scale.training.checkpoint.state import TrainerState
+from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.engine import build_engine, partitions_weights
 from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.step import HostStep, train_step

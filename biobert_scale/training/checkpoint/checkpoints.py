@@ -54,8 +54,8 @@ from biobert_scale.training.checkpoint.retention import (
     staging_path,
     superfluous,
 )
-from biobert_scale.training.checkpoint.shards import Shards
 from biobert_scale.training.checkpoint.state import TrainerState
+from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.checkpoint.writer import ShardWriter, note_path, on_host
 from biobert_scale.training.engine import LIBRARIES, Engine
 from biobert_scale.training.engine.fragments import partition

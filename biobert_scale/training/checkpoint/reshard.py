@@ -16,7 +16,7 @@ from biobert_scale.training.checkpoint.retention import (
     read_record,
     staging_path,
 )
-from biobert_scale.training.checkpoint.shards import Shards, shard_name, tensor_name, write_shard
+from biobert_scale.training.checkpoint.tensor_files import Shards, shard_name, tensor_name, write_shard
 from biobert_scale.training.engine.fragments import KINDS, Fragment, partition
 
 

@@ -11,7 +11,7 @@ import torch
 
 from biobert_scale.config import GuardsConfig, PrecisionConfig
 from biobert_scale.errors import RunFailed
-from biobert_scale.training.checkpoint.shards import tensor_name, write_shard
+from biobert_scale.training.checkpoint.tensor_files import tensor_name, write_shard
 from biobert_scale.training.checkpoint.writer import ShardWriter, on_host
 from biobert_scale.training.engine.fragments import Fragment
 from biobert_scale.training.monitor.guards import Guards

@@ -17,7 +17,7 @@ from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.identity import refuse_changes, run_fingerprint
 from biobert_scale.training.checkpoint.retention import complete, newest_intact, remove, superfluous
-from biobert_scale.training.checkpoint.shards import Shards, shard_name, tensor_name, write_shard
+from biobert_scale.training.checkpoint.tensor_files import Shards, shard_name, tensor_name, write_shard
 from biobert_scale.training.checkpoint.writer import ShardWriter, on_host
 from biobert_scale.training.engine.ddp import DdpEngine
 from biobert_scale.training.engine.fragments import KINDS, Fragment, partition
