@@ -24,7 +24,7 @@ from biobert_scale.evaluation.fit import Benchmark, Fitted, fit
 from biobert_scale.evaluation.heads import Head, read_weights, save_finetuned, write_weights
 from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
-from biobert_scale.evaluation.packing import load_tokenizer
+from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.prepared import HALLMARK_TASKS, data_checksums, is_published, task_directory
 from biobert_scale.evaluation.protocols import Protocol, protocol_of
 from biobert_scale.evaluation.scores import Counts

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from biobert_scale.evaluation.packing import in_batches, pack
+from biobert_scale.evaluation.packed_sequences import in_batches, pack
 from biobert_scale.evaluation.prepared import SPLITS, read_documents
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument

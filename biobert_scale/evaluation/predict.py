@@ -27,7 +27,7 @@ from biobert_scale.evaluation.hoc import break_down as break_down_labels
 from biobert_scale.evaluation.hoc import score_labels, write_labels
 from biobert_scale.evaluation.ner import PUBTATOR as PUBTATOR_PREDICTIONS
 from biobert_scale.evaluation.ner import write_entity_predictions
-from biobert_scale.evaluation.packing import load_tokenizer
+from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
 from biobert_scale.evaluation.prepared import (
     ENTITY_TYPES,

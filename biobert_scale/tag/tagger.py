@@ -14,7 +14,7 @@ from transformers import BertConfig, PreTrainedTokenizerBase
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.ner import Window, make_windows
-from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
+from biobert_scale.evaluation.packed_sequences import in_batches, load_tokenizer, pack
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.tagging import words_by_sentence

@@ -14,7 +14,7 @@ from biobert_scale.evaluation.entity_scores import score_tags
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.fit import fit
 from biobert_scale.evaluation.ner import EntityTask, Tagger, make_windows
-from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
+from biobert_scale.evaluation.packed_sequences import in_batches, load_tokenizer, pack
 from biobert_scale.evaluation.prepared import read_gold, read_sentences
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.table import compare, render_table, score_table

@@ -33,7 +33,7 @@ from biobert_scale.data.samples import build_samples
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.hoc import DocumentClassifier
-from biobert_scale.evaluation.packing import pack
+from biobert_scale.evaluation.packed_sequences import pack
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.modeling.weights import load_encoder

@@ -15,7 +15,7 @@ from transformers import pipeline
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.ner import make_windows
-from biobert_scale.evaluation.packing import load_tokenizer
+from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention
 from biobert_scale.evaluation.tagging import document_spans, tag_document
 from biobert_scale.release.finetuned import export_finetuned
