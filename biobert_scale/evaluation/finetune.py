@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerBase
 from biobert_scale import __version__
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.finetuned_weights import Head, read_weights, save_finetuned, write_weights
 from biobert_scale.evaluation.fit import Benchmark, Fitted, fit
-from biobert_scale.evaluation.heads import Head, read_weights, save_finetuned, write_weights
 from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.packed_sequences import load_tokenizer

@@ -21,7 +21,7 @@ from biobert_scale.evaluation.finetune import (
     write_documents,
     write_result,
 )
-from biobert_scale.evaluation.heads import load_head
+from biobert_scale.evaluation.finetuned_weights import load_head
 from biobert_scale.evaluation.hoc import PREDICTIONS as LABEL_PREDICTIONS
 from biobert_scale.evaluation.hoc import break_down as break_down_labels
 from biobert_scale.evaluation.hoc import score_labels, write_labels
