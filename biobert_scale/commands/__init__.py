@@ -26,7 +26,6 @@ COMMANDS = {
     "train": "training",
     "checkpoint list": "checkpoint_files",
     "checkpoint verify": "checkpoint_files",
-    "checkpoint reshard": "checkpoint_files",
     "checkpoint prune": "checkpoint_files",
     "export": "release",
     "tag": "release",
