@@ -18,7 +18,7 @@ _PARTS = (
     ("corpus", "Corpus", sections.corpus),
     ("tokens", "Tokens", sections.tokens),
     ("pretraining", "Pre-training", sections.pretraining),
-    ("seam", "Stopped and resumed", sections.seams),
+    ("interruptions", "Stopped and resumed", sections.interruptions),
     ("scores", "Scores", scores),
     ("configuration", "Configuration", sections.configuration),
     ("environment", "Environment", sections.environment),
