@@ -215,7 +215,10 @@ def column(metrics: list[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
 
 def last_state(run: Path) -> dict[str, Tensor]:
     """Weights and moments of a run's last checkpoint, whoever wrote which part of them."""
-    checkpoint = complete(run)[-1]
+    return state_of(complete(run)[-1])
+
+
+def state_of(checkpoint: Path) -> dict[str, Tensor]:
     found = {}
     with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
         for name in shards.names():

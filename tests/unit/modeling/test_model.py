@@ -15,6 +15,7 @@ from biobert_scale.data.layouts import fill_bucket
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
+from tests.factories import packed_batch
 
 LENGTHS = (7, 12, 5)
 SHAPE = ModelConfig(
@@ -34,18 +35,8 @@ def model() -> PackedBertForPreTraining:
 
 @pytest.fixture
 def batch() -> PackedBatch:
-    torch.manual_seed(1)
-    bounds = torch.tensor([0, *LENGTHS]).cumsum(0)
-    return PackedBatch(
-        input_ids=torch.randint(5, 100, (24,)),
-        token_type_ids=torch.cat([(torch.arange(length) > length // 2).long() for length in LENGTHS]),
-        position_ids=torch.cat([torch.arange(length) for length in LENGTHS]),
-        cu_seqlens=bounds.to(torch.int32),
-        sequence_lengths=LENGTHS,
-        mlm_positions=torch.tensor([3, 9, 18, 19]),
-        mlm_labels=torch.tensor([9, 4, 8, 7]),
-        nsp_labels=torch.tensor([0, 1, 0]),
-    )
+    chosen = {"mlm_positions": torch.tensor([3, 9, 18, 19]), "mlm_labels": torch.tensor([9, 4, 8, 7])}
+    return replace(packed_batch(*LENGTHS), **chosen)
 
 
 def padded(batch: PackedBatch) -> dict[str, torch.Tensor]:

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import base64
 import datetime
-import io
 import itertools
 import json
 import math
 import random
 import re
 import shutil
-import subprocess
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,6 @@ from typing import Any
 
 import lxml.etree
 import lxml.html
-import matplotlib.image
 import numpy as np
 import pytest
 
@@ -29,9 +26,9 @@ from biobert_scale.report.continuity import check_continuity
 from biobert_scale.report.figures import thin
 from biobert_scale.report.page import render
 from biobert_scale.report.sources import Interruption, read_sources, toml_text
+from tests.factories import CHROMIUM, screenshot
 
 STEPS, STOPPED, BATCH = 120, 60, load_config("demo").training.global_batch_size
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def training_record(step: int, loss: float, *, skipped: int = 0) -> dict[str, Any]:
@@ -504,24 +501,7 @@ def test_thinning_keeps_a_spike() -> None:
 def test_browser_renders_the_whole_page(
     demo: Path, page: lxml.html.HtmlElement, tmp_path: Path, width: int
 ) -> None:
-    shot, options = (
-        tmp_path / "shot.png",
-        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking",
-    )
-    command = [
-        str(CHROMIUM),
-        *(
-            f"--{option}"
-            for option in (options + " disable-component-update disable-sync hide-scrollbars").split()
-        ),
-    ]
-    command += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        f"--window-size={width},3000",
-        f"--screenshot={shot}",
-    ]
-    subprocess.run([*command, (demo / "report.html").as_uri()], check=True, capture_output=True, timeout=120)
-    pixels = matplotlib.image.imread(io.BytesIO(shot.read_bytes()))[..., :3]
+    pixels = screenshot(demo / "report.html", tmp_path, width=width, height=3000)
     assert pixels.shape[:2] == (3000, width)
     bands = pixels.reshape(10, 300, width, 3)
     assert all(band.std() > 0.02 for band in bands), "a band of the page is blank"
