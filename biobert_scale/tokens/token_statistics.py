@@ -18,29 +18,12 @@ from biobert_scale.tokens.build import STAGE
 from biobert_scale.tokens.shards import SPLITS, TokenShard, TokenStore
 from biobert_scale.tokens.vocabulary import load_tokenizer, special_ids
 
+# fmt: off
 DOCUMENT_EDGES = (
-    0,
-    32,
-    64,
-    96,
-    128,
-    192,
-    256,
-    384,
-    512,
-    768,
-    1024,
-    1536,
-    2048,
-    3072,
-    4096,
-    6144,
-    8192,
-    12288,
-    16384,
-    32768,
-    65536,
+    0, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
+    32768, 65536
 )
+# fmt: on
 """Lower bounds, in tokens, of the classes of the histogram of documents; the last one is open."""
 SENTENCE_EDGES = (*range(0, 130, 10), 150, 200, 300, 512)
 """The same of sentences."""
