@@ -197,7 +197,7 @@ class EntityTask:
         ]
         labels = [TAGS.index(sentence.tags[word]) for sentence, window in pairs for word in window.scored]
         return nn.functional.cross_entropy(
-            _forward(model, [window for _, window in pairs], device),
+            model(*pack_windows([window for _, window in pairs], device)),
             torch.tensor(labels).to(device),
             reduction="sum",
         )
@@ -211,7 +211,7 @@ class EntityTask:
         for batch in my_part(
             list(in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS))
         ):
-            best = iter(_forward(model, [windows[index] for index in batch], device).argmax(-1).tolist())
+            best = iter(model(*pack_windows([windows[index] for index in batch], device)).argmax(-1).tolist())
             mine += [(index, [next(best) for _ in windows[index].scored]) for index in batch]
         tags = [["O"] * len(sentence.tokens) for sentence in sentences]
         predicted = 0
@@ -242,15 +242,14 @@ class EntityTask:
         )
 
 
-def _forward(model: nn.Module, windows: Sequence[Window], device: torch.device) -> Tensor:
+def pack_windows(windows: Sequence[Window], device: torch.device) -> tuple[PackedSequences, Tensor]:
+    """Windows as one row, and the places in it of the scored words' first pieces, (words,) int64."""
     first_pieces, offset = [], 0
     for window in windows:
         first_pieces += [offset + position for position in window.first_pieces]
         offset += len(window.input_ids)
-    return model(
-        pack([window.input_ids for window in windows], device),
-        torch.tensor(first_pieces, dtype=torch.long).to(device),
-    )
+    packed = pack([window.input_ids for window in windows], device)
+    return packed, torch.tensor(first_pieces, dtype=torch.long).to(device)
 
 
 def write_entity_predictions(
