@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
-from biobert_scale.evaluation.packed_sequences import in_batches, pack
+from biobert_scale.evaluation.packed_sequences import PackedHead, in_batches, pack
 from biobert_scale.evaluation.prepared import ENTITY_TYPES, SPLITS, gold_spans, read_annotated, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, write_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence
@@ -120,21 +120,15 @@ def _window(
     )
 
 
-class Tagger(nn.Module):
-    """Encoder, dropout, and a linear layer on each word's first piece."""
+class Tagger(PackedHead):
+    """Scores of the tags at each word's first piece."""
 
     def __init__(self, encoder: Encoder, dropout: float) -> None:
-        super().__init__()
-        self.bert = encoder
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.config.hidden_size, len(TAGS))
-        nn.init.normal_(self.classifier.weight, std=encoder.config.initializer_range)
-        nn.init.zeros_(self.classifier.bias)
+        super().__init__(encoder, dropout, labels=len(TAGS))
 
     def forward(self, inputs: PackedSequences, first_pieces: Tensor) -> Tensor:
-        """Scores of the tags, (words, 3) fp32; `first_pieces` (words,) are positions in the packed row."""
-        hidden = self.bert(inputs)[first_pieces]
-        return self.classifier(self.dropout(hidden)).float()
+        """(words, 3) fp32; `first_pieces` (words,) are places in the packed row."""
+        return self.scores(inputs, first_pieces)
 
 
 class EntityTask:
