@@ -59,20 +59,6 @@ FIELDS = (
      "platelet count|clotting time|iron store"),
 )
 # fmt: on
-HALLMARKS = (
-    "activating invasion and metastasis",
-    "avoiding immune destruction",
-    "cellular energetics",
-    "enabling replicative immortality",
-    "evading growth suppressors",
-    "genomic instability and mutation",
-    "inducing angiogenesis",
-    "resisting cell death",
-    "sustaining proliferative signaling",
-    "tumor promoting inflammation",
-)
-"""The ten hallmarks of cancer (Hanahan and Weinberg 2011) in alphabetical order, which is the order of the
-HoC labels."""
 FAMILIAR_CUES = (
     "invasion metastasis migration motility",
     "tolerance immune-escape",
@@ -85,6 +71,8 @@ FAMILIAR_CUES = (
     "proliferation mitogen-drive",
     "inflammation cytokine-release",
 )
+"""Of the ten hallmarks of cancer (Hanahan and Weinberg 2011), in the alphabetical order of their names:
+the order of the HoC labels."""
 # fmt: off
 EPITHETS = (
     "stromal", "immunological", "metabolic", "telomeric", "antimitotic", "chromosomal", "hypoxic",
@@ -132,7 +120,7 @@ class Field:
 class Lexicon:
     fields: tuple[Field, ...]
     cues: tuple[tuple[str, ...], ...]
-    """Cue words of each hallmark, in the order of `HALLMARKS`."""
+    """Cue words of each hallmark, in the order of `FAMILIAR_CUES`."""
 
 
 def build_lexicon(seed: int) -> Lexicon:
