@@ -13,10 +13,10 @@ from torch.utils import cpp_extension
 
 from biobert_scale.doctor.findings import Finding
 from biobert_scale.doctor.ranks import Ranks
+from biobert_scale.training.engine import TORCH_TYPES
 from biobert_scale.training.runtime import check_precision
 
 _DRIVER = Path("/proc/driver/nvidia/version")
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SHARED_MEMORY = 1 << 30
 """NCCL's own advice for containers, whose default is 64 MiB (its documentation, "Troubleshooting: Shared
 memory")."""
@@ -40,7 +40,7 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
             )
         ]
     check_precision(precision, on_gpu=on_gpu)
-    dtype = _TYPES[precision]
+    dtype = TORCH_TYPES[precision]
     ones = torch.ones(64, 64, device=ranks.device, dtype=dtype)
     if not bool((ones @ ones == 64).all()):
         return [

@@ -354,11 +354,9 @@ def describe_run(
     }
 
 
-def versions(*more: str) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """This package's version and its libraries'."""
-    return {"biobert_scale": __version__} | {
-        name: importlib.metadata.version(name) for name in (*LIBRARIES, *more)
-    }
+    return {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def _check_settings(config: FinetuneConfig, encoder: Encoder, model: Path) -> None:

@@ -38,8 +38,7 @@ from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
-from biobert_scale.training.checkpoint.checkpoints import CONFIG
-from biobert_scale.training.checkpoint.identity import run_fingerprint
+from biobert_scale.training.checkpoint.identity import CONFIG, run_fingerprint
 from biobert_scale.training.checkpoint.retention import find_checkpoint, read_record
 from biobert_scale.training.checkpoint.tensor_files import Shards
 

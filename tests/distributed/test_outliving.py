@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.files import read_json, write_json
-from biobert_scale.training.checkpoint.outliving import _started, being_written, wait_for_writers
+from biobert_scale.holder import started_at
+from biobert_scale.training.checkpoint.outliving import being_written, wait_for_writers
 from biobert_scale.training.checkpoint.retention import complete, problem
 from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import write_tokens
@@ -121,7 +122,7 @@ def test_a_writer_that_was_given_up_does_not_end_another_start_s_save(tmp_path: 
     staging.mkdir()
     note = {"file": "state-00001-of-00002.safetensors", "bytes": 1, "sha256": "0" * 64}
     write_json(staging / ".rank-00001.json", note)
-    until(lambda: _started(writer) is None)
+    until(lambda: not started_at(writer))
     assert not (tmp_path / "committed").exists() and staging.exists()
 
 
