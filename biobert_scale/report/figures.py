@@ -56,7 +56,7 @@ class Figure:
     caption: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Panel:
     """What a plot shows of the metrics."""
 
@@ -73,59 +73,24 @@ class Panel:
     """Draw a running mean over the records."""
 
 
+# fmt: off
 PANELS = (
-    Panel(
-        id="mlm-loss",
-        title="Masked language modelling loss",
-        unit="MLM loss (nats per prediction)",
-        training="train/mlm_loss",
-        validation="validation/mlm_loss",
-    ),
-    Panel(
-        id="nsp-loss",
-        title="Next sentence prediction loss",
-        unit="NSP loss (nats per sample)",
-        training="train/nsp_loss",
-        validation="validation/nsp_loss",
-    ),
-    Panel(
-        id="nsp-accuracy",
-        title="Next sentence prediction accuracy",
-        unit="NSP accuracy (%)",
-        training="train/nsp_accuracy",
-        validation="validation/nsp_accuracy",
-        factor=100.0,
-    ),
-    Panel(
-        id="learning-rate",
-        title="Learning rate",
-        unit="learning rate (no unit)",
-        training="optim/learning_rate",
-        from_zero=True,
-        noisy=False,
-    ),
-    Panel(
-        id="loss-scale",
-        title="Loss scale",
-        unit="loss scale (factor)",
-        training="optim/loss_scale",
-        noisy=False,
-    ),
-    Panel(
-        id="gradient-norm",
-        title="Gradient norm",
-        unit="L2 norm before clipping (no unit)",
-        training="optim/grad_norm",
-        from_zero=True,
-    ),
-    Panel(
-        id="throughput",
-        title="Throughput",
-        unit="tokens per second per device",
-        training="perf/tokens_per_second_per_device",
-        from_zero=True,
-    ),
+    Panel("mlm-loss", "Masked language modelling loss", "MLM loss (nats per prediction)",
+          "train/mlm_loss", validation="validation/mlm_loss"),
+    Panel("nsp-loss", "Next sentence prediction loss", "NSP loss (nats per sample)",
+          "train/nsp_loss", validation="validation/nsp_loss"),
+    Panel("nsp-accuracy", "Next sentence prediction accuracy", "NSP accuracy (%)",
+          "train/nsp_accuracy", validation="validation/nsp_accuracy", factor=100.0),
+    Panel("learning-rate", "Learning rate", "learning rate (no unit)",
+          "optim/learning_rate", from_zero=True, noisy=False),
+    Panel("loss-scale", "Loss scale", "loss scale (factor)",
+          "optim/loss_scale", noisy=False),
+    Panel("gradient-norm", "Gradient norm", "L2 norm before clipping (no unit)",
+          "optim/grad_norm", from_zero=True),
+    Panel("throughput", "Throughput", "tokens per second per device",
+          "perf/tokens_per_second_per_device", from_zero=True),
 )
+# fmt: on
 
 
 def curves(sources: Sources) -> list[Figure]:
