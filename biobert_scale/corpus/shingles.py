@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biobert_scale.compiled import njit
+from biobert_scale.splitmix import GOLDEN, mixed
 
-# FNV-1a's constants (Fowler, Noll, Vo), and the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+# FNV-1a's constants (Fowler, Noll, Vo), and two of SplitMix64's.
 _OFFSET = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @functools.lru_cache(maxsize=1)  # one step after the other asks for the same text
@@ -65,9 +65,7 @@ def minhash(ngrams: NDArray[np.uint64], size: int) -> NDArray[np.uint32]:
 
 @functools.cache
 def _permutations(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    state = np.arange(1, 2 * size + 1, dtype=np.uint64) * _GOLDEN
-    state = (state ^ (state >> np.uint64(30))) * _MIX_1
-    state = (state ^ (state >> np.uint64(27))) * _MIX_2
+    state = np.array([mixed(np.uint64(n) * GOLDEN) for n in range(1, 2 * size + 1)], dtype=np.uint64)
     state ^= state >> np.uint64(31)
     return state[:size] | np.uint64(1), state[size:]
 
@@ -97,7 +95,7 @@ def _hash_runs(words, n):  # type: ignore[no-untyped-def]  # (words,) uint64 -> 
     for start in range(len(runs)):
         state = np.uint64(0)
         for position in range(start, start + n):
-            state = state * _GOLDEN + words[position]
+            state = state * GOLDEN + words[position]
             state = (state ^ (state >> np.uint64(29))) * _MIX_1
         state = (state ^ (state >> np.uint64(30))) * _MIX_2
         runs[start] = state ^ (state >> np.uint64(31))
