@@ -65,7 +65,8 @@ def minhash(ngrams: NDArray[np.uint64], size: int) -> NDArray[np.uint32]:
 
 @functools.cache
 def _permutations(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    state = np.array([mixed(np.uint64(n) * GOLDEN) for n in range(1, 2 * size + 1)], dtype=np.uint64)
+    states = np.arange(1, 2 * size + 1, dtype=np.uint64) * GOLDEN
+    state = np.array([mixed(state) for state in states], dtype=np.uint64)
     state ^= state >> np.uint64(31)
     return state[:size] | np.uint64(1), state[size:]
 
