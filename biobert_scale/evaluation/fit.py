@@ -69,7 +69,7 @@ def fit(
     if accelerator.process_index:  # rank 0 draws what a process alone would draw
         torch.manual_seed(seed + (accelerator.process_index << 32))
     # Fused, because a small model spends half its time here.
-    settings = OptimizerConfig(learning_rate=config.learning_rate, weight_decay=config.weight_decay)
+    settings = OptimizerConfig(weight_decay=config.weight_decay)
     trained, optimizer = accelerator.prepare(
         model, build_optimizer(model, settings, fused=accelerator.mixed_precision != "fp16")
     )
