@@ -59,7 +59,9 @@ LAUNCHED = ("train", "doctor")
 
 def function_of(name: str) -> Callable[..., int | None]:
     """A command's function."""
-    return getattr(importlib.import_module(f"{__name__}.{COMMANDS[name]}"), _function_name(name))
+    module = importlib.import_module(f"{__name__}.{COMMANDS[name]}")
+    function: Callable[..., int | None] = getattr(module, _function_name(name))
+    return function
 
 
 def summary_of(name: str) -> str:

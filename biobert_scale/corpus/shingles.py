@@ -72,7 +72,7 @@ def _permutations(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 
 @njit()
-def _hash_words(data, hashes):  # type: ignore[no-untyped-def]  # (bytes,) uint8, (at least words,) uint64 -> words
+def _hash_words(data: NDArray[np.uint8], hashes: NDArray[np.uint64]) -> int:  # (bytes,), (at least words,)
     count, inside, state = 0, False, _OFFSET
     for byte in data:
         if 65 <= byte <= 90:
@@ -91,7 +91,7 @@ def _hash_words(data, hashes):  # type: ignore[no-untyped-def]  # (bytes,) uint8
 
 
 @njit()
-def _hash_runs(words, n):  # type: ignore[no-untyped-def]  # (words,) uint64 -> (words - n + 1,) uint64
+def _hash_runs(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:  # (words,) -> (words - n + 1,)
     runs = np.empty(len(words) - n + 1, dtype=np.uint64)
     for start in range(len(runs)):
         state = np.uint64(0)
@@ -104,7 +104,10 @@ def _hash_runs(words, n):  # type: ignore[no-untyped-def]  # (words,) uint64 -> 
 
 
 @njit()
-def _smallest(ngrams, multipliers, offsets):  # type: ignore[no-untyped-def]  # multiply-shift hashing, Dietzfelbinger et al. 1997
+def _smallest(
+    ngrams: NDArray[np.uint64], multipliers: NDArray[np.uint64], offsets: NDArray[np.uint64]
+) -> NDArray[np.uint32]:
+    """Multiply-shift hashing (Dietzfelbinger et al. 1997)."""
     smallest = np.full(len(multipliers), np.uint32(0xFFFFFFFF), dtype=np.uint32)
     for ngram in ngrams:
         for component in range(len(multipliers)):

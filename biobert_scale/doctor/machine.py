@@ -97,7 +97,7 @@ def check_driver(ranks: Ranks, driver: Path = _DRIVER) -> list[Finding]:
     if ranks.device.type != "cuda":
         return [Finding("driver and NCCL", "OK", "not needed: the ranks speak gloo")]
     found = re.search(r"\b\d{3,}\.[\d.]+", driver.read_text()) if driver.exists() else None
-    nccl = ".".join(map(str, torch.cuda.nccl.version()))
+    nccl = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
     text = f"driver {found[0] if found else 'of unknown version'}, CUDA {torch.version.cuda}, NCCL {nccl}"
     return [
         Finding("driver and NCCL", "OK", text, figures={"cuda": torch.version.cuda, "nccl": nccl}, same=text)

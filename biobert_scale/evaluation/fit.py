@@ -151,4 +151,5 @@ def _step(
     accelerator.clip_grad_norm_(trained.parameters(), _MAX_GRAD_NORM)
     optimizer.step()
     optimizer.zero_grad()
-    return accelerator.reduce(loss.detach(), "sum")
+    summed: torch.Tensor = accelerator.reduce(loss.detach(), "sum")
+    return summed

@@ -72,7 +72,7 @@ class QuickDropout(nn.Dropout):
         """Any shape -> the same shape."""
         if not self.training or self.p == 0 or input.device.type != "cpu":
             return super().forward(input)
-        dropped: Tensor = _Dropout.apply(input, self.p)
+        dropped: Tensor = _Dropout.apply(input, self.p)  # type: ignore[no-untyped-call]
         return dropped
 
 

@@ -118,7 +118,7 @@ class EntityTagger:
         # As in fine-tuning: bf16 products on a GPU that computes in it, fp32 elsewhere.
         in_bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=in_bf16):
-            scores = self.classifier(self.encoder(packed)[first_pieces])
+            scores: Tensor = self.classifier(self.encoder(packed)[first_pieces])
         return scores.float().softmax(-1).cpu()
 
 

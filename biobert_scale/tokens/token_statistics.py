@@ -103,7 +103,7 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
         document_sentences=by_value[1],
         sentence_tokens=by_value[2],
         piece_counts=piece_counts,
-        pieces=[tokenizer.id_to_token(index) for index in range(entries)],
+        pieces=[str(tokenizer.id_to_token(index)) for index in range(entries)],
         unknown=special_ids(directory / "tokenizer")["[UNK]"],
         samples=_draw_documents(directory, stores, tokenizer, samples, seed),
     )
