@@ -162,7 +162,7 @@ def main(output: Path, cases: list[str]) -> None:
         config = load_config(output / "recipe.json")
         training = replace(
             config.training,
-            precision=replace(config.training.precision, dtype=dtype),
+            precision=replace(config.training.precision, dtype=dtype),  # type: ignore[arg-type]
             engine=replace(config.training.engine, deepspeed_config=name),
         )
         config = replace(config, training=training)
@@ -174,7 +174,8 @@ def main(output: Path, cases: list[str]) -> None:
         del model
         torch.manual_seed(accelerator.process_index)
         losses: list[float] = []
-        most_gathered, kept = 0, {}
+        most_gathered = 0
+        kept: dict[str, Any] = {}
         for step in range(2):
             if step == 1:
                 sent.clear()

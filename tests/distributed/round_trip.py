@@ -50,7 +50,7 @@ def config_of(case: str) -> Config:
     training = replace(
         config.training,
         engine=engine,
-        precision=replace(config.training.precision, dtype=dtype, initial_scale_power=4),
+        precision=replace(config.training.precision, dtype=dtype, initial_scale_power=4),  # type: ignore[arg-type]
         trackers=(),
     )
     return replace(config, training=training)

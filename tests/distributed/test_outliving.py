@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ SCRIPT = str(ROOT / "tests/distributed/apart.py")
 SLOW = str(ROOT / "tests/distributed/slow_worker.py")
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+def until(condition: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
     deadline = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < deadline and (process is None or process.poll() is None)

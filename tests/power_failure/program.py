@@ -20,7 +20,12 @@ from biobert_scale.training.checkpoint import checkpoints as checkpoint
 from biobert_scale.training.checkpoint.retention import complete, read_record, staging_path
 from tests.power_failure.trace import MARK
 
-OF_THE_RUN = ("--training.checkpoint.every-steps", "1", "--training.checkpoint.keep-last", "1")
+OF_THE_RUN: tuple[str, ...] = (
+    "--training.checkpoint.every-steps",
+    "1",
+    "--training.checkpoint.keep-last",
+    "1",
+)
 OF_THE_RUN += ("--training.schedule.total-steps", "3", "--training.engine.name", "ddp")
 OF_THE_SECOND_SAVE = 1.5
 """The validation loss by which it is known."""
@@ -89,6 +94,6 @@ def export(root: Path, inputs: Path) -> None:
 
 
 if __name__ == "__main__":
-    os.fsync = say_and_sync
+    os.fsync = say_and_sync  # type: ignore[assignment]
     name, root, inputs = sys.argv[1:]
     globals()[name](Path(root), Path(inputs))

@@ -229,18 +229,21 @@ class Judge:
 
 def renamed(log: Log) -> list[tuple[str, bytes]]:
     """The files that got their names by renaming, and what they held then; none that grew afterwards."""
-    found, contents, names = [], {}, {}
+    found: list[tuple[str, bytes]] = []
+    contents: dict[Any, bytes] = {}
+    names: dict[Any, Any] = {}
     grown: set[Any] = set()
     for step in log.operations:
         match step:
             case Entry(directory, name, node) if node is not None:
                 names[node] = (directory, name)
                 if isinstance(node, File) and step.source is not None:
-                    found.append((_path(directory, name, names), bytes(contents.get(node, b""))))
+                    found.append((_path(directory, name, names), contents.get(node, b"")))
             case Bytes(node, content):
                 contents[node] = content
                 if node in names:
-                    grown.add(_path(*names[node], names))
+                    directory, name = names[node]
+                    grown.add(_path(directory, name, names))
     return [(path, content) for path, content in found if path not in grown]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -39,8 +40,8 @@ def build(
     shape = replace(
         SHAPE, num_hidden_layers=layers, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
     )
-    shape = bert_config(shape, vocabulary_size=100, pad_token_id=0)
-    return build_model(shape, compute, seed=3, partitioned=partitioned)
+    config = bert_config(shape, vocabulary_size=100, pad_token_id=0)
+    return build_model(config, compute, seed=3, partitioned=partitioned)
 
 
 def assert_same(
@@ -51,7 +52,7 @@ def assert_same(
     autocast: bool = False,
     rtol: float = 1e-4,
 ) -> None:
-    found = []
+    found: list[tuple[dict[str, float], dict[str, Any]]] = []
     for model in (ours, plain):
         torch.manual_seed(4)  # of dropout
         model.train()
@@ -79,7 +80,7 @@ def assert_same(
         ), name
 
 
-SWITCHES = {
+SWITCHES: dict[str, dict[str, Any]] = {
     "unpadded": {"unpadded": True},
     "head_on_masked_positions_only": {"head_on_masked_positions_only": True},
     "head_rows": {"head_on_masked_positions_only": True, "head_rows": 3},
@@ -191,7 +192,7 @@ def test_dropout_is_drawn_with_every_switch_on(autocast: bool) -> None:
 
 def test_weights_out_of_reach_are_left_to_their_modules() -> None:
     parts = ("query", "key", "value")
-    model = build(replace(PLAIN, fused_qkv=True), partitioned=True)
+    model: Any = build(replace(PLAIN, fused_qkv=True), partitioned=True)
     called = []
     for part in parts:
         getattr(model.bert.encoder["layer"][0].attention["self"], part).register_forward_hook(

@@ -60,7 +60,7 @@ def test_a_name_with_an_invisible_character_stays_whole(character: str, tagger: 
 
 
 def test_entities_are_the_pipeline_s_on_the_text_that_people_see(model: Path, tagger: EntityTagger) -> None:
-    ner: Any = pipeline("ner", model=str(model), aggregation_strategy="first")
+    ner: Any = pipeline("ner", model=str(model), aggregation_strategy="first")  # type: ignore[call-overload]
     generator = random.Random(5)
     for _ in range(60):
         seen = f"We saw {generator.choice(NAMES)} and ran home."

@@ -29,7 +29,7 @@ def test_the_perplexity_of_any_loss(loss: float, expected: float) -> None:
 
 def judge(policy: str, run: Path, *, loss: float, norm: float | None) -> str:
     guards = Guards(
-        GuardsConfig(non_finite_loss=policy, roll_backs=1),
+        GuardsConfig(non_finite_loss=policy, roll_backs=1),  # type: ignore[arg-type]
         PrecisionConfig(),
         run,
         writes=True,
