@@ -5,8 +5,8 @@ container, a system-wide installation). Then it is kept in a directory for tempo
 alone, or not at all: every process compiles again, which takes seconds.
 
 numba compiles a function again where its own file has changed. A kernel also holds what it calls and the
-order of its named tuples' fields, from other files of its directory, so it is compiled again where any of
-them has changed.
+order of its named tuples' fields, from other files of its directory (and from `splitmix.py`), so it is
+compiled again where any of them has changed.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def _without_a_cache_that_fails(cache: Any) -> Iterator[None]:
 
 @functools.cache
 def _source_digest(directory: Path) -> str:
-    """SHA-256 of the Python files in a directory."""
+    """SHA-256 of the Python files in a directory, and of the one kernel that several directories share."""
     digest = hashlib.sha256()
-    for path in sorted(directory.glob("*.py")):
+    for path in (*sorted(directory.glob("*.py")), Path(__file__).with_name("splitmix.py")):
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)} ".encode() + content)
     return digest.hexdigest()

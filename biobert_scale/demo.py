@@ -34,16 +34,11 @@ from biobert_scale.training.checkpoint.retention import is_finished
 
 logger = logging.getLogger(__name__)
 
+# fmt: off
 _PACKAGES = (
-    "accelerate",
-    "datasets",
-    "datatrove",
-    "deepspeed",
-    "numpy",
-    "tokenizers",
-    "torch",
-    "transformers",
+    "accelerate", "datasets", "datatrove", "deepspeed", "numpy", "tokenizers", "torch", "transformers",
 )
+# fmt: on
 _TERM_GRACE_SECONDS = 120
 _TAIL_BYTES = 4096
 
@@ -185,32 +180,13 @@ def _launch(
     run = output / "pretraining"
     run.mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // processes)
-    command = [
-        sys.executable,
-        "-m",
-        "accelerate.commands.launch",
-        "--use_deepspeed",
-        "--num_processes",
-        str(processes),
-        "--num_machines",
-        "1",
-        "--mixed_precision",
-        "no",
-        "--dynamo_backend",
-        "no",
-        "--num_cpu_threads_per_process",
-        str(threads),
-        "--main_process_port",
-        str(free_port()),
-        "-m",
-        "biobert_scale.train",
-        "--config",
-        str(recipe),
-        "--tokens",
-        str(output / "tokens"),
-        "--output",
-        str(run),
-    ]
+    launcher = (
+        f"--use_deepspeed --num_processes {processes} --num_machines 1 --mixed_precision no --dynamo_backend"
+        f" no --num_cpu_threads_per_process {threads} --main_process_port {free_port()}"
+    )
+    command = [sys.executable, "-m", "accelerate.commands.launch", *launcher.split()]
+    command += ["-m", "biobert_scale.train", "--config", str(recipe)]
+    command += ["--tokens", str(output / "tokens"), "--output", str(run)]
     watch.note(command)
     interrupted = False
     with (

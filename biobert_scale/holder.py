@@ -64,7 +64,7 @@ def this_process(work: str) -> Holder:
         boot=_boot(),
         namespace=_namespace(),
         pid=os.getpid(),
-        started=_started(os.getpid()),
+        started=started_at(os.getpid()),
         **this_start(),
     )
 
@@ -84,7 +84,7 @@ def is_at_work(holder: Holder) -> bool | None:
 
 
 def _runs(holder: Holder) -> bool | None:
-    if started := _started(holder.pid):
+    if started := started_at(holder.pid):
         return started == holder.started
     try:
         os.kill(holder.pid, 0)
@@ -144,8 +144,10 @@ def _namespace() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
-    """Field 22 of /proc/PID/stat (proc(5)); empty where the process is gone, or dead and not waited for."""
+def started_at(pid: int) -> str:
+    """When a process of this host started, in the kernel's ticks: its number may be another's later.
+
+    Field 22 of /proc/PID/stat (proc(5)); empty where the process is gone, or dead and not waited for."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except (OSError, ValueError):

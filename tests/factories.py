@@ -7,6 +7,8 @@ import gzip
 import io
 import itertools
 import random
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignore[attr-defined]
 
 from biobert_scale.config import DataConfig, ModelConfig, TokensConfig, VocabularyConfig
 from biobert_scale.data.samples import build_samples
@@ -75,15 +77,7 @@ name = "ddp"
 
 ONE_MICRO_BATCH: dict[str, Any] = {
     "name": "tiny",
-    "model": {
-        "hidden_size": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 64,
-        "max_position_embeddings": 64,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    },
+    "model": TINY["model"],
     "data": {"max_seq_length": 64},
     "training": {
         # One micro-batch a step, and the same learning rates: the mathematics is the same.
@@ -231,6 +225,19 @@ def cut_in_half(path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
 
 
+def write_checkpoint(run: Path, step: int, *, loss: object = None) -> Path:
+    """An intact checkpoint of one file."""
+    directory = run / "checkpoints" / f"step-{step:08d}"
+    directory.mkdir(parents=True)
+    (directory / "weights").write_bytes(bytes([step % 256]) * 100)
+    record = {"bytes": 100, "sha256": sha256_file(directory / "weights")}
+    write_json(
+        directory / "manifest.json",
+        {"stage": "checkpoint", "format": 1, "validation_mlm_loss": loss, "files": {"weights": record}},
+    )
+    return directory
+
+
 def leave_a_mark(directory: Path, rank: int) -> None:
     with open(directory / f"mark-{rank}", "a") as stream:
         stream.write("x")
@@ -341,6 +348,29 @@ def write_prepared(directory: Path, *, blue: bool = False) -> Path:
         write_hallmarks(directory / "in" / "blue", every_document_labelled=True)
     prepare(directory / "in", directory / "out")
     return directory / "out"
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def screenshot(page: Path, directory: Path, *, width: int, height: int) -> np.ndarray:
+    """A page as a browser paints it: (height, width, 3), from 0 to 1."""
+    import matplotlib.image
+
+    options = (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+        " disable-component-update disable-sync hide-scrollbars"
+    )
+    command = [str(CHROMIUM), *(f"--{option}" for option in options.split())]
+    command += [
+        f"--user-data-dir={directory / 'profile'}",
+        f"--window-size={width},{height}",
+        f"--screenshot={directory / 'shot.png'}",
+        page.as_uri(),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    pixels: np.ndarray = matplotlib.image.imread(io.BytesIO((directory / "shot.png").read_bytes()))
+    return pixels[..., :3]
 
 
 def packed_batch(*lengths: int) -> PackedBatch:

@@ -24,7 +24,7 @@ from torch import Tensor
 from biobert_scale.files import write_json
 from biobert_scale.launch.ports import free_port
 from biobert_scale.training.checkpoint.retention import complete, read_record
-from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import TINY
 
@@ -215,7 +215,10 @@ def column(metrics: list[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
 
 def last_state(run: Path) -> dict[str, Tensor]:
     """Weights and moments of a run's last checkpoint, whoever wrote which part of them."""
-    checkpoint = complete(run)[-1]
+    return state_of(complete(run)[-1])
+
+
+def state_of(checkpoint: Path) -> dict[str, Tensor]:
     found = {}
     with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
         for name in shards.names():

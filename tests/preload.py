@@ -4,7 +4,7 @@ import accelerate
 import deepspeed.runtime.zero.muon.muon_optimizer  # and with it torch's compiler
 import transformers.models.bert.modeling_bert
 
-import biobert_scale.commands.checkpoint
+import biobert_scale.commands.checkpoint_files
 import biobert_scale.commands.training
 import biobert_scale.release.export
 import biobert_scale.training.run

@@ -24,10 +24,9 @@ COMMANDS = {
     "tokens build": "tokens",
     "tokens inspect": "tokens",
     "train": "training",
-    "checkpoint list": "checkpoint",
-    "checkpoint verify": "checkpoint",
-    "checkpoint reshard": "checkpoint",
-    "checkpoint prune": "checkpoint",
+    "checkpoint list": "checkpoint_files",
+    "checkpoint verify": "checkpoint_files",
+    "checkpoint prune": "checkpoint_files",
     "export": "release",
     "tag": "release",
     "evaluate prepare": "evaluation",
@@ -60,7 +59,9 @@ LAUNCHED = ("train", "doctor")
 
 def function_of(name: str) -> Callable[..., int | None]:
     """A command's function."""
-    return getattr(importlib.import_module(f"{__name__}.{COMMANDS[name]}"), _function_name(name))
+    module = importlib.import_module(f"{__name__}.{COMMANDS[name]}")
+    function: Callable[..., int | None] = getattr(module, _function_name(name))
+    return function
 
 
 def summary_of(name: str) -> str:

@@ -29,7 +29,8 @@ def parse(target: Callable[..., T], *, prog: str, arguments: list[str], **option
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            return tyro.cli(target, prog=prog, args=arguments, **options)
+            parsed: T = tyro.cli(target, prog=prog, args=arguments, **options)
+            return parsed
     except SystemExit as leave:
         if not leave.code:
             raise

@@ -158,7 +158,7 @@ def corpus_inspect(
         samples: documents to show.
         seed: which ones.
     """
-    from biobert_scale.corpus.inspect import draw, render, summarise
+    from biobert_scale.corpus.corpus_statistics import draw, render, summarise
 
     summary = summarise(corpus, samples=samples, seed=seed)
     print(render(summary))

@@ -54,8 +54,8 @@ def export(
             remedy="add --push OWNER/NAME, or leave them out",
         )
     from biobert_scale.files import MANIFEST, read_json
+    from biobert_scale.release.finetuning_results import FINETUNED_STAGE
     from biobert_scale.release.push import Hub, push_release, token_for
-    from biobert_scale.release.scores import FINETUNED_STAGE
 
     hub = Hub(repository=push, endpoint=endpoint, private=private)
     if push:

@@ -122,7 +122,7 @@ def tokens_inspect(
         settings: how these pairs are packed and masked.
     """
     from biobert_scale.tokens.build import verify_tokens
-    from biobert_scale.tokens.inspect import draw, render, summarise
+    from biobert_scale.tokens.token_statistics import draw, render, summarise
 
     if verify:
         verify_tokens(tokens)

@@ -105,7 +105,7 @@ def as_first_saved(config: dict[str, Any]) -> dict[str, Any]:
     Fingerprints are made of this form: a run keeps its own when keys are added, renamed or removed. A key
     that came later is left out where it does what was done before it existed.
     """
-    whole = json.loads(json.dumps(config))
+    whole: dict[str, Any] = json.loads(json.dumps(config))
     for key, added in ADDED.items():
         if get(whole, key) == added.before:
             pop(whole, key)

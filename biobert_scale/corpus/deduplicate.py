@@ -57,7 +57,8 @@ def _pairs_of_band(signatures: NDArray[np.uint32], band: int) -> NDArray[np.int6
 
 
 @njit()
-def _band_keys(signatures, start, keys):  # type: ignore[no-untyped-def]  # keys: (documents,) uint64, written
+def _band_keys(signatures: NDArray[np.uint32], start: int, keys: NDArray[np.uint64]) -> None:
+    """Write `keys`, (documents,)."""
     for document in range(len(signatures)):
         key = np.uint64(0)
         for component in range(start, start + ROWS):
@@ -67,14 +68,18 @@ def _band_keys(signatures, start, keys):  # type: ignore[no-untyped-def]  # keys
 
 
 @njit()
-def _count_agreements(signatures, pairs, agree):  # type: ignore[no-untyped-def]  # agree: (pairs,) uint16, written
+def _count_agreements(
+    signatures: NDArray[np.uint32], pairs: NDArray[np.int64], agree: NDArray[np.uint16]
+) -> None:
+    """Write `agree`, (pairs,)."""
     for place in range(len(pairs)):
         left, right = signatures[pairs[place, 0]], signatures[pairs[place, 1]]
         agree[place] = np.sum(left == right)
 
 
 @njit()
-def _mark(pairs, marked):  # type: ignore[no-untyped-def]  # pairs sorted by the later document; marked: (documents,) bool, written
+def _mark(pairs: NDArray[np.int64], marked: NDArray[np.bool_]) -> None:
+    """Write `marked`, (documents,); the pairs are sorted by the later document."""
     for place in range(len(pairs)):
         if not marked[pairs[place, 0]]:
             marked[pairs[place, 1]] = True

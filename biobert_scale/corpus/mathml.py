@@ -85,7 +85,7 @@ def _fenced(element: etree._Element, parts: list[str]) -> str:
         opening = _PARTNERS.get(closing or ")", "(")
     if closing is None:
         closing = _PARTNERS.get(opening, ")")
-    return opening + text + closing
+    return f"{opening}{text}{closing}"
 
 
 def _prescripts_first(element: etree._Element) -> str:

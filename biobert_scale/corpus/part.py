@@ -40,7 +40,7 @@ def damage(path: Path, md5: str | None) -> str:
         return "" if found == md5 else f"damaged: its MD5 is {found}, the server states {md5}"
     if path.name.removesuffix(".part").endswith(".gz"):
         try:
-            with igzip.open(path, "rb") as content:
+            with igzip.open(path, "rb") as content:  # type: ignore[no-untyped-call]
                 while content.read(_READ_BYTES):
                     pass
         except (EOFError, igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]

@@ -201,7 +201,7 @@ def open_decompressed(path: Path) -> Iterator[BinaryIO]:
         with open(path, "rb") as stream:
             head = stream.read(_HEAD_BYTES)
         compressed = not _XML.match(head) or _HTML.match(head) is not None  # an error page is no sound file
-    with igzip.open(path, "rb") if compressed else open(path, "rb") as stream:
+    with igzip.open(path, "rb") if compressed else open(path, "rb") as stream:  # type: ignore[no-untyped-call]
         yield stream
 
 
@@ -316,7 +316,7 @@ class _Header(tarfile.TarInfo):
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the block of zeros at the end
             raise
         except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"{error} at byte {package.offset:,}") from None  # type: ignore[attr-defined]
+            raise tarfile.ReadError(f"{error} at byte {package.offset:,}") from None
 
 
 def _content(package: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:

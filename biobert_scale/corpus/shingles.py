@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biobert_scale.compiled import njit
+from biobert_scale.splitmix import GOLDEN, mixed
 
-# FNV-1a's constants (Fowler, Noll, Vo), and the finaliser of SplitMix64 (Steele, Lea, Flood 2014).
+# FNV-1a's constants (Fowler, Noll, Vo), and two of SplitMix64's.
 _OFFSET = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
 _MIX_1, _MIX_2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @functools.lru_cache(maxsize=1)  # one step after the other asks for the same text
@@ -65,15 +65,14 @@ def minhash(ngrams: NDArray[np.uint64], size: int) -> NDArray[np.uint32]:
 
 @functools.cache
 def _permutations(size: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    state = np.arange(1, 2 * size + 1, dtype=np.uint64) * _GOLDEN
-    state = (state ^ (state >> np.uint64(30))) * _MIX_1
-    state = (state ^ (state >> np.uint64(27))) * _MIX_2
+    states = np.arange(1, 2 * size + 1, dtype=np.uint64) * GOLDEN
+    state = np.array([mixed(state) for state in states], dtype=np.uint64)
     state ^= state >> np.uint64(31)
     return state[:size] | np.uint64(1), state[size:]
 
 
 @njit()
-def _hash_words(data, hashes):  # type: ignore[no-untyped-def]  # (bytes,) uint8, (at least words,) uint64 -> words
+def _hash_words(data: NDArray[np.uint8], hashes: NDArray[np.uint64]) -> int:  # (bytes,), (at least words,)
     count, inside, state = 0, False, _OFFSET
     for byte in data:
         if 65 <= byte <= 90:
@@ -92,12 +91,12 @@ def _hash_words(data, hashes):  # type: ignore[no-untyped-def]  # (bytes,) uint8
 
 
 @njit()
-def _hash_runs(words, n):  # type: ignore[no-untyped-def]  # (words,) uint64 -> (words - n + 1,) uint64
+def _hash_runs(words: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:  # (words,) -> (words - n + 1,)
     runs = np.empty(len(words) - n + 1, dtype=np.uint64)
     for start in range(len(runs)):
         state = np.uint64(0)
         for position in range(start, start + n):
-            state = state * _GOLDEN + words[position]
+            state = state * GOLDEN + words[position]
             state = (state ^ (state >> np.uint64(29))) * _MIX_1
         state = (state ^ (state >> np.uint64(30))) * _MIX_2
         runs[start] = state ^ (state >> np.uint64(31))
@@ -105,7 +104,10 @@ def _hash_runs(words, n):  # type: ignore[no-untyped-def]  # (words,) uint64 -> 
 
 
 @njit()
-def _smallest(ngrams, multipliers, offsets):  # type: ignore[no-untyped-def]  # multiply-shift hashing, Dietzfelbinger et al. 1997
+def _smallest(
+    ngrams: NDArray[np.uint64], multipliers: NDArray[np.uint64], offsets: NDArray[np.uint64]
+) -> NDArray[np.uint32]:
+    """Multiply-shift hashing (Dietzfelbinger et al. 1997)."""
     smallest = np.full(len(multipliers), np.uint32(0xFFFFFFFF), dtype=np.uint32)
     for ngram in ngrams:
         for component in range(len(multipliers)):

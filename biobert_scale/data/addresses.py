@@ -51,7 +51,7 @@ def store_tables(store: TokenStore) -> StoreTables:
             array = getattr(shard, name)
             assert array.dtype == dtype and array.flags.c_contiguous, f"{name}: {array.dtype}"
             shards[name][k] = array.ctypes.data
-    return StoreTables(shards, types["tokens"])
+    return StoreTables(shards, store.shards[0].tokens.dtype)
 
 
 @intrinsic
@@ -65,13 +65,13 @@ def _pointer(_context: Any, _address: Any) -> Any:
 @numba.njit(inline="always")
 def view(address: int, length: int, dtype: DTypeLike) -> np.ndarray:
     """The (length,) array at an address in memory. Compiled code only."""
-    return numba.carray(_pointer(address), length, dtype)
+    return numba.carray(_pointer(address), length, dtype)  # type: ignore[attr-defined,call-arg,arg-type]
 
 
 @numba.njit(inline="always")
 def int64_at(array: np.ndarray, k: int) -> int:
     """Element `k` as a signed number, whatever the array holds. Compiled code only."""
-    return np.int64(array[k])  # type: ignore[return-value] # a machine integer once compiled
+    return np.int64(array[k])  # type: ignore[return-value]  # a machine integer once compiled
 
 
 @numba.njit(inline="always")

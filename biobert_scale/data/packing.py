@@ -12,6 +12,8 @@ with a title either.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from biobert_scale.compiled import njit
@@ -31,7 +33,7 @@ def _split_long(lengths: np.ndarray, start: int, max_piece: int, pieces: np.ndar
     """One document's sentences, those above `max_piece` tokens in pieces; returns how many there are."""
     filled = 0
     for length in lengths:
-        rest = np.int64(length)
+        rest: Any = np.int64(length)
         while rest > 0:
             pieces[filled] = piece_tokens(rest, start, max_piece)
             rest -= pieces[filled]
@@ -99,7 +101,8 @@ def _pack_document(
                 wanted = WantedLength(replaced, room - a_length, room - a_length)
             b_start, b_length = other_segment(store, rules, document, counter + 1, wanted)
             end, used = a_end, a_length
-        pack_row(rows, filled, Pair(start, a_length, b_start, b_length, is_random, is_short))
+        pair = Pair(start, a_length, b_start, b_length, is_random, is_short)  # type: ignore[arg-type]
+        pack_row(rows, filled, pair)
         filled += 1
         first = end
         start += used

@@ -41,7 +41,8 @@ class Pairs:
     @property
     def lengths(self) -> np.ndarray:
         """(samples,) int64 tokens, special tokens included."""
-        return self.a_length + self.b_length + SPECIAL_TOKENS_PER_SAMPLE
+        both: np.ndarray = self.a_length + self.b_length
+        return both + SPECIAL_TOKENS_PER_SAMPLE
 
 
 def unpack(rows: np.ndarray) -> Pairs:
@@ -74,11 +75,13 @@ def unpack_row(rows: np.ndarray, k: int) -> Pair:
     """Read row `k` of an index, (samples, 2) uint64."""
     first, second = rows[k, 0], rows[k, 1]
     one = np.uint64(1)
-    return Pair(
-        np.int64(first & _ADDRESS), np.int64(first >> _A_SHIFT & _LENGTH),
-        np.int64(second & _ADDRESS), np.int64(first >> _B_SHIFT),
-        np.bool_(second >> _RANDOM & one), np.bool_(second >> _SHORT & one),
-    )  # fmt: skip
+    # fmt: off
+    return Pair(  # machine integers, once compiled
+        np.int64(first & _ADDRESS), np.int64(first >> _A_SHIFT & _LENGTH),  # type: ignore[arg-type]
+        np.int64(second & _ADDRESS), np.int64(first >> _B_SHIFT),  # type: ignore[arg-type]
+        np.bool_(second >> _RANDOM & one), np.bool_(second >> _SHORT & one),  # type: ignore[arg-type]
+    )
+    # fmt: on
 
 
 @njit(nogil=True)

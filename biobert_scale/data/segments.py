@@ -10,6 +10,7 @@ from biobert_scale.compiled import njit
 from biobert_scale.data.addresses import StoreTables, int64_at, last_not_above, view
 from biobert_scale.data.pairs import MAX_CORPUS_TOKENS
 from biobert_scale.data.philox import PURPOSE_PAIRS, draw_below, philox
+from biobert_scale.splitmix import GOLDEN, mixed
 
 TRIES = 4
 """Other documents drawn until one has text enough for B; after these the one with the most."""
@@ -73,15 +74,12 @@ def piece_tokens(rest: int, address: int, max_piece: int) -> int:
     `max_piece`, a part of random size.
 
     Equal parts would betray by their lengths that they belong together. The size follows from the address
-    (splitmix64's finaliser).
+    (SplitMix64).
     """
     if rest <= max_piece:
         return rest
-    word = np.uint64(address) * np.uint64(0x9E3779B97F4A7C15)
-    word = (word ^ word >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ word >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    word >>= np.uint64(32)
-    return max_piece - draw_below(max_piece // 2, word)
+    word = mixed(np.uint64(address) * GOLDEN)
+    return max_piece - draw_below(max_piece // 2, word >> np.uint64(32))
 
 
 @njit(nogil=True)

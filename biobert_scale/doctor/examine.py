@@ -87,9 +87,7 @@ def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:
             " were started as were announced"
         )
         text = f"the ranks do not find each other within {timeout_seconds:g} s: {str(error).splitlines()[0]}"
-        return alone(0 if is_first_rank() else 1), [
-            Finding(check="ranks", status="FAIL", text=text, remedy=remedy)
-        ]
+        return alone(0 if is_first_rank() else 1), [Finding("ranks", "FAIL", text, remedy)]
     device = device_of(info.local_rank)
     if device.type == "cuda":
         import torch
@@ -97,7 +95,7 @@ def _join(timeout_seconds: float) -> tuple[Ranks, list[Finding]]:
         torch.cuda.set_device(device)
     words = "one process alone" if info.world_size == 1 else f"{info.world_size} met"
     return Ranks(rank=info.rank, world_size=info.world_size, local_rank=info.local_rank, device=device), [
-        Finding(check="ranks", status="OK", text=words)
+        Finding("ranks", "OK", words)
     ]
 
 
@@ -140,7 +138,7 @@ def _batch(config: Config, world_size: int) -> list[Finding]:
         f"{world_size} x {training.micro_batch_size} x {run.micro_steps} = {training.global_batch_size}"
         " (ranks x micro-batch x accumulation steps)"
     )
-    return [Finding(check="batch", status="OK", text=text)]
+    return [Finding("batch", "OK", text)]
 
 
 def _numbers(config: Config, world_size: int, tokens: Path | None) -> DryRun | None:

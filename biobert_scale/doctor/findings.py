@@ -12,7 +12,7 @@ Status = Literal["OK", "WARN", "FAIL"]
 _WORSE = {"OK": 0, "WARN": 1, "FAIL": 2}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Finding:
     """One line of the doctor's report."""
 
@@ -38,9 +38,7 @@ def guarded(check: str, examine: Callable[[], list[Finding]]) -> list[Finding]:
         if known is None:
             raise
         problem = known
-    return [
-        Finding(check=check, status="FAIL", text=f"{problem.what}: {problem.where}", remedy=problem.remedy)
-    ]
+    return [Finding(check, "FAIL", f"{problem.what}: {problem.where}", problem.remedy)]
 
 
 def merge(gathered: Sequence[Sequence[Finding]], hosts: Sequence[str]) -> list[Finding]:

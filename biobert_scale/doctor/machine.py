@@ -13,10 +13,10 @@ from torch.utils import cpp_extension
 
 from biobert_scale.doctor.findings import Finding
 from biobert_scale.doctor.ranks import Ranks
+from biobert_scale.training.engine import TORCH_TYPES
 from biobert_scale.training.runtime import check_precision
 
 _DRIVER = Path("/proc/driver/nvidia/version")
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SHARED_MEMORY = 1 << 30
 """NCCL's own advice for containers, whose default is 64 MiB (its documentation, "Troubleshooting: Shared
 memory")."""
@@ -33,46 +33,37 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
         text = f"an NVIDIA driver is loaded, but torch {torch.__version__} sees no GPU"
         return [
             Finding(
-                check="accelerator",
-                status="FAIL",
-                text=text,
-                remedy=(
-                    "install torch's CUDA build, or ask the scheduler for a GPU (check CUDA_VISIBLE_DEVICES)"
-                ),
+                "accelerator",
+                "FAIL",
+                text,
+                ("install torch's CUDA build, or ask the scheduler for a GPU (check CUDA_VISIBLE_DEVICES)"),
             )
         ]
     check_precision(precision)
-    dtype = _TYPES[precision]
+    dtype = TORCH_TYPES[precision]
     ones = torch.ones(64, 64, device=ranks.device, dtype=dtype)
     if not bool((ones @ ones == 64).all()):
         return [
             Finding(
-                check="accelerator",
-                status="FAIL",
-                text=f"a product of ones in {precision} is wrong",
-                remedy="take the node out of service",
+                "accelerator",
+                "FAIL",
+                f"a product of ones in {precision} is wrong",
+                "take the node out of service",
             )
         ]
     if not on_gpu:
         return [
             Finding(
-                check="accelerator",
-                status="OK",
-                text=f"none: {torch.get_num_threads()} CPU thread(s) a rank, {precision}",
+                "accelerator",
+                "OK",
+                f"none: {torch.get_num_threads()} CPU thread(s) a rank, {precision}",
                 figures={"gpus": 0},
             )
         ]
     count = torch.cuda.device_count()
     if ranks.local_rank >= count:
         text = f"rank {ranks.local_rank} of a node with {count} GPU(s) has none of its own"
-        return [
-            Finding(
-                check="accelerator",
-                status="FAIL",
-                text=text,
-                remedy="start as many ranks on a node as it has GPUs",
-            )
-        ]
+        return [Finding("accelerator", "FAIL", text, "start as many ranks on a node as it has GPUs")]
     properties = torch.cuda.get_device_properties(ranks.device)
     flash = (properties.major, properties.minor) >= (8, 0) and precision != "fp32"
     text = (
@@ -95,31 +86,21 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
         )
         return [
             Finding(
-                check="accelerator",
-                status="WARN",
-                text=f"{text}; no flash attention for {reason}",
-                remedy=remedy,
-                figures=figures,
+                "accelerator", "WARN", f"{text}; no flash attention for {reason}", remedy, figures=figures
             )
         ]
-    return [Finding(check="accelerator", status="OK", text=f"{text}, flash attention", figures=figures)]
+    return [Finding("accelerator", "OK", f"{text}, flash attention", figures=figures)]
 
 
 def check_driver(ranks: Ranks, driver: Path = _DRIVER) -> list[Finding]:
     """The versions that ranks of a job must share."""
     if ranks.device.type != "cuda":
-        return [Finding(check="driver and NCCL", status="OK", text="not needed: the ranks speak gloo")]
+        return [Finding("driver and NCCL", "OK", "not needed: the ranks speak gloo")]
     found = re.search(r"\b\d{3,}\.[\d.]+", driver.read_text()) if driver.exists() else None
-    nccl = ".".join(map(str, torch.cuda.nccl.version()))
+    nccl = ".".join(map(str, torch.cuda.nccl.version()))  # type: ignore[no-untyped-call]
     text = f"driver {found[0] if found else 'of unknown version'}, CUDA {torch.version.cuda}, NCCL {nccl}"
     return [
-        Finding(
-            check="driver and NCCL",
-            status="OK",
-            text=text,
-            figures={"cuda": torch.version.cuda, "nccl": nccl},
-            same=text,
-        )
+        Finding("driver and NCCL", "OK", text, figures={"cuda": torch.version.cuda, "nccl": nccl}, same=text)
     ]
 
 
@@ -131,10 +112,10 @@ def check_compiler(ranks: Ranks) -> list[Finding]:
     except ImportError as error:
         return [
             Finding(
-                check="DeepSpeed operations",
-                status="FAIL",
-                text=f"it cannot be imported: {str(error).splitlines()[0]}",
-                remedy="install it again in this environment",
+                "DeepSpeed operations",
+                "FAIL",
+                f"it cannot be imported: {str(error).splitlines()[0]}",
+                "install it again in this environment",
             ),
             _extensions(),
         ]
@@ -154,13 +135,7 @@ def check_compiler(ranks: Ranks) -> list[Finding]:
         else ""
     )
     return [
-        Finding(
-            check="DeepSpeed operations",
-            status="WARN" if missing else "OK",
-            text=text,
-            remedy=remedy,
-            figures=figures,
-        ),
+        Finding("DeepSpeed operations", "WARN" if missing else "OK", text, remedy, figures=figures),
         _extensions(),
     ]
 
@@ -174,20 +149,15 @@ def _extensions() -> Finding:
         shutil.rmtree(place)
     except OSError as error:
         remedy = "set TORCH_EXTENSIONS_DIR to a directory of your own; needed only where DeepSpeed compiles"
-        return Finding(
-            check=check,
-            status="WARN",
-            text=f"cannot be written: {error.filename} ({error.strerror})",
-            remedy=remedy,
-        )
-    return Finding(check=check, status="OK", text=f"{place.parent} can be written")
+        return Finding(check, "WARN", f"cannot be written: {error.filename} ({error.strerror})", remedy)
+    return Finding(check, "OK", f"{place.parent} can be written")
 
 
 def check_shared_memory(directory: Path = Path("/dev/shm")) -> list[Finding]:
     """NCCL's and gloo's buffers between ranks of a node."""
     check = "shared memory"
     if not directory.is_dir():
-        return [Finding(check=check, status="FAIL", text=f"no {directory}", remedy="mount a tmpfs there")]
+        return [Finding(check, "FAIL", f"no {directory}", "mount a tmpfs there")]
     free = shutil.disk_usage(directory).free
     enough = free >= _SHARED_MEMORY
     remedy = (
@@ -200,10 +170,10 @@ def check_shared_memory(directory: Path = Path("/dev/shm")) -> list[Finding]:
     )
     return [
         Finding(
-            check=check,
-            status="OK" if enough else "WARN",
-            text=f"{free / 2**30:.2f} GiB free in {directory}",
-            remedy=remedy,
+            check,
+            "OK" if enough else "WARN",
+            f"{free / 2**30:.2f} GiB free in {directory}",
+            remedy,
             figures={"free": free},
         )
     ]
@@ -222,10 +192,10 @@ def check_open_files(world_size: int) -> list[Finding]:
     )
     return [
         Finding(
-            check="open files",
-            status=status,  # type: ignore[arg-type]
-            text=f"{soft:,} at most, {need:,} may be needed",
-            remedy=remedy,
+            "open files",
+            status,  # type: ignore[arg-type]
+            f"{soft:,} at most, {need:,} may be needed",
+            remedy,
             figures={"soft": soft, "hard": hard, "needed": need},
         )
     ]

@@ -31,9 +31,9 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
     if ranks.world_size == 1:
         return [
             Finding(
-                check=check,
-                status="OK",
-                text="one process alone: nothing to measure; start the doctor under the run's launcher",
+                check,
+                "OK",
+                "one process alone: nothing to measure; start the doctor under the run's launcher",
             )
         ]
     size = _BYTES[ranks.device.type]
@@ -48,10 +48,10 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
     except RuntimeError as error:
         return [
             Finding(
-                check=check,
-                status="FAIL",
-                text=f"it failed: {str(error).splitlines()[0]}",
-                remedy=(
+                check,
+                "FAIL",
+                f"it failed: {str(error).splitlines()[0]}",
+                (
                     "set NCCL_DEBUG=INFO and look at the first rank that complains; check the network"
                     " interface (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME)"
                 ),
@@ -60,10 +60,10 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
     if not all(ranks.gather(right)):
         return [
             Finding(
-                check=check,
-                status="FAIL",
-                text="its sum is wrong",
-                remedy="do not train here: look at the interconnect and the driver",
+                check,
+                "FAIL",
+                "its sum is wrong",
+                "do not train here: look at the interconnect and the driver",
             )
         ]
     bandwidth = 2 * (ranks.world_size - 1) / ranks.world_size * size / seconds
@@ -84,15 +84,9 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
             "check that the fast network is used (NCCL_DEBUG=INFO names it) and that no other job shares it"
         )
         return [
-            Finding(
-                check=check,
-                status="FAIL",
-                text=f"{text}; {minimum_gbs:g} GB/s are asked for",
-                remedy=remedy,
-                figures=figures,
-            )
+            Finding(check, "FAIL", f"{text}; {minimum_gbs:g} GB/s are asked for", remedy, figures=figures)
         ]
-    return [Finding(check=check, status="OK", text=text, figures=figures)]
+    return [Finding(check, "OK", text, figures=figures)]
 
 
 def _timed(buffer: torch.Tensor, value: float) -> float:
@@ -110,7 +104,7 @@ def _timed(buffer: torch.Tensor, value: float) -> float:
 def check_clocks(ranks: Ranks) -> list[Finding]:
     """How far the ranks' clocks are apart: read right after they met, several times, and the median taken."""
     if ranks.world_size == 1:
-        return [Finding(check="clocks", status="OK", text="one process alone: one clock")]
+        return [Finding("clocks", "OK", "one process alone: one clock")]
     read = []
     for _ in range(_ROUNDS):
         ranks.meet()
@@ -135,9 +129,9 @@ def judge_clocks(offsets: list[float]) -> Finding:
         "" if status == "OK" else f"; rank {furthest} is {offsets[furthest]:+.1f} s from rank 0"
     )
     return Finding(
-        check="clocks",
-        status=status,  # type: ignore[arg-type]
-        text=text,
-        remedy=remedy,
+        "clocks",
+        status,  # type: ignore[arg-type]
+        text,
+        remedy,
         figures={"offsets_seconds": offsets},
     )

@@ -37,7 +37,7 @@ def check_storage(ranks: Ranks, run: Path, config: Config, *, checkpoint_bytes: 
         trouble = _attempt(lambda: _begin(folder, token))
     if begun := ranks.gather(trouble)[0]:
         remedy = "choose another --output, or have its owner and mode changed"
-        return [Finding(check=_DIRECTORY, status="FAIL", text=f"cannot be written: {begun}", remedy=remedy)]
+        return [Finding(_DIRECTORY, "FAIL", f"cannot be written: {begun}", remedy)]
     try:
         seen = ranks.gather(_appears(folder / "token", token))
         size = max(8, min(64, 512 // ranks.world_size)) * _MIB
@@ -119,10 +119,10 @@ def _speed(
     for rank, (_, trouble) in enumerate(written):
         if trouble:
             return Finding(
-                check=_DIRECTORY,
-                status="FAIL",
-                text=f"rank {rank} cannot write: {trouble}",
-                remedy="have its owner, mode or quota changed, or choose another --output",
+                _DIRECTORY,
+                "FAIL",
+                f"rank {rank} cannot write: {trouble}",
+                "have its owner, mode or quota changed, or choose another --output",
             )
     seconds = [seconds for seconds, _ in written if seconds]
     speed = size * len(seconds) / max(seconds)
@@ -136,10 +136,10 @@ def _speed(
     remedy = "choose a faster --output: a stop would wait that long for its checkpoint" if slow else ""
     text += f", more than the {patience:g} s of training.guards.stall_seconds" if slow else ""
     return Finding(
-        check=_DIRECTORY,
-        status="WARN" if slow else "OK",
-        text=text,
-        remedy=remedy,
+        _DIRECTORY,
+        "WARN" if slow else "OK",
+        text,
+        remedy,
         figures={"bytes_per_second": speed, "checkpoint_bytes": checkpoint_bytes},
     )
 
@@ -159,36 +159,30 @@ def _room(run: Path, place: Path, config: Config, checkpoint_bytes: int) -> Find
         if enough
         else "free some space, or keep fewer (training.checkpoint.keep_last, keep_every_steps, keep_best)"
     )
-    return Finding(
-        check=_SPACE,
-        status="OK" if enough else "FAIL",
-        text=text,
-        remedy=remedy,
-        figures={"free": free, "needed": need},
-    )
+    return Finding(_SPACE, "OK" if enough else "FAIL", text, remedy, figures={"free": free, "needed": need})
 
 
 def _shared(ranks: Ranks, place: Path, blind: list[int], hosts: list[str]) -> Finding:
     if ranks.world_size == 1:
         return Finding(
-            check=_SHARED,
-            status="OK",
-            text="one process alone: start the doctor under the run's launcher to know of other nodes",
+            _SHARED,
+            "OK",
+            "one process alone: start the doctor under the run's launcher to know of other nodes",
         )
     if blind:
         nodes = ", ".join(sorted({hosts[rank] for rank in blind}))
         text = f"{len(blind)} rank(s) on {nodes} share no files with rank 0 in {place}"
         return Finding(
-            check=_SHARED,
-            status="FAIL",
-            text=text,
-            remedy="choose an --output on a file system that all nodes mount",
+            _SHARED,
+            "FAIL",
+            text,
+            "choose an --output on a file system that all nodes mount",
             figures={"ranks": blind},
         )
     return Finding(
-        check=_SHARED,
-        status="OK",
-        text=(
+        _SHARED,
+        "OK",
+        (
             f"what rank 0 writes, all {ranks.world_size} ranks read, and the reverse ({len(set(hosts))}"
             " host(s))"
         ),

@@ -52,9 +52,9 @@ def check_tokens(ranks: Ranks, directory: Path, *, bytes_a_rank: int = _BYTES_A_
     )
     return [
         Finding(
-            check="tokens",
-            status="OK",
-            text=text,
+            "tokens",
+            "OK",
+            text,
             figures={"fingerprint": fingerprint, "files": len(names), "files_compared": read},
             same=fingerprint,
         )

@@ -31,10 +31,10 @@ def check_versions(checkout: Path = _CHECKOUT) -> list[Finding]:
     remedy = "" if inside else f"use a Python {python}"
     findings = [
         Finding(
-            check="version of python",
-            status="OK" if inside else "FAIL",
-            text=found if inside else f"{found}, outside {python}",
-            remedy=remedy,
+            "version of python",
+            "OK" if inside else "FAIL",
+            found if inside else f"{found}, outside {python}",
+            remedy,
             same=found,
         )
     ]
@@ -48,28 +48,14 @@ def _check_library(name: str, allowed: SpecifierSet, pin: str | None) -> Finding
     try:
         found = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(
-            check=check, status="FAIL", text="not installed", remedy=f"pip install '{name}{allowed}'"
-        )
+        return Finding(check, "FAIL", "not installed", f"pip install '{name}{allowed}'")
     if not allowed.contains(found, prereleases=True):
         return Finding(
-            check=check,
-            status="FAIL",
-            text=f"{found}, outside {allowed}",
-            remedy=f"pip install '{name}{allowed}'",
-            same=found,
+            check, "FAIL", f"{found}, outside {allowed}", f"pip install '{name}{allowed}'", same=found
         )
     if pin is not None and not SpecifierSet(f"=={pin}").contains(found, prereleases=True):
-        return Finding(
-            check=check,
-            status="WARN",
-            text=f"{found}; tested with {pin}",
-            remedy=f"pip install {name}=={pin}",
-            same=found,
-        )
-    return Finding(
-        check=check, status="OK", text=f"{found} (tested with {pin})" if pin else found, same=found
-    )
+        return Finding(check, "WARN", f"{found}; tested with {pin}", f"pip install {name}=={pin}", same=found)
+    return Finding(check, "OK", f"{found} (tested with {pin})" if pin else found, same=found)
 
 
 def _declared(checkout: Path) -> tuple[SpecifierSet, dict[str, SpecifierSet], dict[str, str]]:

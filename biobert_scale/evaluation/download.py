@@ -10,6 +10,7 @@ import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -115,7 +116,7 @@ def download(
     )
     with Server(config, wait) as server:
         for url, files in wanted.items():
-            content = server.persist(lambda url=url: _read(server, url), url)
+            content = server.persist(partial(_read, server, url), url)
             for source in files:
                 data = _pick(content, source)
                 if hashlib.sha256(data).hexdigest() != source.sha256:

@@ -20,11 +20,11 @@ from transformers import PreTrainedTokenizerBase
 from biobert_scale import __version__
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.finetuned_weights import Head, read_weights, save_finetuned, write_weights
 from biobert_scale.evaluation.fit import Benchmark, Fitted, fit
-from biobert_scale.evaluation.heads import Head, read_weights, save_finetuned, write_weights
 from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
-from biobert_scale.evaluation.packing import load_tokenizer
+from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.prepared import HALLMARK_TASKS, data_checksums, is_published, task_directory
 from biobert_scale.evaluation.protocols import Protocol, protocol_of
 from biobert_scale.evaluation.scores import Counts
@@ -354,11 +354,9 @@ def describe_run(
     }
 
 
-def versions(*more: str) -> dict[str, str]:
+def versions() -> dict[str, str]:
     """This package's version and its libraries'."""
-    return {"biobert_scale": __version__} | {
-        name: importlib.metadata.version(name) for name in (*LIBRARIES, *more)
-    }
+    return {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def _check_settings(config: FinetuneConfig, encoder: Encoder, model: Path) -> None:

@@ -12,10 +12,11 @@ from accelerate import Accelerator
 from torch import nn
 from tqdm import tqdm
 
-from biobert_scale.config import FinetuneConfig, ScheduleConfig
+from biobert_scale.config import FinetuneConfig, OptimizerConfig, ScheduleConfig
 from biobert_scale.errors import RunFailed
 from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
+from biobert_scale.training.engine.optimizer import build_optimizer
 from biobert_scale.training.runtime import my_part
 from biobert_scale.training.schedule import learning_rate
 
@@ -67,8 +68,10 @@ def fit(
     model.to(accelerator.device)
     if accelerator.process_index:  # rank 0 draws what a process alone would draw
         torch.manual_seed(seed + (accelerator.process_index << 32))
+    # Fused, because a small model spends half its time here.
+    settings = OptimizerConfig(weight_decay=config.weight_decay)
     trained, optimizer = accelerator.prepare(
-        model, _build_optimizer(model, config, fused=accelerator.mixed_precision != "fp16")
+        model, build_optimizer(model, settings, fused=accelerator.mixed_precision != "fp16")
     )
     order = np.random.default_rng(seed)
     fitted = Fitted(dev_scores=[], train_losses=[])
@@ -148,16 +151,5 @@ def _step(
     accelerator.clip_grad_norm_(trained.parameters(), _MAX_GRAD_NORM)
     optimizer.step()
     optimizer.zero_grad()
-    return accelerator.reduce(loss.detach(), "sum")
-
-
-def _build_optimizer(model: nn.Module, config: FinetuneConfig, *, fused: bool) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices and embeddings alone; fused, because a small model spends half its
-    time here."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, eps=1e-6, fused=fused)
+    summed: torch.Tensor = accelerator.reduce(loss.detach(), "sum")
+    return summed

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from biobert_scale.evaluation.packing import in_batches, pack
+from biobert_scale.evaluation.packed_sequences import PackedHead, in_batches, pack
 from biobert_scale.evaluation.prepared import SPLITS, read_documents
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
@@ -34,21 +34,15 @@ _EVALUATION_TOKENS = 8192
 """Word pieces in one forward pass without gradients."""
 
 
-class DocumentClassifier(nn.Module):
-    """Encoder, dropout, and a linear layer on the last hidden state of [CLS]."""
+class DocumentClassifier(PackedHead):
+    """Scores of the labels at each document's [CLS]."""
 
     def __init__(self, encoder: Encoder, dropout: float) -> None:
-        super().__init__()
-        self.bert = encoder
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.config.hidden_size, len(HALLMARKS))
-        nn.init.normal_(self.classifier.weight, std=encoder.config.initializer_range)
-        nn.init.zeros_(self.classifier.bias)
+        super().__init__(encoder, dropout, labels=len(HALLMARKS))
 
     def forward(self, inputs: PackedSequences) -> Tensor:
-        """Scores of the labels before the sigmoid, (documents, 10) fp32."""
-        hidden = self.bert(inputs)[inputs.cu_seqlens[:-1].long()]
-        return self.classifier(self.dropout(hidden)).float()
+        """Before the sigmoid, (documents, 10) fp32."""
+        return self.scores(inputs, inputs.cu_seqlens[:-1].long())
 
 
 class HallmarkTask:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
-from biobert_scale.evaluation.packing import in_batches, pack
+from biobert_scale.evaluation.packed_sequences import PackedHead, in_batches, pack
 from biobert_scale.evaluation.prepared import ENTITY_TYPES, SPLITS, gold_spans, read_annotated, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, write_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence
@@ -120,21 +120,15 @@ def _window(
     )
 
 
-class Tagger(nn.Module):
-    """Encoder, dropout, and a linear layer on each word's first piece."""
+class Tagger(PackedHead):
+    """Scores of the tags at each word's first piece."""
 
     def __init__(self, encoder: Encoder, dropout: float) -> None:
-        super().__init__()
-        self.bert = encoder
-        self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(encoder.config.hidden_size, len(TAGS))
-        nn.init.normal_(self.classifier.weight, std=encoder.config.initializer_range)
-        nn.init.zeros_(self.classifier.bias)
+        super().__init__(encoder, dropout, labels=len(TAGS))
 
     def forward(self, inputs: PackedSequences, first_pieces: Tensor) -> Tensor:
-        """Scores of the tags, (words, 3) fp32; `first_pieces` (words,) are positions in the packed row."""
-        hidden = self.bert(inputs)[first_pieces]
-        return self.classifier(self.dropout(hidden)).float()
+        """(words, 3) fp32; `first_pieces` (words,) are places in the packed row."""
+        return self.scores(inputs, first_pieces)
 
 
 class EntityTask:
@@ -197,7 +191,7 @@ class EntityTask:
         ]
         labels = [TAGS.index(sentence.tags[word]) for sentence, window in pairs for word in window.scored]
         return nn.functional.cross_entropy(
-            _forward(model, [window for _, window in pairs], device),
+            model(*pack_windows([window for _, window in pairs], device)),
             torch.tensor(labels).to(device),
             reduction="sum",
         )
@@ -211,7 +205,7 @@ class EntityTask:
         for batch in my_part(
             list(in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS))
         ):
-            best = iter(_forward(model, [windows[index] for index in batch], device).argmax(-1).tolist())
+            best = iter(model(*pack_windows([windows[index] for index in batch], device)).argmax(-1).tolist())
             mine += [(index, [next(best) for _ in windows[index].scored]) for index in batch]
         tags = [["O"] * len(sentence.tokens) for sentence in sentences]
         predicted = 0
@@ -242,15 +236,14 @@ class EntityTask:
         )
 
 
-def _forward(model: nn.Module, windows: Sequence[Window], device: torch.device) -> Tensor:
+def pack_windows(windows: Sequence[Window], device: torch.device) -> tuple[PackedSequences, Tensor]:
+    """Windows as one row, and the places in it of the scored words' first pieces, (words,) int64."""
     first_pieces, offset = [], 0
     for window in windows:
         first_pieces += [offset + position for position in window.first_pieces]
         offset += len(window.input_ids)
-    return model(
-        pack([window.input_ids for window in windows], device),
-        torch.tensor(first_pieces, dtype=torch.long).to(device),
-    )
+    packed = pack([window.input_ids for window in windows], device)
+    return packed, torch.tensor(first_pieces, dtype=torch.long).to(device)
 
 
 def write_entity_predictions(

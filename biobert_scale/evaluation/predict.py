@@ -21,13 +21,13 @@ from biobert_scale.evaluation.finetune import (
     write_documents,
     write_result,
 )
-from biobert_scale.evaluation.heads import load_head
+from biobert_scale.evaluation.finetuned_weights import load_head
 from biobert_scale.evaluation.hoc import PREDICTIONS as LABEL_PREDICTIONS
 from biobert_scale.evaluation.hoc import break_down as break_down_labels
 from biobert_scale.evaluation.hoc import score_labels, write_labels
 from biobert_scale.evaluation.ner import PUBTATOR as PUBTATOR_PREDICTIONS
 from biobert_scale.evaluation.ner import write_entity_predictions
-from biobert_scale.evaluation.packing import load_tokenizer
+from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
 from biobert_scale.evaluation.prepared import (
     ENTITY_TYPES,

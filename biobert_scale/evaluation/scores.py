@@ -188,10 +188,11 @@ def _f1s(weights: NDArray[np.int64], counts: Sequence[Counts], measure: Measure)
     """F1 under each row of document weights, (rows,), in percent."""
     if measure == "micro":
         sums = weights @ np.array([(c.tp, c.fp, c.fn) for c in counts])
-        return 200.0 * sums[:, 0] / np.maximum(2 * sums[:, 0] + sums[:, 1] + sums[:, 2], 1)
+        pooled: NDArray[np.float64] = 200.0 * sums[:, 0] / np.maximum(sums @ (2, 1, 1), 1)
+        return pooled
     table = np.array([(c.precision, c.recall, 1.0) if c.tp + c.fn else (0.0, 0.0, 0.0) for c in counts])
     precision, recall, labelled = (weights @ table).T
     both = precision + recall
-    return np.where(both > 0, 2 * precision * recall / np.maximum(both, 1e-12), 0.0) / np.maximum(
-        labelled, 1.0
-    )
+    each = np.where(both > 0, 2 * precision * recall / np.maximum(both, 1e-12), 0.0)
+    averaged: NDArray[np.float64] = each / np.maximum(labelled, 1.0)
+    return averaged

@@ -80,12 +80,12 @@ def _sequence_by_sequence(
     q: Tensor, k: Tensor, v: Tensor, sequence_lengths: tuple[int, ...], dropout: float, scale: float
 ) -> Tensor:
     """(heads, tokens, head size) by PyTorch's attention."""
-    sequences = zip(*(states[None].split(sequence_lengths, 2) for states in (q, k, v)), strict=True)
+    split = (torch.split(states[None], list(sequence_lengths), 2) for states in (q, k, v))
     # On a CPU autocast would take the types back.
     with torch.autocast("cpu", enabled=False) if q.device.type == "cpu" else nullcontext():
         parts = [
-            nn.functional.scaled_dot_product_attention(*sequence, dropout_p=dropout, scale=scale)
-            for sequence in sequences
+            nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+            for query, key, value in zip(*split, strict=True)
         ]
     return torch.cat(parts, dim=2)[0]
 

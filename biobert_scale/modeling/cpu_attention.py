@@ -85,5 +85,7 @@ def attention_with_dropout(
         (heads, tokens, head size), laid out in memory as (tokens, heads, head size).
     """
     with torch.autocast("cpu", enabled=False):
-        output: Tensor = _Attention.apply(query, key, value, lengths, dropout, scaling)
+        output: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
+            query, key, value, lengths, dropout, scaling
+        )
     return output

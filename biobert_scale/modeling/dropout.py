@@ -2,8 +2,7 @@
 
 A mask takes 16 random bits an element, from a generator that is seeded by PyTorch's own at every call: the
 state that a checkpoint keeps decides every mask, and a run that goes on draws what the uninterrupted one
-would have. The generator, SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
-generators"), makes its n-th number from n alone, many in one instruction.
+would have. The generator, SplitMix64, makes its n-th number from n alone, many in one instruction.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from biobert_scale.compiled import njit
+from biobert_scale.splitmix import GOLDEN, mixed
 
 _LEVELS = 2**16
 
@@ -42,10 +42,8 @@ def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
 @njit(nogil=True)
 def _fill(seed: np.uint64, numbers: np.ndarray) -> None:
     for n in range(numbers.size):
-        mixed = seed + np.uint64(n + 1) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        numbers[n] = mixed ^ (mixed >> np.uint64(31))
+        word = mixed(seed + np.uint64(n + 1) * GOLDEN)
+        numbers[n] = word ^ (word >> np.uint64(31))
 
 
 def applied(states: Tensor, mask: Tensor, scale: float) -> Tensor:
@@ -74,7 +72,7 @@ class QuickDropout(nn.Dropout):
         """Any shape -> the same shape."""
         if not self.training or self.p == 0 or input.device.type != "cpu":
             return super().forward(input)
-        dropped: Tensor = _Dropout.apply(input, self.p)
+        dropped: Tensor = _Dropout.apply(input, self.p)  # type: ignore[no-untyped-call]
         return dropped
 
 

@@ -48,7 +48,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if autocast:
             inputs, weight = inputs.to(autocast), weight.to(autocast)
             bias = None if bias is None else bias.to(autocast)
-        product: Tensor = _Fp32Linear.apply(inputs, weight, bias)
+        product: Tensor = _Fp32Linear.apply(inputs, weight, bias)  # type: ignore[no-untyped-call]
     return product
 
 

@@ -41,7 +41,7 @@ def cross_entropy(
     if dtype := autocast_type(hidden):
         hidden, weight, bias = hidden.to(dtype), weight.to(dtype), bias.to(dtype)
     with torch.autocast(hidden.device.type, enabled=False) if dtype else nullcontext():
-        loss, correct = _CrossEntropy.apply(hidden, weight, bias, labels, rows)
+        loss, correct = _CrossEntropy.apply(hidden, weight, bias, labels, rows)  # type: ignore[no-untyped-call]
     return loss, correct
 
 

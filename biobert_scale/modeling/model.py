@@ -268,7 +268,7 @@ class SelfAttention(nn.Module):
         parts = (self.query, self.key, self.value)
         if self.fused:
             weight, bias = torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts])
-            mixed = linear(hidden, weight, bias).unflatten(-1, (3, -1, self.head_size))
+            mixed = torch.unflatten(linear(hidden, weight, bias), -1, (3, -1, self.head_size))
             # `unbind` has one copy for its gradient; taking the three out one by one has three, mostly zeros,
             # and their sum.
             query, key, value = mixed.unbind(-3)

@@ -18,7 +18,7 @@ from biobert_scale.plan.memory import Sharding
 from biobert_scale.plan.predict import Machine, Rates, predict
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.retention import complete
-from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 
 _LIBRARIES = (
@@ -103,7 +103,7 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
         counted = counted[: len(counted) // 2] if half == "first" else counted[len(counted) // 2 :]
 
     def median(*names: str) -> float:
-        return statistics.median(sum(record[name] for name in names) for record in counted)
+        return float(statistics.median(sum(record[name] for name in names) for record in counted))
 
     return MeasuredRun(
         run=run,
@@ -125,7 +125,7 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
 def _world_size(records: list[dict[str, Any]], run: Path) -> int:
     """The ranks that shared a step's tokens: all tokens between two records, over those that one device
     did."""
-    counts = []
+    counts: list[float] = []
     for before, record in itertools.pairwise(records):
         steps = record["global_step"] - before["global_step"]
         tokens = record["consumed_tokens"] - before["consumed_tokens"]

@@ -77,18 +77,18 @@ class Prediction:
     """Bytes that a device sends in a step."""
     trouble: str
     """Why it cannot be taken: too large, or refused; empty where it can."""
-    compute_seconds: float | None
-    communication_seconds: float | None
+    compute_seconds: float | None = None
+    communication_seconds: float | None = None
     """Of all that is sent."""
-    hidden_seconds: float | None
+    hidden_seconds: float | None = None
     """The part of it that a backward pass may hide at best; `step_seconds` counts on none of it."""
-    optimizer_seconds: float | None
-    transfer_seconds: float | None
+    optimizer_seconds: float | None = None
+    transfer_seconds: float | None = None
     """Between device and host."""
-    step_seconds: float | None
+    step_seconds: float | None = None
     """With nothing hidden; None where the rate of computing is unknown, or for offloading one of the host's.
     """
-    days: float | None
+    days: float | None = None
     """The whole schedule with its validations, without checkpoints and stops."""
 
 
@@ -140,13 +140,6 @@ def refused(config: Config, why: UserError) -> Prediction:
         host=nothing,
         sent=0,
         trouble=why.what,
-        compute_seconds=None,
-        communication_seconds=None,
-        hidden_seconds=None,
-        optimizer_seconds=None,
-        transfer_seconds=None,
-        step_seconds=None,
-        days=None,
     )
 
 

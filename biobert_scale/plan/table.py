@@ -12,24 +12,12 @@ from biobert_scale.plan.measured import Comparison
 from biobert_scale.plan.memory import Parts
 from biobert_scale.plan.predict import Machine, Prediction, Rates
 
+# fmt: off
 _COLUMNS = (
-    "engine",
-    "micro",
-    "weights",
-    "gradients",
-    "optimizer",
-    "activations",
-    "buffers",
-    "step",
-    "at the most",
-    "on host",
-    "sent GB",
-    "sending s",
-    "hidden s",
-    "step s",
-    "days",
-    "",
+    "engine", "micro", "weights", "gradients", "optimizer", "activations", "buffers", "step", "at the most",
+    "on host", "sent GB", "sending s", "hidden s", "step s", "days", "",
 )
+# fmt: on
 
 
 def as_json(

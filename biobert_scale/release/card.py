@@ -14,8 +14,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from biobert_scale.config import Config
 from biobert_scale.files import Manifest
+from biobert_scale.release.finetuning_results import Score
 from biobert_scale.release.history import CorpusHistory, RunHistory
-from biobert_scale.release.scores import Score
 from biobert_scale.release.weights import Dtype
 
 SETTINGS = "pretraining.json"

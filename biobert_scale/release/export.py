@@ -31,17 +31,16 @@ from biobert_scale.modeling.model import bert_config
 from biobert_scale.recipes import load_config
 from biobert_scale.release.card import SETTINGS, Facts, model_card
 from biobert_scale.release.checksums import CHECKSUMS, write_checksums
+from biobert_scale.release.finetuning_results import read_scores
 from biobert_scale.release.history import read_corpus, read_run
-from biobert_scale.release.scores import read_scores
 from biobert_scale.release.tokenizers import limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
-from biobert_scale.training.checkpoint.checkpoints import CONFIG
-from biobert_scale.training.checkpoint.identity import run_fingerprint
+from biobert_scale.training.checkpoint.identity import CONFIG, run_fingerprint
 from biobert_scale.training.checkpoint.retention import find_checkpoint, read_record
-from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.tensor_files import Shards
 
 STAGE = "export"
 CARD = "README.md"

@@ -21,9 +21,9 @@ from biobert_scale.files import (
 from biobert_scale.release.card import NO_WARRANTY, weights_note
 from biobert_scale.release.checksums import CHECKSUMS
 from biobert_scale.release.export import STAGE, model_files, publish_card, whole_release
+from biobert_scale.release.finetuning_results import FINETUNED_STAGE, METRICS
 from biobert_scale.release.heads import DETAILS, MODEL
 from biobert_scale.release.quiet import quietly
-from biobert_scale.release.scores import FINETUNED_STAGE, METRICS
 from biobert_scale.release.tokenizers import copy_tokenizer, limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.stage import Stage

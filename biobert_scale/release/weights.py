@@ -37,7 +37,7 @@ def save_weights(model: PreTrainedModel, output: Path, dtype: Dtype) -> None:
 
 
 def _in_fp16(model: PreTrainedModel) -> PreTrainedModel:
-    half = copy.deepcopy(model).half()  # tied weights stay tied
+    half: PreTrainedModel = copy.deepcopy(model).half()  # type: ignore[no-untyped-call]  # tied weights stay tied
     for name, weights in half.named_parameters():
         if not torch.isfinite(weights).all():
             raise UserError(

@@ -28,7 +28,7 @@ from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.readers import HALLMARKS, TaggedSentence
 from biobert_scale.evaluation.sources import task_kinds
 from biobert_scale.files import read_json, read_manifest, write_atomically
-from biobert_scale.report.markup import Html, details, element, join, markup, paragraph, table
+from biobert_scale.report.markup import Html, details, element, join, markup, paragraph, section, table
 
 _MOST_ITEMS = 300
 _KINDS = {
@@ -108,48 +108,21 @@ def _entities(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
         (name, f"{counts[name]:,}", explained)
         for name, explained in ((_FOUND, "both ends agree"), *_KINDS.items())
     ]
+    explained = (
+        "Gold mentions are underlined, predictions have a coloured ground; a dagger marks a name of the"
+        " training set."
+    )
     return join(
         [
             element("style", Html(_STYLE)),
-            element(
-                "section",
-                join(
-                    [
-                        element("h2", "Errors by kind"),
-                        table(
-                            "kinds",
-                            "Mentions and predictions",
-                            ("kind", "count", "what it is"),
-                            rows,
-                            text=True,
-                        ),
-                        _common("missed", misses, known),
-                        _common("invented", inventions, known),
-                    ]
-                ),
-                id="kinds-section",
+            section(
+                "kinds",
+                "Errors by kind",
+                table("kinds", "Mentions and predictions", ("kind", "count", "what it is"), rows, text=True),
+                _common("missed", misses, known),
+                _common("invented", inventions, known),
             ),
-            element(
-                "section",
-                join(
-                    [
-                        element("h2", "Documents with errors"),
-                        paragraph(
-                            join(
-                                [
-                                    *legend,
-                                    Html(
-                                        "Gold mentions are underlined, predictions have a coloured ground; a"
-                                        " dagger marks a name that training showed."
-                                    ),
-                                ]
-                            )
-                        ),
-                        *_limited(items),
-                    ]
-                ),
-                id="documents-section",
-            ),
+            _of_documents(items, [*legend, explained]),
         ]
     )
 
@@ -257,30 +230,16 @@ def _documents(run: Path, prepared: Path, metrics: dict[str, Any]) -> Html:
                 join([element("h3", document.pmid), element("p", join(summary)), element("p", join(lines))]),
             )
         )
-    legend = join(
-        [
-            *(element("span", name, class_=f"mark {name}") for name in ("found", "missed", "invented")),
-            Html("Sentences that carry a missed label are underlined."),
-        ]
-    )
+    legend = [element("span", name, class_=f"mark {name}") for name in ("found", "missed", "invented")]
     return join(
         [
             element("style", Html(_STYLE)),
-            element(
-                "section",
-                join(
-                    [
-                        element("h2", "Errors by hallmark"),
-                        table("kinds", "Test documents", ("hallmark", "tp", "fp", "fn", "F1"), rows),
-                    ]
-                ),
-                id="kinds-section",
+            section(
+                "kinds",
+                "Errors by hallmark",
+                table("kinds", "Test documents", ("hallmark", "tp", "fp", "fn", "F1"), rows),
             ),
-            element(
-                "section",
-                join([element("h2", "Documents with errors"), paragraph(legend), *_limited(items)]),
-                id="documents-section",
-            ),
+            _of_documents(items, [*legend, "Sentences that carry a missed label are underlined."]),
         ]
     )
 
@@ -294,10 +253,16 @@ def _labelled(sentence: str, own: Iterable[int], missed: set[int]) -> Html:
     )
 
 
-def _limited(items: list[Html]) -> list[Html]:
-    if len(items) <= _MOST_ITEMS:
-        return [paragraph(f"{len(items):,} documents."), *items]
-    return [paragraph(f"The first {_MOST_ITEMS:,} of {len(items):,} documents."), *items[:_MOST_ITEMS]]
+def _of_documents(items: list[Html], legend: list[object]) -> Html:
+    shown = items[:_MOST_ITEMS]
+    first = f"The first {len(shown):,} of {len(items):,}" if len(shown) < len(items) else f"{len(items):,}"
+    return section(
+        "documents",
+        "Documents with errors",
+        paragraph(join(legend)),
+        paragraph(f"{first} documents."),
+        *shown,
+    )
 
 
 _STYLE = """

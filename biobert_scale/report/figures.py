@@ -16,7 +16,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from biobert_scale.report.seam import WINDOW, Seam
+from biobert_scale.report.continuity import Continuity
 from biobert_scale.report.sources import Interruption, Sources
 
 Floats = NDArray[np.float64]
@@ -56,7 +56,7 @@ class Figure:
     caption: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Panel:
     """What a plot shows of the metrics."""
 
@@ -73,59 +73,24 @@ class Panel:
     """Draw a running mean over the records."""
 
 
+# fmt: off
 PANELS = (
-    Panel(
-        id="mlm-loss",
-        title="Masked language modelling loss",
-        unit="MLM loss (nats per prediction)",
-        training="train/mlm_loss",
-        validation="validation/mlm_loss",
-    ),
-    Panel(
-        id="nsp-loss",
-        title="Next sentence prediction loss",
-        unit="NSP loss (nats per sample)",
-        training="train/nsp_loss",
-        validation="validation/nsp_loss",
-    ),
-    Panel(
-        id="nsp-accuracy",
-        title="Next sentence prediction accuracy",
-        unit="NSP accuracy (%)",
-        training="train/nsp_accuracy",
-        validation="validation/nsp_accuracy",
-        factor=100.0,
-    ),
-    Panel(
-        id="learning-rate",
-        title="Learning rate",
-        unit="learning rate (no unit)",
-        training="optim/learning_rate",
-        from_zero=True,
-        noisy=False,
-    ),
-    Panel(
-        id="loss-scale",
-        title="Loss scale",
-        unit="loss scale (factor)",
-        training="optim/loss_scale",
-        noisy=False,
-    ),
-    Panel(
-        id="gradient-norm",
-        title="Gradient norm",
-        unit="L2 norm before clipping (no unit)",
-        training="optim/grad_norm",
-        from_zero=True,
-    ),
-    Panel(
-        id="throughput",
-        title="Throughput",
-        unit="tokens per second per device",
-        training="perf/tokens_per_second_per_device",
-        from_zero=True,
-    ),
+    Panel("mlm-loss", "Masked language modelling loss", "MLM loss (nats per prediction)",
+          "train/mlm_loss", validation="validation/mlm_loss"),
+    Panel("nsp-loss", "Next sentence prediction loss", "NSP loss (nats per sample)",
+          "train/nsp_loss", validation="validation/nsp_loss"),
+    Panel("nsp-accuracy", "Next sentence prediction accuracy", "NSP accuracy (%)",
+          "train/nsp_accuracy", validation="validation/nsp_accuracy", factor=100.0),
+    Panel("learning-rate", "Learning rate", "learning rate (no unit)",
+          "optim/learning_rate", from_zero=True, noisy=False),
+    Panel("loss-scale", "Loss scale", "loss scale (factor)",
+          "optim/loss_scale", noisy=False),
+    Panel("gradient-norm", "Gradient norm", "L2 norm before clipping (no unit)",
+          "optim/grad_norm", from_zero=True),
+    Panel("throughput", "Throughput", "tokens per second per device",
+          "perf/tokens_per_second_per_device", from_zero=True),
 )
+# fmt: on
 
 
 def curves(sources: Sources) -> list[Figure]:
@@ -290,33 +255,29 @@ def _legend(axes: Axes) -> None:
     )
 
 
-def zoom(sources: Sources, seam: Seam, number: int) -> Figure:
-    """The records around an interruption, with the two sides' means and slope."""
-    at = seam.interruption.last_kept_step
+def zoom(sources: Sources, continuity: Continuity, number: int) -> Figure:
+    """The records around an interruption."""
+    at = continuity.interruption.last_kept_step
     before = [record for record in sources.training if record["global_step"] <= at][-_ZOOM:]
     after = [record for record in sources.training if record["global_step"] > at][:_ZOOM]
     with matplotlib.rc_context(STYLE):
         canvas, axes = _canvas("MLM loss (nats per prediction)")
         for records, colour, label in ((before, _SMOOTH, "before"), (after, _AFTER, "after")):
             axes.plot(*series(records, "train/mlm_loss"), "o-", color=colour, lw=0.9, ms=2.6, label=label)
-        for records, mean, colour in (
-            (before[-WINDOW:], seam.loss_before, _SMOOTH),
-            (after[:WINDOW], seam.loss_after, _AFTER),
-        ):
-            if math.isfinite(mean):
-                steps, _ = series(records, "train/mlm_loss")
-                axes.hlines(mean, steps[0], steps[-1], color=colour, lw=5, alpha=0.25)
-        step, label = _mark_of(seam.interruption)
+        step, label = _mark_of(continuity.interruption)
         axes.axvline(step, color=_LINE, lw=1, ls=(0, (4, 3)), label=label, zorder=3)
         _legend(axes)
         svg = svg_of(canvas)
     alt = (
         f"Training MLM loss of {len(before)} records before and {len(after)} after the interruption at step"
-        f" {at:,}. {seam.verdict}"
+        f" {at:,}. {continuity.verdict}"
     )
-    caption = f"Training MLM loss around step {at:,}; broad lines: the means that the table compares"
     return Figure(
-        id=f"seam-zoom-{number}", title="Around the interruption", svg=svg, alt=alt, caption=f"{caption}."
+        id=f"interruption-{number}",
+        title="Around the interruption",
+        svg=svg,
+        alt=alt,
+        caption=f"Training MLM loss around step {at:,}.",
     )
 
 

@@ -11,14 +11,14 @@ from biobert_scale import __version__
 from biobert_scale.files import write_atomically
 from biobert_scale.report import sections
 from biobert_scale.report.markup import element, join, markup
-from biobert_scale.report.scores import scores
+from biobert_scale.report.score_section import scores
 from biobert_scale.report.sources import Sources, read_sources
 
 _PARTS = (
     ("corpus", "Corpus", sections.corpus),
     ("tokens", "Tokens", sections.tokens),
     ("pretraining", "Pre-training", sections.pretraining),
-    ("seam", "Stopped and resumed", sections.seams),
+    ("interruptions", "Stopped and resumed", sections.interruptions),
     ("scores", "Scores", scores),
     ("configuration", "Configuration", sections.configuration),
     ("environment", "Environment", sections.environment),

@@ -4,11 +4,12 @@ not run."""
 from __future__ import annotations
 
 import json
-import math
+from collections.abc import Callable
 from typing import Any
 
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.report import figures
+from biobert_scale.report.continuity import Continuity, check_continuity
 from biobert_scale.report.markup import (
     Html,
     details,
@@ -23,7 +24,6 @@ from biobert_scale.report.markup import (
     section,
     table,
 )
-from biobert_scale.report.seam import LIMIT, WINDOW, Seam, measure_seam
 from biobert_scale.report.sources import Sources, toml_text
 
 _SOURCE_NAMES = {"medline": "MEDLINE abstracts", "pmc": "PMC full texts"}
@@ -252,69 +252,50 @@ def _validation_table(sources: Sources) -> Html:
     return details("Validation in numbers", table("validation", caption, head, rows))
 
 
-def seams(sources: Sources) -> Html:
+def interruptions(sources: Sources) -> Html:
     title = "Stopped and resumed"
     if not sources.interruptions:
-        return section("seam", title, paragraph("No interruption is recorded."))
+        return section("interruptions", title, paragraph("No interruption is recorded."))
     log_every_steps, global_batch_size = (
         sources.setting("training", name) for name in ("log_every_steps", "global_batch_size")
     )
-    measured = [
-        measure_seam(
+    checked = [
+        check_continuity(
             sources.training, entry, log_every_steps=log_every_steps or 1, global_batch_size=global_batch_size
         )
         for entry in sources.interruptions
     ]
-    head = ("", *(f"after step {seam.interruption.last_kept_step:,}" for seam in measured))
-    rows = [(name, *(value(seam) for seam in measured)) for name, value in _SEAM_ROWS]
-    resumed = [seam for seam in measured if seam.first_step is not None and seam.last_step is not None]
-    plots = [figures.zoom(sources, seam, place) for place, seam in enumerate(resumed[:_MOST_ZOOMS], 1)]
+    head = ("", *(f"after step {each.interruption.last_kept_step:,}" for each in checked))
+    rows = [(name, *(value(each) for each in checked)) for name, value in _CONTINUITY_ROWS]
+    resumed = [each for each in checked if each.first_step is not None and each.last_step is not None]
+    plots = [figures.zoom(sources, each, place) for place, each in enumerate(resumed[:_MOST_ZOOMS], 1)]
     mark = _MARK if sources.synthetic else ""
-    explained = (
-        f"The means are over up to {WINDOW} records on each side. The jump is their difference less the"
-        " slope's share. The noise is the standard deviation of a single step's loss, from the differences"
-        f" between neighbours; a jump below {LIMIT:g} of it is none."
-    )
-    verdicts = [
-        element("p", seam.verdict, class_="verdict bad" if seam.faults else "verdict") for seam in measured
-    ]
     return section(
-        "seam",
+        "interruptions",
         title,
-        *verdicts,
-        table("seam", "Both sides of each interruption", head, rows),
-        paragraph(explained),
+        *(element("p", each.verdict, class_="verdict bad" if each.faults else "verdict") for each in checked),
+        table("interruptions", "Both sides of each interruption", head, rows),
         element("div", join(figure(drawn, mark) for drawn in plots), class_="plots"),
     )
 
 
-def _loss(value: float, form: str = ".4f") -> str:
-    return format(value, form) if math.isfinite(value) else "–"
+def _or_dash(value: int | None) -> str:
+    return "–" if value is None else number(value)
 
 
-def _samples(seam: Seam) -> str:
-    return {None: "not checked", True: "goes on exactly", False: "does not go on"}[seam.samples_consistent]
-
-
-_SEAM_ROWS = (
-    ("stopped by", lambda seam: seam.interruption.signal),
+_CONTINUITY_ROWS: tuple[tuple[str, Callable[[Continuity], str]], ...] = (
+    ("stopped by", lambda each: each.interruption.signal),
+    ("exit code", lambda each: _or_dash(each.interruption.exit_code)),
+    ("last step before", lambda each: _or_dash(each.last_step)),
+    ("first step after", lambda each: _or_dash(each.first_step)),
+    ("steps missing", lambda each: number(each.missing)),
+    ("steps computed twice", lambda each: number(each.repeated)),
     (
-        "exit code",
-        lambda seam: "–" if seam.interruption.exit_code is None else str(seam.interruption.exit_code),
+        "count of samples",
+        lambda each: {None: "not checked", True: "continuous", False: "not continuous"}[
+            each.samples_consistent
+        ],
     ),
-    ("last step before", lambda seam: "–" if seam.last_step is None else number(seam.last_step)),
-    ("first step after", lambda seam: "–" if seam.first_step is None else number(seam.first_step)),
-    ("steps missing", lambda seam: number(seam.missing)),
-    ("steps computed twice", lambda seam: number(seam.repeated)),
-    ("count of samples", _samples),
-    ("mean MLM loss before (nats)", lambda seam: _loss(seam.loss_before)),
-    ("mean MLM loss after (nats)", lambda seam: _loss(seam.loss_after)),
-    ("records in the means", lambda seam: f"{seam.records[0]} and {seam.records[1]}"),
-    ("difference", lambda seam: _loss(seam.loss_after - seam.loss_before, "+.4f")),
-    ("of it the slope's share", lambda seam: _loss(seam.trend, "+.4f")),
-    ("jump", lambda seam: _loss(seam.jump, "+.4f")),
-    ("step-to-step noise (sd)", lambda seam: _loss(seam.noise)),
-    ("jump in sd of the noise", lambda seam: _loss(seam.jump_in_noise, "+.2f")),
 )
 
 

@@ -101,7 +101,8 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
     stream: Any = sys.stdin.buffer if path == STANDARD else open(path, "rb")  # noqa: SIM115
     try:
         if stream.peek(2)[:2] == _GZIP:
-            yield io.BufferedReader(cast(io.RawIOBase, igzip.IGzipFile(fileobj=stream)))
+            expanded = igzip.IGzipFile(fileobj=stream)  # type: ignore[no-untyped-call]
+            yield io.BufferedReader(cast(io.RawIOBase, expanded))
         else:
             yield stream
     finally:

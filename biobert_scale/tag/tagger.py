@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from transformers import BertConfig, PreTrainedTokenizerBase
 
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.ner import Window, make_windows
-from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
+from biobert_scale.evaluation.ner import Window, make_windows, pack_windows
+from biobert_scale.evaluation.packed_sequences import in_batches, load_tokenizer
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.tagging import words_by_sentence
@@ -114,15 +114,11 @@ class EntityTagger:
 
     def _classify(self, windows: Sequence[Window]) -> Tensor:
         """Probabilities of the labels at every scored word, (words, labels) fp32 on the host."""
-        positions, offset = [], 0
-        for window in windows:
-            positions += [offset + position for position in window.first_pieces]
-            offset += len(window.input_ids)
+        packed, first_pieces = pack_windows(windows, self.device)
         # As in fine-tuning: bf16 products on a GPU that computes in it, fp32 elsewhere.
         in_bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=in_bf16):
-            hidden = self.encoder(pack([window.input_ids for window in windows], self.device))
-            scores = self.classifier(hidden[torch.tensor(positions, dtype=torch.long).to(self.device)])
+            scores: Tensor = self.classifier(self.encoder(packed)[first_pieces])
         return scores.float().softmax(-1).cpu()
 
 

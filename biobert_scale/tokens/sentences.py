@@ -31,23 +31,12 @@ _ANY_SPACE = re.compile(
 # Abbreviations of this literature at which the splitter stops. The first kind never ends a sentence; the
 # second does where a capital letter follows.
 _NEVER_LAST = frozenset({"figs.", "eqs.", "refs.", "suppl.", "supp."})
-_SELDOM_LAST = frozenset(
-    {
-        "approx.",
-        "subsp.",
-        "ssp.",
-        "spp.",
-        "sp.",
-        "var.",
-        "ca.",
-        "resp.",
-        "nos.",
-        "vol.",
-        "conc.",
-        "min.",
-        "max.",
-    }
-)
+# fmt: off
+_SELDOM_LAST = frozenset((
+    "approx.", "subsp.", "ssp.", "spp.", "sp.", "var.", "ca.", "resp.", "nos.", "vol.", "conc.", "min.",
+    "max.",
+))
+# fmt: on
 
 
 def split_sentences(text: str) -> list[tuple[int, int]]:

@@ -89,7 +89,8 @@ def _lists(offsets: array[int], values: np.ndarray, kind: pa.DataType) -> pa.Lis
 
 def id_type(table_schema: pa.Schema) -> np.dtype:
     """uint16 or uint32."""
-    return np.dtype(table_schema.field("input_ids").type.value_type.to_pandas_dtype())
+    found: np.dtype = np.dtype(table_schema.field("input_ids").type.value_type.to_pandas_dtype())
+    return found
 
 
 def shard_name(index: int, count: int) -> str:

@@ -21,7 +21,7 @@ def fall_ill(troubles: list[str], options: list[str]) -> None:
     for trouble in troubles:
         name, _, value = trouble.partition("=")
         if name == "clock":
-            time.time = lambda now=time.time: now() + 120
+            time.time = lambda now=time.time: now() + 120  # type: ignore[misc]
         elif name == "files":
             resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
         elif name == "tokens":

@@ -18,7 +18,7 @@ import torch
 
 from biobert_scale.training.checkpoint import writer as snapshot
 from biobert_scale.training.checkpoint.outliving import write_apart
-from biobert_scale.training.checkpoint.shards import write_shard
+from biobert_scale.training.checkpoint.tensor_files import write_shard
 from biobert_scale.training.checkpoint.writer import ShardWriter
 
 HERE = Path(sys.argv[1])

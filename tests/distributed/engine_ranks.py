@@ -1,6 +1,6 @@
 """One rank that starts real engines one after another, and writes what each of them holds and sends.
 
-Run by `test_offload.py` under two ranks: `python engine_ranks.py OUTPUT CASE...`, a case being
+Started by `start_engines`: `python engine_ranks.py OUTPUT CASE...`, a case being
 ds_config:dtype.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,7 +21,9 @@ import torch.distributed as dist
 
 from biobert_scale.bench.collectives import count_collectives
 from biobert_scale.config import Config
+from biobert_scale.files import read_json
 from biobert_scale.recipes import structure_config
+from tests.launching import environment, free_port
 
 RECIPE: dict[str, Any] = {
     "name": "tiny",
@@ -40,6 +43,25 @@ RECIPE: dict[str, Any] = {
         "optimizer": {"betas": [0.8, 0.95], "epsilon": 1e-7, "weight_decay": 0.05},
     },
 }
+
+
+def start_engines(directory: Path, cases: list[str], *, ranks: int) -> list[dict[str, dict[str, Any]]]:
+    """What each rank writes of its engines, by case."""
+    group = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    started = []
+    for rank in map(str, range(ranks)):
+        with open(directory / f"log{rank}", "w") as log:
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, "-W", "ignore", __file__, str(directory), *cases],
+                    env={**environment(), **group, "RANK": rank, "LOCAL_RANK": rank},
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+    codes = [process.wait(300) for process in started]
+    assert codes == [0] * ranks, (directory / "log0").read_text()[-3000:]
+    return [read_json(directory / f"rank{rank}.json") for rank in range(ranks)]
 
 
 def run_of(case: str) -> Config:
@@ -140,7 +162,7 @@ def main(output: Path, cases: list[str]) -> None:
         config = load_config(output / "recipe.json")
         training = replace(
             config.training,
-            precision=replace(config.training.precision, dtype=dtype),
+            precision=replace(config.training.precision, dtype=dtype),  # type: ignore[arg-type]
             engine=replace(config.training.engine, deepspeed_config=name),
         )
         config = replace(config, training=training)
@@ -152,7 +174,8 @@ def main(output: Path, cases: list[str]) -> None:
         del model
         torch.manual_seed(accelerator.process_index)
         losses: list[float] = []
-        most_gathered, kept = 0, {}
+        most_gathered = 0
+        kept: dict[str, Any] = {}
         for step in range(2):
             if step == 1:
                 sent.clear()

@@ -34,16 +34,16 @@ def train_step(trainer: Any, batch: HostStep, rate: float) -> Any:
     if step in steps("OVERFLOWING_STEPS"):
         # A loss divided by almost nothing: its gradients exceed fp16, and divided by nothing every type.
         divisor = 1e-6 if trainer.config.training.precision.dtype == "fp16" else 0.0
-        batch = replace(batch, step=replace(batch.step, global_predictions=divisor))
+        batch = replace(batch, step=replace(batch.step, global_predictions=divisor))  # type: ignore[arg-type]
     if step in steps("NAN_STEPS"):
-        batch = replace(batch, step=replace(batch.step, global_predictions=float("nan")))
+        batch = replace(batch, step=replace(batch.step, global_predictions=float("nan")))  # type: ignore[arg-type]
         result = original(trainer, batch, rate)
         return replace(result, sums=result.sums * float("nan"))
     return original(trainer, batch, rate)
 
 
 original = Trainer.train_step
-Trainer.train_step = train_step  # type: ignore[method-assign]
+Trainer.train_step = train_step  # type: ignore[method-assign,assignment]
 if os.environ.get("LIFT_FP16"):
     get_accelerator().is_fp16_supported = lambda: True
     runtime.check_precision = lambda precision: None

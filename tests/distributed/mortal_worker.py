@@ -73,7 +73,7 @@ def build_engine(*arguments: Any) -> Any:
         backward(loss)
         at("after the backward pass" if is_last[0] else "between two micro-batches")
 
-    engine.backward, engine.micro_step = watched_backward, watched_micro_step
+    engine.backward, engine.micro_step = watched_backward, watched_micro_step  # type: ignore[method-assign]
     return engine
 
 
@@ -116,7 +116,7 @@ original_step, original_engine, original_on_host = (
     checkpoint.on_host,
 )
 original_write, original_commit, original_remove = snapshot.write_shard, checkpoint.commit, retention.remove
-original_rename, os.rename = os.rename, rename
+original_rename, os.rename = os.rename, rename  # type: ignore[assignment]
 Trainer.train_step, trainer.build_engine, checkpoint.on_host = train_step, build_engine, on_host  # type: ignore[method-assign,assignment]
 snapshot.write_shard, checkpoint.commit, checkpoint.remove = write_shard, commit, remove  # type: ignore[assignment]
 

@@ -60,7 +60,7 @@ def close(trainer: Trainer, **options: Any) -> None:
 
 
 original, original_close = Trainer.train_step, Trainer.close
-Trainer.train_step, Trainer.close = train_step, close  # type: ignore[method-assign]
+Trainer.train_step, Trainer.close = train_step, close  # type: ignore[method-assign,assignment]
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

@@ -18,7 +18,7 @@ from biobert_scale.cli import main
 from biobert_scale.lock import Lock
 from biobert_scale.training import device
 from biobert_scale.training.checkpoint import writer as snapshot
-from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.monitor import telemetry
 from biobert_scale.training.trainer import Trainer
 
@@ -80,11 +80,11 @@ def rename(source: Any, target: Any) -> None:
 
 original_enter, original_fill, original_records = Lock.__enter__, Shards.fill, telemetry.write_atomically
 original_validate, mortal_step, mortal_write = Trainer.validate, Trainer.train_step, snapshot.write_shard
-Lock.__enter__, Shards.fill = enter, fill  # type: ignore[method-assign]
+Lock.__enter__, Shards.fill = enter, fill  # type: ignore[method-assign,assignment]
 telemetry.write_atomically = write_records  # type: ignore[assignment]
-Trainer.validate, Trainer.train_step = validate, train_step  # type: ignore[method-assign]
+Trainer.validate, Trainer.train_step = validate, train_step  # type: ignore[method-assign,assignment]
 snapshot.write_shard = write_shard
-mortal_rename, os.rename = os.rename, rename
+mortal_rename, os.rename = os.rename, rename  # type: ignore[assignment]
 device._SECONDS = 0.01  # a third of a second at every start would be a minute of the test
 
 if __name__ == "__main__":

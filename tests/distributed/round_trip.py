@@ -29,13 +29,12 @@ from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint.checkpoints import Checkpoints
-from biobert_scale.training.checkpoint.retention import checkpoint_path, problem, read_record
-from biobert_scale.training.checkpoint.shards import Shards
+from biobert_scale.training.checkpoint.retention import checkpoint_path, problem
 from biobert_scale.training.checkpoint.state import TrainerState
 from biobert_scale.training.engine import build_engine, partitions_weights
 from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.step import HostStep, train_step
-from tests.launching import TINY
+from tests.launching import TINY, state_of
 
 STEPS, LENGTH, VOCABULARY, RATE = 3, 16, 101, 1e-3
 
@@ -51,7 +50,7 @@ def config_of(case: str) -> Config:
     training = replace(
         config.training,
         engine=engine,
-        precision=replace(config.training.precision, dtype=dtype, initial_scale_power=4),
+        precision=replace(config.training.precision, dtype=dtype, initial_scale_power=4),  # type: ignore[arg-type]
         trackers=(),
     )
     return replace(config, training=training)
@@ -133,16 +132,6 @@ def flat(outer: Any, name: str) -> list[Tensor]:
     return [tensor for group in getattr(outer, name, []) for tensor in group]
 
 
-def written_values(checkpoint: Path) -> dict[str, Tensor]:
-    found = {}
-    with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
-        for name in shards.names():
-            for kind in ("weight", "exp_avg", "exp_avg_sq"):
-                found[f"{kind} {name}"] = torch.empty(shards.numel(name))
-                shards.read(kind, name, 0, found[f"{kind} {name}"])
-    return found
-
-
 def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor], what: str) -> None:
     assert ours.keys() == theirs.keys(), what
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == [], what
@@ -170,7 +159,7 @@ def round_trip(case: str, run: Path) -> None:
         accelerator.wait_for_everyone()
         checkpoint = checkpoint_path(run, STEPS)
         assert problem(checkpoint) is None
-        assert_equal(written_values(checkpoint), {k: v for k, v in own.items() if k != "counter"}, "written")
+        assert_equal(state_of(checkpoint), {k: v for k, v in own.items() if k != "counter"}, "written")
         del engine, checkpoints
     with engine_of(config, run) as (accelerator, engine, checkpoints):
         assert checkpoints.load().global_step == STEPS

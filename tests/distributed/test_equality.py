@@ -145,7 +145,7 @@ def plain_training(config: Config, tokens: Path, alone: Run) -> list[tuple[float
         betas=settings.betas,
         eps=settings.epsilon,
     )
-    found = []
+    found: list[tuple[float, ...]] = []
     for taken in range(STEPS):
         step = stream.step(taken * 16, global_batch_size=16, micro_batch_size=16, world_size=1, rank=0)
         rows = {
@@ -169,5 +169,5 @@ def plain_training(config: Config, tokens: Path, alone: Run) -> list[tuple[float
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.step()
-        found.append((taken + 1, loss.item(), norm.item(), rate))
+        found.append((taken + 1, float(loss), float(norm), rate))
     return found

@@ -4,8 +4,6 @@ sent."""
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +14,9 @@ from biobert_scale.plan.dry_run import plan_run
 from biobert_scale.plan.memory import Sharding
 from biobert_scale.recipes import structure_config
 from biobert_scale.training.engine.settings import find_file
-from tests.distributed.engine_ranks import RECIPE, check_plan, run_of
+from tests.distributed.engine_ranks import RECIPE, check_plan, run_of, start_engines
 from tests.factories import write_tokens
-from tests.launching import ROOT, environment, free_port, train
+from tests.launching import ROOT, train
 from tests.launching import column as losses
 
 pytestmark = pytest.mark.slow  # a dozen engines are started
@@ -63,29 +61,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ranks(directory: Path) -> list[dict[str, dict[str, Any]]]:
     """What each of two ranks tells of its engines, by case."""
     cases = [*PACKAGED, *(f"{directory / name}.json:fp32" for name in GATHERING)]
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        str(ROOT / "tests/distributed/engine_ranks.py"),
-        str(directory),
-        *cases,
-    ]
-    started = []
-    for rank in ("0", "1"):
-        with open(directory / f"log{rank}", "w") as log:
-            started.append(
-                subprocess.Popen(
-                    command,
-                    env={**environment(), **group, "RANK": rank, "LOCAL_RANK": rank},
-                    stdout=log,
-                    stderr=log,
-                )
-            )
-    codes = [process.wait(300) for process in started]
-    assert codes == [0, 0], (directory / "log0").read_text()[-3000:]
-    return [read_json(directory / f"rank{rank}.json") for rank in (0, 1)]
+    return start_engines(directory, cases, ranks=2)
 
 
 def test_every_packaged_file_is_tried() -> None:

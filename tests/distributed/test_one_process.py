@@ -59,7 +59,7 @@ def tiny(engine: str = "ddp", *, dtype: str = "fp32", **checkpoint: Any) -> Conf
         training,
         engine=chosen,
         trackers=(),
-        precision=replace(training.precision, dtype=dtype, max_skipped_in_a_row=3),
+        precision=replace(training.precision, dtype=dtype, max_skipped_in_a_row=3),  # type: ignore[arg-type]
         checkpoint=replace(training.checkpoint, **checkpoint),
         validation=replace(training.validation, every_steps=100, sequences=4),
     )
@@ -79,7 +79,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 @pytest.mark.fault("three runs in one process, under two engines", "each trains as the first")
 def test_one_process_trains_several_times_under_other_engines(tokens: Path, tmp_path: Path) -> None:
-    losses = {}
+    losses: dict[Any, Any] = {}
     for name in ("zero1", "ddp", "zero1"):
         run = tmp_path / f"{name}-{len(losses)}"
         assert train(tiny(name), tokens, run)

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from biobert_scale.files import read_json, write_json
-from biobert_scale.training.checkpoint.outliving import _started, being_written, wait_for_writers
+from biobert_scale.holder import started_at
+from biobert_scale.training.checkpoint.outliving import being_written, wait_for_writers
 from biobert_scale.training.checkpoint.retention import complete, problem
 from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import write_tokens
@@ -25,7 +27,7 @@ SCRIPT = str(ROOT / "tests/distributed/apart.py")
 SLOW = str(ROOT / "tests/distributed/slow_worker.py")
 
 
-def until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+def until(condition: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
     deadline = time.monotonic() + 240
     while not condition():
         assert time.monotonic() < deadline and (process is None or process.poll() is None)
@@ -121,7 +123,7 @@ def test_a_writer_that_was_given_up_does_not_end_another_start_s_save(tmp_path: 
     staging.mkdir()
     note = {"file": "state-00001-of-00002.safetensors", "bytes": 1, "sha256": "0" * 64}
     write_json(staging / ".rank-00001.json", note)
-    until(lambda: _started(writer) is None)
+    until(lambda: not started_at(writer))
     assert not (tmp_path / "committed").exists() and staging.exists()
 
 

@@ -4,17 +4,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from biobert_scale.cli import main
-from biobert_scale.files import read_json, write_json
-from tests.distributed.engine_ranks import RECIPE, check_plan, run_of
+from biobert_scale.files import write_json
+from tests.distributed.engine_ranks import RECIPE, check_plan, run_of, start_engines
 from tests.factories import write_tokens
-from tests.launching import ROOT, environment, free_port, train
+from tests.launching import train
 
 pytestmark = pytest.mark.slow  # four engines on four ranks, and two runs
 
@@ -23,29 +21,7 @@ CASES = ["zero0:bf16", "zero1:bf16", "zero2:bf16", "zero3:bf16"]
 
 def test_four_ranks_hold_what_the_plan_says(tmp_path: Path) -> None:
     write_json(tmp_path / "recipe.json", RECIPE)
-    group = {"WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        str(ROOT / "tests/distributed/engine_ranks.py"),
-        str(tmp_path),
-        *CASES,
-    ]
-    started = []
-    for rank in "0123":
-        with open(tmp_path / f"log{rank}", "w") as log:
-            started.append(
-                subprocess.Popen(
-                    command,
-                    env={**environment(), **group, "RANK": rank, "LOCAL_RANK": rank},
-                    stdout=log,
-                    stderr=log,
-                )
-            )
-    codes = [process.wait(300) for process in started]
-    assert codes == [0] * 4, (tmp_path / "log0").read_text()[-3000:]
-    told = [read_json(tmp_path / f"rank{rank}.json") for rank in range(4)]
+    told = start_engines(tmp_path, CASES, ranks=4)
     for case in CASES:
         check_plan(run_of(case), case.split(":")[0], [one[case] for one in told])
 

@@ -147,10 +147,10 @@ def test_random_restarts_in_other_shapes(
         for ours, theirs in zip(column(read_metrics(run), *names), column(metrics, *names), strict=True):
             assert ours == pytest.approx(theirs, rel=1e-5)
     assert read_json(run / FINISHED) == read_json(whole / FINISHED)
-    ours, theirs = last_state(run), last_state(whole)
+    left, right = last_state(run), last_state(whole)
     apart = {
-        name: float((ours[name] - value).norm() / value.norm())
-        for name, value in theirs.items()
+        name: float((left[name] - value).norm() / value.norm())
+        for name, value in right.items()
         if not name.endswith("key.bias")  # softmax takes no notice of it: rounding alone moves it
     }
-    assert ours.keys() == theirs.keys() and max(apart.values()) <= 1e-5, max(apart, key=apart.__getitem__)
+    assert left.keys() == right.keys() and max(apart.values()) <= 1e-5, max(apart, key=apart.__getitem__)

@@ -39,7 +39,12 @@ def test_two_ranks_of_the_real_launcher_are_one_process(
 @pytest.mark.fault("SIGTERM to a run, then a restart", "the end equals the undisturbed run's bit for bit")
 def test_a_run_stopped_by_sigterm_resumes_exactly(tokens: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"processes": 2, "dtype": "bf16", "steps": 40}
-    dropout = ("--model.hidden-dropout-prob", "0.1", "--model.attention-probs-dropout-prob", "0.1")
+    dropout: tuple[str, ...] = (
+        "--model.hidden-dropout-prob",
+        "0.1",
+        "--model.attention-probs-dropout-prob",
+        "0.1",
+    )
     dropout += ("--training.checkpoint.every-steps", "15", "--training.validation.every-steps", "20")
     whole = train(tokens, tmp_path / "whole", *dropout, **options)
     run = tmp_path / "stopped"

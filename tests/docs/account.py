@@ -113,8 +113,11 @@ def make_small(script: str, table: Sequence[tuple[str, str]], **values: Any) -> 
     script, used = script.replace("\\\n", " "), set()
     for pattern, small in table:
         script, times = re.subn(
-            pattern, lambda _, small=small: small.format(**values), script, flags=re.MULTILINE
-        )  # type: ignore[misc]
+            pattern,
+            lambda _, small=small: small.format(**values),  # type: ignore[misc]
+            script,
+            flags=re.MULTILINE,
+        )
         used |= {pattern} if times else set()
     return script, used
 

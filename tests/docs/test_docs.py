@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 
-from biobert_scale.cli import COMMANDS
+from biobert_scale.commands import COMMANDS
 from tests.docs.account import ROOT, Account, clone, furnish, make_small
 from tests.docs.grammar import Rotten, check_command, foreign_options, options_of
 from tests.docs.markdown import Block, code_spans, commands, links, read_blocks

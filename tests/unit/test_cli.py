@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.cli import COMMANDS
+from biobert_scale.commands import COMMANDS
 from tests.launching import Job, fork
 
 

@@ -74,7 +74,7 @@ def test_a_full_disk_costs_the_cache_only(nowhere: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(caching.IndexDataCacheFile, "save", full)
     function = njit()(twice)
-    assert (function(21), function(1.5)) == (42, 3.0)
+    assert (function(21), function(1.5)) == (42, 3.0)  # type: ignore[arg-type]
 
 
 def load(path: Path) -> ModuleType:

@@ -307,7 +307,7 @@ def test_a_number_of_a_process_proves_nothing_elsewhere(holder: Holder, at_work:
 @pytest.mark.fault("the holder is dead and its parent has not waited for it", "taken over")
 def test_a_dead_process_that_nobody_waited_for_is_gone() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    holder = replace(HERE, pid=process.pid, started=holders._started(process.pid))
+    holder = replace(HERE, pid=process.pid, started=holders.started_at(process.pid))
     assert is_at_work(holder) is True
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
+
+from biobert_scale import __version__
 
 ROOT = Path(__file__).parents[2]
 SETUP = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
@@ -26,3 +29,11 @@ def test_every_other_file_is_installed() -> None:
     for path in files:
         patterns = SETUP["package-data"].get(".".join(path.parent.relative_to(ROOT).parts), [])
         assert any(fnmatch(path.name, pattern) for pattern in patterns), f"{path} is in no installation"
+
+
+def test_citation_and_changelog_name_the_newest_release() -> None:
+    citation = (ROOT / "CITATION.cff").read_text()
+    cited = [re.search(rf"^{key}: (\S+)$", citation, re.M) for key in ("version", "date-released")]
+    version, date = (found.group(1) for found in cited if found)
+    releases = re.findall(r"^## \[(.+)\] - (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert version == __version__ and releases[0] == (version, date)

@@ -41,7 +41,7 @@ def numeric_fields(section: type, path: tuple[str, ...] = ()) -> Iterator[tuple[
     for field in fields(section):
         annotation = hints[field.name]
         if is_dataclass(annotation):
-            yield from numeric_fields(annotation, (*path, field.name))
+            yield from numeric_fields(annotation, (*path, field.name))  # type: ignore[arg-type]
         elif get_origin(annotation) is not typing.Literal and kinds(annotation) & {int, float}:
             yield (*path, field.name), annotation
 
@@ -114,7 +114,7 @@ def test_any_number_of_a_cluster_is_sane_or_refused(section: type, data: st.Data
     value = shaped(annotation, data.draw(NUMBERS))
     raw = strict_converter().unstructure(section())
     try:
-        made = strict_converter().structure(put(raw, path, value), section)
+        made: Any = strict_converter().structure(put(raw, path, value), section)
     except Exception as error:
         while isinstance(error, ExceptionGroup):
             error = error.exceptions[0]

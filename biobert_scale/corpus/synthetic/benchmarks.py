@@ -9,7 +9,7 @@ from pathlib import Path
 
 from biobert_scale.corpus.synthetic.documents import Paper, Writer
 from biobert_scale.corpus.synthetic.grammar import OPEN, Mention, plain_text
-from biobert_scale.corpus.synthetic.lexicon import HALLMARKS
+from biobert_scale.corpus.synthetic.lexicon import FAMILIAR_CUES
 from biobert_scale.files import write_atomically
 
 SPLITS = ("train", "dev", "test")
@@ -138,6 +138,6 @@ def _hallmark_rows(papers: list[tuple[int, Paper]], rng: random.Random) -> tuple
         for place, sentence in enumerate(_hallmark_sentences(paper, rng)):
             text, mentions = plain_text(sentence)
             found = {int(mention.identifier) for mention in mentions if mention.kind == "hallmark"}
-            labels = ",".join(f"{label}_{int(label in found)}" for label in range(len(HALLMARKS)))
+            labels = ",".join(f"{label}_{int(label in found)}" for label in range(len(FAMILIAR_CUES)))
             rows.append(f"{labels}\t{' '.join(_WORD.findall(text))}\t{pmid}_s{place}")
     return "\n".join(rows) + "\n", ",".join(f"{pmid}.txt" for pmid, _ in papers)

@@ -15,28 +15,12 @@ _FIRST_WORDS = (
     " jas kel lor mir nov ost pel rud sol tam ulm vor xan dru bel cav det fos gri hal jun kor lan mel ned pol"
 )
 FIRST = tuple(_FIRST_WORDS.split())
+# fmt: off
 MIDDLE = (
-    "ma",
-    "ro",
-    "ti",
-    "len",
-    "dar",
-    "vi",
-    "co",
-    "pe",
-    "sta",
-    "ru",
-    "ni",
-    "lo",
-    "ba",
-    "mi",
-    "ter",
-    "sa",
-    "du",
-    "fe",
-    "la",
-    "go",
+    "ma", "ro", "ti", "len", "dar", "vi", "co", "pe", "sta", "ru", "ni", "lo", "ba", "mi", "ter", "sa",
+    "du", "fe", "la", "go",
 )
+# fmt: on
 ENDINGS = {
     # kind: (endings of its own, endings it shares with others)
     "disease": (("itis", "opathy", "emia", "algia", "oma"), ("osis", "ia", "an", "ax", "ine", "ency")),
@@ -46,95 +30,35 @@ ENDINGS = {
     "device": (("tron", "meter"), ("ax", "an", "in", "ol", "ium")),
     "process": (("ogenesis", "olysis"), ("osis", "ency", "ia", "emia", "ine", "ium")),
 }
+# fmt: off
 FIELDS = (
     # adjective, organ, parts, measurements
-    (
-        "renal",
-        "kidney",
-        "tubules|cortex|glomeruli|medulla",
-        "creatinine clearance|urine output|filtration rate|urinary protein",
-    ),
-    (
-        "hepatic",
-        "liver",
-        "hepatocytes|bile ducts|sinusoids|portal tracts",
-        "bilirubin level|transaminase activity|bile flow|liver weight",
-    ),
-    (
-        "cardiac",
-        "heart",
-        "ventricles|atria|valves|myocytes",
-        "ejection fraction|heart rate|stroke volume|cardiac output",
-    ),
-    (
-        "pulmonary",
-        "lung",
-        "alveoli|bronchi|airways|pleura",
-        "vital capacity|oxygen saturation|airflow|respiratory rate",
-    ),
-    (
-        "dermal",
-        "skin",
-        "epidermis|follicles|keratinocytes|dermis",
-        "skin thickness|lesion area|hydration score|wound closure",
-    ),
-    (
-        "ocular",
-        "eye",
-        "retina|cornea|lens|optic nerve",
-        "visual acuity|intraocular pressure|retinal thickness|tear volume",
-    ),
-    (
-        "gastric",
-        "stomach",
-        "mucosa|antrum|parietal cells|pylorus",
-        "gastric acidity|emptying time|mucosal thickness|stool frequency",
-    ),
-    (
-        "cerebral",
-        "brain",
-        "hippocampus|neurons|white matter|cerebellum",
-        "reaction time|memory score|gait speed|cortical volume",
-    ),
-    (
-        "skeletal",
-        "bone",
-        "trabeculae|osteoblasts|growth plate|cartilage",
-        "bone density|grip strength|joint width|callus volume",
-    ),
-    (
-        "thyroid",
-        "thyroid gland",
-        "follicular cells|isthmus|colloid|thyroid lobes",
-        "hormone level|gland volume|iodine uptake|basal rate",
-    ),
-    (
-        "vascular",
-        "artery",
-        "endothelium|intima|smooth muscle|capillaries",
-        "systolic pressure|wall thickness|flow velocity|plaque area",
-    ),
-    (
-        "haematological",
-        "bone marrow",
-        "platelets|erythrocytes|stem cells|granulocytes",
-        "platelet count|clotting time|iron store",
-    ),
+    ("renal", "kidney", "tubules|cortex|glomeruli|medulla",
+     "creatinine clearance|urine output|filtration rate|urinary protein"),
+    ("hepatic", "liver", "hepatocytes|bile ducts|sinusoids|portal tracts",
+     "bilirubin level|transaminase activity|bile flow|liver weight"),
+    ("cardiac", "heart", "ventricles|atria|valves|myocytes",
+     "ejection fraction|heart rate|stroke volume|cardiac output"),
+    ("pulmonary", "lung", "alveoli|bronchi|airways|pleura",
+     "vital capacity|oxygen saturation|airflow|respiratory rate"),
+    ("dermal", "skin", "epidermis|follicles|keratinocytes|dermis",
+     "skin thickness|lesion area|hydration score|wound closure"),
+    ("ocular", "eye", "retina|cornea|lens|optic nerve",
+     "visual acuity|intraocular pressure|retinal thickness|tear volume"),
+    ("gastric", "stomach", "mucosa|antrum|parietal cells|pylorus",
+     "gastric acidity|emptying time|mucosal thickness|stool frequency"),
+    ("cerebral", "brain", "hippocampus|neurons|white matter|cerebellum",
+     "reaction time|memory score|gait speed|cortical volume"),
+    ("skeletal", "bone", "trabeculae|osteoblasts|growth plate|cartilage",
+     "bone density|grip strength|joint width|callus volume"),
+    ("thyroid", "thyroid gland", "follicular cells|isthmus|colloid|thyroid lobes",
+     "hormone level|gland volume|iodine uptake|basal rate"),
+    ("vascular", "artery", "endothelium|intima|smooth muscle|capillaries",
+     "systolic pressure|wall thickness|flow velocity|plaque area"),
+    ("haematological", "bone marrow", "platelets|erythrocytes|stem cells|granulocytes",
+     "platelet count|clotting time|iron store"),
 )
-HALLMARKS = (
-    "activating invasion and metastasis",
-    "avoiding immune destruction",
-    "cellular energetics",
-    "enabling replicative immortality",
-    "evading growth suppressors",
-    "genomic instability and mutation",
-    "inducing angiogenesis",
-    "resisting cell death",
-    "sustaining proliferative signaling",
-    "tumor promoting inflammation",
-)
-"""The ten hallmarks of cancer (Hanahan and Weinberg 2011) in alphabetical order, which is the order of the
-HoC labels."""
+# fmt: on
 FAMILIAR_CUES = (
     "invasion metastasis migration motility",
     "tolerance immune-escape",
@@ -147,18 +71,14 @@ FAMILIAR_CUES = (
     "proliferation mitogen-drive",
     "inflammation cytokine-release",
 )
+"""Of the ten hallmarks of cancer (Hanahan and Weinberg 2011), in the alphabetical order of their names:
+the order of the HoC labels."""
+# fmt: off
 EPITHETS = (
-    "stromal",
-    "immunological",
-    "metabolic",
-    "telomeric",
-    "antimitotic",
-    "chromosomal",
-    "hypoxic",
-    "apoptotic",
-    "mitogenic",
-    "inflammatory",
+    "stromal", "immunological", "metabolic", "telomeric", "antimitotic", "chromosomal", "hypoxic",
+    "apoptotic", "mitogenic", "inflammatory",
 )
+# fmt: on
 """The adjective that goes with the cues of each hallmark: what a model can learn from the corpus about cues
 that no training set has."""
 CUES_PER_HALLMARK = 10
@@ -200,7 +120,7 @@ class Field:
 class Lexicon:
     fields: tuple[Field, ...]
     cues: tuple[tuple[str, ...], ...]
-    """Cue words of each hallmark, in the order of `HALLMARKS`."""
+    """Cue words of each hallmark, in the order of `FAMILIAR_CUES`."""
 
 
 def build_lexicon(seed: int) -> Lexicon:

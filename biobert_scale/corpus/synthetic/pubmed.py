@@ -14,20 +14,12 @@ JOURNALS = (
     ("Annals of Imaginary Pharmacology (synthetic)", "Ann Imag Pharmacol"),
     ("Archives of Fictional Genetics (synthetic)", "Arch Fict Genet"),
 )
+# fmt: off
 SURNAMES = (
-    "Velden",
-    "Dorhout",
-    "Kaspar",
-    "Lumley",
-    "Pranger",
-    "Nelme",
-    "Tovey",
-    "Brigham",
-    "Corrin",
-    "Zander",
-    "Filby",
-    "Lisle",
+    "Velden", "Dorhout", "Kaspar", "Lumley", "Pranger", "Nelme", "Tovey", "Brigham", "Corrin", "Zander",
+    "Filby", "Lisle",
 )
+# fmt: on
 LANGUAGES = ("ger", "fre", "spa", "jpn")
 _HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE PubmedArticleSet PUBLIC "-//NLM//DTD PubMedArticle, 1st January 2026//EN" "https://dtd.nlm.nih.gov/ncbi/pubmed/out/pubmed_260101.dtd">

@@ -37,7 +37,7 @@ from biobert_scale.files import (
     sync,
     write_synced,
 )
-from biobert_scale.training.checkpoint.identity import refuse_changes
+from biobert_scale.training.checkpoint.identity import CONFIG, refuse_changes
 from biobert_scale.training.checkpoint.outliving import MARK, wait_for_writers, write_apart
 from biobert_scale.training.checkpoint.retention import (
     FORMAT,
@@ -54,8 +54,8 @@ from biobert_scale.training.checkpoint.retention import (
     staging_path,
     superfluous,
 )
-from biobert_scale.training.checkpoint.shards import Shards
 from biobert_scale.training.checkpoint.state import TrainerState
+from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.checkpoint.writer import ShardWriter, note_path, on_host
 from biobert_scale.training.engine import LIBRARIES, Engine
 from biobert_scale.training.engine.fragments import partition
@@ -63,7 +63,6 @@ from biobert_scale.training.engine.fragments import partition
 logger = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
-CONFIG = "config.json"
 _BYTES_PER_PARAMETER = 12  # fp32 weight and two moments
 _SPARE_BYTES = 1 << 22
 _SAMPLED_PARAMETERS = 3

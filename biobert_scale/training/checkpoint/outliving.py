@@ -23,6 +23,7 @@ import torch
 
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_json, write_json
+from biobert_scale.holder import started_at
 from biobert_scale.training.checkpoint.retention import incomplete
 from biobert_scale.training.checkpoint.writer import ShardWriter
 
@@ -79,7 +80,7 @@ def _be_the_writer(writer: ShardWriter, answer: int) -> None:
         os.closerange(3, answer)
         os.closerange(answer + 1, os.sysconf("SC_OPEN_MAX"))
         torch.set_num_threads(1)  # a fork has none of its parent's threads
-        mark = {"host": socket.gethostname(), "process": os.getpid(), "started": _started(os.getpid())}
+        mark = {"host": socket.gethostname(), "process": os.getpid(), "started": started_at(os.getpid())}
         path = writer.staging / MARK.replace("*", f"{writer.rank:05d}")
         write_json(path, mark, durable=False)
         if writer.commit is not None:
@@ -136,7 +137,7 @@ def being_written(staging: Path, watched: dict[Path, tuple[object, float]] | Non
             mark = read_json(path)
             if mark["host"] != socket.gethostname():
                 return watched is None or _changes(staging, watched)
-            if _started(mark["process"]) == mark["started"]:
+            if started_at(mark["process"]) == mark["started"]:
                 return True
         except (UserError, KeyError, TypeError):  # gone meanwhile, or no mark
             continue
@@ -154,13 +155,3 @@ def _changes(staging: Path, watched: dict[Path, tuple[object, float]]) -> bool:
         watched[staging] = (seen, time.monotonic())
         return True
     return time.monotonic() < since + _QUIET_SECONDS
-
-
-def _started(process: int) -> str | None:
-    """When a process of this host started, in the kernel's ticks: its number may be another's later. None
-    where it has ended."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]

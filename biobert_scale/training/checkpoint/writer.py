@@ -16,7 +16,7 @@ from torch import Tensor
 
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_json, write_json
-from biobert_scale.training.checkpoint.shards import shard_name, tensor_name, write_shard
+from biobert_scale.training.checkpoint.tensor_files import shard_name, tensor_name, write_shard
 from biobert_scale.training.engine.fragments import Fragment
 
 logger = logging.getLogger(__name__)

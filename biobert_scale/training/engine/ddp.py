@@ -68,7 +68,7 @@ class DdpEngine:
 
     def backward(self, loss: Tensor) -> None:
         loss = loss / self.micro_steps
-        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
 
     def step(self, learning_rate: float) -> Update:
         for group in self.optimizer.param_groups:

@@ -82,7 +82,7 @@ def prepare_group(config: Config, *, world_size: int, timeout: timedelta) -> Non
     """After the ranks have met."""
     # transformers would build the model under zero.Init at stage 3, with other random numbers than at every
     # other stage.
-    unset_hf_deepspeed_config()
+    unset_hf_deepspeed_config()  # type: ignore[no-untyped-call]
     if config.training.engine.name == "deepspeed" and world_size > 1:
         # It communicates in a copy of the group, which it would make with torch's own timeout.
         from deepspeed.utils import groups

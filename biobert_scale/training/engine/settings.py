@@ -27,7 +27,7 @@ def engine_config(config: Config, *, world_size: int) -> dict[str, Any]:
     """
     path = find_file(config.training.engine.deepspeed_config)
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise UserError(
             f"not valid JSON (line {error.lineno}: {error.msg})", where=path, remedy="correct that line"

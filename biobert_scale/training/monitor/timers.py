@@ -57,10 +57,10 @@ class StepTimer:
 
 
 def _event() -> torch.cuda.Event:
-    event = torch.cuda.Event(enable_timing=True)
+    event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     event.record()
     return event
 
 
 def _event_seconds(begun: torch.cuda.Event, ended: torch.cuda.Event) -> float:
-    return begun.elapsed_time(ended) / 1000
+    return float(begun.elapsed_time(ended)) / 1000

@@ -136,7 +136,7 @@ def test_a_run_gets_what_the_command_line_says(tmp_path: Path, monkeypatch: pyte
     begun: list[Any] = []
     monkeypatch.setattr(
         "biobert_scale.training.run.train",
-        lambda *places, **options: begun.append((places, options)) or True,
+        lambda *places, **options: begun.append((places, options)) or True,  # type: ignore[func-returns-value]
     )
     words = ["--config", "demo", "--tokens", "t", "--output", str(tmp_path / "run"), "--profile", "2:3"]
     assert main(["train", *words, "--local_rank=1", "--seed", "7", "--training.trackers"]) == 0

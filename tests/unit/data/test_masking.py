@@ -159,7 +159,7 @@ def test_every_position_is_predicted_equally_often() -> None:
 def test_masks_differ_by_seed_epoch_and_sample() -> None:
     sample = np.array([CLS, *range(5, 105), SEP, *range(105, 205), SEP])
     draws = [
-        masked(sample, 102, 30, **change)[1].tolist()
+        masked(sample, 102, 30, **change)[1].tolist()  # type: ignore[arg-type]
         for change in ({}, {"index": 1}, {"index": 2**33}, {"epoch": 1}, {"seed": 2})
     ]  # type: ignore[arg-type]
     assert len({tuple(draw) for draw in draws}) == 5

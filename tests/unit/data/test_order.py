@@ -20,7 +20,7 @@ def test_philox_gives_the_published_vectors() -> None:
         ),
     ]
     for (key, *counters), expected in vectors:
-        block = philox(np.uint64(key), *(np.int64(counter) for counter in counters))
+        block = philox(np.uint64(key), *(np.int64(counter) for counter in counters))  # type: ignore[arg-type]
         assert " ".join(f"{word:08x}" for word in block) == expected
 
 

@@ -288,8 +288,8 @@ def test_clocks_apart_are_told_by_rank(ahead: float, status: str) -> None:
 
 def test_the_worst_rank_speaks_for_all() -> None:
     well, sick = (
-        Finding(check="disk", status="OK", text="fine"),
-        Finding(check="disk", status="FAIL", text="full", remedy="clear it"),
+        Finding("disk", "OK", "fine"),
+        Finding("disk", "FAIL", "full", "clear it"),
     )
     (merged,) = merge([[well], [sick], [sick]], ["a", "b", "c"])
     assert (merged.status, merged.text, merged.remedy) == (
@@ -301,11 +301,11 @@ def test_the_worst_rank_speaks_for_all() -> None:
 
 
 def test_what_differs_between_ranks_fails_though_each_is_well() -> None:
-    one = Finding(check="tokens", status="OK", text="x", same="x")
+    one = Finding("tokens", "OK", "x", same="x")
     (merged,) = merge([[one], [one], [replace(one, text="y", same="y")]], ["a", "b", "c"])
     assert merged.status == "FAIL" and "x on rank 0 (a), y on rank 2 (c)" in merged.text and merged.remedy
 
 
 def test_a_remedy_stands_below_its_line() -> None:
-    lines = render([Finding(check="disk", status="WARN", text="slow", remedy="wait")], "here").splitlines()
+    lines = render([Finding("disk", "WARN", "slow", "wait")], "here").splitlines()
     assert lines == ["here", "WARN  disk  slow", "            -> wait", "0 OK, 1 WARN, 0 FAIL"]

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignore[attr-defined]
 
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import RunFailed, UserError
@@ -14,7 +14,7 @@ from biobert_scale.evaluation.entity_scores import score_tags
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.fit import fit
 from biobert_scale.evaluation.ner import EntityTask, Tagger, make_windows
-from biobert_scale.evaluation.packing import in_batches, load_tokenizer, pack
+from biobert_scale.evaluation.packed_sequences import in_batches, load_tokenizer, pack
 from biobert_scale.evaluation.prepared import read_gold, read_sentences
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.table import compare, render_table, score_table
@@ -117,7 +117,7 @@ def test_a_task_s_own_length_is_taken_where_none_is_asked_for(prepared, model, t
             task,
             home,
             tmp_path / "runs" / f"{task}-{unit}-{home.name}",
-            dataclasses.replace(budget, hallmark_unit=unit),
+            dataclasses.replace(budget, hallmark_unit=unit),  # type: ignore[arg-type]
             seed=1,
         )["max_seq_length"]
         for task, unit in (("HoC", "document"), ("HoC", "sentence-union"), ("NCBI-disease", "document"))

@@ -37,7 +37,7 @@ CORPUS = st.lists(PAIR, min_size=1, max_size=5)
 
 def ours(corpus, repair):
     gold = [set(entity_spans(gold, repair)) for gold, _ in corpus]
-    return total(count_entities(gold, [set(entity_spans(predicted, repair)) for _, predicted in corpus]))
+    return total(count_entities(gold, [set(entity_spans(predicted, repair)) for _, predicted in corpus]))  # type: ignore[arg-type]
 
 
 def theirs(corpus, **options):

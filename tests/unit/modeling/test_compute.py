@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -33,8 +34,8 @@ def build(
     shape = replace(
         SHAPE, num_hidden_layers=layers, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
     )
-    shape = bert_config(shape, vocabulary_size=100, pad_token_id=0)
-    return build_model(shape, compute, seed=3, partitioned=partitioned)
+    config = bert_config(shape, vocabulary_size=100, pad_token_id=0)
+    return build_model(config, compute, seed=3, partitioned=partitioned)
 
 
 def assert_same(
@@ -45,7 +46,7 @@ def assert_same(
     autocast: bool = False,
     rtol: float = 1e-4,
 ) -> None:
-    found = []
+    found: list[tuple[dict[str, float], dict[str, Any]]] = []
     for model in (ours, plain):
         torch.manual_seed(4)  # of dropout
         model.train()
@@ -73,7 +74,7 @@ def assert_same(
         ), name
 
 
-SWITCHES = {
+SWITCHES: dict[str, dict[str, Any]] = {
     "unpadded": {"unpadded": True},
     "head_on_masked_positions_only": {"head_on_masked_positions_only": True},
     "head_rows": {"head_on_masked_positions_only": True, "head_rows": 3},
@@ -185,7 +186,7 @@ def test_dropout_is_drawn_with_every_switch_on(autocast: bool) -> None:
 
 def test_weights_out_of_reach_are_left_to_their_modules() -> None:
     parts = ("query", "key", "value")
-    model = build(replace(PLAIN, fused_qkv=True), partitioned=True)
+    model: Any = build(replace(PLAIN, fused_qkv=True), partitioned=True)
     called = []
     for part in parts:
         getattr(model.bert.encoder["layer"][0].attention["self"], part).register_forward_hook(

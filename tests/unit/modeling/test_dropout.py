@@ -93,7 +93,7 @@ def rows() -> tuple[Tensor, Tensor, Tensor]:
 def test_attention_s_gradients_are_its_own() -> None:
     def attend(*states: Tensor) -> Tensor:
         torch.manual_seed(3)  # one mask for every evaluation
-        return attention_with_dropout(*states, [5, 1, 3], dropout=0.3, scaling=0.5)
+        return attention_with_dropout(*states, [5, 1, 3], dropout=0.3, scaling=0.5)  # type: ignore[misc,arg-type]
 
     assert torch.autograd.gradcheck(attend, rows())
 

@@ -41,9 +41,12 @@ def test_bf16_on_a_cpu_keeps_no_fp32_copy_for_the_backward_pass(monkeypatch: pyt
     layer = Linear(64, 128).to(torch.bfloat16)
     inputs = torch.randn(5, 10, 64).to(torch.bfloat16).requires_grad_()
     kept: list[torch.Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(
-        lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor
-    ):
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = layer(inputs)
     assert kept and {tensor.dtype for tensor in kept} == {torch.bfloat16}
     output.backward(gradient := torch.randn_like(output))

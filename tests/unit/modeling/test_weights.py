@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, BertForPreTraining
 
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.packing import pack
+from biobert_scale.evaluation.packed_sequences import pack
 from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.modeling.weights import load_encoder, read_model_config
 from tests.factories import SMALL_BERT, write_model

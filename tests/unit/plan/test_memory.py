@@ -97,7 +97,7 @@ def test_a_pass_and_the_optimizer_s_step_do_not_happen_at_once() -> None:
 
 
 def test_what_is_sent_in_a_step() -> None:
-    def sent(stage: int | None, **options: int) -> int:
+    def sent(stage: int | None, **options: Any) -> int:
         return communication_bytes(
             1600, Sharding(stage=stage, **options), world_size=16, bytes_a_weight=2, micro_steps=8
         )

@@ -227,6 +227,14 @@ def test_mistakes_are_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert len(told) == 5
 
 
+def planned(run: Path, output: Path) -> dict[str, Any]:
+    """What `plan --json` writes of the demo's recipe beside a run."""
+    line = ["plan", "--config", "demo", "--devices", "2", "--run", str(run), "--json", str(output)]
+    assert main(line) == 0
+    found: dict[str, Any] = json.loads(output.read_text())
+    return found
+
+
 @pytest.fixture
 def measured(tmp_path: Path) -> Path:
     """The records of a run on two GPUs whose steps take 2 seconds and do half the arithmetic of full-length
@@ -287,23 +295,8 @@ def test_a_run_s_second_half_is_predicted_from_its_first(measured: Path, tmp_pat
         line["perf/step_seconds"] = 2.25
         line["perf/model_flops_per_second_per_device"] *= 2 / 2.25
     (measured / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert (
-        main(
-            [
-                "plan",
-                "--config",
-                "demo",
-                "--devices",
-                "2",
-                "--run",
-                str(measured),
-                "--json",
-                str(tmp_path / "plan.json"),
-            ]
-        )
-        == 0
-    )
-    (own,) = json.loads((tmp_path / "plan.json").read_text())["measured"]
+    plan = planned(measured, tmp_path / "plan.json")
+    (own,) = plan["measured"]
     assert (own["predicted_step_seconds"], own["measured_step_seconds"]) == (pytest.approx(2.0), 2.25)
     assert own["step_seconds_error"] == pytest.approx(2.0 / 2.25 - 1)
 
@@ -325,23 +318,7 @@ def test_sending_is_taken_out_of_the_passes_where_its_rate_is_given(measured: Pa
 def test_the_command_compares_with_a_run(
     measured: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert (
-        main(
-            [
-                "plan",
-                "--config",
-                "demo",
-                "--devices",
-                "2",
-                "--run",
-                str(measured),
-                "--json",
-                str(tmp_path / "plan.json"),
-            ]
-        )
-        == 0
-    )
-    plan = json.loads((tmp_path / "plan.json").read_text())
+    plan = planned(measured, tmp_path / "plan.json")
     assert plan["measured"][0]["measured_step_seconds"] == 2.0 and plan["measured"][0]["own_rates"]
     row = next(
         row for row in plan["configurations"] if (row["engine"], row["micro_batch_size"]) == ("zero1", 32)

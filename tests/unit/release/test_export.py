@@ -33,7 +33,7 @@ from biobert_scale.data.samples import build_samples
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.hoc import DocumentClassifier
-from biobert_scale.evaluation.packing import pack
+from biobert_scale.evaluation.packed_sequences import pack
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.modeling.weights import load_encoder
@@ -41,8 +41,8 @@ from biobert_scale.recipes import load_config
 from biobert_scale.release.checksums import verify_checksums
 from biobert_scale.release.export import export_model
 from biobert_scale.release.finetuned import export_finetuned, finetuned_card
+from biobert_scale.release.finetuning_results import read_scores
 from biobert_scale.release.heads import save_head
-from biobert_scale.release.scores import read_scores
 from biobert_scale.release.weights import save_weights
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint.retention import read_record, sealed
@@ -110,7 +110,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         directory / "run" / "samples",
     )
     assert trainer.run_to_end()
-    model = trainer.engine.module.eval()
+    model: Any = trainer.engine.module.eval()
     packed = pack(SEQUENCES, torch.device("cpu"))
     with torch.no_grad():
         hidden = model.bert(packed)
@@ -383,7 +383,7 @@ def test_the_ner_pipeline_gives_the_run_s_own_predictions(finetuned: Path, tmp_p
         "1": "B-Disease",
         "2": "I-Disease",
     }
-    tagger = pipeline("ner", model=str(tmp_path / "out"), aggregation_strategy="first")
+    tagger: Any = pipeline("ner", model=str(tmp_path / "out"), aggregation_strategy="first")  # type: ignore[call-overload]
     rows = (finetuned / "entities" / "predictions.tsv").read_text().strip().split("\n\n")
     found = 0
     for sentence in rows:
@@ -406,7 +406,7 @@ def test_the_text_classification_pipeline_gives_the_run_s_own_probabilities(
     finetuned: Path, prepared: Path, tmp_path: Path
 ) -> None:
     export_finetuned(finetuned / "documents", tmp_path / "out")
-    classifier = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)
+    classifier: Any = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)
     assert read_json(tmp_path / "out" / "config.json")["problem_type"] == "multi_label_classification"
     rows = [
         line.split("\t")
@@ -429,7 +429,7 @@ def test_the_text_classification_pipeline_gives_the_run_s_own_probabilities(
 def test_the_pooler_in_between_changes_nothing(tmp_path: Path) -> None:
     """Also for hidden states of a size that LayerNorm's weights seldom reach."""
     source = write_model(tmp_path / "start")
-    encoder = load_encoder(source).eval()
+    encoder: Any = load_encoder(source).eval()
     encoder.encoder.layer[-1].output.LayerNorm.weight.mul_(6.0)
     head = DocumentClassifier(encoder, 0.0).eval()
     head.classifier.weight.mul_(10.0)

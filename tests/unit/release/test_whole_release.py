@@ -76,7 +76,7 @@ def test_older_models_layouts_are_fine_tuned_and_exported(
     verify_checksums(tmp_path / "out")
     settings = read_json(tmp_path / "out" / "tokenizer_config.json")
     assert settings["model_max_length"] == 64 and settings["do_lower_case"] == ("uncased" in layout)
-    ner: Any = pipeline("ner", model=str(tmp_path / "out"), aggregation_strategy="first")
+    ner: Any = pipeline("ner", model=str(tmp_path / "out"), aggregation_strategy="first")  # type: ignore[call-overload]
     normalized = ner.tokenizer.backend_tokenizer.normalizer.normalize_str("Leaf")
     assert normalized == ("leaf" if "uncased" in layout else "Leaf")
 

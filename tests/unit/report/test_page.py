@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import base64
 import datetime
-import io
 import itertools
 import json
 import math
 import random
 import re
 import shutil
-import subprocess
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +15,6 @@ from typing import Any
 
 import lxml.etree
 import lxml.html
-import matplotlib.image
 import numpy as np
 import pytest
 
@@ -25,13 +22,13 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import finish_stage, write_json
 from biobert_scale.recipes import load_config
 from biobert_scale.report import write_report
+from biobert_scale.report.continuity import check_continuity
 from biobert_scale.report.figures import thin
 from biobert_scale.report.page import render
-from biobert_scale.report.seam import measure_seam
 from biobert_scale.report.sources import Interruption, read_sources, toml_text
+from tests.factories import CHROMIUM, screenshot
 
 STEPS, STOPPED, BATCH = 120, 60, load_config("demo").training.global_batch_size
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 def training_record(step: int, loss: float, *, skipped: int = 0) -> dict[str, Any]:
@@ -53,22 +50,10 @@ def training_record(step: int, loss: float, *, skipped: int = 0) -> dict[str, An
     }
 
 
-def noisy_curve(
-    steps: int = STEPS, *, jump_at: int | None = None, jump: float = 0.0, slope: float = -0.02
-) -> list[dict[str, Any]]:
-    """A falling curve with noise of standard deviation 0.05, and a jump after a step where asked for."""
+def noisy_curve(steps: int = STEPS) -> list[dict[str, Any]]:
+    """A falling curve with noise of standard deviation 0.05."""
     rng = random.Random(5)
-    shifted = jump if jump_at is not None else 0.0
-    return [
-        training_record(
-            step,
-            7
-            + slope * step
-            + rng.gauss(0, 0.05)
-            + (shifted if jump_at is not None and step > jump_at else 0.0),
-        )
-        for step in range(1, steps + 1)
-    ]
+    return [training_record(step, 7 - 0.02 * step + rng.gauss(0, 0.05)) for step in range(1, steps + 1)]
 
 
 def validation_record(step: int, loss: float) -> dict[str, Any]:
@@ -385,46 +370,30 @@ def test_identifiers_are_unique_and_links_lead_somewhere(page: lxml.html.HtmlEle
     assert {link[1:] for link in page.xpath("//nav/a/@href")} <= set(identifiers)
 
 
-def test_clean_resumption_is_no_seam(page: lxml.html.HtmlElement) -> None:
-    table = {name: value for name, (value,) in rows(page, "seam").items()}
-    counted = ("last step before", "first step after", "steps missing", "steps computed twice")
-    assert [table[name] for name in counted] == ["60", "61", "0", "0"]
-    losses = [record["train/mlm_loss"] for record in noisy_curve()]
-    before, after = np.mean(losses[50:60]), np.mean(losses[60:70])
-    assert (
-        table["mean MLM loss before (nats)"] == f"{before:.4f}"
-        and table["mean MLM loss after (nats)"] == f"{after:.4f}"
-    )
-    assert table["difference"] == f"{after - before:+.4f}"
-    assert table["count of samples"] == "goes on exactly"
+def test_a_clean_resumption_is_continuous(page: lxml.html.HtmlElement) -> None:
+    assert rows(page, "interruptions") == {
+        "stopped by": ["SIGTERM"],
+        "exit code": ["75"],
+        "last step before": ["60"],
+        "first step after": ["61"],
+        "steps missing": ["0"],
+        "steps computed twice": ["0"],
+        "count of samples": ["continuous"],
+    }
     (verdict,) = page.find_class("verdict")
-    assert verdict.text.startswith("No seam: step 61 follows step 60")
+    assert verdict.text.startswith("Continuous: step 61 follows step 60")
 
 
-def test_jump_is_told_from_trend_and_noise() -> None:
-    stop = Interruption(global_step=STOPPED, resumed_step=STOPPED + 1, signal="SIGTERM")
-    clean = measure_seam(noisy_curve(), stop, global_batch_size=BATCH)
-    assert clean.noise == pytest.approx(0.05, rel=0.25)
-    assert clean.trend == pytest.approx(-0.2, abs=0.1)
-    assert abs(clean.jump_in_noise) < 3 and not clean.faults
-    broken = measure_seam(noisy_curve(jump_at=STOPPED, jump=0.4), stop, global_batch_size=BATCH)
-    assert broken.jump - clean.jump == pytest.approx(0.4)
-    assert broken.jump_in_noise == pytest.approx(broken.jump / broken.noise)
-    assert broken.verdict.startswith("Seam: the loss jumps by +")
-    straight = [training_record(step, 7 - 0.01 * step) for step in range(1, 41)]
-    assert not measure_seam(straight, Interruption(global_step=20, resumed_step=21, signal="SIGTERM")).faults
-
-
-def test_missing_and_repeated_steps_are_seams() -> None:
+def test_missing_and_repeated_steps_are_faults() -> None:
     records, stop = (
         noisy_curve(),
         Interruption(global_step=STOPPED, resumed_step=STOPPED + 1, signal="SIGTERM"),
     )
-    gap = measure_seam([*records[:60], *records[63:]], stop, global_batch_size=BATCH)
-    assert gap.missing == 3 and gap.verdict.startswith("Seam: 3 steps are missing")
-    twice = measure_seam([*records[:60], records[59], *records[60:]], stop, global_batch_size=BATCH)
+    gap = check_continuity([*records[:60], *records[63:]], stop, global_batch_size=BATCH)
+    assert gap.missing == 3 and gap.verdict.startswith("Not continuous: 3 steps are missing")
+    twice = check_continuity([*records[:60], records[59], *records[60:]], stop, global_batch_size=BATCH)
     assert twice.repeated == 1 and "1 step is computed twice" in twice.verdict
-    again = measure_seam(
+    again = check_continuity(
         records, Interruption(global_step=STOPPED, resumed_step=56, signal="SIGKILL"), global_batch_size=BATCH
     )
     assert (again.last_step, again.first_step, again.repeated) == (55, 56, 5)
@@ -432,7 +401,7 @@ def test_missing_and_repeated_steps_are_seams() -> None:
         record | {"consumed_samples": record["consumed_samples"] + BATCH * (record["global_step"] > 60)}
         for record in records
     ]
-    assert measure_seam(shifted, stop, global_batch_size=BATCH).samples_consistent is False
+    assert check_continuity(shifted, stop, global_batch_size=BATCH).samples_consistent is False
 
 
 def test_skipped_steps_and_sparse_records_are_no_faults() -> None:
@@ -440,20 +409,16 @@ def test_skipped_steps_and_sparse_records_are_no_faults() -> None:
     losses = enumerate((record["train/mlm_loss"] for record in curve), 1)
     skipping = [training_record(step - (step > 58), loss, skipped=int(step > 58)) for step, loss in losses]
     stop = Interruption(global_step=59, resumed_step=60, signal="SIGTERM")
-    assert not measure_seam(skipping, stop, global_batch_size=BATCH).faults
+    assert not check_continuity(skipping, stop, global_batch_size=BATCH).faults
     sparse = [record for record in curve if record["global_step"] % 5 == 0 or record["global_step"] == 63]
     stop = Interruption(global_step=63, resumed_step=65, signal="SIGTERM")
-    seam = measure_seam(sparse, stop, log_every_steps=5, global_batch_size=BATCH)
-    assert not seam.faults and (seam.last_step, seam.first_step) == (63, 65)
+    found = check_continuity(sparse, stop, log_every_steps=5, global_batch_size=BATCH)
+    assert not found.faults and (found.last_step, found.first_step) == (63, 65)
 
 
-def test_nothing_is_judged_from_too_few_records() -> None:
-    records = noisy_curve(60)
+def test_a_run_that_has_not_resumed_is_not_judged() -> None:
     stop = Interruption(global_step=60, signal="SIGTERM")
-    assert measure_seam(records, stop).verdict.startswith("Not judged: no step")
-    assert measure_seam(
-        records, Interruption(global_step=2, resumed_step=3, signal="SIGTERM")
-    ).verdict.startswith("Not judged: fewer")
+    assert check_continuity(noisy_curve(60), stop).verdict.startswith("Not judged: no step")
 
 
 def test_missing_parts_are_said(tmp_path: Path) -> None:
@@ -536,24 +501,7 @@ def test_thinning_keeps_a_spike() -> None:
 def test_browser_renders_the_whole_page(
     demo: Path, page: lxml.html.HtmlElement, tmp_path: Path, width: int
 ) -> None:
-    shot, options = (
-        tmp_path / "shot.png",
-        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking",
-    )
-    command = [
-        str(CHROMIUM),
-        *(
-            f"--{option}"
-            for option in (options + " disable-component-update disable-sync hide-scrollbars").split()
-        ),
-    ]
-    command += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        f"--window-size={width},3000",
-        f"--screenshot={shot}",
-    ]
-    subprocess.run([*command, (demo / "report.html").as_uri()], check=True, capture_output=True, timeout=120)
-    pixels = matplotlib.image.imread(io.BytesIO(shot.read_bytes()))[..., :3]
+    pixels = screenshot(demo / "report.html", tmp_path, width=width, height=3000)
     assert pixels.shape[:2] == (3000, width)
     bands = pixels.reshape(10, 300, width, 3)
     assert all(band.std() > 0.02 for band in bands), "a band of the page is blank"

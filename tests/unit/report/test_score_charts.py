@@ -1,15 +1,11 @@
 from __future__ import annotations
 
-import io
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import lxml.etree
 import lxml.html
-import matplotlib.image
 import numpy as np
 import pytest
 
@@ -21,9 +17,7 @@ from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.files import finish_stage, write_json
 from biobert_scale.report.errors import write_errors
 from biobert_scale.report.score_charts import score_bars, score_steps
-from tests.factories import write_entities, write_hallmarks
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+from tests.factories import CHROMIUM, screenshot, write_entities, write_hallmarks
 
 
 def write_run(directory: Path, counts: list[Counts], **changes: Any) -> None:
@@ -273,24 +267,6 @@ def test_a_browser_paints_the_marks(scored, tmp_path):
     path = write_errors(
         scored / "runs" / "NCBI-disease" / "no-entity", scored / "prepared", tmp_path / "errors.html"
     )
-    shot, options = (
-        tmp_path / "shot.png",
-        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking",
-    )
-    command = [
-        str(CHROMIUM),
-        *(
-            f"--{option}"
-            for option in (options + " disable-component-update disable-sync hide-scrollbars").split()
-        ),
-    ]
-    command += [
-        f"--user-data-dir={tmp_path / 'profile'}",
-        "--window-size=1000,2000",
-        f"--screenshot={shot}",
-        path.as_uri(),
-    ]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
-    pixels = matplotlib.image.imread(io.BytesIO(shot.read_bytes()))[..., :3]
+    pixels = screenshot(path, tmp_path, width=1000, height=2000)
     missed = (np.abs(pixels - np.array([0xC8, 0x50, 0x1E]) / 255) < 0.02).all(-1)
     assert missed.sum() > 500, "no missed mention is underlined"

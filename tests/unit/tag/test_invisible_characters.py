@@ -15,7 +15,7 @@ from transformers import pipeline
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.ner import make_windows
-from biobert_scale.evaluation.packing import load_tokenizer
+from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention
 from biobert_scale.evaluation.tagging import document_spans, tag_document
 from biobert_scale.release.finetuned import export_finetuned
@@ -60,7 +60,7 @@ def test_a_name_with_an_invisible_character_stays_whole(character: str, tagger: 
 
 
 def test_entities_are_the_pipeline_s_on_the_text_that_people_see(model: Path, tagger: EntityTagger) -> None:
-    ner: Any = pipeline("ner", model=str(model), aggregation_strategy="first")
+    ner: Any = pipeline("ner", model=str(model), aggregation_strategy="first")  # type: ignore[call-overload]
     generator = random.Random(5)
     for _ in range(60):
         seen = f"We saw {generator.choice(NAMES)} and ran home."

@@ -11,7 +11,7 @@ import torch
 
 from biobert_scale.config import GuardsConfig, PrecisionConfig
 from biobert_scale.errors import RunFailed
-from biobert_scale.training.checkpoint.shards import tensor_name, write_shard
+from biobert_scale.training.checkpoint.tensor_files import tensor_name, write_shard
 from biobert_scale.training.checkpoint.writer import ShardWriter, on_host
 from biobert_scale.training.engine.fragments import Fragment
 from biobert_scale.training.monitor.guards import Guards
@@ -29,7 +29,7 @@ def test_the_perplexity_of_any_loss(loss: float, expected: float) -> None:
 
 def judge(policy: str, run: Path, *, loss: float, norm: float | None) -> str:
     guards = Guards(
-        GuardsConfig(non_finite_loss=policy, roll_backs=1),
+        GuardsConfig(non_finite_loss=policy, roll_backs=1),  # type: ignore[arg-type]
         PrecisionConfig(),
         run,
         writes=True,

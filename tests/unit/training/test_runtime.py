@@ -59,7 +59,7 @@ def test_an_error_of_the_first_rank_reaches_the_others(
 
 def test_what_cannot_be_sent_is_an_error_on_every_rank(monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Any] = []
-    monkeypatch.setattr(runtime, "broadcast_object_list", lambda outcome: sent.extend(outcome) or outcome)
+    monkeypatch.setattr(runtime, "broadcast_object_list", lambda outcome: sent.extend(outcome) or outcome)  # type: ignore[func-returns-value]
     first: Any = SimpleNamespace(is_main_process=True)
     with pytest.raises(Exception, match="pickle"):
         runtime.on_first_rank(first, lambda: lambda: None)

@@ -32,7 +32,7 @@ def test_a_run_begun_by_the_first_version_ends_as_it_ended_there(tmp_path: Path)
         for ours, theirs in zip(column(read_metrics(run), *names), column(whole, *names), strict=True):
             assert ours == pytest.approx(theirs, rel=1e-5)
     (written,) = (run / "checkpoints" / "step-00000008").glob("*.safetensors")
-    ours, theirs = load_file(written), load_file(SAVED / "end.safetensors")
-    assert ours.keys() == theirs.keys()
-    for name, tensor in theirs.items():
-        torch.testing.assert_close(ours[name], tensor, rtol=1e-4, atol=1e-8, msg=name)
+    left, right = load_file(written), load_file(SAVED / "end.safetensors")
+    assert left.keys() == right.keys()
+    for name, tensor in right.items():
+        torch.testing.assert_close(left[name], tensor, rtol=1e-4, atol=1e-8, msg=name)

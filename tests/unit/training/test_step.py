@@ -150,7 +150,7 @@ def lengths_in_int64(monkeypatch: pytest.MonkeyPatch) -> None:
     original = model.packed_attention
 
     def packed_attention(*states: Tensor, cu_seqlens: Tensor, **options: Any) -> Tensor:
-        return original(*states, cu_seqlens=cu_seqlens.long(), **options)  # type: ignore[misc]
+        return original(*states, cu_seqlens=cu_seqlens.long(), **options)  # type: ignore[misc,arg-type]
 
     monkeypatch.setattr(model, "packed_attention", packed_attention)
 
@@ -194,7 +194,9 @@ def test_gradients_that_are_no_numbers_leave_everything_as_it_was(fused: bool) -
     ]
     batch = host_step()
     spoilt = train_step(
-        engine, replace(batch, step=replace(batch.step, global_predictions=float("nan"))), 1e-2
+        engine,
+        replace(batch, step=replace(batch.step, global_predictions=float("nan"))),  # type: ignore[arg-type]
+        1e-2,
     )
     assert spoilt.skipped and not torch.isfinite(spoilt.grad_norm)
     for fragment, kept in zip(engine.local_fragments(steps_taken=1), before, strict=True):

@@ -17,22 +17,11 @@ from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.identity import refuse_changes, run_fingerprint
 from biobert_scale.training.checkpoint.retention import complete, newest_intact, remove, superfluous
-from biobert_scale.training.checkpoint.shards import Shards, shard_name, tensor_name, write_shard
+from biobert_scale.training.checkpoint.tensor_files import Shards, shard_name, tensor_name, write_shard
 from biobert_scale.training.checkpoint.writer import ShardWriter, on_host
 from biobert_scale.training.engine.ddp import DdpEngine
 from biobert_scale.training.engine.fragments import KINDS, Fragment, partition
-
-
-def fake_checkpoint(run: Path, step: int, *, loss: float | None = None) -> Path:
-    directory = run / "checkpoints" / f"step-{step:08d}"
-    directory.mkdir(parents=True)
-    (directory / "weights").write_bytes(bytes([step % 256]) * 100)
-    record = {"bytes": 100, "sha256": sha256_file(directory / "weights")}
-    write_json(
-        directory / "manifest.json",
-        {"stage": "checkpoint", "format": 1, "validation_mlm_loss": loss, "files": {"weights": record}},
-    )
-    return directory
+from tests.factories import write_checkpoint
 
 
 @pytest.mark.fault(
@@ -43,7 +32,7 @@ def fake_checkpoint(run: Path, step: int, *, loss: float | None = None) -> Path:
 def test_a_broken_checkpoint_is_named_and_passed_over(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first, second, third, fourth = (fake_checkpoint(tmp_path, step) for step in (1, 2, 3, 4))
+    first, second, third, fourth = (write_checkpoint(tmp_path, step) for step in (1, 2, 3, 4))
     assert newest_intact(tmp_path) == fourth
     (fourth / "weights").write_bytes(b"\x05" * 100)
     (third / "weights").write_bytes(b"\x03" * 99)
@@ -60,7 +49,7 @@ def test_a_broken_checkpoint_is_named_and_passed_over(
     lost="the steps since the last save",
 )
 def test_a_directory_that_was_never_renamed_does_not_count(tmp_path: Path) -> None:
-    fake_checkpoint(tmp_path, 7).rename(tmp_path / "checkpoints" / ".step-00000007.part")
+    write_checkpoint(tmp_path, 7).rename(tmp_path / "checkpoints" / ".step-00000007.part")
     assert complete(tmp_path) == []
 
 
@@ -68,20 +57,20 @@ def test_a_directory_that_was_never_renamed_does_not_count(tmp_path: Path) -> No
 def test_another_version_s_format_is_told_and_not_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    directory = fake_checkpoint(tmp_path, 1)
+    directory = write_checkpoint(tmp_path, 1)
     write_json(directory / "manifest.json", {**read_json(directory / "manifest.json"), "format": 7})
     assert newest_intact(tmp_path) is None and "format 7" in caplog.text
 
 
 def test_steps_beyond_eight_digits_are_in_their_order(tmp_path: Path) -> None:
-    paths = [fake_checkpoint(tmp_path, step) for step in (99_999_999, 100_000_000)]
+    paths = [write_checkpoint(tmp_path, step) for step in (99_999_999, 100_000_000)]
     assert complete(tmp_path) == paths
 
 
 def test_the_last_the_best_and_the_milestones_stay(tmp_path: Path) -> None:
     losses = {10: 5.0, 20: 2.0, 30: 4.0, 40: None, 50: 3.0, 60: 3.5}
     for step, loss in losses.items():
-        fake_checkpoint(tmp_path, step, loss=loss)
+        write_checkpoint(tmp_path, step, loss=loss)
 
     def kept(**settings: int) -> list[int]:
         go = superfluous(tmp_path, CheckpointConfig(**settings))  # type: ignore[arg-type]
@@ -280,8 +269,8 @@ def test_the_command_line_lists_verifies_and_prunes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for step in (1, 2, 3, 4):
-        fake_checkpoint(tmp_path, step, loss=step / 2)
-    fake_checkpoint(tmp_path, 5).rename(tmp_path / "checkpoints" / ".step-00000005.part")
+        write_checkpoint(tmp_path, step, loss=step / 2)
+    write_checkpoint(tmp_path, 5).rename(tmp_path / "checkpoints" / ".step-00000005.part")
     assert main(["checkpoint", "list", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
     assert "step-00000004" in listed and "never finished" in listed and "0.5" in listed

@@ -27,24 +27,13 @@ from biobert_scale.training.checkpoint.retention import (
     step_of,
     superfluous,
 )
-
-
-def fake(run: Path, step: int, *, loss: object = None) -> Path:
-    directory = run / "checkpoints" / f"step-{step:08d}"
-    directory.mkdir(parents=True)
-    (directory / "weights").write_bytes(bytes([step % 256]) * 100)
-    record = {"bytes": 100, "sha256": sha256_file(directory / "weights")}
-    write_json(
-        directory / "manifest.json",
-        {"stage": "checkpoint", "format": 1, "validation_mlm_loss": loss, "files": {"weights": record}},
-    )
-    return directory
+from tests.factories import write_checkpoint
 
 
 def test_a_flipped_bit_of_a_manifest_is_seen(tmp_path: Path) -> None:
     """Nothing but its own checksum covers the samples' fingerprint and the names of the shards, by which a
     resuming run reads the checkpoint or is refused."""
-    path = fake(tmp_path, 10) / "manifest.json"
+    path = write_checkpoint(tmp_path, 10) / "manifest.json"
     record = {**read_json(path), "samples_fingerprint": "ab12", "shards": ["weights"], "global_step": 10}
     write_json(path, sealed(record))
     assert problem(path.parent) is None and read_record(path.parent) == record
@@ -107,7 +96,7 @@ def test_only_what_is_intact_counts_as_kept(
 ) -> None:
     """Six checkpoints, whose losses are best at 20 and second best at 10."""
     for step in (10, 20, 30, 40, 50, 60):
-        fake(tmp_path, step, loss={10: 2.0, 20: 1.0}.get(step, 3.0 + step))
+        write_checkpoint(tmp_path, step, loss={10: 2.0, 20: 1.0}.get(step, 3.0 + step))
     for step in broken:
         damage(tmp_path / "checkpoints" / f"step-{step:08d}", how)
     assert steps(superfluous(tmp_path, CheckpointConfig(**{"keep_best": 0, **settings}))) == go  # type: ignore[arg-type]
@@ -122,7 +111,7 @@ def test_prune_deletes_nothing_for_a_broken_one(
     how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for step in (10, 20, 30):
-        fake(tmp_path, step)
+        write_checkpoint(tmp_path, step)
     damage(tmp_path / "checkpoints" / "step-00000030", how)
     assert main(["checkpoint", "prune", str(tmp_path), "--keep-last", "1"]) == 0
     assert steps(complete(tmp_path)) == [20, 30]
@@ -138,7 +127,7 @@ def test_files_are_read_only_where_that_decides(tmp_path: Path) -> None:
         return None
 
     for step in (10, 20, 30, 40):
-        fake(tmp_path, step)
+        write_checkpoint(tmp_path, step)
     superfluous(tmp_path, CheckpointConfig(keep_last=4), trouble=trouble)
     assert asked == []
     superfluous(tmp_path, CheckpointConfig(keep_last=2), trouble=trouble)
@@ -149,7 +138,7 @@ def test_files_are_read_only_where_that_decides(tmp_path: Path) -> None:
 def test_what_was_found_intact_is_read_again_once_its_files_have_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint = fake(tmp_path, 10)
+    checkpoint = write_checkpoint(tmp_path, 10)
     verified = Verified()
     assert verified.trouble(checkpoint) is None
     with monkeypatch.context() as inner:
@@ -169,14 +158,14 @@ def test_what_was_found_intact_is_read_again_once_its_files_have_changed(
 @pytest.mark.fault("the validation loss of a checkpoint is NaN or no number", "not kept as the best")
 def test_a_loss_that_is_no_number_is_not_the_best(loss: object, tmp_path: Path) -> None:
     for step, value in ((10, 2.0), (20, loss), (30, 3.0)):
-        fake(tmp_path, step, loss=value)
+        write_checkpoint(tmp_path, step, loss=value)
     assert steps(superfluous(tmp_path, CheckpointConfig(keep_last=1, keep_best=1))) == [20]
 
 
 @pytest.mark.fault("two checkpoints have lost their manifests", "deleted only where a newer one is complete")
 def test_a_directory_that_lost_its_manifest_goes_once_a_newer_one_is_complete(tmp_path: Path) -> None:
     for step in (10, 20, 30):
-        fake(tmp_path, step)
+        write_checkpoint(tmp_path, step)
     (tmp_path / "checkpoints" / ".step-00000040.part").mkdir()
     for step in (10, 30):
         (tmp_path / "checkpoints" / f"step-{step:08d}" / "manifest.json").unlink()
@@ -191,10 +180,10 @@ def test_a_directory_that_lost_its_manifest_goes_once_a_newer_one_is_complete(tm
 )
 def test_what_is_behind_a_link_stays(tmp_path: Path) -> None:
     archive = tmp_path / "archive"
-    kept = fake(archive, 10)
+    kept = write_checkpoint(archive, 10)
     run = tmp_path / "run"
     for step in (20, 30):
-        fake(run, step)
+        write_checkpoint(run, step)
     (run / "checkpoints" / "step-00000010").symlink_to(kept, target_is_directory=True)
     (run / "checkpoints" / ".step-00000005.part").symlink_to(kept, target_is_directory=True)
     assert main(["checkpoint", "prune", str(run), "--keep-last", "1", "--keep-best", "0"]) == 0
@@ -207,7 +196,7 @@ def test_a_directory_of_checkpoints_that_is_a_link_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for step in (10, 20, 30):
-        fake(tmp_path / "archive", step)
+        write_checkpoint(tmp_path / "archive", step)
     run = tmp_path / "run"
     run.mkdir()
     (run / "checkpoints").symlink_to(tmp_path / "archive" / "checkpoints", target_is_directory=True)
@@ -253,7 +242,7 @@ def test_a_save_of_a_step_that_is_there_leaves_the_old_or_the_new(
 
         return call
 
-    final = fake(tmp_path, 10)
+    final = write_checkpoint(tmp_path, 10)
     record = staged(final, b"new")
     with monkeypatch.context() as inner, pytest.raises(Killed):
         inner.setattr("biobert_scale.training.checkpoint.checkpoints.os.rename", dying(os.rename))

@@ -20,7 +20,7 @@ def named(path: str | Path, dtype: str = "bf16") -> Config:
     training = replace(
         config.training,
         engine=replace(config.training.engine, deepspeed_config=str(path)),
-        precision=replace(config.training.precision, dtype=dtype),
+        precision=replace(config.training.precision, dtype=dtype),  # type: ignore[arg-type]
     )
     return replace(config, training=training)
 

@@ -9,7 +9,7 @@ import pytest
 
 from biobert_scale.cli import main
 from biobert_scale.errors import UserError
-from biobert_scale.tokens.inspect import DOCUMENT_EDGES, histogram, quantile, summarise
+from biobert_scale.tokens.token_statistics import DOCUMENT_EDGES, histogram, quantile, summarise
 from biobert_scale.tokens.vocabulary import load_tokenizer
 from tests.factories import write_tokens
 

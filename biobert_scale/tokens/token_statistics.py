@@ -14,37 +14,20 @@ from tqdm import tqdm
 
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, read_manifest
+from biobert_scale.histograms import draw_bars, text_bars
 from biobert_scale.tokens.build import STAGE
 from biobert_scale.tokens.shards import SPLITS, TokenShard, TokenStore
 from biobert_scale.tokens.vocabulary import load_tokenizer, special_ids
 
+# fmt: off
 DOCUMENT_EDGES = (
-    0,
-    32,
-    64,
-    96,
-    128,
-    192,
-    256,
-    384,
-    512,
-    768,
-    1024,
-    1536,
-    2048,
-    3072,
-    4096,
-    6144,
-    8192,
-    12288,
-    16384,
-    32768,
-    65536,
+    0, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
+    32768, 65536
 )
+# fmt: on
 """Lower bounds, in tokens, of the classes of the histogram of documents; the last one is open."""
 SENTENCE_EDGES = (*range(0, 130, 10), 150, 200, 300, 512)
 """The same of sentences."""
-_BAR_WIDTH = 40
 _PIECES_SHOWN = 40
 _SENTENCES_SHOWN = 12
 _TOKENS_AT_ONCE = 1 << 22
@@ -120,7 +103,7 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
         document_sentences=by_value[1],
         sentence_tokens=by_value[2],
         piece_counts=piece_counts,
-        pieces=[tokenizer.id_to_token(index) for index in range(entries)],
+        pieces=[str(tokenizer.id_to_token(index)) for index in range(entries)],
         unknown=special_ids(directory / "tokenizer")["[UNK]"],
         samples=_draw_documents(directory, stores, tokenizer, samples, seed),
     )
@@ -217,12 +200,12 @@ def render(summary: Summary) -> str:
     lines += [
         "",
         "length of documents, in tokens",
-        *_bars(histogram(summary.document_tokens, DOCUMENT_EDGES), DOCUMENT_EDGES),
+        *text_bars(histogram(summary.document_tokens, DOCUMENT_EDGES), DOCUMENT_EDGES),
     ]
     lines += [
         "",
         "length of sentences, in tokens",
-        *_bars(histogram(summary.sentence_tokens, SENTENCE_EDGES), SENTENCE_EDGES),
+        *text_bars(histogram(summary.sentence_tokens, SENTENCE_EDGES), SENTENCE_EDGES),
     ]
     lines += ["", "the most frequent pieces", *_frequent(summary)]
     for document in summary.samples:
@@ -257,24 +240,6 @@ def _frequent(summary: Summary) -> list[str]:
     ]
 
 
-def _labels(edges: tuple[int, ...]) -> list[str]:
-    upper = [f"-{edge - 1:,}" for edge in edges[1:]] + [" and more"]
-    return [f"{edge:,}{end}" for edge, end in zip(edges, upper, strict=True)]
-
-
-def _shown(counts: NDArray[np.int64]) -> range:
-    used = np.flatnonzero(counts)
-    return range(used[0], used[-1] + 1)
-
-
-def _bars(counts: NDArray[np.int64], edges: tuple[int, ...]) -> list[str]:
-    labels, scale = _labels(edges), _BAR_WIDTH / counts.max()
-    return [
-        f"  {labels[i]:>16} {'#' * int(np.ceil(counts[i] * scale)):<{_BAR_WIDTH}} {counts[i]:,}"
-        for i in _shown(counts)
-    ]
-
-
 def draw(summary: Summary, output: Path) -> list[Path]:
     """Write `lengths.png` and `pieces.png`; returns their paths."""
     from matplotlib.figure import Figure
@@ -286,17 +251,11 @@ def draw(summary: Summary, output: Path) -> list[Path]:
         ("sentences", summary.sentence_tokens, SENTENCE_EDGES),
     )
     for axes, (name, by_value, edges) in zip(lengths.subplots(2, 1), drawn, strict=True):
-        counts, labels = histogram(by_value, edges), _labels(edges)
-        axes.bar([labels[i] for i in _shown(counts)], [counts[i] for i in _shown(counts)], color="#4269d0")
-        axes.set_title(
-            f"{counts.sum():,} {name}, half of them of at most {quantile(by_value, 0.5):,} tokens",
-            loc="left",
-            fontsize=10,
-        )
+        counts = histogram(by_value, edges)
+        title = f"{counts.sum():,} {name}, half of them of at most {quantile(by_value, 0.5):,} tokens"
+        draw_bars(axes, counts, edges, "#4269d0", title)
         axes.set_ylabel(name)
         axes.set_xlabel(f"tokens in the {name[:-1]}", fontsize=9)
-        axes.tick_params(axis="x", rotation=35, labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
     pieces = Figure(figsize=(8, 4), layout="constrained")
     axes = pieces.subplots()
     ranked = np.sort(summary.piece_counts)[::-1]

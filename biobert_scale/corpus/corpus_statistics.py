@@ -18,10 +18,10 @@ from biobert_scale.corpus.build import STAGE
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, read_manifest
+from biobert_scale.histograms import draw_bars, text_bars
 
 EDGES = (0, 50, 100, 150, 200, 250, 300, 400, 500, 1000, 2000, 4000, 8000, 16000, 32000)
 """Lower bounds, in words, of the classes of the length histogram; the last one is open."""
-_BAR_WIDTH = 40
 _SHOWN_CHARACTERS = 700
 _COLOURS = {"medline": "#4269d0", "pmc": "#efb118"}
 
@@ -117,7 +117,7 @@ def render(summary: Summary) -> str:
     ]
     for source, words in summary.words.items():
         if len(words):
-            lines += ["", f"length of {source} documents, in words", *_bars(histogram(words))]
+            lines += ["", f"length of {source} documents, in words", *text_bars(histogram(words), EDGES)]
     for row in summary.samples:
         text = (
             row["text"] if len(row["text"]) <= _SHOWN_CHARACTERS else row["text"][:_SHOWN_CHARACTERS] + " ..."
@@ -135,21 +135,6 @@ def _by_count(counts: dict[str, int]) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
-def _labels() -> list[str]:
-    upper = [f"-{edge - 1:,}" for edge in EDGES[1:]] + [" and more"]
-    return [f"{edge:,}{end}" for edge, end in zip(EDGES, upper, strict=True)]
-
-
-def _bars(counts: NDArray[np.int64]) -> list[str]:
-    used = np.flatnonzero(counts)
-    shown = range(used[0], used[-1] + 1)
-    scale = _BAR_WIDTH / counts.max()
-    return [
-        f"  {_labels()[i]:>16} {'#' * int(np.ceil(counts[i] * scale)):<{_BAR_WIDTH}} {counts[i]:,}"
-        for i in shown
-    ]
-
-
 def draw(summary: Summary, output: Path) -> list[Path]:
     """Write `lengths.png` and `rejects.png`; returns their paths."""
     from matplotlib.figure import Figure
@@ -160,16 +145,10 @@ def draw(summary: Summary, output: Path) -> list[Path]:
     for axes, (source, words) in zip(
         np.atleast_1d(lengths.subplots(len(filled), 1)), filled.items(), strict=True
     ):
-        counts = histogram(words)
-        shown = range(np.flatnonzero(counts)[0], np.flatnonzero(counts)[-1] + 1)
-        axes.bar([_labels()[i] for i in shown], [counts[i] for i in shown], color=_COLOURS[source])
-        axes.set_title(
-            f"{source}: {len(words):,} documents, {int(words.sum()):,} words", loc="left", fontsize=10
-        )
+        title = f"{source}: {len(words):,} documents, {int(words.sum()):,} words"
+        draw_bars(axes, histogram(words), EDGES, _COLOURS[source], title)
         axes.set_ylabel("documents")
-        axes.tick_params(axis="x", rotation=35, labelsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("words in the document", fontsize=9)
+    axes.set_xlabel("words in the document", fontsize=9)
     rejects = Figure(figsize=(8, 0.8 + 0.35 * (len(summary.manifest.rejects) + 1)), layout="constrained")
     axes = rejects.subplots()
     rows = [*_by_count({"kept": summary.manifest.counts["documents"]}), *_by_count(summary.manifest.rejects)][

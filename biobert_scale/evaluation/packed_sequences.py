@@ -1,4 +1,5 @@
-"""Sequences of word pieces for an encoder that computes no padding, and the tokenizer they come from."""
+"""Sequences of word pieces for an encoder that computes no padding, what both heads share, and the
+tokenizer."""
 
 from __future__ import annotations
 
@@ -6,11 +7,30 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
 
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.batch import PackedSequences
+from biobert_scale.modeling.model import Encoder
 from biobert_scale.release.tokenizers import missing_settings
+
+
+class PackedHead(nn.Module):
+    """An encoder, dropout, and a linear layer on some of its last hidden states."""
+
+    def __init__(self, encoder: Encoder, dropout: float, labels: int) -> None:
+        super().__init__()
+        self.bert = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(encoder.config.hidden_size, labels)
+        nn.init.normal_(self.classifier.weight, std=encoder.config.initializer_range)
+        nn.init.zeros_(self.classifier.bias)
+
+    def scores(self, inputs: PackedSequences, positions: Tensor) -> Tensor:
+        """(positions, labels) fp32; `positions` (positions,) int64 are places in the packed row."""
+        logits: Tensor = self.classifier(self.dropout(self.bert(inputs)[positions]))
+        return logits.float()
 
 
 def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> PackedSequences:

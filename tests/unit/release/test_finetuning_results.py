@@ -8,7 +8,7 @@ import pytest
 from biobert_scale.config import FinetuneConfig, history
 from biobert_scale.config.history import Added
 from biobert_scale.files import describe_inputs, finish_stage, write_json
-from biobert_scale.release.scores import FINETUNED_STAGE, METRICS, read_scores
+from biobert_scale.release.finetuning_results import FINETUNED_STAGE, METRICS, read_scores
 
 
 def test_runs_of_two_versions_with_the_same_settings_are_one_line_of_the_card(

@@ -81,24 +81,6 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
     return int(any(troubles.values()))
 
 
-@within(ranks="[1, 1e6]")
-def checkpoint_reshard(source: Positional[Path], /, *, ranks: int, output: Path) -> None:
-    """Write a checkpoint again as another number of ranks would write it.
-
-    No run needs it: any number of ranks reads what any other wrote. It makes few large files, or many small
-    ones.
-
-    Args:
-        source: a run directory (its newest intact checkpoint is taken) or a checkpoint directory.
-        ranks: how many files; the memory of one of them is needed.
-        output: the run directory to write it to.
-    """
-    from biobert_scale.training.checkpoint.reshard import reshard
-
-    with Lock(output, "checkpoint reshard"):
-        print(reshard(source, ranks, output))
-
-
 @within(keep_last="[1, 1e9]", keep_every_steps="[0, 1e12]", keep_best="[0, 1e9]")
 def checkpoint_prune(
     run: Positional[Path],

@@ -8,7 +8,7 @@ import pytest
 from biobert_scale.cli import main
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus, documents
-from biobert_scale.corpus.inspect import EDGES, histogram, summarise
+from biobert_scale.corpus.corpus_statistics import EDGES, histogram, summarise
 from tests.factories import abstract, article, prose, write_medline, write_package
 
 

@@ -1,0 +1,98 @@
+"""Whether a training curve misses or repeats steps where its run was stopped and resumed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from biobert_scale.report.sources import Interruption
+
+WINDOW = 10
+"""Records on each side that are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuity:
+    """Both sides of an interruption in the records of training steps."""
+
+    interruption: Interruption
+    last_step: int | None
+    """The last recorded step before, and the first one after."""
+    first_step: int | None
+    missing: int
+    """Steps that no record covers."""
+    repeated: int
+    """Steps that were computed twice."""
+    samples_consistent: bool | None
+    """Whether `consumed_samples` is the batch size times the steps; None where the batch size is unknown."""
+
+    @property
+    def faults(self) -> list[str]:
+        """What shows that the run was stopped, as parts of a sentence."""
+        found = []
+        if self.missing:
+            found.append(f"{_steps(self.missing)} missing")
+        if self.repeated:
+            found.append(f"{_steps(self.repeated)} computed twice")
+        if self.samples_consistent is False:
+            found.append("the count of samples does not continue where it was")
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """The finding, as a sentence."""
+        if self.first_step is None or self.last_step is None:
+            return "Not judged: no step is recorded on one of its sides."
+        if self.faults:
+            return f"Not continuous: {', '.join(self.faults)}."
+        steps = f"step {self.first_step:,} follows step {self.last_step:,}"
+        return f"Continuous: {steps}, none is missing or repeated."
+
+
+def _steps(number: int) -> str:
+    return "1 step is" if number == 1 else f"{number:,} steps are"
+
+
+def check_continuity(
+    training: Sequence[dict[str, Any]],
+    interruption: Interruption,
+    *,
+    log_every_steps: int = 1,
+    global_batch_size: int | None = None,
+) -> Continuity:
+    """Look for missing and repeated steps in the ten records before and after an interruption.
+
+    Args:
+        training: the records of training steps.
+        log_every_steps: steps from one record to the next.
+        global_batch_size: where given, `consumed_samples` must be this times the steps taken and skipped.
+    """
+    at = interruption.last_kept_step
+    before = [record for record in training if record["global_step"] <= at][-WINDOW:]
+    after = [record for record in training if record["global_step"] > at][:WINDOW]
+    near = [*before, *after]
+    missing, repeated = 0, interruption.global_step - at
+    for first, second in itertools.pairwise(near):
+        missing += max(0, second["global_step"] - first["global_step"] - log_every_steps)
+        repeated += _attempts(second) <= _attempts(first)
+    consistent = None
+    if global_batch_size and near:
+        consistent = all(
+            record["consumed_samples"] == global_batch_size * _attempts(record) for record in near
+        )
+    return Continuity(
+        interruption=interruption,
+        last_step=before[-1]["global_step"] if before else None,
+        first_step=after[0]["global_step"] if after else None,
+        missing=missing,
+        repeated=repeated,
+        samples_consistent=consistent,
+    )
+
+
+def _attempts(record: dict[str, Any]) -> int:
+    """Steps taken and skipped: a step skipped for an overflow keeps `global_step` but has used its
+    samples."""
+    return int(record["global_step"] + record.get("optim/skipped_steps", 0))
