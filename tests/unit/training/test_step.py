@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from biobert_scale.bench.made_up import made_up_steps
 from biobert_scale.config import ComputeConfig, ModelConfig, OptimizerConfig
 from biobert_scale.modeling import attention, model
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
 from biobert_scale.training.engine.ddp import DdpEngine
 from biobert_scale.training.engine.optimizer import build_optimizer
 from biobert_scale.training.step import HostStep, StepResult, train_step
+from biobert_scale.tune.made_up import made_up_steps
 
 META = torch.device("meta")
 SHAPE = ModelConfig(

@@ -1,0 +1,251 @@
+"""Does a setting of `compute` change what is learned? The same model trained from the same weights on the
+same samples, each setting on and off."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from benchmarks.curves.page import CurvesResult, Row, curves_figure, curves_page
+from benchmarks.learning.table import shortened
+from benchmarks.result import conditions, device_name, write_result
+from benchmarks.train_step.contestants import SWITCHES, Load, load_of, stepper, this_device
+from biobert_scale.ranges import within
+from biobert_scale.recipes import load_config, recipe_names
+from biobert_scale.training.schedule import learning_rate
+
+_LIBRARIES = ("torch", "transformers", "accelerate", "numpy")
+_log = logging.getLogger(__name__)
+
+EARLY_TOLERANCE, STEP_TOLERANCE, END_TOLERANCE = 1e-5, 1e-3, 2e-4
+"""Of a rewriting, in fp32 and without dropout: relative difference of a step's loss in the first quarter of
+the steps, of any step's, and of the mean over the last quarter.
+
+Training enlarges rounding, once the loss falls fast: on a model of hidden size 128, 200 steps of 16 sequences
+with every setting off were some 1e-7 apart for 140 steps, 1.3e-4 at most, and 7e-6 at the end. A second beta
+of 0.981 in place of 0.98 parted a smaller one by 3.6e-3, where rounding alone never went beyond 3e-7.
+"""
+_DROPOUT = 0.1
+_RANDOM = "attention and dropout as PyTorch has them"
+"""The settings that draw other random numbers where there is dropout."""
+_STANDARD_ERRORS = 4.0
+"""Of the difference of two means over seeds: with four seeds each, chance alone goes beyond it once in 140
+times (Student's t, 6 degrees of freedom)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One setting's curve beside that of the settings as shipped. Differences are relative to the latter."""
+
+    switch: str
+    changes: dict[str, Any]
+    """Fields of `compute`."""
+    early: float
+    """Largest of a step's loss in the first quarter of the steps."""
+    largest: float
+    """Of any step's loss."""
+    at_step: int
+    """Where that was, counted from 1."""
+    end: float
+    """Of the mean over the last quarter of the steps, with its sign."""
+    early_tolerance: float | None
+    tolerance: float | None
+    """Of `early` and `largest`; None where the curves part by chance."""
+    end_tolerance: float
+
+    @property
+    def within(self) -> bool:
+        """Whether the setting left the mathematics as it was, as far as can be seen."""
+        steps = (
+            (self.early, self.early_tolerance),
+            (self.largest, self.tolerance),
+            (abs(self.end), self.end_tolerance),
+        )
+        return all(tolerance is None or apart <= tolerance for apart, tolerance in steps)
+
+
+@within(steps="[4, 1e6]", seeds="[2, 1000]")
+def curves(
+    *,
+    tokens: Path,
+    output: Path,
+    config: str = "demo-real",
+    steps: int = 200,
+    seeds: int = 4,
+    compiled: bool = False,
+) -> int:
+    """Compare the loss curves of a small model with every setting of [compute] on and off.
+
+    Writes dated JSON, Markdown and a picture. Exit code 1: one is out of tolerance.
+
+    Args:
+        tokens: finished token shards.
+        output: directory of the results.
+        config: recipe: a name or the path of a TOML file; trained in fp32, without dropout but where dropout
+            is compared.
+        steps: optimizer steps of each run, the warm-up shortened in proportion.
+        seeds: runs of either kind of dropout.
+        compiled: also with torch.compile, which needs a compiler.
+    """
+    recipe = shortened(load_config(config), steps)
+    recipe = replace(
+        recipe, training=replace(recipe.training, precision=replace(recipe.training.precision, dtype="fp32"))
+    )
+    load = load_of(recipe, tokens, steps, "", this_device())
+    compared, losses = compare(load, compiled=compiled)
+    drawn, drawn_losses = compare_random(load, seeds=seeds)
+    compared.append(drawn)
+    name = config if config in recipe_names() else Path(config).name
+    result: CurvesResult = {
+        **conditions(
+            f"curves --tokens DIR --config {name} --steps {steps} --seeds {seeds}" + " --compiled" * compiled,
+            _LIBRARIES,
+        ),
+        "device": device_name(f"CPU, {torch.get_num_threads()} thread(s) of torch"),
+        "settings": {
+            "seed": recipe.seed,
+            "vocabulary": load.vocabulary_size,
+            "model": recipe.model,
+            "data": recipe.data,
+            "training": recipe.training,
+        },
+        "steps": steps,
+        "end_steps": _end(steps),
+        "seeds": seeds,
+        "dropout": _DROPOUT,
+        "standard_errors": _STANDARD_ERRORS,
+        "rows": [cast(Row, {**asdict(one), "within": one.within}) for one in compared],
+        "curves": losses,
+        "dropout_curves": drawn_losses,
+    }
+    stem = f"curves-{result['date']}"
+    page = curves_page(result, recipe, figure=f"{stem}.png")
+    write_result(output, stem, result, page, curves_figure(result))
+    print(page)
+    return 0 if all(one.within for one in compared) else 1
+
+
+def compare(load: Load, *, compiled: bool = False) -> tuple[list[Comparison], dict[str, list[float]]]:
+    """Every setting changed, without dropout.
+
+    Returns:
+        The comparisons, and the loss of each step by switch, "as shipped" first.
+    """
+    load = _with_dropout(load, 0.0)
+    curves = {"as shipped": curve(load, {})}
+    # Without dropout both kinds of it are one; `compare_random` is about them.
+    switches = {
+        switch: changes
+        for switch, changes in SWITCHES.items()
+        if switch != _RANDOM and (compiled or switch != "compiled")
+    }
+    for switch, changes in tqdm(switches.items(), desc="switches", disable=None):
+        curves[switch] = curve(load, changes)
+        _log.info(
+            "%s: a loss of %.4f at the end, as shipped %.4f",
+            switch,
+            curves[switch][-1],
+            curves["as shipped"][-1],
+        )
+    return [
+        judged(switch, changes, curves["as shipped"], curves[switch]) for switch, changes in switches.items()
+    ], curves
+
+
+def judged(switch: str, changes: dict[str, Any], shipped: list[float], other: list[float]) -> Comparison:
+    """Compare the losses of each step of two runs that should be the same but for rounding."""
+    apart = np.abs(np.array(other) / np.array(shipped) - 1)
+    last = _end(len(shipped))
+    return Comparison(
+        switch=switch,
+        changes=changes,
+        early=float(apart[:last].max()),
+        largest=float(apart.max()),
+        at_step=int(apart.argmax()) + 1,
+        end=statistics.fmean(other[-last:]) / statistics.fmean(shipped[-last:]) - 1,
+        early_tolerance=EARLY_TOLERANCE,
+        tolerance=STEP_TOLERANCE,
+        end_tolerance=END_TOLERANCE,
+    )
+
+
+def compare_random(load: Load, *, seeds: int) -> tuple[Comparison, dict[str, list[list[float]]]]:
+    """Both kinds of dropout, each with several seeds: their means at the end, beside how far seeds part
+    them.
+
+    Returns:
+        The comparison, and the loss of each step by kind and seed.
+    """
+    load, changes = _with_dropout(load, _DROPOUT), SWITCHES[_RANDOM]
+    kinds: dict[str, dict[str, Any]] = {"as shipped": {}, _RANDOM: changes}
+    runs = [(kind, seed) for seed in range(seeds) for kind in kinds]
+    curves: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
+    for kind, seed in tqdm(runs, desc="seeds of dropout", disable=None):
+        curves[kind].append(curve(load, kinds[kind], seed=seed))
+    return judged_random(f"{_RANDOM}, with dropout", changes, *curves.values()), curves
+
+
+def judged_random(
+    switch: str, changes: dict[str, Any], shipped: list[list[float]], other: list[list[float]]
+) -> Comparison:
+    """Compare the runs of several seeds with those of as many: curves that part by chance, whose means should
+    not.
+
+    Args:
+        shipped, other: losses by seed and step.
+    """
+    last, means = _end(len(shipped[0])), [np.mean(runs, axis=0) for runs in (shipped, other)]
+    apart = np.abs(means[1] / means[0] - 1)
+    ends = [[statistics.fmean(losses[-last:]) for losses in runs] for runs in (shipped, other)]
+    error = (sum(statistics.variance(end) for end in ends) / len(shipped)) ** 0.5
+    level = statistics.fmean(ends[0])
+    return Comparison(
+        switch=switch,
+        changes=changes,
+        early=float(apart[:last].max()),
+        largest=float(apart.max()),
+        at_step=int(apart.argmax()) + 1,
+        end=statistics.fmean(ends[1]) / level - 1,
+        early_tolerance=None,
+        tolerance=None,
+        end_tolerance=_STANDARD_ERRORS * error / level,
+    )
+
+
+def curve(load: Load, changes: dict[str, Any], *, seed: int = 0) -> list[float]:
+    """Train from the recipe's initial weights over the load's steps; the loss of each, MLM and NSP together.
+
+    Args:
+        changes: of `compute`.
+        seed: of dropout.
+    """
+    config = replace(load.config, compute=replace(load.config.compute, **changes))
+    take, training = stepper(replace(load, config=config)), config.training
+    losses = []
+    for number in range(len(load.steps)):
+        torch.manual_seed(
+            seed * len(load.steps) + number
+        )  # as training does: of the step, whatever was drawn before it
+        rate = learning_rate(number, peak=training.optimizer.learning_rate, schedule=training.schedule)
+        (mlm, nsp, *_), step = take(number, rate).sums.tolist(), load.steps[number]
+        losses.append(mlm / step.global_predictions + nsp / step.global_sequences)
+    return losses
+
+
+def _with_dropout(load: Load, probability: float) -> Load:
+    model = replace(
+        load.config.model, hidden_dropout_prob=probability, attention_probs_dropout_prob=probability
+    )
+    return replace(load, config=replace(load.config, model=model))
+
+
+def _end(steps: int) -> int:
+    """How many of the last steps are averaged, and of the first looked at for themselves: 50 of 200."""
+    return max(1, steps // 4)
