@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.result import conditions, heading, spread
 from benchmarks.turns import in_turns
+from biobert_scale.errors import UserError
 from biobert_scale.evaluation.ner import Tagger
 from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.ranges import within
@@ -125,6 +126,8 @@ def tag(*, vocabulary: Path, input: Path, sentences: int = 256, repeats: int = 5
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(1)
     texts = first_sentences(input, sentences)
+    if not texts:
+        raise UserError("no sentence", where=input, remedy="name a file with text")
     words = sum(len(text.split()) for text in texts) / len(texts)
     options = f"tag --vocabulary DIR --input FILE --sentences {sentences} --repeats {repeats}"
     lines = heading("Tagging", conditions(options, ["torch", "transformers"]), "one thread, fp32")

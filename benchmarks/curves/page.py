@@ -2,54 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.curves.records import Comparison, CurvesResult
 from benchmarks.figure import LINE, OURS, PEERS, STYLE, as_png
-from benchmarks.learning.records import Settings
-from benchmarks.result import Conditions, heading
+from benchmarks.result import heading
 from biobert_scale.config import Config
-
-
-class Row(TypedDict):
-    """A `Comparison`, and whether it is within its tolerance."""
-
-    switch: str
-    changes: dict[str, bool | int | str]
-    early: float
-    largest: float
-    at_step: int
-    end: float
-    early_tolerance: float | None
-    tolerance: float | None
-    end_tolerance: float
-    within: bool
-
-
-class CurveSettings(Settings):
-    """Of the recipe as it was trained."""
-
-    vocabulary: int
-
-
-class CurvesResult(Conditions):
-    """What the curves table holds."""
-
-    device: str
-    settings: CurveSettings
-    steps: int
-    end_steps: int
-    seeds: int
-    dropout: float
-    standard_errors: float
-    rows: list[Row]
-    curves: dict[str, list[float]]
-    """Loss of each step by setting."""
-    dropout_curves: dict[str, list[list[float]]]
-    """By setting and seed."""
 
 
 def curves_page(result: CurvesResult, config: Config, *, figure: str) -> str:
@@ -60,7 +20,7 @@ def curves_page(result: CurvesResult, config: Config, *, figure: str) -> str:
         figure: the picture's file name.
     """
     training, last = config.training, result["end_steps"]
-    outside = [row["switch"] for row in result["rows"] if not row["within"]]
+    outside = [row.switch for row in result["rows"] if not row.within]
     lines = [
         *heading("Loss curves with every setting of compute on and off", result, result["device"]),
         (
@@ -102,19 +62,18 @@ def curves_page(result: CurvesResult, config: Config, *, figure: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _row(row: Row) -> str:
+def _row(row: Comparison) -> str:
     changes = ", ".join(
         f"{name} = {str(value).lower() if isinstance(value, bool) else value}"
-        for name, value in row["changes"].items()
+        for name, value in row.changes.items()
     )
     early, tolerance = (
-        "by chance" if value is None else f"{value:.1e}"
-        for value in (row["early_tolerance"], row["tolerance"])
+        "by chance" if value is None else f"{value:.1e}" for value in (row.early_tolerance, row.tolerance)
     )
     return (
-        f"| {row['switch']} | `{changes}` | {row['early']:.1e} | {early} | {row['largest']:.1e} |"
-        f" {row['at_step']} | {tolerance} | {row['end']:+.1e} | {row['end_tolerance']:.1e} |"
-        f" {'within' if row['within'] else '**out**'} |"
+        f"| {row.switch} | `{changes}` | {row.early:.1e} | {early} | {row.largest:.1e} |"
+        f" {row.at_step} | {tolerance} | {row.end:+.1e} | {row.end_tolerance:.1e} |"
+        f" {'within' if row.within else '**out**'} |"
     )
 
 
@@ -134,7 +93,7 @@ def curves_figure(result: CurvesResult) -> bytes:
                 )
         above.set_title(f"{len(curves)} runs without dropout, one over another", loc="left", fontsize=9)
         above.set_ylabel("training loss (nats)")
-        middle.axhline(next(row["tolerance"] for row in result["rows"]), color=LINE, lw=1, ls="--")
+        middle.axhline(next(row.tolerance for row in result["rows"]), color=LINE, lw=1, ls="--")
         middle.set_yscale("log")
         middle.set_ylabel("relative difference")
         middle.set_title(

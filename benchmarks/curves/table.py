@@ -4,19 +4,19 @@ same samples, each setting on and off."""
 from __future__ import annotations
 
 import logging
-import statistics
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from benchmarks.curves.page import CurvesResult, Row, curves_figure, curves_page
+from benchmarks.curves.page import curves_figure, curves_page
+from benchmarks.curves.records import Comparison, CurvesResult
 from benchmarks.learning.table import shortened
 from benchmarks.result import conditions, device_name, write_result
-from benchmarks.train_step.contestants import SWITCHES, Load, load_of, stepper, this_device
+from benchmarks.train_step.contestants import SETTINGS, Load, load_of, stepper, this_device
 from biobert_scale.ranges import within
 from biobert_scale.recipes import load_config, recipe_names
 from biobert_scale.training.schedule import learning_rate
@@ -38,37 +38,6 @@ _RANDOM = "attention and dropout as PyTorch has them"
 _STANDARD_ERRORS = 4.0
 """Of the difference of two means over seeds: with four seeds each, chance alone goes beyond it once in 140
 times (Student's t, 6 degrees of freedom)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """One setting's curve beside that of the settings as shipped. Differences are relative to the latter."""
-
-    switch: str
-    changes: dict[str, Any]
-    """Fields of `compute`."""
-    early: float
-    """Largest of a step's loss in the first quarter of the steps."""
-    largest: float
-    """Of any step's loss."""
-    at_step: int
-    """Where that was, counted from 1."""
-    end: float
-    """Of the mean over the last quarter of the steps, with its sign."""
-    early_tolerance: float | None
-    tolerance: float | None
-    """Of `early` and `largest`; None where the curves part by chance."""
-    end_tolerance: float
-
-    @property
-    def within(self) -> bool:
-        """Whether the setting left the mathematics as it was, as far as can be seen."""
-        steps = (
-            (self.early, self.early_tolerance),
-            (self.largest, self.tolerance),
-            (abs(self.end), self.end_tolerance),
-        )
-        return all(tolerance is None or apart <= tolerance for apart, tolerance in steps)
 
 
 @within(steps="[4, 1e6]", seeds="[2, 1000]")
@@ -121,7 +90,7 @@ def curves(
         "seeds": seeds,
         "dropout": _DROPOUT,
         "standard_errors": _STANDARD_ERRORS,
-        "rows": [cast(Row, {**asdict(one), "within": one.within}) for one in compared],
+        "rows": compared,
         "curves": losses,
         "dropout_curves": drawn_losses,
     }
@@ -136,44 +105,30 @@ def compare(load: Load, *, compiled: bool = False) -> tuple[list[Comparison], di
     """Every setting changed, without dropout.
 
     Returns:
-        The comparisons, and the loss of each step by switch, "as shipped" first.
+        The comparisons, and the loss of each step by setting, "as shipped" first.
     """
     load = _with_dropout(load, 0.0)
     curves = {"as shipped": curve(load, {})}
     # Without dropout both kinds of it are one; `compare_random` is about them.
-    switches = {
-        switch: changes
-        for switch, changes in SWITCHES.items()
-        if switch != _RANDOM and (compiled or switch != "compiled")
+    settings = {
+        setting: changes
+        for setting, changes in SETTINGS.items()
+        if setting != _RANDOM and (compiled or setting != "compiled")
     }
-    for switch, changes in tqdm(switches.items(), desc="switches", disable=None):
-        curves[switch] = curve(load, changes)
-        _log.info(
-            "%s: a loss of %.4f at the end, as shipped %.4f",
-            switch,
-            curves[switch][-1],
-            curves["as shipped"][-1],
-        )
+    for setting, changes in tqdm(settings.items(), desc="settings", disable=None):
+        curves[setting] = curve(load, changes)
+        last, shipped = curves[setting][-1], curves["as shipped"][-1]
+        _log.info("%s: a loss of %.4f at the end, as shipped %.4f", setting, last, shipped)
     return [
-        judged(switch, changes, curves["as shipped"], curves[switch]) for switch, changes in switches.items()
+        judged(setting, changes, curves["as shipped"], curves[setting])
+        for setting, changes in settings.items()
     ], curves
 
 
-def judged(switch: str, changes: dict[str, Any], shipped: list[float], other: list[float]) -> Comparison:
+def judged(setting: str, changes: dict[str, Any], shipped: list[float], other: list[float]) -> Comparison:
     """Compare the losses of each step of two runs that should be the same but for rounding."""
-    apart = np.abs(np.array(other) / np.array(shipped) - 1)
-    last = _end(len(shipped))
-    return Comparison(
-        switch=switch,
-        changes=changes,
-        early=float(apart[:last].max()),
-        largest=float(apart.max()),
-        at_step=int(apart.argmax()) + 1,
-        end=statistics.fmean(other[-last:]) / statistics.fmean(shipped[-last:]) - 1,
-        early_tolerance=EARLY_TOLERANCE,
-        tolerance=STEP_TOLERANCE,
-        end_tolerance=END_TOLERANCE,
-    )
+    tolerances = (EARLY_TOLERANCE, STEP_TOLERANCE, END_TOLERANCE)
+    return _comparison(setting, changes, np.array(shipped), np.array(other), tolerances)
 
 
 def compare_random(load: Load, *, seeds: int) -> tuple[Comparison, dict[str, list[list[float]]]]:
@@ -183,7 +138,7 @@ def compare_random(load: Load, *, seeds: int) -> tuple[Comparison, dict[str, lis
     Returns:
         The comparison, and the loss of each step by kind and seed.
     """
-    load, changes = _with_dropout(load, _DROPOUT), SWITCHES[_RANDOM]
+    load, changes = _with_dropout(load, _DROPOUT), SETTINGS[_RANDOM]
     kinds: dict[str, dict[str, Any]] = {"as shipped": {}, _RANDOM: changes}
     runs = [(kind, seed) for seed in range(seeds) for kind in kinds]
     curves: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
@@ -193,7 +148,7 @@ def compare_random(load: Load, *, seeds: int) -> tuple[Comparison, dict[str, lis
 
 
 def judged_random(
-    switch: str, changes: dict[str, Any], shipped: list[list[float]], other: list[list[float]]
+    setting: str, changes: dict[str, Any], shipped: list[list[float]], other: list[list[float]]
 ) -> Comparison:
     """Compare the runs of several seeds with those of as many: curves that part by chance, whose means should
     not.
@@ -201,21 +156,36 @@ def judged_random(
     Args:
         shipped, other: losses by seed and step.
     """
-    last, means = _end(len(shipped[0])), [np.mean(runs, axis=0) for runs in (shipped, other)]
-    apart = np.abs(means[1] / means[0] - 1)
-    ends = [[statistics.fmean(losses[-last:]) for losses in runs] for runs in (shipped, other)]
-    error = (sum(statistics.variance(end) for end in ends) / len(shipped)) ** 0.5
-    level = statistics.fmean(ends[0])
+    last = _end(len(shipped[0]))
+    ends = [np.array(runs)[:, -last:].mean(axis=1) for runs in (shipped, other)]
+    error = (sum(end.var(ddof=1) for end in ends) / len(shipped)) ** 0.5
+    tolerances = (None, None, float(_STANDARD_ERRORS * error / ends[0].mean()))
+    return _comparison(setting, changes, np.mean(shipped, axis=0), np.mean(other, axis=0), tolerances)
+
+
+def _comparison(
+    setting: str,
+    changes: dict[str, Any],
+    shipped: np.ndarray,
+    other: np.ndarray,
+    tolerances: tuple[float | None, float | None, float],
+) -> Comparison:
+    """Of two curves (steps,): how far they are apart early, at most and at the end, and may be."""
+    apart, last = np.abs(other / shipped - 1), _end(len(shipped))
+    early, largest = float(apart[:last].max()), float(apart.max())
+    end = float(other[-last:].mean() / shipped[-last:].mean() - 1)
+    pairs = zip((early, largest, abs(end)), tolerances, strict=True)
     return Comparison(
-        switch=switch,
+        switch=setting,
         changes=changes,
-        early=float(apart[:last].max()),
-        largest=float(apart.max()),
+        early=early,
+        largest=largest,
         at_step=int(apart.argmax()) + 1,
-        end=statistics.fmean(ends[1]) / level - 1,
-        early_tolerance=None,
-        tolerance=None,
-        end_tolerance=_STANDARD_ERRORS * error / level,
+        end=end,
+        early_tolerance=tolerances[0],
+        tolerance=tolerances[1],
+        end_tolerance=tolerances[2],
+        within=all(tolerance is None or found <= tolerance for found, tolerance in pairs),
     )
 
 

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.records import Comparison, DropoutError, Error, JudgedComparison
-from benchmarks.train_step.contestants import SWITCHES, load_of
+from benchmarks.train_step.contestants import SETTINGS, load_of
 from biobert_scale.config import Config, ModelConfig
 from biobert_scale.modeling.attention import Backend, packed_attention
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.modeling.model import bert_config, build_model
 
-PLAIN: dict[str, Any] = {**SWITCHES["every switch off"], "fused_optimizer": True}
+PLAIN: dict[str, Any] = {**SETTINGS["every switch off"], "fused_optimizer": True}
 """`compute` without any optimisation; no optimizer step is taken here."""
 _TIMES_PLAIN, _FLOOR = 1.5, 2e-3
 """How far from fp32 a result may be in 16 bits: so many times the plain computation's own distance in the
@@ -76,7 +76,7 @@ def compare_computations(
     first = next(iter(types))
     cases |= {
         f"{first}, {name}": (first, changes)
-        for name, changes in SWITCHES.items()
+        for name, changes in SETTINGS.items()
         if name not in ("compiled", "every switch off", "AdamW one operation after another")
     }
     cases |= {f"{dtype}, compiled": (dtype, {"compile": True}) for dtype in types}

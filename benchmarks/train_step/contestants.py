@@ -24,6 +24,7 @@ from transformers import (
     BertForPreTraining,
     DataCollatorForLanguageModeling,
     PreTrainedTokenizerFast,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
 )
@@ -380,6 +381,7 @@ def trainer(load: Load) -> Runner:
         data_collator=DataCollatorForLanguageModeling(tokenizer),
         callbacks=[clock],
     )
+    worker.remove_callback(PrinterCallback)  # of a dictionary a turn
 
     def run() -> float:
         worker.train()
@@ -405,7 +407,7 @@ CONTESTANTS: dict[str, tuple[str, Maker]] = {
 """By the letter that names them on the command line. `t` joins a process group, which would slow Accelerate's
 loop down: it goes with `o` and `p` alone."""
 
-SWITCHES: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "compiled": {"compile": True},
     "padded rows": {"unpadded": False},
     "MLM head on all positions": {"head_on_masked_positions_only": False},
@@ -416,12 +418,12 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "AdamW one operation after another": {"fused_optimizer": False},
 }
 """Settings of `compute` other than as shipped, by name."""
-SWITCHES["every switch off"] = {
-    name: value for changes in SWITCHES.values() for name, value in changes.items()
+SETTINGS["every switch off"] = {
+    name: value for changes in SETTINGS.values() for name, value in changes.items()
 } | {"compile": False}
 
 ABLATION: dict[str, Maker] = {
     "as shipped": ours,
-    **{title: partial(with_settings, **changes) for title, changes in SWITCHES.items()},
+    **{title: partial(with_settings, **changes) for title, changes in SETTINGS.items()},
 }
 """This package's model with one setting of `compute` changed, and with all of them off."""

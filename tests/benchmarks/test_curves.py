@@ -11,7 +11,7 @@ import torch
 from benchmarks.__main__ import main
 from benchmarks.curves import table as curves
 from benchmarks.curves.table import compare, compare_random, curve, judged, judged_random
-from benchmarks.train_step.contestants import SWITCHES, Load, load_of
+from benchmarks.train_step.contestants import SETTINGS, Load, load_of
 from biobert_scale.config import ComputeConfig
 from biobert_scale.files import write_json
 from biobert_scale.recipes import load_config
@@ -69,7 +69,7 @@ def test_dropout_is_compared_by_its_means_over_seeds(load: Load) -> None:
     assert (
         row.tolerance is None
         and row.end_tolerance > 0
-        and row.changes == SWITCHES["attention and dropout as PyTorch has them"]
+        and row.changes == SETTINGS["attention and dropout as PyTorch has them"]
     )
     shipped, other = found.values()
     assert shipped[0] != shipped[1] and shipped[0] != other[0], "the same random numbers were drawn"
@@ -102,7 +102,7 @@ def test_every_switch_has_a_row_and_one_out_of_tolerance_fails_the_command(
     result = json.loads(page.with_suffix(".json").read_text())
     assert [row["switch"] for row in result["rows"]][:-1] == [
         switch
-        for switch in SWITCHES
+        for switch in SETTINGS
         if switch not in ("compiled", "attention and dropout as PyTorch has them")
     ]
     assert result["rows"][-1]["switch"] == "attention and dropout as PyTorch has them, with dropout"
