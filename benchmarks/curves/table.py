@@ -16,7 +16,8 @@ from benchmarks.curves.page import curves_figure, curves_page
 from benchmarks.curves.records import Comparison, CurvesResult
 from benchmarks.learning.table import shortened
 from benchmarks.result import conditions, device_name, write_result
-from benchmarks.train_step.contestants import SETTINGS, Load, load_of, stepper, this_device
+from benchmarks.train_step.contestants import SETTINGS, stepper
+from benchmarks.train_step.load import Load, load_of, this_device
 from biobert_scale.ranges import within
 from biobert_scale.recipes import load_config, recipe_names
 from biobert_scale.training.schedule import learning_rate

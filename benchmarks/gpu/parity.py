@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.records import Comparison, DropoutError, Error, JudgedComparison
-from benchmarks.train_step.contestants import SETTINGS, load_of
+from benchmarks.train_step.contestants import SETTINGS
+from benchmarks.train_step.load import load_of
 from biobert_scale.config import Config, ModelConfig
 from biobert_scale.modeling.attention import Backend, packed_attention
 from biobert_scale.modeling.batch import PackedBatch

@@ -33,7 +33,8 @@ from benchmarks.gpu.records import (
     SweepRow,
     TrainerRun,
 )
-from benchmarks.train_step.contestants import ABLATION, CONTESTANTS, Maker, load_of, this_device
+from benchmarks.train_step.contestants import ABLATION, CONTESTANTS, Maker
+from benchmarks.train_step.load import load_of, this_device
 from benchmarks.train_step.operations import operations
 from benchmarks.train_step.records import Contest, Operation
 from benchmarks.train_step.table import contest

@@ -12,16 +12,8 @@ import numpy as np
 import torch
 
 from benchmarks.result import conditions, machine, recipe_argument, versions, write_result
-from benchmarks.train_step.contestants import (
-    ABLATION,
-    CONTESTANTS,
-    Load,
-    Maker,
-    Runner,
-    load_of,
-    ours,
-    this_device,
-)
+from benchmarks.train_step.contestants import ABLATION, CONTESTANTS, Maker, ours
+from benchmarks.train_step.load import Load, Runner, load_of, this_device
 from benchmarks.train_step.operations import operations
 from benchmarks.train_step.page import train_step_page
 from benchmarks.train_step.records import Computed, Contest, Operation, TrainStepResult

@@ -11,7 +11,8 @@ import torch
 from benchmarks.__main__ import main
 from benchmarks.curves import table as curves
 from benchmarks.curves.table import compare, compare_random, curve, judged, judged_random
-from benchmarks.train_step.contestants import SETTINGS, Load, load_of
+from benchmarks.train_step.contestants import SETTINGS
+from benchmarks.train_step.load import Load, load_of
 from biobert_scale.config import ComputeConfig
 from biobert_scale.files import write_json
 from biobert_scale.recipes import load_config

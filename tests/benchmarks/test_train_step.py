@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.train_step.contestants import ABLATION, load_of
+from benchmarks.train_step.contestants import ABLATION
+from benchmarks.train_step.load import load_of
 from benchmarks.train_step.table import contest
 from biobert_scale.config import ComputeConfig
 from biobert_scale.recipes import load_config
