@@ -4,14 +4,13 @@ instead of to read."""
 from __future__ import annotations
 
 import random
-from typing import TypedDict
 
 import numpy as np
 from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.tree import DecisionTreeClassifier
 
 from benchmarks.data import bert_instances
-from benchmarks.data.records import LabelTree
+from benchmarks.data.records import Guesses, LabelTree
 from benchmarks.data.samples import PYTHON, SEED, pack_all
 from biobert_scale.config import DataConfig
 from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE
@@ -49,14 +48,7 @@ def measure_labels(
     ]
 
 
-class _Guesses(TypedDict):
-    pairs: int
-    random_share: float
-    accuracy: list[float]
-    balanced_accuracy: list[float]
-
-
-def _judge(lengths: np.ndarray, is_random: np.ndarray) -> _Guesses:
+def _judge(lengths: np.ndarray, is_random: np.ndarray) -> Guesses:
     """Cross-validated accuracy of a decision tree that sees the two lengths and their sum only; one entry a
     fold.
 

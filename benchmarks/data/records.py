@@ -16,17 +16,22 @@ class SampleRace(TypedDict):
     speeds: list[Speed]
 
 
-class LabelTree(TypedDict):
+class Guesses(TypedDict):
     """How well a decision tree guesses the NSP label; one accuracy a fold."""
+
+    pairs: int
+    random_share: float
+    accuracy: list[float]
+    balanced_accuracy: list[float]
+
+
+class LabelTree(Guesses):
+    """Of which pairs."""
 
     max_seq_length: int
     documents: str
     name: str
     """Whose pairs they are."""
-    pairs: int
-    random_share: float
-    accuracy: list[float]
-    balanced_accuracy: list[float]
 
 
 class IndexBuilding(TypedDict):
