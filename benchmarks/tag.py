@@ -1,34 +1,31 @@
 """Sentences a second of `biobert-scale tag` and of transformers' pipeline("ner"), on the same sentences in
-turns; prints Markdown.
-
-    python benchmarks/tag.py --vocabulary DIR --input pubmed.xml.gz
+turns.
 
 The weights are random, in BERT's shapes: speed does not depend on what a model has learned. Both compute in
 fp32 on one thread of a CPU, and CPU seconds of the whole process count, tag's reading thread included. Every
-contestant is handed sentences in memory.
+contestant gets its sentences in memory.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
-import logging
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast, pipeline
+from transformers import BertConfig, BertModel, BertTokenizer, pipeline
 from transformers.utils import logging as transformers_logging
 
-from biobert_scale.bench.environment import machine, versions
-from biobert_scale.bench.turns import in_turns
+from benchmarks.result import conditions, heading, spread
+from benchmarks.turns import in_turns
+from biobert_scale.errors import UserError
 from biobert_scale.evaluation.ner import Tagger
+from biobert_scale.modeling.weights import load_encoder
+from biobert_scale.ranges import within
 from biobert_scale.release.heads import save_head
 from biobert_scale.tag.documents import TextDocument, read_documents
 from biobert_scale.tag.run import tag_stream
@@ -42,7 +39,7 @@ Contestant = Callable[[list[str]], Callable[[], Spans]]
 """Tags sentences; what it returns gives their entities' spans, outside of the time that is measured."""
 
 
-def sentences(path: Path, number: int) -> list[str]:
+def first_sentences(path: Path, number: int) -> list[str]:
     """The first sentences of a file, as texts."""
     found = ((document, sentence) for document in read_documents(path) for sentence in split_words(document))
     return [
@@ -55,7 +52,7 @@ def make_model(directory: Path, vocabulary: Path, layers: int, hidden: int) -> P
     """A token classifier with random weights; its head's are large, so that it marks something."""
     pieces = read_entries(vocabulary_file(vocabulary))
     start = directory / "start"
-    BertTokenizerFast(
+    BertTokenizer(
         vocab={piece: number for number, piece in enumerate(pieces)}, do_lower_case=False
     ).save_pretrained(start)
     torch.manual_seed(1)
@@ -66,7 +63,8 @@ def make_model(directory: Path, vocabulary: Path, layers: int, hidden: int) -> P
         num_attention_heads=hidden // 64,
         intermediate_size=4 * hidden,
     )
-    tagger = Tagger(BertModel(shape, add_pooling_layer=False), 0.0)
+    BertModel(shape).save_pretrained(start)
+    tagger = Tagger(load_encoder(start), 0.0)
     tagger.classifier.weight.data.normal_(std=1.0)
     save_head(
         directory / "model",
@@ -74,7 +72,7 @@ def make_model(directory: Path, vocabulary: Path, layers: int, hidden: int) -> P
         tagger.classifier,
         labels=["O", "B-Disease", "I-Disease"],
         of_words=True,
-        tokenizer=start,
+        source=start,
         details={"max_seq_length": 256},
     )
     return directory / "model"
@@ -82,7 +80,7 @@ def make_model(directory: Path, vocabulary: Path, layers: int, hidden: int) -> P
 
 def contestants(model: Path, directory: Path) -> dict[str, Contestant]:
     tagger = EntityTagger(model, torch.device("cpu"))
-    ner = pipeline("ner", model=str(model), aggregation_strategy="first", device="cpu")
+    ner: Any = pipeline("token-classification", model=str(model), aggregation_strategy="first", device="cpu")
     output = directory / "out.jsonl"
 
     def tag(texts: list[str]) -> Callable[[], Spans]:
@@ -104,51 +102,57 @@ def contestants(model: Path, directory: Path) -> dict[str, Contestant]:
     return {TAG: tag, **{f'`pipeline("ner")`, batch {size}': piped(size) for size in (1, 32)}}
 
 
-def _spans(entities: list[dict[str, Any]]) -> list[tuple[int, int]]:
+class _Entity(TypedDict):
+    start: int
+    end: int
+
+
+def _spans(entities: list[_Entity]) -> list[tuple[int, int]]:
     return [(entity["start"], entity["end"]) for entity in entities]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--vocabulary", type=Path, required=True, help="vocab.txt, or a directory that holds it"
-    )
-    parser.add_argument("--input", type=Path, required=True, help="text, PubMed XML or PubTator")
-    parser.add_argument("--sentences", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.WARNING)
+@within(sentences="[1, 1e6]", repeats="[1, 1000]")
+def tag(*, vocabulary: Path, input: Path, sentences: int = 256, repeats: int = 5) -> None:
+    """Measure sentences a second of `biobert-scale tag`, beside transformers' pipeline("ner").
+
+    Prints Markdown.
+
+    Args:
+        vocabulary: vocab.txt, or a directory that holds it.
+        input: text, PubMed XML or PubTator.
+        sentences: how many of the file's first sentences are tagged.
+        repeats: turns of each contestant.
+    """
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(1)
-    texts = sentences(options.input, options.sentences)
+    texts = first_sentences(input, sentences)
+    if not texts:
+        raise UserError("no sentence", where=input, remedy="name a file with text")
     words = sum(len(text.split()) for text in texts) / len(texts)
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d}: {machine()['cpu']}, one thread, fp32;"
-        f" {versions(['torch', 'transformers'])}"
-    )
-    print(
-        f"{len(texts)} sentences of {words:.1f} words; {options.repeats} turns each, medians (lowest to"
-        " highest)\n"
-    )
-    print("| model | way | sentences a CPU second | entities that differ from tag's |\n|---|---|---:|---:|")
+    options = f"tag --vocabulary DIR --input FILE --sentences {sentences} --repeats {repeats}"
+    lines = heading("Tagging", conditions(options, ["torch", "transformers"]), "one thread, fp32")
+    lines += [
+        f"- {len(texts)} sentences of {words:.1f} words; medians of the turns (lowest to highest)",
+        "",
+        "| model | contestant | sentences a CPU second | entities that differ from tag's |",
+        "|---|---|---:|---:|",
+    ]
+    print("\n".join(lines), flush=True)
     for name, (layers, hidden) in SHAPES.items():
         with tempfile.TemporaryDirectory() as directory:
-            ways = contestants(
-                make_model(Path(directory), options.vocabulary, layers, hidden), Path(directory)
-            )
-            found = {way: run(texts)() for way, run in ways.items()}  # also warms up
-            speeds: dict[str, list[float]] = {way: [] for way in ways}
-            for _, way in in_turns(list(ways), options.repeats):
+            runs = contestants(make_model(Path(directory), vocabulary, layers, hidden), Path(directory))
+            found = {contestant: run(texts)() for contestant, run in runs.items()}  # also warms up
+            speeds: dict[str, list[float]] = {contestant: [] for contestant in runs}
+            for _, contestant in in_turns(list(runs), repeats):
                 begun = time.process_time()
-                ways[way](texts)
-                speeds[way].append(len(texts) / (time.process_time() - begun))
-            for way, rates in speeds.items():
+                runs[contestant](texts)
+                speeds[contestant].append(len(texts) / (time.process_time() - begun))
+            for contestant, rates in speeds.items():
                 differ = sum(
-                    len(set(mine) ^ set(theirs)) for mine, theirs in zip(found[TAG], found[way], strict=True)
+                    len(set(mine) ^ set(theirs))
+                    for mine, theirs in zip(found[TAG], found[contestant], strict=True)
                 )
-                spread = f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})"
-                print(f"| {name} | {way} | {spread} | {differ} of {sum(map(len, found[TAG]))} |", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+                print(
+                    f"| {name} | {contestant} | {spread(rates)} | {differ} of {sum(map(len, found[TAG]))} |",
+                    flush=True,
+                )

@@ -1,15 +1,13 @@
 """Counts what reading raw XML does to its text: lost brackets, glued words, fused exponents, lost captions.
 
-    python benchmarks/text_quality.py --raw RAW --corpora before=CORPUS after=CORPUS > text-quality.md
-
-`RAW` holds MEDLINE files and PMC packages; each corpus was built from them by `biobert-scale corpus build
---near-duplicate-similarity 2`. The XML is read by lxml alone, and nothing is imported from the package: the
-same script judges the corpora of any two states of it. A document counts where all corpora hold it.
+The raw files are MEDLINE files and PMC packages; each corpus was built from them by `biobert-scale corpus
+build --near-duplicate-similarity 2`. The XML is read by lxml alone, and nothing of the package reads or
+judges: the same code compares the corpora of any two versions of it. A document counts where all corpora hold
+it.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import re
 import tarfile
@@ -20,6 +18,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from lxml import etree
+
+from biobert_scale.errors import UserError
 
 PARSER = etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True, remove_comments=True)
 # fmt: off
@@ -224,21 +224,24 @@ def table(title: str, sources: dict[str, Source], corpora: dict[str, dict[str, s
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--raw", type=Path, required=True, help="directory of raw files")
-    parser.add_argument("--corpora", nargs="+", required=True, metavar="NAME=DIRECTORY")
-    arguments = parser.parse_args()
-    named = (entry.split("=", 1) for entry in arguments.corpora)
-    corpora = {name: read_corpus(Path(directory)) for name, directory in named}
+def text_quality(*, raw: Path, corpora: tuple[str, ...]) -> None:
+    """Count what reading raw XML does to the text: lost brackets and captions, glued words, fused exponents.
+
+    Prints Markdown.
+
+    Args:
+        raw: directory of raw files.
+        corpora: NAME=DIRECTORY of each corpus.
+    """
+    if bad := [each for each in corpora if "=" not in each]:
+        raise UserError(
+            f"no NAME=DIRECTORY: '{bad[0]}'", where="--corpora", remedy="write it like new=corpus"
+        )
+    texts = {name: read_corpus(Path(path)) for name, _, path in (each.partition("=") for each in corpora)}
     for title, pattern, read in (
         ("Full texts", "*.tar.gz", articles),
         ("Abstracts", "*.xml.gz", citations),
     ):
-        sources = {key: source for path in sorted(arguments.raw.rglob(pattern)) for key, source in read(path)}
+        sources = {key: source for path in sorted(raw.rglob(pattern)) for key, source in read(path)}
         if sources:
-            print(table(title, sources, corpora), end="\n\n")
-
-
-if __name__ == "__main__":
-    main()
+            print(table(title, sources, texts), end="\n\n")

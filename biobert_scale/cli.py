@@ -7,6 +7,7 @@ import logging
 import os
 import select
 import sys
+from collections.abc import Callable
 
 from biobert_scale import __version__, commands
 from biobert_scale.commands import COMMANDS
@@ -34,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
         if len(group) and (len(arguments) == 1 or arguments[1] in ("-h", "--help")):
             print(usage(group))
             return 0
+        if arguments[0] == "bench":
+            print(f"biobert-scale: {_moved(arguments)}", file=sys.stderr)
+            return 2
         print(
             f"biobert-scale: no command '{' '.join(arguments[:2])}'; the commands are:"
             f" {', '.join(group or COMMANDS)}",
@@ -43,8 +47,25 @@ def main(arguments: list[str] | None = None) -> int:
     return run(name, arguments[words:])
 
 
+def _moved(arguments: list[str]) -> UserError:
+    """Where the commands `bench ...` of earlier versions are now."""
+    table = next((word for word in arguments[1:2] if not word.startswith("-")), "TABLE")
+    remedy = f"run `python -m benchmarks {table}`, in a checkout of the repository"
+    return UserError(
+        "this command has moved",
+        where=" ".join(arguments[:2]),
+        remedy="run `biobert-scale tune`" if table == "train" else remedy,
+    )
+
+
 def run(name: str, arguments: list[str]) -> int:
     """Run one command by its name."""
+    return reporting_errors(lambda: commands.run(name, arguments), program="biobert-scale")
+
+
+def reporting_errors(work: Callable[[], int], *, program: str) -> int:
+    """Do a command's work, with what it logs on the standard error and its errors as one line; returns the
+    exit code."""
     # Under a launcher every rank meets the same error: one of them reports it.
     speaks = is_first_rank()
     logging.basicConfig(
@@ -66,7 +87,7 @@ def run(name: str, arguments: list[str]) -> int:
     logging.getLogger("DeepSpeed").addFilter(_not_about_cpus)
     try:
         try:
-            return commands.run(name, arguments)
+            return work()
         finally:
             sys.stdout.flush()
     except UserError as error:
@@ -82,10 +103,10 @@ def run(name: str, arguments: list[str]) -> int:
             raise
         problem = known
     except KeyboardInterrupt:
-        print("biobert-scale: interrupted; the same command goes on from what is finished", file=sys.stderr)
+        print(f"{program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
         return 130
     if speaks:
-        print(f"biobert-scale: {problem}", file=sys.stderr)
+        print(f"{program}: {problem}", file=sys.stderr)
     return problem.exit_code
 
 

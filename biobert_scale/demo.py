@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from biobert_scale import __version__
 from biobert_scale.config import Config
+from biobert_scale.environment import processor_name
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_json, write_json
 from biobert_scale.launch.ports import free_port
@@ -132,7 +133,7 @@ class StageWatch:
             {
                 "python": platform.python_version(),
                 "platform": platform.platform(),
-                "processor": _processor(),
+                "processor": processor_name(),
                 "cores": len(os.sched_getaffinity(0)),
                 "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
                 "gpu": _gpu(),
@@ -287,13 +288,6 @@ def _last_line(text: str) -> str:
         line.strip() for line in text.splitlines() if line.startswith("biobert-scale:") or "Error" in line
     ]
     return f"it said: {lines[0] if lines else 'nothing'}"
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _gpu() -> str | None:

@@ -1,9 +1,12 @@
-"""What launchers and SLURM say to a process through the environment, besides ranks (see
-`training/ranks.py`)."""
+"""What a process can know of where it runs: what launchers and SLURM say through the environment, besides
+ranks (see `training/ranks.py`), and the processor."""
 
 from __future__ import annotations
 
 import os
+import platform
+import re
+from pathlib import Path
 from typing import Any
 
 
@@ -55,3 +58,10 @@ def this_start() -> dict[str, Any]:
         "elastic_run": "" if elastic == "none" else elastic,  # torchrun's word where it was given no id
         "elastic_restarts": int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0),
     }
+
+
+def processor_name() -> str:
+    """The processor's model, or its architecture where the system does not say more."""
+    cpuinfo = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
+    return named[1].strip() if named else platform.processor() or platform.machine()

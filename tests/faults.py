@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from biobert_scale.bench.environment import machine, versions
+from benchmarks.result import machine, versions
 from tests.record import read_record
 
 GROUPS = {

@@ -3,7 +3,7 @@
 # Wheels in benchmarks/gpu/wheels (see wheels.sh) are installed first, into a directory of their own.
 set -euo pipefail
 begun=$EPOCHSECONDS
-mkdir -p "${1:?usage: benchmarks/gpu/run.sh OUTPUT [options of python -m biobert_scale.bench.gpu]}"
+mkdir -p "${1:?usage: benchmarks/gpu/run.sh OUTPUT [options of python -m benchmarks gpu]}"
 output=$(cd "$1" && pwd)
 shift
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,7 @@ if compgen -G 'benchmarks/gpu/wheels/*.whl' >/dev/null; then
 fi
 export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false DS_BUILD_OPS=0
 export NUMBA_CACHE_DIR=${NUMBA_CACHE_DIR:-$site/numba} # the copy may be read-only
-"$PYTHON" -m biobert_scale.bench.gpu --output "$output" --begun "$begun" "$@" &
+"$PYTHON" -m benchmarks gpu --output "$output" --begun "$begun" "$@" &
 suite=$!
 # A scheduler's SIGTERM reaches this shell alone. The suite ends its parts, and only then its packages go.
 trap 'kill -TERM "$suite"; wait "$suite"; exit 143' TERM INT

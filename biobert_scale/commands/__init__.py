@@ -36,15 +36,7 @@ COMMANDS = {
     "evaluate score": "evaluation",
     "evaluate errors": "evaluation",
     "evaluate table": "evaluation",
-    "bench corpus": "whole",
-    "bench checkpoint": "whole",
-    "bench curves": "whole",
-    "bench data": "whole",
-    "bench end-to-end": "whole",
-    "bench learning": "whole",
-    "bench scaling": "whole",
-    "bench train": "whole",
-    "bench train-step": "whole",
+    "tune": "plan",
     "plan": "plan",
     "doctor": "doctor",
     "launch site": "launch",
@@ -67,18 +59,11 @@ def function_of(name: str) -> Callable[..., int | None]:
 def summary_of(name: str) -> str:
     """The first line of a command's docstring, read without importing tyro, or whatever else its module
     needs."""
-    (function,) = (
-        node
-        for node in _parsed(COMMANDS[name]).body
-        if isinstance(node, ast.FunctionDef) and node.name == _function_name(name)
-    )
-    return (ast.get_docstring(function) or "").partition("\n")[0].rstrip(".")
+    return first_line(Path(__file__).with_name(f"{COMMANDS[name]}.py"), _function_name(name))
 
 
 def run(name: str, arguments: list[str]) -> int:
     """Parse a command's arguments and run it; returns the exit code."""
-    from biobert_scale.commands.common import parse
-
     function = function_of(name)
     if (
         name in LAUNCHED
@@ -86,18 +71,32 @@ def run(name: str, arguments: list[str]) -> int:
         arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
     if name == "train":  # its recipe decides the defaults of its options
         return function(arguments) or 0
+    return call(function, prog=f"biobert-scale {name}", arguments=arguments)
+
+
+def call(function: Callable[..., int | None], *, prog: str, arguments: list[str]) -> int:
+    """Call a command's function with the options that its arguments give; returns the exit code."""
+    from biobert_scale.commands.common import parse
 
     @functools.wraps(function)
     def with_options(*positional: Any, **options: Any) -> Callable[[], int | None]:
         return functools.partial(function, *positional, **options)
 
-    return parse(with_options, prog=f"biobert-scale {name}", arguments=arguments)() or 0
+    return parse(with_options, prog=prog, arguments=arguments)() or 0
 
 
 def _function_name(command: str) -> str:
     return command.translate({ord(" "): "_", ord("-"): "_"})
 
 
+def first_line(file: Path, name: str) -> str:
+    """The first line of the docstring of a module's function, without its full stop."""
+    (function,) = (
+        node for node in _parsed(file).body if isinstance(node, ast.FunctionDef) and node.name == name
+    )
+    return (ast.get_docstring(function) or "").partition("\n")[0].rstrip(".")
+
+
 @functools.cache
-def _parsed(module: str) -> ast.Module:
-    return ast.parse(Path(__file__).with_name(f"{module}.py").read_text(encoding="utf-8"))
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))

@@ -1,8 +1,9 @@
-"""The options of `plan`."""
+"""The options of `plan` and `tune`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from biobert_scale.config import Config
 from biobert_scale.ranges import within
@@ -156,3 +157,36 @@ def _sources(given: object, rates: object, run: tuple[Path, ...]) -> dict[str, s
         elif name in ("flops", "bandwidth", "device_step"):
             found[name] = "unknown: left out"
     return found
+
+
+@within(processes="[0, 1024]", seconds="(0, 1e8]")
+def tune(
+    *,
+    config: str = "biobert-large",
+    processes: int = 0,
+    lengths: Literal["full", "abstracts"] = "full",
+    seconds: float = 120,
+) -> None:
+    """Find the micro-batch, engine and settings of [compute] that are fastest on these devices.
+
+    Prints them as lines of a recipe.
+
+    Args:
+        config: recipe: a name or the path of a TOML file.
+        processes: ranks on this machine, one device each (default: as many as it has GPUs, or one).
+        lengths: of the made-up samples: full, or abstracts (a mean of about 290 tokens of 512).
+        seconds: after which no more candidate is begun.
+    """
+    import torch
+
+    from biobert_scale.recipes import load_config
+    from biobert_scale.tune.search import tune
+
+    print(
+        tune(
+            load_config(config),
+            processes=processes or max(torch.cuda.device_count(), 1),
+            seconds=seconds,
+            lengths=lengths,
+        )
+    )

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from biobert_scale.bench.collectives import count_collectives
+from benchmarks.collectives import count_collectives
 from biobert_scale.config import Config
 from biobert_scale.files import read_json
 from biobert_scale.recipes import structure_config

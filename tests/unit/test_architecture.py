@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 import biobert_scale
 
@@ -69,6 +73,49 @@ def test_corpus_tokens_and_launch_never_import_torch() -> None:
         if name.split(".")[0] in heavy
     }
     assert not found
+
+
+def test_the_package_runs_without_the_benchmarks_beside_it() -> None:
+    """A wheel has no `benchmarks`: the package neither imports it nor starts one of its modules."""
+    found = {
+        str(path.relative_to(PACKAGE)): names
+        for path in PACKAGE.rglob("*.py")
+        if (names := uses_of_benchmarks(path))
+    }
+    assert not found
+
+
+def uses_of_benchmarks(path: Path) -> list[str]:
+    literals = (
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    return [name for name in imports(path) if name.split(".")[0] == "benchmarks"] + [
+        text for text in literals if re.fullmatch(r"benchmarks\.(?!toml)[\w.]+", text)
+    ]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from benchmarks.result import machine",
+        "def f():\n    import benchmarks.turns",
+        'run(["python", "-m", "benchmarks.gpu.parts"])',
+    ],
+)
+def test_a_use_of_the_benchmarks_is_seen(tmp_path: Path, code: str) -> None:
+    (tmp_path / "module.py").write_text(code)
+    assert uses_of_benchmarks(tmp_path / "module.py")
+
+
+def test_the_wheel_has_every_package_and_no_benchmarks() -> None:
+    settings = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["setuptools"]
+    of_the_tree = {
+        ".".join(path.parent.relative_to(PACKAGE.parent).parts) for path in PACKAGE.rglob("__init__.py")
+    }
+    assert {name for name in settings["packages"] if name not in settings["package-dir"]} >= of_the_tree
+    assert all(name.split(".")[0] == "biobert_scale" for name in settings["packages"])
 
 
 def test_the_reader_of_imports_sees_a_forbidden_one(tmp_path: Path) -> None:

@@ -58,6 +58,10 @@ def test_every_command_has_help(name: str) -> None:
         (["report", "missing"], "missing"),
         (["checkpoint", "list", "missing"], "no checkpoint"),
         (["evaluate", "table", "missing"], "no finished evaluation"),
+        (["bench", "train", "--config", "demo"], "bench train; run `biobert-scale tune`"),
+        (["bench", "end-to-end"], "run `python -m benchmarks end-to-end`, in a checkout"),
+        (["bench"], "run `python -m benchmarks TABLE`, in a checkout"),
+        (["bench", "--help"], "run `python -m benchmarks TABLE`, in a checkout"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from biobert_scale.bench.made_up import made_up_steps
 from biobert_scale.config import ComputeConfig, OptimizerConfig
 from biobert_scale.modeling import attention, model
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
@@ -24,6 +23,7 @@ from biobert_scale.training.engine.ddp import DdpEngine
 from biobert_scale.training.engine.optimizer import build_optimizer
 from biobert_scale.training.step import HostStep, StepResult, train_step
 from tests.factories import SMALL_BERT
+from biobert_scale.tune.made_up import made_up_steps
 
 META = torch.device("meta")
 SHAPE = replace(SMALL_BERT, max_position_embeddings=64)

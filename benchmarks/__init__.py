@@ -1,0 +1,1 @@
+"""Benchmarks: each table measures a part of the package beside its peers, in one run on one machine."""

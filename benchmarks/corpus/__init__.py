@@ -1,0 +1,1 @@
+"""Reading raw XML, and the whole corpus stage."""

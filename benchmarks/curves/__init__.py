@@ -1,0 +1,1 @@
+"""Loss curves with every setting of `compute` on and off."""

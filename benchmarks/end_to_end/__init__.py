@@ -1,0 +1,1 @@
+"""Raw XML to a held-out loss, stage by stage."""

@@ -1,0 +1,1 @@
+"""Held-out loss by step, beside transformers' `Trainer`."""

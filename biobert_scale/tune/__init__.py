@@ -1,0 +1,1 @@
+"""Which micro-batch, engine and settings of `[compute]` take the most sequences a second on these devices."""
