@@ -66,10 +66,18 @@ def code_spans(path: Path) -> list[str]:
     return re.findall(r"`([^`]+)`", "\n".join(lines))
 
 
-def links(path: Path) -> list[str]:
-    """Where the links of a file lead to, without what follows `#`; those into the web are left out."""
+def links(path: Path) -> list[tuple[str, str]]:
+    """Where the links of a file lead to: (file, heading), each empty where it is this file or none is named;
+    those into the web are left out."""
     targets = re.findall(r"\]\(([^)\s]+)\)", path.read_text())
-    return [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
+    parts = (target.partition("#") for target in targets if not re.match(r"[a-z]+:", target))
+    return [(file, heading) for file, _, heading in parts]
+
+
+def headings(path: Path) -> set[str]:
+    """The headings of a file, as links name them: in lower case, hyphens for blanks, no punctuation."""
+    titles = re.findall(r"^#+ +(.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def commands(script: str) -> list[list[str]]:

@@ -18,12 +18,19 @@ import pytest
 from biobert_scale.commands import COMMANDS
 from tests.docs.account import ROOT, Account, clone, furnish, make_small
 from tests.docs.grammar import Rotten, check_command, foreign_options, options_of
-from tests.docs.markdown import Block, code_spans, commands, links, read_blocks
+from tests.docs.markdown import Block, code_spans, commands, headings, links, read_blocks
 from tests.factories import write_tokens
 from tests.slurm_cluster import Cluster
 
 logger = logging.getLogger(__name__)
+PAGES = tuple(
+    str(path.relative_to(ROOT))
+    for pattern in ("*.md", "docs/**/*.md", "[a-z]*/README.md", "benchmarks/*/README.md")
+    for path in sorted(ROOT.glob(pattern))
+)
+"""Every page that is written by hand."""
 DOCUMENTS = ("README.md", "launch/README.md", "docs/doctor.md", "docs/evaluation.md", "docs/release.md")
+"""Those whose blocks are run."""
 
 PROGRAMS = """for name in accelerate deepspeed tensorboard torchrun; do
     sed "1s|.*|#!$PWD/env/bin/python|" {scripts}/$name > env/bin/$name
@@ -350,9 +357,40 @@ def test_a_block_that_no_rule_knows_is_noticed(tmp_path: Path) -> None:
             check(block)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_lead_to_files(document: str) -> None:
-    gone = [target for target in links(ROOT / document) if not ((ROOT / document).parent / target).exists()]
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page: str) -> None:
+    gone = []
+    for file, heading in links(ROOT / page):
+        target = (ROOT / page).parent / file if file else ROOT / page
+        if not target.exists() or (heading and heading not in headings(target)):
+            gone.append(f"{file}#{heading}")
+    assert not gone
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in DOCUMENTS])
+def test_every_command_of_a_page_whose_blocks_are_not_run_could_be_begun(page: str) -> None:
+    for block in read_blocks(ROOT / page, page):
+        if block.language == "bash" and not page.startswith("benchmarks/"):
+            for words in commands(block.text):
+                check_command(words)
+
+
+def test_what_is_to_be_changed_for_an_addition_is_there() -> None:
+    """The files of docs/architecture.md: of the package, of the repository, or of the directory of the test
+    that is named before."""
+    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Where to add what")[2]
+    rows = [line for line in table.partition("\n## ")[0].splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    gone = []
+    for row in rows:
+        tests = re.findall(r"`(tests/\S+\.py)`", row)
+        assert tests or "tests/" in row, f"no test: {row}"
+        places = [ROOT, ROOT / "biobert_scale", *((ROOT / test).parent for test in tests)]
+        gone += [
+            name
+            for name in re.findall(r"`([\w/.-]+\.(?:py|md))`", row)
+            if name != "test_NAME.py" and not any((place / name).exists() for place in places)
+        ]
     assert not gone
 
 
