@@ -46,8 +46,8 @@ faults: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy biobert_scale benchmarks
-	$(BIN)/mypy --config-file= --ignore-missing-imports --follow-imports=silent --cache-dir=.mypy_cache/tests tests
+	$(BIN)/mypy biobert_scale
+	$(BIN)/mypy --config-file= --ignore-missing-imports --follow-imports=silent --cache-dir=.mypy_cache/tests tests benchmarks
 
 clean:
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

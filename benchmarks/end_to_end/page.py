@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
+from typing import Literal
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -75,7 +77,7 @@ def end_to_end_page(result: EndToEndResult, config: Config, *, figure: str) -> s
         "|---|---|---|",
     ]
     for stage, title in _STAGES.items():
-        lines.append(_line(f"{title}, s", result, lambda side, stage=stage: side["stages"][stage]["seconds"]))
+        lines.append(_line(f"{title}, s", result, partial(_of_stage, stage, "seconds")))
     lines += [
         _line(
             "training: until the first step, s",
@@ -88,7 +90,7 @@ def end_to_end_page(result: EndToEndResult, config: Config, *, figure: str) -> s
             _line(
                 f"CPU time, {stage}, s",
                 result,
-                lambda side, stage=stage: side["stages"][stage]["cpu_seconds"],
+                partial(_of_stage, stage, "cpu_seconds"),
             )
             for stage in (*_STAGES, "training")
         ),
@@ -96,7 +98,7 @@ def end_to_end_page(result: EndToEndResult, config: Config, *, figure: str) -> s
             _line(
                 f"peak memory, {stage}, GB",
                 result,
-                lambda side, stage=stage: side["stages"][stage]["peak_memory_bytes"] / 1e9,
+                partial(_of_stage, stage, "peak_memory_bytes", unit=1e9),
                 2,
             )
             for stage in (*_STAGES, "training")
@@ -124,6 +126,16 @@ def end_to_end_page(result: EndToEndResult, config: Config, *, figure: str) -> s
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_stage(
+    stage: str,
+    figure: Literal["seconds", "cpu_seconds", "peak_memory_bytes"],
+    side: Side,
+    *,
+    unit: float = 1.0,
+) -> float:
+    return side["stages"][stage][figure] / unit
 
 
 def _line(title: str, result: EndToEndResult, value: Callable[[Side], float], digits: int = 1) -> str:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,10 @@ def _summary(records: list[dict[str, Any]], *, dtype: str, compiled: bool) -> Tr
 
 
 @rank_environment()
+def _collect(kernels: list[Operation], step: Callable[[], None], device: torch.device) -> None:
+    kernels.extend(operations(step, device))
+
+
 def measure_profile(report: Report, *, tiny: bool) -> None:
     """Where the time of a step goes, as `one-gpu` takes it, compiled and not: kernels by their time on the
     device."""
@@ -348,7 +353,7 @@ def measure_profile(report: Report, *, tiny: bool) -> None:
             on_engine(replace(config, compute=replace(config.compute, compile=compile)), engine),
             lengths="full",
             steps=3,
-            at_end=lambda step, device, kernels=kernels: kernels.extend(operations(step, device)),
+            at_end=partial(_collect, kernels),
         )
         seconds = min(timed.seconds[1:])
         found.append({"engine": engine, "compiled": compile, "seconds": seconds, "kernels": kernels})

@@ -18,7 +18,7 @@ STAGE = {"cpu_seconds": 1.0, "peak_memory_bytes": 5e8}
 STEPS = 6
 
 
-def side(name: str, *losses: float, seconds: float) -> dict[str, Any]:
+def side(name: str, *losses: float, seconds: float) -> Any:
     """A side whose stages take 2, 3 and 5 seconds, whose training starts in 10, and whose validations are
     `seconds` of training apart."""
     stages: dict[str, Any] = {
@@ -57,7 +57,7 @@ def test_the_page_has_both_sides_and_when_each_reached_the_loss(repeats: int) ->
         [side("ours", 8.0, 6.0, 4.0, seconds=10.0 + number), side("theirs", 8.0, 7.0, 5.0, seconds=30.0)]
         for number in range(repeats)
     ]
-    result: dict[str, Any] = {
+    result: Any = {
         "date": "2026-01-02",
         "machine": {"cpu": "a CPU", "cores": 2, "system": "Linux"},
         "device": "CPU",
@@ -77,7 +77,7 @@ def test_the_page_has_both_sides_and_when_each_reached_the_loss(repeats: int) ->
     )
     assert end_to_end_figure(result).startswith(b"\x89PNG")
     assert f"- theirs: not reached in {repeats} of {repeats} runs" in end_to_end_page(
-        {**result, "loss": 4.5}, load_config("demo-real"), figure="a.png"
+        result | {"loss": 4.5}, load_config("demo-real"), figure="a.png"
     )
 
 

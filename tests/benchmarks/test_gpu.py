@@ -22,7 +22,7 @@ from biobert_scale.modeling import attention
 from biobert_scale.modeling.attention import Backend
 
 ROOT = Path(__file__).parents[2]
-EMPTY: dict[str, Any] = {
+EMPTY: Any = {
     "gpu": "a card",
     "date": "2026-11-23",
     "tiny": True,
@@ -132,9 +132,9 @@ def test_attention_drops_what_it_says_and_knows_it_backwards(backend: Backend) -
 
 
 def test_a_fault_in_dropout_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    fine = {"errors": {}, "leak": 0.0}
+    fine: Any = {"errors": {}, "leak": 0.0}
     cpu = torch.device("cpu")
-    assert judge({**fine, "dropout": {"x": compare_dropout(cpu, torch.float32)}}) == []
+    assert judge(fine | {"dropout": {"x": compare_dropout(cpu, torch.float32)}}) == []
     right = attention.attention_with_dropout
     monkeypatch.setattr(
         attention,
@@ -143,13 +143,13 @@ def test_a_fault_in_dropout_is_out_of_bounds(monkeypatch: pytest.MonkeyPatch) ->
     )
     assert any(
         "dropped of 0.1" in trouble
-        for trouble in judge({**fine, "dropout": {"x": compare_dropout(cpu, torch.float32)}})
+        for trouble in judge(fine | {"dropout": {"x": compare_dropout(cpu, torch.float32)}})
     )
 
 
 def test_bounds_follow_from_the_plain_way_in_the_same_type() -> None:
     plain = {"loss": 1e-3, "gradient": 1e-2}
-    parity: dict[str, Any] = {
+    parity: Any = {
         "errors": {
             "bf16, plain": plain,
             "bf16, as shipped": {"loss": 3e-3, "gradient": 1.6e-2},

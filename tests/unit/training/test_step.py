@@ -22,8 +22,8 @@ from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, 
 from biobert_scale.training.engine.ddp import DdpEngine
 from biobert_scale.training.engine.optimizer import build_optimizer
 from biobert_scale.training.step import HostStep, StepResult, train_step
-from tests.factories import SMALL_BERT
 from biobert_scale.tune.made_up import made_up_steps
+from tests.factories import SMALL_BERT
 
 META = torch.device("meta")
 SHAPE = replace(SMALL_BERT, max_position_embeddings=64)

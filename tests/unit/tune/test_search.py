@@ -62,10 +62,11 @@ def test_a_switch_that_pays_stays_put_while_others_are_tried() -> None:
 
 def test_memory_and_the_global_batch_end_the_doubling() -> None:
     rates = {
-        Candidate(micro_batch_size=size, engine="zero1"): rate for size, rate in ((1, 10), (2, 18), (4, 0))
+        Candidate(micro_batch_size=size, engine="zero1"): rate
+        for size, rate in ((1, 10.0), (2, 18.0), (4, 0.0))
     }
     assert max(candidate.micro_batch_size for candidate in search(rates, world_size=4)) == 4
-    growing = {Candidate(micro_batch_size=size, engine="zero1"): size for size in (1, 2, 4, 8, 16, 32)}
+    growing = {Candidate(micro_batch_size=size, engine="zero1"): float(size) for size in (1, 2, 4, 8, 16, 32)}
     assert max(candidate.micro_batch_size for candidate in search(growing, world_size=16)) == 16, (
         "256 sequences are 16 ranks x 16"
     )
