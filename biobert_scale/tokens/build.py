@@ -1,7 +1,7 @@
 """Documents in; token shards out: sentences found, split into word pieces, and laid end to end.
 
-One document shard makes one token shard in each split. Runs on datatrove, one task a shard, with completion
-markers, so that an interrupted build goes on where it was.
+One document shard makes one token shard in each split: one task a shard, with completion markers, so that an
+interrupted build goes on where it was.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def build_tokens(
             counts=counts,
             rejects=rejects,
             outputs=[*(path for split in SPLITS for path in tokenize.shards(split)), *others],
-            libraries=["tokenizers", "sentencex", "pyarrow", "datatrove", "datasets"],
+            libraries=["tokenizers", "sentencex", "pyarrow", "datasets"],
         )
         shutil.rmtree(work, ignore_errors=True)
         return manifest
