@@ -228,17 +228,6 @@ def cut_in_half(path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
 
 
-def leave_a_mark(directory: Path, rank: int) -> None:
-    with open(directory / f"mark-{rank}", "a") as stream:
-        stream.write("x")
-
-
-def divide(directory: Path, rank: int) -> None:
-    """A task of the corpus' engine; of rank 4 it fails."""
-    leave_a_mark(directory, rank)
-    assert 1 / (4 - rank)
-
-
 NAMES = (
     "leaf palsy",
     "Noxal rot",

@@ -1,24 +1,26 @@
-"""Many independent tasks, run by datatrove here or on a SLURM cluster: completion markers, restart without
-repeating."""
+"""Many independent tasks, in processes of this machine or on a SLURM cluster: completion markers, restart
+without repeating."""
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
 
-from datatrove.executor import LocalPipelineExecutor
-from loguru import logger
 from tqdm import tqdm
 
 from biobert_scale.config import SlurmConfig
+from biobert_scale.corpus.completion import incomplete, picklable, run_task
 from biobert_scale.corpus.slurm import run_on_slurm
 from biobert_scale.errors import RunFailed
 
@@ -40,8 +42,7 @@ def run_tasks(
 
     Args:
         function: picklable; its own output is written atomically, since a killed task is run again.
-        work: where completion markers, logs and statistics are kept between calls; with `slurm` on a shared
-            file system.
+        work: where completion markers and logs are kept between calls; with `slurm` on a shared file system.
         workers: processes at once on this machine.
         slurm: run the tasks as array jobs of a cluster instead. Both ways know what the other has completed.
         description: what the tasks do, for the progress bar.
@@ -58,31 +59,17 @@ def run_tasks(
         return
     with Progress(description, tasks) as progress:
         if slurm is not None:
-            run_on_slurm([_Step(function)], tasks=tasks, work=work, config=slurm, show=progress.show)
+            run_on_slurm(function, tasks=tasks, work=work, config=slurm, show=progress.show)
+            return
+        waiting = incomplete(work, tasks)
+        completed = tasks - len(waiting)
+        progress.show(completed)
+        if min(workers, tasks) > 1 and waiting:
+            _run_in_processes(function, waiting, work, workers, preload, progress)
         else:
-            _LocalExecutor(
-                progress,
-                preload,
-                [_Step(function)],
-                tasks=tasks,
-                workers=min(workers, tasks),
-                logging_dir=str(work),
-            ).run()
-
-
-class _Step:
-    """datatrove calls a step with (documents, rank, world size)."""
-
-    def __init__(self, function: Callable[[int], None]) -> None:
-        self.function = function
-
-    @property
-    def module(self) -> str:
-        """Where the function comes from."""
-        return str(getattr(self.function, "func", self.function).__module__)
-
-    def __call__(self, _documents: Any, rank: int, _world_size: int) -> None:
-        self.function(rank)
+            for done, rank in enumerate(waiting, completed + 1):
+                run_task(function, rank, work)
+                progress.show(done)
 
 
 class Progress:
@@ -113,102 +100,88 @@ class Progress:
             self.shown, self.shown_at = line, time.monotonic()
 
 
-class _LocalExecutor(LocalPipelineExecutor):
-    """datatrove's tasks and completion markers in processes that are watched: its own pool waits for ever for
-    one that was killed.
-
-    Its log lines are off: errors reach the caller as exceptions.
-    """
-
-    def __init__(self, progress: Progress, preload: tuple[str, ...], *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.progress, self.preload = progress, preload
-
-    def run(self) -> None:
-        waiting = self.get_incomplete_ranks()
-        if self.workers == 1:
-            for done, rank in enumerate(waiting, self.tasks - len(waiting)):
-                self.progress.show(done)
-                self._run_for_rank(rank)
-        else:
-            self._run_in_processes(waiting)
-        self.progress.show(self.tasks)
-
-    def _run_in_processes(self, waiting: list[int]) -> None:
-        completed, waiting = self.tasks - len(waiting), waiting[::-1]
-        # Imported once, before the workers part: their imports would take longer than a small file.
-        multiprocessing.get_context("forkserver").set_forkserver_preload(
-            [__name__, self.pipeline[0].module, *self.preload]
-        )
-        workers = [_Worker(self) for _ in range(min(self.workers, len(waiting)))]
+def _run_in_processes(
+    function: Callable[[int], None],
+    waiting: list[int],
+    work: Path,
+    workers: int,
+    preload: tuple[str, ...],
+    progress: Progress,
+) -> None:
+    context = multiprocessing.get_context("forkserver")
+    # Imported once, before the workers part: their imports would take longer than a small file.
+    module = getattr(function, "func", function).__module__
+    context.set_forkserver_preload([__name__, module, *preload])
+    started = work / "started"
+    shutil.rmtree(started, ignore_errors=True)
+    started.mkdir(parents=True)
+    others, all_known = set(multiprocessing.active_children()), context.Event()
+    with ProcessPoolExecutor(
+        min(workers, len(waiting)), context, _begin, (function, work, all_known)
+    ) as pool:
+        processes: set[BaseProcess] = set()
         try:
-            for worker in workers:
-                worker.start(waiting.pop())
-            while busy := {worker.channel: worker for worker in workers if worker.rank is not None}:
-                self.progress.show(completed)
-                for channel in wait(list(busy)):
-                    worker = busy[channel]  # type: ignore[index]
-                    worker.finish(self.logging_dir.resolve_paths(f"logs/task_{worker.rank:05d}.log"))
-                    completed += 1
-                    if waiting:
-                        worker.start(waiting.pop())
-        finally:
-            for worker in workers:
-                worker.stop()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "progress": None}  # a terminal's bar stays with the process that draws it
-
-    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
-        logger.disable("datatrove")
-        return super()._run_for_rank(rank, local_rank, node_rank)
+            tasks = [pool.submit(_run, rank) for rank in waiting]
+            processes = set(multiprocessing.active_children()) - others
+            all_known.set()
+            for done, task in enumerate(as_completed(tasks), progress.tasks - len(waiting) + 1):
+                if error := task.result():
+                    raise error
+                progress.show(done)
+        except BrokenProcessPool:
+            pool.shutdown()  # and with it the other processes
+            exit_codes = {process.pid: process.exitcode or 0 for process in processes}
+            raise _killed(started, exit_codes) from None
+        except BaseException:
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
-class _Worker:
-    """A process that runs one task after another, and the end of its pipe on this side."""
-
-    def __init__(self, executor: _LocalExecutor) -> None:
-        context = multiprocessing.get_context("forkserver")
-        self.channel, theirs = context.Pipe()
-        self.rank: int | None = None
-        self.process: BaseProcess = context.Process(target=_work, args=(executor, theirs), daemon=True)
-        self.process.start()
-        theirs.close()  # so that the pipe ends with the process
-
-    def start(self, rank: int) -> None:
-        self.rank = rank
-        self.channel.send(rank)
-
-    def finish(self, log: str) -> None:
-        """Take the task's answer."""
-        try:
-            error = self.channel.recv()
-        except (EOFError, ConnectionResetError):
-            self.process.join()
-            code = self.process.exitcode or 0
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-            remedy = (
-                "run the same command again: finished tasks are kept; where memory ran out, with fewer"
-                " --workers"
-            )
-            raise RunFailed(f"the process of task {self.rank} {how}", where=log, remedy=remedy) from None
-        if error is not None:
-            raise error
-        self.rank = None
-
-    def stop(self) -> None:
-        self.channel.close()
-        self.process.terminate()
-        self.process.join()
+_function: Callable[[int], None]
+_work: Path
+"""Of a worker process."""
 
 
-def _work(executor: _LocalExecutor, channel: Connection) -> None:
+def _begin(function: Callable[[int], None], work: Path, all_known: Event) -> None:
+    """Make a process a worker. It waits until the parent knows all of them: one that dies at once leaves its
+    exit code, too."""
+    global _function, _work
+    _function, _work = function, work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    with suppress(EOFError, BrokenPipeError):  # the parent is gone
-        while True:
-            rank, answer = channel.recv(), None
-            try:
-                executor._run_for_rank(rank)
-            except Exception as error:
-                answer = error
-            channel.send(answer)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    all_known.wait()
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for tasks for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _run(rank: int) -> Exception | None:
+    """Run a task in a worker; meanwhile a file says which process has it."""
+    started = _work / "started" / f"{rank}.{os.getpid()}"
+    started.touch()
+    try:
+        run_task(_function, rank, _work)
+    except Exception as error:
+        return picklable(error)
+    finally:
+        started.unlink()
+    return None
+
+
+def _killed(started: Path, exit_codes: dict[int | None, int]) -> RunFailed:
+    """Which process died by itself: the pool ends the others by SIGTERM."""
+    ranks = {int(pid): rank for rank, pid in (path.name.split(".") for path in started.iterdir())}
+    by_itself = sorted(exit_codes, key=lambda pid: (exit_codes[pid] == -signal.SIGTERM, pid not in ranks))
+    pid = next(iter(by_itself), None)
+    code = exit_codes.get(pid, 1)
+    whose = f"the process of task {ranks[pid]}" if pid in ranks else "a worker process"
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+    remedy = "run the same command again: finished tasks are kept; where memory ran out, with fewer --workers"
+    return RunFailed(f"{whose} {how}", where=started.parent, remedy=remedy)
