@@ -11,14 +11,15 @@ from pathlib import Path
 
 from biobert_scale.files import make_directory, sync
 
+COMPLETIONS = "completions"
+"""The directory of the markers, an empty file for each complete task."""
+
 
 def incomplete(work: Path, tasks: int) -> list[int]:
     """The ranks below `tasks` without a completion marker."""
-    looking = _marker(work, 0).with_name(".looking")
-    make_directory(looking.parent)
-    looking.touch()  # a change of our own makes an NFS client fetch the directory anew
-    looking.unlink()
-    completed = set(os.listdir(looking.parent))
+    directory = work / COMPLETIONS
+    make_directory(directory)
+    completed = set(os.listdir(directory))
     return [rank for rank in range(tasks) if _marker(work, rank).name not in completed]
 
 
@@ -45,4 +46,4 @@ def picklable(error: Exception) -> Exception:
 
 
 def _marker(work: Path, rank: int) -> Path:
-    return work / "completions" / f"{rank:05d}"
+    return work / COMPLETIONS / f"{rank:05d}"

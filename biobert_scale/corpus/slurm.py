@@ -19,11 +19,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from biobert_scale.config import SlurmConfig
-from biobert_scale.corpus.completion import incomplete, picklable, run_task
+from biobert_scale.corpus.completion import COMPLETIONS, incomplete, picklable, run_task
 from biobert_scale.errors import RunFailed, UserError, from_os_error
-from biobert_scale.files import write_atomically
+from biobert_scale.files import make_directory, write_atomically
 
 _log = logging.getLogger(__name__)
 _FIRST_LOOK_SECONDS = 0.5
@@ -70,6 +71,7 @@ def run_on_slurm(
     name = f"biobert-{work.name.strip('.')}-{hashlib.sha256(str(work).encode()).hexdigest()[:8]}"
     shutil.rmtree(work / _ERRORS, ignore_errors=True)  # of an earlier run
     write_atomically(work / _FUNCTION, pickle.dumps(function))
+    make_directory(work / COMPLETIONS)
     logs: dict[int, Path] = {}
     submissions, pause = 0, _FIRST_LOOK_SECONDS
     try:
@@ -77,6 +79,8 @@ def run_on_slurm(
             _log.info("waiting for the tasks of an earlier call, which are still in the queue (%s)", name)
         while True:
             states = _queue(name)
+            # A change of our own makes an NFS client fetch the directory anew.
+            NamedTemporaryFile(dir=work / COMPLETIONS).close()
             missing = incomplete(work, tasks)
             show(
                 tasks - len(missing), ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
