@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 _PACKAGES = (
     "accelerate",
     "datasets",
-    "datatrove",
     "deepspeed",
     "numpy",
     "tokenizers",
