@@ -35,11 +35,7 @@ from biobert_scale.training.checkpoint.retention import is_finished
 
 logger = logging.getLogger(__name__)
 
-# fmt: off
-_PACKAGES = (
-    "accelerate", "datasets", "datatrove", "deepspeed", "numpy", "tokenizers", "torch", "transformers",
-)
-# fmt: on
+_PACKAGES = ("accelerate", "datasets", "deepspeed", "numpy", "tokenizers", "torch", "transformers")
 _TERM_GRACE_SECONDS = 120
 _TAIL_BYTES = 4096
 

@@ -238,17 +238,6 @@ def write_checkpoint(run: Path, step: int, *, loss: object = None) -> Path:
     return directory
 
 
-def leave_a_mark(directory: Path, rank: int) -> None:
-    with open(directory / f"mark-{rank}", "a") as stream:
-        stream.write("x")
-
-
-def divide(directory: Path, rank: int) -> None:
-    """A task of the corpus' engine; of rank 4 it fails."""
-    leave_a_mark(directory, rank)
-    assert 1 / (4 - rank)
-
-
 NAMES = (
     "leaf palsy",
     "Noxal rot",

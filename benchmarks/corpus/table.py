@@ -37,7 +37,7 @@ from biobert_scale.ranges import within
 _WALK, _READER, _PEER = "lxml alone", "this reader", "pubmed-parser"
 _PMID = re.compile(rb"(<PMID[^>]*>)\d+(</PMID>)")
 _FIRST_NUMBER = 100_000_000
-_LIBRARIES = ("lxml", "isal", "datatrove", "pyarrow", "pubmed-parser")
+_LIBRARIES = ("lxml", "isal", "pyarrow", "pubmed-parser")
 
 
 @dataclass(frozen=True, kw_only=True)

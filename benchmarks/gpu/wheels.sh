@@ -6,7 +6,7 @@ cd "$(dirname "$0")"
 version=${1:-3.12}
 packages=("${@:2}")
 if [ ${#packages[@]} = 0 ]; then
-    packages=(annotated-types attrs cattrs datasets datatrove dill docstring_parser hjson isal loguru multiprocess pydantic pydantic_core sentencex tyro typeguard typing_extensions typing-inspection)
+    packages=(annotated-types attrs cattrs datasets dill docstring_parser hjson isal multiprocess pydantic pydantic_core sentencex tyro typeguard typing_extensions typing-inspection)
 fi
 mkdir -p wheels
 platforms=()

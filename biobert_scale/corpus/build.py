@@ -24,20 +24,18 @@ from numpy.typing import NDArray
 from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.deduplicate import SIGNATURE_SIZE, near_duplicates
 from biobert_scale.corpus.document import SOURCES
-from biobert_scale.corpus.engine import run_tasks
 from biobert_scale.corpus.not_read import MEMBER_REASONS, NotRead, note
 from biobert_scale.corpus.pipeline import (
     EXTRACTED_SCHEMA,
     INDEX_COLUMNS,
     FileTask,
-    ReadKept,
-    WriteShard,
     extract_file,
-    run_steps,
     staged,
+    write_shard,
 )
 from biobert_scale.corpus.raw import RawDirectory, RawFile, find_raw_files, look_through
 from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
+from biobert_scale.corpus.task_runner import run_tasks
 from biobert_scale.errors import UserError, printable
 from biobert_scale.files import (
     Manifest,
@@ -151,7 +149,7 @@ def _build(
     counts["not_read"] = {**raw.not_read, **_not_read_in(sound, work)}
     parts = len(shards) - 1
     _log.info("writing %d documents to %d shards", kept_before[-1], parts)
-    writing = partial(run_steps, [ReadKept(sound, work, kept_before, shards), WriteShard(output)])
+    writing = partial(write_shard, sound, work, output, kept_before, shards)
     run(writing, tasks=parts, work=work / f"shards-{masks[:12]}", description="writing shards")
     outputs = [output / f"part-{shard:05d}.parquet" for shard in range(parts)]
     if benchmarks is not None:
@@ -164,7 +162,7 @@ def _build(
         counts=counts,
         rejects=rejects,
         outputs=outputs,
-        libraries=("lxml", "datatrove", "pyarrow"),
+        libraries=("lxml", "pyarrow"),
     )
 
 

@@ -1,4 +1,5 @@
-"""The corpus stage's steps for datatrove: one task extracts one raw file, and one task writes one shard."""
+"""The tasks of the corpus stage: one extracts a raw file, one writes a shard. Both are generators in a row,
+from records to a Parquet file."""
 
 from __future__ import annotations
 
@@ -6,8 +7,7 @@ import hashlib
 import itertools
 import os
 import re
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datatrove.data import Document as PipelineDocument
-from datatrove.pipeline.base import PipelineStep
 from numpy.typing import NDArray
 
 from biobert_scale.config import CorpusConfig
@@ -37,40 +35,22 @@ CORPUS_SCHEMA = pa.schema(
 )
 """The columns of the corpus' Parquet files."""
 
-INDEX_COLUMNS = (
-    "source",
-    "pmid_number",
-    "pmcid_number",
-    "version",
-    "revised",
-    "digest",
-    "code",
-    "words",
-    "characters",
-)
-EXTRACTED_SCHEMA = pa.schema(
-    [
-        *CORPUS_SCHEMA,
-        ("pmid_number", pa.int64()),
-        ("pmcid_number", pa.int64()),
-        ("version", pa.int64()),
-        ("revised", pa.int64()),
-        ("digest", pa.binary(16)),
-        ("code", pa.uint8()),
-        ("words", pa.int64()),
-        ("characters", pa.int64()),
-    ]
-)
+_INDEX = [
+    ("pmid_number", pa.int64()),
+    ("pmcid_number", pa.int64()),
+    ("version", pa.int64()),
+    ("revised", pa.int64()),
+    ("digest", pa.binary(16)),
+    ("code", pa.uint8()),
+    ("words", pa.int64()),
+    ("characters", pa.int64()),
+]
+INDEX_COLUMNS = ("source", *(name for name, _ in _INDEX))
+EXTRACTED_SCHEMA = pa.schema([*CORPUS_SCHEMA, *_INDEX])
+Row = dict[str, Any]
+"""A record's columns, of one of the two schemas."""
 _ROWS_PER_GROUP = 2000
 _IDENTIFIER = re.compile(r"(?:PMC)?([0-9]{1,18})")
-
-
-def run_steps(steps: list[PipelineStep], rank: int) -> None:
-    """Run one task of a pipeline: each step takes the documents of the one before."""
-    data: Any = None
-    for step in steps:
-        data = step(data, rank)
-    deque(data, maxlen=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,50 +81,55 @@ class FileTask:
         return work / "fates" / f"{self.name}.npy"
 
 
-class ReadRawFile(PipelineStep):
-    """Yields every record of the task's raw file."""
+def extract_file(
+    tasks: list[FileTask], work: Path, config: CorpusConfig, benchmarks: Path | None, rank: int
+) -> None:
+    """The first phase for one raw file. What is wrong with a file is noted, so that the other files go on.
 
-    name, type = "raw file", "reader"
+    Args:
+        benchmarks: a directory of prepared benchmarks, or None.
+    """
+    task = tasks[rank]
+    if task.notes(work).exists():
+        return
+    deleted: list[str] = []
+    listed: list[dict[str, Any]] = []
+    signatures: list[NDArray[np.uint32]] = []
+    not_read: NotRead = {}
+    records = extract(
+        task.file, captions=config.captions, languages=config.languages, deleted=deleted, not_read=not_read
+    )
+    rows = _clean(records, config)
+    if benchmarks is not None:
+        documents = read_benchmark_documents(benchmarks, config.benchmark_splits)
+        decontaminator = Decontaminator(documents, minimum_share=config.benchmark_overlap)
+        rows = _recognise_benchmarks(rows, decontaminator, listed)
+    if config.near_duplicate_similarity <= 1:
+        rows = _sign(rows, signatures)
+    try:
+        _write(rows, task.extracted(work), EXTRACTED_SCHEMA)
+    except UserError as error:
+        if error.exit_code != UserError.exit_code:
+            raise
+        write_json(
+            task.notes(work), {"error": {"what": error.what, "where": error.where, "remedy": error.remedy}}
+        )
+        return
+    with staged(task.signatures(work)) as path, open(path, "wb") as stream:
+        np.save(stream, np.array(signatures, dtype=np.uint32).reshape(-1, SIGNATURE_SIZE))
+    withdrawn = sorted({number for pmid in deleted if (number := identifier_number(pmid))})
+    write_json(task.notes(work), {"deleted": withdrawn, "benchmark": listed, "not_read": not_read})
 
-    def __init__(self, task: FileTask, config: CorpusConfig, deleted: list[str], not_read: NotRead) -> None:
-        """`deleted` receives the PMIDs that the file withdraws, `not_read` what else a package holds."""
-        super().__init__()
-        self.task, self.config, self.deleted, self.not_read = task, config, deleted, not_read
 
-    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        for record in extract(
-            self.task.file,
-            captions=self.config.captions,
-            languages=self.config.languages,
-            deleted=self.deleted,
-            not_read=self.not_read,
-        ):
-            yield PipelineDocument(
-                text=record.document.text, id=record.document.id, metadata={"record": record}
-            )
-
-
-class CleanDocuments(PipelineStep):
+def _clean(records: Iterable[Extracted], config: CorpusConfig) -> Iterator[Row]:
     """Cleans each text and notes the reason for which the document alone would be rejected."""
-
-    name, type = "clean", "filter"
-
-    def __init__(self, config: CorpusConfig) -> None:
-        super().__init__()
-        self.config = config
-
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        for item in data:
-            record: Extracted = item.metadata["record"]
-            item.text = clean_text(item.text)
-            reason = (
-                record.reason or reject_reason(replace(record.document, text=item.text), self.config) or ""
-            )
-            item.metadata = _row(record, item.text, reason)
-            yield item
+    for record in records:
+        text = clean_text(record.document.text)
+        reason = record.reason or reject_reason(replace(record.document, text=text), config) or ""
+        yield _row(record, text, reason)
 
 
-def _row(record: Extracted, text: str, reason: str) -> dict[str, Any]:
+def _row(record: Extracted, text: str, reason: str) -> Row:
     document = record.document
     pmid, pmcid = identifier_number(document.pmid), identifier_number(document.pmcid)
     if not record.reason and not (pmid or (pmcid and document.source == "pmc")):
@@ -169,161 +154,73 @@ def identifier_number(identifier: str) -> int:
     return int(found[1]) if found else 0
 
 
-class RecogniseBenchmarks(PipelineStep):
-    """Rejects the documents of the benchmarks' test sets, and lists them."""
-
-    name, type = "decontaminate", "filter"
-
-    def __init__(self, decontaminator: Decontaminator, listed: list[dict[str, Any]]) -> None:
-        """`listed` receives what was recognised."""
-        super().__init__()
-        self.decontaminator, self.listed = decontaminator, listed
-
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        for item in data:
-            fields = item.metadata
-            if not fields["code"] and (
-                match := self.decontaminator.match(pmid=fields["pmid"], text=item.text)
-            ):
-                found = match.document
-                self.listed.append(
-                    {
-                        "id": fields["id"],
-                        "benchmark": found.benchmark,
-                        "split": found.split,
-                        "benchmark_pmid": found.pmid,
-                        "by": match.by,
-                        "share": round(match.share, 4),
-                    }
-                )
-                fields["code"], fields["text"] = CODES["benchmark"], ""
-            yield item
+def _recognise_benchmarks(
+    rows: Iterable[Row], decontaminator: Decontaminator, listed: list[dict[str, Any]]
+) -> Iterator[Row]:
+    """Rejects the documents of the benchmarks' test sets; `listed` receives them."""
+    for row in rows:
+        if not row["code"] and (match := decontaminator.match(pmid=row["pmid"], text=row["text"])):
+            found = match.document
+            listed.append(
+                {
+                    "id": row["id"],
+                    "benchmark": found.benchmark,
+                    "split": found.split,
+                    "benchmark_pmid": found.pmid,
+                    "by": match.by,
+                    "share": round(match.share, 4),
+                }
+            )
+            row["code"], row["text"] = CODES["benchmark"], ""
+        yield row
 
 
-class SignDocuments(PipelineStep):
-    """Computes the MinHash signature of every document that is not rejected yet."""
-
-    name, type = "signatures", "stats"
-
-    def __init__(self, signatures: list[NDArray[np.uint32]]) -> None:
-        """`signatures` receives them."""
-        super().__init__()
-        self.signatures = signatures
-
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        for item in data:
-            if not item.metadata["code"]:
-                self.signatures.append(
-                    minhash(ngram_hashes(word_hashes(item.text), SHINGLE_WORDS), SIGNATURE_SIZE)
-                )
-            yield item
+def _sign(rows: Iterable[Row], signatures: list[NDArray[np.uint32]]) -> Iterator[Row]:
+    """Computes the MinHash signature of every document that is not rejected yet; `signatures` receives it."""
+    for row in rows:
+        if not row["code"]:
+            signatures.append(minhash(ngram_hashes(word_hashes(row["text"]), SHINGLE_WORDS), SIGNATURE_SIZE))
+        yield row
 
 
-class WriteExtracted(PipelineStep):
-    """Writes the task's records to one Parquet file of the work directory."""
-
-    name, type = "extracted records", "writer"
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        yield from _write(data, self.path, EXTRACTED_SCHEMA)
-
-
-def extract_file(
-    tasks: list[FileTask], work: Path, config: CorpusConfig, benchmarks: Path | None, rank: int
+def write_shard(
+    tasks: list[FileTask], work: Path, output: Path, kept_before: list[int], shards: list[int], rank: int
 ) -> None:
-    """The first phase for one raw file. What is wrong with a file is noted, so that the other files go on.
+    """The second phase for one shard: its kept documents, as `part-NNNNN.parquet`.
 
     Args:
-        benchmarks: a directory of prepared benchmarks, or None.
+        kept_before: kept documents before each file, and at last in all.
+        shards: kept documents before each shard, likewise.
     """
-    task = tasks[rank]
-    if task.notes(work).exists():
-        return
-    deleted: list[str] = []
-    listed: list[dict[str, Any]] = []
-    signatures: list[NDArray[np.uint32]] = []
-    not_read: NotRead = {}
-    steps = [ReadRawFile(task, config, deleted, not_read), CleanDocuments(config)]
-    if benchmarks is not None:
-        documents = read_benchmark_documents(benchmarks, config.benchmark_splits)
-        steps.append(
-            RecogniseBenchmarks(Decontaminator(documents, minimum_share=config.benchmark_overlap), listed)
+    start, stop = shards[rank : rank + 2]
+    rows = (
+        row
+        for task, (before, after) in zip(tasks, itertools.pairwise(kept_before), strict=True)
+        if before < stop and after > start
+        for row in _kept(task, work, max(start - before, 0), min(stop, after) - before)
+    )
+    _write(rows, output / f"part-{rank:05d}.parquet", CORPUS_SCHEMA)
+
+
+def _kept(task: FileTask, work: Path, start: int, stop: int) -> Iterator[Row]:
+    """The kept documents `start` to `stop` of one file."""
+    rows = np.flatnonzero(np.load(task.fates(work)) == 0)[start:stop]
+    with pq.ParquetFile(task.extracted(work)) as extracted:
+        ends = np.cumsum(
+            [extracted.metadata.row_group(group).num_rows for group in range(extracted.num_row_groups)]
         )
-    if config.near_duplicate_similarity <= 1:
-        steps.append(SignDocuments(signatures))
-    try:
-        run_steps([*steps, WriteExtracted(task.extracted(work))], rank)
-    except UserError as error:
-        if error.exit_code != UserError.exit_code:
-            raise
-        write_json(
-            task.notes(work), {"error": {"what": error.what, "where": error.where, "remedy": error.remedy}}
-        )
-        return
-    with staged(task.signatures(work)) as path, open(path, "wb") as stream:
-        np.save(stream, np.array(signatures, dtype=np.uint32).reshape(-1, SIGNATURE_SIZE))
-    withdrawn = sorted({number for pmid in deleted if (number := identifier_number(pmid))})
-    write_json(task.notes(work), {"deleted": withdrawn, "benchmark": listed, "not_read": not_read})
+        # Only the row groups that hold some of them: a package of many shards is not read anew for each.
+        for group in np.unique(np.searchsorted(ends, rows, "right")).tolist():
+            first = int(ends[group - 1]) if group else 0
+            inside = rows[(rows >= first) & (rows < ends[group])] - first
+            table = extracted.read_row_group(group, columns=CORPUS_SCHEMA.names)
+            yield from table.take(pa.array(inside)).to_pylist()
 
 
-class ReadKept(PipelineStep):
-    """Yields the kept documents of the task's shard."""
-
-    name, type = "kept documents", "reader"
-
-    def __init__(self, tasks: list[FileTask], work: Path, kept_before: list[int], shards: list[int]) -> None:
-        """`kept_before`: kept documents before each file, and at last in all; `shards`: before each shard,
-        likewise."""
-        super().__init__()
-        self.tasks, self.work, self.kept_before, self.shards = tasks, work, kept_before, shards
-
-    def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        start, stop = self.shards[rank : rank + 2]
-        for task, (before, after) in zip(self.tasks, itertools.pairwise(self.kept_before), strict=True):
-            if before < stop and after > start:
-                yield from self._read(task, max(start - before, 0), min(stop, after) - before)
-
-    def _read(self, task: FileTask, start: int, stop: int) -> Iterator[PipelineDocument]:
-        """The kept documents `start` to `stop` of one file."""
-        rows = np.flatnonzero(np.load(task.fates(self.work)) == 0)[start:stop]
-        with pq.ParquetFile(task.extracted(self.work)) as extracted:
-            ends = np.cumsum(
-                [extracted.metadata.row_group(group).num_rows for group in range(extracted.num_row_groups)]
-            )
-            # Only the row groups that hold some of them: a package of many shards is not read anew for each.
-            for group in np.unique(np.searchsorted(ends, rows, "right")).tolist():
-                first = int(ends[group - 1]) if group else 0
-                inside = rows[(rows >= first) & (rows < ends[group])] - first
-                for fields in (
-                    extracted.read_row_group(group, columns=CORPUS_SCHEMA.names)
-                    .take(pa.array(inside))
-                    .to_pylist()
-                ):
-                    yield PipelineDocument(text=fields["text"], id=fields["id"], metadata=fields)
-
-
-class WriteShard(PipelineStep):
-    """Writes the task's documents to `part-NNNNN.parquet`."""
-
-    name, type = "shard", "writer"
-
-    def __init__(self, output: Path) -> None:
-        super().__init__()
-        self.output = output
-
-    def run(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[PipelineDocument]:
-        yield from _write(data, self.output / f"part-{rank:05d}.parquet", CORPUS_SCHEMA)
-
-
-def _write(data: Iterator[PipelineDocument], path: Path, schema: pa.Schema) -> Iterator[PipelineDocument]:
+def _write(rows: Iterator[Row], path: Path, schema: pa.Schema) -> None:
     with staged(path) as staging, pq.ParquetWriter(staging, schema, compression="zstd") as writer:
-        while batch := list(itertools.islice(data, _ROWS_PER_GROUP)):
-            writer.write_table(pa.Table.from_pylist([item.metadata for item in batch], schema=schema))
-            yield from batch
+        while batch := list(itertools.islice(rows, _ROWS_PER_GROUP)):
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
 
 
 @contextmanager

@@ -1,5 +1,5 @@
-"""datatrove's SLURM executor, watched: tasks as one array job, their errors reported here, killed ones
-submitted again.
+"""Tasks as array jobs of a SLURM cluster, submitted by submitit and watched here: errors are reported here,
+killed tasks submitted again.
 
 A phase's job has a name made from its work directory. So whoever comes back after losing the connection waits
 for the tasks that are still in the queue instead of submitting them a second time.
@@ -8,28 +8,23 @@ for the tasks that are still in the queue instead of submitting them a second ti
 from __future__ import annotations
 
 import hashlib
-import json
+import io
 import logging
-import os
-import re
-import shlex
+import pickle
 import shutil
+import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
-from typing import Any
-
-from datatrove.executor import SlurmPipelineExecutor
-from loguru import logger
+from tempfile import NamedTemporaryFile
 
 from biobert_scale.config import SlurmConfig
+from biobert_scale.corpus.completion import COMPLETIONS, incomplete, picklable, run_task
 from biobert_scale.errors import RunFailed, UserError, from_os_error
-from biobert_scale.files import read_json, write_json
+from biobert_scale.files import make_directory, write_atomically
 
 _log = logging.getLogger(__name__)
 _FIRST_LOOK_SECONDS = 0.5
@@ -39,6 +34,7 @@ _AGAIN = "run the same command again: finished tasks are kept"
 _CHANGE = "change the options for SLURM (--partition, --time, --memory-gib, ...)"
 _HOPELESS = ("PartitionTimeLimit", "PartitionNodeLimit", "BadConstraints", "launch failed requeued held")
 """Reasons for which SLURM keeps a task in the queue and never starts it."""
+_LOGS, _ERRORS, _FUNCTION = "slurm_logs", "errors", "function.pickle"
 
 
 def require_slurm() -> None:
@@ -57,44 +53,51 @@ def require_slurm() -> None:
 
 
 def run_on_slurm(
-    steps: list[Callable[..., Any]],
+    function: Callable[[int], None],
     *,
     tasks: int,
     work: Path,
     config: SlurmConfig,
     show: Callable[[int, str], None],
 ) -> None:
-    """Run every task that has not completed before as an element of an array job, and wait for all of them.
+    """Run every task that has not completed before in an element of an array job, and wait for all of them;
+    see `run_tasks`. A mistake that one task finds in its input cancels the others.
 
     Args:
-        steps: datatrove's pipeline.
-        tasks: ranks 0 to `tasks - 1`.
-        work: on a file system that every node sees; logs are in its `slurm_logs`.
         show: called with the number of completed tasks, and the states of those in the queue.
-
-    Raises:
-        UserError: a task found a mistake in its input (all other tasks are cancelled), or SLURM refuses the
-            job.
-        RunFailed: tasks are still not done after `config.retries`.
     """
     require_slurm()
     work = work.resolve()
     name = f"biobert-{work.name.strip('.')}-{hashlib.sha256(str(work).encode()).hexdigest()[:8]}"
-    shutil.rmtree(work / "errors", ignore_errors=True)  # of an earlier run
-    executor = _Executor(work, name, config, steps, tasks)
-    submissions = 0
+    shutil.rmtree(work / _ERRORS, ignore_errors=True)  # of an earlier run
+    write_atomically(work / _FUNCTION, pickle.dumps(function))
+    make_directory(work / COMPLETIONS)
+    logs: dict[int, Path] = {}
+    submissions, pause = 0, _FIRST_LOOK_SECONDS
     try:
-        while missing := executor.missing():
-            if not _queue(name):
-                if submissions > config.retries:
-                    raise _unfinished(executor, missing)
+        if _queue(name):
+            _log.info("waiting for the tasks of an earlier call, which are still in the queue (%s)", name)
+        while True:
+            states = _queue(name)
+            # A change of our own makes an NFS client fetch the directory anew.
+            NamedTemporaryFile(dir=work / COMPLETIONS).close()
+            missing = incomplete(work, tasks)
+            show(
+                tasks - len(missing), ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            )
+            _raise_mistake(work, states)
+            if states:
+                time.sleep(pause)
+                pause = min(1.5 * pause, config.poll_seconds)
+            elif not missing:
+                return
+            elif submissions > config.retries:
+                raise _unfinished(missing, tasks, work, logs)
+            else:
                 if submissions:
                     _log.warning("%d tasks ended without a result: submitting them again", len(missing))
-                executor.submit(missing)
-                submissions += 1
-            elif not submissions:
-                _log.info("waiting for the tasks of an earlier call, which are still in the queue (%s)", name)
-            _wait(executor, show)
+                logs = _submit(missing, work, name, config)
+                submissions, pause = submissions + 1, _FIRST_LOOK_SECONDS
     except BaseException as reason:
         if not isinstance(reason, RunFailed) and _queue(name):
             _log.info("cancelling the tasks that are queued or running")
@@ -102,142 +105,57 @@ def run_on_slurm(
         raise
 
 
-class _Executor(SlurmPipelineExecutor):
-    def __init__(
-        self, work: Path, name: str, config: SlurmConfig, steps: list[Callable[..., Any]], tasks: int
-    ) -> None:
-        super().__init__(
-            steps,
-            tasks=tasks,
-            time=config.time,
-            partition=config.partition,
-            cpus_per_task=config.cpus_per_task,
-            mem_per_cpu_gb=-(-config.memory_gib // config.cpus_per_task),
-            workers=config.tasks,
-            job_name=name,
-            qos="",
-            env_command=_environment(config),
-            sbatch_args=dict(option.removeprefix("--").partition("=")[::2] for option in config.sbatch),
-            max_array_size=config.max_array,
-            job_id_retriever=_job_id,
-            logging_dir=str(work),
-            slurm_logs_folder=str(work / "slurm_logs"),
-            with_srun=False,  # one process a task: the batch step is enough
-        )
-        self.work, self.config = work, config
+def _submit(missing: list[int], work: Path, name: str, config: SlurmConfig) -> dict[int, Path]:
+    """Submit the missing tasks as one array job; returns where SLURM writes down what each of them prints."""
+    from submitit import SlurmExecutor  # sets up logging as it is imported
+    from submitit.core.utils import FailedJobError
 
-    def missing(self) -> list[int]:
-        """The ranks without a completion marker."""
-        marker = self.work / "completions" / ".looking"
-        marker.parent.mkdir(parents=True, exist_ok=True)
-        marker.touch()  # a change of our own makes an NFS client fetch the directory anew
-        marker.unlink()
-        return self.get_incomplete_ranks()
-
-    def submit(self, missing: list[int]) -> None:
-        """Submit the missing tasks as one array job.
-
-        Raises:
-            UserError: sbatch does not take it.
-        """
-        shutil.rmtree(self.work / "errors", ignore_errors=True)
-        self.tasks_per_job = -(-len(missing) // self.config.max_array)
-        logger.disable("datatrove")
-        with tempfile.TemporaryFile("w+") as said:
-            try:
-                with _stderr_into(said.fileno()):
-                    self.launch_job()
-            except subprocess.CalledProcessError:
-                said.seek(0)
-                lines = said.read().strip().splitlines() or ["sbatch failed"]
-                raise UserError(
-                    lines[-1].removeprefix("sbatch: error: "),
-                    where=self.work / "launch_script.slurm",
-                    remedy=_CHANGE,
-                ) from None
-        _log.info(
-            "SLURM job %s (%s): %d tasks, at most %d at once",
-            self.job_id,
-            self.job_name,
-            len(missing),
-            self.config.tasks,
-        )
-
-    def launch_merge_stats(self) -> None:
-        """Nothing: datatrove would leave a second job in the queue, for ever where a task of the first
-        fails."""
-
-    def get_sbatch_args(self, max_array: int = 1) -> dict[str, Any]:
-        options = super().get_sbatch_args(max_array)
-        return {name: value for name, value in options.items() if name != "partition" or value}
-
-    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
-        """On a node: leave the error where the submitting process finds it."""
-        try:
-            return super()._run_for_rank(rank, local_rank, node_rank)
-        except Exception as error:
-            known = (
-                error
-                if isinstance(error, UserError)
-                else from_os_error(error)
-                if isinstance(error, OSError)
-                else None
-            )
-            record = (
-                vars(known) | {"exit_code": known.exit_code}
-                if known
-                else {"error": f"{type(error).__name__}: {error}"}
-            )
-            write_json(self.work / "errors" / f"{rank:05d}.json", record)
-            raise
-
-    def log(self, rank: int) -> Path:
-        """What SLURM wrote down of the newest job's array element that was to run a task."""
-        element = json.loads((self.work / "ranks_to_run.json").read_text()).index(rank) // self.tasks_per_job
-        return self.work / "slurm_logs" / f"{self.job_id}_{element}.out"
-
-
-def _job_id(answer: str) -> str:
-    found = re.search(r"\d+", answer)
-    assert found, f"sbatch said: {answer}"
-    return found.group()
-
-
-def _environment(config: SlurmConfig) -> str:
-    """Shell lines after which a node finds this very Python environment."""
-    return "\n".join(
-        [
-            "set -e",
-            *([config.setup] if config.setup else []),
-            f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH",
-        ]
+    shutil.rmtree(work / _ERRORS, ignore_errors=True)
+    options = (option.removeprefix("--").partition("=")[::2] for option in config.sbatch)
+    executor = SlurmExecutor(work / _LOGS)
+    executor.update_parameters(
+        job_name=name,
+        partition=config.partition or None,
+        cpus_per_task=config.cpus_per_task,
+        mem_per_cpu=f"{-(-config.memory_gib // config.cpus_per_task)}G",
+        array_parallelism=config.tasks,
+        setup=["set -e", config.setup],
+        stderr_to_stdout=True,
+        use_srun=False,  # one process a task: the batch step is enough
+        wckey=None,
+        additional_parameters={
+            "time": config.time,  # submitit's own takes minutes only
+            "requeue": True,  # when a node fails
+            **{option: value or True for option, value in options},
+        },
     )
+    several = -(-len(missing) // config.max_array)
+    elements = [missing[start : start + several] for start in range(0, len(missing), several)]
+    try:
+        with redirect_stderr(io.StringIO()):  # the reason for a refusal belongs into our one line
+            jobs = executor.map_array(_run_element, [work] * len(elements), elements)
+    except FailedJobError as refusal:
+        lines = str(refusal).strip().splitlines() or ["sbatch failed"]
+        what = lines[-1].removeprefix("sbatch: error: ")
+        raise UserError(what, where=work / _LOGS, remedy=_CHANGE) from None
+    job = jobs[0].job_id.partition("_")[0]
+    _log.info("SLURM job %s (%s): %d tasks, at most %d at once", job, name, len(missing), config.tasks)
+    return {rank: job.paths.stdout for job, ranks in zip(jobs, elements, strict=True) for rank in ranks}
 
 
-def _wait(executor: _Executor, show: Callable[[int, str], None]) -> None:
-    """Wait until no task is in the queue any more.
-
-    Raises:
-        UserError: what a task found wrong with its input.
-    """
-    pause = _FIRST_LOOK_SECONDS
-    while states := _queue(executor.job_name):
-        show(
-            executor.tasks - len(executor.missing()),
-            ", ".join(f"{count} {state}" for state, count in sorted(states.items())),
-        )
-        for state in states:
-            if state.endswith(_HOPELESS):
-                raise UserError(
-                    f"SLURM never starts these tasks ({state})",
-                    where=executor.work / "launch_script.slurm",
-                    remedy=_CHANGE,
-                )
-        _raise_known_error(executor.work)
-        time.sleep(pause)
-        pause = min(1.5 * pause, executor.config.poll_seconds)
-    show(executor.tasks - len(executor.missing()), "")
-    _raise_known_error(executor.work)
+def _run_element(work: Path, ranks: list[int]) -> None:
+    """On a node: run some tasks, and leave their errors where the submitting process finds them."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # submitit ignores it: scancel would wait half a minute
+    function = pickle.loads((work / _FUNCTION).read_bytes())
+    errors = []
+    for rank in ranks:
+        try:
+            run_task(function, rank, work)
+        except Exception as error:
+            errors.append(picklable(error))
+            write_atomically(work / _ERRORS / f"{rank:05d}.pickle", pickle.dumps(errors[-1]))
+    if errors:
+        raise errors[0]  # for the log, and for SLURM to know of
 
 
 def _queue(name: str) -> Counter[str]:
@@ -259,40 +177,36 @@ def _queue(name: str) -> Counter[str]:
         time.sleep(_SILENCE_SECONDS / 20)
 
 
-def _raise_known_error(work: Path) -> None:
-    for path in sorted((work / "errors").glob("*.json")):
-        record = read_json(path)
-        if "what" in record:
-            kind = UserError if record["exit_code"] == UserError.exit_code else RunFailed
-            raise kind(record["what"], where=record["where"], remedy=record["remedy"])
+def _errors(work: Path) -> dict[int, Exception]:
+    """The errors that tasks of the newest job have left, by rank."""
+    paths = sorted((work / _ERRORS).glob("*.pickle"))
+    return {int(path.stem): pickle.loads(path.read_bytes()) for path in paths}
 
 
-def _unfinished(executor: _Executor, missing: list[int]) -> RunFailed:
+def _raise_mistake(work: Path, states: Iterable[str]) -> None:
+    """Raise what no other try would mend."""
+    for state in states:
+        if state.endswith(_HOPELESS):
+            what = f"SLURM never starts these tasks ({state})"
+            raise UserError(what, where=work / _LOGS, remedy=_CHANGE)
+    for error in _errors(work).values():
+        known = from_os_error(error) if isinstance(error, OSError) else error
+        if isinstance(known, UserError):
+            raise known
+
+
+def _unfinished(missing: list[int], tasks: int, work: Path, logs: dict[int, Path]) -> RunFailed:
     """One line of tasks that ended without a result: the first error that one left, or else the last line of
     its log."""
-    errors = sorted((executor.work / "errors").glob("*.json"))
-    rank = int(errors[0].stem) if errors else missing[0]
-    log, last_words = executor.log(rank), "nothing"
+    errors = _errors(work)
+    rank, last_words = min(errors, default=missing[0]), "nothing"
     if errors:
-        last_words = read_json(errors[0])["error"]
+        last_words = f"{type(errors[rank]).__name__}: {errors[rank]}"
     else:
         with suppress(FileNotFoundError):
-            last_words = (log.read_text(errors="replace").strip().splitlines() or [last_words])[-1]
+            last_words = (logs[rank].read_text(errors="replace").strip().splitlines() or [last_words])[-1]
     what = (
-        f"{len(missing)} of {executor.tasks} tasks ended without a result; the last that task {rank} said:"
+        f"{len(missing)} of {tasks} tasks ended without a result; the last that task {rank} said:"
         f" {last_words[:200]}"
     )
-    return RunFailed(what, where=log, remedy=_AGAIN)
-
-
-@contextmanager
-def _stderr_into(descriptor: int) -> Iterator[None]:
-    """datatrove lets sbatch write to standard error; the reason for a refusal belongs into our one line."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    os.dup2(descriptor, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+    return RunFailed(what, where=logs[rank], remedy=_AGAIN)

@@ -1,7 +1,7 @@
 """Documents in; token shards out: sentences found, split into word pieces, and laid end to end.
 
-One document shard makes one token shard in each split. Runs on datatrove, one task a shard, with completion
-markers, so that an interrupted build goes on where it was.
+One document shard makes one token shard in each split: one task a shard, with completion markers, so that an
+interrupted build goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from biobert_scale.config import SlurmConfig, TokensConfig
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
-from biobert_scale.corpus.engine import run_tasks
 from biobert_scale.corpus.pipeline import staged
+from biobert_scale.corpus.task_runner import run_tasks
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     MANIFEST,
@@ -125,7 +125,7 @@ def build_tokens(
             counts=counts,
             rejects=rejects,
             outputs=[*(path for split in SPLITS for path in tokenize.shards(split)), *others],
-            libraries=["tokenizers", "sentencex", "pyarrow", "datatrove", "datasets"],
+            libraries=["tokenizers", "sentencex", "pyarrow", "datasets"],
         )
         shutil.rmtree(work, ignore_errors=True)
         return manifest

@@ -251,9 +251,9 @@ def test_an_unknown_error_is_told_with_its_log_and_elements_run_several_tasks(
 from functools import partial
 from pathlib import Path
 from biobert_scale.config import SlurmConfig
-from biobert_scale.corpus.engine import run_tasks
+from biobert_scale.corpus.task_runner import run_tasks
 from biobert_scale.errors import RunFailed
-from tests.factories import divide
+from tests.tasks import divide
 config = SlurmConfig(partition="main", memory_gib=1, max_array=2, poll_seconds=0.5)
 try:
     run_tasks(partial(divide, Path({str(tmp_path)!r})), tasks=5, work=Path({str(tmp_path / "work")!r}), slurm=config)

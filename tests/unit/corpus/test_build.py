@@ -75,7 +75,7 @@ def test_every_record_is_accounted_for(raw: Path, tmp_path: Path) -> None:
     assert manifest.counts["records_medline"] == 11 and manifest.counts["records_pmc"] == 4
     assert manifest.counts["documents"] + sum(manifest.rejects.values()) == 15
     assert manifest.counts["documents_medline"] == 4 and manifest.counts["documents_pmc"] == 3
-    assert set(manifest.versions) == {"biobert_scale", "lxml", "datatrove", "pyarrow"}
+    assert set(manifest.versions) == {"biobert_scale", "lxml", "pyarrow"}
 
 
 def test_kept_documents_come_in_input_order_with_their_columns(raw: Path, tmp_path: Path) -> None:

@@ -5,38 +5,22 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from biobert_scale.corpus import engine
-from biobert_scale.corpus.engine import Progress, run_tasks
+from biobert_scale.corpus import task_runner
+from biobert_scale.corpus.task_runner import Progress, run_tasks
 from biobert_scale.errors import RunFailed, UserError
-from tests.factories import leave_a_mark
+from tests.tasks import die_once, leave_a_mark, leave_early, raise_what_no_pickle_holds, refuse
 
 ROOT = Path(__file__).parents[3]
-
-
-def die_once(directory: Path, rank: int) -> None:
-    """Task 2 is killed the first time, as by a machine that runs out of memory."""
-    if rank == 2 and not (directory / "died").exists():
-        (directory / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    leave_a_mark(directory, rank)
-
-
-def refuse(directory: Path, rank: int) -> None:
-    if rank == 1:
-        raise UserError("not what it says", where=directory / "a.xml.gz", remedy="fetch it again")
-    leave_a_mark(directory, rank)
-
-
-def leave_early(_directory: Path, rank: int) -> None:
-    os._exit(3)
 
 
 @pytest.mark.fault(
@@ -57,9 +41,49 @@ def test_a_killed_process_is_told_instead_of_waited_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault("a worker exits by itself", "named with its exit code")
-def test_a_process_that_leaves_is_told(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match="ended with code 3"):
-        run_tasks(partial(leave_early, tmp_path), tasks=2, workers=2, work=tmp_path / "work")
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_process_that_leaves_is_told(tmp_path: Path, code: int) -> None:
+    with pytest.raises(RunFailed, match=f"the process of task [01] ended with code {code}"):
+        run_tasks(partial(leave_early, code), tasks=2, workers=2, work=tmp_path / "work")
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_that_no_pickle_holds_arrives_with_its_message(tmp_path: Path, rank: int) -> None:
+    completed = tmp_path / "completions" / f"{1 - rank:05d}"
+    completed.parent.mkdir()
+    completed.touch()
+    with pytest.raises(RuntimeError, match=": page 3 is torn") as failure:
+        run_tasks(raise_what_no_pickle_holds, tasks=2, workers=2, work=tmp_path)
+    assert "raise_what_no_pickle_holds" in failure.value.__notes__[0]
+
+
+@pytest.mark.fault("{how} of a local build with two workers", "the workers end with it")
+@pytest.mark.parametrize(("how", "sent"), [("Ctrl-C", signal.SIGINT), ("SIGKILL", signal.SIGKILL)])
+def test_no_worker_outlives_its_build(tmp_path: Path, how: str, sent: signal.Signals) -> None:
+    code = (
+        "import sys; from pathlib import Path; from biobert_scale.corpus.task_runner import run_tasks;"
+        " from tests.tasks import stay;"
+        " run_tasks(stay, tasks=2, workers=2, work=Path(sys.argv[1]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, tmp_path],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    workers = [os.pidfd_open(int(process.stdout.readline())) for _ in range(2)]
+    try:
+        process.send_signal(sent)
+        assert process.wait(60)
+        assert all(select.select([worker], [], [], 60)[0] for worker in workers)
+    finally:
+        for worker in workers:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(worker, signal.SIGKILL)
+            os.close(worker)
+    assert not list(tmp_path.glob("completions/0*"))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -90,7 +114,7 @@ def test_progress_without_a_terminal_is_few_lines(
     caplog.set_level(logging.INFO)
     with Progress("reading", 9) as progress:
         progress.show(1)
-        monkeypatch.setattr(engine, "_SECONDS_BETWEEN_LINES", 0)
+        monkeypatch.setattr(task_runner, "_SECONDS_BETWEEN_LINES", 0)
         for completed in (2, 2, 3):
             progress.show(completed, "4 RUNNING")
     assert caplog.messages == ["reading: 2 of 9 done (4 RUNNING)", "reading: 3 of 9 done (4 RUNNING)"]
