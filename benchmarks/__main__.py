@@ -34,8 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(usage())
         return 0
     # Processes that a table starts import this directory too, wherever they are started.
-    path = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    root = str(Path(__file__).parents[1])
+    others = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path not in ("", root)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([root, *others])
     return reporting_errors(lambda: _make(name, options), program="benchmarks")
 
 

@@ -8,18 +8,15 @@ from __future__ import annotations
 import importlib.util
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from benchmarks.gpu.made_up_tokens import write_made_up_tokens
 from benchmarks.gpu.parity import compare_computations, compare_dropout, judge
 from benchmarks.gpu.records import (
     Comparison,
@@ -32,61 +29,20 @@ from benchmarks.gpu.records import (
     SuiteContest,
     Sweep,
     SweepRow,
-    TrainerRun,
 )
+from benchmarks.gpu.settings import TINY, TYPES, Report, possible, suite_config, types_of
+from benchmarks.gpu.training_run import measure_trainer
 from benchmarks.train_step.contestants import ABLATION, CONTESTANTS, Maker
 from benchmarks.train_step.load import load_of, this_device
 from benchmarks.train_step.operations import operations
 from benchmarks.train_step.records import Contest, Operation
 from benchmarks.train_step.table import contest
-from biobert_scale.config import Config, ModelConfig
+from biobert_scale.config import ModelConfig
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import write_json
-from biobert_scale.recipes import load_config
 from biobert_scale.training import runtime
 from biobert_scale.training.ranks import rank_environment
 from biobert_scale.tune.timing import OUT_OF_MEMORY, forget_engine, on_engine, reason_of, time_steps
-
-_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-Report = Callable[[Any], None]
-"""Keeps what a part has found so far, in place of what it reported before."""
-_TINY = ModelConfig(
-    hidden_size=64,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=128,
-    max_position_embeddings=128,
-)
-
-
-def suite_config(*, dtype: str, sequences: int, micro_batch_size: int, tiny: bool) -> Config:
-    """biobert-large with another batch; or in `tiny` a model for trying the suite itself."""
-    config = load_config("biobert-large")
-    training = replace(
-        config.training,
-        precision=replace(config.training.precision, dtype=dtype),  # type: ignore[arg-type]
-        global_batch_size=sequences,
-        micro_batch_size=micro_batch_size,
-        trackers=(),
-    )
-    config = replace(config, training=training)
-    if tiny:
-        config = replace(
-            config,
-            model=_TINY,
-            data=replace(config.data, max_seq_length=128),
-            vocabulary=replace(config.vocabulary, size=1000),
-        )
-    return config
-
-
-def _types(device: torch.device) -> list[str]:
-    return ["bf16", "fp16"] if device.type == "cuda" else ["bf16"]
-
-
-def _possible(dtype: str, device: torch.device) -> str:
-    """fp16 is for GPUs; a trial on a CPU takes bf16 in its place."""
-    return dtype if dtype in _types(device) else "bf16"
 
 
 def measure_products(report: Report, *, tiny: bool) -> None:
@@ -94,8 +50,8 @@ def measure_products(report: Report, *, tiny: bool) -> None:
     device, size, least_seconds = this_device(), 256 if tiny else 8192, 0.1 if tiny else 2.0
     rates: dict[str, float] = {}
     name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    for dtype in _types(device):
-        left, right = (torch.randn(size, size, device=device).to(_TYPES[dtype]) for _ in range(2))
+    for dtype in types_of(device):
+        left, right = (torch.randn(size, size, device=device).to(TYPES[dtype]) for _ in range(2))
         left @ right
         taken: list[float] = []
         while sum(taken) < least_seconds:  # long enough for the clock to settle under load
@@ -113,8 +69,8 @@ def measure_parity(report: Report, *, tiny: bool) -> None:
     """Two layers of BERT-Large with every setting of `compute` against none in fp32; attention's dropout;
     what leaks from one sequence into another."""
     device = this_device()
-    types = {dtype: _TYPES[dtype] for dtype in _types(device)}
-    shape = replace(_TINY if tiny else ModelConfig(), num_hidden_layers=2)
+    types = {dtype: TYPES[dtype] for dtype in types_of(device)}
+    shape = replace(TINY if tiny else ModelConfig(), num_hidden_layers=2)
     dropout = {
         f"attention's dropout, {name}": compare_dropout(device, dtype) for name, dtype in types.items()
     }
@@ -148,7 +104,7 @@ def measure_sweep(report: Report, *, tiny: bool) -> None:
     device, rows = this_device(), list[SweepRow]()
     engines = ["zero1", "ddp"] if importlib.util.find_spec("deepspeed") else ["ddp"]
     for wanted, lengths, bucket, cases in _SWEEP:
-        dtype = _possible(wanted, device)
+        dtype = possible(wanted, device)
         for compile, engine, size in cases:
             if engine not in engines:
                 continue
@@ -230,111 +186,6 @@ def _contests(report: Report, contests: list[tuple[str, dict[str, Maker]]], *, t
     _complain((why for each in found for why in each["failed"].values()), "contest")
 
 
-def measure_trainer(report: Report, *, tiny: bool, dtype: str, scratch: str, compile: bool = False) -> None:
-    """The command `train` itself under DeepSpeed, on made-up tokens: its metrics of some steps, a save behind
-    training included."""
-    dtype = _possible(dtype, this_device())
-    vocabulary, documents = (1000, 400) if tiny else (28_996, 2_000)
-    tokens = write_made_up_tokens(
-        Path(scratch) / "tokens",
-        documents=documents,
-        vocabulary_size=vocabulary,
-        sentences=10 if tiny else 150,
-    )
-    steps = 6 if tiny else 24
-    sizes = {
-        "training.global-batch-size": 8 if tiny else 256,
-        "training.micro-batch-size": 4 if tiny else 32,
-        "training.schedule.warmup-steps": 4,
-        "training.schedule.total-steps": steps,
-    }
-    shape = {
-        f"model.{name.replace('_', '-')}": getattr(_TINY, name)
-        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-    } | {"data.max-seq-length": 128}
-    settings = {
-        **sizes,
-        **(shape if tiny else {}),
-        "training.precision.dtype": dtype,
-        "training.log-every-steps": 1,
-        "training.checkpoint.every-steps": steps // 3,
-        "training.checkpoint.keep-best": 0,
-        "training.checkpoint.keep-last": 1,
-        "training.validation.sequences": 64,
-        "training.precision.loss-scale-window": 8,
-        "training.precision.initial-scale-power": 24,
-        "training.precision.hysteresis": 1,
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "biobert_scale.train",
-        "--config",
-        "one-gpu",
-        "--tokens",
-        str(tokens),
-        "--output",
-        f"{scratch}/run-{dtype}",
-    ]
-    command += ["--compute.compile" if compile else "--compute.no-compile"] + [
-        part for name, value in settings.items() for part in (f"--{name}", str(value))
-    ]
-    metrics = Path(scratch) / f"run-{dtype}" / "metrics.jsonl"
-    try:
-        done = subprocess.run(command, capture_output=True, text=True)
-    finally:  # where the part's time ends, too: what was trained so far is reported
-        records = (
-            [
-                json.loads(line)
-                for line in metrics.read_text().splitlines(keepends=True)
-                if line.endswith("\n")
-            ]
-            if metrics.exists()
-            else []
-        )
-        if any("perf/mfu" in record for record in records):
-            report(_summary(records, dtype=dtype, compiled=compile))
-    if done.returncode:
-        raise RunFailed(
-            f"it ended with code {done.returncode}: {done.stderr[-2000:]}",
-            where="train",
-            remedy="see its messages",
-        )
-
-
-def _summary(records: list[dict[str, Any]], *, dtype: str, compiled: bool) -> TrainerRun:
-    """Of the records of a run's `metrics.jsonl`."""
-    trained = [record for record in records if "perf/mfu" in record]
-    steady = trained[len(trained) // 2 :]
-
-    def median(name: str) -> float:
-        return statistics.median(record[name] for record in steady)
-
-    return {
-        "dtype": dtype,
-        "compiled": compiled,
-        "steps": len(trained),
-        "sequences_per_second": median("perf/sequences_per_second"),
-        "mfu": median("perf/mfu"),
-        "data_wait_fraction": sum(record["perf/data_wait_seconds"] for record in steady)
-        / sum(record["perf/step_seconds"] for record in steady),
-        "loss_scales": [record.get("optim/loss_scale") for record in trained],
-        "skipped_steps": trained[-1]["optim/skipped_steps"],
-        "losses": [record["train/loss"] for record in trained],
-        "peak_memory_bytes": max(record["perf/peak_memory_bytes"] for record in trained),
-        "checkpoint_stall_seconds": [
-            record["perf/checkpoint_stall_seconds"]
-            for record in records
-            if "perf/checkpoint_stall_seconds" in record
-        ],
-        "checkpoint_write_seconds": [
-            record["perf/checkpoint_write_seconds"]
-            for record in records
-            if "perf/checkpoint_write_seconds" in record
-        ],
-    }
-
-
 @rank_environment()
 def _collect(kernels: list[Operation], step: Callable[[], None], device: torch.device) -> None:
     kernels.extend(operations(step, device))
@@ -362,6 +213,19 @@ def measure_profile(report: Report, *, tiny: bool) -> None:
     runtime.leave()
 
 
+FUNCTIONS: dict[str, Callable[..., None]] = {
+    function.__name__: function
+    for function in (
+        measure_products,
+        measure_parity,
+        measure_sweep,
+        measure_profile,
+        measure_trainer,
+        measure_peers,
+        measure_ablation,
+    )
+}
+
 if __name__ == "__main__":
     part, options, answer = sys.argv[1:]
-    globals()[part](lambda found: write_json(Path(answer), found), **json.loads(options))
+    FUNCTIONS[part](lambda found: write_json(Path(answer), found), **json.loads(options))

@@ -112,7 +112,12 @@ def run_suite(
     begun = time.time() if begun is None else begun
     path = output / f"gpu-{date.today().isoformat()}.json"
     result: SuiteResult = {
-        **conditions(f"gpu --output DIR --seconds {seconds:.0f}" + " --tiny" * tiny, _LIBRARIES),
+        **conditions(
+            f"gpu --output DIR --seconds {seconds:.0f}"
+            + " --tiny" * tiny
+            + (f" --only {' '.join(only)}" if only else ""),
+            _LIBRARIES,
+        ),
         "tiny": tiny,
         "gpu": _gpu(),
         "commit": _commit(),

@@ -115,6 +115,7 @@ def test_parts_alone_join_no_results_of_another_kind(tmp_path: Path) -> None:
 def test_a_suite_without_parity_is_not_well(tmp_path: Path) -> None:
     page, well = run_suite(tmp_path, seconds=60, tiny=True, only=("parity",), begun=time.time() - 100)
     assert not well and "- parity: no time was left" in page
+    assert "`python -m benchmarks gpu --output DIR --seconds 60 --tiny --only parity`" in page
     (written,) = tmp_path.glob("gpu-*.md")
     assert written.read_text() == page
 
