@@ -337,12 +337,12 @@ def _shards(characters: NDArray[np.int64], characters_per_shard: int) -> list[in
     ends = np.cumsum(characters)
     number = min(max(round(int(ends[-1]) / characters_per_shard), 1), len(ends))
     inner = np.searchsorted(ends, int(ends[-1]) * np.arange(1, number) / number)
-    return np.unique([0, *inner, len(ends)]).tolist()
+    return [int(end) for end in np.unique([0, *inner, len(ends)])]
 
 
 def _index(table: pa.Table, records_by_file: list[int]) -> Index:
     def numbers(column: str) -> NDArray[np.int64]:
-        return table[column].to_numpy().astype(np.int64)
+        return np.asarray(table[column].to_numpy(), dtype=np.int64)
 
     digests = b"".join(
         bytes(chunk.buffers()[1])[chunk.offset * 16 : (chunk.offset + len(chunk)) * 16]

@@ -127,7 +127,6 @@ def test_the_reader_of_imports_sees_a_forbidden_one(tmp_path: Path) -> None:
 
 def test_a_name_that_could_be_many_things_names_one_module() -> None:
     names = ("scores", "inspect", "checkpoint", "shards", "packing", "engine", "heads", "memory")
-    leaving = ("bench/", "corpus/task_runner.py")
     found: dict[str, list[str]] = {name: [] for name in names}
     for path in PACKAGE.rglob("*.py"):
         module = path.relative_to(PACKAGE).with_suffix("")
