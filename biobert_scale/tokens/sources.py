@@ -98,7 +98,7 @@ def source_weights(split: Path, wanted: Mapping[str, float]) -> dict[str, float]
             raise UserError(
                 f"no document comes from the source {name!r}",
                 where=f"data.sources, {split}",
-                remedy=f"name sources that the tokens hold: {', '.join(names)}",
+                remedy=f"name sources that the tokens hold: {', '.join(sorted(names))}",
             )
     weights = {name: float(named.get(name, 1)) for name in names}
     return weights if any(weight != 1 for weight in weights.values()) else {}

@@ -85,4 +85,4 @@ def test_inspect_shows_each_source_and_its_weight(tmp_path: Path, capsys: pytest
     (line,) = (line for line in text.splitlines() if line.startswith("train       own notes"))
     assert line.split()[-2:] == ["2.5", f"{share:.1%}"] and "  from own notes" in text
     assert main([*shown, "--sources", "letters", "2"]) == 2
-    assert "hold: own notes, medline" in capsys.readouterr().err
+    assert "hold: medline, own notes" in capsys.readouterr().err
