@@ -92,8 +92,11 @@ ONE_MICRO_BATCH: dict[str, Any] = {
 """Beside another library: one micro-batch a step, equal learning rates, no dropout."""
 
 
-def write_corpus(directory: Path, *, documents: int, shards: int = 1) -> None:
-    """A finished corpus of made-up documents whose words depend on a topic."""
+def write_corpus(
+    directory: Path, *, documents: int, shards: int = 1, sources: tuple[str, ...] = ("medline",)
+) -> None:
+    """A finished corpus of made-up documents whose words depend on a topic; they come from the sources in
+    turn."""
     directory.mkdir(parents=True)
     generator = random.Random(0)
     rows = []
@@ -111,7 +114,7 @@ def write_corpus(directory: Path, *, documents: int, shards: int = 1) -> None:
         rows.append(
             {
                 "id": f"pmid:{number}",
-                "source": "medline",
+                "source": sources[number % len(sources)],
                 "text": text,
                 "pmid": str(number),
                 "pmcid": "",
@@ -132,9 +135,9 @@ def write_corpus(directory: Path, *, documents: int, shards: int = 1) -> None:
     )
 
 
-def write_tokens(directory: Path, *, documents: int = 400) -> Path:
+def write_tokens(directory: Path, *, documents: int = 400, sources: tuple[str, ...] = ("medline",)) -> Path:
     """Finished token shards; returns their directory."""
-    write_corpus(directory / "corpus", documents=documents, shards=2)
+    write_corpus(directory / "corpus", documents=documents, shards=2, sources=sources)
     build_vocabulary(directory / "corpus", directory / "vocabulary", VocabularyConfig(size=300))
     build_tokens(
         directory / "corpus",

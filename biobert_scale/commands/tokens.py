@@ -119,16 +119,20 @@ def tokens_inspect(
         verify: first compare every file with its checksum in the manifest.
         pretraining_samples: also show this many of the held-out pairs as training gets them, masks included,
             and their statistics.
-        settings: how these pairs are packed and masked.
+        settings: how these pairs are packed and masked; with --sources what an epoch has of each source.
     """
     from biobert_scale.tokens.build import verify_tokens
+    from biobert_scale.tokens.sources import render_sources
     from biobert_scale.tokens.token_statistics import draw, render, summarise
 
+    by_source = render_sources(tokens, settings.sources)
     if verify:
         verify_tokens(tokens)
         print("every file is as it was written")
     summary = summarise(tokens, samples=samples, seed=seed)
     print(render(summary))
+    if by_source:
+        print("\n" + by_source)
     if pretraining_samples:
         from biobert_scale.data.inspect import render_samples
 

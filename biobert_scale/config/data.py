@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from biobert_scale.ranges import check_section
+from biobert_scale.ranges import check_number, check_section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,9 @@ class DataConfig:
     """Share of samples packed to a shorter length, drawn uniformly."""
     random_next_probability: float = 0.5
     """Share of samples whose second segment comes from another document."""
+    sources: dict[str, float] = field(default_factory=dict)
+    """How often the documents of a source are seen in an epoch, by the source's name: 2.0 twice, 0.5 half of
+    them and the other half in the next epoch. Sources without a name here are seen once."""
 
     def __post_init__(self) -> None:
         # fmt: off
@@ -29,3 +32,5 @@ class DataConfig:
             short_sequence_probability="[0, 1]", random_next_probability="[0, 1]"
         )
         # fmt: on
+        for name, weight in self.sources.items():
+            check_number(weight, "(0, 1000]", f"data.sources.{name}")

@@ -45,7 +45,7 @@ class Removed:
     with another value is refused."""
 
 
-ADDED: dict[str, Added] = {}
+ADDED: dict[str, Added] = {"data.sources": Added(since="0.2.0", before={})}
 """Dotted key, by its present name -> what it means where it is missing."""
 
 RENAMED: dict[str, Renamed] = {

@@ -13,7 +13,8 @@ class MicroBatch:
 
     Shapes: `input_ids`, `token_type_ids`, `position_ids` (tokens,) int64; `cu_seqlens` (sequences + 1,)
     int32; `mlm_positions`, `mlm_labels` (predictions,) int64; `nsp_labels` (sequences,) int64 (1: random
-    next); `epochs`, `indices` (sequences,) int64 name the samples.
+    next); `epochs`, `indices` (sequences,) int64 name the samples. Where sources have weights, `epochs` are
+    the cycles of the samples' sources.
     """
 
     input_ids: np.ndarray

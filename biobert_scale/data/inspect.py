@@ -17,6 +17,7 @@ from biobert_scale.data.stream import SampleStream
 from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.errors import UserError
 from biobert_scale.tokens.shards import TokenStore
+from biobert_scale.tokens.sources import read_runs
 from biobert_scale.tokens.vocabulary import load_tokenizer
 
 
@@ -45,8 +46,12 @@ def render_samples(tokens: Path, config: DataConfig, *, seed: int, samples: int)
         config,
         seed=seed,
         purpose=PURPOSE_VALIDATION,
+        runs=read_runs(tokens / "validation"),
     )
     lines = _statistics(unpack(index), config)
+    if stream.runs:
+        sizes = stream.sources.sizes().items()
+        lines += [f"  from {source:<13}{size:,} ({size / len(index):.2%})" for source, size in sizes]
     if samples:
         chosen = np.random.default_rng(seed).permutation(len(index))[:samples]
         (batch,) = stream.micro_batches([np.zeros_like(chosen)], [chosen])

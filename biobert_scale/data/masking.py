@@ -35,7 +35,7 @@ class SampleKey(NamedTuple):
     Attributes:
         seed: 64 bits.
         purpose: `philox.PURPOSE_MASKING` or `PURPOSE_VALIDATION`.
-        epoch: below 2^29.
+        epoch: below 2^29; with weighted sources the source's cycle.
         sample: its index.
     """
 

@@ -3,16 +3,18 @@ anything.
 
 Sample `i` of epoch `e` depends on (tokens, seed, e, i) only; a global step trains on the samples at
 `global_batch_size` positions of the epochs' permutations, beginning with the number of samples consumed
-before. Within a step the samples are assigned to ranks and micro-steps by length, so that all carry nearly
-equal tokens: the mathematics is the same whoever computes what.
+before. Where sources have weights, the cycle of the sample's source is in the place of the epoch (`mixture`).
+Within a step the samples are assigned to ranks and micro-steps by length, so that all carry nearly equal
+tokens: the mathematics is the same whoever computes what.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from biobert_scale.data.addresses import StoreTables, last_not_above, store_tabl
 from biobert_scale.data.batches import MicroBatch, RankStep
 from biobert_scale.data.load_balancing import balance_by_length
 from biobert_scale.data.masking import SampleKey, mask, number_of_predictions
+from biobert_scale.data.mixture import Mixture, SourceSamples
 from biobert_scale.data.order import samples_at
 from biobert_scale.data.pairs import unpack, unpack_row
 from biobert_scale.data.philox import PURPOSE_MASKING, PURPOSE_VALIDATION
@@ -30,6 +33,7 @@ from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
 from biobert_scale.tokens.shards import TokenStore
+from biobert_scale.tokens.sources import SourceRun, read_runs, source_weights
 
 
 class _Chosen(NamedTuple):
@@ -107,6 +111,8 @@ class SampleStream:
         seed: int,
         purpose: int,
         fingerprint: str = "",
+        runs: tuple[SourceRun, ...] = (),
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         """Bring the parts together; `open` reads them from disk.
 
@@ -114,10 +120,13 @@ class SampleStream:
             index: (samples, 2) uint64, rows as `pairs.unpack` reads them.
             purpose: the masks' stream of random numbers.
             fingerprint: what all samples follow from.
+            runs: the sources of the store's documents, where it knows them.
+            weights: of every source; None or empty where each sample is in an epoch once.
         """
         self.store, self.index, self.vocabulary, self.config = store, index, vocabulary, config
-        self.seed, self.purpose, self.fingerprint = seed, purpose, fingerprint
+        self.seed, self.purpose, self.fingerprint, self.runs = seed, purpose, fingerprint, runs
         self.tables = store_tables(store)
+        self.mixture = Mixture.of(self.sources, weights) if weights else None
 
     @classmethod
     def open(
@@ -128,18 +137,42 @@ class SampleStream:
         Raises:
             UserError: either is missing or unfinished.
         """
+        is_train = split == "train"
         return cls(
             TokenStore.open(tokens / split),
             open_index(samples, split),
             VocabularyTables.read(tokens / "tokenizer", whole_words=config.whole_word_masking),
             config,
             seed=seed,
-            purpose=PURPOSE_MASKING if split == "train" else PURPOSE_VALIDATION,
+            purpose=PURPOSE_MASKING if is_train else PURPOSE_VALIDATION,
             fingerprint=stream_fingerprint(tokens, config, seed=seed),
+            runs=read_runs(tokens / split),
+            weights=source_weights(tokens / split, config.sources) if is_train else None,
         )
 
     def __len__(self) -> int:
-        return len(self.index)
+        """Samples in an epoch."""
+        return len(self.index) if self.mixture is None else self.mixture.samples_an_epoch
+
+    @cached_property
+    def sources(self) -> SourceSamples:
+        """Which samples belong to which source, where the store knows its documents' sources."""
+        assert sum(run.tokens for run in self.runs) == self.store.tokens, "the runs of other token shards"
+        return SourceSamples.find(self.index, self.runs)
+
+    def epoch(self) -> list[tuple[str, int]]:
+        """Sources and how many of their samples follow each other in an epoch that is not permuted; see
+        `mixture.count_seen`."""
+        names, owners, bounds = self.sources
+        if self.mixture is not None:
+            return list(zip(names, self.mixture.counts(), strict=True))
+        return [(names[owner], size) for owner, size in zip(owners, np.diff(bounds).tolist(), strict=True)]
+
+    def samples_at(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Epochs, or with weights their sources' cycles, and indices of the samples from a position on."""
+        if self.mixture is not None:
+            return self.mixture.samples_at(first, count, seed=self.seed)
+        return samples_at(first, count, size=len(self), seed=self.seed)
 
     def lengths(self, indices: np.ndarray) -> np.ndarray:
         """Tokens in some samples, special tokens included: (n,) int64."""
@@ -190,7 +223,7 @@ class SampleStream:
         Args:
             first_sample: samples consumed before this step.
         """
-        epochs, indices = samples_at(first_sample, global_batch_size, size=len(self), seed=self.seed)
+        epochs, indices = self.samples_at(first_sample, global_batch_size)
         lengths = self.lengths(indices)
         mine = balance_by_length(lengths, micro_batch_size=micro_batch_size, world_size=world_size)[:, rank]
         return RankStep(
@@ -211,7 +244,7 @@ class SampleStream:
         Raises:
             UserError: there are fewer samples than ranks.
         """
-        _, indices = samples_at(0, min(sequences, len(self)), size=len(self), seed=self.seed)
+        _, indices = self.samples_at(0, min(sequences, len(self)))
         if len(indices) < world_size:
             raise UserError(
                 f"{len(indices)} validation samples cannot be shared by {world_size} ranks",
@@ -226,9 +259,11 @@ class SampleStream:
 def stream_fingerprint(tokens: Path, config: DataConfig, *, seed: int) -> str:
     """What every sample of every epoch follows from; computed without the index."""
     masking = {"mlm_probability": config.mlm_probability, "whole_word_masking": config.whole_word_masking}
-    return fingerprint(
-        {"index": index_fingerprint(tokens, config, seed=seed), "masking": masking, "seed": seed}
-    )
+    index = index_fingerprint(tokens, config, seed=seed)
+    parts: dict[str, Any] = {"index": index, "masking": masking, "seed": seed}
+    if weights := source_weights(tokens / "train", config.sources):
+        parts["sources"] = {"runs": read_runs(tokens / "train"), "weights": weights}
+    return fingerprint(parts)
 
 
 def _cumulative(counts: np.ndarray) -> np.ndarray:

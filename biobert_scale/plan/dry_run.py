@@ -12,8 +12,9 @@ from transformers import BertConfig
 
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE, number_of_predictions
+from biobert_scale.data.mixture import Mixture, SourceSamples
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
-from biobert_scale.data.samples import index_fingerprint
+from biobert_scale.data.samples import index_fingerprint, open_index
 from biobert_scale.files import MANIFEST, read_manifest
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config
@@ -27,6 +28,7 @@ from biobert_scale.plan.memory import (
     rank_memory,
 )
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
+from biobert_scale.tokens.sources import read_runs, source_weights, totals
 from biobert_scale.training.engine.optimizer import build_optimizer
 
 _MODULES = {
@@ -279,15 +281,26 @@ def _data(run: DryRun, tokens: Path, samples: Path | None, counts: dict[str, Any
     lines = [
         ("train tokens", f"{counts['train']['tokens']:,}", f"{counts['train']['documents']:,} documents")
     ]
+    runs, in_epoch = read_runs(tokens / "train"), counts["train"]["tokens"]
+    if weights := source_weights(tokens / "train", config.data.sources):
+        by_source = totals(runs)
+        in_epoch = round(sum(by_source[name].tokens * weight for name, weight in weights.items()))
+        lines += [
+            (f"of {name}", f"{by_source[name].tokens:,}", f"{weight:g} times in an epoch")
+            for name, weight in weights.items()
+        ]
     if samples is not None and (samples / MANIFEST).exists():
         found = read_manifest(samples, SAMPLES_STAGE)
         if found.key == index_fingerprint(tokens, config.data, seed=config.seed):
             size = found.counts["train"]["samples"]
+            if weights:
+                by_index = SourceSamples.find(open_index(samples, "train"), runs)
+                size = Mixture.of(by_index, weights).samples_an_epoch
             return [*lines, ("samples an epoch", f"{size:,}", ""), ("epochs", f"{consumed / size:.2f}", "")]
         lines.append(
             ("index of samples", "other", f"{samples} belongs to other tokens, lengths or another seed")
         )
-    least = -(-counts["train"]["tokens"] // (config.data.max_seq_length - SPECIAL_TOKENS_PER_SAMPLE))
+    least = -(-in_epoch // (config.data.max_seq_length - SPECIAL_TOKENS_PER_SAMPLE))
     return [
         *lines,
         ("samples an epoch", f">= {least:,}", "counted when the index is made"),

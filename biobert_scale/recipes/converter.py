@@ -37,6 +37,7 @@ def strict_converter() -> cattrs.Converter:
     converter.register_structure_hook(int, _structure_strictly)
     converter.register_structure_hook(bool, _structure_strictly)
     converter.register_structure_hook(float, _structure_float)
+    converter.register_structure_hook_func(lambda kind: kind == dict[str, float], _structure_numbers)
     return converter
 
 
@@ -58,6 +59,15 @@ def _structure_float(value: Any, _: type) -> float:
         return float(value)
     except OverflowError:  # an integer of more than 308 digits: its section refuses it by name
         return math.inf if value > 0 else -math.inf
+
+
+def _structure_numbers(value: Any, _: Any) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise TypeError(f"expected a table of numbers, found {type(value).__name__} {value!r}")
+    for name, number in value.items():
+        if type(number) not in (int, float):
+            raise TypeError(f"expected a number for {name}, found {type(number).__name__} {number!r}")
+    return {name: _structure_float(number, float) for name, number in value.items()}
 
 
 def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, str, str]:

@@ -231,6 +231,10 @@ def training_section(facts: Facts) -> str:
             ),
         ),
         ("precision", training.precision.dtype),
+        *(
+            (f"source {name}", f"seen {weight:g} times in an epoch; sources without a weight once")
+            for name, weight in data.sources.items()
+        ),
         (
             "hardware",
             (

@@ -9,6 +9,7 @@ from typing import Any
 
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.report import figures
+from biobert_scale.report.by_source import held_by_source, seen_by_source
 from biobert_scale.report.continuity import Continuity, check_continuity
 from biobert_scale.report.markup import (
     Html,
@@ -188,7 +189,8 @@ def tokens(sources: Sources) -> Html:
         rows.append((split, *(number(counts[name]) for name in ("documents", "sentences", "tokens")), *shown))
     head = ("split", "documents", "sentences", "tokens", "samples", "random next")
     caption = f"Token shards ({held['shards']:,} in each split) and the samples of one epoch"
-    return section("tokens", "Vocabulary and tokens", *parts, table("tokens", caption, head, rows))
+    parts += [table("tokens", caption, head, rows), held_by_source(sources)]
+    return section("tokens", "Vocabulary and tokens", *parts)
 
 
 def pretraining(sources: Sources) -> Html:
@@ -201,7 +203,13 @@ def pretraining(sources: Sources) -> Html:
     if dtype in ("bf16", "fp32"):
         shown.append(paragraph(f"Trained in {dtype}, which needs no loss scaling: the scale stays 1."))
     return section(
-        "pretraining", "Pre-training", _progress(sources), *shown, plots, _validation_table(sources)
+        "pretraining",
+        "Pre-training",
+        _progress(sources),
+        *shown,
+        plots,
+        seen_by_source(sources),
+        _validation_table(sources),
     )
 
 

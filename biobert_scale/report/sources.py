@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from biobert_scale.files import MANIFEST, Manifest, read_json, read_manifest
 from biobert_scale.recipes import load_config
 from biobert_scale.release.export import STAGE as EXPORT_STAGE
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
+from biobert_scale.tokens.shards import SPLITS
+from biobert_scale.tokens.sources import SOURCES, SourceRun, read_runs, totals
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 
@@ -42,6 +45,19 @@ class Interruption:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunSources:
+    """The samples of a run by the source of their text."""
+
+    samples: dict[str, int]
+    epoch: list[tuple[str, int]]
+    """See `data.stream.SampleStream.epoch`."""
+
+    @property
+    def samples_an_epoch(self) -> int:
+        return sum(samples for _, samples in self.epoch)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sources:
     """A directory's parts; None or empty where a part is missing."""
 
@@ -51,7 +67,10 @@ class Sources:
     corpus: Manifest | None
     vocabulary: Manifest | None
     tokens: Manifest | None
+    tokens_by_source: dict[str, dict[str, SourceRun]]
+    """By split and source; empty splits where the tokens do not know their sources."""
     samples: Manifest | None
+    samples_by_source: RunSources | None
     config: dict[str, Any]
     """The resolved configuration of the pre-training run."""
     training: list[dict[str, Any]]
@@ -103,7 +122,9 @@ def read_sources(run: Path) -> Sources:
         corpus=_manifest(run / "corpus", CORPUS_STAGE),
         vocabulary=_manifest(run / "vocabulary", VOCABULARY_STAGE),
         tokens=_manifest(run / "tokens", TOKENS_STAGE),
+        tokens_by_source={split: totals(read_runs(run / "tokens" / split)) for split in SPLITS},
         samples=_manifest(pretraining / "samples", SAMPLES_STAGE),
+        samples_by_source=_samples_by_source(pretraining / SOURCES),
         config=asdict(load_config(config)) if config.is_file() else {},
         training=[record for record in records if "train/loss" in record],
         validation=[record for record in records if "validation/mlm_loss" in record],
@@ -127,6 +148,15 @@ def _manifest(directory: Path, stage: str) -> Manifest | None:
 def _json(path: Path, kind: Callable[..., Any]) -> Any:
     """A JSON file's content, or an empty value of its kind."""
     return kind(read_json(path)) if path.is_file() else kind()
+
+
+def _samples_by_source(path: Path) -> RunSources | None:
+    try:
+        return RunSources(**read_json(path)) if path.is_file() else None
+    except TypeError as error:
+        raise UserError(
+            f"not a run's sources ({error})", where=path, remedy="restore or delete the file"
+        ) from None
 
 
 def _interruptions(path: Path) -> list[Interruption]:
@@ -155,14 +185,21 @@ def toml_text(config: dict[str, Any]) -> str:
 
     def add(section: str, values: dict[str, Any]) -> None:
         plain = {
-            key: value for key, value in values.items() if value is not None and not isinstance(value, dict)
+            key: value
+            for key, value in values.items()
+            if value is not None and (value == {} or not isinstance(value, dict))
         }
         if section and plain:
             lines.append(f"\n[{section}]")
-        lines.extend(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items())
+        lines.extend(f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items())
         for key, value in values.items():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and value:
                 add(f"{section}.{key}" if section else key, value)
 
     add("", config)
     return "\n".join(lines).strip()
+
+
+def _key(name: str) -> str:
+    """A name that users choose may need quotes."""
+    return name if re.fullmatch("[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from biobert_scale.files import (
     MANIFEST,
     Manifest,
     describe_inputs,
+    fingerprint,
     read_json,
     read_manifest,
     sha256_file,
+    stage_key,
     write_json,
 )
 from biobert_scale.ranges import WORKERS, check_number
@@ -43,11 +46,14 @@ from biobert_scale.tokens.shards import (
     token_counts,
     write_dataset_files,
 )
+from biobert_scale.tokens.sources import SourceRun, write_runs
 from biobert_scale.tokens.vocabulary import REPORT as VOCABULARY_REPORT
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
 from biobert_scale.tokens.vocabulary import load_tokenizer, special_ids
 
 STAGE = "tokens"
+_FILES = "0.2.0"
+"""The version of the package that last changed which files are written."""
 _DOCUMENTS_AT_ONCE = 128
 _log = logging.getLogger(__name__)
 
@@ -87,7 +93,13 @@ def build_tokens(
     inputs = describe_inputs([corpus, vocabulary])
     work = output / ".work"
     with Stage(
-        output, STAGE, inputs=inputs, config=config, overwrite=overwrite, reads=[corpus, vocabulary]
+        output,
+        STAGE,
+        inputs=inputs,
+        config=config,
+        key=fingerprint([stage_key(STAGE, inputs, config), _FILES]),
+        overwrite=overwrite,
+        reads=[corpus, vocabulary],
     ) as stage:
         if stage.finished is not None:
             shutil.rmtree(work, ignore_errors=True)
@@ -108,6 +120,7 @@ def build_tokens(
         counts, rejects = tokenize.count()
         _check_counts(counts, rejects, corpus)
         others = write_dataset_files(output, schema(tokenize.entries), len(tokenize.sources), stage.key)
+        others += [write_runs(output / split, runs) for split, runs in tokenize.runs().items() if runs]
         shutil.copytree(
             vocabulary,
             output / "tokenizer",
@@ -204,10 +217,14 @@ class _Tokenize:
         if self.pieces is None:
             self.pieces = WordPieces(load_tokenizer(self.vocabulary), id_type(self.schema))
         unknown = self.pieces.id_type.type(special_ids(self.vocabulary)["[UNK]"]).tobytes()
-        rows, notes = {split: Rows(self.schema) for split in SPLITS}, Counter[str]()
-        for ids, texts in _batches(self.corpus / self.sources[rank]):
+        notes = Counter[str]()
+        # By the documents' sources.
+        rows = {split: defaultdict[str, Rows](partial(Rows, self.schema)) for split in SPLITS}
+        for ids, texts, sources in _batches(self.corpus / self.sources[rank]):
             notes["documents"] += len(ids)
-            for document_id, sentences in zip(ids, tokenize_documents(self.pieces, texts), strict=True):
+            for document_id, source, sentences in zip(
+                ids, sources, tokenize_documents(self.pieces, texts), strict=True
+            ):
                 # A sentence of unknown pieces only (a stray symbol) teaches nothing and would be masked as
                 # [UNK].
                 known = [
@@ -216,14 +233,24 @@ class _Tokenize:
                     if sentence != unknown * (len(sentence) // len(unknown))
                 ]
                 if known:
-                    rows[split_of(document_id, self.config.validation_fraction)].append(document_id, known)
+                    own = rows[split_of(document_id, self.config.validation_fraction)]
+                    own[source].append(document_id, known)
                     notes["unknown_sentences"] += len(sentences) - len(known)
                 else:
                     notes["unknown_pieces_only" if sentences else "no_text"] += 1
-        for split in SPLITS:
+        runs = {}
+        for split, by_source in rows.items():
+            # The documents of a source side by side: few runs, however a corpus mixes its sources.
+            runs[split] = [
+                (source, len(held.ids), len(held.sentence_lengths), held.token_offsets[-1])
+                for source, held in by_source.items()
+            ]
+            whole, *others = by_source.values() or [Rows(self.schema)]
+            for other in others:
+                whole.extend(other)
             with staged(self.shards(split)[rank]) as path:
-                rows[split].write(path)
-        write_json(self._notes(rank), notes)
+                whole.write(path)
+        write_json(self._notes(rank), {"counts": notes, "runs": runs})
 
     def _notes(self, rank: int) -> Path:
         return self.output / ".work" / "notes" / f"{rank:05d}.json"
@@ -232,7 +259,7 @@ class _Tokenize:
         """The manifest's counts and rejects, when all tasks are done."""
         notes = Counter[str]()
         for rank in range(len(self.sources)):
-            notes.update(read_json(self._notes(rank)))
+            notes.update(read_json(self._notes(rank))["counts"])
         counts: dict[str, Any] = {
             "documents": notes["documents"],
             "vocabulary": self.entries,
@@ -247,13 +274,24 @@ class _Tokenize:
             reason: notes[reason] for reason in ("no_text", "unknown_pieces_only") if notes[reason]
         }
 
+    def runs(self) -> dict[str, list[SourceRun]]:
+        """The sources of each split's documents, when all tasks are done; no runs where the corpus names no
+        source."""
+        notes = [read_json(self._notes(rank))["runs"] for rank in range(len(self.sources))]
+        runs = {split: [SourceRun(*run) for own in notes for run in own[split]] for split in SPLITS}
+        return {split: own if any(run.source for run in own) else [] for split, own in runs.items()}
 
-def _batches(source: Path) -> Iterator[tuple[list[str], list[str]]]:
-    with pq.ParquetFile(source) as shard:
-        for batch in shard.iter_batches(
-            batch_size=_DOCUMENTS_AT_ONCE, columns=["id", "text"], use_threads=False
-        ):
-            yield batch.column("id").to_pylist(), batch.column("text").to_pylist()
+
+def _batches(shard: Path) -> Iterator[tuple[list[str], list[str], list[str]]]:
+    """Ids, texts and sources of some documents at a time; empty sources where the corpus has no such
+    column."""
+    with pq.ParquetFile(shard) as file:
+        has_sources = "source" in file.schema_arrow.names
+        columns = ["id", "text", *["source"] * has_sources]
+        for batch in file.iter_batches(batch_size=_DOCUMENTS_AT_ONCE, columns=columns, use_threads=False):
+            fields = batch.to_pydict()
+            sources = fields.get("source") or [""] * len(batch)
+            yield fields["id"], fields["text"], [source or "" for source in sources]
 
 
 def split_of(document_id: str, validation_fraction: float) -> str:

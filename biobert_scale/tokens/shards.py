@@ -58,6 +58,15 @@ class Rows:
         self.token_offsets.append(len(self.tokens) // size)
         self.sentence_offsets.append(len(self.sentence_lengths))
 
+    def extend(self, others: Rows) -> None:
+        """Add the documents of other rows behind these."""
+        tokens, sentences = self.token_offsets[-1], self.sentence_offsets[-1]
+        self.ids += others.ids
+        self.tokens += others.tokens
+        self.sentence_lengths += others.sentence_lengths
+        self.token_offsets.extend(tokens + offset for offset in others.token_offsets[1:])
+        self.sentence_offsets.extend(sentences + offset for offset in others.sentence_offsets[1:])
+
     def write(self, path: Path) -> None:
         """Write the shard; the caller renames it.
 

@@ -14,6 +14,7 @@ from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
 from biobert_scale.lock import Lock
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
+from biobert_scale.tokens.sources import SOURCES, source_weights
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint.retention import FINISHED
 from biobert_scale.training.engine import out_of_memory
@@ -59,7 +60,9 @@ def train(
     if run.name == "..":  # trackers make a directory of the run's name
         run = run.resolve()
     samples = samples or run / "samples"
-    read_manifest(tokens, TOKENS_STAGE)  # what is no token shards is refused before the ranks meet
+    # What is no token shards, or lacks a source that has a weight, is refused before the ranks meet.
+    read_manifest(tokens, TOKENS_STAGE)
+    source_weights(tokens / "train", config.data.sources)
     with rank_environment() as ranks, ExitStack() as held:
         accelerator = runtime.start(ranks, config, run=str(run))
         trainer, patience, well = None, 60.0, False
@@ -95,6 +98,8 @@ def _note_start(trainer: Trainer) -> None:
     def note() -> None:
         step, word = trainer.state.global_step, trainer.run / FINISHED
         note_start(trainer.run, step)
+        if (stream := trainer.training_stream).runs:  # for the report, which has not the tokens
+            write_json(trainer.run / SOURCES, {"samples": stream.sources.sizes(), "epoch": stream.epoch()})
         if word.exists() and not trainer.finished:
             if step == 0:
                 logger.warning("%s is there, but no checkpoint: the run begins anew", word)

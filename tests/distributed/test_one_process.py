@@ -18,6 +18,8 @@ import torch
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.recipes import structure_config
+from biobert_scale.report.page import write_report
+from biobert_scale.report.sources import read_sources
 from biobert_scale.training.checkpoint.retention import (
     FINISHED,
     complete,
@@ -86,6 +88,26 @@ def test_one_process_trains_several_times_under_other_engines(tokens: Path, tmp_
         losses[run.name] = [loss for _, loss in column(read_metrics(run), "train/loss")]
     first, *others = losses.values()
     assert len(first) == 8 and all(other == pytest.approx(first, abs=1e-4) for other in others)
+
+
+def test_a_run_with_weighted_sources_says_what_it_saw(tmp_path: Path) -> None:
+    mixed = write_tokens(tmp_path / "tokens", documents=60, sources=("medline", "pmc"))
+    config = tiny()
+    config = replace(config, data=replace(config.data, sources={"pmc": 2.5}))
+    wrong = replace(config, data=replace(config.data, sources={"pcm": 2.5}))
+    with pytest.raises(UserError, match="name sources that the tokens hold: medline, pmc"):
+        train(wrong, mixed, tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "refused before anything is made"
+    assert train(config, mixed, tmp_path / "run")
+    sources = read_sources(tmp_path / "run").samples_by_source
+    assert sources is not None
+    held = sources.samples
+    assert dict(sources.epoch) == {"medline": held["medline"], "pmc": round(2.5 * held["pmc"])}
+    (*_, last) = (record for record in read_metrics(tmp_path / "run") if "data/epoch" in record)
+    assert last["data/epoch"] == last["consumed_samples"] / sources.samples_an_epoch
+    assert "seen-sources" in write_report(tmp_path / "run", tmp_path / "page.html").read_text()
+    with pytest.raises(UserError, match=r"data\.sources was \{'pmc': 2\.5\} and is now \{\}"):
+        train(tiny(), mixed, tmp_path / "run")
 
 
 @pytest.mark.fault(

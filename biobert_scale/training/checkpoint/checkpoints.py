@@ -199,6 +199,9 @@ class Checkpoints:
         if checkpoint is None:
             return TrainerState()
         record = read_record(checkpoint)
+        weights = (record.get("initial_weights", ""), self.initial_weights)
+        # The samples follow from settings, too: a changed one is named before the samples are compared.
+        refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint, weights=weights)
         if record["samples_fingerprint"] != self.samples_fingerprint:
             raise UserError(
                 f"the checkpoint was trained on samples {record['samples_fingerprint'][:12]}, these are"
@@ -206,8 +209,6 @@ class Checkpoints:
                 where=checkpoint,
                 remedy="give the tokens it was trained on, or start a new run in another --output",
             )
-        weights = (record.get("initial_weights", ""), self.initial_weights)
-        refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint, weights=weights)
         saved = read_json(checkpoint / STATE)
         state = TrainerState(**saved["state"])
         with Shards(checkpoint, record["shards"]) as shards:

@@ -95,7 +95,7 @@ def refuse_changes(
 
 
 def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    if isinstance(new, dict):
+    if isinstance(new, dict) and old.keys() == new.keys():
         return [found for name in new for found in _differences(f"{key}.{name}", old[name], new[name])]
     old, new = (list(value) if isinstance(value, tuple) else value for value in (old, new))
     return [] if old == new else [(key, old, new)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -168,6 +169,23 @@ def test_tokens_tell_the_vocabulary_and_the_epochs(tokens: Path, tmp_path: Path)
     )
     other = describe_run(replace(demo, seed=2), world_size=2, tokens=tokens, samples=samples)
     assert "belongs to other tokens" in other and ">=" in other
+
+
+def test_weights_of_sources_count_in_an_epoch(tmp_path: Path) -> None:
+    demo = load_config("demo")
+    weighted = replace(demo, data=replace(demo.data, sources={"pmc": 3.0}))
+    tokens = write_tokens(tmp_path, documents=100, sources=("medline", "pmc"))
+    samples = write_samples(tokens, tmp_path / "samples", demo.data, seed=demo.seed)
+    sizes = []
+    for config, index in itertools.product((demo, weighted), (None, samples)):
+        table = describe_run(config, world_size=2, tokens=tokens, samples=index)
+        sizes.append(int(re.search(r"samples an epoch +(?:>= )?(\d+)", table)[1]))  # type: ignore[index]
+        assert ("of pmc" in table and "3 times in an epoch" in table) == (config is weighted)
+    assert sizes[1] * 1.6 < sizes[3] < sizes[1] * 2.4 and sizes[0] * 1.6 < sizes[2] <= sizes[3]
+    with pytest.raises(UserError, match="no document comes from the source 'pcm'"):
+        describe_run(
+            replace(demo, data=replace(demo.data, sources={"pcm": 3.0})), world_size=2, tokens=tokens
+        )
 
 
 def test_the_command_starts_nothing_and_writes_nothing(

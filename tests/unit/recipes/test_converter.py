@@ -21,6 +21,15 @@ from biobert_scale.recipes import structure_config
             "training.guards.stall_seconds",
             "is not below",
         ),
+        ({"name": "a", "data": {"sources": 2.0}}, "data.sources", "expected a table of numbers, found float"),
+        (
+            {"name": "a", "data": {"sources": {"pmc": "2"}}},
+            "data.sources",
+            "expected a number for pmc, found str '2'",
+        ),
+        ({"name": "a", "data": {"sources": {"pmc": True}}}, "data.sources", "found bool True"),
+        ({"name": "a", "data": {"sources": {"pmc": 0}}}, "data.sources.pmc", r"pmc cannot be 0\.0"),
+        ({"name": "a", "data": {"sources": {"pmc": 1001}}}, "data.sources.pmc", "pmc cannot be 1001"),
         # A section that a recipe has twice has the name of the one that is wrong.
         ({"name": "a", "evaluation": {"documents": {"epochs": 0}}}, "evaluation.documents.epochs", "epochs"),
     ],

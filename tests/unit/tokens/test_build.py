@@ -30,6 +30,7 @@ from biobert_scale.tokens.build import build_tokens, split_of, verify_tokens
 from biobert_scale.tokens.pieces import WordPieces, tokenize_documents
 from biobert_scale.tokens.sentences import split_sentences
 from biobert_scale.tokens.shards import Rows, TokenStore, schema, shard_name
+from biobert_scale.tokens.sources import SourceRun, read_runs, totals
 from biobert_scale.tokens.vocabulary import build_vocabulary, load_tokenizer
 from tests.factories import write_corpus
 
@@ -69,6 +70,61 @@ def test_every_document_stands_in_one_split_with_all_its_tokens(stages: Path) ->
             document["input_ids"]
             == tokenizer.encode(row["text"].replace("\n", " "), add_special_tokens=False).ids
         )
+
+
+def test_a_shard_holds_its_documents_source_by_source(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "mixed", documents=60, shards=2, sources=("notes", "pmc", "pmc"))
+    build_vocabulary(tmp_path / "mixed", tmp_path / "vocabulary", VocabularyConfig(size=300))
+    config = TokensConfig(validation_fraction=0.2)
+    build_tokens(tmp_path / "mixed", tmp_path / "vocabulary", tmp_path / "tokens", config)
+    found = read_manifest(tmp_path / "tokens")
+    for split in ("train", "validation"):
+        runs, row = [], 0
+        for path in shards.shard_paths(tmp_path / "tokens" / split):
+            with pa.memory_map(str(path)) as source:
+                rows = pa.ipc.open_stream(source).read_all().to_pylist()
+            sources = ["pmc" if int(row["id"].removeprefix("pmid:")) % 3 else "notes" for row in rows]
+            assert sorted(sources) in (sources, sources[::-1])
+            for name, group in itertools.groupby(zip(sources, rows, strict=True), lambda pair: pair[0]):
+                own = [row for _, row in group]
+                # Within a source the documents keep their order.
+                assert [row["id"] for row in own] == sorted(
+                    (row["id"] for row in own), key=lambda name: int(name.removeprefix("pmid:"))
+                )
+                lengths = [len(row["sentence_lengths"]) for row in own]
+                tokens = [len(row["input_ids"]) for row in own]
+                assert all(sum(row["sentence_lengths"]) == len(row["input_ids"]) for row in own)
+                runs.append(SourceRun(name, len(own), sum(lengths), sum(tokens)))
+            row += len(rows)
+        assert row == found.counts[split]["documents"]
+        assert totals(read_runs(tmp_path / "tokens" / split)) == totals(runs)
+        assert f"{split}/sources.json" in found.outputs
+
+
+def test_the_sources_change_no_byte_of_the_shards(tmp_path: Path) -> None:
+    """A run that began before the shards knew their sources resumes on shards that do."""
+    write_corpus(tmp_path / "known", documents=60, shards=2)
+    shutil.copytree(tmp_path / "known", tmp_path / "unknown")
+    for path in (tmp_path / "unknown").glob("*.parquet"):
+        pq.write_table(pq.read_table(path).drop_columns("source"), path)
+    outputs = {path.name: sha256_file(path) for path in (tmp_path / "unknown").glob("*.parquet")}
+    write_json(
+        tmp_path / "unknown" / MANIFEST,
+        Manifest(stage="corpus", key="k", inputs=[], config={}, counts={}, outputs=outputs),
+    )
+    build_vocabulary(tmp_path / "known", tmp_path / "vocabulary", VocabularyConfig(size=300))
+    built = [
+        build_tokens(tmp_path / name, tmp_path / "vocabulary", tmp_path / f"{name}-tokens", TokensConfig())
+        for name in ("known", "unknown")
+    ]
+    known, unknown = (
+        {name: digest for name, digest in manifest.outputs.items() if name.endswith(".arrow")}
+        for manifest in built
+    )
+    assert known == unknown and len(known) == 4
+    assert read_runs(tmp_path / "known-tokens" / "train") and not read_runs(
+        tmp_path / "unknown-tokens" / "train"
+    )
 
 
 def write_texts(directory: Path, *texts: str, files: int = 1) -> Path:

@@ -84,3 +84,38 @@ def test_a_tensorflow_checkpoint_is_its_index_and_its_data(tmp_path: Path) -> No
     assert before != weights_fingerprint(tmp_path)
     with pytest.raises(UserError, match="no such directory or checkpoint"):
         weights_fingerprint(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "what"),
+    [
+        ({}, {"pmc": 2.0}, r"data\.sources was \{\} and is now \{'pmc': 2\.0\}"),
+        ({"pmc": 2.0}, {}, r"data\.sources was \{'pmc': 2\.0\} and is now \{\}"),
+        ({"pmc": 2.0}, {"notes": 2.0}, r"data\.sources was .*'pmc'.* and is now .*'notes'"),
+        ({"pmc": 2.0}, {"pmc": 3.0}, r"data\.sources\.pmc was 2\.0 and is now 3\.0"),
+    ],
+)
+@pytest.mark.fault("a resume with other weights of the sources", "refused")
+def test_other_weights_of_the_sources_are_another_run(
+    before: dict[str, float], now: dict[str, float], what: str, tmp_path: Path
+) -> None:
+    begun, resumed = (
+        replace(config, data=replace(config.data, sources=sources))
+        for config in [load_config("demo")]
+        for sources in (before, now)
+    )
+    refuse_changes(saved_config(begun), begun, where=tmp_path)
+    with pytest.raises(UserError, match=what):
+        refuse_changes(saved_config(begun), resumed, where=tmp_path)
+    assert run_fingerprint(begun, "samples") != run_fingerprint(resumed, "samples")
+
+
+def test_a_checkpoint_of_before_weights_has_none(tmp_path: Path) -> None:
+    config = load_config("demo")
+    saved = saved_config(config)
+    del saved["data"]["sources"]
+    refuse_changes(saved, config, where=tmp_path)
+    weighted = replace(config, data=replace(config.data, sources={"pmc": 2.0}))
+    with pytest.raises(UserError, match=r"data\.sources was \{\}"):
+        refuse_changes(saved, weighted, where=tmp_path)
+    assert "sources" not in config.fingerprinted()["data"]
