@@ -37,22 +37,18 @@ _BLANKS = re.compile(r"\s*")
 _CONJUNCTION_AFTER = re.compile(r"\s*(?:and|or|&)\s+")
 
 # Words that mean nothing in a bracket without the reference they lead to: `(see [3] for a recent review)`.
-# fmt: off
-_SERVING = frozenset({
-    "a", "according", "adapted", "also", "among", "an", "and", "as", "based", "but", "by", "c", "cf",
-    "cited", "data", "described", "detail", "details", "discussed", "e", "eg", "elsewhere", "example",
-    "examples", "f", "for", "from", "further", "g", "given", "here", "i", "ie", "in", "information",
-    "instance", "modified", "more", "of", "or", "other", "others", "permission", "please", "previously",
-    "recent", "recently", "ref", "refer", "reference", "references", "refs", "reported", "reprinted",
-    "reproduced", "review", "reviewed", "reviews", "see", "shown", "source", "sources", "summarised",
-    "summarized", "taken", "the", "therein", "through", "to", "with",
-})
+_SERVING = frozenset(
+    "a according adapted also among an and as based but by c cf cited data described detail details"
+    " discussed e eg elsewhere example examples f for from further g given here i ie in information"
+    " instance modified more of or other others permission please previously recent recently ref refer"
+    " reference references refs reported reprinted reproduced review reviewed reviews see shown source"
+    " sources summarised summarized taken the therein through to with".split()
+)
 # Words whose sentence needs what follows: `in [12], mice were fed`.
-_GOVERNING = frozenset({
-    "after", "by", "following", "from", "in", "like", "of", "ref", "ref.", "reference", "references", "refs",
-    "refs.", "see", "than", "to", "unlike", "using", "with",
-})
-# fmt: on
+_GOVERNING = frozenset(
+    "after by following from in like of ref ref. reference references refs refs. see than to unlike"
+    " using with".split()
+)
 _NEAR = 16
 """Characters before a hole that decide what becomes of it."""
 

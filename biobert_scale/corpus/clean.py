@@ -28,12 +28,10 @@ _MINIMUM_LETTER_SHARE: Final = 0.5
 _JUDGED_CHARACTERS: Final = 20_000
 """A long text is judged by its beginning."""
 
-# fmt: off
-_ENGLISH: Final = frozenset((
-    "the", "and", "of", "to", "with", "for", "were", "from", "that", "by", "this", "these", "which", "are",
-    "be", "been", "than", "not", "have", "has", "or", "it", "between", "their",
-))
-# fmt: on
+_ENGLISH: Final = frozenset(
+    "the and of to with for were from that by this these which are be been than not have has or it"
+    " between their".split()
+)
 _MINIMUM_ENGLISH_SHARE: Final = 0.05
 """Words of `_ENGLISH` among all, below which a text is not taken for English."""
 

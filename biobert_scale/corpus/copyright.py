@@ -15,27 +15,9 @@ _LONGEST = 800
 
 # Without one of these (in lower case) there is no statement. It is a question of time alone.
 _CLUES = (
-    "©",
-    "℗",
-    "(c)",
-    "copyright",
-    "publi",  # published, publisher, publicado, publié
-    "reserv",  # reserved, reservados, réservés
-    "riservati",
-    "vorbehalten",
-    "voorbehouden",
-    "版权",
+    *"© ℗ (c) copyright publi reserv riservati vorbehalten voorbehouden 版权 licens author(s)".split(),
+    *"inc. ltd gmbh wiley elsevier springer karger thieme".split(),
     "database record",
-    "licens",
-    "author(s)",
-    "inc.",
-    "ltd",
-    "gmbh",
-    "wiley",
-    "elsevier",
-    "springer",
-    "karger",
-    "thieme",
 )
 _YEAR = r"(?:19|20)\d\d"
 _SIGN = r"(?:©|℗|\(c\))"
@@ -82,20 +64,21 @@ _PHRASES = re.compile(
     re.IGNORECASE,
 )
 # ... and its words in lower case, in the languages of the large publishers.
-_LOWER_CASE = """
+_WORDS = frozenset(
+    """
     al all an and are at author authors autor autores behalf by co company copyright das database de del
     der derechos des di die direitos diritti do dos droits du e ed editor editors el en et exclusive for
     für government i im in inc its la las le les licence licensee licensees license licensor licensors
     limited los ltd of on online or os par para part permissions por publicada publicado published publisher
     publishers publishing publié publiée rechte record reserved reservados riservati rights réservés
     sono the their to und under van veröffentlicht von vorbehalten voorbehouden with works y
-"""
-_WORDS = frozenset(_LOWER_CASE.split())
+""".split()
+)
 # The set sentences end in these, too.
-_LAST_WORDS = _WORDS | {
-    *("abstract", "acknowledged", "adaptations", "article", "cited", "commercial", "copied", "credited"),
-    *("indicated", "made", "medium", "permission", "purposes", "source", "use"),
-}
+_LAST_WORDS = _WORDS.union(
+    "abstract acknowledged adaptations article cited commercial copied credited indicated made medium"
+    " permission purposes source use".split()
+)
 _MARKS = "()[]{}.,;:·•/&*-–—'’\"“”«»©®℗™"
 
 # `Eur J Res 2015; 36(2): 122-8.` in front of a statement: the article's own place.

@@ -16,21 +16,18 @@ from biobert_scale.corpus.jats_flow import Flow, lines_of
 from biobert_scale.corpus.jats_text import formality, is_formal_line
 from biobert_scale.corpus.markup import PARSER_OPTIONS, joined, local_name, with_doctype
 
-# fmt: off
-_OTHER_ABSTRACTS = frozenset((
-    "graphical", "toc", "teaser", "precis", "short", "web-summary", "author-highlights", "highlights",
-    "key-points", "video",
-))
-# fmt: on
+_OTHER_ABSTRACTS = frozenset(
+    "graphical toc teaser precis short web-summary author-highlights highlights key-points video".split()
+)
 
 # ISO 639-1 (xml:lang) to the bibliographic ISO 639-2 codes that MEDLINE uses.
-# fmt: off
-_LANGUAGES = {
-    "en": "eng", "de": "ger", "fr": "fre", "es": "spa", "pt": "por", "it": "ita", "ru": "rus", "zh": "chi",
-    "ja": "jpn", "ko": "kor", "nl": "dut", "pl": "pol", "tr": "tur", "cs": "cze", "hu": "hun", "sv": "swe",
-    "da": "dan", "no": "nor", "nb": "nor", "nn": "nor", "fi": "fin", "uk": "ukr",
-}
-# fmt: on
+_LANGUAGES = dict(
+    pair.split("-")
+    for pair in (
+        "en-eng de-ger fr-fre es-spa pt-por it-ita ru-rus zh-chi ja-jpn ko-kor nl-dut pl-pol tr-tur"
+        " cs-cze hu-hun sv-swe da-dan no-nor nb-nor nn-nor fi-fin uk-ukr"
+    ).split()
+)
 _UNLISTED_LANGUAGE = "und"
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 

@@ -22,43 +22,36 @@ from biobert_scale.corpus.jats_text import (
 from biobert_scale.corpus.markup import local_name
 from biobert_scale.corpus.mathml import math_text
 
-# fmt: off
 # Left out where running text may stand on both sides.
-_HOLES = frozenset({
-    "array", "code", "disp-formula", "disp-formula-group", "fn", "fn-group", "glyph-data", "graphic",
-    "index-term", "inline-graphic", "preformat", "private-char", "ref-list", "related-article",
-    "related-object", "supplementary-material", "table", "tex-math",
-})
+_HOLES = frozenset(
+    "array code disp-formula disp-formula-group fn fn-group glyph-data graphic index-term"
+    " inline-graphic preformat private-char ref-list related-article related-object"
+    " supplementary-material table tex-math".split()
+)
 # Left out between blocks, where nothing can be joined by mistake.
-_DROPPED = frozenset({
-    "ack", "aff", "alt-text", "attrib", "author-notes", "back", "bio", "contrib-group", "glossary",
-    "kwd-group", "label", "long-desc", "object-id", "permissions", "response", "sig-block", "sub-article",
-    "table-wrap-foot",
-})
-_BLOCKS = frozenset({
-    "answer", "boxed-text", "caption", "chem-struct-wrap", "def", "def-item", "def-list", "disp-quote",
-    "explanation", "list", "list-item", "p", "question", "speaker", "speech", "statement", "subtitle",
-    "term", "title", "verse-group", "verse-line",
-})
-_INLINE = frozenset({
-    "bold", "ext-link", "inline-formula", "italic", "monospace", "named-content", "sc", "styled-content",
-    "sub", "underline",
-})
-# fmt: on
+_DROPPED = frozenset(
+    "ack aff alt-text attrib author-notes back bio contrib-group glossary kwd-group label long-desc"
+    " object-id permissions response sig-block sub-article table-wrap-foot".split()
+)
+_BLOCKS = frozenset(
+    "answer boxed-text caption chem-struct-wrap def def-item def-list disp-quote explanation list"
+    " list-item p question speaker speech statement subtitle term title verse-group verse-line".split()
+)
+_INLINE = frozenset(
+    "bold ext-link inline-formula italic monospace named-content sc styled-content sub underline".split()
+)
 _FLOATS = frozenset({"fig", "fig-group", "table-wrap", "table-wrap-group"})
 _WITH_CAPTION = _FLOATS | {"media"}
 _MARKS = frozenset({"fn", "table-fn", "aff", "corresp", "author-notes", "author-note", "contrib"})
 _CITATIONS = frozenset({"bibr", "ref", None, ""})
 _MARK_SIGNS = frozenset("*†‡§¶#‖∗")
-# fmt: off
-_FORMAL_TYPES = frozenset({
-    "author-contribution", "author-contributions", "coi-statement", "conflict", "data-availability",
-    "ethics", "ethics-statement", "funding-information", "supplementary-material",
-})
-_HEADINGS_OF_FLOATS = frozenset({
-    "and", "captions", "figure", "figures", "legends", "list", "of", "scheme", "schemes", "table", "tables",
-})
-# fmt: on
+_FORMAL_TYPES = frozenset(
+    "author-contribution author-contributions coi-statement conflict data-availability ethics"
+    " ethics-statement funding-information supplementary-material".split()
+)
+_HEADINGS_OF_FLOATS = frozenset(
+    "and captions figure figures legends list of scheme schemes table tables".split()
+)
 _SHORT = 200
 """Words up to which a section inside the body can be a formality."""
 

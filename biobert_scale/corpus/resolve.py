@@ -11,19 +11,8 @@ from numpy.typing import NDArray
 
 REASONS = (
     "",
-    "malformed",
-    "no_identifier",
-    "no_abstract",
-    "no_body",
-    "too_short",
-    "language",
-    "symbol_heavy",
-    "benchmark",
-    "deleted",
-    "superseded",
-    "full_text_present",
-    "duplicate_text",
-    "near_duplicate",
+    *"malformed no_identifier no_abstract no_body too_short language symbol_heavy benchmark".split(),
+    *"deleted superseded full_text_present duplicate_text near_duplicate".split(),
 )
 """A record's fate by its code: 0 is kept. Up to `benchmark` decided within one file, the others over all."""
 
