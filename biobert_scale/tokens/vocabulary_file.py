@@ -24,11 +24,8 @@ def vocabulary_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError(
-            "no such vocabulary" if not path.exists() else "neither a file nor a directory",
-            where=path,
-            remedy=_REMEDY,
-        )
+        what = "neither a file nor a directory" if path.exists() else "no such vocabulary"
+        raise UserError(what, where=path, remedy=_REMEDY)
     for name in ("vocab.txt", "tokenizer.json"):
         if (path / name).is_file():
             return path / name
@@ -59,9 +56,8 @@ def _entries_of_text(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"the vocabulary is not UTF-8 (byte {error.start})", where=path, remedy=_REMEDY
-        ) from None
+        what = f"the vocabulary is not UTF-8 (byte {error.start})"
+        raise UserError(what, where=path, remedy=_REMEDY) from None
     # Only these end a line: an entry may be another of Unicode's line separators.
     entries = re.split("\r?\n", text)
     if entries[-1] == "":
