@@ -175,10 +175,8 @@ def _bracket(opening: str, inner: str, closing: str) -> str:
         return opening + inner + closing
     if _serves_holes(inner):
         return HOLE if HOLE in inner else f"{_START}{_restored(opening + inner + closing)}{_END}"
-    clauses = []
-    for clause, separator in _CLAUSE.findall(inner):
-        if not _serves_holes(clause):
-            clauses.append(clause + separator)
+    found = _CLAUSE.findall(inner)
+    clauses = [clause + separator for clause, separator in found if not _serves_holes(clause)]
     if not inner.startswith(clauses[0]):
         clauses[0] = clauses[0].lstrip()
     text = _close("".join(clauses), bracketed=True)
@@ -216,11 +214,8 @@ def _close(text: str, runs: Iterable[re.Match[str]] | None = None, *, bracketed:
             pieces.append(done[:-_CHANGEABLE])
             done = done[-_CHANGEABLE:]
         position = run.end()
-        if (
-            (not done or done[-1].isspace())
-            and HOLE not in run[0]
-            and _is_needed(done, text, position, bracketed)
-        ):
+        stays = HOLE not in run[0] and (not done or done[-1].isspace())
+        if stays and _is_needed(done, text, position, bracketed):
             done += _restored(run[0])
         else:
             done, position = _joined(done, text, position, bracketed)

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from typing import Final
 
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.document import Document
 
 # Control characters, invisible formatting, private-use glyphs (symbol fonts), replacement and noncharacters.
 # Those that Unicode counts as white space are not here: they separate words.
-_REMOVED: Final = re.compile(
+_REMOVED = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff0-\uffff"
     "\U000e0000-\U0010ffff]"
 )
-_LATE: Final = re.compile("[\ufff0-\U0010ffff]")
-_MICRO_SIGN: Final = (
-    "\u00b5"  # NFC keeps it beside the Greek letter, and a vocabulary would learn each word twice
-)
-_GREEK_MU: Final = "\u03bc"
-_NOT_LETTERS: Final = re.compile(r"[\W\d_]+")
-_ASCII_WITHOUT_LETTERS: Final = bytes(code for code in range(128) if not chr(code).isalpha())
-_MINIMUM_LETTER_SHARE: Final = 0.5
+_LATE = re.compile("[\ufff0-\U0010ffff]")
+# NFC keeps it beside the Greek letter, and a vocabulary would learn each word twice.
+_MICRO_SIGN, _GREEK_MU = "\u00b5", "\u03bc"
+_NOT_LETTERS = re.compile(r"[\W\d_]+")
+_ASCII_WITHOUT_LETTERS = bytes(code for code in range(128) if not chr(code).isalpha())
+_MINIMUM_LETTER_SHARE = 0.5
 """Letters among the characters that are not white space, below which a text counts as tables or formulas."""
 
-_JUDGED_CHARACTERS: Final = 20_000
+_JUDGED_CHARACTERS = 20_000
 """A long text is judged by its beginning."""
 
-_ENGLISH: Final = frozenset(
+_ENGLISH = frozenset(
     "the and of to with for were from that by this these which are be been than not have has or it"
     " between their".split()
 )
-_MINIMUM_ENGLISH_SHARE: Final = 0.05
+_MINIMUM_ENGLISH_SHARE = 0.05
 """Words of `_ENGLISH` among all, below which a text is not taken for English."""
 
-_MINIMUM_SHARE_AGAINST_DECLARED: Final = 0.12
+_MINIMUM_SHARE_AGAINST_DECLARED = 0.12
 """The same for a full text that declares another language: an English abstract before it, and words that are
 spelled alike (Dutch `of`, Danish and Norwegian `for`), reach more than 0.05; English full texts 0.2."""
 
@@ -50,12 +47,8 @@ def clean_text(text: str) -> str:
 def _clean_line(line: str) -> str:
     # Most lines are clean, which this finds faster: of white space only the blank is printable, and of what
     # is removed only late characters.
-    if (
-        line.isprintable()
-        and "  " not in line
-        and line == line.strip()
-        and (line.isascii() or not _LATE.search(line))
-    ):
+    is_plain = line.isprintable() and "  " not in line and line == line.strip()
+    if is_plain and (line.isascii() or not _LATE.search(line)):
         return line
     return " ".join(_REMOVED.sub("", line).split())
 
@@ -82,12 +75,8 @@ def reject_reason(document: Document, config: CorpusConfig) -> str | None:
     if not _language_is_kept(document, judged.lower().split(), config):
         return "language"
     # Plain letters alone are enough nearly always, and counted ten times as fast.
-    if (
-        ascii_letters(judged) < _MINIMUM_LETTER_SHARE * len(judged)
-        and letter_share(judged) < _MINIMUM_LETTER_SHARE
-    ):
-        return "symbol_heavy"
-    return None
+    enough = ascii_letters(judged) >= _MINIMUM_LETTER_SHARE * len(judged)
+    return None if enough or letter_share(judged) >= _MINIMUM_LETTER_SHARE else "symbol_heavy"
 
 
 def _language_is_kept(document: Document, words: list[str], config: CorpusConfig) -> bool:

@@ -58,22 +58,19 @@ def read_benchmark_documents(prepared: Path, splits: Iterable[str]) -> list[Benc
     """
     path, wanted = prepared / FILE, set(splits)
     if not path.is_file():
-        raise UserError(
-            "no prepared benchmarks",
-            where=path,
-            remedy="run `biobert-scale evaluate prepare` and name its --output",
-        )
+        remedy = "run `biobert-scale evaluate prepare` and name its --output"
+        raise UserError("no prepared benchmarks", where=path, remedy=remedy)
     found = []
     with open(path, encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 document = BenchmarkDocument(**json.loads(line))
             except (ValueError, TypeError):
-                raise UserError(
+                what, remedy = (
                     f"line {number} is no benchmark document",
-                    where=path,
-                    remedy="run `biobert-scale evaluate prepare` again",
-                ) from None
+                    "run `biobert-scale evaluate prepare` again",
+                )
+                raise UserError(what, where=path, remedy=remedy) from None
             if document.split in wanted:
                 found.append(document)
     if lacking := sorted(wanted - {document.split for document in found}):
@@ -95,8 +92,7 @@ class Decontaminator:
         owners = np.repeat(np.arange(len(runs)), [len(found) for found in runs])
         order = np.argsort(hashes, kind="stable")
         self.hashes, self.owners = hashes[order], owners[order]
-        # Nearly every run of words is in no benchmark: a table of their hashes' first bits settles most of
-        # that at once.
+        # Nearly every run of words is in no benchmark: a table of first bits settles most of that at once.
         self.prefixes = np.zeros(1 << _PREFIX_BITS, dtype=np.bool_)
         self.prefixes[self.hashes >> _PREFIX_SHIFT] = True
         self.sizes = np.array([len(found) for found in runs], dtype=np.int64)
@@ -111,18 +107,13 @@ class Decontaminator:
         first, last = np.searchsorted(self.hashes, runs, "left"), np.searchsorted(self.hashes, runs, "right")
         if not np.any(last > first):
             return None
-        owners = np.concatenate(
-            [self.owners[start:stop] for start, stop in zip(first, last, strict=True) if stop > start]
-        )
-        shares: NDArray[np.float64] = np.bincount(owners, minlength=len(self.sizes)) / np.maximum(
-            self.sizes, 1
-        )
+        ranges = zip(first, last, strict=True)
+        owners = np.concatenate([self.owners[start:stop] for start, stop in ranges if stop > start])
+        shares = np.bincount(owners, minlength=len(self.sizes)) / np.maximum(self.sizes, 1)
         best = int(shares.argmax())
-        return (
-            Match(document=self.documents[best], share=float(shares[best]), by="text")
-            if shares[best] >= self.minimum_share
-            else None
-        )
+        if shares[best] < self.minimum_share:
+            return None
+        return Match(document=self.documents[best], share=float(shares[best]), by="text")
 
 
 def _runs(text: str) -> NDArray[np.uint64]:

@@ -163,11 +163,8 @@ def _language(article: etree._Element) -> str:
 def _translation(article: etree._Element, languages: tuple[str, ...]) -> etree._Element | None:
     """The article's own text in one of the languages, which the article holds as a sub-article."""
     for part in article.iterchildren("{*}sub-article"):
-        if (
-            part.get("article-type") == "translation"
-            and _language(part) in languages
-            and part.find("{*}body") is not None
-        ):
+        is_translation = part.get("article-type") == "translation" and _language(part) in languages
+        if is_translation and part.find("{*}body") is not None:
             return part
     return None
 

@@ -5,7 +5,7 @@ Source: the JATS Archiving and Interchange tag set (https://jats.nlm.nih.gov/arc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from lxml import etree
 
@@ -64,8 +64,7 @@ def lines_of(element: etree._Element, *, captions: bool) -> list[str]:
 
 
 class Flow:
-    """Gathers an element's text into lines: inline markup joins, blocks end a line, floats wait for the end
-    of it."""
+    """Gathers text into lines: inline markup joins, blocks end a line, floats wait for the end of it."""
 
     def __init__(self, *, captions: bool) -> None:
         self.captions = captions
@@ -86,9 +85,8 @@ class Flow:
             if line:
                 self.lines.append(line)
         if self.floats:
-            floats, self.floats = self.floats, []
-            for element in floats:
-                self.lines += _captions(element)
+            self.lines += [line for element in self.floats for line in _captions(element)]
+            self.floats.clear()
 
     def add_content(self, element: etree._Element) -> None:
         if text := element.text:
@@ -98,8 +96,7 @@ class Flow:
     def add_children(self, element: etree._Element, skip: etree._Element | None = None) -> None:
         append = self.pieces.append
         for child in element:
-            # The common names are found at once; others (with a namespace, unknown, no element) by
-            # `add_other`.
+            # Common names are found at once; others (namespace, unknown, no element) by `add_other`.
             action = _ACTIONS.get(child.tag, Flow.add_other)
             if action is Flow.add_content:  # by far the most frequent: spares two calls for each
                 if text := child.text:
@@ -159,7 +156,7 @@ class Flow:
         if kind in _MARKS or (kind == "other" and _is_mark(text, self.raised)):
             self.pieces.append(HOLE)
         elif kind in _CITATIONS and (
-            hole := citation(text, self.raised or (not simple and _holds_raised(element)))
+            hole := citation(text, self.raised or (not simple and local_name(element[0]) == "sup"))
         ):
             if hole[-1] == "." and (element.tail or "").lstrip()[:1].islower():
                 hole = hole[:-1]  # the sentence has not ended
@@ -235,10 +232,6 @@ def _is_mark(text: str, raised: bool) -> bool:
     return (raised and len(text) < 3) or _MARK_SIGNS.issuperset(text)
 
 
-def _holds_raised(element: etree._Element) -> bool:
-    return local_name(element[0]) == "sup"
-
-
 def section_lines(section: etree._Element, captions: bool) -> list[str]:
     """The section's lines below its heading; nothing where it is a formality or holds no text."""
     title = _title(section)
@@ -299,14 +292,6 @@ def _closes(section: etree._Element) -> bool:
 
 
 def _captions(element: etree._Element) -> list[str]:
-    return [line for caption in _own_captions(element) if (line := _caption(caption))]
-
-
-def _own_captions(element: etree._Element) -> Iterable[etree._Element]:
-    return (
-        caption for caption in element.iter("{*}caption") if local_name(caption.getparent()) in _WITH_CAPTION
-    )
-
-
-def _caption(caption: etree._Element) -> str:
-    return without_caption_mark(" ".join(lines_of(caption, captions=False)))
+    own = (c for c in element.iter("{*}caption") if local_name(c.getparent()) in _WITH_CAPTION)
+    texts = (without_caption_mark(" ".join(lines_of(caption, captions=False))) for caption in own)
+    return [text for text in texts if text]

@@ -109,9 +109,8 @@ def collapse(text: str) -> str:
     text = text.strip()
     if "  " not in text:
         if text.isascii():
-            if (
-                "\n" not in text and "\t" not in text and "\r" not in text
-            ):  # XML 1.0 has no other control characters
+            # XML 1.0 has no other control characters.
+            if "\n" not in text and "\t" not in text and "\r" not in text:
                 return text
         elif text.isprintable():  # the space alone is white and printable
             return text

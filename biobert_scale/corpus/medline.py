@@ -1,8 +1,7 @@
 """Reads PubMed's citation files as a stream of records in flat memory.
 
 Source: NLM's PubMed DTD (https://dtd.nlm.nih.gov/ncbi/pubmed/) and its description of the XML elements, and
-the older
-NLMMedline DTDs: there the root is MedlineCitationSet, and MedlineCitation stands in it without a wrapper.
+the older NLMMedline DTDs: there the root is MedlineCitationSet, which holds MedlineCitation itself.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from lxml import etree
 
@@ -35,6 +34,15 @@ _PMCID = re.compile(r"PMC\d+")
 _DEFAULT_LANGUAGE = "eng"  # of OtherAbstract, by the DTD
 
 
+class OtherAbstract(NamedTuple):
+    """An abstract in another language, or of another kind."""
+
+    language: str
+    """Lower case."""
+    text: str
+    """One paragraph a line."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MedlineRecord:
     """One citation, or one block of deletions (then `deleted` alone is set)."""
@@ -49,9 +57,8 @@ class MedlineRecord:
     languages: tuple[str, ...] = ()
     """Languages of the article (not of the abstract, which NLM gives in English), lower case."""
     pmcid: str = ""
-    other_abstracts: tuple[tuple[str, str], ...] = ()
-    """(language code, text with one paragraph a line) of each `OtherAbstract`; these are no part of
-    `abstract`."""
+    other_abstracts: tuple[OtherAbstract, ...] = ()
+    """These are no part of `abstract`."""
     deleted: tuple[str, ...] = ()
     """PMIDs that this block withdraws."""
 
@@ -112,9 +119,8 @@ def _record(citation: etree._Element | None, data: etree._Element | None) -> Med
     if citation is not None:
         if citation.tag == "BookDocument":
             _read_article(citation, fields)
-        for child in citation.iterchildren(
-            "PMID", "DateRevised", "Article", "Book", "OtherID", "OtherAbstract"
-        ):
+        tags = ("PMID", "DateRevised", "Article", "Book", "OtherID", "OtherAbstract")
+        for child in citation.iterchildren(*tags):
             match child.tag:
                 case "PMID":
                     version = child.get("Version", "")
@@ -127,14 +133,11 @@ def _record(citation: etree._Element | None, data: etree._Element | None) -> Med
                 case "Book" if not fields.get("title"):
                     fields["title"] = _clean_title(plain_text(child.find("BookTitle")))
                 case "OtherAbstract":
-                    other = (
-                        (child.get("Language") or _DEFAULT_LANGUAGE).lower(),
-                        "\n".join(_paragraphs(child)),
-                    )
+                    language = (child.get("Language") or _DEFAULT_LANGUAGE).lower()
+                    other = OtherAbstract(language, "\n".join(_paragraphs(child)))
                     fields["other_abstracts"] = (*fields.get("other_abstracts", ()), other)
-                case "OtherID" if not pmcid and (
-                    named := _PMCID.match(plain_text(child))
-                ):  # where files had no PubmedData yet
+                # Where files had no PubmedData yet:
+                case "OtherID" if not pmcid and (named := _PMCID.match(plain_text(child))):
                     pmcid = named.group()
     return MedlineRecord(pmcid=pmcid, **fields)
 
