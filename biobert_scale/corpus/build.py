@@ -1,5 +1,4 @@
-"""The corpus stage: raw XML in, Parquet shards of deduplicated documents out, and the way to read them
-back."""
+"""The corpus stage: raw XML in, Parquet shards of deduplicated documents out, and their reader."""
 
 from __future__ import annotations
 
@@ -56,8 +55,7 @@ __all__ = ["build_corpus", "documents", "find_raw_files"]
 
 STAGE = "corpus"
 _READING = 2
-"""Version of the rules by which records are read: no build mixes the records of two, or takes the other's
-output for its own."""
+"""Version of the rules by which records are read: no build mixes or reuses the records of two."""
 _log = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 1000
 
@@ -302,8 +300,7 @@ def _resolve(tasks: list[FileTask], work: Path, raw: Path, config: CorpusConfig)
 
 
 def _signatures(tasks: list[FileTask], path: Path, chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """Gather the chosen signatures of all files in one file on disk: of all of PubMed they are ten
-    gigabytes."""
+    """Gather the chosen signatures of all files in a file on disk: PubMed's are ten gigabytes."""
     shape = (int(np.count_nonzero(chosen)), SIGNATURE_SIZE)
     gathered = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint32, shape=shape)
     seen = written = 0
@@ -317,8 +314,7 @@ def _signatures(tasks: list[FileTask], path: Path, chosen: NDArray[np.bool_]) ->
 
 
 def _shards(characters: NDArray[np.int64], characters_per_shard: int) -> list[int]:
-    """Documents before each of a number of shards that hold nearly the same amount of text, and at last in
-    all."""
+    """Documents before each of some shards of nearly the same amount of text, and at last in all."""
     ends = np.cumsum(characters)
     number = min(max(round(int(ends[-1]) / characters_per_shard), 1), len(ends))
     inner = np.searchsorted(ends, int(ends[-1]) * np.arange(1, number) / number)

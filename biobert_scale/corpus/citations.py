@@ -113,8 +113,7 @@ def close_holes(text: str) -> str:
 
 
 def _runs(text: str) -> Iterator[re.Match[str]]:
-    """What `_RUN.finditer` finds. A run begins with a hole or a bracket in front of one, and holes are looked
-    for quickly."""
+    """What `_RUN.finditer` finds, faster: a run begins with a hole or a bracket in front of one."""
     position, hole = 0, text.find(_START)
     while hole >= 0:
         opening = hole - 1

@@ -93,8 +93,7 @@ def _language_is_kept(document: Document, words: list[str], config: CorpusConfig
 
 
 def english_share(words: list[str]) -> float:
-    """Share of frequent English function words among `words` (in lower case); they are rare in the languages
-    that look most like it."""
+    """Share of frequent English function words, rare in similar languages, among lower-case `words`."""
     return sum(map(_ENGLISH.__contains__, words)) / max(len(words), 1)
 
 

@@ -1,5 +1,4 @@
-"""What a corpus holds, for a person: counts, rejects by reason, lengths, and samples, as text and as
-pictures."""
+"""What a corpus holds: counts, rejects by reason, lengths and samples, as text and as pictures."""
 
 from __future__ import annotations
 

@@ -21,8 +21,7 @@ from biobert_scale.corpus.shingles import ngram_hashes, word_hashes
 from biobert_scale.errors import UserError
 
 FILE = "documents.jsonl"
-"""In a directory of prepared benchmarks: one line per document with `benchmark`, `split`, `pmid` (may be
-empty), `text`."""
+"""In a directory of prepared benchmarks: a `BenchmarkDocument` a line, whose `pmid` may be empty."""
 RUN_WORDS = 13
 _PREFIX_BITS = 22
 _PREFIX_SHIFT = np.uint64(64 - _PREFIX_BITS)
@@ -44,8 +43,7 @@ class Match:
 
     document: BenchmarkDocument
     share: float
-    """Share of the benchmark document's runs of 13 words that the corpus' document holds; 1 where its PMID is
-    the same."""
+    """Share of the benchmark document's runs of 13 words that were found; 1 by an equal PMID."""
     by: str
     """`pmid` or `text`."""
 
@@ -83,8 +81,7 @@ class Decontaminator:
     """Finds the benchmark document that a document of the corpus is, or holds."""
 
     def __init__(self, documents: list[BenchmarkDocument], *, minimum_share: float) -> None:
-        """`minimum_share`: of a benchmark document's distinct runs of 13 words, found in a text for it to be
-        recognised."""
+        """`minimum_share`: of a benchmark document's distinct runs of 13 words, to recognise it."""
         self.documents, self.minimum_share = documents, minimum_share
         self.by_pmid = {document.pmid: document for document in documents if document.pmid}
         runs = [np.unique(_runs(clean_text(document.text))) for document in documents]
@@ -98,8 +95,7 @@ class Decontaminator:
         self.sizes = np.array([len(found) for found in runs], dtype=np.int64)
 
     def match(self, *, pmid: str, text: str) -> Match | None:
-        """The benchmark document of this PMID, else the one of which `text` holds the greatest share, if that
-        is enough."""
+        """The benchmark document of this PMID, else that of which `text` holds the most, if enough."""
         if known := self.by_pmid.get(pmid):
             return Match(document=known, share=1.0, by="pmid")
         runs = _runs(text)

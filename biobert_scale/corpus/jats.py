@@ -40,8 +40,7 @@ class JatsArticle:
     pmcid: str
     """`PMC123`, or empty."""
     language: str
-    """MEDLINE's three-letter code of the declared language, `und` for a rare one; empty where none is
-    declared."""
+    """MEDLINE's three-letter code of the declared language, `und` for a rare one; else empty."""
     title: str
     abstract: tuple[str, ...]
     """Paragraphs, a structured abstract's as `Heading: text`."""
@@ -117,8 +116,7 @@ def _without(content: bytes, name: bytes, position: int) -> bytes:
 
 
 def _declaration(content: bytes, start: int, end: int) -> int:
-    """Where the last `<!` of a range is; -1 where there is none. One character is looked for much faster than
-    two, and this one is rare."""
+    """Where the last `<!` of a range is, or -1. One (rare) character is found much faster than two."""
     while (position := content.rfind(b"!", start, end)) > start:
         if content[position - 1] == ord("<"):
             return position - 1

@@ -12,8 +12,7 @@ from biobert_scale.corpus.markup import collapse
 _EMPTY_BRACKETS = re.compile(r" (?:\( ?\)|\[ ?\])")
 _SPACE_BEFORE_MARK = re.compile(r" ([,;)]|(?<!\. )\.)(?= |$)")
 _TO_TIDY = re.compile(r"[,;.)\]](?<=[ (\[].)")
-"""Where this finds nothing, the two patterns above do not either. It begins with a set of characters, which
-is looked for quickly."""
+"""Where this (fast) pattern finds nothing, the two above do not either."""
 
 _NOTHING = f"{HOLE} \n\t"
 _CAPTION_START = re.compile(r"(?:[:.,;|—]|–(?!\d)|-(?=\s)|\s)+")

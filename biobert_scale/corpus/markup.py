@@ -84,8 +84,7 @@ def _content(element: re.Match[str]) -> str:
 
 
 def with_doctype(head: bytes) -> bytes:
-    """The beginning of an XML file, with a document type where it has none: else the parser refuses named
-    entities."""
+    """The beginning of an XML file, with a document type: without, the parser refuses named entities."""
     declaration = re.match(rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>)?(?=\s*<[^\0])", head)
     if declaration is None or b"<!DOCTYPE" in head[:4096]:
         return head
@@ -124,8 +123,7 @@ def local_name(element: etree._Element) -> str:
 
 
 def plain_text(element: etree._Element | None) -> str:
-    """All text below an element with white space collapsed; LaTeX and graphics are left out, MathML is
-    spelled out."""
+    """All text below an element, white space collapsed, without LaTeX, with MathML spelled out."""
     if element is None:
         return ""
     if not len(element):

@@ -112,8 +112,7 @@ def _records(stream: BinaryIO, where: str | Path) -> Iterator[MedlineRecord]:
 
 
 def _record(citation: etree._Element | None, data: etree._Element | None) -> MedlineRecord:
-    """`citation` is a MedlineCitation, or a BookDocument, which holds directly what the other keeps in
-    `Article`."""
+    """`citation` is a MedlineCitation, or a BookDocument, which has the content of `Article` itself."""
     fields: dict[str, Any] = {}
     pmcid = _pmcid(data) if data is not None else ""
     if citation is not None:
@@ -157,8 +156,7 @@ def _read_article(article: etree._Element, fields: dict[str, Any]) -> None:
 
 
 def _pmcid(data: etree._Element) -> str:
-    """Only from the record's own identifiers: the reference list under the same element has such lists
-    too."""
+    """From the record's own identifiers alone: the references under the same element have some, too."""
     for listed in data.iterchildren("ArticleIdList"):
         for item in listed.iterchildren("ArticleId"):
             if item.get("IdType") in ("pmc", "pmcid"):

@@ -1,5 +1,4 @@
-"""The tasks of the corpus stage: one extracts a raw file, one writes a shard. Both are generators in a row,
-from records to a Parquet file."""
+"""The tasks of the corpus stage: one extracts a raw file, one writes a shard."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Imported by the process that a build's workers are forked from: loads the compiled hash functions, which
-takes longer than a small file."""
+"""Imported where a build's workers are forked from: loading compiled functions takes long."""
 
 from biobert_scale.corpus.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
 from biobert_scale.corpus.shingles import minhash, ngram_hashes, word_hashes

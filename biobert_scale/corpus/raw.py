@@ -31,8 +31,7 @@ _FILE_LIST = re.compile(r"\.filelist\.(?:csv|txt)$")
 _OTHER_XML = "XML files without PubMed citations (full texts are read from *.tar.gz packages)"
 
 MAXIMUM_MEMBER_BYTES = 128_000_000
-"""What one member of a package may take up once expanded; larger is a mistake or an attack (a long article
-has some MB)."""
+"""Of one member of a package, expanded; larger is a mistake or an attack (a long article has some MB)."""
 
 MAXIMUM_RECORD_BYTES = 32_000_000
 """The same for one record of a MEDLINE file. A file of many members or records may have any size."""
@@ -185,8 +184,7 @@ def _root_name(path: Path) -> str:
 
 @contextmanager
 def open_decompressed(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading bytes, through gzip where its name ends in `.gz` - unless it is plain XML, as
-    some browsers save it."""
+    """Open a file as bytes; `.gz` through gzip, unless it is plain XML, as some browsers save it."""
     compressed = path.name.endswith(".gz")
     if path.name.endswith(".xml.gz"):
         with open(path, "rb") as stream:

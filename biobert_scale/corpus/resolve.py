@@ -1,5 +1,4 @@
-"""Decides over all records of all files which are kept: later states, withdrawals, full texts, and equal
-texts."""
+"""Decides over all records which are kept: last states, withdrawals, full texts, equal texts."""
 
 from __future__ import annotations
 
@@ -21,8 +20,7 @@ CODES = {reason: code for code, reason in enumerate(REASONS)}
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """What the decision needs of each record, as columns of shape (records,), in the order of files and
-    positions."""
+    """What the decision needs: columns of shape (records,), in the order of files and positions."""
 
     medline: NDArray[np.bool_]
     """The record comes from MEDLINE, else from PMC."""

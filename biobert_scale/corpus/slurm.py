@@ -188,8 +188,7 @@ def _raise_mistake(work: Path, states: Iterable[str]) -> None:
 
 
 def _unfinished(missing: list[int], tasks: int, work: Path, logs: dict[int, Path]) -> RunFailed:
-    """One line of tasks that ended without a result: the first error that one left, or else the last line of
-    its log."""
+    """Tasks ended without a result: the first error that one left, else the last line of its log."""
     errors = _errors(work)
     rank, last_words = min(errors, default=missing[0]), "nothing"
     if errors:

@@ -55,8 +55,7 @@ class WordPieces(dict[str, bytes]):
 
 
 def tokenize_documents(pieces: WordPieces, texts: Iterable[str]) -> Iterator[list[bytes]]:
-    """For each text the piece ids of each of its sentences, as bytes of `pieces.id_type`; none for a sentence
-    without any."""
+    """For each text the piece ids of its sentences that have any, as bytes of `pieces.id_type`."""
     of_word = pieces.__getitem__
     for text in texts:
         sentences = [

@@ -98,8 +98,7 @@ def shard_name(index: int, count: int) -> str:
 def write_dataset_files(
     directory: Path, table_schema: pa.Schema, shards: int, fingerprint: str
 ) -> list[Path]:
-    """Write the small JSON files that make the shards a `datasets.DatasetDict` on disk; returns their
-    paths."""
+    """Write the JSON files that make the shards a `datasets.DatasetDict` on disk; returns their paths."""
     from datasets import DatasetInfo, Features
 
     for split in SPLITS:
@@ -174,8 +173,7 @@ class TokenStore:
         )
 
     def read(self, start: int, length: int) -> np.ndarray:
-        """`length` tokens from address `start` on, as a view; the stretch lies within one shard, as every
-        document does."""
+        """`length` tokens from address `start` on, as a view; all in one shard, as every document is."""
         shard = int(np.searchsorted(self.token_starts, start, side="right")) - 1
         offset = start - int(self.token_starts[shard])
         view = self.shards[shard].tokens[offset : offset + length]

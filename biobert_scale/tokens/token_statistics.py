@@ -1,5 +1,4 @@
-"""What token shards hold, for a person: counts, lengths, pieces, and decoded documents, as text and as
-pictures."""
+"""What token shards hold: counts, lengths, pieces and documents, as text and as pictures."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Existing BERT vocabularies: a `vocab.txt`, or a model directory with a `vocab.txt` or a WordPiece
-`tokenizer.json`."""
+"""Existing BERT vocabularies: a `vocab.txt`, a WordPiece `tokenizer.json`, or a directory with one."""
 
 from __future__ import annotations
 
@@ -87,8 +86,7 @@ def _entries_of_json(path: Path) -> list[str]:
 
 
 def is_lowercase(path: Path, entries: list[str]) -> bool:
-    """Whether an existing vocabulary is for lower-cased text: as its directory says, else where no entry has
-    a capital letter."""
+    """Whether a vocabulary is lower-cased: as its directory says, else if no entry has a capital."""
     declared = declared_lowercase(path)
     if declared is not None:
         return declared

@@ -1,5 +1,4 @@
-"""Documents drawn from a corpus of any size by a hash of their ids: some to train a vocabulary on, others to
-measure it on."""
+"""Documents drawn from a corpus by a hash of their ids, to train and to measure a vocabulary on."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The benchmark files: BC5CDR and the NCBI disease corpus as PubTator, the hallmarks of cancer as BLURB's
-sentence rows."""
+"""BC5CDR and the NCBI disease corpus as PubTator, the hallmarks of cancer as BLURB's sentence rows."""
 
 from __future__ import annotations
 
@@ -102,8 +101,7 @@ def _paper(writer: Writer, rng: random.Random, split: str, styles: Sequence[str]
 
 
 def _cdr_text(documents: list[Document]) -> str:
-    """Chemicals, diseases, and the pairs in which a chemical induces a disease; a blank line after each
-    document."""
+    """Chemicals, diseases, and which chemical induces which; a blank line after each document."""
     blocks = ""
     for document in documents:
         lines = document.lines({"disease": "Disease", "chemical": "Chemical"})

@@ -1,5 +1,4 @@
-"""Invented papers: a topic (a few things of one field that recur), then a title, an abstract and a body about
-it."""
+"""Invented papers: a topic (a few recurring things of one field), and title, abstract and body about it."""
 
 from __future__ import annotations
 

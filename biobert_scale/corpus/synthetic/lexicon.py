@@ -39,8 +39,7 @@ class Composite:
 
 @dataclass(frozen=True, kw_only=True)
 class Field:
-    """A medical field with its own things: what is used together in a document mostly comes from one
-    field."""
+    """A medical field: things that are used together in a document mostly come from one."""
 
     adjective: str
     organ: str

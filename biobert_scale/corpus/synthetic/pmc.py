@@ -1,5 +1,4 @@
-"""PMC's full texts: JATS articles in a bulk package (tar.gz with a file list), laid out as NCBI lays them
-out."""
+"""PMC's full texts: JATS articles in a bulk package (tar.gz with a file list), as NCBI writes them."""
 
 from __future__ import annotations
 
@@ -111,8 +110,7 @@ def file_list(articles: list[FullText]) -> str:
 
 
 def article_xml(article: FullText, writer: Writer) -> str:
-    """One JATS article: front, body with sections, a table, a figure and a formula, back with acknowledgement
-    and references."""
+    """One JATS article, with sections, a table, a figure, a formula and references."""
     paper, journal, rng = article.paper, journal_of(article.pmid), article.topic.rng
     contributors = "".join(
         f'<contrib contrib-type="author"><name><surname>{author.surname}</surname>'

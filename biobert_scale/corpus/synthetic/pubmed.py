@@ -44,8 +44,7 @@ class Record:
 
 
 def draw_record(pmid: int, paper: Paper, rng: random.Random, *, pmcid: int | None = None) -> Record:
-    """A record of the usual mix: some without abstract, some structured, a few not English. Full texts are
-    plain English records."""
+    """A record of the usual mix; those with a full text are English and have an abstract."""
     if pmcid is not None:
         return Record(pmid=pmid, paper=paper, pmcid=pmcid, structured=rng.random() < 0.3)
     return Record(
@@ -127,8 +126,7 @@ def _title(record: Record) -> str:
 
 
 def _vernacular_title(record: Record, rng: random.Random) -> str:
-    """The title in the record's language: here the title's words, spelled backwards, so that nobody takes it
-    for English."""
+    """The title in the record's language: here its words backwards, which nobody takes for English."""
     if record.language == "eng":
         return ""
     words = plain_text(record.paper.title)[0].removesuffix(".").split()

@@ -21,7 +21,6 @@ def table(name: str) -> dict[str, Any]:
 
 
 def frames(section: str, style: str) -> list[str]:
-    """The frames of a section (`titles`, `background`, `aims`, `methods`, `results`, `conclusions`) in a
-    style."""
+    """The frames of a section, such as `titles` or `methods`, in a style."""
     lines: str = table("frames")[section][style]
     return lines.splitlines()
