@@ -27,7 +27,7 @@ from biobert_scale.corpus.pipeline import (
     write_shard,
 )
 from biobert_scale.corpus.raw import RawDirectory, RawFile, look_through
-from biobert_scale.corpus.resolve import CODES
+from biobert_scale.corpus.selection.resolve import CODES
 from biobert_scale.corpus.task_runner import run_tasks
 from biobert_scale.errors import UserError, printable
 from biobert_scale.files import (

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from biobert_scale.config import CorpusConfig
-from biobert_scale.corpus.deduplicate import SIGNATURE_SIZE, near_duplicates
 from biobert_scale.corpus.document import SOURCES
 from biobert_scale.corpus.pipeline import EXTRACTED_SCHEMA, INDEX_COLUMNS, FileTask, staged
 from biobert_scale.corpus.raw import RawFile
-from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
+from biobert_scale.corpus.selection.deduplicate import SIGNATURE_SIZE, near_duplicates
+from biobert_scale.corpus.selection.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
 

@@ -12,10 +12,10 @@ from lxml import etree
 
 from biobert_scale.corpus.document import Document
 from biobert_scale.corpus.file_list import ListedArticle, license_group, package_date, read_file_list
-from biobert_scale.corpus.jats import read_jats_set
-from biobert_scale.corpus.medline import abstract_in, read_medline
 from biobert_scale.corpus.not_read import NotRead
 from biobert_scale.corpus.raw import RawFile, package_members
+from biobert_scale.corpus.readers.jats import read_jats_set
+from biobert_scale.corpus.readers.medline import abstract_in, read_medline
 from biobert_scale.errors import printable
 
 _log = logging.getLogger(__name__)

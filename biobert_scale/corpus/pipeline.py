@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from biobert_scale.config import CorpusConfig
-from biobert_scale.corpus.clean import clean_text, count_words, reject_reason
-from biobert_scale.corpus.decontaminate import Decontaminator, read_benchmark_documents
-from biobert_scale.corpus.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
+from biobert_scale.corpus.cleaning.clean import clean_text, count_words, reject_reason
 from biobert_scale.corpus.extract import Extracted, extract
 from biobert_scale.corpus.not_read import NotRead
 from biobert_scale.corpus.raw import RawFile
-from biobert_scale.corpus.resolve import CODES
-from biobert_scale.corpus.shingles import minhash, ngram_hashes, word_hashes
+from biobert_scale.corpus.selection.decontaminate import Decontaminator, read_benchmark_documents
+from biobert_scale.corpus.selection.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
+from biobert_scale.corpus.selection.resolve import CODES
+from biobert_scale.corpus.selection.shingles import minhash, ngram_hashes, word_hashes
 from biobert_scale.errors import UserError
 from biobert_scale.files import make_directory, read_json, sync, write_json
 

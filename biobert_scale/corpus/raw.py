@@ -16,8 +16,8 @@ from typing import BinaryIO, Self
 from isal import igzip, isal_zlib
 from lxml import etree
 
+from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS, local_name
 from biobert_scale.corpus.file_list import is_package_name
-from biobert_scale.corpus.markup import PARSER_OPTIONS, local_name
 from biobert_scale.corpus.not_read import MEMBER_HIDDEN, MEMBER_NAME, NotRead, note
 from biobert_scale.errors import UserError, printable
 

@@ -13,7 +13,7 @@ from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus, documents
 from biobert_scale.corpus.file_list import license_group, read_file_list
 from biobert_scale.corpus.raw import find_raw_files, package_members
-from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
+from biobert_scale.corpus.selection.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest, write_atomically
 from tests.factories import abstract, article, cut_in_half, prose, write_medline, write_package

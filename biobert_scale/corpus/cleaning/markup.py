@@ -9,9 +9,9 @@ from typing import Any
 
 from lxml import etree
 
-from biobert_scale.corpus.entities import entity_text
-from biobert_scale.corpus.exponents import LOOK_BACK, append_superscript, superscript
-from biobert_scale.corpus.mathml import math_text
+from biobert_scale.corpus.cleaning.entities import entity_text
+from biobert_scale.corpus.cleaning.exponents import LOOK_BACK, append_superscript, superscript
+from biobert_scale.corpus.cleaning.mathml import math_text
 
 # Nothing outside the file is fetched, no entity is expanded, and libxml2's limits on depth and size stay on.
 # (`collect_ids` stays on: without it libxml2 asks for the external DTD, whatever `load_dtd` says.)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.corpus.medline import MedlineRecord, read_medline
 from biobert_scale.corpus.raw import find_raw_files, open_decompressed
+from biobert_scale.corpus.readers.medline import MedlineRecord, read_medline
 from biobert_scale.errors import UserError
 
 
@@ -134,7 +134,7 @@ def test_copyright_far_from_the_end_is_text() -> None:
 def test_an_endless_record_is_refused_before_it_fills_the_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("biobert_scale.corpus.medline.MAXIMUM_RECORD_BYTES", 1_000_000)
+    monkeypatch.setattr("biobert_scale.corpus.readers.medline.MAXIMUM_RECORD_BYTES", 1_000_000)
     path = tmp_path / "bomb.xml.gz"
     path.write_bytes(gzip.compress(b"<PubmedArticleSet>" + b"<a/>" * 1_000_000))
     with pytest.raises(UserError, match="one record is larger than 1,000,000 bytes"):

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from lxml import etree
 
-from biobert_scale.corpus.copyright import without_copyright
-from biobert_scale.corpus.markup import PARSER_OPTIONS, collapse, joined, plain_text, with_doctype
+from biobert_scale.corpus.cleaning.copyright import without_copyright
+from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS, collapse, joined, plain_text, with_doctype
 from biobert_scale.corpus.raw import MAXIMUM_RECORD_BYTES, BoundedReader, open_decompressed, reading
 
 # NLM's notes on a title (`[Pain in childhood (author's transl)].`) and on an abstract, which belong to

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from biobert_scale.corpus.jats import read_jats
-from biobert_scale.corpus.medline import read_medline
+from biobert_scale.corpus.readers.jats import read_jats
+from biobert_scale.corpus.readers.medline import read_medline
 
 CASES = [
     ("7 × 10<sup>5</sup> cells", "7 × 10^5 cells"),

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from biobert_scale.corpus.jats import read_jats, read_jats_set
-from biobert_scale.corpus.medline import read_medline
 from biobert_scale.corpus.raw import find_raw_files, open_decompressed, package_members
+from biobert_scale.corpus.readers.jats import read_jats, read_jats_set
+from biobert_scale.corpus.readers.medline import read_medline
 from biobert_scale.errors import UserError
 
 pytestmark = pytest.mark.timeout(60)

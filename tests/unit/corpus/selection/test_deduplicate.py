@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biobert_scale.corpus.deduplicate import BANDS, ROWS, SIGNATURE_SIZE, near_duplicates
-from biobert_scale.corpus.shingles import minhash, ngram_hashes, word_hashes
+from biobert_scale.corpus.selection.deduplicate import BANDS, ROWS, SIGNATURE_SIZE, near_duplicates
+from biobert_scale.corpus.selection.shingles import minhash, ngram_hashes, word_hashes
 
 texts = st.text(st.sampled_from("aB1 .,-αé\n"), max_size=60)
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from lxml import etree
 
-from biobert_scale.corpus.jats_flow import Flow, lines_of
-from biobert_scale.corpus.jats_text import formality, is_formal_line
-from biobert_scale.corpus.markup import PARSER_OPTIONS, joined, local_name, with_doctype
+from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS, joined, local_name, with_doctype
+from biobert_scale.corpus.readers.jats_flow import Flow, lines_of
+from biobert_scale.corpus.readers.jats_text import formality, is_formal_line
 
 _OTHER_ABSTRACTS = frozenset(
     "graphical toc teaser precis short web-summary author-highlights highlights key-points video".split()

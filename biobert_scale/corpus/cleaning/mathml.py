@@ -9,8 +9,8 @@ import re
 
 from lxml import etree
 
-from biobert_scale.corpus.entities import entity_text
-from biobert_scale.corpus.exponents import superscript
+from biobert_scale.corpus.cleaning.entities import entity_text
+from biobert_scale.corpus.cleaning.exponents import superscript
 
 _LEFT_OUT = frozenset({"annotation", "annotation-xml", "mphantom", "none", "maligngroup", "malignmark"})
 _FUNCTION_APPLICATION = "\u2061"  # invisible, between `sin` and `x`

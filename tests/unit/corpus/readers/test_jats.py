@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from biobert_scale.corpus.jats import JatsArticle, read_jats, read_jats_set
 from biobert_scale.corpus.raw import package_members
+from biobert_scale.corpus.readers.jats import JatsArticle, read_jats, read_jats_set
 from biobert_scale.errors import UserError
 
 META = "<title-group><article-title>Iron</article-title></title-group>"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from biobert_scale.corpus.clean import clean_text
-from biobert_scale.corpus.decontaminate import BenchmarkDocument, Decontaminator
+from biobert_scale.corpus.cleaning.clean import clean_text
+from biobert_scale.corpus.selection.decontaminate import BenchmarkDocument, Decontaminator
 
 MICRO, MU = "\u00b5", "\u03bc"
 

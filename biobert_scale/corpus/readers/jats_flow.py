@@ -9,18 +9,18 @@ from collections.abc import Callable
 
 from lxml import etree
 
-from biobert_scale.corpus.citations import HOLE, citation, close_raised
-from biobert_scale.corpus.entities import entity_text
-from biobert_scale.corpus.exponents import append_superscript
-from biobert_scale.corpus.jats_text import (
+from biobert_scale.corpus.cleaning.citations import HOLE, citation, close_raised
+from biobert_scale.corpus.cleaning.entities import entity_text
+from biobert_scale.corpus.cleaning.exponents import append_superscript
+from biobert_scale.corpus.cleaning.markup import local_name
+from biobert_scale.corpus.cleaning.mathml import math_text
+from biobert_scale.corpus.readers.jats_text import (
     Formality,
     formality,
     in_methods,
     tidy,
     without_caption_mark,
 )
-from biobert_scale.corpus.markup import local_name
-from biobert_scale.corpus.mathml import math_text
 
 # Left out where running text may stand on both sides.
 _HOLES = frozenset(

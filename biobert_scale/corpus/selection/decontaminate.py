@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from biobert_scale.corpus.clean import clean_text
-from biobert_scale.corpus.shingles import ngram_hashes, word_hashes
+from biobert_scale.corpus.cleaning.clean import clean_text
+from biobert_scale.corpus.selection.shingles import ngram_hashes, word_hashes
 from biobert_scale.errors import UserError
 
 FILE = "documents.jsonl"

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from biobert_scale.corpus.medline import read_medline
+from biobert_scale.corpus.readers.medline import read_medline
 
 SCIENCE = "The hens of the third group laid more."
 

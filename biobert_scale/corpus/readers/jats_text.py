@@ -6,8 +6,8 @@ import re
 from enum import IntEnum
 from functools import lru_cache
 
-from biobert_scale.corpus.citations import HOLE, close_holes, has_holes
-from biobert_scale.corpus.markup import collapse
+from biobert_scale.corpus.cleaning.citations import HOLE, close_holes, has_holes
+from biobert_scale.corpus.cleaning.markup import collapse
 
 _EMPTY_BRACKETS = re.compile(r" (?:\( ?\)|\[ ?\])")
 _SPACE_BEFORE_MARK = re.compile(r" ([,;)]|(?<!\. )\.)(?= |$)")

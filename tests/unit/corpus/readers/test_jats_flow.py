@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from biobert_scale.corpus.jats import read_jats
+from biobert_scale.corpus.readers.jats import read_jats
 
 
 def body_of(body: str, after: str = "", attributes: str = "") -> tuple[str, ...]:

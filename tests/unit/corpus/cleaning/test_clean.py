@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from biobert_scale.config import CorpusConfig
-from biobert_scale.corpus.clean import clean_text, reject_reason
+from biobert_scale.corpus.cleaning.clean import clean_text, reject_reason
 from biobert_scale.corpus.document import Document
 
 ENGLISH = (

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from biobert_scale.corpus import citations
-from biobert_scale.corpus.citations import HOLE
-from biobert_scale.corpus.jats import read_jats
+from biobert_scale.corpus.cleaning.citations import HOLE
+from biobert_scale.corpus.readers.jats import read_jats
 
 
 def text_of(inner: str) -> str:

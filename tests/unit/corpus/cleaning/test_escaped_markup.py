@@ -7,9 +7,9 @@ from html import escape
 
 import pytest
 
-from biobert_scale.corpus.jats import read_jats
-from biobert_scale.corpus.markup import collapse, joined
-from biobert_scale.corpus.medline import MedlineRecord, read_medline
+from biobert_scale.corpus.cleaning.markup import collapse, joined
+from biobert_scale.corpus.readers.jats import read_jats
+from biobert_scale.corpus.readers.medline import MedlineRecord, read_medline
 
 TYPES = ["", '<?xml version="1.0"?>\n', '<!DOCTYPE x PUBLIC "-//N//D" "x.dtd">', "\ufeff"]
 

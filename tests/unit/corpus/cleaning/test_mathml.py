@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from biobert_scale.corpus.jats import read_jats
+from biobert_scale.corpus.readers.jats import read_jats
 
 
 @pytest.mark.parametrize(
