@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from biobert_scale.corpus import citations
+from biobert_scale.corpus.cleaning import citations
 from biobert_scale.corpus.cleaning.citations import HOLE
 from biobert_scale.corpus.readers.jats import read_jats
 
