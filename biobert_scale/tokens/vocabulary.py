@@ -36,7 +36,7 @@ from biobert_scale.tokens.vocabulary_file import (
     read_entries,
     vocabulary_file,
 )
-from biobert_scale.tokens.vocabulary_report import Words, vocabulary_report
+from biobert_scale.tokens.vocabulary_report import Measured, Report, Words, vocabulary_report
 from biobert_scale.tokens.vocabulary_sample import Draw, draw, seen
 
 STAGE = "vocabulary"
@@ -84,11 +84,11 @@ def build_vocabulary(
             _log.info("training on %d documents, %d characters", len(training), training.characters)
             entries = _train(training, config)
         tokenizer = _from_entries(entries, lowercase=config.lowercase)
-        sample = {
-            "documents": len(measured),
-            "characters": measured.characters,
-            "documents_seen": seen(training, measured) if counts else None,
-        }
+        sample = Measured(
+            documents=len(measured),
+            characters=measured.characters,
+            documents_seen=seen(training, measured) if counts else None,
+        )
         write_json(output / REPORT, vocabulary_report(Words(measured.texts()), {_THIS: tokenizer}, sample))
         write_atomically(output / "vocab.txt", "\n".join(entries) + "\n")
         write_atomically(output / "tokenizer.json", tokenizer.to_str(pretty=True))
@@ -104,7 +104,7 @@ def build_vocabulary(
         )
 
 
-def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) -> dict[str, Any]:
+def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) -> Report:
     """Measure a finished vocabulary beside others, on the documents of its own report; nothing is written.
 
     Args:
@@ -114,7 +114,7 @@ def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) 
             entry has a capital letter.
 
     Returns:
-        A report as `vocabulary_report` gives it.
+        A report whose first vocabulary is the finished one.
 
     Raises:
         UserError: a vocabulary that cannot be read, or another corpus.
@@ -130,7 +130,7 @@ def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) 
         tokenizers[_name(path, set(tokenizers))] = tokenizer
     _, measured = draw(corpus, 0, _MEASURED_CHARACTERS)
     reported = read_json(directory / REPORT)["sample"]
-    sample = {name: reported[name] for name in ("documents", "characters", "documents_seen")}
+    sample = Measured(**{name: reported[name] for name in Measured.__annotations__})  # type: ignore[typeddict-item]
     return vocabulary_report(Words(measured.texts()), tokenizers, sample)
 
 
