@@ -100,7 +100,7 @@ def _articles(
     languages: tuple[str, ...],
 ) -> Iterator[Extracted]:
     """The articles of one member, mostly one. Malformed XML inside a sound package is the publisher's doing:
-    it is counted, and the others go on."""
+    it is counted, and the others are read."""
     named = _pmcid(PurePosixPath(member).stem)
     origin, group = printable(f"{package}:{member}"), license_group(package, listed.license)
     try:

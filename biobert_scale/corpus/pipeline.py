@@ -102,7 +102,7 @@ _IDENTIFIER = re.compile(r"(?:PMC)?([0-9]{1,18})")
 class FileTask:
     """One raw file, and where in the work directory its records go.
 
-    The name holds a hash of the file's content: a build that goes on with a file replaced extracts that one
+    The name holds a hash of the file's content: a build that resumes with a file replaced extracts that one
     again.
     """
 
@@ -135,7 +135,7 @@ class FileTask:
 
 
 def extract_file(tasks: list[FileTask], config: CorpusConfig, benchmarks: Path | None, rank: int) -> None:
-    """The first phase for one raw file. What is wrong with a file is noted, so that the other files go on.
+    """The first phase for one raw file. What is wrong with a file is noted, so that the other files are read.
 
     Args:
         benchmarks: a directory of prepared benchmarks, or None.

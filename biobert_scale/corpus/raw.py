@@ -45,7 +45,7 @@ class RawFile:
     source: str
     """`medline` or `pmc`."""
     file_list: Path | None = None
-    """The package's `.filelist.csv`, where one stands beside it."""
+    """The package's `.filelist.csv`, where one is beside it."""
 
 
 @dataclass(kw_only=True)

@@ -1,7 +1,7 @@
 """Documents in; token shards out: sentences found, split into word pieces, and laid end to end.
 
 One document shard makes one token shard in each split: one task a shard, with completion markers, so that an
-interrupted build goes on where it was.
+interrupted build resumes where it was.
 """
 
 from __future__ import annotations

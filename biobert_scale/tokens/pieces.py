@@ -20,7 +20,7 @@ _LONGEST_KEPT = 100
 
 
 class WordPieces(dict[str, bytes]):
-    """Word -> the ids of its pieces, as bytes of `id_type`; a word is what stands between two plain spaces.
+    """Word -> the ids of its pieces, as bytes of `id_type`; a word is what is between two plain spaces.
 
     The pieces of a text are those of its words, one after another, and those of a word are those of its parts
     between ASCII punctuation: BERT's normaliser looks at one character at a time (or at a letter and the

@@ -177,7 +177,7 @@ class TokenStore:
         shard = int(np.searchsorted(self.token_starts, start, side="right")) - 1
         offset = start - int(self.token_starts[shard])
         view = self.shards[shard].tokens[offset : offset + length]
-        assert len(view) == length, f"tokens {start} to {start + length} do not stand in one shard"
+        assert len(view) == length, f"tokens {start} to {start + length} are not in one shard"
         return view
 
     @property

@@ -59,7 +59,7 @@ class Summary:
     sentence_tokens: NDArray[np.int64]
     """How many sentences have 0, 1, 2, ... tokens."""
     piece_counts: NDArray[np.int64]
-    """(vocabulary,) how often each piece stands in the texts."""
+    """(vocabulary,) how often each piece occurs in the texts."""
     pieces: list[str]
     """The vocabulary, by id."""
     unknown: int

@@ -40,7 +40,7 @@ def read_entries(path: Path) -> list[str]:
         path: a `vocab.txt`, a WordPiece `tokenizer.json`, or a directory that holds one of them.
 
     Raises:
-        UserError: no such file, not UTF-8, an empty line, an entry that stands twice, or a special token that
+        UserError: no such file, not UTF-8, an empty line, an entry that occurs twice, or a special token that
             is missing.
     """
     path = vocabulary_file(path)
@@ -68,7 +68,7 @@ def _entries_of_text(path: Path) -> list[str]:
         if not entry:
             raise UserError(f"line {line} of the vocabulary is empty", where=path, remedy=remedy)
         if counts[entry] > 1:
-            what = f"the entry {entry!r} stands {counts[entry]} times in the vocabulary, first on line {line}"
+            what = f"the entry {entry!r} occurs {counts[entry]} times in the vocabulary, first on line {line}"
             raise UserError(what, where=path, remedy=remedy)
     return entries
 

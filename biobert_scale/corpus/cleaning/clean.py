@@ -54,7 +54,7 @@ def _clean_line(line: str) -> str:
 
 
 def count_words(text: str) -> int:
-    """Words of a cleaned text: between any two of them stands one blank or one line end."""
+    """Words of a cleaned text: between any two of them is one blank or one line end."""
     return text.count(" ") + text.count("\n") + 1 if text else 0
 
 

@@ -195,7 +195,7 @@ def _abstract(meta: etree._Element | None) -> tuple[str, ...]:
 
 
 def _labelled_section(section: etree._Element) -> list[str]:
-    """An abstract's section as MEDLINE would give it: its heading stands before its first paragraph."""
+    """An abstract's section as MEDLINE would give it: its heading comes before its first paragraph."""
     title = section.find("{*}title")
     heading = " ".join(lines_of(title, captions=False)) if title is not None else ""
     # "Contact" is here an address; in a body it may be of cells.

@@ -13,7 +13,7 @@ REASONS = (
     *"malformed no_identifier no_abstract no_body too_short language symbol_heavy benchmark".split(),
     *"deleted superseded full_text_present duplicate_text near_duplicate".split(),
 )
-"""A record's fate by its code: 0 is kept. Up to `benchmark` decided within one file, the others over all."""
+"""What is decided of a record, by code: 0 is kept. Up to `benchmark` within one file, the others over all."""
 
 CODES = {reason: code for code, reason in enumerate(REASONS)}
 
@@ -41,17 +41,18 @@ class Index:
 
 
 def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
-    """Decide each record's fate.
+    """Decide of each record whether it is kept, or why not.
 
-    1. Of several states of one PMID (MEDLINE) or PMCID (PMC; PMID where it has none) one stands: the highest
+    1. Of several states of one PMID (MEDLINE) or PMCID (PMC; PMID where it has none) one counts: the highest
        version; among those the one revised last (a record without a date was never revised, so it is older
        than any with one); among those the one in the later file, then the later position. The date comes
        before the file so that old excerpts do no harm wherever their name sorts. The other states are
        `superseded`.
-    2. A standing MEDLINE record is `deleted` where its own or a later file withdraws its PMID. 3. Then what
-    the record's own file decided holds. A standing state that was rejected brings no older one back. 4. An
-    abstract whose full text is kept, linked by PMID or PMCID, is `full_text_present`. 5. Of equal texts the
-    first is kept; the others are `duplicate_text`.
+    2. A counting MEDLINE record is `deleted` where its own or a later file withdraws its PMID.
+    3. Then what the record's own file decided holds. A counting state that was rejected brings no older one
+       back.
+    4. An abstract whose full text is kept, linked by PMID or PMCID, is `full_text_present`.
+    5. Of equal texts the first is kept; the others are `duplicate_text`.
 
     Args:
         index: all records.
@@ -69,10 +70,10 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
         (full_text_by_pmid, index.pmid),
     ):
         rows = np.flatnonzero(is_source & identified & (key > 0))
-        code[rows[~_stands(key[rows], index.version[rows], index.revised[rows])]] = CODES["superseded"]
-    standing = np.flatnonzero(index.medline & identified & (code != CODES["superseded"]))
-    withdrawn_by = _look_up(index.pmid[standing], deletions)
-    code[standing[withdrawn_by >= index.file[standing]]] = CODES["deleted"]
+        code[rows[~_is_last(key[rows], index.version[rows], index.revised[rows])]] = CODES["superseded"]
+    counting = np.flatnonzero(index.medline & identified & (code != CODES["superseded"]))
+    withdrawn_by = _look_up(index.pmid[counting], deletions)
+    code[counting[withdrawn_by >= index.file[counting]]] = CODES["deleted"]
 
     full_text = (code == 0) & ~index.medline
     linked = np.zeros(len(code), dtype=bool)
@@ -88,16 +89,16 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
     return code
 
 
-def _stands(
+def _is_last(
     key: NDArray[np.int64], version: NDArray[np.int64], revised: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """True for the last state of each key; rows are already in the order of files and positions."""
     order = np.lexsort((np.arange(len(key)), revised, version, key))
     last = np.ones(len(key), dtype=bool)
     last[:-1] = key[order][:-1] != key[order][1:]
-    stands = np.zeros(len(key), dtype=bool)
-    stands[order[last]] = True
-    return stands
+    last_of_key = np.zeros(len(key), dtype=bool)
+    last_of_key[order[last]] = True
+    return last_of_key
 
 
 def _look_up(pmid: NDArray[np.int64], deletions: dict[int, int]) -> NDArray[np.int64]:

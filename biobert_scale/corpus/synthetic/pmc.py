@@ -70,7 +70,7 @@ _FORMULAS = (
 
 @dataclass(frozen=True, kw_only=True)
 class FullText:
-    """An article: the paper of its PubMed record, and the topic to go on writing about."""
+    """An article: the paper of its PubMed record, and the topic of its full text."""
 
     pmcid: int
     pmid: int

@@ -207,7 +207,7 @@ def test_an_existing_vocabulary_keeps_its_ids(stages: Path, tmp_path: Path, line
         (b"", "is empty"),
         (
             f"{SPECIAL}\nalpha\nbeta\nalpha\n".encode(),
-            "'alpha' stands 2 times in the vocabulary, first on line 6",
+            "'alpha' occurs 2 times in the vocabulary, first on line 6",
         ),
         (f"{SPECIAL}\n\nalpha\n".encode(), "line 6 of the vocabulary is empty"),
         (f"{SPECIAL}\nalpha\n\n".encode(), "line 7 of the vocabulary is empty"),
