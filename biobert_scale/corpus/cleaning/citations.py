@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 # XML 1.0 forbids both characters. Between them is the number, where it may have to stay.
 _START, _END = "\ufffe", "\uffff"
@@ -141,31 +142,38 @@ def _is_bracketed(text: str, runs: list[re.Match[str]]) -> bool:
     return False
 
 
+class _Open(NamedTuple):
+    """An open bracket, and the pieces of text in it."""
+
+    bracket: str
+    pieces: list[str]
+
+
 def _without_bracketed(text: str) -> str:
     """The text without its holes inside brackets."""
-    frames: list[tuple[str, list[str]]] = [("", [])]  # open brackets, and the pieces of text in each
+    frames = [_Open("", [])]
     for piece in _HOLE_OR_BRACKET.split(text):
         if piece in _BRACKETS:
-            frames.append((piece, []))
+            frames.append(_Open(piece, []))
         elif piece in _CLOSING and (depth := _partner(frames, piece)):
-            inner = "".join(bracket + "".join(pieces) for bracket, pieces in frames[depth:])[1:]
-            opening = frames[depth][0]
+            inner = "".join(frame.bracket + "".join(frame.pieces) for frame in frames[depth:])[1:]
+            opening = frames[depth].bracket
             del frames[depth:]
-            frames[-1][1].append(_bracket(opening, inner, piece))
+            frames[-1].pieces.append(_bracket(opening, inner, piece))
         else:
-            frames[-1][1].append(piece)
-    return "".join(bracket + "".join(pieces) for bracket, pieces in frames)
+            frames[-1].pieces.append(piece)
+    return "".join(frame.bracket + "".join(frame.pieces) for frame in frames)
 
 
-def _partner(frames: list[tuple[str, list[str]]], closing: str) -> int:
+def _partner(frames: list[_Open], closing: str) -> int:
     """The index of the frame that a closing bracket ends; 0 where it ends none.
 
     A wrong bracket ends the last frame if that holds nothing but references.
     """
     for depth in range(len(frames) - 1, max(0, len(frames) - 9), -1):
-        if _BRACKETS[frames[depth][0]] == closing:
+        if _BRACKETS[frames[depth].bracket] == closing:
             return depth
-    last = frames[-1][1]
+    last = frames[-1].pieces
     return len(frames) - 1 if len(last) < 10 and _serves_holes("".join(last)) else 0
 
 

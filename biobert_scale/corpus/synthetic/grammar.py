@@ -19,6 +19,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 OPEN, LABEL_END, CLOSE = "\x0e", "\x0f", "\x10"
@@ -27,7 +28,18 @@ _MARK = re.compile(f"{OPEN}([^{LABEL_END}]*){LABEL_END}|[{CLOSE}-{RAISED_END}]")
 _ARTICLE = re.compile(f"\\b([Aa])~ ((?:{OPEN}[^{LABEL_END}]*{LABEL_END}|{ITALIC})*)(?=(\\w+))")
 _TOKEN = re.compile(r"\{(\w+)\}|<(\w+)>|([\[\]|])|([^\[\]|{}<]+|[<{}])")
 
-Node = str | tuple[str, str] | list["Sequence"]
+
+class _Slot(NamedTuple):
+    name: str
+
+
+class _Named(NamedTuple):
+    """A named phrase or number."""
+
+    name: str
+
+
+Node = str | _Slot | _Named | list["Sequence"]
 Sequence = list[Node]
 FillSlot = Callable[[str], str]
 Number = Callable[[random.Random], str]
@@ -68,12 +80,12 @@ class Grammar:
                 parts.append(node)
             elif isinstance(node, list):
                 self._render(node[skewed(rng, len(node))], fill, rng, parts)
-            elif node[0] == "slot":
-                parts.append(fill(node[1]))
-            elif node[1] in self._numbers:
-                parts.append(self._numbers[node[1]](rng))
+            elif isinstance(node, _Slot):
+                parts.append(fill(node.name))
+            elif node.name in self._numbers:
+                parts.append(self._numbers[node.name](rng))
             else:
-                self._render(self._phrases[node[1]], fill, rng, parts)
+                self._render(self._phrases[node.name], fill, rng, parts)
 
 
 def skewed(rng: random.Random, count: int) -> int:
@@ -93,9 +105,9 @@ def _alternatives(tokens: Iterator[re.Match[str]], text: str) -> tuple[list[Sequ
     for token in tokens:
         name, slot, bracket, literal = token.groups()
         if name:
-            branches[-1].append(("name", name))
+            branches[-1].append(_Named(name))
         elif slot:
-            branches[-1].append(("slot", slot))
+            branches[-1].append(_Slot(slot))
         elif bracket == "[":
             inner, closed = _alternatives(tokens, text)
             assert closed, f"a bracket is open: {text}"
