@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from benchmarks.child import answer
-from biobert_scale.corpus.medline import read_medline
+from biobert_scale.corpus.readers.medline import read_medline
 from biobert_scale.resident import peak_resident_bytes
 
 

@@ -23,7 +23,7 @@ from benchmarks.corpus.records import Stage
 from benchmarks.turns import cpu_seconds
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus
-from biobert_scale.corpus.markup import PARSER_OPTIONS
+from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS
 from biobert_scale.corpus.raw import RawFile, open_decompressed, package_members
 
 _FILES = 8

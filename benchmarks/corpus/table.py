@@ -27,10 +27,10 @@ from benchmarks.corpus.records import CorpusResult, FileMemory, Race, Speed
 from benchmarks.corpus.stage import measure_stage, serialised_records
 from benchmarks.result import conditions, write_result
 from benchmarks.turns import in_turns
-from biobert_scale.corpus.jats import read_jats
-from biobert_scale.corpus.markup import PARSER_OPTIONS
-from biobert_scale.corpus.medline import read_medline
+from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS
 from biobert_scale.corpus.raw import RawFile, find_raw_files, open_decompressed, package_members
+from biobert_scale.corpus.readers.jats import read_jats
+from biobert_scale.corpus.readers.medline import read_medline
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
 

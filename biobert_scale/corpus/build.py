@@ -1,47 +1,39 @@
-"""The corpus stage: raw XML in, Parquet shards of deduplicated documents out, and the way to read them
-back."""
+"""The corpus stage: raw XML in, Parquet shards of deduplicated documents out, and their reader."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import logging
 import re
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from biobert_scale.config import CorpusConfig, SlurmConfig
-from biobert_scale.corpus.deduplicate import SIGNATURE_SIZE, near_duplicates
-from biobert_scale.corpus.document import SOURCES
+from biobert_scale.corpus.comparison import compare
 from biobert_scale.corpus.not_read import MEMBER_REASONS, NotRead, note
 from biobert_scale.corpus.pipeline import (
-    EXTRACTED_SCHEMA,
-    INDEX_COLUMNS,
+    CorpusRow,
     FileTask,
+    Recognised,
+    damage,
     extract_file,
-    staged,
     write_shard,
 )
-from biobert_scale.corpus.raw import RawDirectory, RawFile, find_raw_files, look_through
-from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
+from biobert_scale.corpus.raw import RawDirectory, RawFile, look_through
+from biobert_scale.corpus.selection.resolve import CODES
 from biobert_scale.corpus.task_runner import run_tasks
 from biobert_scale.errors import UserError, printable
 from biobert_scale.files import (
     Manifest,
     describe_inputs,
     fingerprint,
-    read_json,
     read_manifest,
     stage_key,
     write_atomically,
@@ -49,12 +41,9 @@ from biobert_scale.files import (
 from biobert_scale.ranges import WORKERS, check_number
 from biobert_scale.stage import Stage
 
-__all__ = ["build_corpus", "documents", "find_raw_files"]
-
 STAGE = "corpus"
 _READING = 2
-"""Version of the rules by which records are read: no build mixes the records of two, or takes the other's
-output for its own."""
+"""Version of the rules by which records are read: no build mixes or reuses the records of two."""
 _log = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 1000
 
@@ -74,7 +63,7 @@ def build_corpus(
 
     First each raw file is extracted and cleaned by a task of its own; then the records of all files are
     compared, and the kept ones are written to `part-NNNNN.parquet`, in the order of the files and of the
-    records in them. The bytes do not depend on `workers` or `slurm`. An interrupted build goes on with the
+    records in them. The bytes do not depend on `workers` or `slurm`. An interrupted build continues with the
     files and shards that are not done.
 
     Args:
@@ -100,9 +89,9 @@ def build_corpus(
     check_number(max_bad_files, "[0, 1e9]", "--max-bad-files")
     _check_output(output)
     found = look_through(raw)
-    inputs, tasks = _describe(found.files)
-    listed = describe_inputs([benchmarks]) if benchmarks is not None else []
     work = output / ".work"
+    inputs, tasks = _describe(found.files, work)
+    listed = describe_inputs([benchmarks]) if benchmarks is not None else []
     with Stage(
         output,
         STAGE,
@@ -138,32 +127,24 @@ def _build(
     run: Callable[..., None],
 ) -> None:
     """Extract, compare and write; `run` is `run_tasks` with where the tasks run."""
-    output, work = stage.output, stage.output / ".work"
-    key = stage.key
+    output, work, key = stage.output, stage.output / ".work", stage.key
     _log.info("extracting %d files", len(tasks))
-    extracting = partial(extract_file, tasks, work, config, benchmarks)
+    extracting = partial(extract_file, tasks, config, benchmarks)
     run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
-    sound = _sound(tasks, raw.unreadable, work, key, max_bad_files)
-    counts, rejects, kept_before, shards, masks = _resolve(sound, work, directory, config)
-    counts["bad_files"] = len(tasks) - len(sound) + len(raw.unreadable)
-    counts["not_read"] = {**raw.not_read, **_not_read_in(sound, work)}
-    parts = len(shards) - 1
-    _log.info("writing %d documents to %d shards", kept_before[-1], parts)
-    writing = partial(write_shard, sound, work, output, kept_before, shards)
-    run(writing, tasks=parts, work=work / f"shards-{masks[:12]}", description="writing shards")
+    sound = _sound(tasks, raw.unreadable, work / f"extract-{key[:12]}", max_bad_files)
+    found = compare(sound, work, directory, config)
+    found.counts["bad_files"] = len(tasks) - len(sound) + len(raw.unreadable)
+    found.counts["not_read"] = {**raw.not_read, **_not_read_in(sound)}
+    parts = len(found.shards) - 1
+    _log.info("writing %d documents to %d shards", found.kept_before[-1], parts)
+    writing = partial(write_shard, sound, output, found.kept_before, found.shards)
+    run(writing, tasks=parts, work=work / f"shards-{found.masks[:12]}", description="writing shards")
     outputs = [output / f"part-{shard:05d}.parquet" for shard in range(parts)]
     if benchmarks is not None:
-        outputs.append(_list_benchmark_documents(sound, work, output))
-    for stale in {*output.glob(".part-*.part"), *output.glob("part-*.parquet")} - {
-        *outputs
-    }:  # of a killed writer, or of other raw files
-        stale.unlink()
-    stage.finish(
-        counts=counts,
-        rejects=rejects,
-        outputs=outputs,
-        libraries=("lxml", "pyarrow"),
-    )
+        outputs.append(_list_benchmark_documents(sound, output))
+    for stale in {*output.glob(".part-*.part"), *output.glob("part-*.parquet")}.difference(outputs):
+        stale.unlink()  # of a killed writer, or of other raw files
+    stage.finish(counts=found.counts, rejects=found.rejects, outputs=outputs, libraries=("lxml", "pyarrow"))
 
 
 def _check_output(output: Path) -> None:
@@ -179,16 +160,16 @@ def _check_output(output: Path) -> None:
         raise UserError("a file, not a directory", where=existing, remedy="choose another --output")
 
 
-def _not_read_in(tasks: list[FileTask], work: Path) -> NotRead:
+def _not_read_in(tasks: list[FileTask]) -> NotRead:
     """What the packages hold besides articles."""
     not_read: NotRead = {}
     for task in tasks:
-        for reason, unread in read_json(task.notes(work))["not_read"].items():
+        for reason, unread in task.read_notes()["not_read"].items():
             note(not_read, reason, unread["example"], unread["count"])
     return not_read
 
 
-def _describe(files: list[RawFile]) -> tuple[list[dict[str, Any]], list[FileTask]]:
+def _describe(files: list[RawFile], work: Path) -> tuple[list[dict[str, Any]], list[FileTask]]:
     """The manifest's inputs, and for each raw file its task."""
     inputs, tasks = [], []
     for file in files:
@@ -198,68 +179,57 @@ def _describe(files: list[RawFile]) -> tuple[list[dict[str, Any]], list[FileTask
         inputs += described
         # Files of the work directory are named after it: its own name may be of any bytes and length.
         name = re.sub(r"[^A-Za-z0-9._-]", "_", file.path.name)[:100]
-        tasks.append(FileTask(file=file, name=f"{name}-{fingerprint([described, _READING])[:16]}"))
+        name = f"{name}-{fingerprint([described, _READING])[:16]}"
+        tasks.append(FileTask(file=file, name=name, work=work))
     return inputs, tasks
 
 
 def _sound(
-    tasks: list[FileTask], unreadable: list[UserError], work: Path, key: str, max_bad_files: int
+    tasks: list[FileTask], unreadable: list[UserError], completions: Path, max_bad_files: int
 ) -> list[FileTask]:
     """The tasks whose files are not damaged.
 
     Args:
         unreadable: files that could not be opened and have no task; they count as damaged.
+        completions: where it is recorded which tasks are done.
 
     Raises:
         UserError: more are damaged than put up with.
     """
-    errors = {task.name: error for task in tasks if (error := read_json(task.notes(work)).get("error"))}
-    for failure in unreadable:
-        errors[failure.where] = {"what": failure.what, "where": failure.where, "remedy": failure.remedy}
+    errors = {task.name: error for task in tasks if (error := task.read_notes().get("error"))}
+    errors.update({failure.where: damage(failure) for failure in unreadable})
     for error in errors.values():
         _log.warning("damaged file: %s: %s", error["what"], error["where"])
     if len(errors) > max_bad_files:
         for task in tasks:  # to be tried again: the next call may find another disk, or another library
             if task.name in errors:
-                task.notes(work).unlink()
-        shutil.rmtree(work / f"extract-{key[:12]}", ignore_errors=True)
+                task.notes.unlink()
+        shutil.rmtree(completions, ignore_errors=True)
         first = next(iter(errors.values()))
         if len(errors) == 1:
             raise UserError(**first)
         number = len(tasks) + len(unreadable)
         what = f"{len(errors)} of {number} files are damaged; the first: {first['what']}"
-        raise UserError(
-            what,
-            where=first["where"],
-            remedy=f"{first['remedy']}; or allow for them with --max-bad-files {len(errors)}",
-        )
+        remedy = f"{first['remedy']}; or allow for them with --max-bad-files {len(errors)}"
+        raise UserError(what, where=first["where"], remedy=remedy)
     return [task for task in tasks if task.name not in errors]
 
 
-def _list_benchmark_documents(tasks: list[FileTask], work: Path, output: Path) -> Path:
-    """List the records whose fate is `benchmark`: of several states of one record the one that stands."""
-    path, rows = output / "benchmark-documents.jsonl", []
+def _list_benchmark_documents(tasks: list[FileTask], output: Path) -> Path:
+    """List the records that are left out as `benchmark`, of several states of one record the last."""
+    path, code = output / "benchmark-documents.jsonl", CODES["benchmark"]
+    rows: list[Recognised] = []
     for task in tasks:
-        listed = iter(
-            read_json(task.notes(work))["benchmark"]
-        )  # one for each record that its file gave this code
-        recognised = (
-            pq.read_table(task.extracted(work), columns=["code"])["code"].to_numpy() == CODES["benchmark"]
-        )
-        rows += [
-            row
-            for row, stands in zip(
-                listed, np.load(task.fates(work))[recognised] == CODES["benchmark"], strict=True
-            )
-            if stands
-        ]
+        # One is listed for each record to which its file gave this code.
+        recognised = pq.read_table(task.extracted, columns=["code"])["code"].to_numpy() == code
+        decided = np.load(task.decisions)[recognised] == code
+        rows += itertools.compress(task.read_notes()["benchmark"], decided)
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     return path
 
 
-def documents(directory: Path) -> Iterator[dict[str, str]]:
-    """Read a built corpus lazily and in order, as dictionaries of the columns id, source, text, pmid, pmcid,
-    license, origin.
+def documents(directory: Path) -> Iterator[CorpusRow]:
+    """Read a built corpus lazily and in order.
 
     Raises:
         UserError: the directory is no finished corpus (raised at the first document).
@@ -268,121 +238,3 @@ def documents(directory: Path) -> Iterator[dict[str, str]]:
         with pq.ParquetFile(directory / name) as shard:
             for batch in shard.iter_batches(_ROWS_PER_BATCH):
                 yield from batch.to_pylist()
-
-
-def _resolve(
-    tasks: list[FileTask], work: Path, raw: Path, config: CorpusConfig
-) -> tuple[dict[str, Any], dict[str, int], list[int], list[int], str]:
-    """Decide each record's fate, and leave one file of fates per raw file for the writing tasks.
-
-    Returns:
-        The counts and the rejects of the manifest; the number of kept documents before each file and at last
-        in all; the same for each shard; and a hash of all that the writing depends on.
-    """
-    tables = [pq.read_table(task.extracted(work), columns=list(INDEX_COLUMNS)) for task in tasks]
-    table = pa.concat_tables(tables) if tables else EXTRACTED_SCHEMA.empty_table()
-    boundaries = np.cumsum([0, *(len(part) for part in tables)])
-    index = _index(table, [len(part) for part in tables])
-    code = decide(index, _deletions(tasks, work))
-    if config.near_duplicate_similarity <= 1:
-        signed = np.flatnonzero(index.code == 0)
-        kept_signed = code[signed] == 0
-        marked = near_duplicates(
-            _signatures(tasks, work, kept_signed), minimum_similarity=config.near_duplicate_similarity
-        )
-        code[signed[kept_signed][marked]] = CODES["near_duplicate"]
-    kept = code == 0
-    for task, (start, stop) in zip(tasks, itertools.pairwise(boundaries), strict=True):
-        with (
-            staged(task.fates(work)) as path,
-            open(path, "wb") as stream,
-        ):  # tasks of an earlier call may be reading the old one
-            np.save(stream, code[start:stop])
-    counts, rejects = _count([task.file for task in tasks], table, code)
-    if not counts["documents"]:
-        reasons = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
-        what, remedy = (
-            f"no document is left of {len(code)} records ({reasons})",
-            "add files, or relax the corpus section of the recipe",
-        )
-        raise UserError(what, where=raw, remedy=remedy)
-    shards = _shards(table["characters"].to_numpy()[kept], config.characters_per_shard)
-    kept_before = [int(np.count_nonzero(kept[:boundary])) for boundary in boundaries]
-    masks = fingerprint(
-        [[task.name for task in tasks], kept_before, shards, hashlib.sha256(code.tobytes()).hexdigest()]
-    )
-    return counts, rejects, kept_before, shards, masks
-
-
-def _signatures(tasks: list[FileTask], work: Path, chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """Gather the chosen signatures of all files in one file on disk: of all of PubMed they are ten
-    gigabytes."""
-    path = work / "signatures.npy"
-    gathered = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.uint32, shape=(int(np.count_nonzero(chosen)), SIGNATURE_SIZE)
-    )
-    seen = written = 0
-    for task in tasks:
-        part = np.load(task.signatures(work), mmap_mode="r")
-        rows = part[chosen[seen : seen + len(part)]]
-        gathered[written : written + len(rows)] = rows
-        seen, written = seen + len(part), written + len(rows)
-    assert seen == len(chosen) and written == len(gathered)
-    return np.asarray(gathered)
-
-
-def _shards(characters: NDArray[np.int64], characters_per_shard: int) -> list[int]:
-    """Documents before each of a number of shards that hold nearly the same amount of text, and at last in
-    all."""
-    ends = np.cumsum(characters)
-    number = min(max(round(int(ends[-1]) / characters_per_shard), 1), len(ends))
-    inner = np.searchsorted(ends, int(ends[-1]) * np.arange(1, number) / number)
-    return [int(end) for end in np.unique([0, *inner, len(ends)])]
-
-
-def _index(table: pa.Table, records_by_file: list[int]) -> Index:
-    def numbers(column: str) -> NDArray[np.int64]:
-        return np.asarray(table[column].to_numpy(), dtype=np.int64)
-
-    digests = b"".join(
-        bytes(chunk.buffers()[1])[chunk.offset * 16 : (chunk.offset + len(chunk)) * 16]
-        for chunk in table["digest"].chunks
-    )
-    return Index(
-        medline=_is_medline(table),
-        pmid=numbers("pmid_number"),
-        pmcid=numbers("pmcid_number"),
-        version=numbers("version"),
-        revised=numbers("revised"),
-        file=np.repeat(np.arange(len(records_by_file)), records_by_file),
-        digest=np.frombuffer(digests, dtype="V16"),
-        code=table["code"].to_numpy().astype(np.uint8),
-    )
-
-
-def _is_medline(table: pa.Table) -> NDArray[np.bool_]:
-    return np.asarray(pc.equal(table["source"], "medline"))
-
-
-def _deletions(tasks: list[FileTask], work: Path) -> dict[int, int]:
-    """For each withdrawn PMID the last file that withdraws it."""
-    return {
-        pmid: index for index, task in enumerate(tasks) for pmid in read_json(task.notes(work))["deleted"]
-    }
-
-
-def _count(
-    files: list[RawFile], table: pa.Table, code: NDArray[np.uint8]
-) -> tuple[dict[str, int], dict[str, int]]:
-    kept, medline = code == 0, _is_medline(table)
-    counts: dict[str, Any] = {"files": len(files)}
-    for source, rows in zip(SOURCES, (medline, ~medline), strict=True):
-        counts[f"files_{source}"] = sum(file.source == source for file in files)
-        counts[f"records_{source}"] = int(np.count_nonzero(rows))
-        counts[f"documents_{source}"] = int(np.count_nonzero(rows & kept))
-    counts["records"], counts["documents"] = len(code), int(np.count_nonzero(kept))
-    for unit in ("characters", "words"):
-        counts[unit] = int(table[unit].to_numpy()[kept].sum())
-    rejects = {REASONS[number]: count for number, count in sorted(Counter(code[~kept].tolist()).items())}
-    assert counts["documents"] + sum(rejects.values()) == counts["records"]
-    return counts, rejects

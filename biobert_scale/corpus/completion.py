@@ -1,5 +1,4 @@
-"""Which tasks of a work directory are complete, and how one becomes so: the same for processes of this
-machine and for array jobs."""
+"""Which tasks of a work directory are complete: the same for local processes and for array jobs."""
 
 from __future__ import annotations
 

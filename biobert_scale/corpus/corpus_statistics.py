@@ -1,5 +1,4 @@
-"""What a corpus holds, for a person: counts, rejects by reason, lengths, and samples, as text and as
-pictures."""
+"""What a corpus holds: counts, rejects by reason, lengths and samples, as text and as pictures."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -60,27 +60,20 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
     for name in sorted(name for name in manifest.outputs if name.endswith(".parquet")):
         with pq.ParquetFile(directory / name) as shard:
             for batch in shard.iter_batches(2000):
-                counts = (
-                    pc.list_value_length(pc.utf8_split_whitespace(batch["text"]))
-                    .to_numpy(zero_copy_only=False)
-                    .astype(np.int64)
-                )
+                lengths = pc.list_value_length(pc.utf8_split_whitespace(batch["text"]))
+                counts = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
                 for source in SOURCES:
                     words[source].append(counts[np.asarray(pc.equal(batch["source"], source))])
                 licenses.update(batch["license"].to_pylist())
-                drawn += [
-                    batch.slice(row - first, 1).to_pylist()[0]
-                    for row in sorted(chosen)
-                    if first <= row < first + len(batch)
-                ]
+                inside = [row - first for row in sorted(chosen) if first <= row < first + len(batch)]
+                drawn += batch.take(pa.array(inside, pa.int64())).to_pylist()
                 first += len(batch)
     assert first == total
-    named = {name or "not told": count for name, count in sorted(licenses.items())}
     return Summary(
         directory=directory,
         manifest=manifest,
-        words={s: np.concatenate(parts) for s, parts in words.items()},
-        licenses=named,
+        words={source: np.concatenate(parts) for source, parts in words.items()},
+        licenses={name or "not told": count for name, count in sorted(licenses.items())},
         samples=drawn,
     )
 
@@ -94,40 +87,32 @@ def render(summary: Summary) -> str:
     """The summary as text."""
     manifest, counts = summary.manifest, summary.manifest.counts
     lines = [
-        (
-            f"{summary.directory}: {counts['documents']:,} documents of {counts['records']:,} records in"
-            f" {counts['files']:,} files"
-        ),
+        f"{summary.directory}: {counts['documents']:,} documents of {counts['records']:,} records in"
+        f" {counts['files']:,} files",
         "",
+        f"{'source':<10}{'records':>14}{'documents':>14}{'words':>16}{'median':>10}{'longest':>10}",
     ]
-    lines.append(f"{'source':<10}{'records':>14}{'documents':>14}{'words':>16}{'median':>10}{'longest':>10}")
     for source, words in summary.words.items():
         middle, longest = (int(np.median(words)), int(words.max())) if len(words) else (0, 0)
-        numbers = (counts[f"records_{source}"], counts[f"documents_{source}"], int(words.sum()))
+        records, documents = counts[f"records_{source}"], counts[f"documents_{source}"]
         lines.append(
-            f"{source:<10}{numbers[0]:>14,}{numbers[1]:>14,}{numbers[2]:>16,}{middle:>10,}{longest:>10,}"
+            f"{source:<10}{records:>14,}{documents:>14,}{int(words.sum()):>16,}{middle:>10,}{longest:>10,}"
         )
     lines += ["", "left out, by reason"]
     lines += [
         f"  {reason:<20}{count:>12,}  {count / counts['records']:7.2%}"
         for reason, count in _by_count(manifest.rejects)
     ]
-    lines += ["", "licence groups"] + [
-        f"  {name:<20}{count:>12,}" for name, count in summary.licenses.items()
-    ]
+    lines += ["", "licence groups"]
+    lines += [f"  {name:<20}{count:>12,}" for name, count in summary.licenses.items()]
     for source, words in summary.words.items():
         if len(words):
             lines += ["", f"length of {source} documents, in words", *text_bars(histogram(words), EDGES)]
     for row in summary.samples:
-        text = (
-            row["text"] if len(row["text"]) <= _SHOWN_CHARACTERS else row["text"][:_SHOWN_CHARACTERS] + " ..."
-        )
+        more = " ..." if len(row["text"]) > _SHOWN_CHARACTERS else ""
         lines += ["", f"{row['id']}  ({row['origin']})"]
-        lines += [
-            line
-            for paragraph in text.split("\n")
-            for line in textwrap.wrap(paragraph, 110, initial_indent="  ", subsequent_indent="  ")
-        ]
+        for paragraph in f"{row['text'][:_SHOWN_CHARACTERS]}{more}".split("\n"):
+            lines += textwrap.wrap(paragraph, 110, initial_indent="  ", subsequent_indent="  ")
     return "\n".join(lines)
 
 
@@ -142,24 +127,19 @@ def draw(summary: Summary, output: Path) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     filled = {source: words for source, words in summary.words.items() if len(words)}
     lengths = Figure(figsize=(8, 2.6 * len(filled)), layout="constrained")
-    for axes, (source, words) in zip(
-        np.atleast_1d(lengths.subplots(len(filled), 1)), filled.items(), strict=True
-    ):
+    panels = np.atleast_1d(lengths.subplots(len(filled), 1))
+    for axes, (source, words) in zip(panels, filled.items(), strict=True):
         title = f"{source}: {len(words):,} documents, {int(words.sum()):,} words"
         draw_bars(axes, histogram(words), EDGES, _COLOURS[source], title)
         axes.set_ylabel("documents")
     axes.set_xlabel("words in the document", fontsize=9)
     rejects = Figure(figsize=(8, 0.8 + 0.35 * (len(summary.manifest.rejects) + 1)), layout="constrained")
     axes = rejects.subplots()
-    rows = [*_by_count({"kept": summary.manifest.counts["documents"]}), *_by_count(summary.manifest.rejects)][
-        ::-1
-    ]
-    bars = axes.barh(
-        [name for name, _ in rows],
-        [count for _, count in rows],
-        color=["#4269d0" if name == "kept" else "#b3b3b3" for name, _ in rows],
-    )
-    axes.bar_label(bars, [f"{count:,}" for _, count in rows], padding=3, fontsize=8)
+    rows = {"kept": summary.manifest.counts["documents"], **dict(_by_count(summary.manifest.rejects))}
+    colours = ["#4269d0" if name == "kept" else "#b3b3b3" for name in rows]
+    bars = axes.barh(list(rows), list(rows.values()), color=colours)
+    axes.invert_yaxis()
+    axes.bar_label(bars, [f"{count:,}" for count in rows.values()], padding=3, fontsize=8)
     axes.set_title(f"what became of {summary.manifest.counts['records']:,} records", loc="left", fontsize=10)
     axes.spines[["top", "right"]].set_visible(False)
     axes.margins(x=0.12)

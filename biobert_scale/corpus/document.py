@@ -15,8 +15,7 @@ class Document:
     """
 
     id: str
-    """`pmid:123`, or `pmcid:PMC123` of a full text that has one; nothing follows the colon where the record
-    names no identifier."""
+    """`pmid:123`, or `pmcid:PMC123` of a full text that has one; `pmid:` or `pmcid:` without any."""
     source: str
     """`medline` or `pmc`."""
     text: str

@@ -12,10 +12,10 @@ from lxml import etree
 
 from biobert_scale.corpus.document import Document
 from biobert_scale.corpus.file_list import ListedArticle, license_group, package_date, read_file_list
-from biobert_scale.corpus.jats import JatsArticle, read_jats_set
-from biobert_scale.corpus.medline import abstract_in, read_medline
 from biobert_scale.corpus.not_read import NotRead
 from biobert_scale.corpus.raw import RawFile, package_members
+from biobert_scale.corpus.readers.jats import read_jats_set
+from biobert_scale.corpus.readers.medline import abstract_in, read_medline
 from biobert_scale.errors import printable
 
 _log = logging.getLogger(__name__)
@@ -87,13 +87,8 @@ def _extract_pmc(
             missing.append(member)
         yield from _articles(file.path.name, member, content, listed or unlisted, captions, languages)
     if missing:
-        _log.warning(
-            "%s: its file list lacks %d of the package's %d articles, such as %s",
-            file.path,
-            len(missing),
-            members,
-            missing[0],
-        )
+        message = "%s: its file list lacks %d of the package's %d articles, such as %s"
+        _log.warning(message, file.path, len(missing), members, missing[0])
 
 
 def _articles(
@@ -105,16 +100,24 @@ def _articles(
     languages: tuple[str, ...],
 ) -> Iterator[Extracted]:
     """The articles of one member, mostly one. Malformed XML inside a sound package is the publisher's doing:
-    it is counted, and the others go on."""
+    it is counted, and the others are read."""
     named = _pmcid(PurePosixPath(member).stem)
     origin, group = printable(f"{package}:{member}"), license_group(package, listed.license)
     try:
         for article in read_jats_set(content, captions=captions, languages=languages):
-            pmcid = _pmcid(article.pmcid) or named
-            yield Extracted(
-                document=_full_text(article, pmcid, article.pmid or listed.pmid, group, origin),
-                revised=listed.updated,
+            pmcid, pmid = _pmcid(article.pmcid) or named, article.pmid or listed.pmid
+            document = Document(
+                id=f"pmcid:{pmcid}" if pmcid or not pmid.isdecimal() else f"pmid:{pmid}",
+                source="pmc",
+                text="\n".join(filter(None, (article.title, *article.abstract, *article.body))),
+                pmid=pmid,
+                pmcid=pmcid,
+                license=group,
+                origin=origin,
+                language=article.language,
+                title_only=not (article.abstract or article.body),
             )
+            yield Extracted(document=document, revised=listed.updated)
     except (etree.XMLSyntaxError, ValueError) as error:
         _log.warning("%s is left out: %s", origin, error)
         document = Document(
@@ -127,20 +130,6 @@ def _articles(
             origin=origin,
         )
         yield Extracted(document=document, revised=listed.updated, reason="malformed")
-
-
-def _full_text(article: JatsArticle, pmcid: str, pmid: str, group: str, origin: str) -> Document:
-    return Document(
-        id=f"pmcid:{pmcid}" if pmcid or not pmid.isdecimal() else f"pmid:{pmid}",
-        source="pmc",
-        text="\n".join(filter(None, (article.title, *article.abstract, *article.body))),
-        pmid=pmid,
-        pmcid=pmcid,
-        license=group,
-        origin=origin,
-        language=article.language,
-        title_only=not (article.abstract or article.body),
-    )
 
 
 def _pmcid(text: str) -> str:

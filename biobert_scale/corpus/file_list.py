@@ -36,8 +36,7 @@ class FileList:
     by_pmcid: dict[str, ListedArticle]
 
     def find(self, member: str) -> ListedArticle | None:
-        """The article of a member: by its path, else by the PMCID that is its file name, since a package that
-        was packed anew has other directories."""
+        """The article of a member: by its path, else (packed anew elsewhere) by the PMCID in its name."""
         path = PurePosixPath(member)
         return self.by_path.get(str(path)) or self.by_pmcid.get(path.stem)
 
@@ -76,8 +75,7 @@ def read_file_list(path: Path) -> FileList:
 
 
 def package_date(package: str) -> int:
-    """The date in a package's name (`oa_comm_xml.incr.2025-07-01.tar.gz`) as the number YYYYMMDD000000; 0
-    where it has none."""
+    """The date in a name such as `oa_comm_xml.incr.2025-07-01.tar.gz` as YYYYMMDD000000; else 0."""
     found = re.search(r"\.(\d{4})-(\d{2})-(\d{2})\.", package)
     return int("".join(found.groups())) * 1_000_000 if found else 0
 

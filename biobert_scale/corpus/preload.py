@@ -1,7 +1,6 @@
-"""Imported by the process that a build's workers are forked from: loads the compiled hash functions, which
-takes longer than a small file."""
+"""Imported where a build's workers are forked from: loading compiled functions takes long."""
 
-from biobert_scale.corpus.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
-from biobert_scale.corpus.shingles import minhash, ngram_hashes, word_hashes
+from biobert_scale.corpus.selection.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
+from biobert_scale.corpus.selection.shingles import minhash, ngram_hashes, word_hashes
 
 minhash(ngram_hashes(word_hashes("a text of as many words as a run has"), SHINGLE_WORDS), SIGNATURE_SIZE)

@@ -16,8 +16,8 @@ from typing import BinaryIO, Self
 from isal import igzip, isal_zlib
 from lxml import etree
 
+from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS, local_name
 from biobert_scale.corpus.file_list import is_package_name
-from biobert_scale.corpus.markup import PARSER_OPTIONS, local_name
 from biobert_scale.corpus.not_read import MEMBER_HIDDEN, MEMBER_NAME, NotRead, note
 from biobert_scale.errors import UserError, printable
 
@@ -31,8 +31,7 @@ _FILE_LIST = re.compile(r"\.filelist\.(?:csv|txt)$")
 _OTHER_XML = "XML files without PubMed citations (full texts are read from *.tar.gz packages)"
 
 MAXIMUM_MEMBER_BYTES = 128_000_000
-"""What one member of a package may take up once expanded; larger is a mistake or an attack (a long article
-has some MB)."""
+"""Of one member of a package, expanded; larger is a mistake or an attack (a long article has some MB)."""
 
 MAXIMUM_RECORD_BYTES = 32_000_000
 """The same for one record of a MEDLINE file. A file of many members or records may have any size."""
@@ -46,7 +45,7 @@ class RawFile:
     source: str
     """`medline` or `pmc`."""
     file_list: Path | None = None
-    """The package's `.filelist.csv`, where one stands beside it."""
+    """The package's `.filelist.csv`, where one is beside it."""
 
 
 @dataclass(kw_only=True)
@@ -84,11 +83,8 @@ def look_through(raw: Path) -> RawDirectory:
         UserError: no such directory, or no such files in it.
     """
     if not raw.is_dir():
-        raise UserError(
-            "no such directory",
-            where=raw,
-            remedy="name the directory that holds the raw PubMed and PMC files",
-        )
+        remedy = "name the directory that holds the raw PubMed and PMC files"
+        raise UserError("no such directory", where=raw, remedy=remedy)
     found, paths = RawDirectory(), sorted(_walk(raw), key=_order)
     names = {str(path) for path in paths}
     for path in paths:
@@ -105,11 +101,8 @@ def look_through(raw: Path) -> RawDirectory:
         else:
             note(found.not_read, recognised, printable(path.relative_to(raw)))
     if not found.files and not found.unreadable:
-        raise UserError(
-            "no PubMed (*.xml.gz) and no PMC (*.tar.gz) files",
-            where=raw,
-            remedy="check the path, or download some first",
-        )
+        what = "no PubMed (*.xml.gz) and no PMC (*.tar.gz) files"
+        raise UserError(what, where=raw, remedy="check the path, or download some first")
     found.files.sort(key=lambda file: file.source != "medline")  # within each kind the order stays
     return found
 
@@ -138,11 +131,8 @@ def _order(path: Path) -> tuple[list[tuple[str, int]], str]:
 def _unreadable(path: Path, error: OSError) -> UserError:
     where = Path(error.filename or path)  # the file list's, where that is it
     broken = where.is_symlink() and not where.exists()
-    return UserError(
-        "the link leads to no file" if broken else f"the file cannot be opened ({error.strerror})",
-        where=where,
-        remedy="mend it, or remove it from the directory",
-    )
+    what = "the link leads to no file" if broken else f"the file cannot be opened ({error.strerror})"
+    return UserError(what, where=where, remedy="mend it, or remove it from the directory")
 
 
 def _recognise(path: Path) -> RawFile | str:
@@ -194,8 +184,7 @@ def _root_name(path: Path) -> str:
 
 @contextmanager
 def open_decompressed(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading bytes, through gzip where its name ends in `.gz` - unless it is plain XML, as
-    some browsers save it."""
+    """Open a file as bytes; `.gz` through gzip, unless it is plain XML, as some browsers save it."""
     compressed = path.name.endswith(".gz")
     if path.name.endswith(".xml.gz"):
         with open(path, "rb") as stream:
@@ -206,8 +195,7 @@ def open_decompressed(path: Path) -> Iterator[BinaryIO]:
 
 
 class BoundedReader:
-    """Hands a stream's bytes on, but not more of them at a stretch than one item may have: a gzip bomb ends
-    here.
+    """Passes a stream's bytes, but no more at a stretch than one item may have: a gzip bomb ends here.
 
     Args:
         limit: bytes of one item.
@@ -220,8 +208,7 @@ class BoundedReader:
         self, stream: BinaryIO, limit: int, *, where: str | Path, what: str, head: bytes = b""
     ) -> None:
         self.stream, self.limit, self.where, self.what = stream, limit, where, what
-        self.head = head
-        self.left = limit
+        self.head, self.left = head, limit
 
     def allow_more(self, skipped_bytes: int = 0) -> None:
         """The item is done: the next may be as large, and so may `skipped_bytes` that nobody keeps."""
@@ -280,17 +267,15 @@ def package_members(path: Path, not_read: NotRead | None = None) -> Iterator[tup
             `MAXIMUM_MEMBER_BYTES`.
     """
     with open_decompressed(path) as stream, reading(path):
-        bounded = BoundedReader(
-            stream, MAXIMUM_MEMBER_BYTES, where=path, what="a header in the tar package"
-        )  # members are measured before they are read
+        # Members are measured before they are read.
+        bounded = BoundedReader(stream, MAXIMUM_MEMBER_BYTES, where=path, what="a header in the tar package")
         with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Header) as package:  # type: ignore[call-overload]
             for member in package:
                 bounded.allow_more(skipped_bytes=member.size)
                 name, where = PurePosixPath(member.name), f"{path}:{member.name}"
                 if member.issym() or member.islnk() or name.is_absolute() or ".." in name.parts:
-                    raise UserError(
-                        "the package holds a link or a path that leads out of it", where=where, remedy=_REMEDY
-                    )
+                    what = "the package holds a link or a path that leads out of it"
+                    raise UserError(what, where=where, remedy=_REMEDY)
                 if name.suffix in (".xml", ".nxml") and member.isfile() and not name.name.startswith("."):
                     yield str(name), _content(package, member, path)
                 elif not_read is not None and not member.isdir():
@@ -298,9 +283,8 @@ def package_members(path: Path, not_read: NotRead | None = None) -> Iterator[tup
                     note(not_read, reason, printable(f"{path.name}:{name}"))
                 package.members = []  # tarfile would keep every header
             bounded.left = sys.maxsize
-            while rest := package.fileobj.read(
-                _DRAIN_BYTES
-            ):  # to the checksum at the very end, which tar has no need to read
+            # To the checksum at the very end, which tar has no need to read.
+            while rest := package.fileobj.read(_DRAIN_BYTES):
                 if rest.strip(b"\0"):
                     raise tarfile.ReadError("there is more after its end")
 

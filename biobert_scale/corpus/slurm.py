@@ -45,11 +45,8 @@ def require_slurm() -> None:
     """
     missing = [command for command in ("sbatch", "squeue", "scancel") if shutil.which(command) is None]
     if missing:
-        raise UserError(
-            f"no {', '.join(missing)} on the PATH",
-            where="--executor slurm",
-            remedy="run it where jobs are submitted (a login node), or use --executor local",
-        )
+        remedy = "run it where jobs are submitted (a login node), or use --executor local"
+        raise UserError(f"no {', '.join(missing)} on the PATH", where="--executor slurm", remedy=remedy)
 
 
 def run_on_slurm(
@@ -82,9 +79,8 @@ def run_on_slurm(
             # A change of our own makes an NFS client fetch the directory anew.
             NamedTemporaryFile(dir=work / COMPLETIONS).close()
             missing = incomplete(work, tasks)
-            show(
-                tasks - len(missing), ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-            )
+            queued = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            show(tasks - len(missing), queued)
             _raise_mistake(work, states)
             if states:
                 time.sleep(pause)
@@ -162,17 +158,13 @@ def _queue(name: str) -> Counter[str]:
     """How many tasks of a name are in the queue, by state and, of those that wait, SLURM's reason."""
     silent_since = time.monotonic()
     while True:
-        asked = subprocess.run(
-            ["squeue", "--noheader", "--array", f"--name={name}", "--format=%T: %r"],
-            capture_output=True,
-            text=True,
-        )
+        command = ["squeue", "--noheader", "--array", f"--name={name}", "--format=%T: %r"]
+        asked = subprocess.run(command, capture_output=True, text=True)
         if not asked.returncode:
             return Counter(line.removesuffix(": None") for line in asked.stdout.splitlines())
         if time.monotonic() > silent_since + _SILENCE_SECONDS:
-            raise RunFailed(
-                "SLURM does not answer", where="squeue", remedy=f"{asked.stderr.strip()}; {_AGAIN}"
-            )
+            remedy = f"{asked.stderr.strip()}; {_AGAIN}"
+            raise RunFailed("SLURM does not answer", where="squeue", remedy=remedy)
         _log.warning("squeue: %s", asked.stderr.strip())
         time.sleep(_SILENCE_SECONDS / 20)
 
@@ -196,8 +188,7 @@ def _raise_mistake(work: Path, states: Iterable[str]) -> None:
 
 
 def _unfinished(missing: list[int], tasks: int, work: Path, logs: dict[int, Path]) -> RunFailed:
-    """One line of tasks that ended without a result: the first error that one left, or else the last line of
-    its log."""
+    """Tasks ended without a result: the first error that one left, else the last line of its log."""
     errors = _errors(work)
     rank, last_words = min(errors, default=missing[0]), "nothing"
     if errors:
@@ -205,8 +196,5 @@ def _unfinished(missing: list[int], tasks: int, work: Path, logs: dict[int, Path
     else:
         with suppress(FileNotFoundError):
             last_words = (logs[rank].read_text(errors="replace").strip().splitlines() or [last_words])[-1]
-    what = (
-        f"{len(missing)} of {tasks} tasks ended without a result; the last that task {rank} said:"
-        f" {last_words[:200]}"
-    )
-    return RunFailed(what, where=logs[rank], remedy=_AGAIN)
+    what = f"{len(missing)} of {tasks} tasks ended without a result; the last that task {rank} said: "
+    return RunFailed(what + last_words[:200], where=logs[rank], remedy=_AGAIN)

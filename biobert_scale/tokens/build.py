@@ -1,7 +1,7 @@
 """Documents in; token shards out: sentences found, split into word pieces, and laid end to end.
 
 One document shard makes one token shard in each split: one task a shard, with completion markers, so that an
-interrupted build goes on where it was.
+interrupted build resumes where it was.
 """
 
 from __future__ import annotations
@@ -86,10 +86,8 @@ def build_tokens(
             is left to train on.
     """
     check_number(workers, WORKERS, "--workers")
-    corpus_manifest, vocabulary_manifest = (
-        read_manifest(corpus, CORPUS_STAGE),
-        read_manifest(vocabulary, VOCABULARY_STAGE),
-    )
+    corpus_manifest = read_manifest(corpus, CORPUS_STAGE)
+    vocabulary_manifest = read_manifest(vocabulary, VOCABULARY_STAGE)
     inputs = describe_inputs([corpus, vocabulary])
     work = output / ".work"
     with Stage(
@@ -106,12 +104,12 @@ def build_tokens(
             return stage.finished
         for name in vocabulary_manifest.outputs:
             _check_file(vocabulary, vocabulary_manifest, name)
-        tokenize = _Tokenize(
-            corpus, corpus_manifest, vocabulary, output, vocabulary_manifest.counts["entries"], config
-        )
+        entries = vocabulary_manifest.counts["entries"]
+        tokenize = _Tokenize(corpus, corpus_manifest, vocabulary, output, entries, config)
+        shards = len(tokenize.sources)
         run_tasks(
             tokenize,
-            tasks=len(tokenize.sources),
+            tasks=shards,
             workers=workers,
             slurm=slurm,
             work=work / "tasks",
@@ -121,19 +119,13 @@ def build_tokens(
         _check_counts(counts, rejects, corpus)
         others = write_dataset_files(output, schema(tokenize.entries), len(tokenize.sources), stage.key)
         others += [write_runs(output / split, runs) for split, runs in tokenize.runs().items() if runs]
-        shutil.copytree(
-            vocabulary,
-            output / "tokenizer",
-            dirs_exist_ok=True,
-            ignore=shutil.ignore_patterns(MANIFEST, VOCABULARY_REPORT),
-        )
-        others += [
-            output / "tokenizer" / name for name in vocabulary_manifest.outputs if name != VOCABULARY_REPORT
-        ]
-        for stale in (
-            stale for split in SPLITS for stale in (output / split).glob(".*.part")
-        ):  # of a killed task
-            stale.unlink()
+        left_out = shutil.ignore_patterns(MANIFEST, VOCABULARY_REPORT)
+        shutil.copytree(vocabulary, output / "tokenizer", dirs_exist_ok=True, ignore=left_out)
+        names = (name for name in vocabulary_manifest.outputs if name != VOCABULARY_REPORT)
+        others += [output / "tokenizer" / name for name in names]
+        for split in SPLITS:
+            for stale in (output / split).glob(".*.part"):  # of a killed task
+                stale.unlink()
         manifest = stage.finish(
             counts=counts,
             rejects=rejects,
@@ -148,16 +140,12 @@ def _check_counts(counts: dict[str, Any], rejects: dict[str, int], corpus: Path)
     assert counts["documents"] == sum(counts[split]["documents"] for split in SPLITS) + sum(rejects.values())
     if not counts["train"]["documents"]:
         reasons = ", ".join(f"{reason} {number}" for reason, number in rejects.items())
-        what = f"no document is left to train on of {counts['documents']}" + (
-            f" ({reasons})" if reasons else ""
-        )
-        raise UserError(
-            what, where=corpus, remedy="build a larger corpus, or check that the vocabulary fits its language"
-        )
+        what = f"no document is left to train on of {counts['documents']}{reasons and f' ({reasons})'}"
+        remedy = "build a larger corpus, or check that the vocabulary fits its language"
+        raise UserError(what, where=corpus, remedy=remedy)
     if not counts["validation"]["documents"]:
-        _log.warning(
-            "no document fell into the validation split: hold out more with tokens.validation_fraction"
-        )
+        message = "no document fell into the validation split: hold out more with tokens.validation_fraction"
+        _log.warning(message)
 
 
 def verify_tokens(directory: Path) -> None:
@@ -176,9 +164,8 @@ def _check_file(directory: Path, manifest: Manifest, name: str) -> None:
     if not (directory / name).is_file():
         raise UserError("missing file", where=directory / name, remedy=remedy)
     if sha256_file(directory / name) != manifest.outputs[name]:
-        raise UserError(
-            "damaged or changed: its SHA-256 is not the manifest's", where=directory / name, remedy=remedy
-        )
+        what = "damaged or changed: its SHA-256 is not the manifest's"
+        raise UserError(what, where=directory / name, remedy=remedy)
 
 
 class _Tokenize:
@@ -193,24 +180,17 @@ class _Tokenize:
         entries: int,
         config: TokensConfig,
     ) -> None:
-        self.corpus, self.manifest, self.vocabulary, self.output, self.config = (
-            corpus,
-            manifest,
-            vocabulary,
-            output,
-            config,
-        )
-        self.entries, self.schema = entries, schema(entries)
+        self.corpus, self.manifest, self.vocabulary = corpus, manifest, vocabulary
+        self.output, self.entries, self.config = output, entries, config
+        self.schema = schema(entries)
         self.sources = sorted(name for name in manifest.outputs if name.endswith(".parquet"))
-        self.pieces: WordPieces | None = (
-            None  # a process' tasks share one: words that one has met are known to the next
-        )
+        # A process' tasks share one: words that one has met are known to the next.
+        self.pieces: WordPieces | None = None
 
     def shards(self, split: str) -> list[Path]:
         """The shards of all tasks."""
-        return [
-            self.output / split / shard_name(index, len(self.sources)) for index in range(len(self.sources))
-        ]
+        count = len(self.sources)
+        return [self.output / split / shard_name(index, count) for index in range(count)]
 
     def __call__(self, rank: int) -> None:
         _check_file(self.corpus, self.manifest, self.sources[rank])
@@ -227,11 +207,7 @@ class _Tokenize:
             ):
                 # A sentence of unknown pieces only (a stray symbol) teaches nothing and would be masked as
                 # [UNK].
-                known = [
-                    sentence
-                    for sentence in sentences
-                    if sentence != unknown * (len(sentence) // len(unknown))
-                ]
+                known = [s for s in sentences if s != unknown * (len(s) // len(unknown))]
                 if known:
                     own = rows[split_of(document_id, self.config.validation_fraction)]
                     own[source].append(document_id, known)
@@ -264,15 +240,10 @@ class _Tokenize:
             "documents": notes["documents"],
             "vocabulary": self.entries,
             "shards": len(self.sources),
+            **{split: token_counts(self.shards(split))._asdict() for split in SPLITS},
+            "unknown_sentences": notes["unknown_sentences"],
         }
-        for split in SPLITS:
-            counts[split] = dict(
-                zip(("documents", "sentences", "tokens"), token_counts(self.shards(split)), strict=True)
-            )
-        counts["unknown_sentences"] = notes["unknown_sentences"]
-        return counts, {
-            reason: notes[reason] for reason in ("no_text", "unknown_pieces_only") if notes[reason]
-        }
+        return counts, {name: notes[name] for name in ("no_text", "unknown_pieces_only") if notes[name]}
 
     def runs(self) -> dict[str, list[SourceRun]]:
         """The sources of each split's documents, when all tasks are done; no runs where the corpus names no

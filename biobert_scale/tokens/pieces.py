@@ -20,7 +20,7 @@ _LONGEST_KEPT = 100
 
 
 class WordPieces(dict[str, bytes]):
-    """Word -> the ids of its pieces, as bytes of `id_type`; a word is what stands between two plain spaces.
+    """Word -> the ids of its pieces, as bytes of `id_type`; a word is what is between two plain spaces.
 
     The pieces of a text are those of its words, one after another, and those of a word are those of its parts
     between ASCII punctuation: BERT's normaliser looks at one character at a time (or at a letter and the
@@ -55,8 +55,7 @@ class WordPieces(dict[str, bytes]):
 
 
 def tokenize_documents(pieces: WordPieces, texts: Iterable[str]) -> Iterator[list[bytes]]:
-    """For each text the piece ids of each of its sentences, as bytes of `pieces.id_type`; none for a sentence
-    without any."""
+    """For each text the piece ids of its sentences that have any, as bytes of `pieces.id_type`."""
     of_word = pieces.__getitem__
     for text in texts:
         sentences = [

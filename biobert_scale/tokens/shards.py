@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -75,18 +75,15 @@ class Rows:
         """
         if self.token_offsets[-1] >= 1 << 31:
             what = f"{self.token_offsets[-1]:,} tokens in one shard, more than an Arrow list can count"
-            raise UserError(
-                what, where=path, remedy="build the corpus with smaller corpus.characters_per_shard"
-            )
+            remedy = "build the corpus with smaller corpus.characters_per_shard"
+            raise UserError(what, where=path, remedy=remedy)
         tokens = np.frombuffer(self.tokens, self.id_type)
+        lengths = np.asarray(self.sentence_lengths, np.uint32)
+        _, token_lists, length_lists = self.schema.types
         columns = [
             pa.array(self.ids, pa.string()),
-            _lists(self.token_offsets, tokens, self.schema.field("input_ids").type),
-            _lists(
-                self.sentence_offsets,
-                np.asarray(self.sentence_lengths, np.uint32),
-                self.schema.field("sentence_lengths").type,
-            ),
+            _lists(self.token_offsets, tokens, token_lists),
+            _lists(self.sentence_offsets, lengths, length_lists),
         ]
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, self.schema) as writer:
             writer.write_batch(pa.record_batch(columns, schema=self.schema))
@@ -110,15 +107,13 @@ def shard_name(index: int, count: int) -> str:
 def write_dataset_files(
     directory: Path, table_schema: pa.Schema, shards: int, fingerprint: str
 ) -> list[Path]:
-    """Write the small JSON files that make the shards a `datasets.DatasetDict` on disk; returns their
-    paths."""
+    """Write the JSON files that make the shards a `datasets.DatasetDict` on disk; returns their paths."""
     from datasets import DatasetInfo, Features
 
     for split in SPLITS:
         (directory / split).mkdir(exist_ok=True)
-        DatasetInfo(features=Features.from_arrow_schema(table_schema)).write_to_directory(
-            str(directory / split)
-        )
+        info = DatasetInfo(features=Features.from_arrow_schema(table_schema))
+        info.write_to_directory(str(directory / split))
         state: dict[str, Any] = {
             "_data_files": [{"filename": shard_name(index, shards)} for index in range(shards)],
             "_fingerprint": fingerprint[:16],
@@ -131,10 +126,8 @@ def write_dataset_files(
         write_json(directory / split / "state.json", state)
     write_json(directory / "dataset_dict.json", {"splits": list(SPLITS)})
     names = ("dataset_info.json", "state.json")
-    return [
-        directory / "dataset_dict.json",
-        *(directory / split / name for split in SPLITS for name in names),
-    ]
+    written = [directory / split / name for split in SPLITS for name in names]
+    return [directory / "dataset_dict.json", *written]
 
 
 @dataclass(frozen=True)
@@ -178,27 +171,22 @@ class TokenStore:
         Raises:
             UserError: it holds no token shards, or one of them is missing, cut off, or not such a file.
         """
-        shards = [
-            shard
-            for path in shard_paths(directory)
-            for shard in _map_shard(path)
-            if len(shard.token_offsets) > 1
-        ]
+        mapped = (shard for path in shard_paths(directory) for shard in _map_shard(path))
+        shards = tuple(shard for shard in mapped if len(shard.token_offsets) > 1)
+        tokens = [len(shard.tokens) for shard in shards]
+        documents = [len(shard.token_offsets) - 1 for shard in shards]
         return cls(
-            shards=tuple(shards),
-            token_starts=np.cumsum([0, *(len(shard.tokens) for shard in shards)], dtype=np.int64),
-            document_starts=np.cumsum(
-                [0, *(len(shard.token_offsets) - 1 for shard in shards)], dtype=np.int64
-            ),
+            shards=shards,
+            token_starts=np.cumsum([0, *tokens], dtype=np.int64),
+            document_starts=np.cumsum([0, *documents], dtype=np.int64),
         )
 
     def read(self, start: int, length: int) -> np.ndarray:
-        """`length` tokens from address `start` on, as a view; the stretch lies within one shard, as every
-        document does."""
+        """`length` tokens from address `start` on, as a view; all in one shard, as every document is."""
         shard = int(np.searchsorted(self.token_starts, start, side="right")) - 1
         offset = start - int(self.token_starts[shard])
         view = self.shards[shard].tokens[offset : offset + length]
-        assert len(view) == length, f"tokens {start} to {start + length} do not stand in one shard"
+        assert len(view) == length, f"tokens {start} to {start + length} are not in one shard"
         return view
 
     @property
@@ -222,15 +210,13 @@ def shard_paths(directory: Path) -> list[Path]:
     """
     state = directory / "state.json"
     if not state.is_file():
-        raise UserError(
-            "no token shards", where=directory, remedy="run `biobert-scale tokens build` to its end"
-        )
+        remedy = "run `biobert-scale tokens build` to its end"
+        raise UserError("no token shards", where=directory, remedy=remedy)
     try:
         return [directory / entry["filename"] for entry in read_json(state)["_data_files"]]
     except (KeyError, TypeError):
-        raise UserError(
-            "not the description of a data set's files", where=state, remedy="build the tokens again"
-        ) from None
+        what = "not the description of a data set's files"
+        raise UserError(what, where=state, remedy="build the tokens again") from None
 
 
 def _map_shard(path: Path) -> list[TokenShard]:
@@ -246,18 +232,16 @@ def _map_shard(path: Path) -> list[TokenShard]:
         with pa.memory_map(str(path)) as source:
             reader = pa.ipc.open_stream(source)
             if not _are_columns(reader.schema):
-                raise UserError(
-                    "an Arrow file with other columns than a token shard's", where=path, remedy=_REBUILD
-                )
+                what = "an Arrow file with other columns than a token shard's"
+                raise UserError(what, where=path, remedy=_REBUILD)
             return [_view(batch) for batch in reader]
     except FileNotFoundError:
         raise UserError("a token shard is missing", where=path, remedy=_REBUILD) from None
     except (pa.ArrowException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # the operating system's, not Arrow's
             raise
-        raise UserError(
-            f"a damaged token shard ({str(error).splitlines()[0]})", where=path, remedy=_REBUILD
-        ) from None
+        what = f"a damaged token shard ({str(error).splitlines()[0]})"
+        raise UserError(what, where=path, remedy=_REBUILD) from None
 
 
 def _view(batch: pa.RecordBatch) -> TokenShard:
@@ -280,15 +264,21 @@ def _columns(column: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
     return values, offsets - offsets[0] if offsets[0] else offsets
 
 
-def token_counts(paths: Iterable[Path]) -> tuple[int, int, int]:
+class TokenCounts(NamedTuple):
+    documents: int
+    sentences: int
+    tokens: int
+
+
+def token_counts(paths: Iterable[Path]) -> TokenCounts:
     """Documents, sentences and tokens in some shards.
 
     Raises:
         UserError: one of them is missing or damaged.
     """
     shards = [shard for path in paths for shard in _map_shard(path)]
-    return (
-        sum(len(s.token_offsets) - 1 for s in shards),
-        sum(len(s.sentence_lengths) for s in shards),
-        sum(len(s.tokens) for s in shards),
+    return TokenCounts(
+        documents=sum(len(shard.token_offsets) - 1 for shard in shards),
+        sentences=sum(len(shard.sentence_lengths) for shard in shards),
+        tokens=sum(len(shard.tokens) for shard in shards),
     )

@@ -1,11 +1,12 @@
-"""What token shards hold, for a person: counts, lengths, pieces, and decoded documents, as text and as
-pictures."""
+"""What token shards hold: counts, lengths, pieces and documents, as text and as pictures."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,7 @@ from biobert_scale.tokens.build import STAGE
 from biobert_scale.tokens.shards import SPLITS, TokenShard, TokenStore
 from biobert_scale.tokens.vocabulary import load_tokenizer, special_ids
 
-# fmt: off
-DOCUMENT_EDGES = (
-    0, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
-    32768, 65536
-)
-# fmt: on
+DOCUMENT_EDGES = (0, 32, 64, 96, *sorted([128 << n for n in range(10)] + [192 << n for n in range(7)]))
 """Lower bounds, in tokens, of the classes of the histogram of documents; the last one is open."""
 SENTENCE_EDGES = (*range(0, 130, 10), 150, 200, 300, 512)
 """The same of sentences."""
@@ -34,12 +30,20 @@ _TOKENS_AT_ONCE = 1 << 22
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """A sentence to show, decoded."""
+
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Document:
-    """A document to show: its sentences, decoded, with the number of tokens of each."""
+    """A document to show."""
 
     id: str
     split: str
-    sentences: list[tuple[int, str]]
+    sentences: list[Sentence]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +59,7 @@ class Summary:
     sentence_tokens: NDArray[np.int64]
     """How many sentences have 0, 1, 2, ... tokens."""
     piece_counts: NDArray[np.int64]
-    """(vocabulary,) how often each piece stands in the texts."""
+    """(vocabulary,) how often each piece occurs in the texts."""
     pieces: list[str]
     """The vocabulary, by id."""
     unknown: int
@@ -78,21 +82,15 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
     tokenizer = load_tokenizer(directory / "tokenizer")
     stores = {split: TokenStore.open(directory / split) for split in SPLITS}
     for split, store in stores.items():
-        if (
-            store.documents != manifest.counts[split]["documents"]
-            or store.tokens != manifest.counts[split]["tokens"]
-        ):
-            raise UserError(
-                "the shards are not those that the manifest counted",
-                where=directory / split,
-                remedy="build the tokens again",
-            )
+        counted = manifest.counts[split]
+        if (store.documents, store.tokens) != (counted["documents"], counted["tokens"]):
+            what = "the shards are not those that the manifest counted"
+            raise UserError(what, where=directory / split, remedy="build the tokens again")
     entries = manifest.counts["vocabulary"]
     by_value = [np.zeros(0, np.int64) for _ in range(3)]
     piece_counts = np.zeros(entries, np.int64)
-    for shard in tqdm(
-        [shard for store in stores.values() for shard in store.shards], desc="counting", disable=None
-    ):
+    shards = [shard for store in stores.values() for shard in store.shards]
+    for shard in tqdm(shards, desc="counting", disable=None):
         lengths = (np.diff(shard.token_offsets), np.diff(shard.sentence_offsets), shard.sentence_lengths)
         by_value = [_add(total, np.bincount(values)) for total, values in zip(by_value, lengths, strict=True)]
         piece_counts += _count_pieces(shard, entries, directory)
@@ -136,20 +134,12 @@ def _draw_documents(
     drawn, first = [], 0
     for split, store in stores.items():
         inside = [row - first for row in chosen if first <= row < first + store.documents]
-        table = load_from_disk(str(directory / split)) if inside else None
-        for row in inside:
-            assert table is not None
-            fields, sentences, start = table[row], [], 0
+        for fields in load_from_disk(str(directory / split)).select(inside) if inside else ():
+            ids = iter(fields["input_ids"])
+            sentences = []
             for length in fields["sentence_lengths"]:
-                sentences.append(
-                    (
-                        length,
-                        tokenizer.decode(
-                            fields["input_ids"][start : start + length], skip_special_tokens=False
-                        ),
-                    )
-                )
-                start += length
+                text = tokenizer.decode(list(itertools.islice(ids, length)), skip_special_tokens=False)
+                sentences.append(Sentence(tokens=length, text=text))
             drawn.append(Document(id=fields["id"], split=split, sentences=sentences))
         first += store.documents
     return drawn
@@ -166,78 +156,68 @@ def quantile(counts: NDArray[np.int64], share: float) -> int:
 
 def histogram(counts: NDArray[np.int64], edges: tuple[int, ...]) -> NDArray[np.int64]:
     """(classes,) how many fall into each class, of the counts by value."""
-    return np.bincount(
-        np.searchsorted(edges, np.arange(len(counts)), "right") - 1, weights=counts, minlength=len(edges)
-    ).astype(np.int64)
+    classes = np.searchsorted(edges, np.arange(len(counts)), "right") - 1
+    return np.bincount(classes, weights=counts, minlength=len(edges)).astype(np.int64)
 
 
 def render(summary: Summary) -> str:
     """The summary as text."""
     counts, rejects = summary.manifest.counts, summary.manifest.rejects
-    stands = (
-        f"{counts['documents']:,} documents in {counts['shards']:,} shards, vocabulary of"
-        f" {counts['vocabulary']:,}"
-    )
-    lines = [f"{summary.directory}: {stands}", ""]
-    lines.append(f"{'split':<12}{'documents':>14}{'share':>9}{'sentences':>16}{'tokens':>18}")
+    lines = [
+        f"{summary.directory}: {counts['documents']:,} documents in {counts['shards']:,} shards,"
+        f" vocabulary of {counts['vocabulary']:,}",
+        "",
+        f"{'split':<12}{'documents':>14}{'share':>9}{'sentences':>16}{'tokens':>18}",
+    ]
     for split in SPLITS:
-        numbers = counts[split]
-        share = numbers["documents"] / counts["documents"]
-        lines.append(
-            f"{split:<12}{numbers['documents']:>14,}{share:>9.3%}{numbers['sentences']:>16,}{numbers['tokens']:>18,}"
-        )
+        documents, sentences, tokens = (counts[split][unit] for unit in ("documents", "sentences", "tokens"))
+        share = documents / counts["documents"]
+        lines.append(f"{split:<12}{documents:>14,}{share:>9.3%}{sentences:>16,}{tokens:>18,}")
     lines += [f"left out, {reason}: {number:,} documents" for reason, number in sorted(rejects.items())]
     lines += [f"left out of the others: {counts['unknown_sentences']:,} sentences of unknown pieces only", ""]
     lines.append(f"{'':<24}{'median':>10}{'95 %':>10}{'longest':>12}")
-    for name, by_value in _measures(summary):
-        lines.append(
-            f"{name:<24}{quantile(by_value, 0.5):>10,}{quantile(by_value, 0.95):>10,}{len(by_value) - 1:>12,}"
-        )
+    for name, by_value in (
+        ("tokens a document", summary.document_tokens),
+        ("sentences a document", summary.document_sentences),
+        ("tokens a sentence", summary.sentence_tokens),
+    ):
+        half, most = quantile(by_value, 0.5), quantile(by_value, 0.95)
+        lines.append(f"{name:<24}{half:>10,}{most:>10,}{len(by_value) - 1:>12,}")
     unknown, tokens = int(summary.piece_counts[summary.unknown]), int(summary.piece_counts.sum())
     unused = int(np.count_nonzero(summary.piece_counts == 0))
     lines += ["", f"[UNK]: {unknown:,} of {tokens:,} tokens ({unknown / tokens:.4%})"]
     lines += [f"pieces that never occur: {unused:,} of {counts['vocabulary']:,}"]
-    lines += [
-        "",
-        "length of documents, in tokens",
-        *text_bars(histogram(summary.document_tokens, DOCUMENT_EDGES), DOCUMENT_EDGES),
-    ]
-    lines += [
-        "",
-        "length of sentences, in tokens",
-        *text_bars(histogram(summary.sentence_tokens, SENTENCE_EDGES), SENTENCE_EDGES),
-    ]
+    for name, by_value, edges in _histograms(summary):
+        lines += ["", f"length of {name}, in tokens", *text_bars(histogram(by_value, edges), edges)]
     lines += ["", "the most frequent pieces", *_frequent(summary)]
     for document in summary.samples:
-        lines += [
-            "",
-            f"{document.id}  ({document.split}, {sum(length for length, _ in document.sentences):,} tokens)",
-        ]
-        lines += [f"{length:>6} | {text}" for length, text in document.sentences[:_SENTENCES_SHOWN]]
+        tokens = sum(sentence.tokens for sentence in document.sentences)
+        lines += ["", f"{document.id}  ({document.split}, {tokens:,} tokens)"]
+        lines += [f"{shown.tokens:>6} | {shown.text}" for shown in document.sentences[:_SENTENCES_SHOWN]]
         if (more := len(document.sentences) - _SENTENCES_SHOWN) > 0:
             lines.append(f"       ... and {more:,} more sentences")
     return "\n".join(lines)
 
 
-def _measures(summary: Summary) -> list[tuple[str, NDArray[np.int64]]]:
+class _Histogram(NamedTuple):
+    name: str
+    by_value: NDArray[np.int64]
+    edges: tuple[int, ...]
+
+
+def _histograms(summary: Summary) -> list[_Histogram]:
     return [
-        ("tokens a document", summary.document_tokens),
-        ("sentences a document", summary.document_sentences),
-        ("tokens a sentence", summary.sentence_tokens),
+        _Histogram("documents", summary.document_tokens, DOCUMENT_EDGES),
+        _Histogram("sentences", summary.sentence_tokens, SENTENCE_EDGES),
     ]
 
 
 def _frequent(summary: Summary) -> list[str]:
+    shares = summary.piece_counts / summary.piece_counts.sum()
     order = np.argsort(-summary.piece_counts, kind="stable")[:_PIECES_SHOWN]
-    shown = [
-        f"{summary.pieces[i]} {summary.piece_counts[i] / summary.piece_counts.sum():.2%}"
-        for i in order
-        if summary.piece_counts[i]
-    ]
-    return [
-        "  " + "".join(f"{piece:<22}" for piece in shown[row : row + 5]).rstrip()
-        for row in range(0, len(shown), 5)
-    ]
+    shown = [f"{summary.pieces[i]} {shares[i]:.2%}" for i in order if shares[i]]
+    rows = (shown[start : start + 5] for start in range(0, len(shown), 5))
+    return ["  " + "".join(f"{piece:<22}" for piece in row).rstrip() for row in rows]
 
 
 def draw(summary: Summary, output: Path) -> list[Path]:
@@ -246,11 +226,7 @@ def draw(summary: Summary, output: Path) -> list[Path]:
 
     output.mkdir(parents=True, exist_ok=True)
     lengths = Figure(figsize=(8, 5.6), layout="constrained")
-    drawn = (
-        ("documents", summary.document_tokens, DOCUMENT_EDGES),
-        ("sentences", summary.sentence_tokens, SENTENCE_EDGES),
-    )
-    for axes, (name, by_value, edges) in zip(lengths.subplots(2, 1), drawn, strict=True):
+    for axes, (name, by_value, edges) in zip(lengths.subplots(2, 1), _histograms(summary), strict=True):
         counts = histogram(by_value, edges)
         title = f"{counts.sum():,} {name}, half of them of at most {quantile(by_value, 0.5):,} tokens"
         draw_bars(axes, counts, edges, "#4269d0", title)
@@ -261,9 +237,8 @@ def draw(summary: Summary, output: Path) -> list[Path]:
     ranked = np.sort(summary.piece_counts)[::-1]
     used = int(np.count_nonzero(ranked))
     axes.loglog(np.arange(1, used + 1), ranked[:used], color="#4269d0")
-    axes.set_title(
-        f"{ranked.sum():,} tokens of {used:,} different pieces of {len(ranked):,}", loc="left", fontsize=10
-    )
+    title = f"{ranked.sum():,} tokens of {used:,} different pieces of {len(ranked):,}"
+    axes.set_title(title, loc="left", fontsize=10)
     axes.set_xlabel("rank of the piece", fontsize=9)
     axes.set_ylabel("occurrences")
     axes.spines[["top", "right"]].set_visible(False)

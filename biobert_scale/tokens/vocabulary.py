@@ -36,29 +36,18 @@ from biobert_scale.tokens.vocabulary_file import (
     read_entries,
     vocabulary_file,
 )
-from biobert_scale.tokens.vocabulary_report import Words, vocabulary_report
+from biobert_scale.tokens.vocabulary_report import Measured, Report, Words, vocabulary_report
 from biobert_scale.tokens.vocabulary_sample import Draw, draw, seen
-
-__all__ = [
-    "REPORT",
-    "SPECIAL_TOKENS",
-    "STAGE",
-    "build_vocabulary",
-    "compare_vocabularies",
-    "load_tokenizer",
-    "special_ids",
-]
 
 STAGE = "vocabulary"
 REPORT = "report.json"
+_FILES = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", REPORT)
 _log = logging.getLogger(__name__)
 _ALPHABET = 1000
-"""Characters that a trained vocabulary knows, the most frequent first: a word with any other becomes [UNK].
-"""
+"""Characters that a trained vocabulary knows; a word with a rarer one becomes [UNK]."""
 _MEASURED_CHARACTERS = 20_000_000
 _THIS = "this"
-"""The name in reports of the vocabulary that was built; the same wherever it lies, so that equal builds stay
-equal."""
+"""The name in reports of the vocabulary that was built, wherever it is: equal builds stay equal."""
 
 
 def build_vocabulary(
@@ -83,31 +72,23 @@ def build_vocabulary(
     """
     inputs = describe_inputs([corpus] if vocabulary is None else [vocabulary_file(vocabulary), corpus])
     entries = None if vocabulary is None else _taken(vocabulary, config)
-    with Stage(
-        output,
-        STAGE,
-        inputs=inputs,
-        config=config,
-        overwrite=overwrite,
-        reads=[corpus, *([vocabulary] if vocabulary else [])],
-    ) as stage:
+    reads = [corpus, *([vocabulary] if vocabulary else [])]
+    with Stage(output, STAGE, inputs=inputs, config=config, overwrite=overwrite, reads=reads) as stage:
         if stage.finished is not None:
             return stage.finished
         wanted = config.training_characters if entries is None else 0
-        training, measured = draw(
-            corpus, training_characters=wanted, measured_characters=_MEASURED_CHARACTERS
-        )
+        training, measured = draw(corpus, wanted, _MEASURED_CHARACTERS)
         counts: dict[str, Any] = {}
         if entries is None:
             counts = {"training_documents": len(training), "training_characters": training.characters}
             _log.info("training on %d documents, %d characters", len(training), training.characters)
             entries = _train(training, config)
         tokenizer = _from_entries(entries, lowercase=config.lowercase)
-        sample = {
-            "documents": len(measured),
-            "characters": measured.characters,
-            "documents_seen": seen(training, measured) if counts else None,
-        }
+        sample = Measured(
+            documents=len(measured),
+            characters=measured.characters,
+            documents_seen=seen(training, measured) if counts else None,
+        )
         write_json(output / REPORT, vocabulary_report(Words(measured.texts()), {_THIS: tokenizer}, sample))
         write_atomically(output / "vocab.txt", "\n".join(entries) + "\n")
         write_atomically(output / "tokenizer.json", tokenizer.to_str(pretty=True))
@@ -119,13 +100,11 @@ def build_vocabulary(
                 "continuations": sum(entry.startswith("##") for entry in entries),
                 **counts,
             },
-            outputs=[
-                output / name for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", REPORT)
-            ],
+            outputs=[output / name for name in _FILES],
         )
 
 
-def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) -> dict[str, Any]:
+def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) -> Report:
     """Measure a finished vocabulary beside others, on the documents of its own report; nothing is written.
 
     Args:
@@ -135,29 +114,23 @@ def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) 
             entry has a capital letter.
 
     Returns:
-        A report as `vocabulary_report` gives it.
+        A report whose first vocabulary is the finished one.
 
     Raises:
         UserError: a vocabulary that cannot be read, or another corpus.
     """
     manifest = read_manifest(directory, STAGE)
     if describe_inputs([corpus])[0]["sha256"] != manifest.inputs[-1]["sha256"]:
-        raise UserError(
-            "the vocabulary was built from another corpus",
-            where=corpus,
-            remedy="give the corpus that it was built from",
-        )
+        what = "the vocabulary was built from another corpus"
+        raise UserError(what, where=corpus, remedy="give the corpus that it was built from")
     tokenizers = {_THIS: load_tokenizer(directory)}
     for path in others:
         entries = read_entries(path)
-        tokenizers[_name(path, set(tokenizers))] = _from_entries(
-            entries, lowercase=is_lowercase(path, entries)
-        )
-    _, measured = draw(corpus, training_characters=0, measured_characters=_MEASURED_CHARACTERS)
-    sample = {
-        name: read_json(directory / REPORT)["sample"][name]
-        for name in ("documents", "characters", "documents_seen")
-    }
+        tokenizer = _from_entries(entries, lowercase=is_lowercase(path, entries))
+        tokenizers[_name(path, set(tokenizers))] = tokenizer
+    _, measured = draw(corpus, 0, _MEASURED_CHARACTERS)
+    reported = read_json(directory / REPORT)["sample"]
+    sample = Measured(**{name: reported[name] for name in Measured.__annotations__})  # type: ignore[typeddict-item]
     return vocabulary_report(Words(measured.texts()), tokenizers, sample)
 
 
@@ -176,10 +149,8 @@ def _taken(vocabulary: Path, config: VocabularyConfig) -> list[str]:
         what = f"the vocabulary is for {case} text, as its tokenizer_config.json says"
         raise UserError(what, where=vocabulary, remedy=f"add --{option}, or take another vocabulary")
     if is_lowercase(vocabulary, entries) and not config.lowercase:
-        _log.warning(
-            "%s: no entry has a capital letter, so words with one become [UNK]; was --lowercase meant?",
-            vocabulary,
-        )
+        message = "%s: no entry has a capital letter, so words with one become [UNK]; was --lowercase meant?"
+        _log.warning(message, vocabulary)
     return entries
 
 
@@ -189,9 +160,8 @@ def _train(training: Draw, config: VocabularyConfig) -> list[str]:
     # What the normaliser makes of a character depends on that character alone, so each is normalised once,
     # not once per occurrence.
     normalizer = _normalizer(config.lowercase)
-    normal = {
-        chr(point): normalizer.normalize_str(chr(point)) for point in np.flatnonzero(code_points).tolist()
-    }
+    characters = map(chr, np.flatnonzero(code_points).tolist())
+    normal = {char: normalizer.normalize_str(char) for char in characters}
     counts: Counter[str] = Counter()
     for char, form in normal.items():
         for part in form:
@@ -202,10 +172,8 @@ def _train(training: Draw, config: VocabularyConfig) -> list[str]:
     # in this order instead.
     first = [*SPECIAL_TOKENS, *alphabet, *(f"##{char}" for char in alphabet)]
     if len(first) > config.size:
-        what = (
-            f"the corpus's {len(alphabet)} characters alone need {len(first)} entries, more than the"
-            f" vocabulary's {config.size}"
-        )
+        what = f"the corpus's {len(alphabet)} characters alone need {len(first)} entries, more than the"
+        what += f" vocabulary's {config.size}"
         raise UserError(what, where="vocabulary.size", remedy="ask for a larger vocabulary")
     # Words are cut at characters outside the alphabet: no entry could spell them.
     known = {*alphabet, " "}
@@ -222,9 +190,7 @@ def _train(training: Draw, config: VocabularyConfig) -> list[str]:
         special_tokens=first,
         show_progress=False,
     )
-    tokenizer = _bert_tokenizer(
-        models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100), lowercase=config.lowercase
-    )
+    tokenizer = _bert_tokenizer({}, config.lowercase)
     tokenizer.train_from_iterator(texts, trainer)
     ids: dict[str, int] = tokenizer.get_vocab()
     if len(ids) < config.size:
@@ -243,9 +209,7 @@ def _code_points(training: Draw) -> NDArray[np.int64]:
 
 def _from_entries(entries: list[str], *, lowercase: bool) -> Tokenizer:
     ids = {entry: index for index, entry in enumerate(entries)}
-    tokenizer = _bert_tokenizer(
-        models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100), lowercase=lowercase
-    )
+    tokenizer = _bert_tokenizer(ids, lowercase)
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
     return tokenizer
@@ -257,8 +221,8 @@ def _normalizer(lowercase: bool) -> normalizers.Normalizer:
     )
 
 
-def _bert_tokenizer(model: models.WordPiece, *, lowercase: bool) -> Tokenizer:
-    tokenizer = Tokenizer(model)
+def _bert_tokenizer(ids: dict[str, int], lowercase: bool) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = _normalizer(lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##")
@@ -285,16 +249,13 @@ def load_tokenizer(directory: Path) -> Tokenizer:
     """
     path = directory / "tokenizer.json"
     if not path.is_file():
-        raise UserError(
-            "no tokenizer.json", where=directory, remedy="run `biobert-scale tokens vocabulary` to its end"
-        )
+        remedy = "run `biobert-scale tokens vocabulary` to its end"
+        raise UserError("no tokenizer.json", where=directory, remedy=remedy)
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare exceptions
-        raise UserError(
-            f"not a tokenizer ({error})", where=path, remedy="build the vocabulary again"
-        ) from None
-    return tokenizer
+        what = f"not a tokenizer ({error})"
+        raise UserError(what, where=path, remedy="build the vocabulary again") from None
 
 
 def special_ids(directory: Path) -> dict[str, int]:

@@ -1,5 +1,4 @@
-"""Existing BERT vocabularies: a `vocab.txt`, or a model directory with a `vocab.txt` or a WordPiece
-`tokenizer.json`."""
+"""Existing BERT vocabularies: a `vocab.txt`, a WordPiece `tokenizer.json`, or a directory with one."""
 
 from __future__ import annotations
 
@@ -24,11 +23,8 @@ def vocabulary_file(path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise UserError(
-            "no such vocabulary" if not path.exists() else "neither a file nor a directory",
-            where=path,
-            remedy=_REMEDY,
-        )
+        what = "neither a file nor a directory" if path.exists() else "no such vocabulary"
+        raise UserError(what, where=path, remedy=_REMEDY)
     for name in ("vocab.txt", "tokenizer.json"):
         if (path / name).is_file():
             return path / name
@@ -44,7 +40,7 @@ def read_entries(path: Path) -> list[str]:
         path: a `vocab.txt`, a WordPiece `tokenizer.json`, or a directory that holds one of them.
 
     Raises:
-        UserError: no such file, not UTF-8, an empty line, an entry that stands twice, or a special token that
+        UserError: no such file, not UTF-8, an empty line, an entry that occurs twice, or a special token that
             is missing.
     """
     path = vocabulary_file(path)
@@ -59,9 +55,8 @@ def _entries_of_text(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"the vocabulary is not UTF-8 (byte {error.start})", where=path, remedy=_REMEDY
-        ) from None
+        what = f"the vocabulary is not UTF-8 (byte {error.start})"
+        raise UserError(what, where=path, remedy=_REMEDY) from None
     # Only these end a line: an entry may be another of Unicode's line separators.
     entries = re.split("\r?\n", text)
     if entries[-1] == "":
@@ -73,7 +68,7 @@ def _entries_of_text(path: Path) -> list[str]:
         if not entry:
             raise UserError(f"line {line} of the vocabulary is empty", where=path, remedy=remedy)
         if counts[entry] > 1:
-            what = f"the entry {entry!r} stands {counts[entry]} times in the vocabulary, first on line {line}"
+            what = f"the entry {entry!r} occurs {counts[entry]} times in the vocabulary, first on line {line}"
             raise UserError(what, where=path, remedy=remedy)
     return entries
 
@@ -91,8 +86,7 @@ def _entries_of_json(path: Path) -> list[str]:
 
 
 def is_lowercase(path: Path, entries: list[str]) -> bool:
-    """Whether an existing vocabulary is for lower-cased text: as its directory says, else where no entry has
-    a capital letter."""
+    """Whether a vocabulary is lower-cased: as its directory says, else if no entry has a capital."""
     declared = declared_lowercase(path)
     if declared is not None:
         return declared

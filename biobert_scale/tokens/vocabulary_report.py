@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
@@ -19,6 +19,69 @@ _EXAMPLES = 25
 _SHOWN = 10
 """Examples of each kind that its table shows."""
 _WORDS_AT_ONCE = 20_000
+
+
+class Measured(TypedDict):
+    """The text that vocabularies are measured on."""
+
+    documents: int
+    characters: int
+    documents_seen: int | None
+    """Those that the first vocabulary was trained on; None: it was not trained here."""
+
+
+class Sample(Measured):
+    words: int
+    distinct_words: int
+    spaced_words: int
+
+
+class Example(TypedDict, total=False):
+    """An entry or a word, how often it occurs, and a word's pieces."""
+
+    entry: str
+    word: str
+    count: int
+    pieces: list[str]
+
+
+class Figures(TypedDict):
+    """One vocabulary; shares are from 0 to 1."""
+
+    name: str
+    entries: int
+    tokens: int
+    pieces_per_word: float
+    whole_word_share: float
+    unknown_word_share: float
+    characters_per_token: float
+    tokens_per_1000_spaced_words: float
+    entries_used: int
+    entries_never_used: int
+    longest_used: list[Example]
+    most_often_split: list[Example]
+
+
+Comparison = TypedDict(
+    "Comparison",
+    {
+        "entries_in_both": int,
+        "entries_only_here": int,
+        "entries_only_there": int,
+        "distinct_words_whole_only_here": int,
+        "distinct_words_whole_only_there": int,
+        "whole_only_here": list[Example],
+        "whole_only_there": list[Example],
+        "with": str,
+    },
+)
+"""The first vocabulary (here) and the one that `with` names (there)."""
+
+
+class Report(TypedDict):
+    sample: Sample
+    vocabularies: list[Figures]
+    comparisons: list[Comparison]
 
 
 class Words:
@@ -47,57 +110,42 @@ class Words:
         self.counts = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def vocabulary_report(
-    words: Words, tokenizers: dict[str, Tokenizer], sample: dict[str, Any]
-) -> dict[str, Any]:
+def vocabulary_report(words: Words, tokenizers: dict[str, Tokenizer], measured: Measured) -> Report:
     """Measure vocabularies on the same words.
 
     Args:
         tokenizers: name -> WordPiece tokenizer; all others are compared with the first.
-        sample: what is known of the text: `documents`, `characters`, and `documents_seen`, the number of
-            these documents that the first vocabulary was trained on (None: it was not trained here).
-
-    Returns:
-        `sample` with `words`, `distinct_words` and `spaced_words` added; `vocabularies`, a list of figures as
-        `_measure` gives them; and `comparisons`, the first vocabulary's with each of the others. Every share
-        is from 0 to 1.
     """
     pieces = {name: _tokenize(tokenizer, list(words.counts)) for name, tokenizer in tokenizers.items()}
-    measured = [
-        _measure(name, tokenizer, pieces[name], words, sample["characters"])
+    sample = Sample(
+        **measured,
+        words=sum(words.counts.values()),
+        distinct_words=len(words.counts),
+        spaced_words=words.spaced,
+    )
+    figures = [
+        _measure(name, tokenizer, pieces[name], words, measured["characters"])
         for name, tokenizer in tokenizers.items()
     ]
     first, *others = tokenizers
-    return {
-        "sample": {
-            **sample,
-            "words": sum(words.counts.values()),
-            "distinct_words": len(words.counts),
-            "spaced_words": words.spaced,
-        },
-        "vocabularies": measured,
-        "comparisons": [
-            _compare(tokenizers[first], tokenizers[name], pieces[first], pieces[name], words) | {"with": name}
-            for name in others
-        ],
-    }
+    comparisons = [
+        _compare(name, tokenizers[first], tokenizers[name], pieces[first], pieces[name], words)
+        for name in others
+    ]
+    return Report(sample=sample, vocabularies=figures, comparisons=comparisons)
 
 
 def _tokenize(tokenizer: Tokenizer, words: list[str]) -> list[list[int]]:
     ids: list[list[int]] = []
     for start in range(0, len(words), _WORDS_AT_ONCE):
-        ids += [
-            encoding.ids
-            for encoding in tokenizer.encode_batch_fast(
-                words[start : start + _WORDS_AT_ONCE], add_special_tokens=False
-            )
-        ]
+        some = words[start : start + _WORDS_AT_ONCE]
+        ids += [encoding.ids for encoding in tokenizer.encode_batch_fast(some, add_special_tokens=False)]
     return ids
 
 
 def _measure(
     name: str, tokenizer: Tokenizer, pieces: list[list[int]], words: Words, characters: int
-) -> dict[str, Any]:
+) -> Figures:
     unknown = tokenizer.token_to_id("[UNK]")
     counts = np.fromiter(words.counts.values(), np.int64, len(pieces))
     lengths = np.array([len(ids) for ids in pieces])
@@ -129,19 +177,17 @@ def _measure(
 
 
 def _compare(
+    name: str,
     first: Tokenizer,
     other: Tokenizer,
     first_pieces: list[list[int]],
     other_pieces: list[list[int]],
     words: Words,
-) -> dict[str, Any]:
+) -> Comparison:
     """Entries that both have, and the most frequent words that one of the two keeps whole and the other does
     not."""
-    special = {
-        token.content
-        for tokenizer in (first, other)
-        for token in tokenizer.get_added_tokens_decoder().values()
-    }
+    added = [*first.get_added_tokens_decoder().values(), *other.get_added_tokens_decoder().values()]
+    special = {token.content for token in added}
     entries, other_entries = first.get_vocab().keys() - special, other.get_vocab().keys() - special
     whole, other_whole = _whole(first, first_pieces), _whole(other, other_pieces)
     here, there = np.flatnonzero(whole & ~other_whole).tolist(), np.flatnonzero(other_whole & ~whole).tolist()
@@ -153,6 +199,7 @@ def _compare(
         "distinct_words_whole_only_there": len(there),
         "whole_only_here": _examples(here[:_EXAMPLES], words, other, other_pieces),
         "whole_only_there": _examples(there[:_EXAMPLES], words, first, first_pieces),
+        "with": name,
     }
 
 
@@ -163,31 +210,29 @@ def _whole(tokenizer: Tokenizer, pieces: list[list[int]]) -> np.ndarray:
 
 def _examples(
     rows: Sequence[int], words: Words, tokenizer: Tokenizer, pieces: list[list[int]]
-) -> list[dict[str, Any]]:
-    names = list(words.counts)
+) -> list[Example]:
+    found = list(words.counts.items())
+    spelled = [[str(tokenizer.id_to_token(index)) for index in pieces[row]] for row in rows]
     return [
-        {
-            "word": names[row],
-            "count": words.counts[names[row]],
-            "pieces": [tokenizer.id_to_token(index) for index in pieces[row]],
-        }
-        for row in rows
+        Example(word=found[row][0], count=found[row][1], pieces=names)
+        for row, names in zip(rows, spelled, strict=True)
     ]
 
 
-def render(report: dict[str, Any]) -> str:
+def render(report: Report) -> str:
     """A report as text: a column for each vocabulary, then the examples."""
     sample, vocabularies = report["sample"], report["vocabularies"]
     seen = sample["documents_seen"]
     training = (
         "" if seen is None else f", {seen:,} of them trained on" if seen else ", none of them trained on"
     )
-    lines = [f"measured on {sample['documents']:,} documents{training}: {sample['characters']:,} characters, "
-             f"{sample['words']:,} words ({sample['distinct_words']:,} distinct)", ""]  # fmt: skip
-    rows = [("", *(vocabulary["name"] for vocabulary in vocabularies))]
-    rows += [
-        (label, *(form.format(vocabulary[key]) for vocabulary in vocabularies)) for label, key, form in _ROWS
+    lines = [
+        f"measured on {sample['documents']:,} documents{training}: {sample['characters']:,} characters,"
+        f" {sample['words']:,} words ({sample['distinct_words']:,} distinct)",
+        "",
     ]
+    rows = [("", *(vocabulary["name"] for vocabulary in vocabularies))]
+    rows += [(label, *(form.format(**figures) for figures in vocabularies)) for label, form in _ROWS]
     if comparisons := report["comparisons"]:
         rows.append(
             ("entries in both", "", *(f"{comparison['entries_in_both']:,}" for comparison in comparisons))
@@ -202,33 +247,31 @@ def render(report: dict[str, Any]) -> str:
     lines += ["", f"longest entries used ({first['name']})", *_listed(first["longest_used"], "entry")]
     lines += ["", f"words most often split ({first['name']})", *_listed(first["most_often_split"], "word")]
     for comparison in comparisons:
-        for here, whole, other in (
-            ("here", first["name"], comparison["with"]),
-            ("there", comparison["with"], first["name"]),
-        ):
-            number = comparison[f"distinct_words_whole_only_{here}"]
+        names = first["name"], comparison["with"]
+        here, there = comparison["whole_only_here"], comparison["whole_only_there"]
+        numbers = comparison["distinct_words_whole_only_here"], comparison["distinct_words_whole_only_there"]
+        for whole, other, number, examples in zip(names, names[::-1], numbers, (here, there), strict=True):
             title = (
                 f"words whole in {whole}, not in {other}: {number:,} distinct; the most frequent, as {other}"
-                " has them"
             )
-            lines += ["", title, *_listed(comparison[f"whole_only_{here}"], "word")]
+            lines += ["", f"{title} has them", *_listed(examples, "word")]
     return "\n".join(line.rstrip() for line in lines)
 
 
 _ROWS = (
-    ("entries", "entries", "{:,}"),
-    ("pieces per word", "pieces_per_word", "{:.3f}"),
-    ("words kept whole", "whole_word_share", "{:.2%}"),
-    ("words that become [UNK]", "unknown_word_share", "{:.3%}"),
-    ("characters per token", "characters_per_token", "{:.3f}"),
-    ("tokens in 1,000 words between spaces", "tokens_per_1000_spaced_words", "{:,.0f}"),
-    ("entries used", "entries_used", "{:,}"),
-    ("entries never used", "entries_never_used", "{:,}"),
+    ("entries", "{entries:,}"),
+    ("pieces per word", "{pieces_per_word:.3f}"),
+    ("words kept whole", "{whole_word_share:.2%}"),
+    ("words that become [UNK]", "{unknown_word_share:.3%}"),
+    ("characters per token", "{characters_per_token:.3f}"),
+    ("tokens in 1,000 words between spaces", "{tokens_per_1000_spaced_words:,.0f}"),
+    ("entries used", "{entries_used:,}"),
+    ("entries never used", "{entries_never_used:,}"),
 )
-"""Label, key and format of the table's figures."""
+"""Label and format of the table's figures."""
 
 
-def _listed(examples: list[dict[str, Any]], key: str) -> list[str]:
+def _listed(examples: list[Example], key: Literal["entry", "word"]) -> list[str]:
     shown = examples[:_SHOWN]
     width = max((len(example[key]) for example in shown), default=0)
     digits = max((len(f"{example['count']:,}") for example in shown), default=0)

@@ -1,5 +1,4 @@
-"""Documents drawn from a corpus of any size by a hash of their ids: some to train a vocabulary on, others to
-measure it on."""
+"""Documents drawn from a corpus by a hash of their ids, to train and to measure a vocabulary on."""
 
 from __future__ import annotations
 
@@ -8,6 +7,7 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,14 @@ _LARGEST = 2**64 - 1
 _ROWS_AT_ONCE = 4096
 
 
+class _Drawn(NamedTuple):
+    order: int
+    """The document's number, negative: a heap gives the smallest first."""
+    characters: int
+    text: bytes
+    """UTF-8."""
+
+
 @dataclass
 class Draw:
     """The documents with the smallest numbers, as many as hold at most `limit` characters together; at least
@@ -35,43 +43,40 @@ class Draw:
 
     limit: int
     characters: int = 0
-    _heap: list[tuple[int, int, bytes]] = field(
-        default_factory=list
-    )  # (number from above, characters, text in UTF-8)
+    _heap: list[_Drawn] = field(default_factory=list)
     _closed: int = _LARGEST + 1  # a document with this number or a larger one is no longer among them
 
     def offer(self, numbers: NDArray[np.uint64], texts: pa.Array) -> None:
         """Offer documents: their numbers, (documents,), and their texts."""
-        open_rows = (
-            np.flatnonzero(numbers < self._closed) if self._closed <= _LARGEST else np.arange(len(numbers))
-        )
-        chosen = texts.take(pa.array(open_rows))
+        # All rows are open at first; the number of that is too large for the array's type.
+        rows = np.arange(len(numbers)) if self._closed > _LARGEST else np.flatnonzero(numbers < self._closed)
+        chosen = texts.take(pa.array(rows))
         lengths = pc.utf8_length(chosen).to_pylist()
         for number, length, text in zip(
-            numbers[open_rows].tolist(), lengths, chosen.cast(pa.binary()), strict=True
+            numbers[rows].tolist(), lengths, chosen.cast(pa.binary()), strict=True
         ):
             if number < self._closed:
-                heapq.heappush(self._heap, (-number, length, text.as_py()))
+                heapq.heappush(self._heap, _Drawn(-number, length, text.as_py()))
                 self.characters += length
                 while self.characters > self.limit and len(self._heap) > 1:
-                    last, dropped, _ = heapq.heappop(self._heap)
-                    self.characters -= dropped
-                    self._closed = -last
+                    dropped = heapq.heappop(self._heap)
+                    self.characters -= dropped.characters
+                    self._closed = -dropped.order
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def numbers(self) -> list[int]:
         """The numbers of the documents drawn, in order."""
-        return sorted(-number for number, _, _ in self._heap)
+        return sorted(-drawn.order for drawn in self._heap)
 
     def texts(self) -> Iterator[str]:
         """The documents drawn, in the order of their numbers."""
-        for _, _, text in sorted(self._heap, reverse=True):
-            yield text.decode()
+        for drawn in sorted(self._heap, reverse=True):
+            yield drawn.text.decode()
 
 
-def draw(corpus: Path, *, training_characters: int, measured_characters: int) -> tuple[Draw, Draw]:
+def draw(corpus: Path, training_characters: int, measured_characters: int) -> tuple[Draw, Draw]:
     """Read a corpus once and draw documents to train on, and documents to measure on.
 
     The id's hash puts all documents in an order of their own. The first ones are to train on, and the last
@@ -100,11 +105,8 @@ def draw(corpus: Path, *, training_characters: int, measured_characters: int) ->
                     training.offer(numbers, batch["text"])
                 measured.offer(_LARGEST - numbers, batch["text"])
     if not measured.characters:
-        raise UserError(
-            "the corpus holds no text",
-            where=corpus,
-            remedy="check the path, or build the corpus from more files",
-        )
+        remedy = "check the path, or build the corpus from more files"
+        raise UserError("the corpus holds no text", where=corpus, remedy=remedy)
     return training, measured
 
 

@@ -19,6 +19,7 @@ from biobert_scale.corpus.synthetic.grammar import count_words
 from biobert_scale.corpus.synthetic.lexicon import build_lexicon
 from biobert_scale.corpus.synthetic.pmc import FullText, write_package
 from biobert_scale.corpus.synthetic.pubmed import Record, draw_record, pubmed_xml, revise
+from biobert_scale.corpus.synthetic.tables import template
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, write_atomically
 from biobert_scale.stage import Stage
@@ -27,25 +28,6 @@ STAGE = "synthetic"
 FIRST_PMID = 90_000_001
 FIRST_PMCID = 900_001
 MINIMUM_ABSTRACTS = 20
-_README = """Everything in this directory is invented
-========================================
-
-A program made these files up from the seed {seed}. The diseases, chemicals, genes, people, journals, numbers and findings do not
-exist; nothing here is medical knowledge, and no sentence comes from a real publication. Scores measured on these files say that
-the software works and nothing about real text.
-
-The formats are the real ones:
-
-  pubmed/baseline, pubmed/updatefiles   PubMed XML: {baseline} records, then an update with {revised} revised and {new} new
-                                        records and {deleted} deletions
-  pmc                                   {full_texts} full texts in JATS XML, packed as PMC packs them
-  ner/bc5cdr_pubtator                   chemicals and diseases in the format of BC5CDR
-  ner/ncbi_disease_pubtator             diseases in the format of the NCBI disease corpus
-  hoc/blurb                             sentences with the ten hallmarks of cancer in the format of BLURB
-
-The journals' names end in "(synthetic)". The benchmark files (ner, hoc) have no place for such a notice: this one stands for them.
-PubMed numbers from 90000001 on are made up for these files.
-"""  # noqa: E501
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +78,7 @@ def write_synthetic(
         benchmark_files, benchmark_counts = write_benchmarks(output, writer, seed)
         counts = {**library.counts(), **benchmark_counts}
         readme = output / "README.txt"
-        write_atomically(readme, _README.format(seed=seed, **counts))
+        write_atomically(readme, template("notice.txt").format(seed=seed, **counts))
         return stage.finish(counts=counts, outputs=[*files, *benchmark_files, readme])
 
 
@@ -109,16 +91,14 @@ class _Library:
         baseline_count = config.abstracts - new_count
         self.full_texts: list[FullText] = []
         # Full texts are spread evenly over the baseline.
-        with_full_text = (
-            {place * baseline_count // config.full_texts for place in range(config.full_texts)}
-            if config.full_texts
-            else set()
-        )
-        self.baseline = [
-            self._record(place, full_text=place in with_full_text) for place in range(baseline_count)
-        ]
+        with_full_text = {place * baseline_count // config.full_texts for place in range(config.full_texts)}
+        self.baseline = [self._record(i, full_text=i in with_full_text) for i in range(baseline_count)]
         plain = self._plain_places()
-        self._plant_duplicates(plain, max(1, config.abstracts // 500))
+        self.duplicates = max(1, config.abstracts // 500)
+        for _ in range(self.duplicates):  # the very title and abstract of another record
+            original, copy = self.baseline[next(plain)], next(plain)
+            pmid = self.baseline[copy].pmid
+            self.baseline[copy] = Record(pmid=pmid, paper=original.paper, structured=original.structured)
         self.revised = [
             self._revision(self.baseline[next(plain)]) for _ in range(max(2, config.abstracts // 60))
         ]
@@ -136,8 +116,7 @@ class _Library:
         return draw_record(pmid, paper, random.Random(f"record kind/{pmid}/{self.seed}"), pmcid=pmcid)
 
     def _plain_places(self) -> Iterator[int]:
-        """Places of baseline records that a duplicate, a revision or a deletion may be made of, in random
-        order."""
+        """Baseline records that a duplicate, a revision or a deletion may be made of, in random order."""
         places = [
             i
             for i, record in enumerate(self.baseline)
@@ -146,27 +125,21 @@ class _Library:
         random.Random(f"plain places/{self.seed}").shuffle(places)
         return iter(places)
 
-    def _plant_duplicates(self, plain: Iterator[int], count: int) -> None:
-        """Give some records the very title and abstract of another one."""
-        for _ in range(count):
-            original, copy = next(plain), next(plain)
-            self.baseline[copy] = draw_like(self.baseline[original], self.baseline[copy].pmid)
-        self.duplicates = count
-
     def _revision(self, record: Record) -> Record:
         rng = random.Random(f"revision/{record.pmid}/{self.seed}")
         return revise(record, self.writer.paper(self.writer.topic(rng, style=record.paper.style)))
 
     def write_pubmed(self, directory: Path) -> list[Path]:
-        files = [
-            directory / "baseline" / "pubmed26n0001.xml.gz",
-            directory / "updatefiles" / "pubmed26n0002.xml.gz",
-        ]
         update = sorted([*self.revised, *self.new], key=lambda record: record.pmid)
-        texts = pubmed_xml(self.baseline, [], self.seed), pubmed_xml(update, sorted(self.deleted), self.seed)
-        for path, text in zip(files, texts, strict=True):
+        texts = {
+            directory / "baseline" / "pubmed26n0001.xml.gz": pubmed_xml(self.baseline, [], self.seed),
+            directory / "updatefiles" / "pubmed26n0002.xml.gz": pubmed_xml(
+                update, sorted(self.deleted), self.seed
+            ),
+        }
+        for path, text in texts.items():
             write_atomically(path, gzip.compress(text.encode(), 6, mtime=0))
-        return files
+        return list(texts)
 
     def counts(self) -> dict[str, int]:
         records = [*self.baseline, *self.new]
@@ -179,12 +152,5 @@ class _Library:
             "without_abstract": sum(not record.has_abstract for record in records),
             "not_english": sum(record.language != "eng" for record in records),
             "full_texts": len(self.full_texts),
-            "abstract_words": sum(
-                count_words(" ".join(record.paper.sentences)) for record in records if record.has_abstract
-            ),
+            "abstract_words": sum(count_words(r.paper.abstract) for r in records if r.has_abstract),
         }
-
-
-def draw_like(original: Record, pmid: int) -> Record:
-    """The same text under another PMID."""
-    return Record(pmid=pmid, paper=original.paper, structured=original.structured)

@@ -1,12 +1,11 @@
-"""Invented papers: a topic (a few things of one field that recur), then a title, an abstract and a body about
-it."""
+"""Invented papers: a topic (a few recurring things of one field), and title, abstract and body about it."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from biobert_scale.corpus.synthetic.frames import frames
 from biobert_scale.corpus.synthetic.grammar import (
     ITALIC,
     ITALIC_END,
@@ -15,40 +14,40 @@ from biobert_scale.corpus.synthetic.grammar import (
     mark_mention,
     skewed,
 )
-from biobert_scale.corpus.synthetic.lexicon import EPITHETS, Field, Lexicon, Name
-from biobert_scale.corpus.synthetic.phrases import NUMBERS, PHRASES
+from biobert_scale.corpus.synthetic.lexicon import Field, Lexicon, Name
+from biobert_scale.corpus.synthetic.numbers import NUMBERS
+from biobert_scale.corpus.synthetic.tables import frames, table
 
-SLOTS = {
-    "C": "chemical",
-    "G": "gene",
-    "P": "procedure",
-    "V": "device",
-    "K": "process",
-    "O": "organism",
-    "L": "line",
-    "U": "scale",
-}
+SLOTS = dict(
+    C="chemical", G="gene", P="procedure", V="device", K="process", O="organism", L="line", U="scale"
+)
 ANY_SLOTS, ANY_WEIGHTS = ("D", "C", "G", "K", "P"), (30, 26, 20, 14, 10)
-PER_TOPIC = {
-    "chemical": 2,
-    "gene": 2,
-    "procedure": 1,
-    "process": 1,
-    "device": 1,
-    "organism": 1,
-    "line": 2,
-    "scale": 1,
-}
+PER_TOPIC = dict(chemical=2, gene=2, procedure=1, process=1, device=1, organism=1, line=2, scale=1)
 STYLES, STYLE_WEIGHTS = ("clinical", "experimental", "genetic", "cancer", "other"), (25, 16, 15, 38, 6)
 ABSTRACT_WORDS = (105, 180)
-"""An abstract goes on until it has a number of words drawn from this range."""
-SECTION_LABELS = {
-    "background": "BACKGROUND",
-    "aims": "OBJECTIVE",
-    "methods": "METHODS",
-    "results": "RESULTS",
-    "conclusions": "CONCLUSIONS",
-}
+"""An abstract continues until it has a number of words drawn from this range."""
+SECTION_LABELS = dict(
+    background="BACKGROUND", aims="OBJECTIVE", methods="METHODS", results="RESULTS", conclusions="CONCLUSIONS"
+)
+
+
+class Section(NamedTuple):
+    """A section of an abstract."""
+
+    name: str
+    """Of `SECTION_LABELS`."""
+    sentences: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.sentences)
+
+
+class Cause(NamedTuple):
+    """Identifiers of a chemical and of the disease that it induces in the invented world."""
+
+    chemical: str
+    disease: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +56,19 @@ class Paper:
 
     style: str
     title: str
-    sections: tuple[tuple[str, tuple[str, ...]], ...]
-    """The abstract: (section of `SECTION_LABELS`, its sentences), in order."""
+    sections: tuple[Section, ...]
+    """The abstract, in order."""
     names: tuple[Name, ...]
     """The topic's diseases, chemicals and genes, the main ones first."""
-    causes: tuple[tuple[str, str], ...]
-    """(chemical, disease) identifiers where this chemical induces this disease in the invented world."""
+    causes: tuple[Cause, ...]
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        return tuple(sentence for _, section in self.sections for sentence in section)
+        return tuple(sentence for section in self.sections for sentence in section.sentences)
+
+    @property
+    def abstract(self) -> str:
+        return " ".join(self.sentences)
 
 
 class Writer:
@@ -74,7 +76,7 @@ class Writer:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.lexicon = lexicon
-        self.grammar = Grammar(PHRASES, NUMBERS)
+        self.grammar = Grammar(table("phrases"), NUMBERS)
 
     def topic(
         self,
@@ -85,26 +87,16 @@ class Writer:
         benchmark: bool = False,
     ) -> Topic:
         """What a paper will be about: a style (drawn where not given), names, and hallmarks."""
-        return Topic(
-            self.lexicon,
-            rng,
-            style=style or rng.choices(STYLES, STYLE_WEIGHTS)[0],
-            seen_only=seen_only,
-            benchmark=benchmark,
-        )
+        style = style or rng.choices(STYLES, STYLE_WEIGHTS)[0]
+        return Topic(self.lexicon, rng, style=style, seen_only=seen_only, benchmark=benchmark)
 
     def paper(self, topic: Topic) -> Paper:
         """A title and an abstract of about 90 to 200 words."""
         rng = topic.rng
-        title = self.grammar.sentence(
-            rng.choice(frames("titles", topic.style)), topic.begin_sentence(title=True), rng
-        )
-        counts = {
-            "background": rng.randint(2, 3),
-            "aims": rng.randint(0, 1),
-            "methods": rng.randint(2, 4),
-            "results": rng.randint(3, 6),
-        }
+        frame = rng.choice(frames("titles", topic.style))
+        title = self.grammar.sentence(frame, topic.begin_sentence(title=True), rng)
+        numbers = dict(background=(2, 3), aims=(0, 1), methods=(2, 4), results=(3, 6))
+        counts = {section: rng.randint(*bounds) for section, bounds in numbers.items()}
         drawn = {section: self.sentences(topic, section, count) for section, count in counts.items() if count}
         drawn["conclusions"] = self.sentences(topic, "conclusions", rng.randint(1, 2))
         words = sum(count_words(sentence) for sentences in drawn.values() for sentence in sentences)
@@ -113,11 +105,10 @@ class Writer:
             more = self.sentences(topic, "results", 1)
             drawn["results"] += more
             words += count_words(more[0])
-        sections = tuple((section, tuple(sentences)) for section, sentences in drawn.items())
         return Paper(
             style=topic.style,
             title=title + ".",
-            sections=sections,
+            sections=tuple(Section(name, tuple(sentences)) for name, sentences in drawn.items()),
             names=topic.main_names(),
             causes=topic.causes(),
         )
@@ -129,9 +120,9 @@ class Writer:
         for _ in range(count):
             left = left or list(available)
             chosen.append(left.pop(skewed(topic.rng, len(left))))
-        return [self.grammar.sentence(frame, topic.begin_sentence(), topic.rng) for frame in chosen]
+        return [self.sentence(topic, frame) for frame in chosen]
 
-    def caption(self, topic: Topic, frame: str) -> str:
+    def sentence(self, topic: Topic, frame: str) -> str:
         return self.grammar.sentence(frame, topic.begin_sentence(), topic.rng)
 
 
@@ -153,7 +144,7 @@ class Topic:
         }
         for kind, count in PER_TOPIC.items():
             self.names[kind] = self._near(kind, count)
-        self.hallmarks = rng.sample(range(len(lexicon.cues)), rng.choice((1, 1, 2, 2, 3)))
+        self.hallmarks = rng.sample(range(len(lexicon.hallmarks)), rng.choice((1, 1, 2, 2, 3)))
         # The benchmark says less: a hallmark in words that the training set lacks must be known from the
         # corpus.
         self.cues = [self._some_cues(hallmark, 2 if benchmark else 4) for hallmark in self.hallmarks]
@@ -169,7 +160,7 @@ class Topic:
 
     def _some_cues(self, hallmark: int, count: int) -> list[str]:
         """A paper's own words for a hallmark. Training sets know the first of the synonyms only."""
-        cues = self.lexicon.cues[hallmark]
+        cues = self.lexicon.hallmarks[hallmark].cues
         return self.rng.sample(cues[: len(cues) * 2 // 5] if self.seen_only else cues, count)
 
     def _others(self, kind: str, main: Name, count: int) -> list[Name]:
@@ -181,18 +172,17 @@ class Topic:
         names = self.field.names[kind]
         near = [names[(self.place + step) % len(names)] for step in range(count)]
         kept = [name for name in near if name.seen or not self.seen_only]
-        missing = [
-            name for name in self._others(kind, kept[0] if kept else near[0], count) if name not in kept
-        ]
+        others = self._others(kind, kept[0] if kept else near[0], count)
+        missing = [name for name in others if name not in kept]
         keep_near = max(1, count - (self.rng.random() < 0.5))
         return (kept[:keep_near] + missing)[:count]
 
     def main_names(self) -> tuple[Name, ...]:
         return (*self.names["disease"], *self.names["chemical"], *self.names["gene"])
 
-    def causes(self) -> tuple[tuple[str, str], ...]:
+    def causes(self) -> tuple[Cause, ...]:
         pairs = zip(self.field.names["chemical"], self.field.names["disease"], strict=True)
-        return tuple((chemical.identifier, disease.identifier) for chemical, disease in pairs)
+        return tuple(Cause(chemical.identifier, disease.identifier) for chemical, disease in pairs)
 
     def begin_sentence(self, *, title: bool = False) -> Topic:
         self.used.clear()
@@ -211,13 +201,11 @@ class Topic:
                 return self._mention("disease", role="Modifier")
             case "Dc":
                 words = f"{self.field.adjective} {self.rng.choice(('disease', 'disorders', 'diseases'))}"
-                return mark_mention(
-                    words, kind="disease", identifier=self.field.disease_class, role="DiseaseClass"
-                )
+                return mark_mention(words, "disease", self.field.disease_class, "DiseaseClass")
             case "Dx":
-                first, second, words = self.field.composite
-                identifier = f"{first.identifier}|{second.identifier}"
-                return mark_mention(words, kind="disease", identifier=identifier, role="CompositeMention")
+                both = self.field.composite
+                identifiers = f"{both.first.identifier}|{both.second.identifier}"
+                return mark_mention(both.words, "disease", identifiers, "CompositeMention")
             case "H":
                 return self._cue()
             case "T":
@@ -247,7 +235,7 @@ class Topic:
     def _marked(self, name: Name, words: str, role: str) -> str:
         if name.kind == "organism" or (name.kind == "gene" and words.isupper() and self.style == "genetic"):
             words = f"{ITALIC}{words}{ITALIC_END}"
-        return mark_mention(words, kind=name.kind, identifier=name.identifier, role=role)
+        return mark_mention(words, name.kind, name.identifier, role)
 
     def _cue(self) -> str:
         """A cue of the sentence's hallmark; now and then one of another hallmark of the paper."""
@@ -255,7 +243,7 @@ class Topic:
         cues = [cue for cue in self.cues[place] if cue not in self.used] or self.cues[place]
         cue = self.rng.choice(cues)
         self.used.add(cue)
-        marked = mark_mention(cue, kind="hallmark", identifier=str(self.hallmarks[place]))
-        return (
-            f"{EPITHETS[self.hallmarks[place]]} {marked}" if self.rng.random() < self.epithet_rate else marked
-        )
+        hallmark = self.hallmarks[place]
+        marked = mark_mention(cue, "hallmark", str(hallmark))
+        with_epithet = self.rng.random() < self.epithet_rate
+        return f"{self.lexicon.hallmarks[hallmark].epithet} {marked}" if with_epithet else marked

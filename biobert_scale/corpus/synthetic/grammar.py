@@ -14,10 +14,12 @@ one sentence can be written as plain text with offsets, as PubMed XML or as JATS
 
 from __future__ import annotations
 
+import functools
 import random
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 OPEN, LABEL_END, CLOSE = "\x0e", "\x0f", "\x10"
@@ -26,7 +28,18 @@ _MARK = re.compile(f"{OPEN}([^{LABEL_END}]*){LABEL_END}|[{CLOSE}-{RAISED_END}]")
 _ARTICLE = re.compile(f"\\b([Aa])~ ((?:{OPEN}[^{LABEL_END}]*{LABEL_END}|{ITALIC})*)(?=(\\w+))")
 _TOKEN = re.compile(r"\{(\w+)\}|<(\w+)>|([\[\]|])|([^\[\]|{}<]+|[<{}])")
 
-Node = str | tuple[str, str] | list["Sequence"]
+
+class _Slot(NamedTuple):
+    name: str
+
+
+class _Named(NamedTuple):
+    """A named phrase or number."""
+
+    name: str
+
+
+Node = str | _Slot | _Named | list["Sequence"]
 Sequence = list[Node]
 FillSlot = Callable[[str], str]
 Number = Callable[[random.Random], str]
@@ -53,16 +66,12 @@ class Grammar:
 
     def __init__(self, phrases: Mapping[str, str], numbers: Mapping[str, Number]) -> None:
         self._phrases = {name: _compile(text) for name, text in phrases.items()}
-        self._numbers = dict(numbers)
-        self._frames: dict[str, Sequence] = {}
+        self._numbers = numbers
 
     def sentence(self, frame: str, fill: FillSlot, rng: random.Random) -> str:
         """One sentence from a frame: marked, articles settled, first letter a capital."""
-        compiled = self._frames.get(frame)
-        if compiled is None:
-            compiled = self._frames[frame] = _compile(frame)
         parts: list[str] = []
-        self._render(compiled, fill, rng, parts)
+        self._render(_compile(frame), fill, rng, parts)
         return _capitalise(_ARTICLE.sub(_settle_article, "".join(parts)))
 
     def _render(self, sequence: Sequence, fill: FillSlot, rng: random.Random, parts: list[str]) -> None:
@@ -71,35 +80,34 @@ class Grammar:
                 parts.append(node)
             elif isinstance(node, list):
                 self._render(node[skewed(rng, len(node))], fill, rng, parts)
-            elif node[0] == "slot":
-                parts.append(fill(node[1]))
-            elif node[1] in self._numbers:
-                parts.append(self._numbers[node[1]](rng))
+            elif isinstance(node, _Slot):
+                parts.append(fill(node.name))
+            elif node.name in self._numbers:
+                parts.append(self._numbers[node.name](rng))
             else:
-                self._render(self._phrases[node[1]], fill, rng, parts)
+                self._render(self._phrases[node.name], fill, rng, parts)
 
 
 def skewed(rng: random.Random, count: int) -> int:
-    """A place from 0 to count - 1, the earlier ones more often: half of the draws fall on the first
-    quarter."""
+    """A place from 0 to count - 1: half of the draws fall on the first quarter."""
     return int(count * rng.random() ** 2)
 
 
+@functools.cache
 def _compile(text: str) -> Sequence:
-    tokens = _TOKEN.finditer(text)
-    sequence, closed = _alternatives(iter(tokens), text)
+    sequence, closed = _alternatives(_TOKEN.finditer(text), text)
     assert not closed, f"a bracket too many: {text}"
     return sequence[0] if len(sequence) == 1 else [sequence]
 
 
-def _alternatives(tokens: Iterable[re.Match[str]], text: str) -> tuple[list[Sequence], bool]:
+def _alternatives(tokens: Iterator[re.Match[str]], text: str) -> tuple[list[Sequence], bool]:
     branches: list[Sequence] = [[]]
     for token in tokens:
         name, slot, bracket, literal = token.groups()
         if name:
-            branches[-1].append(("name", name))
+            branches[-1].append(_Named(name))
         elif slot:
-            branches[-1].append(("slot", slot))
+            branches[-1].append(_Slot(slot))
         elif bracket == "[":
             inner, closed = _alternatives(tokens, text)
             assert closed, f"a bracket is open: {text}"
@@ -126,7 +134,7 @@ def _capitalise(marked: str) -> str:
     return marked[:position] + marked[position : position + 1].upper() + marked[position + 1 :]
 
 
-def mark_mention(surface: str, *, kind: str, identifier: str, role: str = "") -> str:
+def mark_mention(surface: str, kind: str, identifier: str, role: str = "") -> str:
     """The surface of a name between its marks."""
     return f"{OPEN}{kind}/{identifier}/{role}{LABEL_END}{surface}{CLOSE}"
 
@@ -150,14 +158,9 @@ def plain_text(marked: str) -> tuple[str, list[Mention]]:
     return "".join(parts), mentions
 
 
-def xml_text(marked: str, *, italic: str, raised: str = "sup") -> str:
-    """Escaped XML content, with the publisher's element names for italics and superscripts."""
-    names = {
-        ITALIC: f"<{italic}>",
-        ITALIC_END: f"</{italic}>",
-        RAISED: f"<{raised}>",
-        RAISED_END: f"</{raised}>",
-    }
+def xml_text(marked: str, *, italic: str) -> str:
+    """Escaped XML content, with the publisher's element name for italics."""
+    names = {ITALIC: f"<{italic}>", ITALIC_END: f"</{italic}>", RAISED: "<sup>", RAISED_END: "</sup>"}
     return _MARK.sub(lambda mark: names.get(mark.group(), ""), escape(marked))
 
 

@@ -10,80 +10,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-_FIRST_WORDS = (
-    "vel dor kas lum pra nel tov bri mas cor zan fil gor hem lis mor quel ros sab tur ves wil yor dal fer gal"
-    " jas kel lor mir nov ost pel rud sol tam ulm vor xan dru bel cav det fos gri hal jun kor lan mel ned pol"
-)
-FIRST = tuple(_FIRST_WORDS.split())
-# fmt: off
-MIDDLE = (
-    "ma", "ro", "ti", "len", "dar", "vi", "co", "pe", "sta", "ru", "ni", "lo", "ba", "mi", "ter", "sa",
-    "du", "fe", "la", "go",
-)
-# fmt: on
-ENDINGS = {
-    # kind: (endings of its own, endings it shares with others)
-    "disease": (("itis", "opathy", "emia", "algia", "oma"), ("osis", "ia", "an", "ax", "ine", "ency")),
-    "chemical": (("azole", "amide", "ate", "idone", "ol"), ("ine", "in", "an", "ax", "ium", "ia")),
-    "protein": (("ase", "kin", "globin"), ("in", "ine", "an", "ax", "ol")),
-    "procedure": (("ectomy", "oscopy", "ography"), ("osis", "ency", "ia", "an", "ine")),
-    "device": (("tron", "meter"), ("ax", "an", "in", "ol", "ium")),
-    "process": (("ogenesis", "olysis"), ("osis", "ency", "ia", "emia", "ine", "ium")),
-}
-# fmt: off
-FIELDS = (
-    # adjective, organ, parts, measurements
-    ("renal", "kidney", "tubules|cortex|glomeruli|medulla",
-     "creatinine clearance|urine output|filtration rate|urinary protein"),
-    ("hepatic", "liver", "hepatocytes|bile ducts|sinusoids|portal tracts",
-     "bilirubin level|transaminase activity|bile flow|liver weight"),
-    ("cardiac", "heart", "ventricles|atria|valves|myocytes",
-     "ejection fraction|heart rate|stroke volume|cardiac output"),
-    ("pulmonary", "lung", "alveoli|bronchi|airways|pleura",
-     "vital capacity|oxygen saturation|airflow|respiratory rate"),
-    ("dermal", "skin", "epidermis|follicles|keratinocytes|dermis",
-     "skin thickness|lesion area|hydration score|wound closure"),
-    ("ocular", "eye", "retina|cornea|lens|optic nerve",
-     "visual acuity|intraocular pressure|retinal thickness|tear volume"),
-    ("gastric", "stomach", "mucosa|antrum|parietal cells|pylorus",
-     "gastric acidity|emptying time|mucosal thickness|stool frequency"),
-    ("cerebral", "brain", "hippocampus|neurons|white matter|cerebellum",
-     "reaction time|memory score|gait speed|cortical volume"),
-    ("skeletal", "bone", "trabeculae|osteoblasts|growth plate|cartilage",
-     "bone density|grip strength|joint width|callus volume"),
-    ("thyroid", "thyroid gland", "follicular cells|isthmus|colloid|thyroid lobes",
-     "hormone level|gland volume|iodine uptake|basal rate"),
-    ("vascular", "artery", "endothelium|intima|smooth muscle|capillaries",
-     "systolic pressure|wall thickness|flow velocity|plaque area"),
-    ("haematological", "bone marrow", "platelets|erythrocytes|stem cells|granulocytes",
-     "platelet count|clotting time|iron store"),
-)
-# fmt: on
-FAMILIAR_CUES = (
-    "invasion metastasis migration motility",
-    "tolerance immune-escape",
-    "glycolysis energy-uptake",
-    "telomere-upkeep immortality",
-    "checkpoint-loss arrest-bypass",
-    "instability mutation-load mismatch",
-    "angiogenesis vessel-sprouting",
-    "survival apoptosis-block",
-    "proliferation mitogen-drive",
-    "inflammation cytokine-release",
-)
-"""Of the ten hallmarks of cancer (Hanahan and Weinberg 2011), in the alphabetical order of their names:
-the order of the HoC labels."""
-# fmt: off
-EPITHETS = (
-    "stromal", "immunological", "metabolic", "telomeric", "antimitotic", "chromosomal", "hypoxic",
-    "apoptotic", "mitogenic", "inflammatory",
-)
-# fmt: on
-"""The adjective that goes with the cues of each hallmark: what a model can learn from the corpus about cues
-that no training set has."""
+from biobert_scale.corpus.synthetic.tables import table
+
 CUES_PER_HALLMARK = 10
-QUALIFIERS = ("juvenile", "hereditary", "chronic", "congenital", "familial", "idiopathic", "atypical")
-SALTS = ("sodium {}", "calcium {}", "{} hydrochloride", "{} acetate", "methyl {}")
 _CONSONANTS, _VOWELS = "BCDFGKLMNPRSTVXZ", "AEIO"
 
 
@@ -100,9 +29,17 @@ class Name:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Composite:
+    """Two diseases that are named together in some words."""
+
+    first: Name
+    second: Name
+    words: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Field:
-    """A medical field with its own things: what is used together in a document mostly comes from one
-    field."""
+    """A medical field: things that are used together in a document mostly come from one."""
 
     adjective: str
     organ: str
@@ -112,23 +49,30 @@ class Field:
     """Names by kind: disease, chemical, gene, procedure, device, process, scale, line, organism."""
     disease_class: str
     """Identifier of "<adjective> disease" as a class."""
-    composite: tuple[Name, Name, str]
-    """Two diseases that are named together in the words of the third item."""
+    composite: Composite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hallmark:
+    cues: tuple[str, ...]
+    """Words that stand for it, the familiar ones first."""
+    epithet: str
+    """The adjective that goes with its cues."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lexicon:
     fields: tuple[Field, ...]
-    cues: tuple[tuple[str, ...], ...]
-    """Cue words of each hallmark, in the order of `FAMILIAR_CUES`."""
+    hallmarks: tuple[Hallmark, ...]
+    """The ten hallmarks of cancer, in the order of the HoC labels."""
 
 
 def build_lexicon(seed: int) -> Lexicon:
     """All words of the invented world for a seed."""
-    maker = _Maker(random.Random(f"lexicon/{seed}"))
+    maker, words = _Maker(random.Random(f"lexicon/{seed}")), table("words")
     return Lexicon(
-        fields=tuple(maker.field(*row) for row in FIELDS),
-        cues=tuple(maker.cues(words) for words in FAMILIAR_CUES),
+        fields=tuple(maker.field(**field) for field in words["fields"]),
+        hallmarks=tuple(maker.hallmark(**hallmark) for hallmark in words["hallmarks"]),
     )
 
 
@@ -136,11 +80,11 @@ class _Maker:
     """Makes words that are all different."""
 
     def __init__(self, rng: random.Random) -> None:
-        self.rng = rng
+        self.rng, self.words = rng, table("words")
         self.used: set[str] = set()
         self.number = 900_000
 
-    def field(self, adjective: str, organ: str, parts: str, measurements: str) -> Field:
+    def field(self, adjective: str, organ: str, parts: list[str], measurements: list[str]) -> Field:
         diseases, composite = self.diseases()
         names = {
             "disease": diseases,
@@ -156,24 +100,22 @@ class _Maker:
         return Field(
             adjective=adjective,
             organ=organ,
-            parts=tuple(parts.split("|")),
-            measurements=tuple(measurements.split("|")),
+            parts=tuple(parts),
+            measurements=tuple(measurements),
             names=names,
             disease_class=self.identifier(),
             composite=composite,
         )
 
     def word(self, kind: str) -> str:
-        own, shared = ENDINGS[kind]
-        ending = self.rng.choice(own if self.rng.random() < 0.4 else shared)
+        endings = self.words["endings"][kind]
+        ending = self.rng.choice(endings["own" if self.rng.random() < 0.4 else "shared"])
         return self.unique(lambda: self.stem() + ending)
 
     def stem(self) -> str:
-        return (
-            self.rng.choice(FIRST)
-            + (self.rng.choice(MIDDLE) if self.rng.random() < 0.6 else "")
-            + self.rng.choice("bcdfglmnprstv")
-        )
+        first: str = self.rng.choice(self.words["stems"]["first"])
+        middle: str = self.rng.choice(self.words["stems"]["middle"]) if self.rng.random() < 0.6 else ""
+        return first + middle + self.rng.choice("bcdfglmnprstv")
 
     def unique(self, make: Callable[[], str]) -> str:
         while (word := make()).lower() in self.used:
@@ -186,86 +128,70 @@ class _Maker:
         return f"D{self.number}"
 
     def name(self, kind: str, text: str, abbreviation: str = "") -> Name:
-        return Name(
-            kind=kind,
-            identifier=self.identifier(),
-            text=text,
-            abbreviation=abbreviation,
-            seen=self.rng.random() < 0.6,
-        )
+        identifier, seen = self.identifier(), self.rng.random() < 0.6
+        return Name(kind=kind, identifier=identifier, text=text, abbreviation=abbreviation, seen=seen)
 
-    def diseases(self) -> tuple[tuple[Name, ...], tuple[Name, Name, str]]:
+    def diseases(self) -> tuple[tuple[Name, ...], Composite]:
         """Twenty-one diseases of a field; the first two share a head noun and can be named together."""
         head = self.word("disease")
-        pair = [self.name("disease", f"{kind} {head}") for kind in ("familial", "sporadic")]
+        first, second = (self.name("disease", f"{kind} {head}") for kind in ("familial", "sporadic"))
         singles = [self.name("disease", self.word("disease")) for _ in range(10)]
-        return (*pair, *singles, *(self.long_disease() for _ in range(9))), (
-            pair[0],
-            pair[1],
-            f"familial and sporadic {head}",
-        )
+        composite = Composite(first=first, second=second, words=f"familial and sporadic {head}")
+        return (first, second, *singles, *(self.long_disease() for _ in range(9))), composite
 
     def long_disease(self) -> Name:
         eponym = self.unique(self.stem).capitalize()
         head = self.word("disease")
         form = self.rng.randrange(5)
+        # All five are made whichever is taken: each takes its words.
         text = (
-            f"{self.rng.choice(QUALIFIERS)} {eponym} syndrome",
+            f"{self.qualifier()} {eponym} syndrome",
             f"{eponym} disease",
-            f"{self.rng.choice(QUALIFIERS)} {head}",
+            f"{self.qualifier()} {head}",
             f"{eponym}-{self.unique(self.stem).capitalize()} syndrome",
-            f"{self.rng.choice(QUALIFIERS)} {head} deficiency",
+            f"{self.qualifier()} {head} deficiency",
         )[form]
         letters = "".join(part[0] for part in text.replace("-", " ").split()).upper()
-        return self.name(
-            "disease", text, self.unique(lambda: letters + self.rng.choice(("", "D", "S", "X", "P")))
-        )
+        endings = ("", "D", "S", "X", "P")
+        return self.name("disease", text, self.unique(lambda: letters + self.rng.choice(endings)))
+
+    def qualifier(self) -> str:
+        return str(self.rng.choice(self.words["qualifiers"]))
 
     def chemical(self, index: int) -> Name:
         if index % 7 == 0:
             return self.name("chemical", self.code())
         word = self.word("chemical")
-        text = self.rng.choice(SALTS).format(word) if index % 7 in (1, 2) else word
+        text = self.rng.choice(self.words["salts"]).format(word) if index % 7 in (1, 2) else word
         letters = "".join(letter for letter in word.upper() if letter not in "AEIOU")[:3]
-        return self.name(
-            "chemical",
-            text,
-            self.unique(lambda: letters + self.rng.choice("ATZX")) if index % 7 in (1, 3) else "",
-        )
+        short = self.unique(lambda: letters + self.rng.choice("ATZX")) if index % 7 in (1, 3) else ""
+        return self.name("chemical", text, short)
 
     def gene(self, index: int) -> Name:
         return self.name("gene", self.word("protein") if index % 2 else self.symbol())
 
-    def symbol(self) -> str:
-        def make() -> str:
-            return (
-                "".join(self.rng.choices(_CONSONANTS, k=2))
-                + self.rng.choice(_VOWELS + _CONSONANTS)
-                + self.rng.choice("1234B")
-            )
+    def consonants(self) -> str:
+        return "".join(self.rng.choices(_CONSONANTS, k=2))
 
-        return self.unique(make)
+    def symbol(self) -> str:
+        third = _VOWELS + _CONSONANTS
+        return self.unique(lambda: self.consonants() + self.rng.choice(third) + self.rng.choice("1234B"))
 
     def code(self) -> str:
-        return self.unique(
-            lambda: "".join(self.rng.choices(_CONSONANTS, k=2)) + f"-{self.rng.randrange(11, 99)}"
-        )
+        return self.unique(lambda: f"{self.consonants()}-{self.rng.randrange(11, 99)}")
 
     def scale(self) -> Name:
-        eponym = self.unique(self.stem).capitalize()
-        return self.name(
-            "scale",
-            f"{eponym}"
-            f" {self.rng.choice(('index', 'score', 'test', 'staining', 'procedure', 'classification'))}",
-        )
+        kinds = ("index", "score", "test", "staining", "procedure", "classification")
+        return self.name("scale", f"{self.unique(self.stem).capitalize()} {self.rng.choice(kinds)}")
 
     def organism(self) -> str:
         genus = self.unique(lambda: self.stem() + self.rng.choice(("ia", "ium", "ax"))).capitalize()
         return f"{genus} {self.unique(lambda: self.stem() + self.rng.choice(('ensis', 'alis', 'osa')))}"
 
-    def cues(self, familiar: str) -> tuple[str, ...]:
-        words = [word.replace("-", " ") for word in familiar.split()]
+    def hallmark(self, cues: list[str], epithet: str) -> Hallmark:
         endings = ("ation", "ance", "ing", "ment", "ity", "ure", "ism", "ogenesis", "ency")
-        while len(words) < CUES_PER_HALLMARK:
-            words.append(self.unique(lambda: self.stem() + self.rng.choice(endings)))
-        return tuple(words)
+        invented = [
+            self.unique(lambda: self.stem() + self.rng.choice(endings))
+            for _ in range(CUES_PER_HALLMARK - len(cues))
+        ]
+        return Hallmark(cues=(*cues, *invented), epithet=epithet)

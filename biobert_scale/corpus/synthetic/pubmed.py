@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from biobert_scale.corpus.synthetic.documents import SECTION_LABELS, Paper
 from biobert_scale.corpus.synthetic.grammar import plain_text, xml_text
+from biobert_scale.corpus.synthetic.tables import table, template
 
-JOURNALS = (
-    ("Journal of Invented Medicine (synthetic)", "J Invent Med"),
-    ("Annals of Imaginary Pharmacology (synthetic)", "Ann Imag Pharmacol"),
-    ("Archives of Fictional Genetics (synthetic)", "Arch Fict Genet"),
-)
-# fmt: off
-SURNAMES = (
-    "Velden", "Dorhout", "Kaspar", "Lumley", "Pranger", "Nelme", "Tovey", "Brigham", "Corrin", "Zander",
-    "Filby", "Lisle",
-)
-# fmt: on
 LANGUAGES = ("ger", "fre", "spa", "jpn")
 _HEADER = """<?xml version="1.0" encoding="utf-8"?>
 <!DOCTYPE PubmedArticleSet PUBLIC "-//NLM//DTD PubMedArticle, 1st January 2026//EN" "https://dtd.nlm.nih.gov/ncbi/pubmed/out/pubmed_260101.dtd">
 <PubmedArticleSet>
+"""
+_AUTHOR = """\
+          <Author ValidYN="Y">
+            <LastName>{surname}</LastName>
+            <ForeName>{initial}</ForeName>
+            <Initials>{initial}</Initials>
+          </Author>
+"""
+_HEADING = """\
+        <MeshHeading>
+          <DescriptorName UI="{identifier}" MajorTopicYN="{major}">{text}</DescriptorName>
+        </MeshHeading>
 """
 
 
@@ -41,8 +44,7 @@ class Record:
 
 
 def draw_record(pmid: int, paper: Paper, rng: random.Random, *, pmcid: int | None = None) -> Record:
-    """A record of the usual mix: some without abstract, some structured, a few not English. Full texts are
-    plain English records."""
+    """A record of the usual mix; those with a full text are English and have an abstract."""
     if pmcid is not None:
         return Record(pmid=pmid, paper=paper, pmcid=pmcid, structured=rng.random() < 0.3)
     return Record(
@@ -61,93 +63,61 @@ def revise(record: Record, paper: Paper) -> Record:
 
 def pubmed_xml(records: list[Record], deleted: list[int], seed: int) -> str:
     """A PubmedArticleSet, with a DeleteCitation block where PMIDs are deleted."""
-    parts = [
-        _HEADER,
-        *(
-            _article(record, random.Random(f"record/{record.pmid}/{record.revised}/{seed}"))
-            for record in records
-        ),
+    articles = [
+        _article(record, random.Random(f"record/{record.pmid}/{record.revised}/{seed}")) for record in records
     ]
-    if deleted:
-        parts += [
-            "  <DeleteCitation>\n",
-            *(f'    <PMID Version="1">{pmid}</PMID>\n' for pmid in deleted),
-            "  </DeleteCitation>\n",
-        ]
-    return "".join([*parts, "</PubmedArticleSet>\n"])
+    withdrawn = "".join(f'    <PMID Version="1">{pmid}</PMID>\n' for pmid in deleted)
+    deletion = f"  <DeleteCitation>\n{withdrawn}  </DeleteCitation>\n" if deleted else ""
+    return "".join([_HEADER, *articles, deletion, "</PubmedArticleSet>\n"])
 
 
-def journal_of(pmid: int) -> tuple[str, str]:
-    return JOURNALS[pmid % len(JOURNALS)]
+class Journal(NamedTuple):
+    name: str
+    abbreviation: str
+    identifier: str
 
 
-def authors(rng: random.Random) -> list[tuple[str, str]]:
-    """(surname, initial) of two to four invented authors."""
-    return [(surname, rng.choice("ABCDEGHJKLMNPRST")) for surname in rng.sample(SURNAMES, rng.randint(2, 4))]
+def journal_of(pmid: int) -> Journal:
+    journals = table("words")["journals"]
+    return Journal(**journals[pmid % len(journals)], identifier=f"9999{pmid % len(journals):03}")
+
+
+class Author(NamedTuple):
+    surname: str
+    initial: str
+
+
+def authors(rng: random.Random) -> list[Author]:
+    """Two to four invented authors."""
+    surnames = rng.sample(table("words")["surnames"], rng.randint(2, 4))
+    return [Author(surname, rng.choice("ABCDEGHJKLMNPRST")) for surname in surnames]
 
 
 def _article(record: Record, rng: random.Random) -> str:
-    journal, short = journal_of(record.pmid)
+    journal = journal_of(record.pmid)
     year, month, day = rng.randint(1995, 2024), rng.randint(1, 12), rng.randint(1, 28)
-    revised_year = 2026 if record.revised else 2025
-    people = "".join(
-        f'          <Author ValidYN="Y">\n            <LastName>{surname}</LastName>\n           '
-        f" <ForeName>{initial}</ForeName>\n            <Initials>{initial}</Initials>\n          </Author>\n"
-        for surname, initial in authors(rng)
-    )
     identifiers = f'        <ArticleId IdType="pubmed">{record.pmid}</ArticleId>\n'
     if record.pmcid is not None:
         identifiers += f'        <ArticleId IdType="pmc">PMC{record.pmcid}</ArticleId>\n'
-    return f"""  <PubmedArticle>
-    <MedlineCitation Status="MEDLINE" Owner="NLM" IndexingMethod="Automated">
-      <PMID Version="1">{record.pmid}</PMID>
-      <DateCompleted>
-        <Year>{year}</Year>
-        <Month>{month:02}</Month>
-        <Day>{day:02}</Day>
-      </DateCompleted>
-      <DateRevised>
-        <Year>{revised_year}</Year>
-        <Month>{month:02}</Month>
-        <Day>{day:02}</Day>
-      </DateRevised>
-      <Article PubModel="Print">
-        <Journal>
-          <JournalIssue CitedMedium="Print">
-            <Volume>{year - 1990}</Volume>
-            <Issue>{month}</Issue>
-            <PubDate>
-              <Year>{year}</Year>
-            </PubDate>
-          </JournalIssue>
-          <Title>{journal}</Title>
-          <ISOAbbreviation>{short}</ISOAbbreviation>
-        </Journal>
-        <ArticleTitle>{_title(record)}</ArticleTitle>
-        <Pagination>
-          <MedlinePgn>{day}-{day + 7}</MedlinePgn>
-        </Pagination>
-{_abstract(record)}        <AuthorList CompleteYN="Y">
-{people}        </AuthorList>
-        <Language>{record.language}</Language>
-        <PublicationTypeList>
-          <PublicationType UI="D016428">Journal Article</PublicationType>
-        </PublicationTypeList>
-{_vernacular_title(record, rng)}      </Article>
-      <MedlineJournalInfo>
-        <MedlineTA>{short}</MedlineTA>
-        <NlmUniqueID>9999{record.pmid % len(JOURNALS):03}</NlmUniqueID>
-      </MedlineJournalInfo>
-      <MeshHeadingList>
-{_mesh(record)}      </MeshHeadingList>
-    </MedlineCitation>
-    <PubmedData>
-      <PublicationStatus>ppublish</PublicationStatus>
-      <ArticleIdList>
-{identifiers}      </ArticleIdList>
-    </PubmedData>
-  </PubmedArticle>
-"""
+    return template("pubmed_article.xml").format(
+        pmid=record.pmid,
+        year=year,
+        month=month,
+        day=day,
+        revised_year=2026 if record.revised else 2025,
+        volume=year - 1990,
+        last_page=day + 7,
+        journal=journal.name,
+        abbreviation=journal.abbreviation,
+        journal_id=journal.identifier,
+        title=_title(record),
+        abstract=_abstract(record),
+        authors="".join(_AUTHOR.format(**author._asdict()) for author in authors(rng)),
+        language=record.language,
+        vernacular_title=_vernacular_title(record, rng),
+        headings=_mesh(record),
+        identifiers=identifiers,
+    )
 
 
 def _title(record: Record) -> str:
@@ -156,41 +126,30 @@ def _title(record: Record) -> str:
 
 
 def _vernacular_title(record: Record, rng: random.Random) -> str:
-    """The title in the record's language: here the title's words, spelled backwards, so that nobody takes it
-    for English."""
+    """The title in the record's language: here its words backwards, which nobody takes for English."""
     if record.language == "eng":
         return ""
     words = plain_text(record.paper.title)[0].removesuffix(".").split()
     rng.shuffle(words)
-    return (
-        "       "
-        f" <VernacularTitle>{escape(' '.join(word[::-1].lower() for word in words).capitalize())}."
-        f"</VernacularTitle>\n"
-    )
+    title = escape(" ".join(word[::-1].lower() for word in words).capitalize())
+    return f"        <VernacularTitle>{title}.</VernacularTitle>\n"
 
 
 def _abstract(record: Record) -> str:
     if not record.has_abstract:
         return ""
+    texts = {"": record.paper.abstract}
     if record.structured:
-        texts = "".join(
-            f'          <AbstractText Label="{SECTION_LABELS[section]}"'
-            f' NlmCategory="{SECTION_LABELS[section]}">'
-            f"{xml_text(' '.join(sentences), italic='i')}</AbstractText>\n"
-            for section, sentences in record.paper.sections
-        )
-    else:
-        texts = (
-            "         "
-            f" <AbstractText>{xml_text(' '.join(record.paper.sentences), italic='i')}</AbstractText>\n"
-        )
-    return f"        <Abstract>\n{texts}        </Abstract>\n"
+        texts = {SECTION_LABELS[section.name]: section.text for section in record.paper.sections}
+    lines = ""
+    for label, text in texts.items():
+        attributes = f' Label="{label}" NlmCategory="{label}"' if label else ""
+        lines += f"          <AbstractText{attributes}>{xml_text(text, italic='i')}</AbstractText>\n"
+    return f"        <Abstract>\n{lines}        </Abstract>\n"
 
 
 def _mesh(record: Record) -> str:
     return "".join(
-        f'        <MeshHeading>\n          <DescriptorName UI="{name.identifier}"'
-        f' MajorTopicYN="{"Y" if place == 0 else "N"}">{escape(name.text)}</DescriptorName>\n       '
-        " </MeshHeading>\n"
+        _HEADING.format(identifier=name.identifier, major="N" if place else "Y", text=escape(name.text))
         for place, name in enumerate(record.paper.names[:4])
     )

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from biobert_scale.config import CorpusConfig
-from biobert_scale.corpus.build import build_corpus, documents, find_raw_files
+from biobert_scale.corpus.build import build_corpus, documents
 from biobert_scale.corpus.file_list import license_group, read_file_list
-from biobert_scale.corpus.raw import package_members
-from biobert_scale.corpus.resolve import CODES, REASONS, Index, decide
+from biobert_scale.corpus.raw import find_raw_files, package_members
+from biobert_scale.corpus.selection.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest, write_atomically
 from tests.factories import abstract, article, cut_in_half, prose, write_medline, write_package
@@ -221,7 +221,7 @@ def test_interrupted_build_goes_on_with_what_is_missing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("biobert_scale.corpus.build.decide", stop)
+        patch.setattr("biobert_scale.corpus.comparison.decide", stop)
         build_corpus(raw, out, CONFIG)
     assert not (out / "manifest.json").exists()
     extracted = sorted((out / ".work" / "extracted").glob("*.parquet"))
@@ -232,7 +232,7 @@ def test_interrupted_build_goes_on_with_what_is_missing(
     ).unlink()  # as if killed inside the second file
     next((out / ".work").glob("extract-*/completions/00001")).unlink()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("biobert_scale.corpus.build.decide", stop)
+        patch.setattr("biobert_scale.corpus.comparison.decide", stop)
         build_corpus(raw, out, CONFIG)
     assert [path.stat().st_mtime_ns != stamp for path, stamp in zip(extracted, stamps, strict=True)] == [
         False,
@@ -275,7 +275,7 @@ def test_build_goes_on_after_a_damaged_file_is_replaced(raw: Path, tmp_path: Pat
         return decide(index, deletions)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("biobert_scale.corpus.build.decide", note_stamps)
+        patch.setattr("biobert_scale.corpus.comparison.decide", note_stamps)
         manifest = build_corpus(raw, tmp_path / "out", CONFIG)
     assert seen == stamps and manifest == expected
 

@@ -11,7 +11,7 @@ import pytest
 
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus, documents
-from biobert_scale.corpus.clean import reject_reason
+from biobert_scale.corpus.cleaning.clean import reject_reason
 from biobert_scale.corpus.document import Document
 
 PROSE = "The iron of the liver was measured in all of the rats that were fed with salt for {} weeks and rose."

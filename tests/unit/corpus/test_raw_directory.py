@@ -13,6 +13,7 @@ import pytest
 
 from biobert_scale.cli import main
 from biobert_scale.corpus.build import documents
+from biobert_scale.corpus.pipeline import CorpusRow
 from biobert_scale.files import read_manifest
 
 LATIN_1, PRINTED = os.fsdecode(b"caf\xe9"), r"caf\xe9"
@@ -64,7 +65,7 @@ def build(raw: Path, *options: str) -> int:
     return main(["corpus", "build", "--raw", str(raw), "--output", str(output), *config, *options])
 
 
-def rows(raw: Path) -> list[dict[str, str]]:
+def rows(raw: Path) -> list[CorpusRow]:
     return list(documents(raw.parent / "out"))
 
 

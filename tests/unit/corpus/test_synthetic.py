@@ -14,9 +14,9 @@ from biobert_scale.corpus.synthetic import FIRST_PMID, write_synthetic
 from biobert_scale.corpus.synthetic.benchmarks import CDR_FILES, NCBI_FILES
 from biobert_scale.corpus.synthetic.benchmarks import FIRST_PMID as FIRST_BENCHMARK_PMID
 from biobert_scale.corpus.synthetic.documents import STYLES, Writer
-from biobert_scale.corpus.synthetic.frames import SECTIONS, frames
 from biobert_scale.corpus.synthetic.grammar import Grammar, mark_mention, plain_text, xml_text
 from biobert_scale.corpus.synthetic.lexicon import build_lexicon
+from biobert_scale.corpus.synthetic.tables import frames, table
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, read_manifest, sha256_file
 
@@ -80,7 +80,7 @@ def _surfaces(*, seen_only: bool = False) -> set[str]:
         if name.seen or not seen_only
     ]
     fixed = [f"{field.adjective} {noun}" for field in fields for noun in ("disease", "diseases", "disorders")]
-    fixed += [field.composite[2] for field in fields]
+    fixed += [field.composite.words for field in fields]
     return {
         words.lower()
         for words in (*(name.text for name in names), *(name.abbreviation for name in names), *fixed)
@@ -297,11 +297,11 @@ def test_hallmark_rows_follow_blurb(library: tuple[Path, Manifest]) -> None:
 def test_every_frame_can_be_written() -> None:
     writer = Writer(build_lexicon(5))
     for style in STYLES:
-        for section in SECTIONS:
+        for section in table("frames"):
             for frame in frames(section, style):
                 topic = writer.topic(random.Random(frame), style=style)
                 for _ in range(20):
-                    text, mentions = plain_text(writer.caption(topic, frame))
+                    text, mentions = plain_text(writer.sentence(topic, frame))
                     assert text[0].isupper() or text[0].isdigit()
                     assert not re.search(r"[{}>|~\x0e-\x14]| [ .,]|[.]{2}", text), text
                     assert all(text[m.start : m.end].strip() == text[m.start : m.end] != "" for m in mentions)
@@ -318,7 +318,7 @@ def test_abstracts_are_as_long_as_real_ones() -> None:
 
 def test_articles_and_markup_and_offsets_survive_rendering() -> None:
     grammar = Grammar({"thing": "[item]"}, {"n": lambda rng: "18"})
-    fill = {"D": mark_mention("ulmitis", kind="disease", identifier="D1", role="Modifier")}.__getitem__
+    fill = {"D": mark_mention("ulmitis", "disease", "D1", "Modifier")}.__getitem__
     marked = grammar.sentence("a~ <D> & a~ {thing} beside a~ {n}-year-old, a~ box", fill, random.Random(0))
     text, (mention,) = plain_text(marked)
     assert text == "An ulmitis & an item beside an 18-year-old, a box"

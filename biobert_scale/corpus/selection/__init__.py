@@ -1,0 +1,1 @@
+"""Which records stay: last states, duplicates, benchmarks."""

@@ -1,0 +1,111 @@
+"""Decides over all records which are kept: last states, withdrawals, full texts, equal texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+REASONS = (
+    "",
+    *"malformed no_identifier no_abstract no_body too_short language symbol_heavy benchmark".split(),
+    *"deleted superseded full_text_present duplicate_text near_duplicate".split(),
+)
+"""What is decided of a record, by code: 0 is kept. Up to `benchmark` within one file, the others over all."""
+
+CODES = {reason: code for code, reason in enumerate(REASONS)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """What the decision needs: columns of shape (records,), in the order of files and positions."""
+
+    medline: NDArray[np.bool_]
+    """The record comes from MEDLINE, else from PMC."""
+    pmid: NDArray[np.int64]
+    """0 where unknown: never for a MEDLINE record, unless its code is `no_identifier`."""
+    pmcid: NDArray[np.int64]
+    """The digits of the PMCID; 0 where unknown: a PMC article then has a PMID, unless its code is
+    `no_identifier`."""
+    version: NDArray[np.int64]
+    revised: NDArray[np.int64]
+    """MEDLINE: DateRevised. PMC: the package's time of the last update. 0 where unknown."""
+    file: NDArray[np.int64]
+    """Index of the file that holds the record."""
+    digest: NDArray[Any]
+    """16 bytes of a hash of the text, as dtype V16."""
+    code: NDArray[np.uint8]
+    """What the record's own file decided, an index into `REASONS`."""
+
+
+def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
+    """Decide of each record whether it is kept, or why not.
+
+    1. Of several states of one PMID (MEDLINE) or PMCID (PMC; PMID where it has none) one counts: the highest
+       version; among those the one revised last (a record without a date was never revised, so it is older
+       than any with one); among those the one in the later file, then the later position. The date comes
+       before the file so that old excerpts do no harm wherever their name sorts. The other states are
+       `superseded`.
+    2. A counting MEDLINE record is `deleted` where its own or a later file withdraws its PMID.
+    3. Then what the record's own file decided holds. A counting state that was rejected brings no older one
+       back.
+    4. An abstract whose full text is kept, linked by PMID or PMCID, is `full_text_present`.
+    5. Of equal texts the first is kept; the others are `duplicate_text`.
+
+    Args:
+        index: all records.
+        deletions: for each withdrawn PMID the last file (its index) that withdraws it.
+
+    Returns:
+        Indices into `REASONS`, shape (records,).
+    """
+    code = index.code.copy()
+    identified = code != CODES["no_identifier"]
+    full_text_by_pmid = ~index.medline & (index.pmcid == 0)
+    for is_source, key in (
+        (index.medline, index.pmid),
+        (~index.medline, index.pmcid),
+        (full_text_by_pmid, index.pmid),
+    ):
+        rows = np.flatnonzero(is_source & identified & (key > 0))
+        code[rows[~_is_last(key[rows], index.version[rows], index.revised[rows])]] = CODES["superseded"]
+    counting = np.flatnonzero(index.medline & identified & (code != CODES["superseded"]))
+    withdrawn_by = _look_up(index.pmid[counting], deletions)
+    code[counting[withdrawn_by >= index.file[counting]]] = CODES["deleted"]
+
+    full_text = (code == 0) & ~index.medline
+    linked = np.zeros(len(code), dtype=bool)
+    for key in (index.pmid, index.pmcid):
+        linked |= (key > 0) & np.isin(key, key[full_text])
+    code[(code == 0) & index.medline & linked] = CODES["full_text_present"]
+
+    kept = np.flatnonzero(code == 0)
+    _, first = np.unique(index.digest[kept], return_index=True)
+    repeated = np.ones(len(kept), dtype=bool)
+    repeated[first] = False
+    code[kept[repeated]] = CODES["duplicate_text"]
+    return code
+
+
+def _is_last(
+    key: NDArray[np.int64], version: NDArray[np.int64], revised: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """True for the last state of each key; rows are already in the order of files and positions."""
+    order = np.lexsort((np.arange(len(key)), revised, version, key))
+    last = np.ones(len(key), dtype=bool)
+    last[:-1] = key[order][:-1] != key[order][1:]
+    last_of_key = np.zeros(len(key), dtype=bool)
+    last_of_key[order[last]] = True
+    return last_of_key
+
+
+def _look_up(pmid: NDArray[np.int64], deletions: dict[int, int]) -> NDArray[np.int64]:
+    """The last file that withdraws each PMID, -1 where none does."""
+    withdrawn = np.array(sorted(deletions), dtype=np.int64)
+    if not len(withdrawn):
+        return np.full(len(pmid), -1, dtype=np.int64)
+    files = np.array([deletions[number] for number in withdrawn.tolist()], dtype=np.int64)
+    place = np.minimum(np.searchsorted(withdrawn, pmid), len(withdrawn) - 1)
+    return np.where(withdrawn[place] == pmid, files[place], -1)
