@@ -11,13 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.training.engine.base import Update
-from biobert_scale.training.engine.fragments import (
-    Fragment,
-    Place,
-    fragments_of,
-    set_steps_taken,
-    values_of,
-)
+from biobert_scale.training.engine.fragments import Fragment, Place, fragments_of, set_steps_taken, values_of
 
 
 class DdpEngine:

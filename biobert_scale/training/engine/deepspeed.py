@@ -131,10 +131,7 @@ class DeepSpeedEngine:
         if not self.fp16:
             return {}
         scaler = self.engine.optimizer.loss_scaler
-        return {
-            "scale": float(scaler.cur_scale),
-            **{name: getattr(scaler, name) for name in _SCALER_COUNTS},
-        }
+        return {"scale": float(scaler.cur_scale), **{name: getattr(scaler, name) for name in _SCALER_COUNTS}}
 
     def restore_loss_scale(self, state: dict[str, float]) -> None:
         if not self.fp16 or not state:
