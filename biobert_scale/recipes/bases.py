@@ -78,22 +78,17 @@ def find_recipe(recipe: str, *, beside: Path = Path(), named_by: str = "") -> tu
     Raises:
         UserError: there is none.
     """
-    path = Path(recipe)
+    path, names = Path(recipe), ", ".join(recipe_names())
     if path.suffix in (".toml", ".json") or len(path.parts) > 1:
         path = beside / path
         if not path.is_file():
-            raise UserError(
-                f"no such configuration file as {path}" if named_by else "no such configuration file",
-                where=named_by or path,
-                remedy="check the path, or name one of: " + ", ".join(recipe_names()),
-            )
+            what = f"no such configuration file as {path}" if named_by else "no such configuration file"
+            raise UserError(what, where=named_by or path, remedy=f"check the path, or name one of: {names}")
         return path, str(path)
     if recipe not in recipe_names():
-        raise UserError(
-            f"no such recipe as {recipe}" if named_by else "no such recipe",
-            where=named_by or recipe,
-            remedy="name one of: " + ", ".join(recipe_names()) + ", or the path of a .toml file",
-        )
+        what = f"no such recipe as {recipe}" if named_by else "no such recipe"
+        remedy = f"name one of: {names}, or the path of a .toml file"
+        raise UserError(what, where=named_by or recipe, remedy=remedy)
     return _PACKAGED / f"{recipe}.toml", f"recipe {recipe}"
 
 
