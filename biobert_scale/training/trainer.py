@@ -26,6 +26,7 @@ from biobert_scale.training.device import device_peak, peak_memory_bytes
 from biobert_scale.training.engine import TORCH_TYPES, build_engine, partitions_weights
 from biobert_scale.training.figures import StepFigures
 from biobert_scale.training.monitor.guards import Action, Guards
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.profile import StepProfile
 from biobert_scale.training.monitor.telemetry import Telemetry
 from biobert_scale.training.monitor.throughput import ThroughputMeter
@@ -252,7 +253,7 @@ class Trainer:
             },
         )
 
-    def speed(self) -> dict[str, float]:
+    def speed(self) -> RunMetrics:
         """Rates and seconds since the last record, and the rank that the others wait for."""
         figures = self.throughput.take()
         # What a rank does alone; in the rest of a step it may be waiting for others.

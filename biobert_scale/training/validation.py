@@ -13,13 +13,14 @@ from biobert_scale.config import Config
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.training.engine import Engine
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.step import SUMS
 
 
 @torch.no_grad()
 def held_out_scores(
     accelerator: Accelerator, engine: Engine, stream: SampleStream, config: Config
-) -> dict[str, float]:
+) -> RunMetrics:
     """The metrics `validation/...`: means over all predictions and all sequences, whatever the number of
     ranks.
 

@@ -59,6 +59,7 @@ from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.checkpoint.writer import ShardWriter, note_path, on_host
 from biobert_scale.training.engine import LIBRARIES, Engine
 from biobert_scale.training.engine.fragments import partition
+from biobert_scale.training.monitor.metrics import RunMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Checkpoints:
         """The state as it was when it was last copied; no writer reads it any more when the next save begins.
         """
         self.verified = Verified()
-        self.written: dict[str, float] = {}
+        self.written: RunMetrics = {}
         """Figures of the last save, for the log: how long training stood still for it, and how long its
             writing took."""
 

@@ -9,7 +9,6 @@ import math
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from biobert_scale.config import TrainingConfig
 from biobert_scale.files import write_atomically
 from biobert_scale.training.checkpoint.state import TrainerState
+from biobert_scale.training.monitor.metrics import RunMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Telemetry:
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self.bar.n = state.global_step
 
-    def log(self, global_step: int, values: dict[str, Any]) -> None:
+    def log(self, global_step: int, values: RunMetrics) -> None:
         """Record values of one step."""
         self.accelerator.log(values, step=global_step)
         if self.accelerator.is_main_process:
@@ -80,7 +80,7 @@ class Telemetry:
             if "train/loss" in values:
                 self._show(global_step, values)
 
-    def _show(self, global_step: int, values: dict[str, Any]) -> None:
+    def _show(self, global_step: int, values: RunMetrics) -> None:
         """A bar on a terminal; elsewhere a line, at most one in half a minute."""
         self.bar.update(global_step - self.bar.n)
         self.bar.set_postfix(loss=f"{values['train/loss']:.3f}", refresh=False)
@@ -107,7 +107,7 @@ class Telemetry:
             tracker.finish()
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
+def read_metrics(run: Path) -> list[RunMetrics]:
     """All records of a run in order. A line that is no record is passed over and reported, but for a last one
     cut by a crash."""
     records, unreadable = _read_lines(run / METRICS)
@@ -116,7 +116,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return records
 
 
-def _read_lines(path: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
+def _read_lines(path: Path) -> tuple[list[RunMetrics], list[bytes]]:
     """The records, and the lines that are none."""
     if not path.exists():
         return [], []
@@ -131,7 +131,7 @@ def _read_lines(path: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
     return records, unreadable
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _record(line: bytes) -> RunMetrics | None:
     try:
         record = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):
