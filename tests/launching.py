@@ -23,7 +23,8 @@ from torch import Tensor
 
 from biobert_scale.files import write_json
 from biobert_scale.launch.ports import free_port
-from biobert_scale.training.checkpoint.retention import complete, read_record
+from biobert_scale.training.checkpoint.manifest import read_record
+from biobert_scale.training.checkpoint.retention import complete
 from biobert_scale.training.checkpoint.tensor_files import Shards
 from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.telemetry import read_metrics

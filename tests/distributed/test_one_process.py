@@ -18,14 +18,8 @@ import torch
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.recipes import structure_config
-from biobert_scale.training.checkpoint.retention import (
-    FINISHED,
-    complete,
-    is_finished,
-    problem,
-    remove,
-    step_of,
-)
+from biobert_scale.training.checkpoint.manifest import problem
+from biobert_scale.training.checkpoint.retention import FINISHED, complete, is_finished, remove, step_of
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 from biobert_scale.training.monitor.watchdog import DIRECTORY
 from biobert_scale.training.run import train

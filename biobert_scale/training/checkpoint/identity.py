@@ -15,7 +15,8 @@ from biobert_scale.config.tree import get, has
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
 from biobert_scale.recipes import structure_saved
-from biobert_scale.training.checkpoint.retention import complete, read_record
+from biobert_scale.training.checkpoint.manifest import read_record
+from biobert_scale.training.checkpoint.retention import complete
 
 CONFIG = "config.json"
 RUN_SECTIONS = (

@@ -1,4 +1,4 @@
-"""A run's checkpoints on disk: which there are, what is wrong with one, and which may go."""
+"""A run's checkpoints on disk: which there are, and which may go."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
-from biobert_scale.files import MANIFEST, fingerprint, read_json, sha256_file, sync
+from biobert_scale.files import MANIFEST, sync
+from biobert_scale.training.checkpoint.manifest import missing, problem, read_record
 
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "checkpoints"
 FINISHED = "finished.json"
-FORMAT = 1
-_SEAL = "manifest_sha256"
 _NAME = re.compile(r"step-(\d{8,})")
 _UNFINISHED = re.compile(r"\.step-\d{8,}\.part")
 _REPLACED = re.compile(r"\.step-(\d{8,})\.old")
@@ -77,75 +75,6 @@ def _directories(run: Path, pattern: re.Pattern[str]) -> list[Path]:
 def is_finished(run: Path) -> bool:
     """Whether a run has nothing left to do: it said so, and what it said so of is still there."""
     return (run / FINISHED).exists() and bool(complete(run))
-
-
-def sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with the SHA-256 of what it says, which no other file could hold."""
-    return {**record, _SEAL: fingerprint(record)}
-
-
-def read_record(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint's manifest.
-
-    Raises:
-        UserError: it is unreadable, corrupted, or of another version's format.
-    """
-    manifest = read_json(checkpoint / MANIFEST)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise UserError(
-            "no checkpoint's manifest", where=checkpoint / MANIFEST, remedy="give another checkpoint"
-        )
-    if manifest.get("format") != FORMAT:
-        raise UserError(
-            f"written in format {manifest.get('format')}, this version reads format {FORMAT}",
-            where=checkpoint,
-            remedy="use the version that wrote it",
-        )
-    seal = manifest.pop(_SEAL, None)  # older checkpoints have none
-    if seal is not None and seal != fingerprint(manifest):
-        raise UserError(
-            "its manifest is corrupted (its SHA-256 differs)",
-            where=checkpoint / MANIFEST,
-            remedy="give another checkpoint",
-        )
-    return manifest
-
-
-def problem(checkpoint: Path, *, part: int = 0, parts: int = 1) -> str | None:
-    """What is wrong with a checkpoint, or None where every file has the size and SHA-256 of its manifest.
-
-    Args:
-        part: of `parts` that share the work, the one that looks into every so-many-th file; sizes are looked
-            at by each.
-    """
-    try:
-        if trouble := missing(checkpoint):
-            return trouble
-        files = read_record(checkpoint)["files"]
-        for name in sorted(files)[part::parts]:
-            if sha256_file(checkpoint / name) != files[name]["sha256"]:
-                return f"{name} is corrupted (its SHA-256 differs)"
-    except OSError as error:
-        return f"{error.filename or checkpoint} cannot be read ({error.strerror})"
-    return None
-
-
-def missing(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint by its manifest and its files' sizes alone."""
-    try:
-        for name, record in read_record(checkpoint)["files"].items():
-            path = checkpoint / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != record["bytes"]:
-                return f"{name} has {path.stat().st_size} bytes, not {record['bytes']}"
-            if not isinstance(record["sha256"], str):
-                return "its manifest is unreadable"
-    except UserError as error:
-        return error.what
-    except (KeyError, TypeError):
-        return "its manifest is unreadable"
-    return None
 
 
 def newest_intact(run: Path) -> Path | None:
@@ -248,32 +177,6 @@ def _validation_loss(checkpoint: Path) -> float | None:
     except UserError:
         return None
     return float(loss) if isinstance(loss, int | float) and math.isfinite(loss) else None
-
-
-class Verified:
-    """Remembers which checkpoints have been read and found intact, while their files stay as they are."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, object] = {}
-
-    def add(self, checkpoint: Path) -> None:
-        self._known[checkpoint] = self._signature(checkpoint)
-
-    def trouble(self, checkpoint: Path) -> str | None:
-        """As `problem`."""
-        try:
-            if self._known.get(checkpoint) == self._signature(checkpoint):
-                return None
-        except OSError as error:
-            return f"{error.filename} cannot be read ({error.strerror})"
-        if (found := problem(checkpoint)) is None:
-            self.add(checkpoint)
-        return found
-
-    @staticmethod
-    def _signature(checkpoint: Path) -> object:
-        files = ((path.name, path.stat()) for path in checkpoint.iterdir())
-        return sorted((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in files)
 
 
 def remove(checkpoint: Path) -> None:

@@ -26,6 +26,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from biobert_scale.errors import RunFailed, UserError
+from biobert_scale.training.checkpoint.manifest import FileRecord
 from biobert_scale.training.engine.fragments import KINDS, Fragment
 
 _BLOCK_BYTES = 1 << 24
@@ -40,11 +41,8 @@ def tensor_name(kind: str, name: str, start: int) -> str:
     return f"{kind}/{name}@{start}"
 
 
-def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, str]:
+def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
     """Write fp32 tensors of a host's memory to a safetensors file, to the disk itself.
-
-    Returns:
-        The file's bytes, and its SHA-256 as 64 hexadecimal digits.
 
     Raises:
         RunFailed: a tensor holds NaN or infinity.
@@ -80,7 +78,7 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, str]:
                 written += len(block)
         stream.flush()
         os.fsync(stream.fileno())
-    return written, digest.hexdigest()
+    return {"bytes": written, "sha256": digest.hexdigest()}
 
 
 def _finite(block: memoryview) -> bool:

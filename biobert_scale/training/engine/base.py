@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,13 @@ class Update:
     """Whether gradients that are no numbers left weights and moments as they were."""
 
 
+class EngineRecord(TypedDict):
+    """What a checkpoint's manifest says of an engine."""
+
+    engine: str
+    zero_stage: int | None
+
+
 class Engine(Protocol):
     """One rank's part of a model in training. Every method is called by all ranks together.
 
@@ -38,8 +45,7 @@ class Engine(Protocol):
     world_size: int
     replicated: bool
     """Whether every rank holds all weights and moments."""
-    description: dict[str, Any]
-    """What a checkpoint's manifest says of it."""
+    description: EngineRecord
 
     def micro_step(self, *, last: bool) -> AbstractContextManager[Any]:
         """Around forward and backward pass of one micro-batch; gradients are joined in a step's last one."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from biobert_scale.modeling.batch import PackedBatch
-from biobert_scale.training.engine.base import Update
+from biobert_scale.training.engine.base import EngineRecord, Update
 from biobert_scale.training.engine.fragments import Fragment, Place, fragments_of, set_steps_taken, values_of
 
 
@@ -48,7 +48,7 @@ class DdpEngine:
         if world_size > 1:
             ids = [device] if device.type == "cuda" else None
             self.model = DistributedDataParallel(module, device_ids=ids)
-        self.description = {"engine": "ddp", "zero_stage": None}
+        self.description: EngineRecord = {"engine": "ddp", "zero_stage": None}
 
     def micro_step(self, *, last: bool) -> AbstractContextManager[Any]:
         if last or not isinstance(self.model, DistributedDataParallel):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.batch import PackedBatch
-from biobert_scale.training.engine.base import Update
+from biobert_scale.training.engine.base import EngineRecord, Update
 from biobert_scale.training.engine.fragments import (
     Fragment,
     Place,
@@ -55,7 +55,7 @@ class DeepSpeedEngine:
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
         self.replicated = self.layout.replicated
         self.stage = self.engine.zero_optimization_stage()
-        self.description = {"engine": "deepspeed", "zero_stage": self.stage}
+        self.description: EngineRecord = {"engine": "deepspeed", "zero_stage": self.stage}
         self.layout.restart(self.outer)
         _keep_grad_norm(self.engine)
 
