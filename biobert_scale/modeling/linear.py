@@ -60,9 +60,8 @@ class _Fp32Linear(torch.autograd.Function):
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.bias_type = None if bias is None else bias.dtype
-        return nn.functional.linear(
-            inputs.float(), weight.float(), None if bias is None else bias.float()
-        ).to(inputs.dtype)
+        wide = None if bias is None else bias.float()
+        return nn.functional.linear(inputs.float(), weight.float(), wide).to(inputs.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
