@@ -75,11 +75,8 @@ def check_settings(settings: Any, *, where: Path) -> None:
         )
     zero = settings["zero_optimization"]
     stage = zero.get("stage", 0)
-    offloaded = [
-        name
-        for name in ("optimizer", "param")
-        if zero.get(f"offload_{name}", {}).get("device", "none") != "none"
-    ]
+    devices = {name: zero.get(f"offload_{name}", {}).get("device", "none") for name in ("optimizer", "param")}
+    offloaded = [name for name, device in devices.items() if device != "none"]
     if ("param" in offloaded and stage != 3) or ("optimizer" in offloaded and not stage):
         raise UserError(
             f"stage {stage} does not offload what 'zero_optimization' says ({', '.join(offloaded)})",
@@ -104,14 +101,12 @@ def _check(key: str, value: Any, accepted: dict[str, Any], where: Path) -> None:
     for name, inner in value.items():
         full = f"{key}.{name}" if key else name
         if name not in accepted:
-            close = get_close_matches(name, accepted, n=1)
-            raise UserError(
-                f"the DeepSpeed setting '{full}' is not one that checkpoints are known to be complete under",
-                where=where,
-                remedy=f"did you mean '{close[0]}'?"
-                if close
-                else "remove it; ds_configs/README.md lists those",
+            what = (
+                f"the DeepSpeed setting '{full}' is not one that checkpoints are known to be complete under"
             )
+            close = [f"did you mean '{one}'?" for one in get_close_matches(name, accepted, n=1)]
+            remedy = close[0] if close else "remove it; ds_configs/README.md lists those"
+            raise UserError(what, where=where, remedy=remedy)
         kind = accepted[name]
         if isinstance(kind, dict):
             _check(full, inner, kind, where)

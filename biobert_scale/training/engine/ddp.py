@@ -93,23 +93,17 @@ class DdpEngine:
         skipped = torch.tensor(following < scale)  # it halves its scale where it has skipped
         return Update(grad_norm=norm, loss_scale=torch.tensor(following), skipped=skipped)
 
-    def _ordered(self) -> list[Tensor]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-
     def local_fragments(self, *, steps_taken: int = 0) -> list[Fragment]:
-        places = (
-            Place(name, 0, parameter, 0, parameter.numel())
-            for name, parameter in self.module.named_parameters()
-        )
+        named = self.module.named_parameters()
+        places = (Place(name, 0, parameter, 0, parameter.numel()) for name, parameter in named)
         return fragments_of(places, self.optimizer, steps_taken=steps_taken)
 
     def refresh_after_load(self, *, steps_taken: int) -> None:
         set_steps_taken(self.optimizer, steps_taken)
 
     def full_values(self, name: str) -> dict[str, Tensor]:
-        parameter = self.module.get_parameter(name)
-        (place,) = [number for number, one in enumerate(self._ordered()) if one is parameter]
-        return values_of(self.optimizer, parameter, place)
+        ordered = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return values_of(self.optimizer, self.module.get_parameter(name), ordered)
 
     def loss_scale_state(self) -> dict[str, float]:
         if self.scaler is None:

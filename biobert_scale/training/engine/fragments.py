@@ -65,10 +65,8 @@ def fragments_of(
 def _fragment(place: Place, optimizer: torch.optim.Optimizer, steps_taken: int) -> Fragment:
     state = _state(optimizer, place.master, create=not steps_taken)
     tensors = {}
-    for kind, whole in {
-        "weight": place.master.detach(),
-        **{kind: state.get(kind) for kind in KINDS[1:]},
-    }.items():
+    for kind in KINDS:
+        whole = place.master.detach() if kind == "weight" else state.get(kind)
         if whole is None or whole.dtype != torch.float32:
             what = "has no" if whole is None else f"keeps its {str(whole.dtype).removeprefix('torch.')}"
             raise RunFailed(
@@ -98,8 +96,15 @@ def set_steps_taken(optimizer: torch.optim.Optimizer, steps: int) -> None:
         state["step"] = state["step"].fill_(steps) if torch.is_tensor(state.get("step")) else steps
 
 
-def values_of(optimizer: torch.optim.Optimizer, parameter: Tensor, place: int) -> dict[str, Tensor]:
-    """See `Engine.full_values`: of the optimizer's `state_dict`, whose parameters are numbered."""
+def values_of(
+    optimizer: torch.optim.Optimizer, parameter: Tensor, ordered: list[Tensor]
+) -> dict[str, Tensor]:
+    """See `Engine.full_values`: of the optimizer's `state_dict`, which numbers its parameters.
+
+    Args:
+        ordered: the parameters in its order.
+    """
+    (place,) = [number for number, one in enumerate(ordered) if one is parameter]
     saved = optimizer.state_dict()
     number = [number for group in saved["param_groups"] for number in group["params"]][place]
     return to_cpu({"weight": parameter} | {kind: saved["state"][number][kind] for kind in KINDS[1:]})
