@@ -35,9 +35,8 @@ class Telemetry:
         """Open the run's records; what lies beyond `state`, left by a run that got further than its
         checkpoint, goes."""
         self.accelerator, self.path, self.training = accelerator, run / METRICS, training
-        accelerator.init_trackers(
-            run.name or "run", init_kwargs={"tensorboard": {"purge_step": state.global_step + 1}}
-        )
+        beyond = {"tensorboard": {"purge_step": state.global_step + 1}}
+        accelerator.init_trackers(run.name or "run", init_kwargs=beyond)
         self.bar = tqdm(
             total=training.schedule.total_steps,
             initial=state.global_step,
@@ -56,12 +55,11 @@ class Telemetry:
                     stream.write(b"".join(line + b"\n" for line in unreadable))
                 what = "%d line(s) of %s are no records; they are kept in %s"
                 logger.warning(what, len(unreadable), self.path, UNREADABLE)
+            step, seen = state.global_step, state.consumed_samples
             kept = [
                 line
                 for line in records
-                if state.global_step
-                and line["global_step"] <= state.global_step
-                and line.get("consumed_samples", 0) <= state.consumed_samples
+                if step and line["global_step"] <= step and line.get("consumed_samples", 0) <= seen
             ]
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self.bar.n = state.global_step
@@ -87,23 +85,15 @@ class Telemetry:
         now = time.monotonic()
         if self.bar.disable and global_step > self.begun_at and now > self.told_at + _SECONDS_BETWEEN_LINES:
             self.told_at, total = now, self.training.schedule.total_steps
-            left = timedelta(
-                seconds=round((now - self.begun) / (global_step - self.begun_at) * (total - global_step))
-            )
-            logger.info(
-                "step %d of %d: loss %.4f, %.3g tokens/s a device, %s to go",
-                global_step,
-                total,
-                values["train/loss"],
-                values["perf/tokens_per_second_per_device"],
-                left,
-            )
+            seconds = (now - self.begun) / (global_step - self.begun_at) * (total - global_step)
+            loss, rate = values["train/loss"], values["perf/tokens_per_second_per_device"]
+            what = "step %d of %d: loss %.4f, %.3g tokens/s a device, %s to go"
+            logger.info(what, global_step, total, loss, rate, timedelta(seconds=round(seconds)))
 
     def close(self) -> None:
         self.bar.close()
-        for tracker in (
-            self.accelerator.trackers
-        ):  # end_training() would leave the process group under the engine's feet
+        # `end_training` would leave the process group under the engine's feet.
+        for tracker in self.accelerator.trackers:
             tracker.finish()
 
 

@@ -27,10 +27,9 @@ class ThroughputMeter:
     def add(self, step: RankStep, seconds: float, *, waited: float) -> None:
         """Count a step, the seconds from its beginning to the end of its report, and those of them that it
         waited for its data."""
-        lengths = np.concatenate(
-            [np.diff(batch.cu_seqlens)[: len(batch.nsp_labels)] for batch in step.micro_batches]
-        )
-        predictions = sum(int((batch.mlm_labels != IGNORED).sum()) for batch in step.micro_batches)
+        batches = step.micro_batches
+        lengths = np.concatenate([np.diff(batch.cu_seqlens)[: len(batch.nsp_labels)] for batch in batches])
+        predictions = sum(int((batch.mlm_labels != IGNORED).sum()) for batch in batches)
         self.steps += 1
         self.tokens += step.global_tokens
         self.sequences += step.global_sequences
