@@ -70,10 +70,8 @@ def train_step(
         with engine.micro_step(last=number == len(batch.micro_batches) - 1):
             with timer.part("forward"):
                 sums = engine.forward(micro_batch.to(engine.device))
-                loss = (
-                    sums["mlm_loss"] / batch.step.global_predictions
-                    + sums["nsp_loss"] / batch.step.global_sequences
-                )
+                loss = sums["mlm_loss"] / batch.step.global_predictions
+                loss = loss + sums["nsp_loss"] / batch.step.global_sequences
             with timer.part("backward"):
                 engine.backward(loss * parts)
         totals += torch.stack([sums[name].detach() for name in SUMS])

@@ -194,9 +194,9 @@ class Checkpoints:
             return TrainerState()
         record = read_record(checkpoint)
         if record["samples_fingerprint"] != self.samples_fingerprint:
+            theirs, ours = record["samples_fingerprint"][:12], self.samples_fingerprint[:12]
             raise UserError(
-                f"the checkpoint was trained on samples {record['samples_fingerprint'][:12]}, these are"
-                f" {self.samples_fingerprint[:12]}",
+                f"the checkpoint was trained on samples {theirs}, these are {ours}",
                 where=checkpoint,
                 remedy="give the tokens it was trained on, or start a new run in another --output",
             )
@@ -295,10 +295,8 @@ class Checkpoints:
     def _sample(self, step: int) -> dict[str, dict[str, Tensor]]:
         """What the engine itself says of a few parameters, others at each step: name -> `full_values`.
         Empty where there is nothing to compare yet."""
-        names = sorted(
-            name
-            for name, parameter in self.engine.module.named_parameters()
-            if getattr(parameter, "ds_numel", parameter.numel()) <= _SAMPLED_ELEMENTS
-        )
+        parameters = self.engine.module.named_parameters()
+        sizes = {name: getattr(one, "ds_numel", one.numel()) for name, one in parameters}
+        names = sorted(name for name, size in sizes.items() if size <= _SAMPLED_ELEMENTS)
         chosen = random.Random(step).sample(names, min(_SAMPLED_PARAMETERS, len(names))) if step else []
         return {name: self.engine.full_values(name) for name in chosen}

@@ -19,20 +19,12 @@ from biobert_scale.training.checkpoint.manifest import read_record
 from biobert_scale.training.checkpoint.retention import complete
 
 CONFIG = "config.json"
+_INITIAL_WEIGHTS = "training.initial_weights"
 RUN_SECTIONS = (
-    "seed",
-    "model",
-    "data",
-    "training.global_batch_size",
-    "training.optimizer",
-    "training.schedule",
-    "training.precision.dtype",
-    "training.initial_weights",
+    *("seed", "model", "data", "training.global_batch_size", "training.optimizer", "training.schedule"),
+    *("training.precision.dtype", _INITIAL_WEIGHTS),
 )
 """The settings that make two runs two, by their keys."""
-
-
-_INITIAL_WEIGHTS = "training.initial_weights"
 
 
 def run_fingerprint(config: Config, samples_fingerprint: str, *, initial_weights: str = "") -> str:
@@ -88,11 +80,8 @@ def refuse_changes(
             if all(weights):
                 old, new = f"{old} ({weights[0][:12]})", f"{new} ({weights[1][:12]})"
         for key, was, now in _differences(section, old, new):
-            raise UserError(
-                f"{key} was {was!r} and is now {now!r}",
-                where=where,
-                remedy="set it back, or start a new run in another --output",
-            )
+            remedy = "set it back, or start a new run in another --output"
+            raise UserError(f"{key} was {was!r} and is now {now!r}", where=where, remedy=remedy)
 
 
 def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:

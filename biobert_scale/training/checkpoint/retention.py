@@ -67,9 +67,8 @@ def leftovers(run: Path) -> list[Path]:
 
 def _directories(run: Path, pattern: re.Pattern[str]) -> list[Path]:
     directory = run / DIRECTORY
-    return (
-        [path for path in directory.iterdir() if pattern.fullmatch(path.name)] if directory.is_dir() else []
-    )
+    found = directory.iterdir() if directory.is_dir() else ()
+    return [path for path in found if pattern.fullmatch(path.name)]
 
 
 def is_finished(run: Path) -> bool:
@@ -97,11 +96,8 @@ def find_checkpoint(source: Path) -> Path:
             raise UserError(f"the checkpoint is broken: {trouble}", where=source, remedy="take another one")
         return source
     if (checkpoint := newest_intact(source)) is None:
-        raise UserError(
-            "no intact checkpoint",
-            where=source,
-            remedy="give the --output of `biobert-scale train`, or one of its checkpoints",
-        )
+        remedy = "give the --output of `biobert-scale train`, or one of its checkpoints"
+        raise UserError("no intact checkpoint", where=source, remedy=remedy)
     return checkpoint
 
 
@@ -119,17 +115,11 @@ def check_resume(run: Path, policy: str) -> None:
         raise UserError(f"no policy '{policy}'", where="--resume", remedy="use auto, never or must")
     found = complete(run)
     if policy == "never" and found:
-        raise UserError(
-            f"there are checkpoints up to step {step_of(found[-1])}",
-            where=run,
-            remedy="choose another --output, or go on with --resume auto",
-        )
+        what = f"there are checkpoints up to step {step_of(found[-1])}"
+        raise UserError(what, where=run, remedy="choose another --output, or go on with --resume auto")
     if policy == "must" and not found:
-        raise UserError(
-            "there is no checkpoint to go on from",
-            where=run,
-            remedy="check --output, or begin with --resume auto",
-        )
+        what, remedy = "there is no checkpoint to go on from", "check --output, or begin with --resume auto"
+        raise UserError(what, where=run, remedy=remedy)
 
 
 def superfluous(
@@ -162,11 +152,9 @@ def superfluous(
 def _chosen(whole: list[Path], config: CheckpointConfig) -> list[Path]:
     """The last and the best, oldest first."""
     kept = set(whole[-config.keep_last :])
-    if config.keep_best:
-        scored = [
-            (loss, step_of(path), path) for path in whole if (loss := _validation_loss(path)) is not None
-        ]
-        kept |= {path for *_, path in sorted(scored)[: config.keep_best]}
+    losses = {path: _validation_loss(path) for path in whole} if config.keep_best else {}
+    scored = [(loss, step_of(path), path) for path, loss in losses.items() if loss is not None]
+    kept |= {path for *_, path in sorted(scored)[: config.keep_best]}
     return sorted(kept, key=step_of)
 
 

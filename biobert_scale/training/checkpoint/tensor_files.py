@@ -51,34 +51,26 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
     offset = 0
     for name, tensor in tensors.items():
         assert tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.device.type == "cpu", name
-        header[name] = {
-            "dtype": "F32",
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.nbytes],
-        }
-        offset += tensor.nbytes
+        place = [offset, offset + tensor.nbytes]
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": place}
+        offset = place[1]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    digest = hashlib.sha256()
-    written = 0
+    head = len(text).to_bytes(8, "little") + text
+    digest = hashlib.sha256(head)
     with open(path, "wb") as stream:
-        contents: list[Any] = [
-            len(text).to_bytes(8, "little"),
-            text,
-            *(tensor.numpy() for tensor in tensors.values()),
-        ]
-        for number, content in enumerate(contents):
-            view = memoryview(content).cast("B")
+        stream.write(head)
+        for name, tensor in tensors.items():
+            view = tensor.numpy().data.cast("B")
             for start in range(0, len(view), _BLOCK_BYTES):
                 block = view[start : start + _BLOCK_BYTES]
-                if number > 1 and not _finite(block):
-                    raise _no_numbers(list(tensors)[number - 2], path)
+                if not _finite(block):
+                    raise _no_numbers(name, path)
                 stream.write(block)
                 digest.update(block)
-                written += len(block)
         stream.flush()
         os.fsync(stream.fileno())
-    return {"bytes": written, "sha256": digest.hexdigest()}
+    return {"bytes": len(head) + offset, "sha256": digest.hexdigest()}
 
 
 def _finite(block: memoryview) -> bool:
