@@ -46,8 +46,7 @@ def _fill(seed: np.uint64, numbers: np.ndarray) -> None:
 
 
 def applied(states: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """`states * mask * scale`: a mask of bytes is kept, four times smaller than one in fp32, and widened for
-    the product."""
+    """`states * mask * scale`; the mask is of bytes, a quarter of one in fp32, widened for the product."""
     return mask.to(states.dtype).mul_(scale).mul_(states)
 
 

@@ -1,5 +1,4 @@
-"""The weights that a pre-training run starts from: random, a Hugging Face model's, or a TensorFlow
-checkpoint's."""
+"""What a pre-training run starts from: random weights, a Hugging Face model, a TensorFlow checkpoint."""
 
 from __future__ import annotations
 
@@ -24,8 +23,7 @@ _POSITIONS = "bert.embeddings.position_embeddings.weight"
 _BIAS = "cls.predictions.bias"
 _TIED = {"cls.predictions.decoder.weight": _EMBEDDINGS, "cls.predictions.decoder.bias": _BIAS}
 _HEADS = ("bert.pooler.", "cls.")
-"""What a model may lack: encoders come without heads, masked language models without the one on sentence
-pairs."""
+"""What a model may lack: encoders come without heads, masked language models without the NSP head."""
 _SHAPE = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
     *("max_position_embeddings", "type_vocab_size", "hidden_act", "layer_norm_eps"),

@@ -53,8 +53,7 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Fp32Linear(torch.autograd.Function):
-    """`linear` of bf16 tensors through fp32 copies, none of which outlives the product: kept for the backward
-    pass are the bf16 ones."""
+    """`linear` of bf16 tensors through fp32 copies; only the bf16 ones are kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

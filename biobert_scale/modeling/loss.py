@@ -17,8 +17,7 @@ from torch import Tensor
 from biobert_scale.modeling.linear import autocast_type, multiplies_natively
 
 _ALIGNMENT = 8
-"""Rows of the logits begin at a multiple of so many elements, 16 bytes in 16 bits: GPUs' fastest product
-kernels read no others."""
+"""Rows of the logits begin at multiples of this many elements, 16 bytes, for GPUs' fastest kernels."""
 _ROWS_IN_CACHE = 32
 """Rows whose logits a CPU's cache holds from one pass over them to the next."""
 

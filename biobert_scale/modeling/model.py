@@ -225,8 +225,7 @@ def _behind_attention(
 
 @functools.cache
 def _compiled() -> Any:
-    """One function for all layers and all numbers of tokens: it is compiled once for training and once for
-    scoring."""
+    """One function for all layers and lengths: compiled once for training and once for scoring."""
     return torch.compile(_behind_attention, dynamic=True)
 
 

@@ -1,5 +1,4 @@
-"""Checkpoints of the original BERT code (github.com/google-research/bert) under transformers' parameter
-names."""
+"""Checkpoints of the original BERT code (github.com/google-research/bert), transformers' names."""
 
 from __future__ import annotations
 

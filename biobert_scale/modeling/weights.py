@@ -1,5 +1,4 @@
-"""Weights of existing models under transformers' names: a Hugging Face directory's, or a TensorFlow
-checkpoint's."""
+"""Existing weights by transformers' names: of a Hugging Face directory or a TensorFlow checkpoint."""
 
 from __future__ import annotations
 
@@ -36,8 +35,7 @@ FINE_TUNING = ComputeConfig(fused_qkv=False)
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Existing weights: where their configuration and vocabulary lie, and the tensors by transformers'
-    names."""
+    """Existing weights by transformers' names, and where their configuration and vocabulary are."""
 
     directory: Path
     config: BertConfig
@@ -206,8 +204,7 @@ def _read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _current_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Today's names: LayerNorm's were once TensorFlow's, and an encoder saved by itself has no `bert.` in
-    front."""
+    """Today's names: LayerNorm's were TensorFlow's once; an encoder saved alone lacks `bert.` in front."""
     bare = not any(name.startswith("bert.") for name in tensors)
     renamed = {}
     for name, tensor in tensors.items():

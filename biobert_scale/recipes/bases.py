@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from biobert_scale.config import tree
 from biobert_scale.errors import UserError
@@ -68,8 +68,15 @@ def origin(layers: list[Layer], key: str) -> str:
     return own if where == own else f"{where} (a base of {own})"
 
 
-def find_recipe(recipe: str, *, beside: Path = Path(), named_by: str = "") -> tuple[Path, str]:
-    """A recipe's file, and what a message calls it.
+class RecipeFile(NamedTuple):
+    """Where a recipe is, and what a message calls it."""
+
+    path: Path
+    where: str
+
+
+def find_recipe(recipe: str, *, beside: Path = Path(), named_by: str = "") -> RecipeFile:
+    """A recipe's file.
 
     Args:
         beside: the directory that a relative path starts from.
@@ -84,12 +91,12 @@ def find_recipe(recipe: str, *, beside: Path = Path(), named_by: str = "") -> tu
         if not path.is_file():
             what = f"no such configuration file as {path}" if named_by else "no such configuration file"
             raise UserError(what, where=named_by or path, remedy=f"check the path, or name one of: {names}")
-        return path, str(path)
+        return RecipeFile(path, str(path))
     if recipe not in recipe_names():
         what = f"no such recipe as {recipe}" if named_by else "no such recipe"
         remedy = f"name one of: {names}, or the path of a .toml file"
         raise UserError(what, where=named_by or recipe, remedy=remedy)
-    return _PACKAGED / f"{recipe}.toml", f"recipe {recipe}"
+    return RecipeFile(_PACKAGED / f"{recipe}.toml", f"recipe {recipe}")
 
 
 def _read_toml(path: Path, where: str) -> dict[str, Any]:

@@ -39,8 +39,7 @@ class DevicePeak:
 
 
 def device_peak(device: torch.device, dtype: torch.dtype) -> DevicePeak:
-    """The peak of one rank's device: from its data sheet for a known GPU in 16 bits, else measured in a third
-    of a second."""
+    """One rank's peak: of a known GPU in 16 bits by its data sheet, else measured in a third of a second."""
     on_gpu = device.type == "cuda"
     name = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} CPU thread(s)"
     if on_gpu and dtype in (torch.float16, torch.bfloat16):

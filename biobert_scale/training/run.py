@@ -1,5 +1,4 @@
-"""A run's life: its directory is locked, the ranks meet, a `Trainer` works, and the directory says how it
-ended."""
+"""A run's life: the directory is locked, the ranks meet, a `Trainer` works, the end is recorded."""
 
 from __future__ import annotations
 

@@ -55,8 +55,7 @@ _BYTES_PER_PARAMETER = 12  # fp32 weight and two moments
 _SPARE_BYTES = 1 << 22
 _SAMPLED_PARAMETERS = 3
 _SAMPLED_ELEMENTS = 1 << 22
-"""Parameters above this are left out of the sample: gathering one takes device memory when there may be
-little."""
+"""Parameters above this are left out of the sample: to gather one takes device memory."""
 
 
 class Checkpoints:
@@ -85,12 +84,10 @@ class Checkpoints:
         self.samples_fingerprint, self.initial_weights = samples_fingerprint, initial_weights
         self.writer: ShardWriter | None = None
         self.buffers: dict[str, Tensor] = {}
-        """The state as it was when it was last copied; no writer reads it any more when the next save begins.
-        """
+        """The state as last copied; no writer reads it any more when the next save begins."""
         self.verified = Verified()
         self.written: RunMetrics = {}
-        """Figures of the last save, for the log: how long training stood still for it, and how long its
-            writing took."""
+        """Seconds of the last save, for the log: how long training waited, how long the writing took."""
 
     def save(self, state: TrainerState, *, validation_loss: float | None, wait: bool) -> None:
         """Write a checkpoint.
@@ -169,8 +166,7 @@ class Checkpoints:
         self._agree(writer.trouble)
 
     def close(self, *, patience: float) -> None:
-        """At the end of a run that may have failed: let the save under way come to its end, without asking
-            the others.
+        """At the end of a run that may have failed: let the save under way end, without asking the others.
 
         Args:
             patience: seconds to wait for their parts.
@@ -214,8 +210,7 @@ class Checkpoints:
         return state
 
     def _newest_intact(self) -> Path | None:
-        """The newest checkpoint whose files verify; the ranks share the reading. Broken ones are named in the
-        log and passed over."""
+        """The newest checkpoint that is intact; the ranks share the reading, the log names broken ones."""
         if self.accelerator.is_main_process:
             wait_for_writers(self.run, patience=self.config.training.engine.communication_timeout_seconds / 2)
         found: list[Any] = [(complete(self.run), incomplete(self.run))]
@@ -229,12 +224,9 @@ class Checkpoints:
             logger.warning("checkpoint %s is passed over: %s", checkpoint.name, troubles[0])
         # A checkpoint that is being deleted loses its manifest first, but then another is intact.
         if lost := [*candidates, *(path for path in left if not path.name.startswith("."))]:
-            remedy = "restore its files; to begin anew, choose another --output"
-            raise UserError(
-                f"none of {len(lost)} checkpoint(s) is intact",
-                where=self.run,
-                remedy=f"see `biobert-scale checkpoint verify`; {remedy}",
-            )
+            remedy = "see `biobert-scale checkpoint verify`; restore its files; to begin anew, choose another"
+            what = f"none of {len(lost)} checkpoint(s) is intact"
+            raise UserError(what, where=self.run, remedy=f"{remedy} --output")
         return None
 
     def _gather(self, value: Any) -> list[Any]:
@@ -243,7 +235,8 @@ class Checkpoints:
     def _agree(self, trouble: Exception | None) -> None:
         """Stop on all ranks where one is in trouble."""
         mine = None if trouble is None else Failure.of(trouble)
-        for what, remedy in filter(None, self._gather(mine)):
+        if failures := list(filter(None, self._gather(mine))):
+            what, remedy = failures[0]
             remedy = remedy or "free some space and run it again: the last checkpoint is kept"
             raise RunFailed(f"a checkpoint could not be written ({what})", where=self.run, remedy=remedy)
 

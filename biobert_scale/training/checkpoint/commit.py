@@ -90,8 +90,7 @@ def compare(staging: Path, shards: list[str], sample: dict[str, dict[str, Tensor
 
 
 def commit(staging: Path, final: Path, record: Mapping[str, Any]) -> None:
-    """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name goes
-    once the new one has it."""
+    """Write a staging directory's manifest and name it; only then an earlier one of that name goes."""
     write_synced(staging / MANIFEST, json_text(sealed(record)))
     sync(staging)
     old = replaced_path(final)

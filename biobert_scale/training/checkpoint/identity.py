@@ -44,8 +44,7 @@ def run_fingerprint(config: Config, samples_fingerprint: str, *, initial_weights
 
 
 def begun_with(run: Path) -> Config | None:
-    """The configuration that a run's newest checkpoint holds, of those whose configuration is intact; None
-    where there is none."""
+    """The configuration in a run's newest checkpoint whose configuration is intact; None without any."""
     for checkpoint in reversed(complete(run)):
         with suppress(OSError, UserError, KeyError, TypeError):  # damaged, or just being deleted
             content = (checkpoint / CONFIG).read_bytes()

@@ -51,8 +51,7 @@ def complete(run: Path) -> list[Path]:
 
 
 def incomplete(run: Path) -> list[Path]:
-    """What interrupted saves have left: directories that never got a manifest, or never their name, or that
-    another one has replaced."""
+    """What interrupted saves left: without a manifest, never given their name, or replaced."""
     counted = set(complete(run))
     left = [path for pattern in (_UNFINISHED, _REPLACED, _NAME) for path in _directories(run, pattern)]
     return sorted(path for path in left if path not in counted)

@@ -101,8 +101,7 @@ class _Piece:
 
 
 class Shards:
-    """The tensors of a checkpoint's shard files, read by parameter and range of elements; nothing is read
-    before it is asked for."""
+    """A checkpoint's tensors, read by parameter and range of elements, only when they are asked for."""
 
     def __init__(self, directory: Path, files: list[str]) -> None:
         """Open the files of `directory` and read their headers."""

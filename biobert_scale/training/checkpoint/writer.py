@@ -1,5 +1,4 @@
-"""One rank's part in writing a checkpoint: its tensors copied to the host, its file written by a thread, its
-word given in a note."""
+"""One rank's part in a checkpoint: tensors copied to the host, a file written by a thread, a note."""
 
 from __future__ import annotations
 

@@ -85,5 +85,4 @@ class Engine(Protocol):
         """The scale, and where it is between two changes. Empty where nothing is scaled."""
 
     def restore_loss_scale(self, state: dict[str, float]) -> None:
-        """Continue from a `loss_scale_state`, also another engine's, whose counts between two changes then
-        begin anew."""
+        """Continue from a `loss_scale_state`; counts begin anew after another engine's."""

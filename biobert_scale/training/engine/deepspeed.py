@@ -158,8 +158,7 @@ class Layout:
 
     places: Callable[[Any, Names], Iterator[Place]]
     refresh: Callable[[Any], None]
-    """After the places have been written to: bring the weights that are computed with in line, on all ranks
-    together."""
+    """After the places were written to: update the weights that are computed with, on all ranks."""
     restart: Callable[[Any], None] = lambda outer: None
     """Undo what the class has done to weights and moments before the first step."""
     replicated: bool = False

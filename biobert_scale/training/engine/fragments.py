@@ -116,8 +116,7 @@ def to_cpu(values: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def partition(fragments: list[Fragment], *, rank: int, world_size: int) -> list[Fragment]:
-    """Where every rank holds everything: one rank's part of the writing, of nearly the same size on every
-    rank."""
+    """One rank's part of the writing where every rank holds everything; all parts are nearly equal."""
     total = sum(fragment.numel for fragment in fragments)
     first, last = total * rank // world_size, total * (rank + 1) // world_size
     mine, before = [], 0

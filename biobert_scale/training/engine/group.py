@@ -18,14 +18,11 @@ from biobert_scale.training.engine.settings import engine_config
 
 logger = logging.getLogger(__name__)
 
-_OBSERVERS = {
-    f"ACCELERATE_{name}"
-    for name in (
-        *("LOG_LEVEL", "ENABLE_RICH", "DEBUG_MODE", "DEBUG_RDV_FILE", "CPU_AFFINITY"),
-        *("BYPASS_DEVICE_MAP", "INIT_INCLUDE_BUFFERS"),  # of models in parts, which this package has not
-    )
-}
-"""Accelerate's variables that change nothing of what is computed."""
+_OBSERVERS = (
+    *("ACCELERATE_LOG_LEVEL", "ACCELERATE_ENABLE_RICH", "ACCELERATE_DEBUG_MODE", "ACCELERATE_DEBUG_RDV_FILE"),
+    *("ACCELERATE_CPU_AFFINITY", "ACCELERATE_BYPASS_DEVICE_MAP", "ACCELERATE_INIT_INCLUDE_BUFFERS"),
+)
+"""Accelerate's variables that change nothing of what is computed; the last two are of models in parts."""
 _UNASKED = ("", "0", "no", "none", "false", "default")
 """What its launcher writes where nothing was asked for."""
 _EXPECTED = ("ACCELERATE_USE_CPU", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_CONFIG_DS_FIELDS")
@@ -103,6 +100,5 @@ def leave() -> None:
 
 
 def import_before_meeting() -> None:
-    """Imported after the ranks have met, DeepSpeed would bind their group as default arguments, and gloo's
-    threads would outlive it."""
+    """DeepSpeed binds the group as default arguments if imported later; gloo's threads would outlive it."""
     import deepspeed  # noqa: F401

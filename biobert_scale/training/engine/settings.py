@@ -1,5 +1,4 @@
-"""DeepSpeed's configuration file, filled from the one run configuration; a contradiction is refused, naming
-both places."""
+"""DeepSpeed's configuration file, filled from the run configuration; contradictions are refused."""
 
 from __future__ import annotations
 

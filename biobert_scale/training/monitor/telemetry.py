@@ -1,5 +1,4 @@
-"""Where numbers go: `metrics.jsonl` in the run directory, and Accelerate's trackers (TensorBoard by
-default)."""
+"""Where numbers go: `metrics.jsonl` and Accelerate's trackers (TensorBoard by default)."""
 
 from __future__ import annotations
 
@@ -32,8 +31,7 @@ class Telemetry:
     def __init__(
         self, accelerator: Accelerator, run: Path, state: TrainerState, *, training: TrainingConfig
     ) -> None:
-        """Open the run's records; what lies beyond `state`, left by a run that got further than its
-        checkpoint, goes."""
+        """Open the run's records; those beyond `state`, of a run that got further, are dropped."""
         self.accelerator, self.path, self.training = accelerator, run / METRICS, training
         beyond = {"tensorboard": {"purge_step": state.global_step + 1}}
         accelerator.init_trackers(run.name or "run", init_kwargs=beyond)
@@ -98,8 +96,7 @@ class Telemetry:
 
 
 def read_metrics(run: Path) -> list[RunMetrics]:
-    """All records of a run in order. A line that is no record is passed over and reported, but for a last one
-    cut by a crash."""
+    """All records of a run in order. Lines that are none are reported, but for a last one cut by a crash."""
     records, unreadable = _read_lines(run / METRICS)
     if unreadable:
         logger.warning("%s: %d line(s) are no records and are passed over", run / METRICS, len(unreadable))

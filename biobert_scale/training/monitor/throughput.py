@@ -25,8 +25,7 @@ class ThroughputMeter:
         self.seconds = self.waited = 0.0
 
     def add(self, step: RankStep, seconds: float, *, waited: float) -> None:
-        """Count a step, the seconds from its beginning to the end of its report, and those of them that it
-        waited for its data."""
+        """Count a step, its seconds until its report, and those of them that it waited for data."""
         batches = step.micro_batches
         lengths = np.concatenate([np.diff(batch.cu_seqlens)[: len(batch.nsp_labels)] for batch in batches])
         predictions = sum(int((batch.mlm_labels != IGNORED).sum()) for batch in batches)
