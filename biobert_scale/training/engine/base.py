@@ -15,7 +15,7 @@ from biobert_scale.training.engine.fragments import Fragment
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What an optimizer step did, as scalars on the device."""
+    """What an optimizer step did, as tensors () on the device."""
 
     grad_norm: Tensor
     """Of the whole step's gradients, before clipping; NaN where it is not known."""
