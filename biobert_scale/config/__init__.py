@@ -6,6 +6,8 @@ from __future__ import annotations
 from biobert_scale.config.compute import ComputeConfig as ComputeConfig
 from biobert_scale.config.corpus import CorpusConfig as CorpusConfig
 from biobert_scale.config.corpus import SyntheticConfig as SyntheticConfig
+from biobert_scale.config.corpus import TokensConfig as TokensConfig
+from biobert_scale.config.corpus import VocabularyConfig as VocabularyConfig
 from biobert_scale.config.data import DataConfig as DataConfig
 from biobert_scale.config.data import LoaderConfig as LoaderConfig
 from biobert_scale.config.evaluation import FinetuneConfig as FinetuneConfig
@@ -16,8 +18,6 @@ from biobert_scale.config.optimization import PrecisionConfig as PrecisionConfig
 from biobert_scale.config.optimization import ScheduleConfig as ScheduleConfig
 from biobert_scale.config.recipe import Config as Config
 from biobert_scale.config.slurm import SlurmConfig as SlurmConfig
-from biobert_scale.config.tokens import TokensConfig as TokensConfig
-from biobert_scale.config.tokens import VocabularyConfig as VocabularyConfig
 from biobert_scale.config.training import CheckpointConfig as CheckpointConfig
 from biobert_scale.config.training import EngineConfig as EngineConfig
 from biobert_scale.config.training import GuardsConfig as GuardsConfig

@@ -1,4 +1,4 @@
-"""How raw XML becomes documents, and the made-up literature."""
+"""How raw XML, or the made-up literature, becomes documents, a vocabulary and token shards."""
 
 from __future__ import annotations
 
@@ -41,3 +41,26 @@ class SyntheticConfig(Section, path="synthetic"):
 
     abstracts: Annotated[int, "[1, 1e8]"] = 3000
     full_texts: Annotated[int, "[0, 1e8]"] = 150
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyConfig(Section, path="vocabulary"):
+    """The WordPiece vocabulary."""
+
+    size: Annotated[int, "[1, 1e7]"] = 28_996
+    """Entries, special tokens included (28,996 is BERT's cased vocabulary)."""
+    lowercase: bool = False
+    """Lower-case and strip accents before splitting (an uncased model)."""
+    minimum_frequency: Annotated[int, "[1, 1e9]"] = 2
+    """Pairs seen fewer times are not merged."""
+    training_characters: Annotated[int, "[1, 1e15]"] = 1_000_000_000
+    """Text to train on at most, in characters, kept in memory; of a larger corpus the documents whose ids
+    have the smallest hashes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensConfig(Section, path="tokens"):
+    """How documents become token shards."""
+
+    validation_fraction: Annotated[float, "(0, 1)"] = 0.005
+    """Share of documents held out, chosen by a hash of the document's id: above 0, below 1."""

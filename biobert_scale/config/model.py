@@ -24,10 +24,7 @@ class ModelConfig(Section, path="model"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.hidden_size % self.num_attention_heads:
-            raise UserError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads"
-                f" {self.num_attention_heads}",
-                where="model.hidden_size",
-                remedy="make it divide",
-            )
+        size, heads = self.hidden_size, self.num_attention_heads
+        if size % heads:
+            what = f"hidden_size {size} is not a multiple of num_attention_heads {heads}"
+            raise UserError(what, where="model.hidden_size", remedy="make it divide")

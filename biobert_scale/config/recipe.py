@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from biobert_scale.config.compute import ComputeConfig
-from biobert_scale.config.corpus import CorpusConfig, SyntheticConfig
+from biobert_scale.config.corpus import CorpusConfig, SyntheticConfig, TokensConfig, VocabularyConfig
 from biobert_scale.config.data import DataConfig, LoaderConfig
 from biobert_scale.config.evaluation import EvaluationConfig
 from biobert_scale.config.history import as_first_saved
 from biobert_scale.config.model import ModelConfig
 from biobert_scale.config.section import Section
-from biobert_scale.config.tokens import TokensConfig, VocabularyConfig
 from biobert_scale.config.training import TrainingConfig
 from biobert_scale.errors import UserError
 
@@ -38,13 +37,11 @@ class Config(Section, path=""):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.data.max_seq_length > self.model.max_position_embeddings:
-            raise UserError(
-                f"max_seq_length {self.data.max_seq_length} exceeds model.max_position_embeddings"
-                f" {self.model.max_position_embeddings}",
-                where="data.max_seq_length",
-                remedy="shorten the samples or enlarge the model's positions",
-            )
+        length, positions = self.data.max_seq_length, self.model.max_position_embeddings
+        if length > positions:
+            what = f"max_seq_length {length} exceeds model.max_position_embeddings {positions}"
+            remedy = "shorten the samples or enlarge the model's positions"
+            raise UserError(what, where="data.max_seq_length", remedy=remedy)
 
     def fingerprinted(self) -> dict[str, Any]:
         """What its fingerprint is made of."""

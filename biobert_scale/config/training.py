@@ -88,17 +88,16 @@ class TrainingConfig(Section, path="training"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.global_batch_size % self.micro_batch_size:
+        whole, part = self.global_batch_size, self.micro_batch_size
+        if whole % part:
+            what = f"global_batch_size {whole} is not a multiple of micro_batch_size {part}"
+            remedy = f"use {nearest_multiples(whole, part)}"
+            raise UserError(what, where="training.global_batch_size", remedy=remedy)
+        stall, timeout = self.guards.stall_seconds, self.engine.communication_timeout_seconds
+        if stall >= timeout:
             raise UserError(
-                f"global_batch_size {self.global_batch_size} is not a multiple of micro_batch_size"
-                f" {self.micro_batch_size}",
-                where="training.global_batch_size",
-                remedy=f"use {nearest_multiples(self.global_batch_size, self.micro_batch_size)}",
-            )
-        if self.guards.stall_seconds >= self.engine.communication_timeout_seconds:
-            raise UserError(
-                f"stall_seconds {self.guards.stall_seconds:g} is not below"
-                f" training.engine.communication_timeout_seconds {self.engine.communication_timeout_seconds}",
+                f"stall_seconds {stall:g} is not below training.engine.communication_timeout_seconds"
+                f" {timeout}",
                 where="training.guards.stall_seconds",
                 remedy="use less, so that the rank that is waited for is named before the ranks give up",
             )
@@ -110,15 +109,13 @@ def gradient_accumulation_steps(training: TrainingConfig, world_size: int) -> in
     Raises:
         UserError: the global batch does not divide over the ranks; the nearest sizes that do are named.
     """
-    unit = training.micro_batch_size * world_size
-    if training.global_batch_size % unit:
-        raise UserError(
-            f"global_batch_size {training.global_batch_size} does not divide into {world_size} ranks x"
-            f" micro_batch_size {training.micro_batch_size}",
-            where="training.global_batch_size",
-            remedy=f"use {nearest_multiples(training.global_batch_size, unit)}, or another micro_batch_size",
-        )
-    return training.global_batch_size // unit
+    whole, part = training.global_batch_size, training.micro_batch_size
+    steps, rest = divmod(whole, part * world_size)
+    if rest:
+        what = f"global_batch_size {whole} does not divide into {world_size} ranks x micro_batch_size {part}"
+        remedy = f"use {nearest_multiples(whole, part * world_size)}, or another micro_batch_size"
+        raise UserError(what, where="training.global_batch_size", remedy=remedy)
+    return steps
 
 
 def nearest_multiples(value: int, unit: int) -> str:

@@ -55,10 +55,9 @@ def _structure_float(value: Any, _: type) -> float:
 
 
 class Problem(NamedTuple):
-    """A setting that is refused."""
+    """A setting that is refused; its key has its sections, dotted."""
 
     key: str
-    """With its sections, dotted."""
     what: str
     remedy: str
 

@@ -28,11 +28,9 @@ def slurm_end_time() -> float | None:
         command = ["squeue", "--noheader", f"--jobs={job}", "--format=%L"]
         left = subprocess.check_output(command, stderr=subprocess.PIPE, text=True, timeout=60).strip()
     except (OSError, subprocess.SubprocessError) as error:
-        raise UserError(
-            f"squeue does not say when the job ends ({error})",
-            where="--save-before-limit",
-            remedy="leave the option out, or use sbatch's --signal",
-        ) from None
+        what = f"squeue does not say when the job ends ({error})"
+        remedy = "leave the option out, or use sbatch's --signal"
+        raise UserError(what, where="--save-before-limit", remedy=remedy) from None
     return None if left == "UNLIMITED" else time.time() + seconds_of(left)
 
 

@@ -255,11 +255,8 @@ class Trainer:
         self.checkpoints.finish()
         loaded = self.checkpoints.load()
         if loaded.global_step == 0:
-            raise RunFailed(
-                "there is no checkpoint to roll back to",
-                where=self.run,
-                remedy="lower the learning rate, or save checkpoints more often",
-            )
+            remedy = "lower the learning rate, or save checkpoints more often"
+            raise RunFailed("there is no checkpoint to roll back to", where=self.run, remedy=remedy)
         # What has been seen and skipped stays seen and skipped: the samples continue behind it.
         self.state = replace(seen, global_step=loaded.global_step)
         self.guards.rolled_back(loss_scale=self.loss_scale)

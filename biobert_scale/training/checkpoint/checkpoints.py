@@ -191,11 +191,9 @@ class Checkpoints:
         record = read_record(checkpoint)
         if record["samples_fingerprint"] != self.samples_fingerprint:
             theirs, ours = record["samples_fingerprint"][:12], self.samples_fingerprint[:12]
-            raise UserError(
-                f"the checkpoint was trained on samples {theirs}, these are {ours}",
-                where=checkpoint,
-                remedy="give the tokens it was trained on, or start a new run in another --output",
-            )
+            what = f"the checkpoint was trained on samples {theirs}, these are {ours}"
+            remedy = "give the tokens it was trained on, or start a new run in another --output"
+            raise UserError(what, where=checkpoint, remedy=remedy)
         weights = (record.get("initial_weights", ""), self.initial_weights)
         refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint, weights=weights)
         saved = read_json(checkpoint / STATE)

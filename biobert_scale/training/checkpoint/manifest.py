@@ -61,11 +61,8 @@ def read_record(checkpoint: Path) -> CheckpointRecord:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
         raise UserError("no checkpoint's manifest", where=path, remedy="give another checkpoint")
     if manifest.get("format") != FORMAT:
-        raise UserError(
-            f"written in format {manifest.get('format')}, this version reads format {FORMAT}",
-            where=checkpoint,
-            remedy="use the version that wrote it",
-        )
+        what = f"written in format {manifest.get('format')}, this version reads format {FORMAT}"
+        raise UserError(what, where=checkpoint, remedy="use the version that wrote it")
     seal = manifest.pop(_SEAL, None)  # older checkpoints have none
     if seal is not None and seal != fingerprint(manifest):
         what = "its manifest is corrupted (its SHA-256 differs)"

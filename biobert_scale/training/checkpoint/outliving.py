@@ -114,9 +114,8 @@ def _commit_unless_replaced(
     """Commit while the directory bears this writer's mark: a start that has given the writer up removes it,
     and may be writing another one of the same name."""
     if not path.exists() or read_json(path) != mark:
-        raise RunFailed(
-            "a later start has taken its place", where=path.parent, remedy="nothing: that one saves its own"
-        )
+        what, remedy = "a later start has taken its place", "nothing: that one saves its own"
+        raise RunFailed(what, where=path.parent, remedy=remedy)
     commit(files)
 
 

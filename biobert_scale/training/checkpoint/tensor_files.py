@@ -142,11 +142,9 @@ class Shards:
                 )
                 wanted = high
         if wanted < stop:
-            raise UserError(
-                f"elements {wanted} to {stop} of {kind} of {name} are in no shard",
-                where=self.directory,
-                remedy="the checkpoint is of another model, or a file of it is missing",
-            )
+            what = f"elements {wanted} to {stop} of {kind} of {name} are in no shard"
+            remedy = "the checkpoint is of another model, or a file of it is missing"
+            raise UserError(what, where=self.directory, remedy=remedy)
 
     def fill(self, fragment: Fragment) -> None:
         """Read weights and moments into what an optimizer updates."""

@@ -18,10 +18,10 @@ from biobert_scale.training.engine.settings import engine_config
 
 logger = logging.getLogger(__name__)
 
-_OBSERVERS = (
+_OBSERVERS = {
     *("ACCELERATE_LOG_LEVEL", "ACCELERATE_ENABLE_RICH", "ACCELERATE_DEBUG_MODE", "ACCELERATE_DEBUG_RDV_FILE"),
     *("ACCELERATE_CPU_AFFINITY", "ACCELERATE_BYPASS_DEVICE_MAP", "ACCELERATE_INIT_INCLUDE_BUFFERS"),
-)
+}
 """Accelerate's variables that change nothing of what is computed; the last two are of models in parts."""
 _UNASKED = ("", "0", "no", "none", "false", "default")
 """What its launcher writes where nothing was asked for."""

@@ -45,11 +45,8 @@ def engine_config(config: Config, *, world_size: int) -> dict[str, Any]:
     if dtype == "fp16" and not stage:
         # Its backward pass leaves the loss unscaled there, and its step divides the gradients by the scale
         # all the same (0.19).
-        raise UserError(
-            "DeepSpeed's stage 0 does not scale the loss in fp16",
-            where=path,
-            remedy='use "zero1" (training.engine.deepspeed_config), training.engine.name = "ddp", or bf16',
-        )
+        remedy = 'use "zero1" (training.engine.deepspeed_config), training.engine.name = "ddp", or bf16'
+        raise UserError("DeepSpeed's stage 0 does not scale the loss in fp16", where=path, remedy=remedy)
     if config.training.guards.non_finite_loss == "skip" and dtype == "fp32" and not stage:
         raise UserError(
             "DeepSpeed's stage 0 does not look at fp32 gradients, so that training.guards.non_finite_loss ="
