@@ -33,11 +33,9 @@ class ScheduleConfig(Section, path="training.schedule"):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.warmup_steps >= self.total_steps:
-            raise UserError(
-                f"warmup_steps {self.warmup_steps} is not below total_steps {self.total_steps}",
-                where="training.schedule.warmup_steps",
-                remedy="shorten the warm-up or lengthen the run",
-            )
+            what = f"warmup_steps {self.warmup_steps} is not below total_steps {self.total_steps}"
+            remedy = "shorten the warm-up or lengthen the run"
+            raise UserError(what, where="training.schedule.warmup_steps", remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)

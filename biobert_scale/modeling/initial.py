@@ -74,11 +74,9 @@ def refuse_other_shape(config: BertConfig, source: Source) -> None:
         ours, theirs = getattr(config, key), getattr(source.config, key)
         if ours != theirs and not (key == "max_position_embeddings" and ours > theirs):
             settable = key in ModelConfig.__dataclass_fields__
-            raise UserError(
-                f"{key} is {ours} in the recipe and {theirs} in the initial weights",
-                where=source.directory,
-                remedy=f"set model.{key} to {theirs}, or {_OTHERS}" if settable else _OTHERS,
-            )
+            what = f"{key} is {ours} in the recipe and {theirs} in the initial weights"
+            remedy = f"set model.{key} to {theirs}, or {_OTHERS}" if settable else _OTHERS
+            raise UserError(what, where=source.directory, remedy=remedy)
 
 
 def _without_aliases(source: Source) -> dict[str, Tensor]:
@@ -102,11 +100,9 @@ def _on_vocabulary(tensors: dict[str, Tensor], source: Source, new: list[str]) -
     embeddings, bias = tensors.get(_EMBEDDINGS), tensors.get(_BIAS)
     rows, biases = (0 if tensor is None else len(tensor) for tensor in (embeddings, bias))
     if embeddings is None or rows < len(old) or (bias is not None and biases != rows):
-        raise UserError(
-            f"{rows} embeddings and {biases} output biases do not fit a vocabulary of {len(old)} entries",
-            where=source.directory,
-            remedy="put the vocabulary there that the weights were trained with",
-        )
+        what = f"{rows} embeddings and {biases} output biases do not fit a vocabulary of {len(old)} entries"
+        remedy = "put the vocabulary there that the weights were trained with"
+        raise UserError(what, where=source.directory, remedy=remedy)
     logger.info("initial weights from %s", source.directory)
     if beyond := rows - len(old):
         logger.warning("%d embeddings beyond their vocabulary's %d entries are dropped", beyond, len(old))

@@ -29,11 +29,9 @@ def tensorflow_weights(prefix: Path) -> dict[str, Tensor]:
     """
     bundle = Bundle(prefix)
     if "bert/embeddings/word_embeddings" not in bundle.variables:
-        raise UserError(
-            "a TensorFlow checkpoint without bert/embeddings/word_embeddings",
-            where=prefix,
-            remedy="give a checkpoint of the original BERT code, or the model in Hugging Face's format",
-        )
+        what = "a TensorFlow checkpoint without bert/embeddings/word_embeddings"
+        remedy = "give a checkpoint of the original BERT code, or the model in Hugging Face's format"
+        raise UserError(what, where=prefix, remedy=remedy)
     weights = {}
     for name, variable in bundle.variables.items():
         # An optimizer names what it keeps for a variable beneath that variable:

@@ -147,11 +147,8 @@ def fill(module: nn.Module, source: Source, prefix: str) -> None:
     """
     parameters = dict(module.named_parameters())
     if missing := [name for name in parameters if prefix + name not in source.tensors]:
-        raise UserError(
-            f"the model lacks {len(missing)} of its weights ({prefix}{missing[0]})",
-            where=source.directory,
-            remedy="name a whole BERT model, or export it again",
-        )
+        what = f"the model lacks {len(missing)} of its weights ({prefix}{missing[0]})"
+        raise UserError(what, where=source.directory, remedy="name a whole BERT model, or export it again")
     found = {name: source.tensors[prefix + name] for name in parameters}
     for name, tensor in found.items():
         if tensor.shape != parameters[name].shape or tensor.dtype != torch.float32:

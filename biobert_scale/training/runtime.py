@@ -140,11 +140,9 @@ def _trackers(names: tuple[str, ...]) -> list[str]:
     available = [tracker.value for tracker in get_available_trackers()]
     for name in names:
         if name not in available:
-            raise UserError(
-                f"no tracker '{name}' is installed",
-                where="training.trackers",
-                remedy=f"install its package, or use some of: {', '.join(sorted(available))}",
-            )
+            what = f"no tracker '{name}' is installed"
+            remedy = f"install its package, or use some of: {', '.join(sorted(available))}"
+            raise UserError(what, where="training.trackers", remedy=remedy)
     return list(names)
 
 

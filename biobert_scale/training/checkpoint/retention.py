@@ -186,8 +186,6 @@ def refuse_link(run: Path) -> None:
     """
     directory = run / DIRECTORY
     if directory.is_symlink():
-        raise UserError(
-            f"a symbolic link to {directory.resolve()}, whose checkpoints would be deleted in time",
-            where=directory,
-            remedy="name the run directory that they belong to (which may be behind a link), or copy them",
-        )
+        what = f"a symbolic link to {directory.resolve()}, whose checkpoints would be deleted in time"
+        remedy = "name the run directory that they belong to (which may be behind a link), or copy them"
+        raise UserError(what, where=directory, remedy=remedy)

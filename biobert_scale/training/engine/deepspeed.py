@@ -169,11 +169,9 @@ def _layout_of(outer: Any) -> Layout:
     name, inner = f"{type(outer).__module__}.{type(outer).__name__}", type(getattr(outer, "optimizer", outer))
     if name not in LAYOUTS or inner is not torch.optim.AdamW:
         unknown = name if name not in LAYOUTS else f"{inner.__module__}.{inner.__name__}"
-        raise UserError(
-            f"the engine chose the optimizer class {unknown}, whose state no checkpoint is known to hold",
-            where="training.engine",
-            remedy="use one of the files in ds_configs, and the version of deepspeed in constraints.txt",
-        )
+        what = f"the engine chose the optimizer class {unknown}, whose state no checkpoint is known to hold"
+        remedy = "use one of the files in ds_configs, and the version of deepspeed in constraints.txt"
+        raise UserError(what, where="training.engine", remedy=remedy)
     return LAYOUTS[name]
 
 

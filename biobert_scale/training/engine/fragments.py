@@ -68,12 +68,10 @@ def _fragment(place: Place, optimizer: torch.optim.Optimizer, steps_taken: int) 
     for kind in KINDS:
         whole = place.master.detach() if kind == "weight" else state.get(kind)
         if whole is None or whole.dtype != torch.float32:
-            what = "has no" if whole is None else f"keeps its {str(whole.dtype).removeprefix('torch.')}"
-            raise RunFailed(
-                f"the optimizer {what} {kind} of {place.name}, where a checkpoint holds fp32",
-                where="training.engine",
-                remedy="use one of the files in ds_configs; the last checkpoint is kept",
-            )
+            has = "has no" if whole is None else f"keeps its {str(whole.dtype).removeprefix('torch.')}"
+            what = f"the optimizer {has} {kind} of {place.name}, where a checkpoint holds fp32"
+            remedy = "use one of the files in ds_configs; the last checkpoint is kept"
+            raise RunFailed(what, where="training.engine", remedy=remedy)
         tensors[kind] = whole.view(-1)[place.offset : place.offset + place.numel]
     return Fragment(place.name, place.start, tensors)
 

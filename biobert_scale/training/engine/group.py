@@ -40,11 +40,9 @@ def forget_launcher_settings(environment: MutableMapping[str, str], *, on_gpu: b
     for name in ("ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_CPU"):
         chosen = asked.get(name, "").lower()
         if chosen not in _UNASKED and (on_gpu or name == "ACCELERATE_TORCH_DEVICE"):
-            raise UserError(
-                f"{name} is {asked[name]}, and the launcher gives every rank its device",
-                where="the environment, or accelerate's configuration file",
-                remedy='unset it; CUDA_VISIBLE_DEVICES chooses GPUs ("" for none)',
-            )
+            what = f"{name} is {asked[name]}, and the launcher gives every rank its device"
+            remedy = 'unset it; CUDA_VISIBLE_DEVICES chooses GPUs ("" for none)'
+            raise UserError(what, where="the environment, or accelerate's configuration file", remedy=remedy)
     ignored = []
     for name, value in sorted(asked.items()):
         if name in _OBSERVERS:

@@ -67,11 +67,9 @@ def find_file(name: str) -> Path:
     elif Path(name).is_file():
         return Path(name)
     known = sorted(path.stem for directory in _PACKAGED for path in directory.glob("*.json"))
-    raise UserError(
-        "no such DeepSpeed configuration",
-        where=f"training.engine.deepspeed_config = {name}",
-        remedy="name one of: " + ", ".join(known) + ", or the path of a .json file",
-    )
+    what = "no such DeepSpeed configuration"
+    remedy = "name one of: " + ", ".join(known) + ", or the path of a .json file"
+    raise UserError(what, where=f"training.engine.deepspeed_config = {name}", remedy=remedy)
 
 
 class _Given(NamedTuple):
