@@ -162,7 +162,7 @@ def pretrain(config: Config, output: Path, *, processes: int, watch: StageWatch)
                 where=run / "train.log",
                 remedy=_last_line((run / "train.log").read_text()),
             )
-    steps = [record["global_step"] for record in _training_records(run)]
+    steps = _training_steps(run)
     for interruption in interruptions:
         interruption["resumed_step"] = min(
             (step for step in steps if step > interruption["global_step"]), default=None
@@ -259,10 +259,10 @@ def _finetune(job: tuple[Any, ...]) -> tuple[str, str, float]:
     return task, metrics["kind"], metrics["score"]
 
 
-def _training_records(run: Path) -> list[dict[str, Any]]:
+def _training_steps(run: Path) -> list[int]:
     from biobert_scale.training.monitor.telemetry import read_metrics  # brings in torch
 
-    return [record for record in read_metrics(run) if "train/loss" in record]
+    return [record["global_step"] for record in read_metrics(run) if "train/loss" in record]
 
 
 def _last_step(run: Path) -> int:

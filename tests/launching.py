@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,8 +23,10 @@ from torch import Tensor
 
 from biobert_scale.files import write_json
 from biobert_scale.launch.ports import free_port
-from biobert_scale.training.checkpoint.retention import complete, read_record
+from biobert_scale.training.checkpoint.manifest import read_record
+from biobert_scale.training.checkpoint.retention import complete
 from biobert_scale.training.checkpoint.tensor_files import Shards
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import TINY
 
@@ -172,7 +174,7 @@ def start(
     return fork(arguments, processes=processes, worker=worker, cwd=run.parent, **dict(variables))
 
 
-def train(tokens: Path, run: Path, *overrides: str, processes: int, **chosen: Any) -> list[dict[str, Any]]:
+def train(tokens: Path, run: Path, *overrides: str, processes: int, **chosen: Any) -> list[RunMetrics]:
     """A run of the tiny recipe on forked ranks, to its good end; returns its metrics."""
     job = start(tokens, run, *overrides, processes=processes, **chosen)
     assert job.wait() == 0, job.stderr[-3000:]
@@ -206,7 +208,7 @@ def launch(
     return subprocess.run(line, env=where, capture_output=True, text=True, timeout=timeout, cwd=cwd)
 
 
-def column(metrics: list[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
+def column(metrics: Iterable[Mapping[str, Any]], *names: str) -> list[tuple[Any, ...]]:
     """(step, values) of the records that have the first name."""
     return [
         tuple(record[name] for name in ("global_step", *names)) for record in metrics if names[0] in record

@@ -218,7 +218,7 @@ def read_run(run: Path, config: Config) -> Trained:
     return {
         "curve": [
             {
-                **{name: record[name] for name in names},  # type: ignore[typeddict-item]
+                **{name: record[name] for name in names},  # type: ignore[literal-required, typeddict-item]
                 "consumed_tokens": tokens_at[record["global_step"]],
                 "training_seconds": seconds_at[record["global_step"]],
             }

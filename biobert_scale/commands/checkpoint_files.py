@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
@@ -23,7 +25,8 @@ def checkpoint_list(run: Positional[Path], /) -> int:
     Args:
         run: the run directory.
     """
-    from biobert_scale.training.checkpoint.retention import complete, incomplete, missing, read_record
+    from biobert_scale.training.checkpoint.manifest import missing, read_record
+    from biobert_scale.training.checkpoint.retention import complete, incomplete
 
     found, broken = complete(run), incomplete(run)
     if not found and not broken:
@@ -37,7 +40,7 @@ def checkpoint_list(run: Positional[Path], /) -> int:
     for checkpoint in found:
         trouble = missing(checkpoint)
         try:
-            record = read_record(checkpoint)
+            record: Mapping[str, Any] = read_record(checkpoint)
         except UserError as error:
             record, trouble = {}, error.what
         loss, stage = record.get("validation_mlm_loss"), record.get("zero_stage")
@@ -66,7 +69,8 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
     Args:
         source: a run directory, or a checkpoint directory.
     """
-    from biobert_scale.training.checkpoint.retention import complete, problem
+    from biobert_scale.training.checkpoint.manifest import problem
+    from biobert_scale.training.checkpoint.retention import complete
 
     found = [source] if (source / "manifest.json").is_file() else complete(source)
     if not found:
@@ -103,12 +107,11 @@ def checkpoint_prune(
         keep_best: so many of the best by validation loss stay; 0 for none.
         dry_run: say what would go, and delete nothing.
     """
+    from biobert_scale.training.checkpoint.manifest import missing, problem
     from biobert_scale.training.checkpoint.outliving import being_written
     from biobert_scale.training.checkpoint.retention import (
         complete,
         leftovers,
-        missing,
-        problem,
         refuse_link,
         remove,
         superfluous,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from biobert_scale.ranges import check_section
+from biobert_scale.config.section import Section
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComputeConfig:
+class ComputeConfig(Section, path="compute"):
     """How the same mathematics is computed: nothing here changes it but the rounding, and it may differ from
     start to start of a run.
 
@@ -30,7 +30,7 @@ class ComputeConfig:
     quick_dropout: bool = True
     """On a CPU, masks of 16 random bits an element, from a fast generator (false: PyTorch's). Without effect
     on a GPU."""
-    head_rows: int = 1024
+    head_rows: Annotated[int, "[0, 1e9]"] = 1024
     """Predictions whose logits are in fp32 at a time; between passes they are kept in the precision of
     training (0: all at once, by autograd)."""
     fused_qkv: bool = True
@@ -42,6 +42,3 @@ class ComputeConfig:
     compile: bool = False
     """Fuse each layer's element-wise operations with torch.compile (false: one by one); the first step takes
     half a minute more. Needs Triton on a GPU, a C++ compiler on a CPU. Without effect at ZeRO stage 3."""
-
-    def __post_init__(self) -> None:
-        check_section(self, "compute", head_rows="[0, 1e9]")

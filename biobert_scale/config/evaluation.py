@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
+from biobert_scale.config.section import Section
 from biobert_scale.errors import UserError
-from biobert_scale.ranges import check_section
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuneConfig:
+class FinetuneConfig(Section, path=""):
     """One fine-tuning run's budget, the same for every model that is compared."""
 
-    learning_rate: float = 5e-5
-    epochs: int = 10
-    batch_size: int = 16
+    learning_rate: Annotated[float, "[0, 100]"] = 5e-5
+    epochs: Annotated[int, "[1, 1e5]"] = 10
+    batch_size: Annotated[int, "[1, 1e6]"] = 16
     """Sentences (entities) or documents (hallmarks) in one step."""
-    max_seq_length: int = 0
+    max_seq_length: Annotated[int, "0 or [8, 32768]"] = 0
     """Word pieces in one input, [CLS] and [SEP] included: a longer sentence of an entity task is covered by
     overlapping windows, a longer input of HoC is cut. 0: 512 for documents and 256 for sentences, or as many
     as the model has positions."""
-    warmup_fraction: float = 0.1
-    weight_decay: float = 0.01
-    dropout: float = 0.1
+    warmup_fraction: Annotated[float, "[0, 1)"] = 0.1
+    weight_decay: Annotated[float, "[0, 100]"] = 0.01
+    dropout: Annotated[float, "[0, 1)"] = 0.1
     hallmark_unit: Literal["document", "sentence-union"] = "document"
     """HoC only: classify whole documents, or sentences whose labels are then united. Scores are of documents
     either way."""
@@ -32,36 +32,24 @@ class FinetuneConfig:
     keep_weights: bool = True
     """Keep the fine-tuned weights beside the scores, for `evaluate predict`."""
 
-    def __post_init__(self) -> None:
-        # fmt: off
-        check_section(
-            self, "", learning_rate="[0, 100]", epochs="[1, 1e5]", batch_size="[1, 1e6]",
-            max_seq_length="0 or [8, 32768]", warmup_fraction="[0, 1)", weight_decay="[0, 100]",
-            dropout="[0, 1)"
-        )
-        # fmt: on
-
 
 @dataclass(frozen=True, kw_only=True)
-class GridConfig:
+class GridConfig(Section, path="grid"):
     """Settings that a fine-tuning run tries, every combination, before dev chooses; an empty list tries the
     budget's own value."""
 
-    learning_rate: tuple[float, ...] = ()
-    batch_size: tuple[int, ...] = ()
-    epochs: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_section(self, "grid", learning_rate="[0, 100]", batch_size="[1, 1e6]", epochs="[1, 1e5]")
+    learning_rate: Annotated[tuple[float, ...], "[0, 100]"] = ()
+    batch_size: Annotated[tuple[int, ...], "[1, 1e6]"] = ()
+    epochs: Annotated[tuple[int, ...], "[1, 1e5]"] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationConfig:
+class EvaluationConfig(Section, path="evaluation"):
     """Which benchmarks are run, with which seeds and budget."""
 
     tasks: tuple[str, ...] = ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease", "HoC")
     """Benchmarks that models are fine-tuned on; baselines run on all that are there."""
-    seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
+    seeds: Annotated[tuple[int, ...], "[0, 2147483647]"] = (1, 2, 3, 4, 5)
     entities: FinetuneConfig = field(default_factory=FinetuneConfig)
     documents: FinetuneConfig = field(default_factory=FinetuneConfig)
     protocol: Literal["", "blurb", "biobert"] = ""
@@ -69,7 +57,7 @@ class EvaluationConfig:
     grid: GridConfig = field(default_factory=GridConfig)
 
     def __post_init__(self) -> None:
-        check_section(self, "evaluation", seeds="[0, 2147483647]")
+        super().__post_init__()
         for name, values in (("tasks", self.tasks), ("seeds", self.seeds)):
             if not values or len(set(values)) < len(values):
                 what = f"{name} cannot be {', '.join(map(str, values)) or 'none'}"

@@ -75,11 +75,8 @@ def translate(saved: dict[str, Any], *, where: Path | str) -> dict[str, Any]:
     for key, removed in REMOVED.items():
         value = pop(settings, key) if has(settings, key) else ANY
         if ANY not in (value, removed.always) and value != removed.always:
-            raise UserError(
-                f"{key} is {value!r}; since {removed.since} it is always {removed.always!r}",
-                where=where,
-                remedy=f"use a version before {removed.since}",
-            )
+            what = f"{key} is {value!r}; since {removed.since} it is always {removed.always!r}"
+            raise UserError(what, where=where, remedy=f"use a version before {removed.since}")
     return settings
 
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from biobert_scale.config.compute import ComputeConfig
-from biobert_scale.config.corpus import CorpusConfig
-from biobert_scale.config.data import DataConfig
+from biobert_scale.config.corpus import CorpusConfig, SyntheticConfig, TokensConfig, VocabularyConfig
+from biobert_scale.config.data import DataConfig, LoaderConfig
 from biobert_scale.config.evaluation import EvaluationConfig
 from biobert_scale.config.history import as_first_saved
-from biobert_scale.config.loader import LoaderConfig
 from biobert_scale.config.model import ModelConfig
-from biobert_scale.config.synthetic import SyntheticConfig
-from biobert_scale.config.tokens import TokensConfig, VocabularyConfig
+from biobert_scale.config.section import Section
 from biobert_scale.config.training import TrainingConfig
 from biobert_scale.errors import UserError
-from biobert_scale.ranges import check_section
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Section, path=""):
     """A whole recipe."""
 
     name: str
     description: str = ""
-    seed: int = 1
+    seed: Annotated[int, "[0, 9e18]"] = 1
     """Keys every random choice: samples, masks, order, dropout, initial weights."""
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
@@ -39,14 +36,12 @@ class Config:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
-        check_section(self, "", seed="[0, 9e18]")
-        if self.data.max_seq_length > self.model.max_position_embeddings:
-            raise UserError(
-                f"max_seq_length {self.data.max_seq_length} exceeds model.max_position_embeddings"
-                f" {self.model.max_position_embeddings}",
-                where="data.max_seq_length",
-                remedy="shorten the samples or enlarge the model's positions",
-            )
+        super().__post_init__()
+        length, positions = self.data.max_seq_length, self.model.max_position_embeddings
+        if length > positions:
+            what = f"max_seq_length {length} exceeds model.max_position_embeddings {positions}"
+            remedy = "shorten the samples or enlarge the model's positions"
+            raise UserError(what, where="data.max_seq_length", remedy=remedy)
 
     def fingerprinted(self) -> dict[str, Any]:
         """What its fingerprint is made of."""

@@ -15,12 +15,10 @@ def has(tree: Any, key: str) -> bool:
 
 def keys(tree: dict[str, Any], section: str = "") -> set[str]:
     """The dotted keys of all values."""
-    return set().union(
-        *(
-            keys(value, f"{section}{name}.") if isinstance(value, dict) else {section + name}
-            for name, value in tree.items()
-        )
-    )
+    found: set[str] = set()
+    for name, value in tree.items():
+        found |= keys(value, f"{section}{name}.") if isinstance(value, dict) else {section + name}
+    return found
 
 
 def get(tree: dict[str, Any], key: str) -> Any:

@@ -75,13 +75,11 @@ def unpack_row(rows: np.ndarray, k: int) -> Pair:
     """Read row `k` of an index, (samples, 2) uint64."""
     first, second = rows[k, 0], rows[k, 1]
     one = np.uint64(1)
-    # fmt: off
-    return Pair(  # machine integers, once compiled
-        np.int64(first & _ADDRESS), np.int64(first >> _A_SHIFT & _LENGTH),  # type: ignore[arg-type]
-        np.int64(second & _ADDRESS), np.int64(first >> _B_SHIFT),  # type: ignore[arg-type]
-        np.bool_(second >> _RANDOM & one), np.bool_(second >> _SHORT & one),  # type: ignore[arg-type]
-    )
-    # fmt: on
+    a_start, a_length = np.int64(first & _ADDRESS), np.int64(first >> _A_SHIFT & _LENGTH)
+    b_start, b_length = np.int64(second & _ADDRESS), np.int64(first >> _B_SHIFT)
+    is_random, is_short = np.bool_(second >> _RANDOM & one), np.bool_(second >> _SHORT & one)
+    # Machine integers, once compiled.
+    return Pair(a_start, a_length, b_start, b_length, is_random, is_short)  # type: ignore[arg-type]
 
 
 @njit(nogil=True)

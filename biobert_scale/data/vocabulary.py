@@ -41,8 +41,6 @@ class VocabularyTables(NamedTuple):
         if whole_words:
             prefix = model["continuing_subword_prefix"]
             continues[[token for entry, token in model["vocab"].items() if entry.startswith(prefix)]] = True
-        return cls(
-            special["[CLS]"], special["[SEP]"], special["[MASK]"], special["[UNK]"],
-            replacements=np.setdiff1d(np.arange(len(continues)), list(special.values())),
-            continues=continues,
-        )  # fmt: skip
+        replacements = np.setdiff1d(np.arange(len(continues)), list(special.values()))
+        first, separator, mask, unknown = (special[name] for name in ("[CLS]", "[SEP]", "[MASK]", "[UNK]"))
+        return cls(first, separator, mask, unknown, replacements, continues)

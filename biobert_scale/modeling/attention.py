@@ -111,11 +111,9 @@ def _flash_attn() -> Any:
     try:
         return importlib.import_module("flash_attn").flash_attn_varlen_func
     except ImportError:
-        raise UserError(
-            "the package flash-attn is not installed",
-            where="compute.attention = flash-attn",
-            remedy='install it, or use "auto"',
-        ) from None
+        what = "the package flash-attn is not installed"
+        remedy = 'install it, or use "auto"'
+        raise UserError(what, where="compute.attention = flash-attn", remedy=remedy) from None
 
 
 @functools.cache

@@ -58,28 +58,19 @@ class Bundle:
         self.prefix = prefix
         path = prefix.with_name(prefix.name + ".index")
         if not path.is_file():
-            raise UserError(
-                "no TensorFlow checkpoint",
-                where=path,
-                remedy="give the path without .index or .data-00000-of-00001",
-            )
+            remedy = "give the path without .index or .data-00000-of-00001"
+            raise UserError("no TensorFlow checkpoint", where=path, remedy=remedy)
         try:
             entries = _table(path.read_bytes())
             header = _message(entries.pop(b""))
             self.shards, endianness = _integer(header, 1), _integer(header, 2)
             self.variables = {key.decode(): _variable(value) for key, value in entries.items()}
         except (ValueError, IndexError, KeyError, struct.error) as error:
-            raise UserError(
-                f"not the index of a TensorFlow checkpoint, or a damaged one ({error})",
-                where=path,
-                remedy=_RESTORE,
-            ) from None
+            what = f"not the index of a TensorFlow checkpoint, or a damaged one ({error})"
+            raise UserError(what, where=path, remedy=_RESTORE) from None
         if endianness:
-            raise UserError(
-                "a TensorFlow checkpoint from a big-endian machine",
-                where=path,
-                remedy="save it again on another machine",
-            )
+            what = "a TensorFlow checkpoint from a big-endian machine"
+            raise UserError(what, where=path, remedy="save it again on another machine")
 
     def read(self, name: str) -> np.ndarray:
         """A variable's values, in fp32 where they are floating-point numbers of whatever width.
@@ -91,25 +82,20 @@ class Bundle:
         variable = self.variables[name]
         if variable.sliced or variable.dtype not in _TYPES:
             kind = "saved in slices" if variable.sliced else f"of TensorFlow's type {variable.dtype}"
-            raise UserError(
-                f"the variable {name} is {kind}",
-                where=self.prefix,
-                remedy="take a checkpoint of BERT's own code",
-            )
+            remedy = "take a checkpoint of BERT's own code"
+            raise UserError(f"the variable {name} is {kind}", where=self.prefix, remedy=remedy)
         path = self.prefix.with_name(f"{self.prefix.name}.data-{variable.shard:05d}-of-{self.shards:05d}")
         if not path.is_file():
             raise UserError("a data file of the checkpoint is missing", where=path, remedy=_RESTORE)
         dtype = np.dtype(_TYPES[variable.dtype])
         whole = dtype.itemsize * math.prod(variable.shape) == variable.size
         if not whole or path.stat().st_size < variable.offset + variable.size:
-            raise UserError(
-                f"the checkpoint is cut short at the variable {name}", where=path, remedy=_RESTORE
-            )
+            what = f"the checkpoint is cut short at the variable {name}"
+            raise UserError(what, where=path, remedy=_RESTORE)
         data = np.fromfile(path, np.uint8, count=variable.size, offset=variable.offset)
         if masked_crc32c(data) != variable.checksum:
-            raise UserError(
-                f"the variable {name} is damaged (its CRC-32C differs)", where=path, remedy=_RESTORE
-            )
+            what = f"the variable {name} is damaged (its CRC-32C differs)"
+            raise UserError(what, where=path, remedy=_RESTORE)
         values = data.view(dtype).reshape(variable.shape)
         if variable.dtype == _BFLOAT16:
             return (values.astype(np.uint32) << 16).view(np.float32)
@@ -137,17 +123,13 @@ def _table(content: bytes) -> dict[bytes, bytes]:
 def _block(content: bytes, offset: int, size: int) -> dict[bytes, bytes]:
     """The entries of one block; each key leaves out what it shares with the key before it."""
     block, trailer = content[offset : offset + size], content[offset + size : offset + size + 5]
-    if (
-        len(trailer) < 5
-        or masked_crc32c(np.frombuffer(bytearray(block + trailer[:1]), np.uint8))
-        != struct.unpack("<I", trailer[1:])[0]
-    ):
+    checked = np.frombuffer(bytearray(block + trailer[:1]), np.uint8)
+    if len(trailer) < 5 or masked_crc32c(checked) != struct.unpack("<I", trailer[1:])[0]:
         raise ValueError("the CRC-32C of a block differs")
     if trailer[0] != 0:
         raise ValueError(f"a block is compressed, kind {trailer[0]}")
-    end = (
-        size - 4 - 4 * struct.unpack("<I", block[-4:])[0]
-    )  # the positions of whole keys, which only a search needs
+    # The positions of whole keys are at the end; only a search needs them.
+    end = size - 4 - 4 * struct.unpack("<I", block[-4:])[0]
     entries, key, position = {}, b"", 0
     while position < end:
         shared, position = _varint(block, position)
@@ -165,9 +147,7 @@ def _variable(value: bytes) -> Variable:
     dimensions = _message(_last(fields, 2)).get(2, [])
     return Variable(
         dtype=_integer(fields, 1),
-        shape=tuple(
-            _integer(_message(dimension), 1) for dimension in dimensions if isinstance(dimension, bytes)
-        ),
+        shape=tuple(_integer(_message(size), 1) for size in dimensions if isinstance(size, bytes)),
         shard=_integer(fields, 3),
         offset=_integer(fields, 4),
         size=_integer(fields, 5),
@@ -249,18 +229,10 @@ def _crc32c(data: np.ndarray, tables: np.ndarray) -> int:
         # far.
         upper = np.uint32(data[at + 2]) << np.uint32(16) | np.uint32(data[at + 3]) << np.uint32(24)
         low = crc ^ (np.uint32(data[at]) | np.uint32(data[at + 1]) << np.uint32(8) | upper)
-        crc = (
-            tables[7, low & 0xFF]
-            ^ tables[6, (low >> 8) & 0xFF]
-            ^ tables[5, (low >> 16) & 0xFF]
-            ^ tables[4, low >> 24]
-        )
-        crc ^= (
-            tables[3, data[at + 4]]
-            ^ tables[2, data[at + 5]]
-            ^ tables[1, data[at + 6]]
-            ^ tables[0, data[at + 7]]
-        )
+        crc = tables[7, low & 0xFF] ^ tables[6, (low >> 8) & 0xFF]
+        crc ^= tables[5, (low >> 16) & 0xFF] ^ tables[4, low >> 24]
+        crc ^= tables[3, data[at + 4]] ^ tables[2, data[at + 5]]
+        crc ^= tables[1, data[at + 6]] ^ tables[0, data[at + 7]]
     for at in range(whole, len(data)):
         crc = tables[0, (crc ^ data[at]) & np.uint32(0xFF)] ^ (crc >> np.uint32(8))
     return crc ^ np.uint32(0xFFFFFFFF)  # type: ignore[return-value] # a machine integer once compiled

@@ -81,20 +81,17 @@ class _Splitter:
         inside = {
             entry.removeprefix(_PREFIX): index for entry, index in ids.items() if entry.startswith(_PREFIX)
         }
+        inside["[UNK]"] = self.unknown
         self.continuations = models.WordPiece(
-            {**inside, "[UNK]": self.unknown},
-            unk_token="[UNK]",
-            max_input_chars_per_word=100,
-            continuing_subword_prefix="",
+            inside, unk_token="[UNK]", max_input_chars_per_word=100, continuing_subword_prefix=""
         )
 
     def __call__(self, entry: str) -> list[int]:
         text = self.normalizer.normalize_str(entry.removeprefix(_PREFIX))
         pieces: list[int] = []
         for position, (part, _) in enumerate(pre_tokenizers.BertPreTokenizer().pre_tokenize_str(text)):
-            found = (
-                self._known(self.continuations, part) if entry.startswith(_PREFIX) and position == 0 else []
-            )
+            continues = position == 0 and entry.startswith(_PREFIX)
+            found = self._known(self.continuations, part) if continues else []
             pieces += found or self._known(self.words, part)
         return pieces
 

@@ -30,14 +30,11 @@ class _Attention(torch.autograd.Function):
         # Products of one head after another are fastest where a head's rows lie together; and scaling is
         # cheapest before them.
         query, key, value = query * scaling, key.contiguous(), value.contiguous()
-        output = query.new_empty(query.shape[1], query.shape[0], query.shape[2]).transpose(
-            0, 1
-        )  # as the next layer reads it
+        heads, tokens, size = query.shape
+        output = query.new_empty(tokens, heads, size).transpose(0, 1)  # as the next layer reads it
         kept, ends, scale = [], [0, *accumulate(lengths)], 1.0
         for begin, end in pairwise(ends):
-            probabilities = torch.softmax(
-                torch.bmm(query[:, begin:end], key[:, begin:end].transpose(1, 2)), -1
-            )
+            probabilities = torch.bmm(query[:, begin:end], key[:, begin:end].transpose(1, 2)).softmax(-1)
             mask, scale = keep_mask(probabilities.shape, dropout)
             dropped = mask.to(query.dtype).mul_(probabilities)
             output[:, begin:end] = torch.bmm(dropped, value[:, begin:end]).mul_(scale)
@@ -49,22 +46,16 @@ class _Attention(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, output, *kept = ctx.saved_tensors
-        along = (gradients[0] * output).sum(
-            -1, keepdim=True
-        )  # (heads, tokens, 1): each row's sum of probability times its gradient
+        # (heads, tokens, 1): each row's sum of probability times its gradient.
+        along = (gradients[0] * output).sum(-1, keepdim=True)
         gradient = gradients[0] * -ctx.scale
         for_query, for_key, for_value = (torch.empty_like(output) for _ in range(3))
         for (begin, end), signed in zip(pairwise(ctx.ends), kept, strict=True):
-            here, dropped = (
-                gradient[:, begin:end].contiguous(),
-                signed.clamp(max=0),
-            )  # both negated: their product is not
+            # Both negated: their product is not.
+            here, dropped = gradient[:, begin:end].contiguous(), signed.clamp(max=0)
             for_value[:, begin:end] = torch.bmm(dropped.transpose(1, 2), here)
-            scores = (
-                torch.bmm(here, value[:, begin:end].transpose(1, 2))
-                .mul_(dropped)
-                .sub_(signed.abs().mul_(along[:, begin:end]))
-            )
+            scores = torch.bmm(here, value[:, begin:end].transpose(1, 2)).mul_(dropped)
+            scores.sub_(signed.abs().mul_(along[:, begin:end]))
             for_query[:, begin:end] = torch.bmm(scores, key[:, begin:end]).mul_(ctx.scaling)
             for_key[:, begin:end] = torch.bmm(scores.transpose(1, 2), query[:, begin:end])
         return for_query, for_key, for_value, None, None, None

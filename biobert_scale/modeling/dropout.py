@@ -34,9 +34,8 @@ def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
     numbers = np.empty(-(-number // 4), np.uint64)
     _fill(np.uint64(torch.empty((), dtype=torch.int64).random_().item()), numbers)
     bits = numbers.view(np.uint16)[:number]
-    return torch.from_numpy((bits >= np.uint16(threshold)).view(np.uint8)).view(shape), _LEVELS / (
-        _LEVELS - threshold
-    )
+    mask = torch.from_numpy((bits >= np.uint16(threshold)).view(np.uint8)).view(shape)
+    return mask, _LEVELS / (_LEVELS - threshold)
 
 
 @njit(nogil=True)
@@ -47,8 +46,7 @@ def _fill(seed: np.uint64, numbers: np.ndarray) -> None:
 
 
 def applied(states: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """`states * mask * scale`: a mask of bytes is kept, four times smaller than one in fp32, and widened for
-    the product."""
+    """`states * mask * scale`; the mask is of bytes, a quarter of one in fp32, widened for the product."""
     return mask.to(states.dtype).mul_(scale).mul_(states)
 
 
@@ -79,10 +77,5 @@ class QuickDropout(nn.Dropout):
 def drawn_ahead(dropout: nn.Dropout, states: Tensor) -> tuple[Tensor, float] | None:
     """The mask and scale for states of this shape, for code that draws none itself (a compiled graph); None
     where the layer is to be called."""
-    quick = (
-        isinstance(dropout, QuickDropout)
-        and dropout.training
-        and dropout.p > 0
-        and states.device.type == "cpu"
-    )
-    return keep_mask(states.shape, dropout.p) if quick else None
+    on_cpu = isinstance(dropout, QuickDropout) and states.device.type == "cpu"
+    return keep_mask(states.shape, dropout.p) if on_cpu and dropout.training and dropout.p > 0 else None

@@ -20,15 +20,11 @@ def training_flops(config: BertConfig, sequence_lengths: np.ndarray, predictions
     """
     hidden, inner = config.hidden_size, config.intermediate_size
     lengths = np.asarray(sequence_lengths, np.int64)
-    before, behind = (
-        6 * hidden * hidden,
-        2 * hidden * hidden + 4 * hidden * inner,
-    )  # of a layer, for one token: up to attention's products, and after them
-    tokens, read = int(lengths.sum()), predictions + len(lengths)
-    layers = (
-        config.num_hidden_layers * tokens * before + ((config.num_hidden_layers - 1) * tokens + read) * behind
-    )
-    attention = config.num_hidden_layers * 4 * hidden * int((lengths * lengths).sum())
+    # Of a layer, for one token: up to attention's products, and after them.
+    before, behind = 6 * hidden * hidden, 2 * hidden * hidden + 4 * hidden * inner
+    number, tokens, read = config.num_hidden_layers, int(lengths.sum()), predictions + len(lengths)
+    layers = number * tokens * before + ((number - 1) * tokens + read) * behind
+    attention = number * 4 * hidden * int((lengths * lengths).sum())
     head = predictions * (2 * hidden * hidden + 2 * hidden * config.vocab_size)
     pooler = len(lengths) * (2 * hidden * hidden + 4 * hidden)
     return 3 * (layers + attention + head + pooler)

@@ -1,5 +1,4 @@
-"""The weights that a pre-training run starts from: random, a Hugging Face model's, or a TensorFlow
-checkpoint's."""
+"""What a pre-training run starts from: random weights, a Hugging Face model, a TensorFlow checkpoint."""
 
 from __future__ import annotations
 
@@ -24,12 +23,11 @@ _POSITIONS = "bert.embeddings.position_embeddings.weight"
 _BIAS = "cls.predictions.bias"
 _TIED = {"cls.predictions.decoder.weight": _EMBEDDINGS, "cls.predictions.decoder.bias": _BIAS}
 _HEADS = ("bert.pooler.", "cls.")
-"""What a model may lack: encoders come without heads, masked language models without the one on sentence
-pairs."""
+"""What a model may lack: encoders come without heads, masked language models without the NSP head."""
 _SHAPE = (
-    "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings",
-    "type_vocab_size", "hidden_act", "layer_norm_eps",
-)  # fmt: skip
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("max_position_embeddings", "type_vocab_size", "hidden_act", "layer_norm_eps"),
+)
 _OTHERS = "take other weights"
 
 
@@ -75,16 +73,10 @@ def refuse_other_shape(config: BertConfig, source: Source) -> None:
     for key in _SHAPE:
         ours, theirs = getattr(config, key), getattr(source.config, key)
         if ours != theirs and not (key == "max_position_embeddings" and ours > theirs):
-            remedy = (
-                f"set model.{key} to {theirs}, or {_OTHERS}"
-                if key in ModelConfig.__dataclass_fields__
-                else _OTHERS
-            )
-            raise UserError(
-                f"{key} is {ours} in the recipe and {theirs} in the initial weights",
-                where=source.directory,
-                remedy=remedy,
-            )
+            settable = key in ModelConfig.__dataclass_fields__
+            what = f"{key} is {ours} in the recipe and {theirs} in the initial weights"
+            remedy = f"set model.{key} to {theirs}, or {_OTHERS}" if settable else _OTHERS
+            raise UserError(what, where=source.directory, remedy=remedy)
 
 
 def _without_aliases(source: Source) -> dict[str, Tensor]:
@@ -97,9 +89,8 @@ def _without_aliases(source: Source) -> dict[str, Tensor]:
     for alias, name in _TIED.items():
         tensor = tensors.pop(alias, None)
         if tensor is not None and not torch.equal(tensors.setdefault(name, tensor), tensor):
-            raise UserError(
-                f"{alias} differs from {name}, which BERT shares", where=source.directory, remedy=_OTHERS
-            )
+            what = f"{alias} differs from {name}, which BERT shares"
+            raise UserError(what, where=source.directory, remedy=_OTHERS)
     return tensors
 
 
@@ -107,25 +98,14 @@ def _on_vocabulary(tensors: dict[str, Tensor], source: Source, new: list[str]) -
     """The tensors with embeddings and output bias in the order of the run's vocabulary."""
     old = read_entries(source.directory)
     embeddings, bias = tensors.get(_EMBEDDINGS), tensors.get(_BIAS)
-    if (
-        embeddings is None
-        or len(embeddings) < len(old)
-        or (bias is not None and len(bias) != len(embeddings))
-    ):
-        rows = [0 if tensor is None else len(tensor) for tensor in (embeddings, bias)]
-        what = (
-            f"{rows[0]} embeddings and {rows[1]} output biases do not fit a vocabulary of {len(old)} entries"
-        )
-        raise UserError(
-            what, where=source.directory, remedy="put the vocabulary there that the weights were trained with"
-        )
+    rows, biases = (0 if tensor is None else len(tensor) for tensor in (embeddings, bias))
+    if embeddings is None or rows < len(old) or (bias is not None and biases != rows):
+        what = f"{rows} embeddings and {biases} output biases do not fit a vocabulary of {len(old)} entries"
+        remedy = "put the vocabulary there that the weights were trained with"
+        raise UserError(what, where=source.directory, remedy=remedy)
     logger.info("initial weights from %s", source.directory)
-    if len(embeddings) > len(old):
-        logger.warning(
-            "%d embeddings beyond their vocabulary's %d entries are dropped",
-            len(embeddings) - len(old),
-            len(old),
-        )
+    if beyond := rows - len(old):
+        logger.warning("%d embeddings beyond their vocabulary's %d entries are dropped", beyond, len(old))
     embeddings, bias, counts = carry_embeddings(
         embeddings, bias, old=old, new=new, lowercase=is_lowercase(source.directory, old)
     )
@@ -151,11 +131,8 @@ def _with_positions(tensors: dict[str, Tensor], positions: int) -> dict[str, Ten
     theirs = tensors.get(_POSITIONS)
     if theirs is None or not 0 < len(theirs) < positions:
         return tensors
-    logger.info(
-        "embeddings of positions: %d copied, and %d more of them repeated",
-        len(theirs),
-        positions - len(theirs),
-    )
+    more = positions - len(theirs)
+    logger.info("embeddings of positions: %d copied, and %d more of them repeated", len(theirs), more)
     return {**tensors, _POSITIONS: theirs[torch.arange(positions) % len(theirs)]}
 
 
@@ -169,10 +146,8 @@ def _load(model: PackedBertForPreTraining, tensors: dict[str, Tensor], where: Pa
     parameters = dict(model.named_parameters())
     missing = [name for name in parameters if name not in tensors]
     others = [name for name in tensors if name not in parameters and name != "bert.embeddings.position_ids"]
-    encoder = [name for name in missing if not name.startswith(_HEADS)] + [
-        name for name in others if name.startswith("bert.")
-    ]
-    if encoder:
+    encoder = [name for name in missing if not name.startswith(_HEADS)]
+    if encoder := encoder + [name for name in others if name.startswith("bert.")]:
         what = "lack" if encoder[0] in parameters else "have, unlike BERT,"
         raise UserError(f"the initial weights {what} {encoder[0]}", where=where, remedy=_OTHERS)
     with torch.no_grad():
@@ -181,16 +156,11 @@ def _load(model: PackedBertForPreTraining, tensors: dict[str, Tensor], where: Pa
                 continue
             tensor = tensors[name]
             if tensor.dtype != torch.float32:
-                raise UserError(
-                    f"{name} is stored as {tensor.dtype}",
-                    where=where,
-                    remedy="take weights in fp32, bf16 or fp16",
-                )
+                what = f"{name} is stored as {tensor.dtype}"
+                raise UserError(what, where=where, remedy="take weights in fp32, bf16 or fp16")
             if tensor.shape != parameter.shape:
-                what = (
-                    f"{name} has the shape {tuple(tensor.shape)} in the initial weights and"
-                    f" {tuple(parameter.shape)} in the recipe"
-                )
+                theirs, ours = tuple(tensor.shape), tuple(parameter.shape)
+                what = f"{name} has the shape {theirs} in the initial weights and {ours} in the recipe"
                 raise UserError(what, where=where, remedy=_OTHERS)
             if not torch.isfinite(tensor).all():
                 raise UserError(f"{name} holds values that are not finite", where=where, remedy=_OTHERS)

@@ -53,16 +53,14 @@ def linear(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class _Fp32Linear(torch.autograd.Function):
-    """`linear` of bf16 tensors through fp32 copies, none of which outlives the product: kept for the backward
-    pass are the bf16 ones."""
+    """`linear` of bf16 tensors through fp32 copies; only the bf16 ones are kept for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(inputs, weight)
         ctx.bias_type = None if bias is None else bias.dtype
-        return nn.functional.linear(
-            inputs.float(), weight.float(), None if bias is None else bias.float()
-        ).to(inputs.dtype)
+        wide = None if bias is None else bias.float()
+        return nn.functional.linear(inputs.float(), weight.float(), wide).to(inputs.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -17,8 +17,7 @@ from torch import Tensor
 from biobert_scale.modeling.linear import autocast_type, multiplies_natively
 
 _ALIGNMENT = 8
-"""Rows of the logits begin at a multiple of so many elements, 16 bytes in 16 bits: GPUs' fastest product
-kernels read no others."""
+"""Rows of the logits begin at multiples of this many elements, 16 bytes, for GPUs' fastest kernels."""
 _ROWS_IN_CACHE = 32
 """Rows whose logits a CPU's cache holds from one pass over them to the next."""
 
@@ -51,9 +50,7 @@ class _CrossEntropy(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, rows: int
     ) -> tuple[Tensor, Tensor]:
         logits = hidden.new_empty(len(hidden), -(-len(weight) // _ALIGNMENT) * _ALIGNMENT)[:, : len(weight)]
-        log_sums, picked = (
-            torch.empty(len(hidden), dtype=torch.float32, device=hidden.device) for _ in range(2)
-        )
+        log_sums, picked = torch.empty(2, len(hidden), dtype=torch.float32, device=hidden.device)
         correct = torch.zeros((), dtype=torch.float32, device=hidden.device)
         native = multiplies_natively(hidden)
         matrix, vector = (weight, bias) if native else (weight.float(), bias.float())
@@ -77,16 +74,14 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         hidden, weight, labels, log_sums = ctx.saved_tensors
         logits, ctx.logits = ctx.logits, None
-        assert logits is not None, (
-            "the logits have become their gradient: a second backward pass needs another forward pass"
-        )
+        once = "the logits have become their gradient: a second backward pass needs another forward pass"
+        assert logits is not None, once
         for part in _slices(len(hidden), ctx.rows):
-            exact = (
-                logits[part].float().sub_(log_sums[part, None]).exp_()
-            )  # in place where the logits are in fp32 themselves
-            exact.scatter_add_(
-                1, labels[part, None].clamp(min=0), exact.new_full((len(exact), 1), -1.0)
-            ).mul_(gradients[0] * (labels[part, None] >= 0))
+            wanted = labels[part, None]
+            exact = logits[part].float()  # the logits themselves, in place, where they are in fp32
+            exact.sub_(log_sums[part, None]).exp_()
+            exact.scatter_add_(1, wanted.clamp(min=0), exact.new_full((len(exact), 1), -1.0))
+            exact.mul_(gradients[0] * (wanted >= 0))
             if exact.dtype != logits.dtype:
                 logits[part] = exact
         native = multiplies_natively(hidden)

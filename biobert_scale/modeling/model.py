@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any, cast
 
@@ -34,16 +35,9 @@ def bert_config(model: ModelConfig, *, vocabulary_size: int, pad_token_id: int) 
     return BertConfig(
         vocab_size=vocabulary_size,
         pad_token_id=pad_token_id,
-        hidden_size=model.hidden_size,
-        num_hidden_layers=model.num_hidden_layers,
-        num_attention_heads=model.num_attention_heads,
-        intermediate_size=model.intermediate_size,
-        max_position_embeddings=model.max_position_embeddings,
-        hidden_dropout_prob=model.hidden_dropout_prob,
-        attention_probs_dropout_prob=model.attention_probs_dropout_prob,
-        initializer_range=model.initializer_range,
         layer_norm_eps=1e-12,
         hidden_act="gelu",
+        **asdict(model),
     )
 
 
@@ -69,23 +63,14 @@ class PackedBertForPreTraining(nn.Module):
         super().__init__()
         self.config = config
         self.masked_positions_only = compute.head_on_masked_positions_only
-        self.last_layer_too = (
-            compute.head_on_masked_positions_only
-            and compute.last_layer_on_masked_positions_only
-            and compute.unpadded
-        )
+        only_read = self.masked_positions_only and compute.last_layer_on_masked_positions_only
+        self.last_layer_too = only_read and compute.unpadded
         self.bert = Encoder(config, compute, partitioned=partitioned)
-        self.cls = nn.ModuleDict(
-            {
-                "predictions": PredictionHead(
-                    config, rows=compute.head_rows * compute.head_on_masked_positions_only
-                ),
-                "seq_relationship": Linear(config.hidden_size, 2),
-            }
-        )
+        predictions = PredictionHead(config, rows=compute.head_rows * self.masked_positions_only)
+        relation = Linear(config.hidden_size, 2)
+        self.cls = nn.ModuleDict({"predictions": predictions, "seq_relationship": relation})
         _draw_weights(self.cls, config.initializer_range)
-        decoder = cast(PredictionHead, self.cls["predictions"]).decoder
-        decoder.weight = self.bert.embeddings.word_embeddings.weight
+        predictions.decoder.weight = self.bert.embeddings.word_embeddings.weight
 
     def forward(self, batch: PackedBatch) -> dict[str, Tensor]:
         """Sums over one micro-batch, to be divided by global counts, never by local ones.
@@ -207,12 +192,9 @@ class Layer(nn.Module):
 
     def __init__(self, config: BertConfig, compute: ComputeConfig, *, partitioned: bool) -> None:
         super().__init__()
-        self.attention = nn.ModuleDict(
-            {
-                "self": SelfAttention(config, fused=compute.fused_qkv and not partitioned),
-                "output": ResidualOutput(config.hidden_size, config, compute),
-            }
-        )
+        attention = SelfAttention(config, fused=compute.fused_qkv and not partitioned)
+        output = ResidualOutput(config.hidden_size, config, compute)
+        self.attention = nn.ModuleDict({"self": attention, "output": output})
         self.intermediate = Intermediate(config)
         self.output = ResidualOutput(config.intermediate_size, config, compute)
         self.compiled = compute.compile and not partitioned
@@ -243,8 +225,7 @@ def _behind_attention(
 
 @functools.cache
 def _compiled() -> Any:
-    """One function for all layers and all numbers of tokens: it is compiled once for training and once for
-    scoring."""
+    """One function for all layers and lengths: compiled once for training and once for scoring."""
     return torch.compile(_behind_attention, dynamic=True)
 
 

@@ -1,5 +1,4 @@
-"""Checkpoints of the original BERT code (github.com/google-research/bert) under transformers' parameter
-names."""
+"""Checkpoints of the original BERT code (github.com/google-research/bert), transformers' names."""
 
 from __future__ import annotations
 
@@ -12,13 +11,8 @@ from torch import Tensor
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.bundle import Bundle
 
-_RENAMED = {
-    "kernel": "weight",
-    "gamma": "weight",
-    "beta": "bias",
-    "output_weights": "weight",
-    "output_bias": "bias",
-}
+_RENAMED = dict.fromkeys(("kernel", "gamma", "output_weights"), "weight")
+_RENAMED |= dict.fromkeys(("beta", "output_bias"), "bias")
 
 
 def tensorflow_weights(prefix: Path) -> dict[str, Tensor]:
@@ -36,11 +30,8 @@ def tensorflow_weights(prefix: Path) -> dict[str, Tensor]:
     bundle = Bundle(prefix)
     if "bert/embeddings/word_embeddings" not in bundle.variables:
         what = "a TensorFlow checkpoint without bert/embeddings/word_embeddings"
-        raise UserError(
-            what,
-            where=prefix,
-            remedy="give a checkpoint of the original BERT code, or the model in Hugging Face's format",
-        )
+        remedy = "give a checkpoint of the original BERT code, or the model in Hugging Face's format"
+        raise UserError(what, where=prefix, remedy=remedy)
     weights = {}
     for name, variable in bundle.variables.items():
         # An optimizer names what it keeps for a variable beneath that variable:
@@ -48,8 +39,7 @@ def tensorflow_weights(prefix: Path) -> dict[str, Tensor]:
         if not variable.floating or name.rpartition("/")[0] in bundle.variables:
             continue
         tensor = torch.from_numpy(bundle.read(name))
-        # A dense layer multiplies from the right there, (inputs, outputs), and from the left here, (outputs,
-        # inputs).
+        # A dense layer's matrix is (inputs, outputs) there, and (outputs, inputs) here.
         weights[parameter_name(name)] = tensor.T.contiguous() if name.endswith("/kernel") else tensor
     return weights
 
@@ -60,6 +50,5 @@ def parameter_name(variable: str) -> str:
     *scopes, last = variable.split("/")
     if last.endswith("_embeddings"):
         scopes, last = [*scopes, last], "weight"
-    return ".".join(
-        [*(re.sub(r"^layer_(\d+)$", r"layer.\1", scope) for scope in scopes), _RENAMED.get(last, last)]
-    )
+    scopes = [re.sub(r"^layer_(\d+)$", r"layer.\1", scope) for scope in scopes]
+    return ".".join([*scopes, _RENAMED.get(last, last)])

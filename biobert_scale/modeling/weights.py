@@ -1,10 +1,10 @@
-"""Weights of existing models under transformers' names: a Hugging Face directory's, or a TensorFlow
-checkpoint's."""
+"""Existing weights by transformers' names: of a Hugging Face directory or a TensorFlow checkpoint."""
 
 from __future__ import annotations
 
 import glob
 import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +35,7 @@ FINE_TUNING = ComputeConfig(fused_qkv=False)
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Existing weights: where their configuration and vocabulary lie, and the tensors by transformers'
-    names."""
+    """Existing weights by transformers' names, and where their configuration and vocabulary are."""
 
     directory: Path
     config: BertConfig
@@ -79,15 +78,11 @@ def _source_files(path: Path) -> list[Path]:
     indexes = sorted(path.glob("*.index")) if path.is_dir() else [path.with_name(f"{path.name}.index")]
     if len(indexes) > 1:
         names = ", ".join(index.stem for index in indexes)
-        raise UserError(
-            f"several TensorFlow checkpoints ({names})", where=path, remedy="name one of them, without .index"
-        )
+        remedy = "name one of them, without .index"
+        raise UserError(f"several TensorFlow checkpoints ({names})", where=path, remedy=remedy)
     if not indexes or not indexes[0].is_file():
-        raise UserError(
-            "no weights to start from" if path.exists() else "no such directory or checkpoint",
-            where=path,
-            remedy=_REMEDY,
-        )
+        what = "no weights to start from" if path.exists() else "no such directory or checkpoint"
+        raise UserError(what, where=path, remedy=_REMEDY)
     data = sorted(indexes[0].parent.glob(f"{glob.escape(indexes[0].stem)}.data-*"))
     return [indexes[0], *data]
 
@@ -98,10 +93,8 @@ def read_model_config(directory: Path) -> BertConfig:
     Raises:
         UserError: there is none, it cannot be read, or it is no BERT's.
     """
-    path = next(
-        (directory / name for name in _CONFIGS if (directory / name).is_file()), directory / _CONFIGS[0]
-    )
-    if not path.is_file():
+    path = next((directory / name for name in _CONFIGS if (directory / name).is_file()), None)
+    if path is None:
         raise UserError(
             f"no model ({' or '.join(_CONFIGS)} is missing)",
             where=directory,
@@ -132,10 +125,10 @@ def load_encoder(
     Raises:
         UserError: the directory holds no BERT model, or not all of its weights.
     """
-    if not random_weights:
-        return encoder_of(read_source(directory), dropout=dropout)
-    torch.manual_seed(seed)
-    return _build(read_model_config(directory), dropout)
+    if random_weights:
+        torch.manual_seed(seed)
+        return _build(read_model_config(directory), dropout)
+    return encoder_of(read_source(directory), dropout=dropout)
 
 
 def encoder_of(source: Source, *, dropout: float | None = None) -> Encoder:
@@ -154,11 +147,8 @@ def fill(module: nn.Module, source: Source, prefix: str) -> None:
     """
     parameters = dict(module.named_parameters())
     if missing := [name for name in parameters if prefix + name not in source.tensors]:
-        raise UserError(
-            f"the model lacks {len(missing)} of its weights ({prefix}{missing[0]})",
-            where=source.directory,
-            remedy="name a whole BERT model, or export it again",
-        )
+        what = f"the model lacks {len(missing)} of its weights ({prefix}{missing[0]})"
+        raise UserError(what, where=source.directory, remedy="name a whole BERT model, or export it again")
     found = {name: source.tensors[prefix + name] for name in parameters}
     for name, tensor in found.items():
         if tensor.shape != parameters[name].shape or tensor.dtype != torch.float32:
@@ -187,9 +177,8 @@ def _weight_files(directory: Path) -> list[Path]:
             try:
                 files = [directory / part for part in sorted(set(read_json(index)["weight_map"].values()))]
             except (KeyError, TypeError, AttributeError):
-                raise UserError(
-                    "no weight_map in the index of the weights", where=index, remedy=_RESTORE
-                ) from None
+                what = "no weight_map in the index of the weights"
+                raise UserError(what, where=index, remedy=_RESTORE) from None
             for file in files:
                 if not file.is_file():
                     raise UserError("a file of the weights is missing", where=file, remedy=_RESTORE)
@@ -201,29 +190,23 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     """A file's tensors, those of a known floating-point type in fp32."""
     try:
         # Pickles hold tensors only, or are not opened: anything else in them could run code.
-        content: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        safe = path.suffix == ".safetensors"
+        content: Any = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(
-            f"the weights cannot be read ({str(error).splitlines()[0]})", where=path, remedy=_RESTORE
-        ) from None
+        what = f"the weights cannot be read ({str(error).splitlines()[0]})"
+        raise UserError(what, where=path, remedy=_RESTORE) from None
     if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
         raise UserError("the file is no state dictionary", where=path, remedy=_REMEDY)
     return {name: tensor.float() if tensor.dtype in _FLOATS else tensor for name, tensor in content.items()}
 
 
 def _current_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Today's names: LayerNorm's were once TensorFlow's, and an encoder saved by itself has no `bert.` in
-    front."""
+    """Today's names: LayerNorm's were TensorFlow's once; an encoder saved alone lacks `bert.` in front."""
     bare = not any(name.startswith("bert.") for name in tensors)
     renamed = {}
     for name, tensor in tensors.items():
-        name = name.removesuffix("gamma") + "weight" if name.endswith("LayerNorm.gamma") else name
-        name = name.removesuffix("beta") + "bias" if name.endswith("LayerNorm.beta") else name
-        renamed[
-            f"bert.{name}" if bare and name.startswith(("embeddings.", "encoder.", "pooler.")) else name
-        ] = tensor
+        name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+        name = re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+        inside = bare and name.startswith(("embeddings.", "encoder.", "pooler."))
+        renamed[f"bert.{name}" if inside else name] = tensor
     return renamed

@@ -6,6 +6,7 @@ import itertools
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from biobert_scale.plan.predict import Machine, Rates, predict
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.retention import complete
 from biobert_scale.training.checkpoint.tensor_files import Shards
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 
 _LIBRARIES = (
@@ -98,7 +100,7 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
             remedy="let the run go on for a few more log lines (training.log_every_steps)",
         )
 
-    counted = records[1:]
+    counted: Sequence[Mapping[str, Any]] = records[1:]
     if half is not None and len(counted) >= 4:
         counted = counted[: len(counted) // 2] if half == "first" else counted[len(counted) // 2 :]
 
@@ -122,7 +124,7 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
     )
 
 
-def _world_size(records: list[dict[str, Any]], run: Path) -> int:
+def _world_size(records: list[RunMetrics], run: Path) -> int:
     """The ranks that shared a step's tokens: all tokens between two records, over those that one device
     did."""
     counts: list[float] = []

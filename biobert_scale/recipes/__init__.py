@@ -15,17 +15,9 @@ from cattrs.errors import ClassValidationError
 from biobert_scale.config import Config, FinetuneConfig, history, tree
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json
-from biobert_scale.recipes.bases import Layer, find_recipe, merge, origin, read_layers, recipe_names
+from biobert_scale.recipes.bases import Layer, find_recipe, merge, origin, read_layers
+from biobert_scale.recipes.bases import recipe_names as recipe_names
 from biobert_scale.recipes.converter import first_problem, strict_converter
-
-__all__ = [
-    "change_settings",
-    "load_config",
-    "recipe_names",
-    "structure_config",
-    "structure_saved",
-    "structure_saved_budget",
-]
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -117,11 +109,8 @@ def change_settings(config: Config, changes: Iterable[str], *, where: str) -> Co
         for section in sections:
             inner = inner.get(section) if isinstance(inner, dict) else None
         if not sign or not isinstance(inner, dict) or key not in inner:
-            raise UserError(
-                f"'{change}' changes no setting",
-                where=where,
-                remedy="write it as training.micro-batch-size=4",
-            )
+            remedy = "write it as training.micro-batch-size=4"
+            raise UserError(f"'{change}' changes no setting", where=where, remedy=remedy)
         try:
             inner[key] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:

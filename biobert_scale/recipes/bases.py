@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from biobert_scale.config import tree
 from biobert_scale.errors import UserError
@@ -68,8 +68,15 @@ def origin(layers: list[Layer], key: str) -> str:
     return own if where == own else f"{where} (a base of {own})"
 
 
-def find_recipe(recipe: str, *, beside: Path = Path(), named_by: str = "") -> tuple[Path, str]:
-    """A recipe's file, and what a message calls it.
+class RecipeFile(NamedTuple):
+    """Where a recipe is, and what a message calls it."""
+
+    path: Path
+    where: str
+
+
+def find_recipe(recipe: str, *, beside: Path = Path(), named_by: str = "") -> RecipeFile:
+    """A recipe's file.
 
     Args:
         beside: the directory that a relative path starts from.
@@ -78,23 +85,18 @@ def find_recipe(recipe: str, *, beside: Path = Path(), named_by: str = "") -> tu
     Raises:
         UserError: there is none.
     """
-    path = Path(recipe)
+    path, names = Path(recipe), ", ".join(recipe_names())
     if path.suffix in (".toml", ".json") or len(path.parts) > 1:
         path = beside / path
         if not path.is_file():
-            raise UserError(
-                f"no such configuration file as {path}" if named_by else "no such configuration file",
-                where=named_by or path,
-                remedy="check the path, or name one of: " + ", ".join(recipe_names()),
-            )
-        return path, str(path)
+            what = f"no such configuration file as {path}" if named_by else "no such configuration file"
+            raise UserError(what, where=named_by or path, remedy=f"check the path, or name one of: {names}")
+        return RecipeFile(path, str(path))
     if recipe not in recipe_names():
-        raise UserError(
-            f"no such recipe as {recipe}" if named_by else "no such recipe",
-            where=named_by or recipe,
-            remedy="name one of: " + ", ".join(recipe_names()) + ", or the path of a .toml file",
-        )
-    return _PACKAGED / f"{recipe}.toml", f"recipe {recipe}"
+        what = f"no such recipe as {recipe}" if named_by else "no such recipe"
+        remedy = f"name one of: {names}, or the path of a .toml file"
+        raise UserError(what, where=named_by or recipe, remedy=remedy)
+    return RecipeFile(_PACKAGED / f"{recipe}.toml", f"recipe {recipe}")
 
 
 def _read_toml(path: Path, where: str) -> dict[str, Any]:

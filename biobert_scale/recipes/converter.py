@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cattrs
 from cattrs.errors import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
@@ -33,17 +33,11 @@ def strict_converter() -> cattrs.Converter:
         return checked
 
     converter.register_structure_hook_factory(is_dataclass, structure_table)
-    converter.register_structure_hook(str, _structure_strictly)
-    converter.register_structure_hook(int, _structure_strictly)
-    converter.register_structure_hook(bool, _structure_strictly)
+    for kind in (str, int, bool):
+        converter.register_structure_hook(kind, _structure_strictly)
     converter.register_structure_hook(float, _structure_float)
     converter.register_structure_hook_func(lambda kind: kind == dict[str, float], _structure_numbers)
     return converter
-
-
-def first_problem(error: ClassValidationError) -> tuple[str, str, str]:
-    """(dotted key, what is wrong with it, remedy) of the first of a converter's complaints."""
-    return _first_problem(error, ())
 
 
 def _structure_strictly(value: Any, kind: type) -> Any:
@@ -70,25 +64,38 @@ def _structure_numbers(value: Any, _: Any) -> dict[str, float]:
     return {name: _structure_float(number, float) for name, number in value.items()}
 
 
-def _first_problem(error: BaseException, path: tuple[str, ...]) -> tuple[str, str, str]:
-    """Descend a cattrs error group to its first leaf."""
+class Problem(NamedTuple):
+    """A setting that is refused; its key has its sections, dotted."""
+
+    key: str
+    what: str
+    remedy: str
+
+
+def first_problem(error: BaseException, path: tuple[str, ...] = ()) -> Problem:
+    """The first leaf of the group of errors that a converter raises.
+
+    Args:
+        path: of the section that the group is about.
+    """
     match error:
         case ForbiddenExtraKeysError():
             known = ", ".join(sorted(error.cl.__dataclass_fields__))  # type: ignore[attr-defined]
             key = ".".join((*path, sorted(error.extra_fields)[0]))
-            return key, "unknown configuration key", f"remove it or correct its name (known: {known})"
+            return Problem(
+                key, "unknown configuration key", f"remove it or correct its name (known: {known})"
+            )
         case ClassValidationError() | IterableValidationError():
             inner = error.exceptions[0]
             notes = getattr(inner, "__notes__", [])
             names = [str(note.name) for note in notes if hasattr(note, "name")]
-            return _first_problem(inner, (*path, *names))
+            return first_problem(inner, (*path, *names))
         case KeyError():
-            return ".".join(path) or str(error.args[0]), "missing configuration key", "add it"
+            return Problem(".".join(path) or str(error.args[0]), "missing configuration key", "add it")
         case UserError():  # a section that was made refused a value
-            inside = ".".join(
-                (*path, "")
-            )  # most sections give their whole name; a recipe has some of them twice
+            # Most sections give their whole name; a recipe has some of them twice.
+            inside = ".".join((*path, ""))
             key = error.where if error.where.startswith(inside) else inside + error.where.rpartition(".")[2]
-            return key, error.what, error.remedy
+            return Problem(key, error.what, error.remedy)
         case _:
-            return ".".join(path), str(error), "correct the value"
+            return Problem(".".join(path), str(error), "correct the value")

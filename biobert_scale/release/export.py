@@ -39,7 +39,8 @@ from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training.checkpoint.identity import CONFIG, run_fingerprint
-from biobert_scale.training.checkpoint.retention import find_checkpoint, read_record
+from biobert_scale.training.checkpoint.manifest import read_record
+from biobert_scale.training.checkpoint.retention import find_checkpoint
 from biobert_scale.training.checkpoint.tensor_files import Shards
 
 STAGE = "export"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
 from biobert_scale.errors import UserError
 from biobert_scale.files import MANIFEST, Manifest, read_json, read_manifest, sha256_file
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.telemetry import read_metrics
 
 
@@ -40,7 +42,7 @@ class RunHistory:
     """Median of the records."""
     mfu: float | None
     """Model FLOP/s of the device's peak, median of the records, as a fraction."""
-    validation: dict[str, Any] | None
+    validation: RunMetrics | None
     """The last held-out measurement up to that step, with its `global_step`."""
 
 
@@ -82,6 +84,6 @@ def read_run(run: Path, global_step: int) -> RunHistory:
     )
 
 
-def _median(records: list[dict[str, Any]], name: str) -> float | None:
+def _median(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
     values = [record[name] for record in records if record.get(name) is not None]
     return statistics.median(values) if values else None

@@ -39,24 +39,17 @@ class DevicePeak:
 
 
 def device_peak(device: torch.device, dtype: torch.dtype) -> DevicePeak:
-    """The peak of one rank's device: from its data sheet for a known GPU in 16 bits, else measured in a third
-    of a second."""
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{torch.get_num_threads()} CPU thread(s)"
-    )
-    if device.type == "cuda" and dtype in (torch.float16, torch.bfloat16):
+    """One rank's peak: of a known GPU in 16 bits by its data sheet, else measured in a third of a second."""
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else f"{torch.get_num_threads()} CPU thread(s)"
+    if on_gpu and dtype in (torch.float16, torch.bfloat16):
         for known, rate in _DATA_SHEETS.items():
             if re.search(rf"\b{known}\b", name):
                 return DevicePeak(device=name, flops_per_second=rate, source="data sheet, dense 16-bit")
     if not multiplies_natively(torch.empty(0, dtype=dtype, device=device)):
         dtype = torch.float32  # which the model multiplies in, too
-    return DevicePeak(
-        device=name,
-        flops_per_second=_measure(device, dtype),
-        source=f"measured, {_SIZE} x {_SIZE} matrices in {str(dtype).removeprefix('torch.')}",
-    )
+    source = f"measured, {_SIZE} x {_SIZE} matrices in {str(dtype).removeprefix('torch.')}"
+    return DevicePeak(device=name, flops_per_second=_measure(device, dtype), source=source)
 
 
 def _measure(device: torch.device, dtype: torch.dtype) -> float:

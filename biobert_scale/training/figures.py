@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from biobert_scale.data.batches import RankStep
+from biobert_scale.training.monitor.metrics import RunMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class StepFigures:
             waited=ranks[:, 5],
         )
 
-    def record(self) -> dict[str, float]:
+    def record(self) -> RunMetrics:
         """As it is logged."""
         return {
             "train/loss": float(self.rank_losses.sum()),

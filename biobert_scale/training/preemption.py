@@ -1,5 +1,4 @@
-"""Asking a run to save and stop: SIGTERM, SIGUSR1, a file named STOP in the run directory, or the end of the
-job's time."""
+"""Asking a run to save and stop: SIGTERM, SIGUSR1, the file STOP, or the end of the job's time."""
 
 from __future__ import annotations
 

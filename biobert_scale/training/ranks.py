@@ -54,12 +54,9 @@ def read_rank_info(environment: Mapping[str, str]) -> RankInfo:
     for tasks, rank, local_rank in _LAUNCHERS:
         if "RANK" not in environment and int(environment.get(tasks, "1")) > 1:
             if "MASTER_ADDR" not in environment:
-                raise UserError(
-                    f"{tasks} is {environment[tasks]}, but MASTER_ADDR is not set",
-                    where="the environment",
-                    remedy="export MASTER_ADDR (the first node's name) and MASTER_PORT before starting the"
-                    " ranks",
-                )
+                what = f"{tasks} is {environment[tasks]}, but MASTER_ADDR is not set"
+                remedy = "export MASTER_ADDR (the first node's name) and MASTER_PORT before the ranks start"
+                raise UserError(what, where="the environment", remedy=remedy)
             found |= {"RANK": environment[rank], "LOCAL_RANK": environment[local_rank]}
             found |= {"WORLD_SIZE": environment[tasks], "MASTER_PORT": found["MASTER_PORT"] or "29500"}
     given = [name for name in _RANKS if found[name]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from biobert_scale.environment import is_restart
 from biobert_scale.errors import RunFailed, UserError
@@ -14,6 +14,16 @@ from biobert_scale.files import read_json, write_json
 STARTS = "starts.json"
 REACHED = "reached"
 _DEATHS = 2
+
+
+class _Start(TypedDict):
+    """How the last start of a run began."""
+
+    global_step: int
+    deaths: int
+    """Starts in a row, before this one, that ended at the same point."""
+    died_at: int | None
+    """The steps that the start before had seen, if it died."""
 
 
 class Reached:
@@ -42,18 +52,15 @@ def note_start(run: Path, global_step: int) -> None:
     Raises:
         RunFailed: restarted by itself, and ended twice at the same point.
     """
-    before = _read(run / STARTS)
-    died_at = _reached(run)
-    deaths = 0
-    if is_restart() and before.get("global_step") == global_step:
-        deaths = 1 + (before.get("deaths", 0) if before.get("died_at") == died_at else 0)
-    write_json(
-        run / STARTS, {"global_step": global_step, "deaths": deaths, "died_at": died_at if deaths else None}
-    )
+    before, died_at, deaths = _read(run / STARTS), _reached(run), 0
+    if is_restart() and before is not None and before["global_step"] == global_step:
+        deaths = 1 + (before["deaths"] if before["died_at"] == died_at else 0)
+    start: _Start = {"global_step": global_step, "deaths": deaths, "died_at": died_at if deaths else None}
+    write_json(run / STARTS, start)
     if deaths >= _DEATHS:
-        what = f"restarted {deaths} times at step {global_step} without reaching another checkpoint"
         raise RunFailed(
-            f"{what}, and ended at the same point each time",
+            f"restarted {deaths} times at step {global_step} without reaching another checkpoint, and ended"
+            " at the same point each time",
             where=run,
             remedy="the reason is above, or in another rank's log; starting it by hand tries again",
         )
@@ -66,13 +73,13 @@ def note_end(run: Path) -> None:
         (run / name).unlink(missing_ok=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Empty where it is missing or unreadable: no reason not to resume."""
+def _read(path: Path) -> _Start | None:
+    """None where it is missing or unreadable: no reason not to resume."""
     try:
         found = read_json(path)
-    except UserError:
-        return {}
-    return found if isinstance(found, dict) else {}
+        return _Start(global_step=found["global_step"], deaths=found["deaths"], died_at=found["died_at"])
+    except (UserError, KeyError, TypeError):
+        return None
 
 
 def _reached(run: Path) -> int | None:

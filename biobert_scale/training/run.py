@@ -1,5 +1,4 @@
-"""A run's life: its directory is locked, the ranks meet, a `Trainer` works, and the directory says how it
-ended."""
+"""A run's life: the directory is locked, the ranks meet, a `Trainer` works, the end is recorded."""
 
 from __future__ import annotations
 
@@ -117,20 +116,16 @@ def _note_end(trainer: Trainer) -> None:
         write_json(trainer.run / FINISHED, asdict(trainer.state))
         return
     trainer.stop.path.unlink(missing_ok=True)
-    logger.warning(
-        "stopped at step %d (%s); the same command resumes from there",
-        trainer.state.global_step,
-        trainer.stop.reason or "asked on another rank",
-    )
+    step, reason = trainer.state.global_step, trainer.stop.reason or "asked on another rank"
+    logger.warning("stopped at step %d (%s); the same command resumes from there", step, reason)
 
 
 def _lost_rank(error: Exception, trainer: Trainer | None) -> RunFailed | None:
     """The failure to report where a collective ended because another rank did not come."""
     if trainer is None or not any(sign in str(error).lower() for sign in _LOST):
         return None
-    text, _ = trainer.watchdog.diagnosis()
     return RunFailed(
-        f"a collective failed at step {trainer.state.global_step + 1}: {text}",
+        f"a collective failed at step {trainer.state.global_step + 1}: {trainer.watchdog.diagnosis().text}",
         where=trainer.run,
         remedy="look at that rank's log; the same command resumes from the last checkpoint",
     )

@@ -115,9 +115,8 @@ def _join(ranks: RankInfo, precision: str, *, timeout: datetime.timedelta, **opt
             where=f"MASTER_ADDR and MASTER_PORT, {ranks.address}:{ranks.port}",
             remedy="choose a free port with the launcher's option, and an address that every node reaches",
         ) from error
-    assert accelerator.num_processes == ranks.world_size, (
-        f"{accelerator.num_processes} processes joined, the launcher started {ranks.world_size}"
-    )
+    joined = accelerator.num_processes
+    assert joined == ranks.world_size, f"{joined} processes joined, the launcher started {ranks.world_size}"
     return accelerator
 
 
@@ -141,11 +140,9 @@ def _trackers(names: tuple[str, ...]) -> list[str]:
     available = [tracker.value for tracker in get_available_trackers()]
     for name in names:
         if name not in available:
-            raise UserError(
-                f"no tracker '{name}' is installed",
-                where="training.trackers",
-                remedy=f"install its package, or use some of: {', '.join(sorted(available))}",
-            )
+            what = f"no tracker '{name}' is installed"
+            remedy = f"install its package, or use some of: {', '.join(sorted(available))}"
+            raise UserError(what, where="training.trackers", remedy=remedy)
     return list(names)
 
 
@@ -182,15 +179,12 @@ def check_precision(precision: str) -> None:
     on_gpu = torch.cuda.is_available()
     if precision == "fp16" and not on_gpu:
         # One engine refuses it, and with the other it would silently be fp32.
-        raise UserError(
-            "fp16 needs a GPU, and none is found",
-            where="training.precision.dtype",
-            remedy='use "bf16" or "fp32" on a CPU',
-        )
-    if precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
-        raise UserError(
-            "this GPU does not compute in bf16", where="training.precision.dtype", remedy='use "fp16"'
-        )
+        what, remedy = "fp16 needs a GPU, and none is found", 'use "bf16" or "fp32" on a CPU'
+    elif precision == "bf16" and on_gpu and not torch.cuda.is_bf16_supported(including_emulation=False):
+        what, remedy = "this GPU does not compute in bf16", 'use "fp16"'
+    else:
+        return
+    raise UserError(what, where="training.precision.dtype", remedy=remedy)
 
 
 def meet(ranks: RankInfo, *, timeout_seconds: float) -> None:
@@ -199,8 +193,7 @@ def meet(ranks: RankInfo, *, timeout_seconds: float) -> None:
     Raises:
         torch.distributed.DistError: the others do not come.
     """
-    # Its log, which goes to whatever is the standard output as it is imported, is no part of the caller's
-    # result.
+    # Its log goes to the standard output as it is imported, and is no part of the caller's result.
     with suppress(ImportError), redirect_stdout(sys.stderr):
         engine_group.import_before_meeting()
     if ranks.world_size > 1:

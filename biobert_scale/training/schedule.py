@@ -14,6 +14,5 @@ def learning_rate(steps_taken: int, *, peak: float, schedule: ScheduleConfig) ->
     """
     if steps_taken < schedule.warmup_steps:
         return peak * (steps_taken + 1) / schedule.warmup_steps
-    return peak * max(
-        0.0, (schedule.total_steps - steps_taken) / (schedule.total_steps - schedule.warmup_steps)
-    )
+    decay_steps = schedule.total_steps - schedule.warmup_steps
+    return peak * max(0.0, (schedule.total_steps - steps_taken) / decay_steps)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from biobert_scale.data.batches import RankStep
 from biobert_scale.modeling.batch import PackedBatch
-from biobert_scale.training.engine import Engine
+from biobert_scale.training.engine import Engine, Update
 from biobert_scale.training.monitor.timers import StepTimer
 
 SUMS = ("mlm_loss", "nsp_loss", "mlm_correct", "nsp_correct")
@@ -31,17 +31,11 @@ class HostStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StepResult:
-    """What a step computed, on the device: the host reads it once, after the step."""
+class StepResult(Update):
+    """What a step computed and did, on the device: the host reads it once, after the step."""
 
     sums: Tensor
     """(4,) fp32: this rank's `SUMS`."""
-    grad_norm: Tensor
-    """() of the global gradient, before clipping; NaN where it is not known."""
-    loss_scale: Tensor
-    """() of the next step; 1 where nothing is scaled."""
-    skipped: Tensor
-    """() whether gradients that are no numbers left the weights as they were."""
 
 
 def train_step(
@@ -70,18 +64,14 @@ def train_step(
         with engine.micro_step(last=number == len(batch.micro_batches) - 1):
             with timer.part("forward"):
                 sums = engine.forward(micro_batch.to(engine.device))
-                loss = (
-                    sums["mlm_loss"] / batch.step.global_predictions
-                    + sums["nsp_loss"] / batch.step.global_sequences
-                )
+                loss = sums["mlm_loss"] / batch.step.global_predictions
+                loss = loss + sums["nsp_loss"] / batch.step.global_sequences
             with timer.part("backward"):
                 engine.backward(loss * parts)
         totals += torch.stack([sums[name].detach() for name in SUMS])
     with timer.part("step"):
         update = engine.step(learning_rate)
-    return StepResult(
-        sums=totals, grad_norm=update.grad_norm, loss_scale=update.loss_scale, skipped=update.skipped
-    )
+    return StepResult(sums=totals, **vars(update))
 
 
 def seed_dropout(seed: int, data_step: int, rank: int) -> None:

@@ -25,22 +25,13 @@ def slurm_end_time() -> float | None:
     if not (job := slurm_job()):
         raise UserError("this is no SLURM job", where="--save-before-limit", remedy="leave the option out")
     try:
-        left = subprocess.run(
-            ["squeue", "--noheader", f"--jobs={job}", "--format=%L"],
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=60,
-        ).stdout.strip()
+        command = ["squeue", "--noheader", f"--jobs={job}", "--format=%L"]
+        left = subprocess.check_output(command, stderr=subprocess.PIPE, text=True, timeout=60).strip()
     except (OSError, subprocess.SubprocessError) as error:
-        raise UserError(
-            f"squeue does not say when the job ends ({error})",
-            where="--save-before-limit",
-            remedy="leave the option out, or use sbatch's --signal",
-        ) from None
-    if left == "UNLIMITED":
-        return None
-    return time.time() + seconds_of(left)
+        what = f"squeue does not say when the job ends ({error})"
+        remedy = "leave the option out, or use sbatch's --signal"
+        raise UserError(what, where="--save-before-limit", remedy=remedy) from None
+    return None if left == "UNLIMITED" else time.time() + seconds_of(left)
 
 
 def seconds_of(left: str) -> int:
@@ -51,7 +42,5 @@ def seconds_of(left: str) -> int:
     """
     if (found := _LEFT.fullmatch(left)) is None:
         raise UserError(f"'{left}' is no time", where="squeue", remedy="leave --save-before-limit out")
-    days, hours, minutes, seconds = (
-        int(part or 0) for part in found.group("days", "hours", "minutes", "seconds")
-    )
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -26,6 +27,7 @@ from biobert_scale.training.device import device_peak, peak_memory_bytes
 from biobert_scale.training.engine import TORCH_TYPES, build_engine, partitions_weights
 from biobert_scale.training.figures import StepFigures
 from biobert_scale.training.monitor.guards import Action, Guards
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.profile import StepProfile
 from biobert_scale.training.monitor.telemetry import Telemetry
 from biobert_scale.training.monitor.throughput import ThroughputMeter
@@ -56,21 +58,18 @@ class Trainer:
     ) -> None:
         self.config, self.run, self.accelerator = config, run, accelerator
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
+        training, first = config.training, accelerator.is_main_process
         self.stop = StopRequest(run, deadline=deadline)
-        self.training_stream = SampleStream.open(tokens, samples, config.data, seed=config.seed)
-        self.validation_stream = SampleStream.open(
-            tokens, samples, config.data, seed=config.seed, split="validation"
-        )
+        open_stream = partial(SampleStream.open, tokens, samples, config.data, seed=config.seed)
+        self.training_stream, self.validation_stream = open_stream(), open_stream(split="validation")
         self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
-        shape = bert_config(
-            config.model,
-            vocabulary_size=read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"],
-            pad_token_id=self.pad_token_id,
-        )
+        size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
+        shape = bert_config(config.model, vocabulary_size=size, pad_token_id=self.pad_token_id)
+        source = training.initial_weights
         # Read on every rank; a checkpoint of the run, where there is one, then overwrites it.
         model = initial_model(
             shape,
-            config.training.initial_weights,
+            source,
             seed=config.seed,
             tokenizer=tokens / "tokenizer",
             compute=config.compute,
@@ -78,45 +77,33 @@ class Trainer:
         )
         self.engine = build_engine(accelerator, model, config)
         self.timer = StepTimer(device)
-        source = config.training.initial_weights
-        initial_fingerprint = runtime.on_first_rank(
-            accelerator, lambda: weights_fingerprint(Path(source)) if source else ""
-        )
         self.checkpoints = Checkpoints(
             accelerator,
             run,
             config,
             self.engine,
             samples_fingerprint=self.training_stream.fingerprint,
-            initial_weights=initial_fingerprint,
+            initial_weights=runtime.on_first_rank(
+                accelerator, lambda: weights_fingerprint(Path(source)) if source else ""
+            ),
         )
         self.state = self.checkpoints.load()
-        self.saved_at = self.state.global_step if self.state.global_step else None
-        self.reached = Reached(run) if accelerator.is_main_process else None
-        self.guards = Guards(
-            config.training.guards,
-            config.training.precision,
-            run,
-            writes=accelerator.is_main_process,
-            loss_scale=self.engine.loss_scale_state().get("scale", 1.0),
-        )
-        peak = device_peak(device, TORCH_TYPES[config.training.precision.dtype])
+        self.saved_at = self.state.global_step or None
+        self.reached = Reached(run) if first else None
+        guards, scale = training.guards, self.loss_scale
+        self.guards = Guards(guards, training.precision, run, writes=first, loss_scale=scale)
+        peak = device_peak(device, TORCH_TYPES[training.precision.dtype])
         self.throughput = ThroughputMeter(shape, peak, self.timer, world_size=world_size)
-        if accelerator.is_main_process:
+        if first:
             write_json(run / "config.json", config)
             write_json(run / "device.json", peak)
-            logger.info(
-                "%d rank(s) on %s: %.1f TFLOP/s at most (%s)",
-                world_size,
-                peak.device,
-                peak.flops_per_second / 1e12,
-                peak.source,
-            )
-        self.telemetry = Telemetry(accelerator, run, self.state, training=config.training)
+            rate = peak.flops_per_second / 1e12
+            what = "%d rank(s) on %s: %.1f TFLOP/s at most (%s)"
+            logger.info(what, world_size, peak.device, rate, peak.source)
+        self.telemetry = Telemetry(accelerator, run, self.state, training=training)
         self.profile = StepProfile(profile or (0, -1), run / "profile" / f"rank-{rank:05d}.json")
-        self.watchdog = Watchdog(
-            run, rank=rank, world_size=world_size, stall_seconds=config.training.guards.stall_seconds
-        )
+        stall_seconds = guards.stall_seconds
+        self.watchdog = Watchdog(run, rank=rank, world_size=world_size, stall_seconds=stall_seconds)
 
     def run_to_end(self) -> bool:
         """The whole run as a list of what happens in it; returns whether it reached the schedule's end."""
@@ -180,9 +167,13 @@ class Trainer:
     def learning_rate(self) -> float:
         """Of the next step."""
         training = self.config.training
-        return learning_rate(
-            self.state.global_step, peak=training.optimizer.learning_rate, schedule=training.schedule
-        )
+        peak = training.optimizer.learning_rate
+        return learning_rate(self.state.global_step, peak=peak, schedule=training.schedule)
+
+    @property
+    def loss_scale(self) -> float:
+        """Of the next step; 1 where nothing is scaled."""
+        return self.engine.loss_scale_state().get("scale", 1.0)
 
     @property
     def data_step(self) -> int:
@@ -193,13 +184,8 @@ class Trainer:
         """The step itself, on the device."""
         seed_dropout(self.config.seed, self.data_step, self.engine.rank)
         step = self.state.global_step + 1
-        return train_step(
-            self.engine,
-            batch,
-            rate,
-            timer=self.timer,
-            progress=lambda micro_step: self.watchdog.at(step, micro_step, "computing"),
-        )
+        progress = partial(self.watchdog.at, step, doing="computing")
+        return train_step(self.engine, batch, rate, timer=self.timer, progress=progress)
 
     def read(self, result: StepResult, batch: RankStep, waited: float) -> StepFigures:
         """Bring the step's result to the host, joined over the ranks: here the host waits for the device."""
@@ -239,20 +225,18 @@ class Trainer:
         due = step % training.log_every_steps == 0 or step == training.schedule.total_steps
         if not (due or figures.skipped or figures.stop):
             return
-        self.telemetry.log(
-            step,
-            {
-                "consumed_samples": self.state.consumed_samples,
-                "consumed_tokens": self.state.consumed_tokens,
-                **figures.record(),
-                "optim/learning_rate": rate,
-                "optim/skipped_steps": self.state.skipped_steps,
-                "data/epoch": self.state.consumed_samples / len(self.training_stream),
-                **self.speed(),
-            },
-        )
+        record: RunMetrics = {
+            "consumed_samples": self.state.consumed_samples,
+            "consumed_tokens": self.state.consumed_tokens,
+            **figures.record(),
+            "optim/learning_rate": rate,
+            "optim/skipped_steps": self.state.skipped_steps,
+            "data/epoch": self.state.consumed_samples / len(self.training_stream),
+            **self.speed(),
+        }
+        self.telemetry.log(step, record)
 
-    def speed(self) -> dict[str, float]:
+    def speed(self) -> RunMetrics:
         """Rates and seconds since the last record, and the rank that the others wait for."""
         figures = self.throughput.take()
         # What a rank does alone; in the rest of a step it may be waiting for others.
@@ -271,39 +255,27 @@ class Trainer:
         self.checkpoints.finish()
         loaded = self.checkpoints.load()
         if loaded.global_step == 0:
-            raise RunFailed(
-                "there is no checkpoint to roll back to",
-                where=self.run,
-                remedy="lower the learning rate, or save checkpoints more often",
-            )
+            remedy = "lower the learning rate, or save checkpoints more often"
+            raise RunFailed("there is no checkpoint to roll back to", where=self.run, remedy=remedy)
         # What has been seen and skipped stays seen and skipped: the samples continue behind it.
         self.state = replace(seen, global_step=loaded.global_step)
-        self.guards.rolled_back(loss_scale=self.engine.loss_scale_state().get("scale", 1.0))
+        self.guards.rolled_back(loss_scale=self.loss_scale)
         self.saved_at = None  # the checkpoint of that step knows less of the samples
         self.telemetry.rewind(loaded)
-        logger.warning(
-            "rolled back to step %d; %d samples are left behind",
-            self.state.global_step,
-            seen.consumed_samples - loaded.consumed_samples,
-        )
+        behind = seen.consumed_samples - loaded.consumed_samples
+        logger.warning("rolled back to step %d; %d samples are left behind", loaded.global_step, behind)
 
     def validate(self) -> float:
-        """Score the held-out samples, each exactly once over all ranks, and log their means; returns the MLM
-        loss."""
-        self.watchdog.at(self.state.global_step, 0, "validating")
+        """Score and log the held-out samples, each exactly once over all ranks; returns the MLM loss."""
+        step = self.state.global_step
+        self.watchdog.at(step, 0, "validating")
         with self.timer.part("validation"):
             values = held_out_scores(self.accelerator, self.engine, self.validation_stream, self.config)
-        self.telemetry.log(
-            self.state.global_step, {"consumed_samples": self.state.consumed_samples, **values}
-        )
+        self.telemetry.log(step, {"consumed_samples": self.state.consumed_samples, **values})
+        loss, accuracy = values["validation/mlm_loss"], values["validation/nsp_accuracy"]
         if self.accelerator.is_main_process:
-            logger.info(
-                "step %d: validation MLM loss %.4f, NSP accuracy %.3f",
-                self.state.global_step,
-                values["validation/mlm_loss"],
-                values["validation/nsp_accuracy"],
-            )
-        return values["validation/mlm_loss"]
+            logger.info("step %d: validation MLM loss %.4f, NSP accuracy %.3f", step, loss, accuracy)
+        return loss
 
     def save(self, held_out: float | None, *, wait: bool) -> None:
         """Write a checkpoint of this step, if there is none yet.

@@ -13,15 +13,15 @@ from biobert_scale.config import Config
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.training.engine import Engine
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.step import SUMS
 
 
 @torch.no_grad()
 def held_out_scores(
     accelerator: Accelerator, engine: Engine, stream: SampleStream, config: Config
-) -> dict[str, float]:
-    """The metrics `validation/...`: means over all predictions and all sequences, whatever the number of
-    ranks.
+) -> RunMetrics:
+    """The metrics `validation/...`: means over all predictions and sequences of all ranks.
 
     Args:
         engine: its model is evaluated without dropout, and left in training mode.
@@ -38,10 +38,8 @@ def held_out_scores(
     engine.module.eval()
     for batch in batches:
         sums = engine.forward(PackedBatch.of(batch).to(device))
-        counts = [
-            torch.tensor(float(len(labels)), device=device) for labels in (batch.mlm_labels, batch.nsp_labels)
-        ]
-        totals += torch.stack([*(sums[name] for name in SUMS), *counts]).double()
+        counts = torch.tensor([batch.mlm_labels.size, batch.nsp_labels.size], device=device)
+        totals += torch.cat([torch.stack([sums[name] for name in SUMS]).double(), counts.double()])
     engine.module.train()
     mlm, nsp, mlm_correct, nsp_correct, predictions, sequences = gather(accelerator, *totals).sum(0).tolist()
     return {
@@ -64,7 +62,6 @@ def perplexity(loss: float) -> float:
 
 def gather(accelerator: Accelerator, *values: Tensor | float) -> np.ndarray:
     """(ranks, values) float64: every rank's scalars, on every rank."""
-    mine = torch.stack(
-        [torch.as_tensor(value, dtype=torch.float64, device=accelerator.device) for value in values]
-    )
+    kind = {"dtype": torch.float64, "device": accelerator.device}
+    mine = torch.stack([torch.as_tensor(value, **kind) for value in values])
     return np.asarray(accelerator.gather(mine[None]).cpu())

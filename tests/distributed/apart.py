@@ -25,7 +25,7 @@ HERE = Path(sys.argv[1])
 RANK = os.getpid()
 
 
-def slow(path: Path, tensors: Any) -> tuple[int, str]:
+def slow(path: Path, tensors: Any) -> Any:
     if os.environ.get("CRASH") == "killed" and os.getpid() != RANK:
         os.kill(os.getpid(), signal.SIGKILL)
     (HERE / "writing").touch()

@@ -17,6 +17,7 @@ from typing import Any
 from biobert_scale.cli import main
 from biobert_scale.training import trainer
 from biobert_scale.training.checkpoint import checkpoints as checkpoint
+from biobert_scale.training.checkpoint import commit as committing
 from biobert_scale.training.checkpoint import retention
 from biobert_scale.training.checkpoint import writer as snapshot
 from biobert_scale.training.trainer import Trainer
@@ -104,10 +105,10 @@ def rename(source: Any, target: Any) -> None:
     original_rename(source, target)
 
 
-def remove(path: Path) -> None:
-    (path / "manifest.json").unlink(missing_ok=True)
+def remove(checkpoint: Path) -> None:
+    (checkpoint / "manifest.json").unlink(missing_ok=True)
     at("half pruned")
-    original_remove(path)
+    original_remove(checkpoint)
 
 
 original_step, original_engine, original_on_host = (
@@ -115,10 +116,11 @@ original_step, original_engine, original_on_host = (
     trainer.build_engine,
     checkpoint.on_host,
 )
-original_write, original_commit, original_remove = snapshot.write_shard, checkpoint.commit, retention.remove
+original_write, original_commit, original_remove = snapshot.write_shard, committing.commit, retention.remove
 original_rename, os.rename = os.rename, rename  # type: ignore[assignment]
 Trainer.train_step, trainer.build_engine, checkpoint.on_host = train_step, build_engine, on_host  # type: ignore[method-assign,assignment]
-snapshot.write_shard, checkpoint.commit, checkpoint.remove = write_shard, commit, remove  # type: ignore[assignment]
+snapshot.write_shard, committing.commit = write_shard, commit
+committing.remove = checkpoint.remove = remove
 
 if __name__ == "__main__":
     sys.exit(main(["train", *sys.argv[1:]]))

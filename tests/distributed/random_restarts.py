@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from biobert_scale.files import write_json
+from biobert_scale.training.checkpoint.manifest import problem
 from biobert_scale.training.checkpoint.outliving import MARK, being_written, wait_for_writers
 from biobert_scale.training.checkpoint.retention import (
     checkpoint_path,
     complete,
     incomplete,
-    problem,
     replaced_path,
     staging_path,
     step_of,

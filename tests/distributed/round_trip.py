@@ -29,7 +29,8 @@ from biobert_scale.modeling.model import bert_config, build_model
 from biobert_scale.recipes import structure_config
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint.checkpoints import Checkpoints
-from biobert_scale.training.checkpoint.retention import checkpoint_path, problem
+from biobert_scale.training.checkpoint.manifest import problem
+from biobert_scale.training.checkpoint.retention import checkpoint_path
 from biobert_scale.training.checkpoint.state import TrainerState
 from biobert_scale.training.engine import build_engine, partitions_weights
 from biobert_scale.training.ranks import rank_environment

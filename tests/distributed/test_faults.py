@@ -13,7 +13,8 @@ import pytest
 
 from biobert_scale.files import read_json
 from biobert_scale.lock import LOCK
-from biobert_scale.training.checkpoint.retention import complete, problem, step_of
+from biobert_scale.training.checkpoint.manifest import problem
+from biobert_scale.training.checkpoint.retention import complete, step_of
 from biobert_scale.training.monitor.guards import EVENTS
 from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.launching import Job, attempt, column, start, train, wait_for_step, wait_until

@@ -20,14 +20,8 @@ from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.recipes import structure_config
 from biobert_scale.report.page import write_report
 from biobert_scale.report.sources import read_sources
-from biobert_scale.training.checkpoint.retention import (
-    FINISHED,
-    complete,
-    is_finished,
-    problem,
-    remove,
-    step_of,
-)
+from biobert_scale.training.checkpoint.manifest import problem
+from biobert_scale.training.checkpoint.retention import FINISHED, complete, is_finished, remove, step_of
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 from biobert_scale.training.monitor.watchdog import DIRECTORY
 from biobert_scale.training.run import train

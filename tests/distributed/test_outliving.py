@@ -17,8 +17,9 @@ import pytest
 
 from biobert_scale.files import read_json, write_json
 from biobert_scale.holder import started_at
+from biobert_scale.training.checkpoint.manifest import problem
 from biobert_scale.training.checkpoint.outliving import being_written, wait_for_writers
-from biobert_scale.training.checkpoint.retention import complete, problem
+from biobert_scale.training.checkpoint.retention import complete
 from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.factories import write_tokens
 from tests.launching import ROOT, attempt, command, environment, free_port

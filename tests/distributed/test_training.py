@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from biobert_scale.files import read_json
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.launching import column, command, launch, start, train, wait_for_step
 
@@ -16,13 +17,13 @@ WHOLE_BATCH = ("--training.engine.name", "ddp", "--training.micro-batch-size", "
 
 
 @pytest.fixture(scope="module")
-def reference(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def reference(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> list[RunMetrics]:
     """One process, no DeepSpeed, one micro-batch of the whole batch."""
     return train(tokens, tmp_path_factory.mktemp("reference") / "run", *WHOLE_BATCH, processes=1)
 
 
 def test_two_ranks_of_the_real_launcher_are_one_process(
-    tokens: Path, reference: list[dict[str, Any]], tmp_path: Path
+    tokens: Path, reference: list[RunMetrics], tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     line = command(tokens, run, "--training.engine.deepspeed-config", "zero1", processes=2)

@@ -16,8 +16,9 @@ from biobert_scale.cli import main
 from biobert_scale.config import CorpusConfig, DataConfig
 from biobert_scale.corpus.build import build_corpus
 from biobert_scale.data.samples import build_samples
-from biobert_scale.training.checkpoint import checkpoints as checkpoint
-from biobert_scale.training.checkpoint.retention import complete, read_record, staging_path
+from biobert_scale.training.checkpoint import commit as checkpoint
+from biobert_scale.training.checkpoint.manifest import read_record
+from biobert_scale.training.checkpoint.retention import complete, staging_path
 from tests.power_failure.trace import MARK
 
 OF_THE_RUN: tuple[str, ...] = (

@@ -21,14 +21,8 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import BEGUN, MANIFEST, read_json, read_manifest, sha256_file, write_json
 from biobert_scale.lock import LOCK
 from biobert_scale.release.checksums import CHECKSUMS, verify_checksums
-from biobert_scale.training.checkpoint.retention import (
-    complete,
-    is_finished,
-    newest_intact,
-    problem,
-    read_record,
-    step_of,
-)
+from biobert_scale.training.checkpoint.manifest import problem, read_record
+from biobert_scale.training.checkpoint.retention import complete, is_finished, newest_intact, step_of
 from tests.factories import TINY, abstract, article, prose, write_medline, write_package
 from tests.launching import fork, train
 from tests.power_failure.disk import Bytes, Entry, File, Log, Rebuilt, State

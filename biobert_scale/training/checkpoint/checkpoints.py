@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
-import os
 import random
 import shutil
 import time
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
@@ -27,48 +23,39 @@ from torch import Tensor
 from biobert_scale import __version__
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
-from biobert_scale.files import (
-    MANIFEST,
-    fingerprint,
-    json_text,
-    make_directory,
-    read_json,
-    sha256_file,
-    sync,
-    write_synced,
-)
+from biobert_scale.files import fingerprint, make_directory, read_json
+from biobert_scale.training.checkpoint.commit import STATE, Commit
 from biobert_scale.training.checkpoint.identity import CONFIG, refuse_changes
-from biobert_scale.training.checkpoint.outliving import MARK, wait_for_writers, write_apart
-from biobert_scale.training.checkpoint.retention import (
+from biobert_scale.training.checkpoint.manifest import (
     FORMAT,
+    CheckpointRecord,
     Verified,
+    problem,
+    read_record,
+)
+from biobert_scale.training.checkpoint.outliving import wait_for_writers, write_apart
+from biobert_scale.training.checkpoint.retention import (
     checkpoint_path,
     complete,
     incomplete,
     leftovers,
-    problem,
-    read_record,
     remove,
-    replaced_path,
-    sealed,
     staging_path,
-    superfluous,
 )
 from biobert_scale.training.checkpoint.state import TrainerState
 from biobert_scale.training.checkpoint.tensor_files import Shards
-from biobert_scale.training.checkpoint.writer import ShardWriter, note_path, on_host
+from biobert_scale.training.checkpoint.writer import Failure, ShardWriter, on_host
 from biobert_scale.training.engine import LIBRARIES, Engine
 from biobert_scale.training.engine.fragments import partition
+from biobert_scale.training.monitor.metrics import RunMetrics
 
 logger = logging.getLogger(__name__)
 
-STATE = "trainer_state.json"
 _BYTES_PER_PARAMETER = 12  # fp32 weight and two moments
 _SPARE_BYTES = 1 << 22
 _SAMPLED_PARAMETERS = 3
 _SAMPLED_ELEMENTS = 1 << 22
-"""Parameters above this are left out of the sample: gathering one takes device memory when there may be
-little."""
+"""Parameters above this are left out of the sample: to gather one takes device memory."""
 
 
 class Checkpoints:
@@ -97,12 +84,10 @@ class Checkpoints:
         self.samples_fingerprint, self.initial_weights = samples_fingerprint, initial_weights
         self.writer: ShardWriter | None = None
         self.buffers: dict[str, Tensor] = {}
-        """The state as it was when it was last copied; no writer reads it any more when the next save begins.
-        """
+        """The state as last copied; no writer reads it any more when the next save begins."""
         self.verified = Verified()
-        self.written: dict[str, float] = {}
-        """Figures of the last save, for the log: how long training stood still for it, and how long its
-            writing took."""
+        self.written: RunMetrics = {}
+        """Seconds of the last save, for the log: how long training waited, how long the writing took."""
 
     def save(self, state: TrainerState, *, validation_loss: float | None, wait: bool) -> None:
         """Write a checkpoint.
@@ -130,16 +115,22 @@ class Checkpoints:
         busy = older.staging if older is not None and older.is_alive() else None
         self._agree(self._make_room(final, elements * _BYTES_PER_PARAMETER, busy=busy))
         behind = self.config.training.checkpoint.background and not wait
-        record = self._record(state, validation_loss)
+        commit = Commit(
+            final=final,
+            config=self.config,
+            state=state,
+            loss_scale=self.engine.loss_scale_state(),
+            record=self._record(state, validation_loss),
+            sample=sample,
+            verified=self.verified,
+        )
         self.writer = ShardWriter(
             staging_path(final),
             on_host(fragments, copied=behind, buffers={} if wait else self.buffers, forked=wait),
             rank=self.accelerator.process_index,
             ranks=self.accelerator.num_processes,
             patience=self.config.training.engine.communication_timeout_seconds,
-            commit=partial(self._commit, final, state, record, sample)
-            if self.accelerator.is_main_process
-            else None,
+            commit=commit if self.accelerator.is_main_process else None,
         )
         if behind:
             self.writer.start()
@@ -175,8 +166,7 @@ class Checkpoints:
         self._agree(writer.trouble)
 
     def close(self, *, patience: float) -> None:
-        """At the end of a run that may have failed: let the save under way come to its end, without asking
-            the others.
+        """At the end of a run that may have failed: let the save under way end, without asking the others.
 
         Args:
             patience: seconds to wait for their parts.
@@ -203,12 +193,10 @@ class Checkpoints:
         # The samples follow from settings, too: a changed one is named before the samples are compared.
         refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint, weights=weights)
         if record["samples_fingerprint"] != self.samples_fingerprint:
-            raise UserError(
-                f"the checkpoint was trained on samples {record['samples_fingerprint'][:12]}, these are"
-                f" {self.samples_fingerprint[:12]}",
-                where=checkpoint,
-                remedy="give the tokens it was trained on, or start a new run in another --output",
-            )
+            theirs, ours = record["samples_fingerprint"][:12], self.samples_fingerprint[:12]
+            what = f"the checkpoint was trained on samples {theirs}, these are {ours}"
+            remedy = "give the tokens it was trained on, or start a new run in another --output"
+            raise UserError(what, where=checkpoint, remedy=remedy)
         saved = read_json(checkpoint / STATE)
         state = TrainerState(**saved["state"])
         with Shards(checkpoint, record["shards"]) as shards:
@@ -221,34 +209,23 @@ class Checkpoints:
         return state
 
     def _newest_intact(self) -> Path | None:
-        """The newest checkpoint whose files verify; the ranks share the reading. Broken ones are named in the
-        log and passed over."""
+        """The newest checkpoint that is intact; the ranks share the reading, the log names broken ones."""
         if self.accelerator.is_main_process:
             wait_for_writers(self.run, patience=self.config.training.engine.communication_timeout_seconds / 2)
         found: list[Any] = [(complete(self.run), incomplete(self.run))]
         candidates, left = broadcast_object_list(found)[0]
         for checkpoint in reversed(candidates):
-            troubles = [
-                trouble
-                for trouble in self._gather(
-                    problem(
-                        checkpoint, part=self.accelerator.process_index, parts=self.accelerator.num_processes
-                    )
-                )
-                if trouble
-            ]
+            rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+            troubles = list(filter(None, self._gather(problem(checkpoint, part=rank, parts=ranks))))
             if not troubles:
                 self.verified.add(checkpoint)
                 return Path(checkpoint)
             logger.warning("checkpoint %s is passed over: %s", checkpoint.name, troubles[0])
         # A checkpoint that is being deleted loses its manifest first, but then another is intact.
         if lost := [*candidates, *(path for path in left if not path.name.startswith("."))]:
-            remedy = "restore its files; to begin anew, choose another --output"
-            raise UserError(
-                f"none of {len(lost)} checkpoint(s) is intact",
-                where=self.run,
-                remedy=f"see `biobert-scale checkpoint verify`; {remedy}",
-            )
+            remedy = "see `biobert-scale checkpoint verify`; restore its files; to begin anew, choose another"
+            what = f"none of {len(lost)} checkpoint(s) is intact"
+            raise UserError(what, where=self.run, remedy=f"{remedy} --output")
         return None
 
     def _gather(self, value: Any) -> list[Any]:
@@ -256,13 +233,10 @@ class Checkpoints:
 
     def _agree(self, trouble: Exception | None) -> None:
         """Stop on all ranks where one is in trouble."""
-        mine = None
-        if isinstance(trouble, UserError):
-            mine = (trouble.what, trouble.remedy)
-        elif trouble is not None:
-            mine = (str(trouble), "free some space and run it again: the last checkpoint is kept")
-        if troubles := [one for one in self._gather(mine) if one]:
-            what, remedy = troubles[0]
+        mine = None if trouble is None else Failure.of(trouble)
+        if failures := list(filter(None, self._gather(mine))):
+            what, remedy = failures[0]
+            remedy = remedy or "free some space and run it again: the last checkpoint is kept"
             raise RunFailed(f"a checkpoint could not be written ({what})", where=self.run, remedy=remedy)
 
     def _make_room(self, final: Path, needed: int, *, busy: Path | None) -> OSError | None:
@@ -290,98 +264,31 @@ class Checkpoints:
         figures = f"{needed / 1e9:.3g} GB are needed, {free / 1e9:.3g} GB are free"
         return OSError(f"no space is left on the disk: {figures}")
 
-    def _record(self, state: TrainerState, validation_loss: float | None) -> dict[str, Any]:
+    def _record(self, state: TrainerState, validation_loss: float | None) -> CheckpointRecord:
+        libraries = {name: importlib.metadata.version(name) for name in LIBRARIES}
         return {
             "stage": "checkpoint",
             "format": FORMAT,
-            **asdict(state),
+            "global_step": state.global_step,
+            "consumed_samples": state.consumed_samples,
+            "consumed_tokens": state.consumed_tokens,
+            "skipped_steps": state.skipped_steps,
             "world_size": self.engine.world_size,
             **self.engine.description,
             "validation_mlm_loss": validation_loss,
             "samples_fingerprint": self.samples_fingerprint,
             "config_fingerprint": fingerprint(self.config),
             "initial_weights": self.initial_weights,
-            "versions": {
-                "biobert_scale": __version__,
-                **{name: importlib.metadata.version(name) for name in LIBRARIES},
-            },
-            "loss_scale": self.engine.loss_scale_state(),
+            "versions": {"biobert_scale": __version__} | libraries,
+            "shards": [],
+            "files": {},
         }
 
     def _sample(self, step: int) -> dict[str, dict[str, Tensor]]:
         """What the engine itself says of a few parameters, others at each step: name -> `full_values`.
         Empty where there is nothing to compare yet."""
-        names = sorted(
-            name
-            for name, parameter in self.engine.module.named_parameters()
-            if getattr(parameter, "ds_numel", parameter.numel()) <= _SAMPLED_ELEMENTS
-        )
+        parameters = self.engine.module.named_parameters()
+        sizes = {name: getattr(one, "ds_numel", one.numel()) for name, one in parameters}
+        names = sorted(name for name, size in sizes.items() if size <= _SAMPLED_ELEMENTS)
         chosen = random.Random(step).sample(names, min(_SAMPLED_PARAMETERS, len(names))) if step else []
         return {name: self.engine.full_values(name) for name in chosen}
-
-    def _commit(
-        self,
-        final: Path,
-        state: TrainerState,
-        record: dict[str, Any],
-        sample: dict[str, dict[str, Tensor]],
-        shards: dict[str, Any],
-    ) -> None:
-        """On the main process, perhaps in a thread: the small files, the manifest, the name; then older
-        checkpoints may go."""
-        staging = staging_path(final)
-        compare(staging, sorted(shards), sample)
-        trainer_state = {"state": asdict(state), "loss_scale": record.pop("loss_scale")}
-        write_synced(staging / STATE, json_text(trainer_state))
-        write_synced(staging / CONFIG, json_text(self.config))
-        small = {
-            name: {"bytes": (staging / name).stat().st_size, "sha256": sha256_file(staging / name)}
-            for name in (STATE, CONFIG)
-        }
-        commit(staging, final, {**record, "shards": sorted(shards), "files": {**shards, **small}})
-        # Until it has its name, a process is at work on it; were that lost, its rank would need the notes.
-        for left in (*final.glob(MARK), *(note_path(final, rank) for rank in range(len(shards)))):
-            left.unlink()
-        self.verified.add(final)
-        keeping = self.config.training.checkpoint
-        for old in superfluous(final.parent.parent, keeping, trouble=self.verified.trouble):
-            remove(old)
-
-
-def compare(staging: Path, shards: list[str], sample: dict[str, dict[str, Tensor]]) -> None:
-    """Read a sample of what was written, and compare it with what the engine says it holds.
-
-    Raises:
-        RunFailed: they differ.
-    """
-    with Shards(staging, shards) as written:
-        for name, values in sample.items():
-            for kind, value in values.items():
-                found = torch.empty(value.numel())
-                written.read(kind, name, 0, found)
-                # In the engine's type: where that is not fp32, the fp32 weight rounds to it.
-                if not torch.equal(found.to(value.dtype), value):
-                    raise RunFailed(
-                        f"what was written as {kind} of {name} is not what the engine holds",
-                        where=staging,
-                        remedy="use one of the files in ds_configs, and the versions in constraints.txt; the"
-                        " last checkpoint is kept",
-                    )
-
-
-def commit(staging: Path, final: Path, record: dict[str, Any]) -> None:
-    """Write the manifest of a staging directory and give it its name; an earlier checkpoint of that name goes
-    once the new one has it."""
-    write_synced(staging / MANIFEST, json_text(sealed(record)))
-    sync(staging)
-    old = replaced_path(final)
-    if final.is_symlink() or final.exists():
-        if not (old / MANIFEST).exists():  # else it counts, and what has the name is the rest of an attempt
-            remove(old)
-            os.rename(final, old)
-        else:
-            remove(final)
-    os.rename(staging, final)
-    sync(final.parent)
-    if old.exists():
-        remove(old)

@@ -15,23 +15,16 @@ from biobert_scale.config.tree import get, has
 from biobert_scale.errors import UserError
 from biobert_scale.files import fingerprint
 from biobert_scale.recipes import structure_saved
-from biobert_scale.training.checkpoint.retention import complete, read_record
+from biobert_scale.training.checkpoint.manifest import read_record
+from biobert_scale.training.checkpoint.retention import complete
 
 CONFIG = "config.json"
+_INITIAL_WEIGHTS = "training.initial_weights"
 RUN_SECTIONS = (
-    "seed",
-    "model",
-    "data",
-    "training.global_batch_size",
-    "training.optimizer",
-    "training.schedule",
-    "training.precision.dtype",
-    "training.initial_weights",
+    *("seed", "model", "data", "training.global_batch_size", "training.optimizer", "training.schedule"),
+    *("training.precision.dtype", _INITIAL_WEIGHTS),
 )
 """The settings that make two runs two, by their keys."""
-
-
-_INITIAL_WEIGHTS = "training.initial_weights"
 
 
 def run_fingerprint(config: Config, samples_fingerprint: str, *, initial_weights: str = "") -> str:
@@ -51,8 +44,7 @@ def run_fingerprint(config: Config, samples_fingerprint: str, *, initial_weights
 
 
 def begun_with(run: Path) -> Config | None:
-    """The configuration that a run's newest checkpoint holds, of those whose configuration is intact; None
-    where there is none."""
+    """The configuration in a run's newest checkpoint whose configuration is intact; None without any."""
     for checkpoint in reversed(complete(run)):
         with suppress(OSError, UserError, KeyError, TypeError):  # damaged, or just being deleted
             content = (checkpoint / CONFIG).read_bytes()
@@ -87,11 +79,8 @@ def refuse_changes(
             if all(weights):
                 old, new = f"{old} ({weights[0][:12]})", f"{new} ({weights[1][:12]})"
         for key, was, now in _differences(section, old, new):
-            raise UserError(
-                f"{key} was {was!r} and is now {now!r}",
-                where=where,
-                remedy="set it back, or start a new run in another --output",
-            )
+            remedy = "set it back, or start a new run in another --output"
+            raise UserError(f"{key} was {was!r} and is now {now!r}", where=where, remedy=remedy)
 
 
 def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:

@@ -17,20 +17,39 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 import torch
 
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_json, write_json
 from biobert_scale.holder import started_at
+from biobert_scale.training.checkpoint.manifest import FileRecord
 from biobert_scale.training.checkpoint.retention import incomplete
-from biobert_scale.training.checkpoint.writer import ShardWriter
+from biobert_scale.training.checkpoint.writer import Failure, ShardWriter
 
 logger = logging.getLogger(__name__)
 
 MARK = ".writer-*.json"
 """In the directory that is written: who does so, one file a rank."""
+
+
+class _Mark(TypedDict):
+    """The process that writes; `started` as `holder.started_at` has it."""
+
+    host: str
+    process: int
+    started: str
+
+
+class _Seen(NamedTuple):
+    """A directory's files, and since when they have been as they are."""
+
+    files: list[tuple[str, int, int]]
+    since: float
+
+
+Watched = dict[Path, _Seen]
 
 _POLL_SECONDS, _QUIET_SECONDS = 0.2, 60.0
 _IGNORED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
@@ -63,10 +82,7 @@ def write_apart(writer: ShardWriter) -> None:
         writer.run()
         return
     reply = json.loads(answer)
-    if reply["remedy"]:
-        writer.trouble = RunFailed(reply["what"], where=writer.staging, remedy=reply["remedy"])
-    elif reply["what"]:
-        writer.trouble = OSError(reply["what"])
+    writer.trouble = Failure(*reply).error(writer.staging) if reply else None
     writer.tensors, writer.seconds = {}, time.perf_counter() - begun
 
 
@@ -80,30 +96,26 @@ def _be_the_writer(writer: ShardWriter, answer: int) -> None:
         os.closerange(3, answer)
         os.closerange(answer + 1, os.sysconf("SC_OPEN_MAX"))
         torch.set_num_threads(1)  # a fork has none of its parent's threads
-        mark = {"host": socket.gethostname(), "process": os.getpid(), "started": started_at(os.getpid())}
+        own = os.getpid()
+        mark: _Mark = {"host": socket.gethostname(), "process": own, "started": started_at(own)}
         path = writer.staging / MARK.replace("*", f"{writer.rank:05d}")
         write_json(path, mark, durable=False)
         if writer.commit is not None:
             writer.commit = partial(_commit_unless_replaced, writer.commit, path, mark)
         writer.run()
-        error = writer.trouble
-        reply = {"what": str(error or ""), "remedy": ""}
-        if isinstance(error, UserError):
-            reply = {"what": error.what, "remedy": error.remedy}
-        os.write(answer, json.dumps(reply).encode())
+        os.write(answer, json.dumps(writer.trouble and Failure.of(writer.trouble)).encode())
     finally:
         os._exit(0)
 
 
 def _commit_unless_replaced(
-    commit: Callable[[dict[str, Any]], None], path: Path, mark: dict[str, Any], files: dict[str, Any]
+    commit: Callable[[dict[str, FileRecord]], None], path: Path, mark: _Mark, files: dict[str, FileRecord]
 ) -> None:
     """Commit while the directory bears this writer's mark: a start that has given the writer up removes it,
     and may be writing another one of the same name."""
     if not path.exists() or read_json(path) != mark:
-        raise RunFailed(
-            "a later start has taken its place", where=path.parent, remedy="nothing: that one saves its own"
-        )
+        what, remedy = "a later start has taken its place", "nothing: that one saves its own"
+        raise RunFailed(what, where=path.parent, remedy=remedy)
     commit(files)
 
 
@@ -115,7 +127,7 @@ def wait_for_writers(run: Path, *, patience: float) -> None:
     """
     deadline = time.monotonic() + patience
     said = False
-    watched: dict[Path, tuple[object, float]] = {}
+    watched: Watched = {}
     while time.monotonic() < deadline:
         busy = [staging for staging in incomplete(run) if being_written(staging, watched)]
         if not busy:
@@ -126,7 +138,7 @@ def wait_for_writers(run: Path, *, patience: float) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def being_written(staging: Path, watched: dict[Path, tuple[object, float]] | None = None) -> bool:
+def being_written(staging: Path, watched: Watched | None = None) -> bool:
     """Whether a process that has outlived its rank may still write a directory.
 
     Args:
@@ -144,14 +156,12 @@ def being_written(staging: Path, watched: dict[Path, tuple[object, float]] | Non
     return False
 
 
-def _changes(staging: Path, watched: dict[Path, tuple[object, float]]) -> bool:
+def _changes(staging: Path, watched: Watched) -> bool:
     """Whether a directory's files have changed within the last minute of watching."""
     try:
         seen = sorted((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in staging.iterdir())
     except OSError:
         return True  # being renamed
-    before, since = watched.get(staging, (None, 0.0))
-    if seen != before:
-        watched[staging] = (seen, time.monotonic())
-        return True
-    return time.monotonic() < since + _QUIET_SECONDS
+    if staging not in watched or watched[staging].files != seen:
+        watched[staging] = _Seen(seen, time.monotonic())
+    return time.monotonic() < watched[staging].since + _QUIET_SECONDS

@@ -1,4 +1,4 @@
-"""A run's checkpoints on disk: which there are, what is wrong with one, and which may go."""
+"""A run's checkpoints on disk: which there are, and which may go."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
-from biobert_scale.files import MANIFEST, fingerprint, read_json, sha256_file, sync
+from biobert_scale.files import MANIFEST, sync
+from biobert_scale.training.checkpoint.manifest import missing, problem, read_record
 
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "checkpoints"
 FINISHED = "finished.json"
-FORMAT = 1
-_SEAL = "manifest_sha256"
 _NAME = re.compile(r"step-(\d{8,})")
 _UNFINISHED = re.compile(r"\.step-\d{8,}\.part")
 _REPLACED = re.compile(r"\.step-(\d{8,})\.old")
@@ -53,8 +51,7 @@ def complete(run: Path) -> list[Path]:
 
 
 def incomplete(run: Path) -> list[Path]:
-    """What interrupted saves have left: directories that never got a manifest, or never their name, or that
-    another one has replaced."""
+    """What interrupted saves left: without a manifest, never given their name, or replaced."""
     counted = set(complete(run))
     left = [path for pattern in (_UNFINISHED, _REPLACED, _NAME) for path in _directories(run, pattern)]
     return sorted(path for path in left if path not in counted)
@@ -69,83 +66,13 @@ def leftovers(run: Path) -> list[Path]:
 
 def _directories(run: Path, pattern: re.Pattern[str]) -> list[Path]:
     directory = run / DIRECTORY
-    return (
-        [path for path in directory.iterdir() if pattern.fullmatch(path.name)] if directory.is_dir() else []
-    )
+    found = directory.iterdir() if directory.is_dir() else ()
+    return [path for path in found if pattern.fullmatch(path.name)]
 
 
 def is_finished(run: Path) -> bool:
     """Whether a run has nothing left to do: it said so, and what it said so of is still there."""
     return (run / FINISHED).exists() and bool(complete(run))
-
-
-def sealed(record: dict[str, Any]) -> dict[str, Any]:
-    """A manifest with the SHA-256 of what it says, which no other file could hold."""
-    return {**record, _SEAL: fingerprint(record)}
-
-
-def read_record(checkpoint: Path) -> dict[str, Any]:
-    """A checkpoint's manifest.
-
-    Raises:
-        UserError: it is unreadable, corrupted, or of another version's format.
-    """
-    manifest = read_json(checkpoint / MANIFEST)
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        raise UserError(
-            "no checkpoint's manifest", where=checkpoint / MANIFEST, remedy="give another checkpoint"
-        )
-    if manifest.get("format") != FORMAT:
-        raise UserError(
-            f"written in format {manifest.get('format')}, this version reads format {FORMAT}",
-            where=checkpoint,
-            remedy="use the version that wrote it",
-        )
-    seal = manifest.pop(_SEAL, None)  # older checkpoints have none
-    if seal is not None and seal != fingerprint(manifest):
-        raise UserError(
-            "its manifest is corrupted (its SHA-256 differs)",
-            where=checkpoint / MANIFEST,
-            remedy="give another checkpoint",
-        )
-    return manifest
-
-
-def problem(checkpoint: Path, *, part: int = 0, parts: int = 1) -> str | None:
-    """What is wrong with a checkpoint, or None where every file has the size and SHA-256 of its manifest.
-
-    Args:
-        part: of `parts` that share the work, the one that looks into every so-many-th file; sizes are looked
-            at by each.
-    """
-    try:
-        if trouble := missing(checkpoint):
-            return trouble
-        files = read_record(checkpoint)["files"]
-        for name in sorted(files)[part::parts]:
-            if sha256_file(checkpoint / name) != files[name]["sha256"]:
-                return f"{name} is corrupted (its SHA-256 differs)"
-    except OSError as error:
-        return f"{error.filename or checkpoint} cannot be read ({error.strerror})"
-    return None
-
-
-def missing(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint by its manifest and its files' sizes alone."""
-    try:
-        for name, record in read_record(checkpoint)["files"].items():
-            path = checkpoint / name
-            if not path.is_file():
-                return f"{name} is missing"
-            if path.stat().st_size != record["bytes"]:
-                return f"{name} has {path.stat().st_size} bytes, not {record['bytes']}"
-            if not isinstance(record["sha256"], str):
-                return "its manifest is unreadable"
-    except UserError as error:
-        return error.what
-    except (KeyError, TypeError):
-        return "its manifest is unreadable"
-    return None
 
 
 def newest_intact(run: Path) -> Path | None:
@@ -168,11 +95,8 @@ def find_checkpoint(source: Path) -> Path:
             raise UserError(f"the checkpoint is broken: {trouble}", where=source, remedy="take another one")
         return source
     if (checkpoint := newest_intact(source)) is None:
-        raise UserError(
-            "no intact checkpoint",
-            where=source,
-            remedy="give the --output of `biobert-scale train`, or one of its checkpoints",
-        )
+        remedy = "give the --output of `biobert-scale train`, or one of its checkpoints"
+        raise UserError("no intact checkpoint", where=source, remedy=remedy)
     return checkpoint
 
 
@@ -190,17 +114,11 @@ def check_resume(run: Path, policy: str) -> None:
         raise UserError(f"no policy '{policy}'", where="--resume", remedy="use auto, never or must")
     found = complete(run)
     if policy == "never" and found:
-        raise UserError(
-            f"there are checkpoints up to step {step_of(found[-1])}",
-            where=run,
-            remedy="choose another --output, or go on with --resume auto",
-        )
+        what = f"there are checkpoints up to step {step_of(found[-1])}"
+        raise UserError(what, where=run, remedy="choose another --output, or go on with --resume auto")
     if policy == "must" and not found:
-        raise UserError(
-            "there is no checkpoint to go on from",
-            where=run,
-            remedy="check --output, or begin with --resume auto",
-        )
+        what, remedy = "there is no checkpoint to go on from", "check --output, or begin with --resume auto"
+        raise UserError(what, where=run, remedy=remedy)
 
 
 def superfluous(
@@ -233,11 +151,9 @@ def superfluous(
 def _chosen(whole: list[Path], config: CheckpointConfig) -> list[Path]:
     """The last and the best, oldest first."""
     kept = set(whole[-config.keep_last :])
-    if config.keep_best:
-        scored = [
-            (loss, step_of(path), path) for path in whole if (loss := _validation_loss(path)) is not None
-        ]
-        kept |= {path for *_, path in sorted(scored)[: config.keep_best]}
+    losses = {path: _validation_loss(path) for path in whole} if config.keep_best else {}
+    scored = [(loss, step_of(path), path) for path, loss in losses.items() if loss is not None]
+    kept |= {path for *_, path in sorted(scored)[: config.keep_best]}
     return sorted(kept, key=step_of)
 
 
@@ -248,32 +164,6 @@ def _validation_loss(checkpoint: Path) -> float | None:
     except UserError:
         return None
     return float(loss) if isinstance(loss, int | float) and math.isfinite(loss) else None
-
-
-class Verified:
-    """Remembers which checkpoints have been read and found intact, while their files stay as they are."""
-
-    def __init__(self) -> None:
-        self._known: dict[Path, object] = {}
-
-    def add(self, checkpoint: Path) -> None:
-        self._known[checkpoint] = self._signature(checkpoint)
-
-    def trouble(self, checkpoint: Path) -> str | None:
-        """As `problem`."""
-        try:
-            if self._known.get(checkpoint) == self._signature(checkpoint):
-                return None
-        except OSError as error:
-            return f"{error.filename} cannot be read ({error.strerror})"
-        if (found := problem(checkpoint)) is None:
-            self.add(checkpoint)
-        return found
-
-    @staticmethod
-    def _signature(checkpoint: Path) -> object:
-        files = ((path.name, path.stat()) for path in checkpoint.iterdir())
-        return sorted((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in files)
 
 
 def remove(checkpoint: Path) -> None:
@@ -296,8 +186,6 @@ def refuse_link(run: Path) -> None:
     """
     directory = run / DIRECTORY
     if directory.is_symlink():
-        raise UserError(
-            f"a symbolic link to {directory.resolve()}, whose checkpoints would be deleted in time",
-            where=directory,
-            remedy="name the run directory that they belong to (which may be behind a link), or copy them",
-        )
+        what = f"a symbolic link to {directory.resolve()}, whose checkpoints would be deleted in time"
+        remedy = "name the run directory that they belong to (which may be behind a link), or copy them"
+        raise UserError(what, where=directory, remedy=remedy)

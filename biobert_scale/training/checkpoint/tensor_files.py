@@ -26,6 +26,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from biobert_scale.errors import RunFailed, UserError
+from biobert_scale.training.checkpoint.manifest import FileRecord
 from biobert_scale.training.engine.fragments import KINDS, Fragment
 
 _BLOCK_BYTES = 1 << 24
@@ -40,11 +41,8 @@ def tensor_name(kind: str, name: str, start: int) -> str:
     return f"{kind}/{name}@{start}"
 
 
-def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, str]:
+def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> FileRecord:
     """Write fp32 tensors of a host's memory to a safetensors file, to the disk itself.
-
-    Returns:
-        The file's bytes, and its SHA-256 as 64 hexadecimal digits.
 
     Raises:
         RunFailed: a tensor holds NaN or infinity.
@@ -53,34 +51,26 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor]) -> tuple[int, str]:
     offset = 0
     for name, tensor in tensors.items():
         assert tensor.dtype == torch.float32 and tensor.is_contiguous() and tensor.device.type == "cpu", name
-        header[name] = {
-            "dtype": "F32",
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + tensor.nbytes],
-        }
-        offset += tensor.nbytes
+        place = [offset, offset + tensor.nbytes]
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": place}
+        offset = place[1]
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    digest = hashlib.sha256()
-    written = 0
+    head = len(text).to_bytes(8, "little") + text
+    digest = hashlib.sha256(head)
     with open(path, "wb") as stream:
-        contents: list[Any] = [
-            len(text).to_bytes(8, "little"),
-            text,
-            *(tensor.numpy() for tensor in tensors.values()),
-        ]
-        for number, content in enumerate(contents):
-            view = memoryview(content).cast("B")
+        stream.write(head)
+        for name, tensor in tensors.items():
+            view = tensor.numpy().data.cast("B")
             for start in range(0, len(view), _BLOCK_BYTES):
                 block = view[start : start + _BLOCK_BYTES]
-                if number > 1 and not _finite(block):
-                    raise _no_numbers(list(tensors)[number - 2], path)
+                if not _finite(block):
+                    raise _no_numbers(name, path)
                 stream.write(block)
                 digest.update(block)
-                written += len(block)
         stream.flush()
         os.fsync(stream.fileno())
-    return written, digest.hexdigest()
+    return {"bytes": len(head) + offset, "sha256": digest.hexdigest()}
 
 
 def _finite(block: memoryview) -> bool:
@@ -111,8 +101,7 @@ class _Piece:
 
 
 class Shards:
-    """The tensors of a checkpoint's shard files, read by parameter and range of elements; nothing is read
-    before it is asked for."""
+    """A checkpoint's tensors, read by parameter and range of elements, only when they are asked for."""
 
     def __init__(self, directory: Path, files: list[str]) -> None:
         """Open the files of `directory` and read their headers."""
@@ -153,11 +142,9 @@ class Shards:
                 )
                 wanted = high
         if wanted < stop:
-            raise UserError(
-                f"elements {wanted} to {stop} of {kind} of {name} are in no shard",
-                where=self.directory,
-                remedy="the checkpoint is of another model, or a file of it is missing",
-            )
+            what = f"elements {wanted} to {stop} of {kind} of {name} are in no shard"
+            remedy = "the checkpoint is of another model, or a file of it is missing"
+            raise UserError(what, where=self.directory, remedy=remedy)
 
     def fill(self, fragment: Fragment) -> None:
         """Read weights and moments into what an optimizer updates."""

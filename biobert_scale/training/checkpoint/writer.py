@@ -1,5 +1,4 @@
-"""One rank's part in writing a checkpoint: its tensors copied to the host, its file written by a thread, its
-word given in a note."""
+"""One rank's part in a checkpoint: tensors copied to the host, a file written by a thread, a note."""
 
 from __future__ import annotations
 
@@ -9,19 +8,46 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
 
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_json, write_json
+from biobert_scale.training.checkpoint.manifest import FileRecord
 from biobert_scale.training.checkpoint.tensor_files import shard_name, tensor_name, write_shard
 from biobert_scale.training.engine.fragments import Fragment
 
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.02
+
+
+class Failure(NamedTuple):
+    """An error, as one process reports it to another."""
+
+    what: str
+    remedy: str = ""
+    """Empty for an error of no family of ours."""
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        return cls(error.what, error.remedy) if isinstance(error, UserError) else cls(str(error))
+
+    def error(self, where: Path) -> Exception:
+        """The error again."""
+        return RunFailed(self.what, where=where, remedy=self.remedy) if self.remedy else OSError(self.what)
+
+
+class _Note(TypedDict, total=False):
+    """What a rank has written, or its `Failure`."""
+
+    file: str
+    bytes: int
+    sha256: str
+    error: str
+    remedy: str
 
 
 def note_path(staging: Path, rank: int) -> Path:
@@ -73,7 +99,7 @@ class ShardWriter(threading.Thread):
         rank: int,
         ranks: int,
         patience: float,
-        commit: Callable[[dict[str, Any]], None] | None,
+        commit: Callable[[dict[str, FileRecord]], None] | None,
     ) -> None:
         """Make a thread; `start` or `run` it.
 
@@ -83,14 +109,8 @@ class ShardWriter(threading.Thread):
                 has written.
         """
         super().__init__(name="checkpoint writer", daemon=True)
-        self.staging, self.tensors, self.rank, self.ranks, self.patience, self.commit = (
-            staging,
-            tensors,
-            rank,
-            ranks,
-            patience,
-            commit,
-        )
+        self.staging, self.tensors, self.rank, self.ranks = staging, tensors, rank, ranks
+        self.patience, self.commit = patience, commit
         self.trouble: Exception | None = None
         self.seconds = 0.0
         self.deadline = math.inf
@@ -115,33 +135,30 @@ class ShardWriter(threading.Thread):
     def _write(self) -> None:
         name = shard_name(self.rank, self.ranks)
         try:
-            size, digest = write_shard(self.staging / name, self.tensors)
-            self._give_word({"file": name, "bytes": size, "sha256": digest})
+            written = write_shard(self.staging / name, self.tensors)
+            self._give_word({"file": name, "bytes": written["bytes"], "sha256": written["sha256"]})
         except Exception as error:
+            failure = Failure.of(error)
             try:
-                note = {"error": str(error)}
-                if isinstance(error, UserError):
-                    note = {"error": error.what, "remedy": error.remedy}
-                self._give_word(note)
+                self._give_word({"error": failure.what, "remedy": failure.remedy})
             except OSError:  # not even that: the main process will find the note missing
                 logger.error("rank %d could not write its part of %s: %s", self.rank, self.staging, error)
             raise
 
-    def _give_word(self, note: dict[str, Any]) -> None:
+    def _give_word(self, note: _Note) -> None:
         write_json(note_path(self.staging, self.rank), note, durable=False)
 
-    def _gather_notes(self) -> dict[str, Any]:
-        files = {}
+    def _gather_notes(self) -> dict[str, FileRecord]:
+        files: dict[str, FileRecord] = {}
         self.deadline = min(self.deadline, time.monotonic() + self.patience)
         for rank in range(self.ranks):
             while not (note := note_path(self.staging, rank)).exists():
                 if time.monotonic() > self.deadline:
                     raise TimeoutError(f"rank {rank} has not written its part of {self.staging.name}")
                 time.sleep(_POLL_SECONDS)
-            part = read_json(note)
-            if "remedy" in part:
-                raise RunFailed(part["error"], where=self.staging, remedy=part["remedy"])
+            part: _Note = read_json(note)
             if "error" in part:
-                raise OSError(f"rank {rank}: {part['error']}")
+                what = part["error"] if part["remedy"] else f"rank {rank}: {part['error']}"
+                raise Failure(what, part["remedy"]).error(self.staging)
             files[part["file"]] = {"bytes": part["bytes"], "sha256": part["sha256"]}
         return files

@@ -68,50 +68,35 @@ def check_settings(settings: Any, *, where: Path) -> None:
     """
     _check("", settings, ACCEPTED, where)
     if "zero_optimization" not in settings:
-        raise UserError(
-            "no section 'zero_optimization'",
-            where=where,
-            remedy='write it, if only {"stage": 0}; see ds_configs/zero0.json',
-        )
+        remedy = 'write it, if only {"stage": 0}; see ds_configs/zero0.json'
+        raise UserError("no section 'zero_optimization'", where=where, remedy=remedy)
     zero = settings["zero_optimization"]
     stage = zero.get("stage", 0)
-    offloaded = [
-        name
-        for name in ("optimizer", "param")
-        if zero.get(f"offload_{name}", {}).get("device", "none") != "none"
-    ]
+    devices = {name: zero.get(f"offload_{name}", {}).get("device", "none") for name in ("optimizer", "param")}
+    offloaded = [name for name, device in devices.items() if device != "none"]
     if ("param" in offloaded and stage != 3) or ("optimizer" in offloaded and not stage):
-        raise UserError(
-            f"stage {stage} does not offload what 'zero_optimization' says ({', '.join(offloaded)})",
-            where=where,
-            remedy="remove it, or raise the stage: parameters need stage 3, optimizer states 1 to 3",
-        )
+        what = f"stage {stage} does not offload what 'zero_optimization' says ({', '.join(offloaded)})"
+        remedy = "remove it, or raise the stage: parameters need stage 3, optimizer states 1 to 3"
+        raise UserError(what, where=where, remedy=remedy)
     if "optimizer" in offloaded and "zero_force_ds_cpu_optimizer" not in settings:
-        raise UserError(
-            "DeepSpeed would replace the run's AdamW by one of its own, and lose its betas",
-            where=where,
-            remedy='add "zero_force_ds_cpu_optimizer": false, which belongs to offloaded optimizer states',
-        )
+        what = "DeepSpeed would replace the run's AdamW by one of its own, and lose its betas"
+        remedy = 'add "zero_force_ds_cpu_optimizer": false, which belongs to offloaded optimizer states'
+        raise UserError(what, where=where, remedy=remedy)
 
 
 def _check(key: str, value: Any, accepted: dict[str, Any], where: Path) -> None:
     if not isinstance(value, dict):
-        raise UserError(
-            f"'{key}' is {value!r}, not an object" if key else "the file holds no JSON object",
-            where=where,
-            remedy="see ds_configs/zero1.json for the form",
-        )
+        what = f"'{key}' is {value!r}, not an object" if key else "the file holds no JSON object"
+        raise UserError(what, where=where, remedy="see ds_configs/zero1.json for the form")
     for name, inner in value.items():
         full = f"{key}.{name}" if key else name
         if name not in accepted:
-            close = get_close_matches(name, accepted, n=1)
-            raise UserError(
-                f"the DeepSpeed setting '{full}' is not one that checkpoints are known to be complete under",
-                where=where,
-                remedy=f"did you mean '{close[0]}'?"
-                if close
-                else "remove it; ds_configs/README.md lists those",
+            what = (
+                f"the DeepSpeed setting '{full}' is not one that checkpoints are known to be complete under"
             )
+            close = [f"did you mean '{one}'?" for one in get_close_matches(name, accepted, n=1)]
+            remedy = close[0] if close else "remove it; ds_configs/README.md lists those"
+            raise UserError(what, where=where, remedy=remedy)
         kind = accepted[name]
         if isinstance(kind, dict):
             _check(full, inner, kind, where)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from biobert_scale.training.engine.fragments import Fragment
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """What an optimizer step did, as scalars on the device."""
+    """What an optimizer step did, as tensors () on the device."""
 
     grad_norm: Tensor
     """Of the whole step's gradients, before clipping; NaN where it is not known."""
@@ -23,6 +23,13 @@ class Update:
     """Of the next step; 1 where nothing is scaled."""
     skipped: Tensor
     """Whether gradients that are no numbers left weights and moments as they were."""
+
+
+class EngineRecord(TypedDict):
+    """What a checkpoint's manifest says of an engine."""
+
+    engine: str
+    zero_stage: int | None
 
 
 class Engine(Protocol):
@@ -38,8 +45,7 @@ class Engine(Protocol):
     world_size: int
     replicated: bool
     """Whether every rank holds all weights and moments."""
-    description: dict[str, Any]
-    """What a checkpoint's manifest says of it."""
+    description: EngineRecord
 
     def micro_step(self, *, last: bool) -> AbstractContextManager[Any]:
         """Around forward and backward pass of one micro-batch; gradients are joined in a step's last one."""
@@ -79,5 +85,4 @@ class Engine(Protocol):
         """The scale, and where it is between two changes. Empty where nothing is scaled."""
 
     def restore_loss_scale(self, state: dict[str, float]) -> None:
-        """Continue from a `loss_scale_state`, also another engine's, whose counts between two changes then
-        begin anew."""
+        """Continue from a `loss_scale_state`; counts begin anew after another engine's."""

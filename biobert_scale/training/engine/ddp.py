@@ -10,14 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from biobert_scale.modeling.batch import PackedBatch
-from biobert_scale.training.engine.base import Update
-from biobert_scale.training.engine.fragments import (
-    Fragment,
-    Place,
-    fragments_of,
-    set_steps_taken,
-    values_of,
-)
+from biobert_scale.training.engine.base import EngineRecord, Update
+from biobert_scale.training.engine.fragments import Fragment, Place, fragments_of, set_steps_taken, values_of
 
 
 class DdpEngine:
@@ -54,7 +48,7 @@ class DdpEngine:
         if world_size > 1:
             ids = [device] if device.type == "cuda" else None
             self.model = DistributedDataParallel(module, device_ids=ids)
-        self.description = {"engine": "ddp", "zero_stage": None}
+        self.description: EngineRecord = {"engine": "ddp", "zero_stage": None}
 
     def micro_step(self, *, last: bool) -> AbstractContextManager[Any]:
         if last or not isinstance(self.model, DistributedDataParallel):
@@ -99,23 +93,17 @@ class DdpEngine:
         skipped = torch.tensor(following < scale)  # it halves its scale where it has skipped
         return Update(grad_norm=norm, loss_scale=torch.tensor(following), skipped=skipped)
 
-    def _ordered(self) -> list[Tensor]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-
     def local_fragments(self, *, steps_taken: int = 0) -> list[Fragment]:
-        places = (
-            Place(name, 0, parameter, 0, parameter.numel())
-            for name, parameter in self.module.named_parameters()
-        )
+        named = self.module.named_parameters()
+        places = (Place(name, 0, parameter, 0, parameter.numel()) for name, parameter in named)
         return fragments_of(places, self.optimizer, steps_taken=steps_taken)
 
     def refresh_after_load(self, *, steps_taken: int) -> None:
         set_steps_taken(self.optimizer, steps_taken)
 
     def full_values(self, name: str) -> dict[str, Tensor]:
-        parameter = self.module.get_parameter(name)
-        (place,) = [number for number, one in enumerate(self._ordered()) if one is parameter]
-        return values_of(self.optimizer, parameter, place)
+        ordered = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        return values_of(self.optimizer, self.module.get_parameter(name), ordered)
 
     def loss_scale_state(self) -> dict[str, float]:
         if self.scaler is None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.batch import PackedBatch
-from biobert_scale.training.engine.base import Update
+from biobert_scale.training.engine.base import EngineRecord, Update
 from biobert_scale.training.engine.fragments import (
     Fragment,
     Place,
@@ -55,7 +55,7 @@ class DeepSpeedEngine:
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
         self.replicated = self.layout.replicated
         self.stage = self.engine.zero_optimization_stage()
-        self.description = {"engine": "deepspeed", "zero_stage": self.stage}
+        self.description: EngineRecord = {"engine": "deepspeed", "zero_stage": self.stage}
         self.layout.restart(self.outer)
         _keep_grad_norm(self.engine)
 
@@ -97,11 +97,9 @@ class DeepSpeedEngine:
         # `engine.loss_scale()` is the configured value, not this one.
         return float(self.engine.optimizer.cur_scale) if self.fp16 else 1.0
 
-    def _names(self) -> dict[Any, str]:
-        return {parameter: name for name, parameter in self.module.named_parameters()}
-
     def local_fragments(self, *, steps_taken: int = 0) -> list[Fragment]:
-        places = self.layout.places(self.outer, self._names())
+        names = {parameter: name for name, parameter in self.module.named_parameters()}
+        places = self.layout.places(self.outer, names)
         return fragments_of(places, self.inner, steps_taken=steps_taken)
 
     def refresh_after_load(self, *, steps_taken: int) -> None:
@@ -111,12 +109,9 @@ class DeepSpeedEngine:
     def full_values(self, name: str) -> dict[str, Tensor]:
         parameter = self.module.get_parameter(name)
         if self.replicated:
-            groups = getattr(self.outer, "fp16_groups", None) or [
-                group["params"] for group in self.inner.param_groups
-            ]
-            ordered = [one for group in groups for one in group]
-            (place,) = [number for number, one in enumerate(ordered) if one is parameter]
-            return values_of(self.inner, parameter, place)
+            plain = [group["params"] for group in self.inner.param_groups]
+            groups = getattr(self.outer, "fp16_groups", plain)
+            return values_of(self.inner, parameter, [one for group in groups for one in group])
         from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
         if hasattr(self.outer, "_lazy_init_hp_params_optimizer_state"):
@@ -131,10 +126,7 @@ class DeepSpeedEngine:
         if not self.fp16:
             return {}
         scaler = self.engine.optimizer.loss_scaler
-        return {
-            "scale": float(scaler.cur_scale),
-            **{name: getattr(scaler, name) for name in _SCALER_COUNTS},
-        }
+        return {"scale": float(scaler.cur_scale), **{name: getattr(scaler, name) for name in _SCALER_COUNTS}}
 
     def restore_loss_scale(self, state: dict[str, float]) -> None:
         if not self.fp16 or not state:
@@ -150,9 +142,8 @@ def _keep_grad_norm(engine: Any) -> None:
     if engine.zero_optimization_stage() == 0 and not engine.fp16_enabled() and not engine.bfloat16_enabled():
 
         def clip() -> None:
-            engine._global_grad_norm = nn.utils.clip_grad_norm_(
-                engine.module.parameters(), engine.gradient_clipping()
-            )
+            parameters, most = engine.module.parameters(), engine.gradient_clipping()
+            engine._global_grad_norm = nn.utils.clip_grad_norm_(parameters, most)
 
         engine.clip_fp32_gradients = clip
 
@@ -167,8 +158,7 @@ class Layout:
 
     places: Callable[[Any, Names], Iterator[Place]]
     refresh: Callable[[Any], None]
-    """After the places have been written to: bring the weights that are computed with in line, on all ranks
-    together."""
+    """After the places were written to: update the weights that are computed with, on all ranks."""
     restart: Callable[[Any], None] = lambda outer: None
     """Undo what the class has done to weights and moments before the first step."""
     replicated: bool = False
@@ -179,29 +169,30 @@ def _layout_of(outer: Any) -> Layout:
     name, inner = f"{type(outer).__module__}.{type(outer).__name__}", type(getattr(outer, "optimizer", outer))
     if name not in LAYOUTS or inner is not torch.optim.AdamW:
         unknown = name if name not in LAYOUTS else f"{inner.__module__}.{inner.__name__}"
-        raise UserError(
-            f"the engine chose the optimizer class {unknown}, whose state no checkpoint is known to hold",
-            where="training.engine",
-            remedy="use one of the files in ds_configs, and the version of deepspeed in constraints.txt",
-        )
+        what = f"the engine chose the optimizer class {unknown}, whose state no checkpoint is known to hold"
+        remedy = "use one of the files in ds_configs, and the version of deepspeed in constraints.txt"
+        raise UserError(what, where="training.engine", remedy=remedy)
     return LAYOUTS[name]
 
 
-def _whole(names: Names) -> Iterator[Place]:
+def _whole(outer: Any, names: Names) -> Iterator[Place]:
     return (Place(name, 0, parameter, 0, parameter.numel()) for parameter, name in names.items())
 
 
 def _unfused(outer: Any, names: Names) -> Iterator[Place]:
     """Stage 0 in 16 bits: an fp32 copy of each parameter."""
+    for parameter, master in _unfused_pairs(outer):
+        yield Place(names[parameter], 0, master, 0, master.numel())
+
+
+def _unfused_pairs(outer: Any) -> Iterator[tuple[Tensor, Tensor]]:
     for low, high in zip(outer.fp16_groups, outer.fp32_groups, strict=True):
-        for parameter, master in zip(low, high, strict=True):
-            yield Place(names[parameter], 0, master, 0, master.numel())
+        yield from zip(low, high, strict=True)
 
 
 def _refresh_unfused(outer: Any) -> None:
-    for low, high in zip(outer.fp16_groups, outer.fp32_groups, strict=True):
-        for parameter, master in zip(low, high, strict=True):
-            parameter.data.copy_(master.data)
+    for parameter, master in _unfused_pairs(outer):
+        parameter.data.copy_(master.data)
 
 
 def _restart_unfused(outer: Any) -> None:
@@ -244,9 +235,7 @@ def _refresh_stage_3(outer: Any) -> None:
 
 LAYOUTS: dict[str, Layout] = {
     # Stage 0 in fp32.
-    "torch.optim.adamw.AdamW": Layout(
-        lambda outer, names: _whole(names), refresh=lambda outer: None, replicated=True
-    ),
+    "torch.optim.adamw.AdamW": Layout(_whole, refresh=lambda outer: None, replicated=True),
     "deepspeed.runtime.fp16.unfused_optimizer.FP16_UnfusedOptimizer": Layout(
         _unfused, _refresh_unfused, restart=_restart_unfused, replicated=True
     ),

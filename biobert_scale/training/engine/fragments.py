@@ -65,17 +65,13 @@ def fragments_of(
 def _fragment(place: Place, optimizer: torch.optim.Optimizer, steps_taken: int) -> Fragment:
     state = _state(optimizer, place.master, create=not steps_taken)
     tensors = {}
-    for kind, whole in {
-        "weight": place.master.detach(),
-        **{kind: state.get(kind) for kind in KINDS[1:]},
-    }.items():
+    for kind in KINDS:
+        whole = place.master.detach() if kind == "weight" else state.get(kind)
         if whole is None or whole.dtype != torch.float32:
-            what = "has no" if whole is None else f"keeps its {str(whole.dtype).removeprefix('torch.')}"
-            raise RunFailed(
-                f"the optimizer {what} {kind} of {place.name}, where a checkpoint holds fp32",
-                where="training.engine",
-                remedy="use one of the files in ds_configs; the last checkpoint is kept",
-            )
+            has = "has no" if whole is None else f"keeps its {str(whole.dtype).removeprefix('torch.')}"
+            what = f"the optimizer {has} {kind} of {place.name}, where a checkpoint holds fp32"
+            remedy = "use one of the files in ds_configs; the last checkpoint is kept"
+            raise RunFailed(what, where="training.engine", remedy=remedy)
         tensors[kind] = whole.view(-1)[place.offset : place.offset + place.numel]
     return Fragment(place.name, place.start, tensors)
 
@@ -98,8 +94,15 @@ def set_steps_taken(optimizer: torch.optim.Optimizer, steps: int) -> None:
         state["step"] = state["step"].fill_(steps) if torch.is_tensor(state.get("step")) else steps
 
 
-def values_of(optimizer: torch.optim.Optimizer, parameter: Tensor, place: int) -> dict[str, Tensor]:
-    """See `Engine.full_values`: of the optimizer's `state_dict`, whose parameters are numbered."""
+def values_of(
+    optimizer: torch.optim.Optimizer, parameter: Tensor, ordered: list[Tensor]
+) -> dict[str, Tensor]:
+    """See `Engine.full_values`: of the optimizer's `state_dict`, which numbers its parameters.
+
+    Args:
+        ordered: the parameters in its order.
+    """
+    (place,) = [number for number, one in enumerate(ordered) if one is parameter]
     saved = optimizer.state_dict()
     number = [number for group in saved["param_groups"] for number in group["params"]][place]
     return to_cpu({"weight": parameter} | {kind: saved["state"][number][kind] for kind in KINDS[1:]})
@@ -111,8 +114,7 @@ def to_cpu(values: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def partition(fragments: list[Fragment], *, rank: int, world_size: int) -> list[Fragment]:
-    """Where every rank holds everything: one rank's part of the writing, of nearly the same size on every
-    rank."""
+    """One rank's part of the writing where every rank holds everything; all parts are nearly equal."""
     total = sum(fragment.numel for fragment in fragments)
     first, last = total * rank // world_size, total * (rank + 1) // world_size
     mine, before = [], 0

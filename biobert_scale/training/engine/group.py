@@ -19,13 +19,10 @@ from biobert_scale.training.engine.settings import engine_config
 logger = logging.getLogger(__name__)
 
 _OBSERVERS = {
-    f"ACCELERATE_{name}"
-    for name in (
-        *("LOG_LEVEL", "ENABLE_RICH", "DEBUG_MODE", "DEBUG_RDV_FILE", "CPU_AFFINITY"),
-        *("BYPASS_DEVICE_MAP", "INIT_INCLUDE_BUFFERS"),  # of models in parts, which this package has not
-    )
+    *("ACCELERATE_LOG_LEVEL", "ACCELERATE_ENABLE_RICH", "ACCELERATE_DEBUG_MODE", "ACCELERATE_DEBUG_RDV_FILE"),
+    *("ACCELERATE_CPU_AFFINITY", "ACCELERATE_BYPASS_DEVICE_MAP", "ACCELERATE_INIT_INCLUDE_BUFFERS"),
 }
-"""Accelerate's variables that change nothing of what is computed."""
+"""Accelerate's variables that change nothing of what is computed; the last two are of models in parts."""
 _UNASKED = ("", "0", "no", "none", "false", "default")
 """What its launcher writes where nothing was asked for."""
 _EXPECTED = ("ACCELERATE_USE_CPU", "ACCELERATE_USE_DEEPSPEED", "ACCELERATE_CONFIG_DS_FIELDS")
@@ -43,11 +40,9 @@ def forget_launcher_settings(environment: MutableMapping[str, str], *, on_gpu: b
     for name in ("ACCELERATE_TORCH_DEVICE", "ACCELERATE_USE_CPU"):
         chosen = asked.get(name, "").lower()
         if chosen not in _UNASKED and (on_gpu or name == "ACCELERATE_TORCH_DEVICE"):
-            raise UserError(
-                f"{name} is {asked[name]}, and the launcher gives every rank its device",
-                where="the environment, or accelerate's configuration file",
-                remedy='unset it; CUDA_VISIBLE_DEVICES chooses GPUs ("" for none)',
-            )
+            what = f"{name} is {asked[name]}, and the launcher gives every rank its device"
+            remedy = 'unset it; CUDA_VISIBLE_DEVICES chooses GPUs ("" for none)'
+            raise UserError(what, where="the environment, or accelerate's configuration file", remedy=remedy)
     ignored = []
     for name, value in sorted(asked.items()):
         if name in _OBSERVERS:
@@ -103,6 +98,5 @@ def leave() -> None:
 
 
 def import_before_meeting() -> None:
-    """Imported after the ranks have met, DeepSpeed would bind their group as default arguments, and gloo's
-    threads would outlive it."""
+    """DeepSpeed binds the group as default arguments if imported later; gloo's threads would outlive it."""
     import deepspeed  # noqa: F401

@@ -14,14 +14,10 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool = 
     Args:
         fused: update all weights in one pass, by torch's own kernel.
     """
-    decayed = [
-        parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim >= 2
-    ]
-    others = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim < 2]
-    groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices, others = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
+    decayed = {"params": matrices, "weight_decay": config.weight_decay}
+    groups = [decayed, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(
         groups, lr=config.learning_rate, betas=config.betas, eps=config.epsilon, fused=fused
     )

@@ -13,7 +13,7 @@ import statistics
 from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -79,12 +79,12 @@ class Guards:
         if spoilt:
             text = f"the gradient norm is {taken_norm}, and weights were updated with it"
             return self._act("non-finite gradients", policy, global_step, 0, text)
-        if len(self.losses) >= _STEPS_BEFORE_JUDGING and loss > self.config.spike_factor * (
-            usual := statistics.median(self.losses)
-        ):
-            rank = int(rank_losses.argmax())
-            text = f"the loss is {loss:.3f}, the median of the last {len(self.losses)} steps {usual:.3f}"
-            return self._act("loss spike", self.config.loss_spike, global_step, rank, text)
+        if (steps := len(self.losses)) >= _STEPS_BEFORE_JUDGING:
+            usual = statistics.median(self.losses)
+            if loss > self.config.spike_factor * usual:
+                text = f"the loss is {loss:.3f}, the median of the last {steps} steps {usual:.3f}"
+                rank = int(rank_losses.argmax())
+                return self._act("loss spike", self.config.loss_spike, global_step, rank, text)
         self.losses.append(loss)
         return "go on"
 
@@ -120,12 +120,8 @@ class Guards:
         if policy == "roll_back" and self.roll_backs < self.config.roll_backs:
             self.roll_backs += 1
             self.losses.clear()
-            self._report(
-                f"{kind}, rolled back {self.roll_backs} of {self.config.roll_backs} times",
-                global_step,
-                rank,
-                text,
-            )
+            times = f"{self.roll_backs} of {self.config.roll_backs} times"
+            self._report(f"{kind}, rolled back {times}", global_step, rank, text)
             return "roll back"
         self._report(f"{kind}, stopped", global_step, rank, text)
         remedy = (
@@ -157,12 +153,7 @@ class Guards:
 
 def record_event(run: Path, kind: str, global_step: int, rank: int, text: str) -> None:
     """Append a line to the run's `events.jsonl`."""
-    record: dict[str, Any] = {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "kind": kind,
-        "global_step": global_step,
-        "rank": rank,
-        "what": text,
-    }
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    record = {"time": now, "kind": kind, "global_step": global_step, "rank": rank, "what": text}
     with open(run / EVENTS, "a") as stream:
         stream.write(json.dumps(record) + "\n")

@@ -1,5 +1,4 @@
-"""Where numbers go: `metrics.jsonl` in the run directory, and Accelerate's trackers (TensorBoard by
-default)."""
+"""Where numbers go: `metrics.jsonl` and Accelerate's trackers (TensorBoard by default)."""
 
 from __future__ import annotations
 
@@ -9,7 +8,6 @@ import math
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from tqdm import tqdm
@@ -17,6 +15,7 @@ from tqdm import tqdm
 from biobert_scale.config import TrainingConfig
 from biobert_scale.files import write_atomically
 from biobert_scale.training.checkpoint.state import TrainerState
+from biobert_scale.training.monitor.metrics import RunMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +31,10 @@ class Telemetry:
     def __init__(
         self, accelerator: Accelerator, run: Path, state: TrainerState, *, training: TrainingConfig
     ) -> None:
-        """Open the run's records; what lies beyond `state`, left by a run that got further than its
-        checkpoint, goes."""
+        """Open the run's records; those beyond `state`, of a run that got further, are dropped."""
         self.accelerator, self.path, self.training = accelerator, run / METRICS, training
-        accelerator.init_trackers(
-            run.name or "run", init_kwargs={"tensorboard": {"purge_step": state.global_step + 1}}
-        )
+        beyond = {"tensorboard": {"purge_step": state.global_step + 1}}
+        accelerator.init_trackers(run.name or "run", init_kwargs=beyond)
         self.bar = tqdm(
             total=training.schedule.total_steps,
             initial=state.global_step,
@@ -56,17 +53,16 @@ class Telemetry:
                     stream.write(b"".join(line + b"\n" for line in unreadable))
                 what = "%d line(s) of %s are no records; they are kept in %s"
                 logger.warning(what, len(unreadable), self.path, UNREADABLE)
+            step, seen = state.global_step, state.consumed_samples
             kept = [
                 line
                 for line in records
-                if state.global_step
-                and line["global_step"] <= state.global_step
-                and line.get("consumed_samples", 0) <= state.consumed_samples
+                if step and line["global_step"] <= step and line.get("consumed_samples", 0) <= seen
             ]
             write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
         self.bar.n = state.global_step
 
-    def log(self, global_step: int, values: dict[str, Any]) -> None:
+    def log(self, global_step: int, values: RunMetrics) -> None:
         """Record values of one step."""
         self.accelerator.log(values, step=global_step)
         if self.accelerator.is_main_process:
@@ -80,43 +76,34 @@ class Telemetry:
             if "train/loss" in values:
                 self._show(global_step, values)
 
-    def _show(self, global_step: int, values: dict[str, Any]) -> None:
+    def _show(self, global_step: int, values: RunMetrics) -> None:
         """A bar on a terminal; elsewhere a line, at most one in half a minute."""
         self.bar.update(global_step - self.bar.n)
         self.bar.set_postfix(loss=f"{values['train/loss']:.3f}", refresh=False)
         now = time.monotonic()
         if self.bar.disable and global_step > self.begun_at and now > self.told_at + _SECONDS_BETWEEN_LINES:
             self.told_at, total = now, self.training.schedule.total_steps
-            left = timedelta(
-                seconds=round((now - self.begun) / (global_step - self.begun_at) * (total - global_step))
-            )
-            logger.info(
-                "step %d of %d: loss %.4f, %.3g tokens/s a device, %s to go",
-                global_step,
-                total,
-                values["train/loss"],
-                values["perf/tokens_per_second_per_device"],
-                left,
-            )
+            seconds = (now - self.begun) / (global_step - self.begun_at) * (total - global_step)
+            loss, rate = values["train/loss"], values["perf/tokens_per_second_per_device"]
+            what = "step %d of %d: loss %.4f, %.3g tokens/s a device, %s to go"
+            logger.info(what, global_step, total, loss, rate, timedelta(seconds=round(seconds)))
 
     def close(self) -> None:
         self.bar.close()
-        for tracker in (
-            self.accelerator.trackers
-        ):  # end_training() would leave the process group under the engine's feet
+        # `end_training` would leave the process group under the engine's feet.
+        for tracker in self.accelerator.trackers:
             tracker.finish()
 
 
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """All records of a run in order. A line that is no record is passed over and reported, but for a last one
-    cut by a crash."""
+def read_metrics(run: Path) -> list[RunMetrics]:
+    """All records of a run in order. Lines that are none are reported, but for a last one cut by a crash."""
     records, unreadable = _read_lines(run / METRICS)
     if unreadable:
         logger.warning("%s: %d line(s) are no records and are passed over", run / METRICS, len(unreadable))
     return records
 
 
-def _read_lines(path: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
+def _read_lines(path: Path) -> tuple[list[RunMetrics], list[bytes]]:
     """The records, and the lines that are none."""
     if not path.exists():
         return [], []
@@ -131,7 +118,7 @@ def _read_lines(path: Path) -> tuple[list[dict[str, Any]], list[bytes]]:
     return records, unreadable
 
 
-def _record(line: bytes) -> dict[str, Any] | None:
+def _record(line: bytes) -> RunMetrics | None:
     try:
         record = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ from biobert_scale.data.batches import RankStep
 from biobert_scale.data.layouts import IGNORED
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.training.device import DevicePeak
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.timers import StepTimer
 
 
@@ -24,12 +25,10 @@ class ThroughputMeter:
         self.seconds = self.waited = 0.0
 
     def add(self, step: RankStep, seconds: float, *, waited: float) -> None:
-        """Count a step, the seconds from its beginning to the end of its report, and those of them that it
-        waited for its data."""
-        lengths = np.concatenate(
-            [np.diff(batch.cu_seqlens)[: len(batch.nsp_labels)] for batch in step.micro_batches]
-        )
-        predictions = sum(int((batch.mlm_labels != IGNORED).sum()) for batch in step.micro_batches)
+        """Count a step, its seconds until its report, and those of them that it waited for data."""
+        batches = step.micro_batches
+        lengths = np.concatenate([np.diff(batch.cu_seqlens)[: len(batch.nsp_labels)] for batch in batches])
+        predictions = sum(int((batch.mlm_labels != IGNORED).sum()) for batch in batches)
         self.steps += 1
         self.tokens += step.global_tokens
         self.sequences += step.global_sequences
@@ -39,12 +38,12 @@ class ThroughputMeter:
         self.seconds += seconds
         self.waited += waited
 
-    def take(self) -> dict[str, float]:
+    def take(self) -> RunMetrics:
         """The figures since the last call, as `metrics.jsonl` names them; seconds are those of a mean step,
         save for what is not in every step."""
         parts = self.timer.take()
         rate = self.flops / self.seconds
-        figures = {
+        figures: RunMetrics = {
             "perf/tokens_per_second_per_device": self.tokens / self.seconds / self.world_size,
             "perf/sequences_per_second": self.sequences / self.seconds,
             "perf/model_flops_per_second_per_device": rate,
@@ -55,11 +54,10 @@ class ThroughputMeter:
             "perf/forward_seconds": parts["forward"] / self.steps,
             "perf/backward_seconds": parts["backward"] / self.steps,
             "perf/optimizer_seconds": parts["step"] / self.steps,
-            **{
-                f"perf/{name}_seconds_in_all": parts[name]
-                for name in ("checkpoint", "validation")
-                if parts[name]
-            },
         }
+        if parts["checkpoint"]:
+            figures["perf/checkpoint_seconds_in_all"] = parts["checkpoint"]
+        if parts["validation"]:
+            figures["perf/validation_seconds_in_all"] = parts["validation"]
         self._begin()
         return figures

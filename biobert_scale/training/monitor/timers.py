@@ -47,8 +47,7 @@ class StepTimer:
         self.since = now
 
     def take(self) -> dict[str, float]:
-        """Seconds by part since the last call. On a GPU the parts must have ended there: call it behind a
-        synchronisation."""
+        """Seconds by part since the last call. On a GPU call it after a synchronisation."""
         seconds: dict[str, float] = defaultdict(float)
         for name, begun, ended in self.stretches:
             seconds[name] += self.between(begun, ended)

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from biobert_scale.files import write_atomically
 from biobert_scale.training.monitor.guards import record_event
@@ -24,9 +25,19 @@ DIRECTORY = "heartbeats"
 _SILENT_INTERVALS = 4
 
 
+class Standing(NamedTuple):
+    """Where a rank is."""
+
+    global_step: int
+    micro_step: int
+    doing: str
+    since: float
+    """Seconds since 1970."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Heartbeat:
-    """Where a rank stands. `since` and `written` are seconds since 1970."""
+    """What a rank writes: its `Standing`, and when. `since` and `written` are seconds since 1970."""
 
     rank: int
     host: str
@@ -37,6 +48,18 @@ class Heartbeat:
     written: float
     left: bool = False
     """Whether the rank ended in an error, and so is not the one that the others wait for."""
+
+    @property
+    def place(self) -> str:
+        """Where it was."""
+        return f"on {self.host} at step {self.global_step}, {self.doing}"
+
+
+class Diagnosis(NamedTuple):
+    """What the heartbeats say, and the rank that the others wait for."""
+
+    text: str
+    rank: int
 
 
 class Watchdog:
@@ -54,7 +77,7 @@ class Watchdog:
         self.host = socket.gethostname()
         self.reported, self.begun = False, time.time()
         self.stopped = threading.Event()
-        self.standing = (0, 0, "starting", time.time())
+        self.at(0, 0, "starting")
         (run / DIRECTORY).mkdir(parents=True, exist_ok=True)
         self._write()
         self.thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
@@ -62,7 +85,7 @@ class Watchdog:
 
     def at(self, global_step: int, micro_step: int, doing: str) -> None:
         """Note where this rank stands; costs nothing."""
-        self.standing = (global_step, micro_step, doing, time.time())
+        self.standing = Standing(global_step, micro_step, doing, time.time())
 
     def close(self, *, failed: bool = False) -> None:
         """Stop.
@@ -82,24 +105,15 @@ class Watchdog:
         return self.run / DIRECTORY / f"rank-{rank:05d}.json"
 
     def _write(self, *, left: bool = False) -> None:
-        global_step, micro_step, doing, since = self.standing
-        beat = Heartbeat(
-            rank=self.rank,
-            host=self.host,
-            global_step=global_step,
-            micro_step=micro_step,
-            doing=doing,
-            since=since,
-            written=time.time(),
-            left=left,
-        )
+        standing = self.standing._asdict()
+        beat = Heartbeat(rank=self.rank, host=self.host, **standing, written=time.time(), left=left)
         write_atomically(self._path(self.rank), json.dumps(asdict(beat)), durable=False)
 
     def _watch(self) -> None:
         while not self.stopped.wait(self.interval):
             try:
                 self._write()
-                if not self.reported and time.time() > self.standing[-1] + self.stall_seconds:
+                if not self.reported and time.time() > self.standing.since + self.stall_seconds:
                     self.reported = True
                     self._report()
             except OSError as error:  # a full disk or a server that hangs must not end the run
@@ -112,11 +126,9 @@ class Watchdog:
         speaking = (beat.rank for beat in beats if beat.rank not in silent and not beat.left)
         if self.rank != min(speaking, default=self.rank):
             return
-        text, rank = self.diagnosis()
-        logger.error(
-            "step %d has not ended for %.0f s: %s", self.standing[0], time.time() - self.standing[-1], text
-        )
-        record_event(self.run, "stalled", self.standing[0], rank, text)
+        found, step, seconds = self.diagnosis(), self.standing.global_step, time.time() - self.standing.since
+        logger.error("step %d has not ended for %.0f s: %s", step, seconds, found.text)
+        record_event(self.run, "stalled", step, found.rank, found.text)
 
     def heartbeats(self) -> list[Heartbeat]:
         """The ranks' last ones, by rank; those that an earlier start left behind do not count."""
@@ -129,31 +141,23 @@ class Watchdog:
     def _silent(self, beats: list[Heartbeat]) -> set[int]:
         now = time.time()
         latest = now - _SILENT_INTERVALS * self.interval
-        return {beat.rank for beat in beats if beat.written < latest and not beat.left} | (
-            set(range(self.world_size)) - {beat.rank for beat in beats}
-        )
+        without = set(range(self.world_size)) - {beat.rank for beat in beats}
+        return without | {beat.rank for beat in beats if beat.written < latest and not beat.left}
 
-    def diagnosis(self) -> tuple[str, int]:
-        """What the heartbeats say, and the rank they point at."""
+    def diagnosis(self) -> Diagnosis:
+        """What the heartbeats say."""
         beats = {beat.rank: beat for beat in self.heartbeats()}
         if silent := sorted(self._silent(list(beats.values()))):
             rank = silent[0]
-            where = (
-                f"on {beats[rank].host} at step {beats[rank].global_step}, {beats[rank].doing}"
-                if rank in beats
-                else "without a heartbeat"
-            )
+            where = beats[rank].place if rank in beats else "without a heartbeat"
             others = f" (and {len(silent) - 1} more)" if len(silent) > 1 else ""
-            return f"rank {rank}{others} shows no sign of life, last seen {where}", rank
+            return Diagnosis(f"rank {rank}{others} shows no sign of life, last seen {where}", rank)
         if left := [beat for beat in beats.values() if beat.left]:
             first = min(left, key=lambda beat: beat.written)
-            where = f"on {first.host} at step {first.global_step}, {first.doing}"
-            return f"rank {first.rank} ended in an error {where}", first.rank
+            return Diagnosis(f"rank {first.rank} ended in an error {first.place}", first.rank)
         last = min(beats.values(), key=lambda beat: (beat.global_step, beat.micro_step, beat.since))
-        return (
-            (
-                f"rank {last.rank} on {last.host} is behind the others at step {last.global_step}, micro-step"
-                f" {last.micro_step}, {last.doing} for {time.time() - last.since:.0f} s"
-            ),
-            last.rank,
+        text = (
+            f"rank {last.rank} on {last.host} is behind the others at step {last.global_step}, micro-step"
+            f" {last.micro_step}, {last.doing} for {time.time() - last.since:.0f} s"
         )
+        return Diagnosis(text, last.rank)

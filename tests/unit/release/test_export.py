@@ -45,7 +45,7 @@ from biobert_scale.release.finetuning_results import read_scores
 from biobert_scale.release.heads import save_head
 from biobert_scale.release.weights import save_weights
 from biobert_scale.training import runtime
-from biobert_scale.training.checkpoint.retention import read_record, sealed
+from biobert_scale.training.checkpoint.manifest import read_record, sealed
 from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.trainer import Trainer
 from tests.factories import write_model, write_prepared, write_tokens

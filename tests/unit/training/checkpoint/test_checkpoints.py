@@ -16,6 +16,7 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.identity import refuse_changes, run_fingerprint
+from biobert_scale.training.checkpoint.manifest import FileRecord
 from biobert_scale.training.checkpoint.retention import complete, newest_intact, remove, superfluous
 from biobert_scale.training.checkpoint.tensor_files import Shards, shard_name, tensor_name, write_shard
 from biobert_scale.training.checkpoint.writer import ShardWriter, on_host
@@ -147,11 +148,12 @@ def write(directory: Path, fragments: list[Fragment], ranks: int) -> list[str]:
     names = []
     for rank in range(ranks):
         name = shard_name(rank, ranks)
-        size, digest = write_shard(
+        written = write_shard(
             directory / name,
             on_host(partition(fragments, rank=rank, world_size=ranks), copied=False, buffers={}),
         )
-        assert (size, digest) == ((directory / name).stat().st_size, sha256_file(directory / name))
+        path = directory / name
+        assert written == {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
         names.append(name)
     return names
 
@@ -219,7 +221,7 @@ def test_a_save_is_committed_once_every_rank_has_written_and_not_before(
     tmp_path: Path, other_comes: bool
 ) -> None:
     model, optimizer = stepped()
-    told: list[dict[str, object]] = []
+    told: list[dict[str, FileRecord]] = []
     writers = [
         ShardWriter(
             tmp_path,

@@ -11,18 +11,15 @@ from biobert_scale.cli import main
 from biobert_scale.config import CheckpointConfig
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json, sha256_file, write_json
-from biobert_scale.training.checkpoint.checkpoints import commit
+from biobert_scale.training.checkpoint.commit import commit
+from biobert_scale.training.checkpoint.manifest import Verified, problem, read_record, sealed
 from biobert_scale.training.checkpoint.retention import (
-    Verified,
     check_resume,
     complete,
     incomplete,
     leftovers,
-    problem,
-    read_record,
     remove,
     replaced_path,
-    sealed,
     staging_path,
     step_of,
     superfluous,
@@ -143,7 +140,7 @@ def test_what_was_found_intact_is_read_again_once_its_files_have_changed(
     assert verified.trouble(checkpoint) is None
     with monkeypatch.context() as inner:
         inner.setattr(
-            "biobert_scale.training.checkpoint.retention.sha256_file", lambda path: pytest.fail("read again")
+            "biobert_scale.training.checkpoint.manifest.sha256_file", lambda path: pytest.fail("read again")
         )
         assert verified.trouble(checkpoint) is None
     before = (checkpoint / "weights").stat()
@@ -245,9 +242,9 @@ def test_a_save_of_a_step_that_is_there_leaves_the_old_or_the_new(
     final = write_checkpoint(tmp_path, 10)
     record = staged(final, b"new")
     with monkeypatch.context() as inner, pytest.raises(Killed):
-        inner.setattr("biobert_scale.training.checkpoint.checkpoints.os.rename", dying(os.rename))
-        inner.setattr("biobert_scale.training.checkpoint.checkpoints.remove", dying(remove))
-        inner.setattr("biobert_scale.training.checkpoint.checkpoints.sync", dying(lambda path: None))
+        inner.setattr("biobert_scale.training.checkpoint.commit.os.rename", dying(os.rename))
+        inner.setattr("biobert_scale.training.checkpoint.commit.remove", dying(remove))
+        inner.setattr("biobert_scale.training.checkpoint.commit.sync", dying(lambda path: None))
         commit(staging_path(final), final, record)
         raise Killed
     found = complete(tmp_path)
