@@ -9,7 +9,6 @@ python-crfsuite are needed only here.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import logging
 import tempfile
 import time
@@ -21,10 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biobert_scale import __version__
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
-from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, describe_run, write_documents
+from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, describe_run, versions, write_documents
 from biobert_scale.evaluation.hoc import PREDICTIONS, label_matrix, score_labels, write_labels
 from biobert_scale.evaluation.hoc import break_down as break_down_labels
 from biobert_scale.evaluation.ner import write_entity_predictions
@@ -38,6 +36,7 @@ from biobert_scale.evaluation.prepared import (
 )
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.records import BaselineMetrics, Breakdown, Scored
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.files import Manifest, describe_inputs, write_json
 from biobert_scale.stage import Stage
@@ -106,8 +105,9 @@ def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
         tags = method()
         directory = output / name.replace(" ", "-")
         write_entity_predictions(directory, task, test, documents, tags)
-        result = score_tags(test, gold, tags) | break_down(documents, spans_of(test, tags, gold), known)
-        scores[name] = _write_run(prepared, task, directory, name, result, started)
+        scored = score_tags(test, gold, tags)
+        breakdown = break_down(documents, spans_of(test, tags, gold), known)
+        scores[name] = _write_run(prepared, task, directory, name, scored, breakdown, started)
     return scores
 
 
@@ -124,36 +124,39 @@ def _run_documents(prepared: Path, task: str, output: Path) -> dict[str, float]:
         probabilities = method()
         directory = output / name.replace(" ", "-")
         write_labels(directory / PREDICTIONS, test, probabilities > 0.5, probabilities)
-        result = score_labels(test, probabilities > 0.5, protocol_of(task).measure) | break_down_labels(
-            test, probabilities > 0.5
-        )
-        scores[name] = _write_run(prepared, task, directory, name, result, started)
+        scored = score_labels(test, probabilities > 0.5, protocol_of(task).measure)
+        breakdown = break_down_labels(test, probabilities > 0.5)
+        scores[name] = _write_run(prepared, task, directory, name, scored, breakdown, started)
     return scores
 
 
 def _write_run(
-    prepared: Path, task: str, directory: Path, name: str, result: dict[str, Any], started: float
+    prepared: Path,
+    task: str,
+    directory: Path,
+    name: str,
+    scored: Scored,
+    breakdown: Breakdown,
+    started: float,
 ) -> float:
-    write_documents(directory / DOCUMENTS, result.pop("documents"))
+    write_documents(directory / DOCUMENTS, scored.pop("documents"))
     rule = protocol_of(task)
-    metrics = {
+    metrics: BaselineMetrics = {
         **describe_run(prepared, task, rule, model=name, kind="baseline", seed=None),
         "random_weights": None,
-        **result,
+        **scored,
+        **breakdown,
         "n_truncated_tokens": 0,
         "selection": {
             "rule": "trained on train with fixed settings; dev is not looked at; test predicted once"
         },
         "config": {},
-        "versions": (
-            {"biobert_scale": __version__}
-            | {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS.values()}
-        ),
+        "versions": versions(_DISTRIBUTIONS.values()),
         "seconds": round(time.monotonic() - started, 2),
     }
     write_json(directory / METRICS, metrics)
     logger.info("%s, %s: %s %.2f", task, name, rule.score_name, metrics["score"])
-    return float(metrics["score"])
+    return metrics["score"]
 
 
 def dictionary_tags(

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from biobert_scale.evaluation.packed_sequences import PackedHead, in_batches, pa
 from biobert_scale.evaluation.prepared import ENTITY_TYPES, SPLITS, gold_spans, read_annotated, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, write_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence
+from biobert_scale.evaluation.records import Breakdown, Scored
 from biobert_scale.files import write_atomically
 from biobert_scale.modeling.batch import PackedSequences
 from biobert_scale.modeling.model import Encoder
@@ -215,15 +215,13 @@ class EntityTask:
                 tags[windows[index].sentence][word] = TAGS[tag]
         return tags, sum(len(sentence.tokens) for sentence in sentences) - predicted
 
-    def evaluate(self, model: nn.Module, split: str, device: torch.device) -> dict[str, Any]:
+    def evaluate(self, model: nn.Module, split: str, device: torch.device) -> Scored:
         """Predict a split and score it: see `score_tags`; `predictions` are the tags."""
         tags, unpredicted = self.predict(model, split, device)
-        return score_tags(self._sentences[split], gold_spans(self._annotated[split]), tags) | {
-            "n_truncated_tokens": unpredicted,
-            "predictions": tags,
-        }
+        scores = score_tags(self._sentences[split], gold_spans(self._annotated[split]), tags)
+        return {**scores, "n_truncated_tokens": unpredicted, "predictions": tags}
 
-    def break_down(self, split: str, tags: Sequence[Sequence[str]]) -> dict[str, Any]:
+    def break_down(self, split: str, tags: Sequence[Sequence[str]]) -> Breakdown:
         """Where the errors lie: see `entity_scores.break_down`."""
         documents = self._annotated[split]
         spans = spans_of(self._sentences[split], tags, [document.pmid for document in documents])

@@ -55,54 +55,75 @@ class Scored(TypedDict):
     """Tags, or (documents, 10) probabilities. They have a file of their own as well."""
 
 
-class Trial(TypedDict):
-    """A point of the grid, and what dev said of it."""
+class Point(TypedDict):
+    """One combination of the grid."""
 
     learning_rate: float
     batch_size: int
     epochs: int
-    dev_scores: NotRequired[list[float]]
-    chosen_epoch: NotRequired[int]
+
+
+class Trial(Point):
+    dev_scores: list[float]
+    """Of each epoch."""
+    chosen_epoch: int
 
 
 class Selection(TypedDict):
     """How settings and epoch were chosen."""
 
     rule: str
-    chosen: NotRequired[Trial]
+    chosen: NotRequired[Point]
     trials: NotRequired[list[Trial]]
 
 
-class Origin(TypedDict):
-    """The pre-training that a model comes from; None where its directory says nothing."""
-
-    pretraining_step: int | None
-    """The optimizer step that it was exported at; 0 for random weights."""
-    pretraining_run: str | None
-    """What keeps its run apart from others."""
-
-
 class RunMetrics(RunDescription, Breakdown, Scored):
-    """`metrics.json` of a run: fine-tuned, predicted again, scored from a file, or a baseline."""
+    """What every kind of run writes to `metrics.json`."""
 
     selection: Selection
     config: dict[str, Any]
     """The budget: learning rate, epochs and the like, lists where a grid was tried."""
     versions: dict[str, str]
     seconds: float
-    model_fingerprint: NotRequired[str]
-    pretraining_step: NotRequired[int | None]
-    pretraining_run: NotRequired[str | None]
-    random_weights: NotRequired[bool | None]
-    dev_scores: NotRequired[list[float]]
-    chosen_epoch: NotRequired[int]
-    max_seq_length: NotRequired[int]
-    device: NotRequired[str]
-    ranks: NotRequired[int]
-    precision: NotRequired[str]
-    train_losses: NotRequired[list[float]]
-    trained_on: NotRequired[dict[str, str]]
-    predictions_sha256: NotRequired[str]
+
+
+class Origin(TypedDict):
+    """The pre-training that a model comes from; None where its directory says nothing."""
+
+    model_fingerprint: str | None
+    pretraining_step: int | None
+    """The optimizer step that it was exported at; 0 for random weights."""
+    pretraining_run: str | None
+    """What keeps its run apart from others."""
+
+
+class FinetunedMetrics(RunMetrics, Origin):
+    random_weights: bool
+    dev_scores: list[float]
+    """Of each epoch; none where the protocol trains again on train and dev."""
+    chosen_epoch: int
+    max_seq_length: int
+    device: str
+    ranks: int
+    precision: str
+    train_losses: list[float]
+
+
+class PredictedMetrics(RunMetrics, Origin):
+    """Of a fine-tuned model's predictions, made again."""
+
+    trained_on: dict[str, str]
+    """SHA-256 of the files that it was fine-tuned on."""
+
+
+class FileMetrics(RunMetrics):
+    """Of predictions from a file."""
+
+    predictions_sha256: str
+
+
+class BaselineMetrics(RunMetrics):
+    random_weights: None
 
 
 class ScoreRow(TypedDict):

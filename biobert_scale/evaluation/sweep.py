@@ -6,7 +6,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -15,6 +14,7 @@ from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.prepared import task_directory
 from biobert_scale.evaluation.protocols import protocol_of
+from biobert_scale.evaluation.records import FinetunedMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def sweep(
     grid: GridConfig = GridConfig(),
     random_weights: Sequence[bool] = (False,),
     overwrite: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[FinetunedMetrics]:
     """Fine-tune a model on every task with every seed; what is finished is read back.
 
     Args:
@@ -55,14 +55,20 @@ def sweep(
     results = []
     for task, seed, fresh in tqdm(jobs, desc="runs", disable=None if len(jobs) > 1 else True):
         directory = output / task / run_name(task, protocol, seed=seed, random_weights=fresh)
-        options: dict[str, Any] = {
-            "seed": seed,
-            "protocol": protocol,
-            "grid": grid,
-            "random_weights": fresh,
-            "overwrite": overwrite,
-        }
-        results.append(finetune(prepared, task, model, directory, config, **options))
+        results.append(
+            finetune(
+                prepared,
+                task,
+                model,
+                directory,
+                config,
+                seed=seed,
+                protocol=protocol,
+                grid=grid,
+                random_weights=fresh,
+                overwrite=overwrite,
+            )
+        )
     return results
 
 

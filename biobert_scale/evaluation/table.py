@@ -34,6 +34,8 @@ predictions, data checksums two versions of a benchmark."""
 class _Run(NamedTuple):
     directory: Path
     metrics: RunMetrics
+    pretraining_step: int | None
+    pretraining_run: str | None
 
 
 class _System(NamedTuple):
@@ -57,7 +59,8 @@ def score_table(runs: Path) -> ScoreTable:
         if run["task"] in TASKS and run.get("split", "test") == "test":
             run["config"] = budget_to_current(run["config"], where=path)
             name = tuple(json.dumps(run.get(part), sort_keys=True) for part in _SYSTEM)
-            groups[name].append(_Run(path.parent, run))
+            origin = run.get("pretraining_step"), run.get("pretraining_run")
+            groups[name].append(_Run(path.parent, run, *origin))
     if not groups:
         raise UserError(
             "no finished evaluation",
@@ -109,8 +112,8 @@ def _row(group: list[_Run], directory: Path) -> ScoreRow:
         "interval_95": _interval(group),
         "precision": statistics.fmean(detail["precision"] for detail in details),
         "recall": statistics.fmean(detail["recall"] for detail in details),
-        "pretraining_step": first.get("pretraining_step"),
-        "pretraining_run": first.get("pretraining_run"),
+        "pretraining_step": group[0].pretraining_step,
+        "pretraining_run": group[0].pretraining_run,
         "data": first["data"],
         "config": first["config"],
         "directories": [str(run.directory.relative_to(directory)) for run in group],
