@@ -1,10 +1,11 @@
-"""The benchmarks' original files: what they are called, what they must hold, and where they lie."""
+"""The benchmarks' original files: what they are called, what they must hold, and where they are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import (
@@ -18,56 +19,60 @@ from biobert_scale.evaluation.prepared import (
 from biobert_scale.evaluation.readers import HALLMARK_HEADER, HALLMARK_HEADERS
 
 
+class PublishedSet(NamedTuple):
+    """The published counts of a task's train, dev and test, and how the set is recognised."""
+
+    unit: str
+    """What `documents` counts."""
+    documents: tuple[int, int, int]
+    what: str
+    """What `others` counts."""
+    others: tuple[int, int, int]
+    ends: frozenset[str] = frozenset()
+    """PMIDs of the splits' first and last documents, or the first five words of such sentences."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A PubTator corpus: its files, kinds of mention, tasks (each with its kinds), published counts, and the
-    PMIDs that its splits begin and end with."""
+    """A PubTator corpus: its files, kinds of mention, and tasks (each with its kinds)."""
 
     files: tuple[str, str, str]
-    ends: frozenset[str]
     kinds: frozenset[str]
     tasks: dict[str, frozenset[str]]
-    documents: tuple[int, int, int]
-    mentions: dict[str, tuple[int, int, int]]
+    published: dict[str, PublishedSet]
+    """By task."""
 
 
+_CDR_PMIDS = frozenset(["227508", "10683478", "6794356", "803783", "8701013", "24055495"])
+_CDR = "documents", (500, 500, 500), "mentions"
+_NCBI_PMIDS = frozenset(["10192393", "8012387", "8808605", "8696339", "9949209", "9988281"])
+_NCBI = PublishedSet("documents", (592, 100, 100), "mentions", (5134, 787, 960), _NCBI_PMIDS)
 _NCBI_KINDS = frozenset({"SpecificDisease", "DiseaseClass", "Modifier", "CompositeMention"})
 CORPORA = (
     Corpus(
         files=("CDR_TrainingSet.PubTator.txt", "CDR_DevelopmentSet.PubTator.txt", "CDR_TestSet.PubTator.txt"),
-        ends=frozenset({"227508", "10683478", "6794356", "803783", "8701013", "24055495"}),
         kinds=frozenset({"Chemical", "Disease"}),
         tasks={"BC5CDR-chem": frozenset({"Chemical"}), "BC5CDR-disease": frozenset({"Disease"})},
-        documents=(500, 500, 500),
-        mentions={"BC5CDR-chem": (5203, 5347, 5385), "BC5CDR-disease": (4182, 4244, 4424)},
+        published={
+            "BC5CDR-chem": PublishedSet(*_CDR, (5203, 5347, 5385), _CDR_PMIDS),
+            "BC5CDR-disease": PublishedSet(*_CDR, (4182, 4244, 4424), _CDR_PMIDS),
+        },
     ),
     Corpus(
         files=("NCBItrainset_corpus.txt", "NCBIdevelopset_corpus.txt", "NCBItestset_corpus.txt"),
-        ends=frozenset({"10192393", "8012387", "8808605", "8696339", "9949209", "9988281"}),
         kinds=_NCBI_KINDS,
         tasks={"NCBI-disease": _NCBI_KINDS},
-        documents=(592, 100, 100),
-        mentions={"NCBI-disease": (5134, 787, 960)},
+        published={"NCBI-disease": _NCBI},
     ),
 )
-HALLMARK_DOCUMENTS = {HALLMARK_TASK: (1295, 186, 371), BLUE_HALLMARK_TASK: (1108, 157, 315)}
-HALLMARK_ENDS = frozenset({"22239943", "12549857", "22355784", "22336911", "12553062", "12498392"})
-"""PMIDs of the first and last documents of BLURB's splits."""
-HALLMARK_UNLABELLED = {HALLMARK_TASK: (197, 22, 53), BLUE_HALLMARK_TASK: (0, 0, 0)}
-IOB2_SENTENCES = {
-    "BC5CDR-chem": (4560, 4581, 4797),
-    "BC5CDR-disease": (4560, 4581, 4797),
-    "NCBI-disease": (5424, 923, 940),
+_BLURB_PMIDS = frozenset(["22239943", "12549857", "22355784", "22336911", "12553062", "12498392"])
+HALLMARK_SETS = {
+    HALLMARK_TASK: PublishedSet(
+        "documents", (1295, 186, 371), "unlabelled_documents", (197, 22, 53), _BLURB_PMIDS
+    ),
+    BLUE_HALLMARK_TASK: PublishedSet("documents", (1108, 157, 315), "unlabelled_documents", (0, 0, 0)),
 }
-IOB2_MENTIONS = {
-    "BC5CDR-chem": (5203, 5347, 5385),
-    "BC5CDR-disease": (4182, 4246, 4424),
-    "NCBI-disease": (5134, 787, 960),
-}
-"""Of Crichton et al.'s files; a sentence break makes two mentions of one in two places of BC5CDR-disease's
-development set."""
-
-_CDR_ENDS = frozenset(
+_CDR_WORDS = frozenset(
     {
         "Selegiline - induced postural hypotension",
         "These results indicate that FK",
@@ -77,7 +82,7 @@ _CDR_ENDS = frozenset(
         "Our findings indicate that sustained",
     }
 )
-_NCBI_ENDS = frozenset(
+_NCBI_WORDS = frozenset(
     {
         "Identification of APC2 , a",
         "Most importantly , among mice",
@@ -87,15 +92,24 @@ _NCBI_ENDS = frozenset(
         "Conversely , BRCA1 expression was",
     }
 )
-IOB2_ENDS = {"BC5CDR-chem": _CDR_ENDS, "BC5CDR-disease": _CDR_ENDS, "NCBI-disease": _NCBI_ENDS}
-"""First five words of the first and last sentences of the same files' splits."""
+_CDR_IOB2 = "sentences", (4560, 4581, 4797), "mentions"
+IOB2_SETS = {
+    "BC5CDR-chem": PublishedSet(*_CDR_IOB2, (5203, 5347, 5385), _CDR_WORDS),
+    "BC5CDR-disease": PublishedSet(*_CDR_IOB2, (4182, 4246, 4424), _CDR_WORDS),
+    "NCBI-disease": PublishedSet("sentences", (5424, 923, 940), "mentions", (5134, 787, 960), _NCBI_WORDS),
+}
+"""Crichton et al.'s files; a sentence break makes two mentions of one in two places of BC5CDR-disease's
+development set."""
+
+
+def corpus_of(task: str) -> Corpus:
+    return next(corpus for corpus in CORPORA if task in corpus.tasks)
 
 
 def task_kinds(task: str) -> frozenset[str]:
     """The types that an entity task's files may have for its mentions: its corpus's kinds, and the type that
     predictions are given."""
-    of_corpus = [corpus.tasks[task] for corpus in CORPORA if task in corpus.tasks]
-    return frozenset({ENTITY_TYPES[task]}).union(*of_corpus)
+    return corpus_of(task).tasks[task] | {ENTITY_TYPES[task]}
 
 
 def find_sources(benchmarks: Path) -> dict[str, tuple[Path, Path, Path]]:
