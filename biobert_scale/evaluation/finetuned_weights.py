@@ -4,7 +4,6 @@ predicts with it."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -18,7 +17,7 @@ from biobert_scale.evaluation.prepared import ENTITY_TYPES, HALLMARK_TASKS
 from biobert_scale.evaluation.readers import HALLMARKS
 from biobert_scale.files import write_atomically
 from biobert_scale.modeling.weights import load_encoder
-from biobert_scale.release.heads import head_scale, save_head
+from biobert_scale.release.heads import Details, head_scale, save_head
 
 WEIGHTS = "model.safetensors"
 Head = Tagger | DocumentClassifier
@@ -43,7 +42,7 @@ def save_finetuned(
         if of_words
         else list(HALLMARKS)
     )
-    details: dict[str, Any] = {"task": task, "max_seq_length": config.max_seq_length}
+    details: Details = {"task": task, "max_seq_length": config.max_seq_length}
     if not of_words:
         details["unit"] = config.hallmark_unit
     return save_head(

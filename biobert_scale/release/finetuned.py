@@ -21,8 +21,8 @@ from biobert_scale.files import (
 from biobert_scale.release.card import NO_WARRANTY, weights_note
 from biobert_scale.release.checksums import CHECKSUMS
 from biobert_scale.release.export import STAGE, model_files, publish_card, whole_release
-from biobert_scale.release.finetuning_results import FINETUNED_STAGE, METRICS
-from biobert_scale.release.heads import DETAILS, MODEL
+from biobert_scale.release.finetuning_results import FINETUNED_STAGE, METRICS, FinetunedRun, Measures
+from biobert_scale.release.heads import DETAILS, MODEL, Details
 from biobert_scale.release.quiet import quietly
 from biobert_scale.release.tokenizers import copy_tokenizer, limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
@@ -52,7 +52,8 @@ def export_finetuned(
     _check_model(source, run)
     inputs = describe_inputs([source])
     settings = {"dtype": dtype}
-    metrics, config = read_json(source / METRICS), read_json(source / MODEL / "config.json")
+    metrics: FinetunedRun = read_json(source / METRICS)
+    config = read_json(source / MODEL / "config.json")
     stage = Stage(output, STAGE, inputs=inputs, config=settings, overwrite=overwrite, reads=[source])
     card = finetuned_card(metrics, config, dtype=dtype, license=license)
     if manifest := stage.check():
@@ -72,10 +73,7 @@ def export_finetuned(
             inputs=inputs,
             config=settings,
             libraries=["torch", "transformers", "safetensors"],
-            counts={
-                "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                "score": metrics["score"],
-            },
+            counts={"parameters": model.num_parameters(), "score": metrics["score"]},
             outputs=model_files(staging),
         )
         publish_card(staging, card)
@@ -99,16 +97,12 @@ def _check_model(source: Path, run: Manifest) -> None:
             )
 
 
-def finetuned_card(metrics: dict[str, Any], config: dict[str, Any], *, dtype: Dtype, license: str) -> str:
+def finetuned_card(metrics: FinetunedRun, config: dict[str, Any], *, dtype: Dtype, license: str) -> str:
     """The card as Markdown, from a run's `metrics.json` and its model's `config.json`."""
     of_words = config["architectures"][0] == "BertForTokenClassification"
     labels = list(config["id2label"].values())
     task = f"{metrics['task']}{'' if metrics['published_data'] else ' (not the published set)'}"
-    interval = (
-        f" (95% interval over documents: {metrics['interval_95'][0]:.2f} to {metrics['interval_95'][1]:.2f})"
-        if metrics.get("interval_95")
-        else ""
-    )
+    interval = "95% interval over documents: {:.2f} to {:.2f}".format(*metrics["interval_95"])
     budget = metrics["config"]
     data = "\n".join(f"- `{name}`: SHA-256 `{digest}`" for name, digest in metrics["data"].items())
     return f"""---
@@ -130,7 +124,7 @@ Fine-tuned by biobert_scale {metrics["versions"]["biobert_scale"]} from {f"the m
 
 ## Score
 
-{metrics["score_name"]} **{metrics["score"]:.2f}** on the test split of {task}{interval}. Protocol `{metrics["protocol"]}`: {metrics["selection"]["rule"]}
+{metrics["score_name"]} **{metrics["score"]:.2f}** on the test split of {task} ({interval}). Protocol `{metrics["protocol"]}`: {metrics["selection"]["rule"]}
 (it chose epoch {metrics["chosen_epoch"]}). This is one run, seed {metrics["seed"]}, and not a mean over seeds.
 
 | measure | precision | recall | F1 |
@@ -149,7 +143,7 @@ Budget: {", ".join(f"{name.replace('_', ' ')} {value}" for name, value in budget
 """  # noqa: E501
 
 
-def _metadata(metrics: dict[str, Any], *, of_words: bool, license: str) -> str:
+def _metadata(metrics: FinetunedRun, *, of_words: bool, license: str) -> str:
     kind = "token-classification" if of_words else "text-classification"
     result = EvalResult(
         task_type=kind,
@@ -185,7 +179,7 @@ classifier = pipeline("text-classification", model="PATH_OR_REPOSITORY", top_k=N
 classifier("Knock-down of the receptor kept the tumour cells from dying.")  # a label holds where its score is above 0.5"""  # noqa: E501
 
 
-def _advice(of_words: bool, details: dict[str, Any]) -> str:
+def _advice(of_words: bool, details: Details) -> str:
     if of_words:
         return (
             'Use `aggregation_strategy="first"`: the head has learned from every word\'s first piece, and its'
@@ -201,7 +195,7 @@ def _advice(of_words: bool, details: dict[str, Any]) -> str:
     return "It was trained on whole abstracts."
 
 
-def _measures(scores: dict[str, dict[str, float]]) -> str:
+def _measures(scores: dict[str, Measures]) -> str:
     return "\n".join(
         f"| {name} | {values['precision']:.2f} | {values['recall']:.2f} | {values['f1']:.2f} |"
         for name, values in scores.items()

@@ -6,7 +6,6 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -40,7 +39,7 @@ class RunHistory:
     """Median of the records."""
     mfu: float | None
     """Model FLOP/s of the device's peak, median of the records, as a fraction."""
-    validation: dict[str, Any] | None
+    validation: dict[str, float] | None
     """The last held-out measurement up to that step, with its `global_step`."""
 
 
@@ -82,6 +81,6 @@ def read_run(run: Path, global_step: int) -> RunHistory:
     )
 
 
-def _median(records: list[dict[str, Any]], name: str) -> float | None:
+def _median(records: list[dict[str, float]], name: str) -> float | None:
     values = [record[name] for record in records if record.get(name) is not None]
     return statistics.median(values) if values else None
