@@ -29,6 +29,12 @@ class CorpusHistory:
     manifest: Manifest
     parts: tuple[CorpusPart, ...]
 
+    @property
+    def raw_files(self) -> list[str]:
+        """Names of the files that it was made from."""
+        names = {record["name"] for record in self.manifest.inputs}
+        return sorted(name for name in names if name.endswith((".xml", ".gz")))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunHistory:
