@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 STAGE = "baselines"
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "pycrfsuite": "python-crfsuite"}
+_RULE = "trained on train with fixed settings; dev is not looked at; test predicted once"
 
 Tags = list[list[str]]
 
@@ -84,9 +85,8 @@ def _library(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         name = _DISTRIBUTIONS[module]
-        raise UserError(
-            f"{name} is not installed", where="baselines", remedy=f"run `pip install {name}`"
-        ) from None
+        remedy = f"run `pip install {name}`"
+        raise UserError(f"{name} is not installed", where="baselines", remedy=remedy) from None
 
 
 def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
@@ -147,9 +147,7 @@ def _write_run(
         **scored,
         **breakdown,
         "n_truncated_tokens": 0,
-        "selection": {
-            "rule": "trained on train with fixed settings; dev is not looked at; test predicted once"
-        },
+        "selection": {"rule": _RULE},
         "config": {},
         "versions": versions(_DISTRIBUTIONS.values()),
         "seconds": round(time.monotonic() - started, 2),
@@ -228,9 +226,8 @@ def crf_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence]) ->
         trainer.train(path)
         tagger = pycrfsuite.Tagger()
         tagger.open(path)
-        tags = [
-            list(tagger.tag(pycrfsuite.ItemSequence(word_features(sentence.tokens)))) for sentence in test
-        ]
+        features = (pycrfsuite.ItemSequence(word_features(sentence.tokens)) for sentence in test)
+        tags = [list(tagger.tag(sequence)) for sequence in features]
         tagger.close()
     return tags
 
@@ -245,16 +242,11 @@ def word_features(tokens: Sequence[str]) -> list[list[str]]:
         row += [f"e{size}={word[-size:]}" for size in (2, 3, 4, 5) if len(word) > size]
         for offset in (-2, -1, 1, 2):
             other = position + offset
-            inside = 0 <= other < len(tokens)
-            row += (
-                [
-                    f"w{offset}={lowered[other]}",
-                    f"s{offset}={shapes[other]}",
-                    f"e{offset}={lowered[other][-3:]}",
-                ]
-                if inside
-                else [f"edge{offset}"]
-            )
+            if 0 <= other < len(tokens):
+                near = lowered[other]
+                row += [f"w{offset}={near}", f"s{offset}={shapes[other]}", f"e{offset}={near[-3:]}"]
+            else:
+                row.append(f"edge{offset}")
         row += [f"w-1,w={lowered[position - 1]} {word}"] if position else []
         row += [f"w,w1={word} {lowered[position + 1]}"] if position + 1 < len(tokens) else []
         rows.append(row)

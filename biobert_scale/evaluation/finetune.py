@@ -193,11 +193,8 @@ def _sized(config: FinetuneConfig, task: str, model: Path) -> FinetuneConfig:
     """With the length of inputs that the task has where none is asked for."""
     if config.max_seq_length:
         return config
-    length = (
-        _DOCUMENT_PIECES
-        if task in HALLMARK_TASKS and config.hallmark_unit == "document"
-        else _SENTENCE_PIECES
-    )
+    of_documents = task in HALLMARK_TASKS and config.hallmark_unit == "document"
+    length = _DOCUMENT_PIECES if of_documents else _SENTENCE_PIECES
     return replace(config, max_seq_length=min(length, read_model_config(model).max_position_embeddings))
 
 
@@ -302,9 +299,8 @@ class _Run:
             if better:
                 write_weights(trial / "weights.safetensors", tagger)
             write_json(record, fitted)
-            for other in (
-                trial.parent.glob("*/weights.safetensors") if better else ()
-            ):  # only now: a redone trial might score otherwise
+            # Only now: a redone trial might score otherwise.
+            for other in trial.parent.glob("*/weights.safetensors") if better else ():
                 if other.parent != trial:
                     other.unlink()
         self._accelerator.wait_for_everyone()

@@ -71,10 +71,8 @@ class HallmarkTask:
         self._owners: dict[str, NDArray[np.int64]] = {}
         self._cut: dict[str, int] = {}
         for split, documents in self._documents.items():
-            texts = [
-                [" ".join(document.sentences)] if unit == "document" else document.sentences
-                for document in documents
-            ]
+            whole = unit == "document"
+            texts = [[" ".join(each.sentences)] if whole else each.sentences for each in documents]
             self._owners[split] = np.repeat(np.arange(len(documents)), [len(inputs) for inputs in texts])
             pieces = tokenizer(
                 [text for inputs in texts for text in inputs],
@@ -200,10 +198,6 @@ def write_labels(
     probabilities."""
     lines = ["pmid\tgold\tpredicted\tprobabilities\n"]
     for document, labels, row in zip(documents, predicted, probabilities, strict=True):
-        fields = [
-            ",".join(map(str, document.labels)),
-            ",".join(map(str, np.flatnonzero(labels))),
-            ",".join(f"{p:.4f}" for p in row),
-        ]
-        lines.append("\t".join([document.pmid, *fields]) + "\n")
+        columns = document.labels, np.flatnonzero(labels), (f"{value:.4f}" for value in row)
+        lines.append("\t".join([document.pmid, *(",".join(map(str, column)) for column in columns)]) + "\n")
     write_atomically(path, "".join(lines))

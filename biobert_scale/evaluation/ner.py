@@ -71,12 +71,9 @@ def make_windows(
             # Where two windows overlap, the middle of the overlap divides them: every word is scored with
             # context.
             first = (stretch.start + stretches[number - 1].stop) // 2 if number else 0
-            last = (
-                (stretches[number + 1].start + stretch.stop) // 2
-                if number + 1 < len(stretches)
-                else len(pieces)
-            )
-            windows.append(_window(index, pieces, stretch, range(first, last), tokenizer, max_seq_length))
+            following = stretches[number + 1].start if number + 1 < len(stretches) else stretch.stop
+            words = range(first, (following + stretch.stop) // 2)
+            windows.append(_window(index, pieces, stretch, words, tokenizer, max_seq_length))
     return windows
 
 
@@ -190,11 +187,8 @@ class EntityTask:
             for window in windows
         ]
         labels = [TAGS.index(sentence.tags[word]) for sentence, window in pairs for word in window.scored]
-        return nn.functional.cross_entropy(
-            model(*pack_windows([window for _, window in pairs], device)),
-            torch.tensor(labels).to(device),
-            reduction="sum",
-        )
+        scores = model(*pack_windows([window for _, window in pairs], device))
+        return nn.functional.cross_entropy(scores, torch.tensor(labels).to(device), reduction="sum")
 
     @torch.no_grad()
     def predict(self, model: nn.Module, split: str, device: torch.device) -> tuple[list[list[str]], int]:
@@ -202,9 +196,8 @@ class EntityTask:
         the windows out."""
         windows, sentences = self._windows[split], self._sentences[split]
         mine: list[tuple[int, list[int]]] = []
-        for batch in my_part(
-            list(in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS))
-        ):
+        batches = in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS)
+        for batch in my_part(list(batches)):
             best = iter(model(*pack_windows([windows[index] for index in batch], device)).argmax(-1).tolist())
             mine += [(index, [next(best) for _ in windows[index].scored]) for index in batch]
         tags = [["O"] * len(sentence.tokens) for sentence in sentences]
@@ -264,11 +257,8 @@ def write_entity_predictions(
 def write_tags(path: Path, sentences: Sequence[TaggedSentence], tags: Sequence[Sequence[str]]) -> None:
     """Write `token gold predicted` lines, blank-separated, an empty line after each sentence (the CoNLL
     script's format)."""
-    lines = []
+    lines: list[str] = []
     for sentence, sentence_tags in zip(sentences, tags, strict=True):
-        lines += [
-            f"{token} {gold} {tag}\n"
-            for token, gold, tag in zip(sentence.tokens, sentence.tags, sentence_tags, strict=True)
-        ]
-        lines.append("\n")
-    write_atomically(path, "".join(lines))
+        lines += map(" ".join, zip(sentence.tokens, sentence.tags, sentence_tags, strict=True))
+        lines.append("")
+    write_atomically(path, "".join(f"{line}\n" for line in lines))

@@ -69,12 +69,9 @@ def predict(
     recorded = read_metrics(run)
     task, rule = recorded["task"], protocol_of(recorded["task"], recorded["protocol"])
     if rule.retrain and split != "test":
-        raise UserError(
-            f"under the protocol {rule.name} the weights were trained on train and dev: their score on"
-            f" {split} means nothing",
-            where=run,
-            remedy="predict the test split",
-        )
+        means = f"their score on {split} means nothing"
+        what = f"under the protocol {rule.name} the weights were trained on train and dev: {means}"
+        raise UserError(what, where=run, remedy="predict the test split")
     if not (run / MODEL).is_dir():
         raise UserError(
             "the run kept no model",

@@ -50,9 +50,8 @@ def task_directory(prepared: Path, task: str) -> Path:
         UserError: `prepare` did not finish there, or did not find this task.
     """
     if task not in (known := prepared_tasks(prepared)):
-        raise UserError(
-            f"no task '{task}'", where=prepared / MANIFEST, remedy=f"choose one of: {', '.join(known)}"
-        )
+        remedy = f"choose one of: {', '.join(known)}"
+        raise UserError(f"no task '{task}'", where=prepared / MANIFEST, remedy=remedy)
     return prepared / task
 
 

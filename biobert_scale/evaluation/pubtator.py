@@ -90,11 +90,8 @@ def read_pubtator(
         if first is not document:
             if first != document:
                 differing = "texts" if first.text != document.text else "mentions"
-                raise UserError(
-                    f"PMID {document.pmid} is there twice with different {differing}",
-                    where=f"{path}:{block.line}",
-                    remedy="keep one of the two",
-                )
+                what = f"PMID {document.pmid} is there twice with different {differing}"
+                raise UserError(what, where=f"{path}:{block.line}", remedy="keep one of the two")
             counts["duplicate_documents"] += 1
             counts["duplicate_mentions"] += len(document.mentions)
     if not documents:

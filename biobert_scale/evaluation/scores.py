@@ -198,9 +198,8 @@ def _resample(
     documents = len(systems[0][0])
     assert documents > 0
     # How often each document is drawn, (samples, documents): the same draws for every system.
-    weights = np.random.default_rng(seed).multinomial(
-        documents, np.full(documents, 1 / documents), size=samples
-    )
+    chances = np.full(documents, 1 / documents)
+    weights = np.random.default_rng(seed).multinomial(documents, chances, size=samples)
     return [np.mean([_f1s(weights, run, measure) for run in system], axis=0) for system in systems]
 
 

@@ -119,11 +119,8 @@ def find_sources(benchmarks: Path) -> dict[str, tuple[Path, Path, Path]]:
         UserError: no such directory, nothing known in it, a split missing, or a set found twice.
     """
     if not benchmarks.is_dir():
-        raise UserError(
-            "no such directory",
-            where=benchmarks,
-            remedy="name the directory that holds the benchmarks' original files",
-        )
+        remedy = "name the directory that holds the benchmarks' original files"
+        raise UserError("no such directory", where=benchmarks, remedy=remedy)
     sources: dict[str, tuple[Path, Path, Path]] = {}
     for corpus in CORPORA:
         homes = {path.parent for name in corpus.files for path in benchmarks.rglob(name)}
@@ -134,53 +131,39 @@ def find_sources(benchmarks: Path) -> dict[str, tuple[Path, Path, Path]]:
         for home in _only_one({home for home in homes if _hallmark_task(home, benchmarks) == task}, task):
             sources[task] = _three([home / f"{split}.tsv" for split in SPLITS])
     for task in ENTITY_TASKS:
-        homes = (
-            {path.parent for path in benchmarks.rglob("train.tsv") if path.parent.name == task}
-            if task not in sources
-            else set()
-        )
+        if task in sources:
+            continue
+        homes = {path.parent for path in benchmarks.rglob("train.tsv") if path.parent.name == task}
         for home in _only_one(homes, task):
             dev = home / "devel.tsv" if (home / "devel.tsv").is_file() else home / "dev.tsv"
             sources[task] = _three([home / "train.tsv", dev, home / "test.tsv"])
     if not sources:
-        known = (
-            f"{CORPORA[0].files[0]}, {CORPORA[1].files[0]}, HoC's train.tsv, or <task>/train.tsv in IOB2"
-            f" ({', '.join(ENTITY_TASKS)})"
-        )
-        raise UserError(
-            "no benchmark that is known here",
-            where=benchmarks,
-            remedy=f"put there the original files: {known}",
-        )
+        files = ", ".join(corpus.files[0] for corpus in CORPORA)
+        known = f"{files}, HoC's train.tsv, or <task>/train.tsv in IOB2 ({', '.join(ENTITY_TASKS)})"
+        remedy = f"put there the original files: {known}"
+        raise UserError("no benchmark that is known here", where=benchmarks, remedy=remedy)
     return sources
 
 
 def _hallmark_task(home: Path, benchmarks: Path) -> str:
     """BLUE's columns say which set it is; where its rows have BLURB's columns, a directory's name must."""
-    named = any(
-        "blue" in part.lower() for part in (benchmarks.resolve().name, *home.relative_to(benchmarks).parts)
-    )
-    return (
-        BLUE_HALLMARK_TASK if named or _first_line(home / "train.tsv") != HALLMARK_HEADER else HALLMARK_TASK
-    )
+    named = "blue" in f"{benchmarks.resolve().name}/{home.relative_to(benchmarks)}".lower()
+    has_columns = _first_line(home / "train.tsv") != HALLMARK_HEADER
+    return BLUE_HALLMARK_TASK if named or has_columns else HALLMARK_TASK
 
 
 def _only_one(homes: set[Path], name: str) -> set[Path]:
     if len(homes) > 1:
-        raise UserError(
-            f"{name} is there {len(homes)} times",
-            where=", ".join(map(str, sorted(homes))),
-            remedy="keep one of them",
-        )
+        places = ", ".join(map(str, sorted(homes)))
+        raise UserError(f"{name} is there {len(homes)} times", where=places, remedy="keep one of them")
     return homes
 
 
 def _three(paths: Sequence[Path]) -> tuple[Path, Path, Path]:
     for path in paths:
         if not path.is_file():
-            raise UserError(
-                "a split is missing", where=path, remedy="put all three files (train, dev, test) there"
-            )
+            remedy = "put all three files (train, dev, test) there"
+            raise UserError("a split is missing", where=path, remedy=remedy)
     return paths[0], paths[1], paths[2]
 
 

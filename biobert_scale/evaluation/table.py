@@ -62,11 +62,8 @@ def score_table(runs: Path) -> ScoreTable:
             origin = run.get("pretraining_step"), run.get("pretraining_run")
             groups[name].append(_Run(path.parent, run, *origin))
     if not groups:
-        raise UserError(
-            "no finished evaluation",
-            where=runs,
-            remedy="run `biobert-scale evaluate finetune` first, or check the path",
-        )
+        remedy = "run `biobert-scale evaluate finetune` first, or check the path"
+        raise UserError("no finished evaluation", where=runs, remedy=remedy)
     systems = [_System(_row(group, runs), group) for group in map(_distinct, groups.values())]
     systems.sort(key=_place)
     return {
@@ -189,11 +186,8 @@ def compare(first: Path, second: Path) -> PairedDifference:
     runs: list[RunMetrics] = [read_json(run / "metrics.json") for run in (first, second)]
     data = [(run["data"], _measure(run)) for run in runs]
     if data[0] != data[1] or counts[0].keys() != counts[1].keys():
-        raise UserError(
-            "the two runs scored different data",
-            where=f"{first}, {second}",
-            remedy="compare runs of one task and preparation",
-        )
+        remedy = "compare runs of one task and preparation"
+        raise UserError("the two runs scored different data", where=f"{first}, {second}", remedy=remedy)
     ordered = [counts[1][pmid] for pmid in counts[0]]
     return paired_bootstrap([list(counts[0].values())], [ordered], measure=_measure(runs[0]))
 
@@ -201,11 +195,8 @@ def compare(first: Path, second: Path) -> PairedDifference:
 def _documents(run: Path) -> dict[str, Counts]:
     path = run / _DOCUMENTS
     if not path.is_file():
-        raise UserError(
-            "no finished run",
-            where=run,
-            remedy="name a directory that `biobert-scale evaluate finetune` wrote",
-        )
+        remedy = "name a directory that `biobert-scale evaluate finetune` wrote"
+        raise UserError("no finished run", where=run, remedy=remedy)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return {row["pmid"]: Counts(row["tp"], row["fp"], row["fn"]) for row in rows}
 

@@ -88,10 +88,8 @@ def tag_document(
             counts["overlapping_mentions"] += 1
             continue
         last_end = mention.end
-        first, last = (
-            bisect_right(ends, mention.start),
-            bisect_left(starts, mention.end),
-        )  # the words that it touches
+        # The words that it touches.
+        first, last = bisect_right(ends, mention.start), bisect_left(starts, mention.end)
         if first == last or (starts[first], ends[last - 1]) != (mention.start, mention.end):
             counts["mentions_inside_words"] += 1
         counts["mentions_across_sentences"] += first < last and flat[first][0] != flat[last - 1][0]
@@ -100,11 +98,9 @@ def tag_document(
             tags[position] = "B" if begins else "I"
     sentences, position = [], 0
     for number, sentence in enumerate(words):
+        own, position = tags[position : position + len(sentence)], position + len(sentence)
         if sentence:
-            sentences.append(
-                _sentence(document.pmid, number, text, sentence, tags[position : position + len(sentence)])
-            )
-        position += len(sentence)
+            sentences.append(_sentence(document.pmid, number, text, sentence, own))
     recovered = {span for sentence in sentences for span in document_spans(sentence, sentence.tags)}
     counts["mentions_lost_by_tagging"] = len({(m.start, m.end) for m in mentions} - recovered)
     return sentences, counts
@@ -113,14 +109,9 @@ def tag_document(
 def _sentence(
     pmid: str, number: int, text: str, words: list[tuple[int, int]], tags: list[str]
 ) -> TaggedSentence:
-    tokens = [text[start:end] for start, end in words]
+    tokens, starts, ends = zip(*((text[start:end], start, end) for start, end in words), strict=True)
     return TaggedSentence(
-        pmid=pmid,
-        sentence=number,
-        tokens=tokens,
-        starts=[s for s, _ in words],
-        ends=[e for _, e in words],
-        tags=tags,
+        pmid=pmid, sentence=number, tokens=list(tokens), starts=list(starts), ends=list(ends), tags=tags
     )
 
 

@@ -83,11 +83,9 @@ def export_model(
     config = load_config(checkpoint / CONFIG)
     state = read_json(checkpoint / MANIFEST)
     if state["samples_fingerprint"] != stream_fingerprint(tokens, config.data, seed=config.seed):
-        raise UserError(
-            "the token shards are not those that the checkpoint was trained on",
-            where=tokens,
-            remedy="give the run's own: their tokenizer belongs to its weights",
-        )
+        what = "the token shards are not those that the checkpoint was trained on"
+        remedy = "give the run's own: their tokenizer belongs to its weights"
+        raise UserError(what, where=tokens, remedy=remedy)
     # Checkpoints of one run belong to one curve of scores against steps.
     weights = state.get("initial_weights", "")
     own = run_fingerprint(config, state["samples_fingerprint"], initial_weights=weights)
@@ -169,21 +167,18 @@ def _write_model(
     checkpoint: Path, tokens: Path, output: Path, config: Config, vocabulary: int, dtype: Dtype
 ) -> int:
     """Write weights, tokenizer and settings; returns the number of parameters."""
-    model = BertForPreTraining(
-        bert_config(
-            config.model, vocabulary_size=vocabulary, pad_token_id=special_ids(tokens / "tokenizer")["[PAD]"]
-        )
-    )
+    padding = special_ids(tokens / "tokenizer")["[PAD]"]
+    shape = bert_config(config.model, vocabulary_size=vocabulary, pad_token_id=padding)
+    model = BertForPreTraining(shape)
     _load(model, checkpoint)
     save_weights(model, output, dtype)
     for path in sorted((tokens / "tokenizer").iterdir()):
         shutil.copy2(path, output / path.name)
     limit_tokenizer(output, config.model.max_position_embeddings)
-    training = replace(
-        config.training, initial_weights=Path(config.training.initial_weights).name
-    )  # the path is of no use to others
+    start = Path(config.training.initial_weights).name  # the path is of no use to others
+    training = replace(config.training, initial_weights=start)
     write_json(output / SETTINGS, replace(config, training=training))
-    return sum(parameter.numel() for parameter in model.parameters())
+    return model.num_parameters()
 
 
 def _load(model: BertForPreTraining, checkpoint: Path) -> None:
@@ -193,19 +188,14 @@ def _load(model: BertForPreTraining, checkpoint: Path) -> None:
         UserError: the checkpoint lacks a parameter, holds another one, or one of another shape.
     """
     with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
-        parameters = dict(
-            model.named_parameters()
-        )  # the decoder shares the embeddings' weight, the heads one bias: each is here once
+        # The decoder shares the embeddings' weight, the heads one bias: each is here once.
+        parameters = dict(model.named_parameters())
         if strange := parameters.keys() ^ set(shards.names()):
-            raise UserError(
-                f"the weights do not fit the model ({', '.join(sorted(strange)[:3])} ...)",
-                where=checkpoint,
-                remedy="export with the version that trained it",
-            )
+            what = f"the weights do not fit the model ({', '.join(sorted(strange)[:3])} ...)"
+            raise UserError(what, where=checkpoint, remedy="export with the version that trained it")
         for name, weights in shards.weights():
             if weights.numel() != parameters[name].numel():
                 what = f"{name} has {weights.numel()} elements, the model's has {parameters[name].numel()}"
-                raise UserError(
-                    what, where=checkpoint, remedy="give the token shards that the run was trained on"
-                )
+                remedy = "give the token shards that the run was trained on"
+                raise UserError(what, where=checkpoint, remedy=remedy)
             parameters[name].data.copy_(weights.view_as(parameters[name]))

@@ -28,10 +28,7 @@ from biobert_scale.release.tokenizers import copy_tokenizer, limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.stage import Stage
 
-_CLASSES = {
-    "BertForTokenClassification": BertForTokenClassification,
-    "BertForSequenceClassification": BertForSequenceClassification,
-}
+_CLASSES = {cls.__name__: cls for cls in (BertForTokenClassification, BertForSequenceClassification)}
 
 
 def export_finetuned(
@@ -83,18 +80,12 @@ def export_finetuned(
 def _check_model(source: Path, run: Manifest) -> None:
     files = {name: digest for name, digest in run.outputs.items() if Path(name).parts[0] == MODEL}
     if not files:
-        raise UserError(
-            "the run kept no model",
-            where=source,
-            remedy="fine-tune with --keep-weights (and --overwrite, or into another --output)",
-        )
-    for name, digest in files.items():
-        if not (source / name).is_file() or sha256_file(source / name) != digest:
-            raise UserError(
-                "a file of the model is missing or damaged",
-                where=source / name,
-                remedy="fine-tune again with --overwrite",
-            )
+        remedy = "fine-tune with --keep-weights (and --overwrite, or into another --output)"
+        raise UserError("the run kept no model", where=source, remedy=remedy)
+    for path, digest in ((source / name, digest) for name, digest in files.items()):
+        if not path.is_file() or sha256_file(path) != digest:
+            remedy = "fine-tune again with --overwrite"
+            raise UserError("a file of the model is missing or damaged", where=path, remedy=remedy)
 
 
 def finetuned_card(metrics: FinetunedRun, config: dict[str, Any], *, dtype: Dtype, license: str) -> str:

@@ -103,15 +103,11 @@ def read_scores(evaluation: Path, model: Path) -> list[Score]:
         budget, data = (json.dumps(part, sort_keys=True) for part in (run["config"], run["data"]))
         groups[run["task"], run["protocol"], run["kind"], budget, data][run["seed"]] = run
     if strangers:
-        _log.warning(
-            "%d run(s) below %s started from other models: they are not on the card", strangers, evaluation
-        )
+        others = f"{strangers} run(s) below {evaluation} started from other models"
+        _log.warning("%s: they are not on the card", others)
     if not groups:
-        raise UserError(
-            "no finished fine-tuning run of this model",
-            where=evaluation,
-            remedy="run `biobert-scale evaluate finetune` with the exported model first, or check the path",
-        )
+        remedy = "run `biobert-scale evaluate finetune` with the exported model first, or check the path"
+        raise UserError("no finished fine-tuning run of this model", where=evaluation, remedy=remedy)
     return [_score(runs) for _, runs in sorted(groups.items())]
 
 

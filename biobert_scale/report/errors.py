@@ -98,11 +98,8 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
     read_manifest(prepared)
     task, split = metrics["task"], metrics.get("split", "test")
     if metrics["data"] != data_checksums(prepared, task):
-        raise UserError(
-            "the run was scored on other data",
-            where=prepared,
-            remedy="name the directory that it was scored on",
-        )
+        remedy = "name the directory that it was scored on"
+        raise UserError("the run was scored on other data", where=prepared, remedy=remedy)
     title = f"{task}: errors of {metrics['model']}"
     seed = "" if metrics["seed"] is None else f", seed {metrics['seed']}"
     page = render_page(

@@ -90,18 +90,12 @@ def read_sources(run: Path) -> Sources:
         UserError: no such directory, nothing in it that a stage writes, or a damaged file.
     """
     if not run.is_dir():
-        raise UserError(
-            "no such directory",
-            where=run,
-            remedy="check the path: it is the --output of `biobert-scale demo` or `train`",
-        )
+        remedy = "check the path: it is the --output of `biobert-scale demo` or `train`"
+        raise UserError("no such directory", where=run, remedy=remedy)
     alone = (run / METRICS).is_file()
     if not alone and not any((run / part).exists() for part in _PARTS):
-        raise UserError(
-            "no stage has left anything here",
-            where=run,
-            remedy="check the path, or run `biobert-scale demo` first",
-        )
+        remedy = "check the path, or run `biobert-scale demo` first"
+        raise UserError("no stage has left anything here", where=run, remedy=remedy)
     pretraining = run if alone else run / "pretraining"
     config = pretraining / "config.json"
     records = read_metrics(pretraining)
@@ -143,9 +137,8 @@ def _interruptions(path: Path) -> list[Interruption]:
         found = [Interruption(**entry) for entry in _json(path, list)]
         return sorted(found, key=lambda entry: entry.global_step)
     except TypeError as error:
-        raise UserError(
-            f"not a list of interruptions ({error})", where=path, remedy="restore or delete the file"
-        ) from None
+        what = f"not a list of interruptions ({error})"
+        raise UserError(what, where=path, remedy="restore or delete the file") from None
 
 
 def _scores(evaluation: Path) -> tuple[ScoreTable | None, str]:
@@ -162,15 +155,13 @@ def toml_text(config: dict[str, Any]) -> str:
     lines: list[str] = []
 
     def add(section: str, values: dict[str, Any]) -> None:
-        plain = {
-            key: value for key, value in values.items() if value is not None and not isinstance(value, dict)
-        }
+        nested = {key: value for key, value in values.items() if isinstance(value, dict)}
+        plain = {key: values[key] for key in values if key not in nested and values[key] is not None}
         if section and plain:
             lines.append(f"\n[{section}]")
         lines.extend(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items())
-        for key, value in values.items():
-            if isinstance(value, dict):
-                add(f"{section}.{key}" if section else key, value)
+        for key, value in nested.items():
+            add(f"{section}.{key}" if section else key, value)
 
     add("", config)
     return "\n".join(lines).strip()
