@@ -88,11 +88,8 @@ def download(
         if not target.is_file():
             wanted[source.url].append(source)
         elif sha256_file(target) != source.sha256:
-            raise UserError(
-                "not the published file (its SHA-256 differs)",
-                where=target,
-                remedy="delete it to have it fetched again, or leave --download out",
-            )
+            remedy = "delete it to have it fetched again, or leave --download out"
+            raise UserError("not the published file (its SHA-256 differs)", where=target, remedy=remedy)
     fetched = []
     config = MirrorConfig(
         groups=(), base_url="", connections=1, retries=retries, timeout_seconds=timeout_seconds

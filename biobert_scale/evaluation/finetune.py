@@ -178,14 +178,10 @@ def _budget(config: FinetuneConfig, grid: GridConfig) -> dict[str, Any]:
 
 def _points(config: FinetuneConfig, grid: GridConfig) -> list[FinetuneConfig]:
     """Every combination of the grid."""
-    axes = (
-        grid.learning_rate or (config.learning_rate,),
-        grid.batch_size or (config.batch_size,),
-        grid.epochs or (config.epochs,),
-    )
+    rates, sizes = grid.learning_rate or (config.learning_rate,), grid.batch_size or (config.batch_size,)
     return [
         replace(config, learning_rate=rate, batch_size=size, epochs=epochs)
-        for rate, size, epochs in itertools.product(*axes)
+        for rate, size, epochs in itertools.product(rates, sizes, grid.epochs or (config.epochs,))
     ]
 
 

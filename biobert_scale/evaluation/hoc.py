@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from biobert_scale.evaluation.packed_sequences import PackedHead, in_batches, pack
+from biobert_scale.evaluation.packed_sequences import PackedHead, encode, in_batches, pack
 from biobert_scale.evaluation.prepared import SPLITS, read_documents
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
@@ -74,18 +74,11 @@ class HallmarkTask:
             whole = unit == "document"
             texts = [[" ".join(each.sentences)] if whole else each.sentences for each in documents]
             self._owners[split] = np.repeat(np.arange(len(documents)), [len(inputs) for inputs in texts])
-            pieces = tokenizer(
-                [text for inputs in texts for text in inputs],
-                add_special_tokens=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )
+            pieces = encode(tokenizer, [text for inputs in texts for text in inputs])["input_ids"]
             budget = max_seq_length - 2
-            self._cut[split] = sum(max(len(ids) - budget, 0) for ids in pieces["input_ids"])
-            self._input_ids[split] = [
-                [tokenizer.cls_token_id, *ids[:budget], tokenizer.sep_token_id] for ids in pieces["input_ids"]
-            ]
+            self._cut[split] = sum(max(len(ids) - budget, 0) for ids in pieces)
+            first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+            self._input_ids[split] = [[first, *ids[:budget], last] for ids in pieces]
 
     def train_on(self, *splits: str) -> None:
         """The training set is train: these protocols know no other."""

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
-from biobert_scale.evaluation.packed_sequences import PackedHead, in_batches, pack
+from biobert_scale.evaluation.packed_sequences import PackedHead, encode, in_batches, pack
 from biobert_scale.evaluation.prepared import ENTITY_TYPES, SPLITS, gold_spans, read_annotated, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, write_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence
@@ -53,18 +54,12 @@ def make_windows(
     """Cut sentences into windows of at most `max_seq_length` word pieces that overlap by about a quarter."""
     if not sentences:
         return []
-    encoded = tokenizer(
-        [sentence.tokens for sentence in sentences],
-        is_split_into_words=True,
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
+    encoded = encode(tokenizer, [sentence.tokens for sentence in sentences], in_words=True)
     windows = []
     for index, sentence in enumerate(sentences):
         pieces: list[list[int]] = [[] for _ in sentence.tokens]
-        for piece, word in zip(encoded["input_ids"][index], encoded.word_ids(index), strict=True):
+        words_of = cast(list[int], encoded.word_ids(index))  # every piece belongs to a word
+        for piece, word in zip(encoded["input_ids"][index], words_of, strict=True):
             pieces[word].append(piece)
         stretches = _stretches([len(word) for word in pieces], max_seq_length - 2)
         for number, stretch in enumerate(stretches):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BatchEncoding, BertConfig, PreTrainedTokenizerBase
 
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.batch import PackedSequences
@@ -31,6 +31,16 @@ class PackedHead(nn.Module):
         """(positions, labels) fp32; `positions` (positions,) int64 are places in the packed row."""
         logits: Tensor = self.classifier(self.dropout(self.bert(inputs)[positions]))
         return logits.float()
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str] | Sequence[list[str]], *, in_words: bool = False
+) -> BatchEncoding:
+    """The word pieces of texts, or of texts cut into words, without [CLS] and [SEP]."""
+    unwanted = "add_special_tokens", "return_attention_mask", "return_token_type_ids", "verbose"
+    options = dict.fromkeys(unwanted, False)
+    encoded: BatchEncoding = tokenizer(list(texts), is_split_into_words=in_words, **options)
+    return encoded
 
 
 def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> PackedSequences:

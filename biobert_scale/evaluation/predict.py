@@ -73,11 +73,8 @@ def predict(
         what = f"under the protocol {rule.name} the weights were trained on train and dev: {means}"
         raise UserError(what, where=run, remedy="predict the test split")
     if not (run / MODEL).is_dir():
-        raise UserError(
-            "the run kept no model",
-            where=run,
-            remedy="fine-tune with --keep-weights (and --overwrite, or into another --output)",
-        )
+        remedy = "fine-tune with --keep-weights (and --overwrite, or into another --output)"
+        raise UserError("the run kept no model", where=run, remedy=remedy)
     task_directory(prepared, task)
     inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
     with (

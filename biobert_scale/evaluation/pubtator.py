@@ -133,12 +133,8 @@ def _mention(row: MentionRow, kind: str, text: str, where: str, counts: Counter[
     counts["discontinuous_mentions"] += any(part.strip() not in span for part in row.parts)
     start = row.start + len(span) - len(span.lstrip())
     # Where one span names several concepts, the NCBI corpus has a kind of its own and BC5CDR lists the parts.
-    return Mention(
-        start=start,
-        end=start + len(span.strip()),
-        kind=kind,
-        composite=kind == "CompositeMention" or bool(row.parts),
-    )
+    composite = kind == "CompositeMention" or bool(row.parts)
+    return Mention(start=start, end=start + len(span.strip()), kind=kind, composite=composite)
 
 
 def write_pubtator(

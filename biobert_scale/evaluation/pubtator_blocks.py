@@ -152,14 +152,9 @@ def parse_rows(block: Block, where: str) -> Iterator[MentionRow | RelationRow]:
     """
     for line, fields in block.rows:
         if len(fields) >= 4 and fields[0].isdecimal() and fields[1].isdecimal() and fields[3].strip():
-            yield MentionRow(
-                line=line,
-                start=int(fields[0]),
-                end=int(fields[1]),
-                text=fields[2],
-                kind=fields[3].strip(),
-                parts=_parts(*fields[4:6]),
-            )
+            start, end, text, kind = int(fields[0]), int(fields[1]), fields[2], fields[3].strip()
+            parts = _parts(*fields[4:6])
+            yield MentionRow(line=line, start=start, end=end, text=text, kind=kind, parts=parts)
         elif _is_relation(fields, block):
             yield RelationRow(name=fields[0])
         else:

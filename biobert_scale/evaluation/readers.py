@@ -147,11 +147,9 @@ class TagTypes:
         if strange:
             found = ", ".join(f"{kind} {self._entities[kind]:,}" for kind in sorted(strange))
             known = ", ".join(sorted(self._kinds.values())) or "a single one"
-            raise UserError(
-                f"entities of other types than the task's ({found}; the task has {known})",
-                where=f"{path}:{min(self._lines[kind] for kind in strange)}",
-                remedy=remedy,
-            )
+            first = min(self._lines[kind] for kind in strange)
+            what = f"entities of other types than the task's ({found}; the task has {known})"
+            raise UserError(what, where=f"{path}:{first}", remedy=remedy)
 
 
 def _joined(tokens: list[str], tags: list[str], number: int) -> TaggedSentence:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import (
@@ -19,16 +21,17 @@ from biobert_scale.evaluation.prepared import (
 from biobert_scale.evaluation.readers import HALLMARK_HEADER, HALLMARK_HEADERS
 
 
-class PublishedSet(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class PublishedSet:
     """The published counts of a task's train, dev and test, and how the set is recognised."""
 
     unit: str
     """What `documents` counts."""
-    documents: tuple[int, int, int]
+    documents: list[int]
     what: str
     """What `others` counts."""
-    others: tuple[int, int, int]
-    ends: frozenset[str] = frozenset()
+    others: list[int]
+    ends: list[str] = field(default_factory=list)
     """PMIDs of the splits' first and last documents, or the first five words of such sentences."""
 
 
@@ -39,67 +42,27 @@ class Corpus:
     files: tuple[str, str, str]
     kinds: frozenset[str]
     tasks: dict[str, frozenset[str]]
-    published: dict[str, PublishedSet]
-    """By task."""
 
 
-_CDR_PMIDS = frozenset(["227508", "10683478", "6794356", "803783", "8701013", "24055495"])
-_CDR = "documents", (500, 500, 500), "mentions"
-_NCBI_PMIDS = frozenset(["10192393", "8012387", "8808605", "8696339", "9949209", "9988281"])
-_NCBI = PublishedSet("documents", (592, 100, 100), "mentions", (5134, 787, 960), _NCBI_PMIDS)
 _NCBI_KINDS = frozenset({"SpecificDisease", "DiseaseClass", "Modifier", "CompositeMention"})
 CORPORA = (
     Corpus(
         files=("CDR_TrainingSet.PubTator.txt", "CDR_DevelopmentSet.PubTator.txt", "CDR_TestSet.PubTator.txt"),
         kinds=frozenset({"Chemical", "Disease"}),
         tasks={"BC5CDR-chem": frozenset({"Chemical"}), "BC5CDR-disease": frozenset({"Disease"})},
-        published={
-            "BC5CDR-chem": PublishedSet(*_CDR, (5203, 5347, 5385), _CDR_PMIDS),
-            "BC5CDR-disease": PublishedSet(*_CDR, (4182, 4244, 4424), _CDR_PMIDS),
-        },
     ),
     Corpus(
         files=("NCBItrainset_corpus.txt", "NCBIdevelopset_corpus.txt", "NCBItestset_corpus.txt"),
         kinds=_NCBI_KINDS,
         tasks={"NCBI-disease": _NCBI_KINDS},
-        published={"NCBI-disease": _NCBI},
     ),
 )
-_BLURB_PMIDS = frozenset(["22239943", "12549857", "22355784", "22336911", "12553062", "12498392"])
-HALLMARK_SETS = {
-    HALLMARK_TASK: PublishedSet(
-        "documents", (1295, 186, 371), "unlabelled_documents", (197, 22, 53), _BLURB_PMIDS
-    ),
-    BLUE_HALLMARK_TASK: PublishedSet("documents", (1108, 157, 315), "unlabelled_documents", (0, 0, 0)),
-}
-_CDR_WORDS = frozenset(
-    {
-        "Selegiline - induced postural hypotension",
-        "These results indicate that FK",
-        "22 - oxacalcitriol suppresses secondary",
-        "Knowing that heart mitochondria represent",
-        "Torsade de pointes ventricular tachycardia",
-        "Our findings indicate that sustained",
-    }
-)
-_NCBI_WORDS = frozenset(
-    {
-        "Identification of APC2 , a",
-        "Most importantly , among mice",
-        "BRCA1 is secreted and exhibits",
-        "This difference in mutation sites",
-        "Clustering of missense mutations in",
-        "Conversely , BRCA1 expression was",
-    }
-)
-_CDR_IOB2 = "sentences", (4560, 4581, 4797), "mentions"
-IOB2_SETS = {
-    "BC5CDR-chem": PublishedSet(*_CDR_IOB2, (5203, 5347, 5385), _CDR_WORDS),
-    "BC5CDR-disease": PublishedSet(*_CDR_IOB2, (4182, 4246, 4424), _CDR_WORDS),
-    "NCBI-disease": PublishedSet("sentences", (5424, 923, 940), "mentions", (5134, 787, 960), _NCBI_WORDS),
-}
-"""Crichton et al.'s files; a sentence break makes two mentions of one in two places of BC5CDR-disease's
-development set."""
+
+
+def published_set(task: str, form: Literal["original", "iob2"]) -> PublishedSet:
+    """The set of a task that was published in a form: the original files, or IOB2."""
+    file = resources.files("biobert_scale.evaluation") / "published_sets.toml"
+    return PublishedSet(**tomllib.loads(file.read_text("utf-8"))[form][task])
 
 
 def corpus_of(task: str) -> Corpus:

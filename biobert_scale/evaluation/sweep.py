@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
@@ -51,24 +52,12 @@ def sweep(
     for task in tasks:
         task_directory(prepared, task)
         protocol_of(task, protocol)
+    run = partial(finetune, prepared, protocol=protocol, grid=grid, overwrite=overwrite)
     jobs = [(task, seed, fresh) for task in tasks for seed in seeds for fresh in random_weights]
     results = []
     for task, seed, fresh in tqdm(jobs, desc="runs", disable=None if len(jobs) > 1 else True):
         directory = output / task / run_name(task, protocol, seed=seed, random_weights=fresh)
-        results.append(
-            finetune(
-                prepared,
-                task,
-                model,
-                directory,
-                config,
-                seed=seed,
-                protocol=protocol,
-                grid=grid,
-                random_weights=fresh,
-                overwrite=overwrite,
-            )
-        )
+        results.append(run(task, model, directory, config, seed=seed, random_weights=fresh))
     return results
 
 

@@ -21,17 +21,6 @@ _DROPPED = frozenset({"Cc", "Cf", "Co"})
 """Unicode categories of the characters that BERT's tokenizers drop before they cut words, U+FFFD besides:
 `clean_text` of `tokenizers.normalizers.BertNormalizer`."""
 
-_COUNTED = (
-    "sentences",
-    "words",
-    "mentions",
-    "composite_mentions",
-    "overlapping_mentions",
-    "mentions_inside_words",
-    "mentions_across_sentences",
-    "mentions_lost_by_tagging",
-)
-
 
 def words_by_sentence(text: str) -> list[list[tuple[int, int]]]:
     """The words of each sentence, as spans of characters; a sentence may have none.
@@ -69,8 +58,8 @@ def tag_document(
     one that begins or ends inside a word is tagged by whole words.
 
     Returns:
-        The sentences, and the counts named in `_COUNTED`; `mentions_lost_by_tagging` are those that even
-        perfect tags do not give back (they stay in the gold).
+        The sentences, and counts of them, of words and of mentions; `mentions_lost_by_tagging` are those that
+        even perfect tags do not give back (they stay in the gold).
     """
     text, offset = document.text, len(document.title) + 1
     words = words_by_sentence(document.title) + [
@@ -79,8 +68,8 @@ def tag_document(
     ]
     flat = [(number, start, end) for number, sentence in enumerate(words) for start, end in sentence]
     starts, ends, tags = [start for _, start, _ in flat], [end for _, _, end in flat], ["O"] * len(flat)
-    counts = Counter(dict.fromkeys(_COUNTED, 0))
-    counts.update(sentences=len(words), words=len(flat), mentions=len(mentions))
+    counts = Counter(sentences=len(words), words=len(flat), mentions=len(mentions), composite_mentions=0)
+    counts.update(overlapping_mentions=0, mentions_inside_words=0, mentions_across_sentences=0)
     last_end = 0
     for mention in sorted(mentions, key=lambda mention: (mention.start, -mention.end)):
         counts["composite_mentions"] += mention.composite

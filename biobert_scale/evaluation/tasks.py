@@ -24,11 +24,10 @@ from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_p
 from biobert_scale.evaluation.readers import TaggedSentence, read_hallmarks, read_iob2
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.sources import (
-    HALLMARK_SETS,
-    IOB2_SETS,
     PublishedSet,
     corpus_of,
     find_sources,
+    published_set,
     task_kinds,
 )
 from biobert_scale.evaluation.tagging import WORD_PATTERN, tag_document
@@ -106,11 +105,11 @@ def _prepare_all(
     documents: Documents = {}
     for task, paths in sources.items():
         if task in HALLMARK_TASKS:
-            prepare_split, published = _prepare_hallmarks, HALLMARK_SETS[task]
+            prepare_split, published = _prepare_hallmarks, published_set(task, "original")
         elif paths[0].suffix == ".txt":
-            prepare_split, published = _prepare_corpus, corpus_of(task).published[task]
+            prepare_split, published = _prepare_corpus, published_set(task, "original")
         else:
-            prepare_split, published = _prepare_iob2, IOB2_SETS[task]
+            prepare_split, published = _prepare_iob2, published_set(task, "iob2")
         train, dev, test = splits = [
             prepare_split(task, split, path, output / task, documents)
             for split, path in zip(SPLITS, paths, strict=True)
@@ -201,8 +200,8 @@ def _is_published(task: str, splits: list[_Split], published: PublishedSet) -> b
     """Whether a set is the published one, judged by its ends or its numbers of documents; all counts must
     then agree."""
     found = [(split.counts[published.unit], split.counts[published.what]) for split in splits]
-    known = any(split.ends & published.ends for split in splits)
-    if not known and tuple(documents for documents, _ in found) != published.documents:
+    known = any(split.ends.intersection(published.ends) for split in splits)
+    if not known and [documents for documents, _ in found] != published.documents:
         return False
     expected = zip(published.documents, published.others, strict=True)
     for split, (documents, others), (due, others_due) in zip(SPLITS, found, expected, strict=True):

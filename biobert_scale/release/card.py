@@ -6,6 +6,8 @@ files. The text is in `templates/`.
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +59,11 @@ class Facts:
 
 def model_card(facts: Facts) -> str:
     """The card as Markdown."""
-    found = [_result(score) for score in facts.scores if score.published_data and score.kind == "pre-trained"]
+    found = [
+        hub_result(score.task, score.score_name, score.protocol, score.values)
+        for score in facts.scores
+        if score.published_data and score.kind == "pre-trained"
+    ]
     metadata = ModelCardData(
         language="en" if facts.config.corpus.languages == ("eng",) else None,
         license=facts.license or None,
@@ -91,16 +97,17 @@ def render_card(template: str, metadata: ModelCardData, **values: object) -> str
     return environment.get_template(template).render(metadata=block, **values).rstrip() + "\n"
 
 
-def _result(score: Score) -> EvalResult:
-    seeds = f"mean of {len(score.values)} seeds" if len(score.values) > 1 else "one seed"
+def hub_result(task: str, score_name: str, protocol: str, values: Sequence[float]) -> EvalResult:
+    """A benchmark's test score, one value for each seed, as hubs list it."""
+    seeds = f"mean of {len(values)} seeds" if len(values) > 1 else "one seed"
     return EvalResult(
-        task_type="text-classification" if score.task.startswith("HoC") else "token-classification",
-        dataset_type=score.task.lower(),
-        dataset_name=score.task,
+        task_type="text-classification" if task.startswith("HoC") else "token-classification",
+        dataset_type=task.lower(),
+        dataset_name=task,
         dataset_split="test",
         metric_type="f1",
-        metric_name=f"{score.score_name}, protocol {score.protocol}, {seeds}",
-        metric_value=round(score.mean, 2),
+        metric_name=f"{score_name}, protocol {protocol}, {seeds}",
+        metric_value=round(statistics.fmean(values), 2),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from biobert_scale.lock import Lock
 from biobert_scale.modeling.model import bert_config
 from biobert_scale.recipes import load_config
 from biobert_scale.release.card import SETTINGS, Facts, model_card
-from biobert_scale.release.checksums import CHECKSUMS, write_checksums
+from biobert_scale.release.checksums import CHECKSUMS, released_files, write_checksums
 from biobert_scale.release.finetuning_results import read_scores
 from biobert_scale.release.history import read_corpus, read_run
 from biobert_scale.release.tokenizers import limit_tokenizer
@@ -116,16 +116,8 @@ def export_model(
     with whole_release(stage) as staging:
         vocabulary = tokens_manifest.counts["vocabulary"]
         parameters = _write_model(checkpoint, tokens, staging, config, vocabulary, dtype)
-        manifest = finish_stage(
-            staging,
-            stage=STAGE,
-            key=stage.key,
-            inputs=inputs,
-            config=settings,
-            libraries=["torch", "transformers", "safetensors"],
-            counts={"parameters": parameters, "global_step": state["global_step"]},
-            outputs=model_files(staging),
-        )
+        counts = {"parameters": parameters, "global_step": state["global_step"]}
+        manifest = finish_release(stage, staging, counts)
         publish(staging, manifest)
     return manifest
 
@@ -154,13 +146,18 @@ def publish_card(output: Path, card: str) -> None:
         write_checksums(output)
 
 
-def model_files(output: Path) -> list[Path]:
-    """What a release computes with: all files but its card, its checksums and its manifest."""
-    return [
-        path
-        for path in output.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.name not in (CARD, CHECKSUMS, MANIFEST)
-    ]
+def finish_release(stage: Stage, staging: Path, counts: Mapping[str, float]) -> Manifest:
+    """Write the manifest of what a release computes with: all files but its card and its checksums."""
+    return finish_stage(
+        staging,
+        stage=STAGE,
+        key=stage.key,
+        inputs=stage.inputs,
+        config=stage.config,
+        libraries=["torch", "transformers", "safetensors"],
+        counts=counts,
+        outputs=[path for path in released_files(staging) if path.name not in (CARD, MANIFEST)],
+    )
 
 
 def _write_model(

@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import ModelCardData
 from transformers import BertForSequenceClassification, BertForTokenClassification
 
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
     describe_inputs,
-    finish_stage,
     read_json,
     read_manifest,
     sha256_file,
 )
-from biobert_scale.release.card import render_card
+from biobert_scale.release.card import hub_result, render_card
 from biobert_scale.release.checksums import CHECKSUMS
-from biobert_scale.release.export import STAGE, model_files, publish_card, whole_release
+from biobert_scale.release.export import STAGE, finish_release, publish_card, whole_release
 from biobert_scale.release.finetuning_results import FINETUNED_STAGE, METRICS, FinetunedRun
 from biobert_scale.release.heads import DETAILS, MODEL
 from biobert_scale.release.quiet import quietly
@@ -63,16 +62,8 @@ def export_finetuned(
         save_weights(model, staging, dtype)
         copy_tokenizer(source / MODEL, staging)
         limit_tokenizer(staging, config["max_position_embeddings"])
-        manifest = finish_stage(
-            staging,
-            stage=STAGE,
-            key=stage.key,
-            inputs=inputs,
-            config=settings,
-            libraries=["torch", "transformers", "safetensors"],
-            counts={"parameters": model.num_parameters(), "score": metrics["score"]},
-            outputs=model_files(staging),
-        )
+        counts = {"parameters": model.num_parameters(), "score": metrics["score"]}
+        manifest = finish_release(stage, staging, counts)
         publish_card(staging, card)
     return manifest
 
@@ -93,15 +84,7 @@ def finetuned_card(metrics: FinetunedRun, config: dict[str, Any], *, dtype: Dtyp
     of_words = config["architectures"][0] == "BertForTokenClassification"
     kind = "token-classification" if of_words else "text-classification"
     task, is_published = metrics["task"], metrics["published_data"]
-    result = EvalResult(
-        task_type=kind,
-        dataset_type=task.lower(),
-        dataset_name=task,
-        dataset_split="test",
-        metric_type="f1",
-        metric_name=f"{metrics['score_name']}, protocol {metrics['protocol']}, one seed",
-        metric_value=round(metrics["score"], 2),
-    )
+    result = hub_result(task, metrics["score_name"], metrics["protocol"], [metrics["score"]])
     metadata = ModelCardData(
         language="en",
         license=license or None,

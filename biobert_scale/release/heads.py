@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -33,12 +33,12 @@ DETAILS = "biobert_scale"
 """Key of `config.json` under which a fine-tuned model says what it was trained for, and in what windows."""
 
 
-class Details(TypedDict):
+class Details(TypedDict, total=False):
     """What a fine-tuned model was trained for."""
 
     task: str
     max_seq_length: int
-    unit: NotRequired[str]
+    unit: str
     """Of documents: what one input is."""
 
 
@@ -94,16 +94,9 @@ def head_scale(*, of_words: bool) -> float:
 def _shape(config: BertConfig) -> dict[str, Any]:
     """The encoder's own settings, without what belongs to another head or to the way it was computed."""
     settings = config.to_dict()
-    left_out = [
-        "architectures",
-        "id2label",
-        "label2id",
-        "problem_type",
-        "dtype",
-        "torch_dtype",
-        "transformers_version",
-    ]
-    kept = settings.keys() - {*left_out, DETAILS}
+    of_heads = {"architectures", "id2label", "label2id", "problem_type", DETAILS}
+    of_files = {"dtype", "torch_dtype", "transformers_version"}
+    kept = settings.keys() - of_heads - of_files
     return {name: value for name, value in settings.items() if name in kept and not name.startswith("_")}
 
 

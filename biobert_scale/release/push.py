@@ -2,8 +2,10 @@
 
 Large files are stored first and belong to no version of the repository until the commit names them, so that
 what breaks off leaves the repository as it was. After every failure, and at the end, the repository itself is
-asked what it holds. Source of the interface: huggingface_hub's `HfApi`. Its `upload_folder` promises no single
-commit: with `hf_xet` installed it makes several, through a storage service that other hubs do not have.
+asked what it holds.
+
+Source of the interface: huggingface_hub's `HfApi`. Its `upload_folder` promises no single commit: where
+`hf_xet` is installed it makes several, through a storage service that other hubs do not have.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,11 +67,8 @@ def push_release(directory: Path, hub: Hub) -> str:
     digests = verify_checksums(directory)
     files = [directory / name for name in (*sorted(digests), CHECKSUMS)]
     api = HfApi(endpoint=hub.endpoint or None, token=token)
-    _attempt(
-        lambda: api.create_repo(hub.repository, private=hub.private or None, exist_ok=True),
-        hub,
-        "nothing was pushed",
-    )
+    make = partial(api.create_repo, hub.repository, private=hub.private or None, exist_ok=True)
+    _attempt(make, hub, "nothing was pushed")
     before = _attempt(lambda: _holding(api, hub), hub, "nothing was pushed")
     if others := sorted(before.files.keys() - {path.name for path in files} - {".gitattributes"}):
         _log.warning(
@@ -119,12 +119,10 @@ def _commit(api: HfApi, hub: Hub, files: list[Path], before: _Holding) -> str:
             return now.commit
         with ExitStack() as opened:
             # huggingface_hub sends open files in plain HTTP and paths through its own storage network.
-            operations = [
-                CommitOperationAdd(
-                    path.name, opened.enter_context(open(path, "rb")) if hub.endpoint else path
-                )
-                for path in files
-            ]
+            operations = []
+            for path in files:
+                content = opened.enter_context(open(path, "rb")) if hub.endpoint else path
+                operations.append(CommitOperationAdd(path.name, content))
             parent, message = now.commit or None, "Upload the release"
             done = api.create_commit(hub.repository, operations, commit_message=message, parent_commit=parent)
             return done.oid

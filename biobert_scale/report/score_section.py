@@ -128,14 +128,8 @@ def _differences(rows: Sequence[ScoreRow], systems: _Systems, columns: list[_Col
 def _fresh(rows: Sequence[ScoreRow], trained: ScoreRow) -> ScoreRow | None:
     """The row of the same network from random weights."""
     same = ("task", "protocol", "model", "config", "data")
-    return next(
-        (
-            row
-            for row in rows
-            if row["kind"] == "random weights" and all(row.get(name) == trained.get(name) for name in same)
-        ),
-        None,
-    )
+    fresh = (row for row in rows if row["kind"] == "random weights")
+    return next((row for row in fresh if all(row.get(name) == trained.get(name) for name in same)), None)
 
 
 def _difference(trained: ScoreRow | None, fresh: ScoreRow | None) -> str:

@@ -131,16 +131,15 @@ def split_words(document: TextDocument) -> list[TaggedSentence]:
     sentences: list[TaggedSentence] = []
     for offset, part in document.parts():
         for words in filter(None, words_by_sentence(part)):
-            sentences.append(
-                TaggedSentence(
-                    pmid=document.id,
-                    sentence=len(sentences),
-                    tokens=[part[first:last] for first, last in words],
-                    starts=[first + offset for first, _ in words],
-                    ends=[last + offset for _, last in words],
-                    tags=["O"] * len(words),
-                )
+            sentence = TaggedSentence(
+                pmid=document.id,
+                sentence=len(sentences),
+                tokens=[part[first:last] for first, last in words],
+                starts=[first + offset for first, _ in words],
+                ends=[last + offset for _, last in words],
+                tags=["O"] * len(words),
             )
+            sentences.append(sentence)
     return sentences
 
 
