@@ -78,7 +78,7 @@ def finetune(
     overwrite: bool = False,
 ) -> FinetunedMetrics:
     """Fine-tune a model on a task; finished work is read back instead of done again, and an interrupted grid
-    goes on.
+    resumes.
 
     Each seed repeats the whole procedure, the grid's search included. Under a launcher every rank calls this.
 

@@ -162,7 +162,7 @@ def read_hallmarks(path: Path) -> list[HallmarkDocument]:
     """Read sentence rows of labels, sentence and PMID_sN, in BLURB's or BLUE's columns (quotes are text), and
     gather them into documents.
 
-    Where `<split>_pmid.tsv` lies beside the file, the documents must be exactly those that it lists.
+    Where `<split>_pmid.tsv` is beside the file, the documents must be exactly those that it lists.
 
     Raises:
         UserError: a malformed row, a sentence out of its order, or documents other than the listed ones.
@@ -187,7 +187,7 @@ def read_hallmarks(path: Path) -> list[HallmarkDocument]:
         )
         if int(index) != len(document.sentences):
             due = f"where sentence {len(document.sentences)} is due"
-            raise _damaged(f"sentence {index} of document {pmid} stands {due}", where)
+            raise _damaged(f"sentence {index} of document {pmid} is {due}", where)
         document.sentences.append(sentence)
         document.sentence_labels.append(labels)
         document.labels[:] = sorted({*document.labels, *labels})

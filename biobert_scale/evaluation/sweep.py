@@ -1,4 +1,4 @@
-"""Tasks x seeds x weights: every run in a directory of its own, so that a killed sweep goes on and an array
+"""Tasks x seeds x weights: every run in a directory of its own, so that a killed sweep resumes and an array
 of jobs shares one."""
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import Repair, entity_spans
 from biobert_scale.tokens.sentences import split_sentences
 
-# Letters and digits run together, every other sign stands alone: where BERT's own splitter cuts, so that a
+# Letters and digits run together, every other sign is a word: where BERT's own splitter cuts, so that a
 # word's first piece is the one that pre-training saw.
 WORD_PATTERN = re.compile(r"[^\W_]+|[^\w\s]|_")
 _UNDECODED = "\ufffd"

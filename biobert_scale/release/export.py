@@ -59,7 +59,7 @@ def export_model(
 ) -> Manifest:
     """Write the model that `transformers.AutoModelForPreTraining` and its siblings open.
 
-    The manifest stands for what is computed with (weights, configuration, tokenizer). The card and the
+    The manifest lists what is computed with (weights, configuration, tokenizer). The card and the
     checksums are no part of it: a later call with `corpus`, `evaluation` or `license` writes them anew, and
     the runs that started from this model still find it unchanged.
 

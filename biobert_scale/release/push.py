@@ -30,7 +30,7 @@ from biobert_scale.release.checksums import CHECKSUMS, verify_checksums
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 _TRANSIENT = frozenset({0, 408, 409, 412, 429, 500, 502, 503, 504})
-"""Answers that another attempt may change; 0 stands for none, 412 for another commit that came first."""
+"""Answers that another attempt may change; 0 means none, 412 for another commit that came first."""
 _Answer = TypeVar("_Answer")
 
 

@@ -20,7 +20,7 @@ def save_weights(model: PreTrainedModel, output: Path, dtype: Dtype) -> None:
 
     Args:
         model: in fp32.
-        dtype: of `model.safetensors`. With `both` that is fp32, and `model.fp16.safetensors` stands beside
+        dtype: of `model.safetensors`. With `both` that is fp32, and `model.fp16.safetensors` is beside
             it, which `from_pretrained(..., variant="fp16", dtype=torch.float16)` opens.
 
     Raises:
