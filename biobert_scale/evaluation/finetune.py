@@ -234,10 +234,13 @@ class _Run:
         self.benchmark = open_benchmark(prepared, task, self.tokenizer, config)
 
     def _build(self, config: FinetuneConfig) -> Encoder:
-        encoder = load_encoder(
-            self._model, dropout=config.dropout, random_weights=self._random, seed=self._seed
-        )
-        _check_settings(config, encoder, self._model)
+        fresh, seed = self._random, self._seed
+        encoder = load_encoder(self._model, dropout=config.dropout, random_weights=fresh, seed=seed)
+        positions = encoder.config.max_position_embeddings
+        if not 8 <= config.max_seq_length <= positions:
+            length = f"max_seq_length {config.max_seq_length}"
+            what = f"{length} is not between 8 and the model's {positions} positions"
+            raise UserError(what, where=self._model, remedy="correct evaluation's max_seq_length")
         return encoder
 
     def _fresh(self, config: FinetuneConfig) -> Head:
@@ -357,15 +360,6 @@ def describe_run(
 def versions(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
     """This package's version and its libraries'."""
     return {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in libraries}
-
-
-def _check_settings(config: FinetuneConfig, encoder: Encoder, model: Path) -> None:
-    positions = encoder.config.max_position_embeddings
-    if not 8 <= config.max_seq_length <= positions:
-        what = (
-            f"max_seq_length {config.max_seq_length} is not between 8 and the model's {positions} positions"
-        )
-        raise UserError(what, where=model, remedy="correct evaluation's max_seq_length")
 
 
 def model_files(model: Path) -> list[Path]:
