@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from tyro.conf import Positional
@@ -107,10 +107,8 @@ def evaluate_finetune(
     )
     if is_first_rank():
         for run in found:
-            print(
-                f"{run['task']}, {run['kind']}, {run['protocol']}, seed {run['seed']}: {run['score_name']}"
-                f" {run['score']:.2f}"
-            )
+            system = f"{run['task']}, {run['kind']}, {run['protocol']}, seed {run['seed']}"
+            print(f"{system}: {run['score_name']} {run['score']:.2f}")
 
 
 def evaluate_predict(
@@ -127,9 +125,9 @@ def evaluate_predict(
         split: train, dev or test.
         overwrite: replace what other data left there.
     """
-    from biobert_scale.evaluation.predict import predict
+    from biobert_scale.evaluation.predict import predict, render_scores
 
-    _print_scores(predict(run, prepared, output, split=split, overwrite=overwrite))
+    print(render_scores(predict(run, prepared, output, split=split, overwrite=overwrite)))
 
 
 def evaluate_score(
@@ -157,43 +155,10 @@ def evaluate_score(
         split: train, dev or test.
         overwrite: replace what other predictions left there.
     """
-    from biobert_scale.evaluation.predict import score
+    from biobert_scale.evaluation.predict import render_scores, score
 
-    _print_scores(
-        score(
-            prepared,
-            task,
-            predictions,
-            output,
-            name=name,
-            protocol=protocol,
-            split=split,
-            overwrite=overwrite,
-        )
-    )
-
-
-def _print_scores(metrics: dict[str, Any]) -> None:
-    low, high = metrics["interval_95"]
-    print(
-        f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f} (95% interval"
-        f" {low:.2f} to {high:.2f})"
-    )
-    for name, values in metrics["scores"].items():
-        counts = ", ".join(f"{key} {values[key]}" for key in ("tp", "fp", "fn") if key in values)
-        print(
-            f"  {name}: P {values['precision']:.2f} R {values['recall']:.2f} F1 {values['f1']:.2f}"
-            + (f" ({counts})" if counts else "")
-        )
-    print(
-        ", ".join(
-            f"{key} {metrics[key]}" for key in ("orphan_inside_tags", "n_truncated_tokens") if key in metrics
-        )
-        or "no tags repaired"
-    )
-    if passed_over := metrics.get("passed_over"):
-        rows = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
-        print(f"rows of other types, passed over: {rows}")
+    named = {"name": name, "protocol": protocol, "split": split}
+    print(render_scores(score(prepared, task, predictions, output, **named, overwrite=overwrite)))
 
 
 def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> None:

@@ -53,15 +53,13 @@ def export(
             where="command line",
             remedy="add --push OWNER/NAME, or leave them out",
         )
-    from biobert_scale.files import MANIFEST, read_json
-    from biobert_scale.release.finetuning_results import FINETUNED_STAGE
+    from biobert_scale.release.finetuning_results import is_finetuned
     from biobert_scale.release.push import Hub, push_release, token_for
 
     hub = Hub(repository=push, endpoint=endpoint, private=private)
     if push:
         token_for(hub)  # before the export's minutes
-    manifest = source / MANIFEST
-    if manifest.is_file() and read_json(manifest).get("stage") == FINETUNED_STAGE:
+    if is_finetuned(source):
         if tokens or corpus or evaluation:
             raise UserError(
                 "--tokens, --corpus and --evaluation go with a pre-training run",

@@ -9,7 +9,6 @@ python-crfsuite are needed only here.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import logging
 import tempfile
 import time
@@ -21,10 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biobert_scale import __version__
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
-from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, describe_run, write_documents
+from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, describe_run, versions, write_documents
 from biobert_scale.evaluation.hoc import PREDICTIONS, label_matrix, score_labels, write_labels
 from biobert_scale.evaluation.hoc import break_down as break_down_labels
 from biobert_scale.evaluation.ner import write_entity_predictions
@@ -38,6 +36,7 @@ from biobert_scale.evaluation.prepared import (
 )
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.records import BaselineMetrics, Breakdown, Scored
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.files import Manifest, describe_inputs, write_json
 from biobert_scale.stage import Stage
@@ -46,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 STAGE = "baselines"
 _DISTRIBUTIONS = {"sklearn": "scikit-learn", "pycrfsuite": "python-crfsuite"}
+_RULE = "trained on train with fixed settings; dev is not looked at; test predicted once"
 
 Tags = list[list[str]]
 
@@ -85,9 +85,8 @@ def _library(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError:
         name = _DISTRIBUTIONS[module]
-        raise UserError(
-            f"{name} is not installed", where="baselines", remedy=f"run `pip install {name}`"
-        ) from None
+        remedy = f"run `pip install {name}`"
+        raise UserError(f"{name} is not installed", where="baselines", remedy=remedy) from None
 
 
 def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
@@ -106,8 +105,9 @@ def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
         tags = method()
         directory = output / name.replace(" ", "-")
         write_entity_predictions(directory, task, test, documents, tags)
-        result = score_tags(test, gold, tags) | break_down(documents, spans_of(test, tags, gold), known)
-        scores[name] = _write_run(prepared, task, directory, name, result, started)
+        scored = score_tags(test, gold, tags)
+        breakdown = break_down(documents, spans_of(test, tags, gold), known)
+        scores[name] = _write_run(prepared, task, directory, name, scored, breakdown, started)
     return scores
 
 
@@ -124,36 +124,37 @@ def _run_documents(prepared: Path, task: str, output: Path) -> dict[str, float]:
         probabilities = method()
         directory = output / name.replace(" ", "-")
         write_labels(directory / PREDICTIONS, test, probabilities > 0.5, probabilities)
-        result = score_labels(test, probabilities > 0.5, protocol_of(task).measure) | break_down_labels(
-            test, probabilities > 0.5
-        )
-        scores[name] = _write_run(prepared, task, directory, name, result, started)
+        scored = score_labels(test, probabilities > 0.5, protocol_of(task).measure)
+        breakdown = break_down_labels(test, probabilities > 0.5)
+        scores[name] = _write_run(prepared, task, directory, name, scored, breakdown, started)
     return scores
 
 
 def _write_run(
-    prepared: Path, task: str, directory: Path, name: str, result: dict[str, Any], started: float
+    prepared: Path,
+    task: str,
+    directory: Path,
+    name: str,
+    scored: Scored,
+    breakdown: Breakdown,
+    started: float,
 ) -> float:
-    write_documents(directory / DOCUMENTS, result.pop("documents"))
+    write_documents(directory / DOCUMENTS, scored.pop("documents"))
     rule = protocol_of(task)
-    metrics = {
+    metrics: BaselineMetrics = {
         **describe_run(prepared, task, rule, model=name, kind="baseline", seed=None),
         "random_weights": None,
-        **result,
+        **scored,
+        **breakdown,
         "n_truncated_tokens": 0,
-        "selection": {
-            "rule": "trained on train with fixed settings; dev is not looked at; test predicted once"
-        },
+        "selection": {"rule": _RULE},
         "config": {},
-        "versions": (
-            {"biobert_scale": __version__}
-            | {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS.values()}
-        ),
+        "versions": versions(_DISTRIBUTIONS.values()),
         "seconds": round(time.monotonic() - started, 2),
     }
     write_json(directory / METRICS, metrics)
     logger.info("%s, %s: %s %.2f", task, name, rule.score_name, metrics["score"])
-    return float(metrics["score"])
+    return metrics["score"]
 
 
 def dictionary_tags(
@@ -225,9 +226,8 @@ def crf_tags(train: Sequence[TaggedSentence], test: Sequence[TaggedSentence]) ->
         trainer.train(path)
         tagger = pycrfsuite.Tagger()
         tagger.open(path)
-        tags = [
-            list(tagger.tag(pycrfsuite.ItemSequence(word_features(sentence.tokens)))) for sentence in test
-        ]
+        features = (pycrfsuite.ItemSequence(word_features(sentence.tokens)) for sentence in test)
+        tags = [list(tagger.tag(sequence)) for sequence in features]
         tagger.close()
     return tags
 
@@ -242,16 +242,11 @@ def word_features(tokens: Sequence[str]) -> list[list[str]]:
         row += [f"e{size}={word[-size:]}" for size in (2, 3, 4, 5) if len(word) > size]
         for offset in (-2, -1, 1, 2):
             other = position + offset
-            inside = 0 <= other < len(tokens)
-            row += (
-                [
-                    f"w{offset}={lowered[other]}",
-                    f"s{offset}={shapes[other]}",
-                    f"e{offset}={lowered[other][-3:]}",
-                ]
-                if inside
-                else [f"edge{offset}"]
-            )
+            if 0 <= other < len(tokens):
+                near = lowered[other]
+                row += [f"w{offset}={near}", f"s{offset}={shapes[other]}", f"e{offset}={near[-3:]}"]
+            else:
+                row.append(f"edge{offset}")
         row += [f"w-1,w={lowered[position - 1]} {word}"] if position else []
         row += [f"w,w1={word} {lowered[position + 1]}"] if position + 1 < len(tokens) else []
         rows.append(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
+import re
 import tomllib
 import zipfile
 from collections import defaultdict
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from biobert_scale.corpus.listing import MirrorConfig
 from biobert_scale.corpus.transport import Later, Server
@@ -43,41 +43,24 @@ def read_sources(path: Path | None) -> list[Source]:
         UserError: not TOML, a missing or unknown key, a checksum that is none, or a place outside the
             directory.
     """
-    where = str(path or "benchmarks.toml")
+    refused = partial(UserError, where=path or "benchmarks.toml")
+    file = path or resources.files("biobert_scale.evaluation") / "benchmarks.toml"
     try:
-        text = (
-            path.read_text(encoding="utf-8")
-            if path
-            else (resources.files("biobert_scale.evaluation") / "benchmarks.toml").read_text()
-        )
-        sources = [
-            Source(**{name: str(value) for name, value in entry.items()})
-            for entry in tomllib.loads(text)["file"]
-        ]
+        entries = tomllib.loads(file.read_text(encoding="utf-8"))["file"]
+        sources = [Source(**{name: str(value) for name, value in entry.items()}) for entry in entries]
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"not a file of addresses ({error})",
-            where=where,
-            remedy="give [[file]] entries with path, url and sha256",
-        ) from None
+        remedy = "give [[file]] entries with path, url and sha256"
+        raise refused(f"not a file of addresses ({error})", remedy=remedy) from None
     for source in sources:
         place = PurePosixPath(source.path)
         if place.is_absolute() or ".." in place.parts or not place.name:
-            raise UserError(
-                f"'{source.path}' leaves the directory", where=where, remedy="give paths below it"
-            )
-        if len(source.sha256) != 64 or set(source.sha256) - set("0123456789abcdef"):
-            raise UserError(
-                f"no SHA-256 for {source.path}",
-                where=where,
-                remedy="give its 64 hexadecimal digits in small letters",
-            )
+            raise refused(f"'{source.path}' leaves the directory", remedy="give paths below it")
+        if not re.fullmatch("[0-9a-f]{64}", source.sha256):
+            remedy = "give its 64 hexadecimal digits in small letters"
+            raise refused(f"no SHA-256 for {source.path}", remedy=remedy)
         if not source.url.startswith(("http://", "https://")):
-            raise UserError(
-                f"'{source.url}' is no address",
-                where=where,
-                remedy="give one that begins with https:// or http://",
-            )
+            remedy = "give one that begins with https:// or http://"
+            raise refused(f"'{source.url}' is no address", remedy=remedy)
     return sources
 
 
@@ -105,11 +88,8 @@ def download(
         if not target.is_file():
             wanted[source.url].append(source)
         elif sha256_file(target) != source.sha256:
-            raise UserError(
-                "not the published file (its SHA-256 differs)",
-                where=target,
-                remedy="delete it to have it fetched again, or leave --download out",
-            )
+            remedy = "delete it to have it fetched again, or leave --download out"
+            raise UserError("not the published file (its SHA-256 differs)", where=target, remedy=remedy)
     fetched = []
     config = MirrorConfig(
         groups=(), base_url="", connections=1, retries=retries, timeout_seconds=timeout_seconds
@@ -120,11 +100,9 @@ def download(
             for source in files:
                 data = _pick(content, source)
                 if hashlib.sha256(data).hexdigest() != source.sha256:
-                    raise RunFailed(
-                        f"{PurePosixPath(source.path).name} is not the published file (its SHA-256 differs)",
-                        where=url,
-                        remedy=_REMEDY,
-                    )
+                    name = PurePosixPath(source.path).name
+                    what = f"{name} is not the published file (its SHA-256 differs)"
+                    raise RunFailed(what, where=url, remedy=_REMEDY)
                 write_atomically(benchmarks / source.path, data)
                 fetched.append(benchmarks / source.path)
                 logger.info("fetched %s", source.path)
@@ -133,16 +111,15 @@ def download(
 
 def _read(server: Server, url: str) -> bytes:
     with server.request("GET", url) as response:
-        parts, size = [], 0
+        content = bytearray()
         for part in response.iter_bytes():
-            parts.append(part)
-            size += len(part)
-            if size > _MOST_BYTES:
+            content += part
+            if len(content) > _MOST_BYTES:
                 raise RunFailed("the reply is larger than any benchmark", where=url, remedy=_REMEDY)
-        announced: Any = response.headers.get("Content-Length")
-        if announced is not None and int(announced) != size:
-            raise Later(f"{size:,} of {int(announced):,} bytes came")
-        return b"".join(parts)
+        announced = int(response.headers.get("Content-Length", len(content)))
+        if announced != len(content):
+            raise Later(f"{len(content):,} of {announced:,} bytes came")
+        return bytes(content)
 
 
 def _pick(content: bytes, source: Source) -> bytes:
@@ -152,15 +129,11 @@ def _pick(content: bytes, source: Source) -> bytes:
         return content
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = [
-                member
-                for member in archive.infolist()
-                if PurePosixPath(member.filename).name == name and not member.filename.startswith("__MACOSX")
-            ]
+            named = [member for member in archive.infolist() if PurePosixPath(member.filename).name == name]
+            members = [member for member in named if not member.filename.startswith("__MACOSX")]
             if len(members) != 1 or members[0].file_size > _MOST_BYTES:
-                raise RunFailed(
-                    f"the archive holds {name} {len(members)} times", where=source.url, remedy=_REMEDY
-                )
+                what = f"the archive holds {name} {len(members)} times"
+                raise RunFailed(what, where=source.url, remedy=_REMEDY)
             return archive.read(members[0])
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         raise RunFailed(f"a damaged archive ({error})", where=source.url, remedy=_REMEDY) from None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.readers import TaggedSentence
+from biobert_scale.evaluation.records import Breakdown, Scored
 from biobert_scale.evaluation.scores import (
     REPAIRS,
     Counts,
+    Measures,
     Repair,
     bootstrap_interval,
     count_entities,
@@ -37,20 +38,14 @@ def spans_of(
     return spans
 
 
-def score_tags(
-    sentences: Sequence[TaggedSentence], gold: Spans, tags: Sequence[Sequence[str]]
-) -> dict[str, Any]:
-    """Score predicted tags against the documents' mentions.
-
-    Returns:
-        `score` (F1 under the repair "conlleval"), `scores` for each repair, `interval_95` (document
-        bootstrap), `orphan_inside_tags` (I tags that continue nothing), and `documents`: PMID to `Counts`.
-    """
+def score_tags(sentences: Sequence[TaggedSentence], gold: Spans, tags: Sequence[Sequence[str]]) -> Scored:
+    """Score predicted tags against the documents' mentions: F1 under the repair "conlleval", scores for each
+    repair, and the number of I tags that continue nothing."""
     predicted = {repair: spans_of(sentences, tags, gold, repair) for repair in REPAIRS}
-    return score_spans(gold, predicted) | {"orphan_inside_tags": sum(map(count_orphans, tags))}
+    return {**score_spans(gold, predicted), "orphan_inside_tags": sum(map(count_orphans, tags))}
 
 
-def score_spans(gold: Spans, predicted: Mapping[Repair, Spans]) -> dict[str, Any]:
+def score_spans(gold: Spans, predicted: Mapping[Repair, Spans]) -> Scored:
     """As `score_tags`, from each repair's spans."""
     counts = {
         repair: count_entities(list(gold.values()), [spans[pmid] for pmid in gold])
@@ -65,7 +60,7 @@ def score_spans(gold: Spans, predicted: Mapping[Repair, Spans]) -> dict[str, Any
     }
 
 
-def break_down(documents: Sequence[AnnotatedDocument], predicted: Spans, known: set[str]) -> dict[str, Any]:
+def break_down(documents: Sequence[AnnotatedDocument], predicted: Spans, known: set[str]) -> Breakdown:
     """Where the errors lie.
 
     Args:
@@ -95,7 +90,7 @@ def break_down(documents: Sequence[AnnotatedDocument], predicted: Spans, known: 
     }
 
 
-def _by(group: Callable[[str, int, int], str], gold: Spans, predicted: Spans) -> dict[str, Any]:
+def _by(group: Callable[[str, int, int], str], gold: Spans, predicted: Spans) -> dict[str, Measures]:
     counts: dict[str, Counts] = defaultdict(Counts)
     for pmid, spans in gold.items():
         for kind, chosen in (
@@ -108,18 +103,14 @@ def _by(group: Callable[[str, int, int], str], gold: Spans, predicted: Spans) ->
     return {name: counts[name].as_dict() for name in sorted(counts)}
 
 
-def _by_type(documents: Sequence[AnnotatedDocument], predicted: Spans) -> dict[str, Any]:
+def _by_type(documents: Sequence[AnnotatedDocument], predicted: Spans) -> dict[str, Measures]:
     found: dict[str, Counts] = defaultdict(Counts)
     for document in documents:
         for mention in document.mentions:
-            kinds = [
-                mention.kind,
-                *(["composite"] if mention.composite and mention.kind != "CompositeMention" else []),
-            ]
-            for kind in kinds:
-                found[kind] += (
-                    Counts(tp=1) if (mention.start, mention.end) in predicted[document.pmid] else Counts(fn=1)
-                )
+            hit = (mention.start, mention.end) in predicted[document.pmid]
+            composite = {"composite"} if mention.composite and mention.kind != "CompositeMention" else set()
+            for kind in {mention.kind} | composite:
+                found[kind] += Counts(tp=hit, fn=not hit)
     return {
         kind: {"recall": counts.recall, "tp": counts.tp, "fn": counts.fn}
         for kind, counts in sorted(found.items())

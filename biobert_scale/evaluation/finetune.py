@@ -8,10 +8,11 @@ import json
 import logging
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -27,6 +28,16 @@ from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.prepared import HALLMARK_TASKS, data_checksums, is_published, task_directory
 from biobert_scale.evaluation.protocols import Protocol, protocol_of
+from biobert_scale.evaluation.records import (
+    Breakdown,
+    FinetunedMetrics,
+    Origin,
+    Point,
+    RunDescription,
+    Scored,
+    Selection,
+    Trial,
+)
 from biobert_scale.evaluation.scores import Counts
 from biobert_scale.files import (
     MANIFEST,
@@ -65,9 +76,9 @@ def finetune(
     grid: GridConfig = GridConfig(),
     random_weights: bool = False,
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> FinetunedMetrics:
     """Fine-tune a model on a task; finished work is read back instead of done again, and an interrupted grid
-    goes on.
+    resumes.
 
     Each seed repeats the whole procedure, the grid's search included. Under a launcher every rank calls this.
 
@@ -112,74 +123,65 @@ def finetune(
             return held.enter_context(stage).finished is not None
 
         if on_first_rank(accelerator, begin):
-            return dict(read_json(output / METRICS))
+            return read_metrics(output)
         started = time.monotonic()
         run = _Run(prepared, task, model, config, accelerator, seed=seed, random_weights=random_weights)
-        tagger, selection, fitted = run.choose(_points(config, grid), output / _TRIALS, rule)
+        chosen = run.choose(_points(config, grid), output / _TRIALS, rule)
         with accelerator.autocast():
-            result = run.benchmark.evaluate(tagger, "test", accelerator.device)
+            scored = run.benchmark.evaluate(chosen.model, "test", accelerator.device)
         if accelerator.is_main_process:
-            files = write_result(output, run.benchmark, "test", result)
+            result = write_result(output, run.benchmark, "test", scored)
+            files = result.files
             if config.keep_weights:
-                files += save_finetuned(output / MODEL, tagger, task=task, source=model, config=config)
-            metrics = {
-                **describe_run(
-                    prepared,
-                    task,
-                    rule,
-                    model=name_of_model(model),
-                    kind="random weights" if random_weights else "pre-trained",
-                    seed=seed,
-                ),
-                "model_fingerprint": fingerprint(inputs[1:]),
-                **pretraining_of(model, random_weights=random_weights),
+                files += save_finetuned(output / MODEL, chosen.model, task=task, source=model, config=config)
+            kind = "random weights" if random_weights else "pre-trained"
+            metrics: FinetunedMetrics = {
+                **describe_run(prepared, task, rule, model=name_of_model(model), kind=kind, seed=seed),
+                **_origin(model, inputs[1:], random_weights=random_weights),
                 "random_weights": random_weights,
-                **result,
-                **selection,
-                **_conditions(config, grid, accelerator),
-                "train_losses": fitted.train_losses,
+                **result.scores,
+                **result.breakdown,
+                "selection": chosen.selection,
+                # After training on dev its score means nothing.
+                "dev_scores": [] if rule.retrain else chosen.fitted.dev_scores,
+                "chosen_epoch": chosen.fitted.chosen_epoch,
+                "max_seq_length": config.max_seq_length,
+                "config": _budget(config, grid),
+                "device": accelerator.device.type,
+                "ranks": accelerator.num_processes,
+                "precision": accelerator.mixed_precision,
+                "versions": versions(),
+                "train_losses": chosen.train_losses,
                 "seconds": round(time.monotonic() - started, 2),
             }
             write_json(output / METRICS, metrics)
             counts, files = {"score": metrics["score"]}, [*files, output / METRICS]
-            stage.finish(
-                counts=counts,
-                outputs=files,
-                libraries=LIBRARIES,
-            )
+            stage.finish(counts=counts, outputs=files, libraries=LIBRARIES)
             shutil.rmtree(output / _TRIALS, ignore_errors=True)
-            logger.info(
-                "%s, %s, seed %d: %s %.2f", task, metrics["kind"], seed, rule.score_name, metrics["score"]
-            )
+            logger.info("%s, %s, seed %d: %s %.2f", task, kind, seed, rule.score_name, metrics["score"])
         accelerator.wait_for_everyone()
-        return dict(read_json(output / METRICS))
+        return read_metrics(output)
 
 
-def _conditions(config: FinetuneConfig, grid: GridConfig, accelerator: Accelerator) -> dict[str, Any]:
-    """Under which settings, on what, with which libraries."""
-    return {
-        "max_seq_length": config.max_seq_length,
-        "config": (
-            {name: value for name, value in asdict(config).items() if name != "keep_weights"}
-            | {name: values for name, values in asdict(grid).items() if values}
-        ),
-        "device": accelerator.device.type,
-        "ranks": accelerator.num_processes,
-        "precision": accelerator.mixed_precision,
-        "versions": versions(),
-    }
+def read_metrics(run: Path) -> FinetunedMetrics:
+    """What a finished run wrote."""
+    metrics: FinetunedMetrics = read_json(run / METRICS)
+    return metrics
+
+
+def _budget(config: FinetuneConfig, grid: GridConfig) -> dict[str, Any]:
+    """The settings, and the grid's values in the place of those that it tried."""
+    budget = asdict(config) | {name: values for name, values in asdict(grid).items() if values}
+    del budget["keep_weights"]
+    return budget
 
 
 def _points(config: FinetuneConfig, grid: GridConfig) -> list[FinetuneConfig]:
     """Every combination of the grid."""
-    axes = (
-        grid.learning_rate or (config.learning_rate,),
-        grid.batch_size or (config.batch_size,),
-        grid.epochs or (config.epochs,),
-    )
+    rates, sizes = grid.learning_rate or (config.learning_rate,), grid.batch_size or (config.batch_size,)
     return [
         replace(config, learning_rate=rate, batch_size=size, epochs=epochs)
-        for rate, size, epochs in itertools.product(*axes)
+        for rate, size, epochs in itertools.product(rates, sizes, grid.epochs or (config.epochs,))
     ]
 
 
@@ -187,17 +189,27 @@ def _sized(config: FinetuneConfig, task: str, model: Path) -> FinetuneConfig:
     """With the length of inputs that the task has where none is asked for."""
     if config.max_seq_length:
         return config
-    length = (
-        _DOCUMENT_PIECES
-        if task in HALLMARK_TASKS and config.hallmark_unit == "document"
-        else _SENTENCE_PIECES
-    )
+    of_documents = task in HALLMARK_TASKS and config.hallmark_unit == "document"
+    length = _DOCUMENT_PIECES if of_documents else _SENTENCE_PIECES
     return replace(config, max_seq_length=min(length, read_model_config(model).max_position_embeddings))
 
 
 def name_of_model(model: Path) -> str:
     """What a model is called in tables: its directory's name."""
     return model.resolve().name
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Chosen:
+    """What dev prefers."""
+
+    model: Head
+    """It predicts the test split."""
+    selection: Selection
+    fitted: Fitted
+    """The training that dev chose."""
+    train_losses: list[float]
+    """Of the training that made `model`: on train and dev, where the protocol has a second one."""
 
 
 class _Run:
@@ -222,10 +234,13 @@ class _Run:
         self.benchmark = open_benchmark(prepared, task, self.tokenizer, config)
 
     def _build(self, config: FinetuneConfig) -> Encoder:
-        encoder = load_encoder(
-            self._model, dropout=config.dropout, random_weights=self._random, seed=self._seed
-        )
-        _check_settings(config, encoder, self._model)
+        fresh, seed = self._random, self._seed
+        encoder = load_encoder(self._model, dropout=config.dropout, random_weights=fresh, seed=seed)
+        positions = encoder.config.max_position_embeddings
+        if not 8 <= config.max_seq_length <= positions:
+            length = f"max_seq_length {config.max_seq_length}"
+            what = f"{length} is not between 8 and the model's {positions} positions"
+            raise UserError(what, where=self._model, remedy="correct evaluation's max_seq_length")
         return encoder
 
     def _fresh(self, config: FinetuneConfig) -> Head:
@@ -234,30 +249,22 @@ class _Run:
         torch.manual_seed(self._seed)
         return self.benchmark.model(encoder, config.dropout)
 
-    def choose(
-        self, points: list[FinetuneConfig], trials: Path, rule: Protocol
-    ) -> tuple[Head, dict[str, Any], Fitted]:
-        """Train every point that an earlier start has not finished, and take the one that dev prefers.
-
-        Returns:
-            The model that predicts the test split, what `metrics.json` says of the choice, and the training
-            that made it.
-        """
+    def choose(self, points: list[FinetuneConfig], trials: Path, rule: Protocol) -> _Chosen:
+        """Train every point that an earlier start has not finished, and take the one that dev prefers."""
         fits: list[Fitted] = []
         tagger: Head | None = None
         for point in points:
             name = f"learning-rate-{point.learning_rate:g}-batch-{point.batch_size}-epochs-{point.epochs}"
-            trained, fitted = self._try(
-                point, trials / name, best=max((max(f.dev_scores) for f in fits), default=-1.0)
-            )
-            if not fits or max(fitted.dev_scores) > max(max(f.dev_scores) for f in fits):
+            best = max((max(earlier.dev_scores) for earlier in fits), default=-1.0)
+            trained, fitted = self._try(point, trials / name, best=best)
+            if max(fitted.dev_scores) > best:
                 tagger, chosen, home = trained, point, trials / name
             fits.append(fitted)
-        fitted = fits[points.index(chosen)]
+        final = fitted = fits[points.index(chosen)]
         if rule.retrain:
             tagger = self._fresh(chosen)
             self.benchmark.train_on("train", "dev")
-            again = fit(
+            final = fit(
                 tagger,
                 self.benchmark,
                 chosen,
@@ -270,25 +277,12 @@ class _Run:
             tagger = self._fresh(chosen)
             read_weights(home / "weights.safetensors", tagger)
             tagger.to(self._accelerator.device).eval()
-        tried = [
-            {name: getattr(point, name) for name in ("learning_rate", "batch_size", "epochs")}
-            for point in points
+        tried: list[Trial] = [
+            {**_point(point), "dev_scores": found.dev_scores, "chosen_epoch": found.chosen_epoch}
+            for point, found in zip(points, fits, strict=True)
         ]
-        selection = {
-            "selection": {
-                "rule": rule.selection,
-                "chosen": tried[points.index(chosen)],
-                "trials": [
-                    point | {"dev_scores": fit.dev_scores, "chosen_epoch": fit.chosen_epoch}
-                    for point, fit in zip(tried, fits, strict=True)
-                ],
-            },
-            "dev_scores": (
-                [] if rule.retrain else fitted.dev_scores
-            ),  # after training on dev its score means nothing
-            "chosen_epoch": fitted.chosen_epoch,
-        }
-        return tagger, selection, again if rule.retrain else fitted
+        selection: Selection = {"rule": rule.selection, "chosen": _point(chosen), "trials": tried}
+        return _Chosen(model=tagger, selection=selection, fitted=fitted, train_losses=final.train_losses)
 
     def _try(self, point: FinetuneConfig, trial: Path, *, best: float) -> tuple[Head | None, Fitted]:
         """Train one point, or read what an earlier start left of it; only a new best keeps its weights."""
@@ -304,9 +298,8 @@ class _Run:
             if better:
                 write_weights(trial / "weights.safetensors", tagger)
             write_json(record, fitted)
-            for other in (
-                trial.parent.glob("*/weights.safetensors") if better else ()
-            ):  # only now: a redone trial might score otherwise
+            # Only now: a redone trial might score otherwise.
+            for other in trial.parent.glob("*/weights.safetensors") if better else ():
                 if other.parent != trial:
                     other.unlink()
         self._accelerator.wait_for_everyone()
@@ -326,19 +319,29 @@ def open_benchmark(
     return EntityTask(prepared, task, tokenizer, config.max_seq_length, splits)
 
 
-def write_result(output: Path, benchmark: Benchmark, split: str, result: dict[str, Any]) -> list[Path]:
-    """Write a split's predictions and its documents' counts, and put the breakdown in their place in
-    `result`."""
-    predictions = result.pop("predictions")
-    result.update(benchmark.break_down(split, predictions))
+def _point(config: FinetuneConfig) -> Point:
+    return Point(learning_rate=config.learning_rate, batch_size=config.batch_size, epochs=config.epochs)
+
+
+class Result(NamedTuple):
+    """What `metrics.json` says of a split's predictions, and the files that hold the rest."""
+
+    scores: Scored
+    breakdown: Breakdown
+    files: list[Path]
+
+
+def write_result(output: Path, benchmark: Benchmark, split: str, scored: Scored) -> Result:
+    """Write a split's predictions and its documents' counts."""
+    predictions = scored.pop("predictions")
     files = benchmark.write_predictions(output, split, predictions)
-    write_documents(output / DOCUMENTS, result.pop("documents"))
-    return [*files, output / DOCUMENTS]
+    write_documents(output / DOCUMENTS, scored.pop("documents"))
+    return Result(scored, benchmark.break_down(split, predictions), [*files, output / DOCUMENTS])
 
 
 def describe_run(
     prepared: Path, task: str, rule: Protocol, *, model: str, kind: str, seed: int | None, split: str = "test"
-) -> dict[str, Any]:
+) -> RunDescription:
     """What every `metrics.json` begins with."""
     return {
         "task": task,
@@ -354,18 +357,9 @@ def describe_run(
     }
 
 
-def versions() -> dict[str, str]:
+def versions(libraries: Iterable[str] = LIBRARIES) -> dict[str, str]:
     """This package's version and its libraries'."""
-    return {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in LIBRARIES}
-
-
-def _check_settings(config: FinetuneConfig, encoder: Encoder, model: Path) -> None:
-    positions = encoder.config.max_position_embeddings
-    if not 8 <= config.max_seq_length <= positions:
-        what = (
-            f"max_seq_length {config.max_seq_length} is not between 8 and the model's {positions} positions"
-        )
-        raise UserError(what, where=model, remedy="correct evaluation's max_seq_length")
+    return {"biobert_scale": __version__} | {name: importlib.metadata.version(name) for name in libraries}
 
 
 def model_files(model: Path) -> list[Path]:
@@ -377,13 +371,11 @@ def model_files(model: Path) -> list[Path]:
     )
 
 
-def pretraining_of(model: Path, *, random_weights: bool) -> dict[str, Any]:
-    """`pretraining_step`, the optimizer step of pre-training that a model was exported at (0 for random
-    weights), and `pretraining_run`, what keeps its run apart from others; None where the model's directory
-    says nothing."""
+def _origin(model: Path, inputs: list[dict[str, Any]], *, random_weights: bool) -> Origin:
     manifest = read_json(model / MANIFEST) if (model / MANIFEST).exists() else {}
     step = manifest.get("counts", {}).get("global_step")
     return {
+        "model_fingerprint": fingerprint(inputs),
         "pretraining_step": 0 if random_weights else step,
         "pretraining_run": (manifest.get("config") or {}).get("pretraining"),
     }

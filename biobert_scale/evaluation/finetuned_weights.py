@@ -4,7 +4,6 @@ predicts with it."""
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -18,7 +17,7 @@ from biobert_scale.evaluation.prepared import ENTITY_TYPES, HALLMARK_TASKS
 from biobert_scale.evaluation.readers import HALLMARKS
 from biobert_scale.files import write_atomically
 from biobert_scale.modeling.weights import load_encoder
-from biobert_scale.release.heads import head_scale, save_head
+from biobert_scale.release.heads import Details, head_scale, save_head
 
 WEIGHTS = "model.safetensors"
 Head = Tagger | DocumentClassifier
@@ -37,14 +36,12 @@ def save_finetuned(
         The files.
     """
     of_words = task not in HALLMARK_TASKS
-    # Pipelines join tags to entities by their prefixes: a bare B and I would be two types.
-    labels = (
-        [tag if tag == "O" else f"{tag}-{ENTITY_TYPES[task]}" for tag in TAGS]
-        if of_words
-        else list(HALLMARKS)
-    )
-    details: dict[str, Any] = {"task": task, "max_seq_length": config.max_seq_length}
-    if not of_words:
+    details: Details = {"task": task, "max_seq_length": config.max_seq_length}
+    if of_words:
+        # Pipelines join tags to entities by their prefixes: a bare B and I would be two types.
+        labels = [tag if tag == "O" else f"{tag}-{ENTITY_TYPES[task]}" for tag in TAGS]
+    else:
+        labels = list(HALLMARKS)
         details["unit"] = config.hallmark_unit
     return save_head(
         directory,
@@ -63,24 +60,18 @@ def load_head(directory: Path, benchmark: EntityTask | HallmarkTask, config: Fin
     Raises:
         UserError: there is none, or one of another task.
     """
-    if not (directory / WEIGHTS).is_file():
+    path = directory / WEIGHTS
+    if not path.is_file():
         raise UserError("no fine-tuned weights", where=directory, remedy="fine-tune with --keep-weights")
     with torch.random.fork_rng():
         model = benchmark.model(load_encoder(directory, random_weights=True), config.dropout)
-    weights = {
-        name: value for name, value in load_file(directory / WEIGHTS).items() if ".pooler." not in name
-    }
-    weights["classifier.weight"] = weights["classifier.weight"] * head_scale(
-        of_words=isinstance(benchmark, EntityTask)
-    )
+    weights = {name: value for name, value in load_file(path).items() if ".pooler." not in name}
+    weights["classifier.weight"] *= head_scale(of_words=isinstance(benchmark, EntityTask))
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise UserError(
-            "the weights are another task's",
-            where=directory / WEIGHTS,
-            remedy=str(error).splitlines()[-1].strip(),
-        ) from None
+        remedy = str(error).splitlines()[-1].strip()
+        raise UserError("the weights are another task's", where=path, remedy=remedy) from None
     return model.eval()
 
 

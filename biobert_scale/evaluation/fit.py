@@ -77,53 +77,32 @@ def fit(
     fitted = Fitted(dev_scores=[], train_losses=[])
     best: dict[str, torch.Tensor] = {}
     epochs = config.epochs if stop_after is None else stop_after
-    with tqdm(
-        total=steps * epochs,
-        unit="step",
-        desc=description,
-        disable=None if accelerator.is_main_process else True,
-    ) as progress:
+    hidden = None if accelerator.is_main_process else True
+    with tqdm(total=steps * epochs, unit="step", desc=description, disable=hidden) as progress:
         for epoch in range(epochs):
             trained.train()
             chosen = order.permutation(size).tolist()
             losses = []
             for step in range(steps):
+                rate = learning_rate(epoch * steps + step, peak=config.learning_rate, schedule=schedule)
                 for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(
-                        epoch * steps + step, peak=config.learning_rate, schedule=schedule
-                    )
-                losses.append(
-                    _step(
-                        trained,
-                        optimizer,
-                        benchmark,
-                        chosen[step * config.batch_size : (step + 1) * config.batch_size],
-                        accelerator,
-                    )
-                )
+                    group["lr"] = rate
+                batch = chosen[step * config.batch_size : (step + 1) * config.batch_size]
+                losses.append(_step(trained, optimizer, benchmark, batch, accelerator))
                 progress.update()
-            fitted.train_losses.append(torch.stack(losses).mean().item())
-            if not math.isfinite(fitted.train_losses[-1]):
-                raise RunFailed(
-                    f"the loss of epoch {epoch + 1} is {fitted.train_losses[-1]}",
-                    where=description,
-                    remedy="lower the learning rate",
-                )
+            loss = torch.stack(losses).mean().item()
+            fitted.train_losses.append(loss)
+            if not math.isfinite(loss):
+                what = f"the loss of epoch {epoch + 1} is {loss}"
+                raise RunFailed(what, where=description, remedy="lower the learning rate")
             if stop_after is None:
                 alone = accelerator.unwrap_model(trained).eval()
-                fitted.dev_scores.append(benchmark.evaluate(alone, "dev", accelerator.device)["score"])
-                progress.set_postfix(
-                    loss=f"{fitted.train_losses[-1]:.3f}", dev=f"{fitted.dev_scores[-1]:.2f}"
-                )
+                score = benchmark.evaluate(alone, "dev", accelerator.device)["score"]
+                fitted.dev_scores.append(score)
+                progress.set_postfix(loss=f"{loss:.3f}", dev=f"{score:.2f}")
                 if progress.disable and accelerator.is_main_process:  # a job's log has no bar
-                    logger.info(
-                        "%s, epoch %d of %d: loss %.3f, dev %.2f",
-                        description,
-                        epoch + 1,
-                        epochs,
-                        fitted.train_losses[-1],
-                        fitted.dev_scores[-1],
-                    )
+                    done = f"{description}, epoch {epoch + 1} of {epochs}"
+                    logger.info("%s: loss %.3f, dev %.2f", done, loss, score)
                 if fitted.chosen_epoch == epoch + 1:
                     best = {name: value.detach().cpu().clone() for name, value in alone.state_dict().items()}
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # whoever predicts chooses the precision again

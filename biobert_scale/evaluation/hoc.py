@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from biobert_scale.evaluation.packed_sequences import PackedHead, in_batches, pack
+from biobert_scale.evaluation.packed_sequences import PackedHead, encode, in_batches, pack
 from biobert_scale.evaluation.prepared import SPLITS, read_documents
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
+from biobert_scale.evaluation.records import Breakdown, Scored
 from biobert_scale.evaluation.scores import (
     Measure,
+    Measures,
     bootstrap_interval,
     count_labels,
     example_based_f1,
@@ -69,23 +71,14 @@ class HallmarkTask:
         self._owners: dict[str, NDArray[np.int64]] = {}
         self._cut: dict[str, int] = {}
         for split, documents in self._documents.items():
-            texts = [
-                [" ".join(document.sentences)] if unit == "document" else document.sentences
-                for document in documents
-            ]
+            whole = unit == "document"
+            texts = [[" ".join(each.sentences)] if whole else each.sentences for each in documents]
             self._owners[split] = np.repeat(np.arange(len(documents)), [len(inputs) for inputs in texts])
-            pieces = tokenizer(
-                [text for inputs in texts for text in inputs],
-                add_special_tokens=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-                verbose=False,
-            )
+            pieces = encode(tokenizer, [text for inputs in texts for text in inputs])["input_ids"]
             budget = max_seq_length - 2
-            self._cut[split] = sum(max(len(ids) - budget, 0) for ids in pieces["input_ids"])
-            self._input_ids[split] = [
-                [tokenizer.cls_token_id, *ids[:budget], tokenizer.sep_token_id] for ids in pieces["input_ids"]
-            ]
+            self._cut[split] = sum(max(len(ids) - budget, 0) for ids in pieces)
+            first, last = tokenizer.cls_token_id, tokenizer.sep_token_id
+            self._input_ids[split] = [[first, *ids[:budget], last] for ids in pieces]
 
     def train_on(self, *splits: str) -> None:
         """The training set is train: these protocols know no other."""
@@ -121,13 +114,13 @@ class HallmarkTask:
             np.maximum.at(probabilities, self._owners[split][index], np.array(row, np.float32))
         return probabilities
 
-    def evaluate(self, model: nn.Module, split: str, device: torch.device) -> dict[str, Any]:
+    def evaluate(self, model: nn.Module, split: str, device: torch.device) -> Scored:
         """Predict a split and score it: see `score_labels`; `predictions` are the probabilities."""
         probabilities = self.predict(model, split, device)
         scores = score_labels(self._documents[split], probabilities > 0.5, self._measure)
-        return scores | {"n_truncated_tokens": self._cut[split], "predictions": probabilities}
+        return {**scores, "n_truncated_tokens": self._cut[split], "predictions": probabilities}
 
-    def break_down(self, split: str, probabilities: NDArray[np.float32]) -> dict[str, Any]:
+    def break_down(self, split: str, probabilities: NDArray[np.float32]) -> Breakdown:
         """Where the errors lie: see the function of this name."""
         return break_down(self._documents[split], probabilities > 0.5)
 
@@ -154,14 +147,10 @@ def label_matrix(documents: Sequence[HallmarkDocument], unit: str = "document") 
 
 def score_labels(
     documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_], measure: Measure = "micro"
-) -> dict[str, Any]:
-    """Score predicted labels, (documents, 10).
-
-    Returns:
-        `score` (by `measure`), `scores` (`micro`: micro-F1 over all documents; `example`: example-based over
-        labelled documents; two benchmarks' measures, never to be compared with each other), `interval_95`
-        (document bootstrap), `documents`: PMID to `Counts`.
-    """
+) -> Scored:
+    """Score predicted labels, (documents, 10), by both measures: `micro`, micro-F1 over all documents, and
+    `example`, example-based over labelled documents. They are two benchmarks' measures, never to be compared
+    with each other."""
     gold = label_matrix(documents)
     counts = count_labels(gold, predicted)
     return {
@@ -172,7 +161,7 @@ def score_labels(
     }
 
 
-def break_down(documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_]) -> dict[str, Any]:
+def break_down(documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool_]) -> Breakdown:
     """Where the errors lie.
 
     Returns:
@@ -183,15 +172,12 @@ def break_down(documents: Sequence[HallmarkDocument], predicted: NDArray[np.bool
         name: total(count_labels(gold[:, [column]], predicted[:, [column]])).as_dict()
         for column, name in enumerate(HALLMARKS)
     }
-    words = np.array(
-        [sum(len(sentence.split()) for sentence in document.sentences) for document in documents]
-    )
-    by_length = {}
+    words = np.array([len(" ".join(document.sentences).split()) for document in documents])
+    by_length: dict[str, Measures] = {}
     for name, low, high in (("below 200", 0, 200), ("200 to 299", 200, 300), ("300 and more", 300, 10**9)):
         chosen = (low <= words) & (words < high)
-        by_length[name] = {"documents": int(chosen.sum())} | total(
-            count_labels(gold[chosen], predicted[chosen])
-        ).as_dict()
+        counts = total(count_labels(gold[chosen], predicted[chosen]))
+        by_length[name] = {"documents": int(chosen.sum()), **counts.as_dict()}
     return {"by_type": by_type, "by_length": by_length}
 
 
@@ -205,10 +191,6 @@ def write_labels(
     probabilities."""
     lines = ["pmid\tgold\tpredicted\tprobabilities\n"]
     for document, labels, row in zip(documents, predicted, probabilities, strict=True):
-        fields = [
-            ",".join(map(str, document.labels)),
-            ",".join(map(str, np.flatnonzero(labels))),
-            ",".join(f"{p:.4f}" for p in row),
-        ]
-        lines.append("\t".join([document.pmid, *fields]) + "\n")
+        columns = document.labels, np.flatnonzero(labels), (f"{value:.4f}" for value in row)
+        lines.append("\t".join([document.pmid, *(",".join(map(str, column)) for column in columns)]) + "\n")
     write_atomically(path, "".join(lines))

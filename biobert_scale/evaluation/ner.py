@@ -6,17 +6,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
-from biobert_scale.evaluation.packed_sequences import PackedHead, in_batches, pack
+from biobert_scale.evaluation.packed_sequences import PackedHead, encode, in_batches, pack
 from biobert_scale.evaluation.prepared import ENTITY_TYPES, SPLITS, gold_spans, read_annotated, read_sentences
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, write_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence
+from biobert_scale.evaluation.records import Breakdown, Scored
 from biobert_scale.files import write_atomically
 from biobert_scale.modeling.batch import PackedSequences
 from biobert_scale.modeling.model import Encoder
@@ -53,30 +54,21 @@ def make_windows(
     """Cut sentences into windows of at most `max_seq_length` word pieces that overlap by about a quarter."""
     if not sentences:
         return []
-    encoded = tokenizer(
-        [sentence.tokens for sentence in sentences],
-        is_split_into_words=True,
-        add_special_tokens=False,
-        return_attention_mask=False,
-        return_token_type_ids=False,
-        verbose=False,
-    )
+    encoded = encode(tokenizer, [sentence.tokens for sentence in sentences], in_words=True)
     windows = []
     for index, sentence in enumerate(sentences):
         pieces: list[list[int]] = [[] for _ in sentence.tokens]
-        for piece, word in zip(encoded["input_ids"][index], encoded.word_ids(index), strict=True):
+        words_of = cast(list[int], encoded.word_ids(index))  # every piece belongs to a word
+        for piece, word in zip(encoded["input_ids"][index], words_of, strict=True):
             pieces[word].append(piece)
         stretches = _stretches([len(word) for word in pieces], max_seq_length - 2)
         for number, stretch in enumerate(stretches):
             # Where two windows overlap, the middle of the overlap divides them: every word is scored with
             # context.
             first = (stretch.start + stretches[number - 1].stop) // 2 if number else 0
-            last = (
-                (stretches[number + 1].start + stretch.stop) // 2
-                if number + 1 < len(stretches)
-                else len(pieces)
-            )
-            windows.append(_window(index, pieces, stretch, range(first, last), tokenizer, max_seq_length))
+            following = stretches[number + 1].start if number + 1 < len(stretches) else stretch.stop
+            words = range(first, (following + stretch.stop) // 2)
+            windows.append(_window(index, pieces, stretch, words, tokenizer, max_seq_length))
     return windows
 
 
@@ -190,11 +182,8 @@ class EntityTask:
             for window in windows
         ]
         labels = [TAGS.index(sentence.tags[word]) for sentence, window in pairs for word in window.scored]
-        return nn.functional.cross_entropy(
-            model(*pack_windows([window for _, window in pairs], device)),
-            torch.tensor(labels).to(device),
-            reduction="sum",
-        )
+        scores = model(*pack_windows([window for _, window in pairs], device))
+        return nn.functional.cross_entropy(scores, torch.tensor(labels).to(device), reduction="sum")
 
     @torch.no_grad()
     def predict(self, model: nn.Module, split: str, device: torch.device) -> tuple[list[list[str]], int]:
@@ -202,9 +191,8 @@ class EntityTask:
         the windows out."""
         windows, sentences = self._windows[split], self._sentences[split]
         mine: list[tuple[int, list[int]]] = []
-        for batch in my_part(
-            list(in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS))
-        ):
+        batches = in_batches([len(window.input_ids) for window in windows], _EVALUATION_TOKENS)
+        for batch in my_part(list(batches)):
             best = iter(model(*pack_windows([windows[index] for index in batch], device)).argmax(-1).tolist())
             mine += [(index, [next(best) for _ in windows[index].scored]) for index in batch]
         tags = [["O"] * len(sentence.tokens) for sentence in sentences]
@@ -215,15 +203,13 @@ class EntityTask:
                 tags[windows[index].sentence][word] = TAGS[tag]
         return tags, sum(len(sentence.tokens) for sentence in sentences) - predicted
 
-    def evaluate(self, model: nn.Module, split: str, device: torch.device) -> dict[str, Any]:
+    def evaluate(self, model: nn.Module, split: str, device: torch.device) -> Scored:
         """Predict a split and score it: see `score_tags`; `predictions` are the tags."""
         tags, unpredicted = self.predict(model, split, device)
-        return score_tags(self._sentences[split], gold_spans(self._annotated[split]), tags) | {
-            "n_truncated_tokens": unpredicted,
-            "predictions": tags,
-        }
+        scores = score_tags(self._sentences[split], gold_spans(self._annotated[split]), tags)
+        return {**scores, "n_truncated_tokens": unpredicted, "predictions": tags}
 
-    def break_down(self, split: str, tags: Sequence[Sequence[str]]) -> dict[str, Any]:
+    def break_down(self, split: str, tags: Sequence[Sequence[str]]) -> Breakdown:
         """Where the errors lie: see `entity_scores.break_down`."""
         documents = self._annotated[split]
         spans = spans_of(self._sentences[split], tags, [document.pmid for document in documents])
@@ -266,11 +252,8 @@ def write_entity_predictions(
 def write_tags(path: Path, sentences: Sequence[TaggedSentence], tags: Sequence[Sequence[str]]) -> None:
     """Write `token gold predicted` lines, blank-separated, an empty line after each sentence (the CoNLL
     script's format)."""
-    lines = []
+    lines: list[str] = []
     for sentence, sentence_tags in zip(sentences, tags, strict=True):
-        lines += [
-            f"{token} {gold} {tag}\n"
-            for token, gold, tag in zip(sentence.tokens, sentence.tags, sentence_tags, strict=True)
-        ]
-        lines.append("\n")
-    write_atomically(path, "".join(lines))
+        lines += map(" ".join, zip(sentence.tokens, sentence.tags, sentence_tags, strict=True))
+        lines.append("")
+    write_atomically(path, "".join(f"{line}\n" for line in lines))

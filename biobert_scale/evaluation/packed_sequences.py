@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, BertConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, BatchEncoding, BertConfig, PreTrainedTokenizerBase
 
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.batch import PackedSequences
@@ -31,6 +31,16 @@ class PackedHead(nn.Module):
         """(positions, labels) fp32; `positions` (positions,) int64 are places in the packed row."""
         logits: Tensor = self.classifier(self.dropout(self.bert(inputs)[positions]))
         return logits.float()
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str] | Sequence[list[str]], *, in_words: bool = False
+) -> BatchEncoding:
+    """The word pieces of texts, or of texts cut into words, without [CLS] and [SEP]."""
+    unwanted = "add_special_tokens", "return_attention_mask", "return_token_type_ids", "verbose"
+    options = dict.fromkeys(unwanted, False)
+    encoded: BatchEncoding = tokenizer(list(texts), is_split_into_words=in_words, **options)
+    return encoded
 
 
 def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> PackedSequences:
@@ -77,35 +87,20 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase:
             **missing_settings(directory),
         )
     except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"no tokenizer ({reason})",
-            where=directory,
-            remedy="name a directory that `biobert-scale export` wrote",
-        ) from None
+        remedy = "name a directory that `biobert-scale export` wrote"
+        what = f"no tokenizer ({str(error).splitlines()[0]})"
+        raise UserError(what, where=directory, remedy=remedy) from None
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError("not a fast tokenizer", where=directory, remedy="add its tokenizer.json")
-    special = set(tokenizer.all_special_tokens)
-    pieces = [
-        piece
-        for piece in tokenizer.get_vocab()
-        if piece not in special and not (piece.startswith("[") and piece.endswith("]"))
-    ]
+    own = tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens)
+    pieces = [piece for piece in own if not (piece.startswith("[") and piece.endswith("]"))]
     cased = any(piece != piece.lower() for piece in pieces)
     lowers = backend.normalizer is not None and backend.normalizer.normalize_str("A") == "a"
     if cased == lowers and pieces:
-        what = (
-            "the vocabulary is cased but the tokenizer lower-cases"
-            if cased
-            else "the vocabulary has no capitals but the tokenizer keeps them"
-        )
-        raise UserError(
-            what,
-            where=directory,
-            remedy=(
-                'set "do_lower_case" in tokenizer_config.json to match the vocabulary, or export the model'
-                " again"
-            ),
-        )
+        what = "the vocabulary has no capitals but the tokenizer keeps them"
+        if cased:
+            what = "the vocabulary is cased but the tokenizer lower-cases"
+        setting = 'set "do_lower_case" in tokenizer_config.json to match the vocabulary'
+        raise UserError(what, where=directory, remedy=f"{setting}, or export the model again")
     return tokenizer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,8 +14,10 @@ from biobert_scale.evaluation.finetune import (
     LIBRARIES,
     METRICS,
     STAGE,
+    Result,
     describe_run,
     open_benchmark,
+    read_metrics,
     versions,
     write_documents,
     write_result,
@@ -41,14 +42,9 @@ from biobert_scale.evaluation.prepared import (
 from biobert_scale.evaluation.protocols import NOT_TOLD, protocol_of
 from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
 from biobert_scale.evaluation.pubtator_blocks import is_document_start
+from biobert_scale.evaluation.records import FileMetrics, PredictedMetrics, RunMetrics
 from biobert_scale.evaluation.sources import task_kinds
-from biobert_scale.files import (
-    MANIFEST,
-    describe_inputs,
-    read_json,
-    read_manifest,
-    write_json,
-)
+from biobert_scale.files import MANIFEST, describe_inputs, read_manifest, write_json
 from biobert_scale.recipes import structure_saved_budget
 from biobert_scale.release.heads import MODEL
 from biobert_scale.stage import Stage
@@ -58,7 +54,7 @@ from biobert_scale.training.runtime import start_plain
 
 def predict(
     run: Path, prepared: Path, output: Path, *, split: str = "test", overwrite: bool = False
-) -> dict[str, Any]:
+) -> RunMetrics:
     """Predict a split with the weights that `finetune` kept, and score it.
 
     Args:
@@ -70,21 +66,15 @@ def predict(
     """
     _check_split(split)
     config = structure_saved_budget(read_manifest(run, STAGE).config["finetune"], where=str(run / MANIFEST))
-    recorded = read_json(run / METRICS)
+    recorded = read_metrics(run)
     task, rule = recorded["task"], protocol_of(recorded["task"], recorded["protocol"])
     if rule.retrain and split != "test":
-        raise UserError(
-            f"under the protocol {rule.name} the weights were trained on train and dev: their score on"
-            f" {split} means nothing",
-            where=run,
-            remedy="predict the test split",
-        )
+        means = f"their score on {split} means nothing"
+        what = f"under the protocol {rule.name} the weights were trained on train and dev: {means}"
+        raise UserError(what, where=run, remedy="predict the test split")
     if not (run / MODEL).is_dir():
-        raise UserError(
-            "the run kept no model",
-            where=run,
-            remedy="fine-tune with --keep-weights (and --overwrite, or into another --output)",
-        )
+        remedy = "fine-tune with --keep-weights (and --overwrite, or into another --output)"
+        raise UserError("the run kept no model", where=run, remedy=remedy)
     task_directory(prepared, task)
     inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
     with (
@@ -94,46 +84,33 @@ def predict(
         ) as stage,
     ):
         if stage.finished is not None:
-            return dict(read_json(output / METRICS))
+            return read_metrics(output)
         started = time.monotonic()
         accelerator = start_plain(ranks, config.precision)
         benchmark = open_benchmark(prepared, task, load_tokenizer(run / MODEL), config, (split,))
         model = load_head(run / MODEL, benchmark, config).to(accelerator.device)
         with accelerator.autocast():
-            result = benchmark.evaluate(model, split, accelerator.device)
-        files = write_result(output, benchmark, split, result)
-        metrics = {
-            **describe_run(
-                prepared,
-                task,
-                rule,
-                model=recorded["model"],
-                kind=recorded["kind"],
-                seed=recorded["seed"],
-                split=split,
-            ),
-            **{
-                name: recorded.get(name)
-                for name in (
-                    "model_fingerprint",
-                    "pretraining_step",
-                    "pretraining_run",
-                    "config",
-                    "selection",
-                )
-            },
-            **result,
+            result = write_result(
+                output, benchmark, split, benchmark.evaluate(model, split, accelerator.device)
+            )
+        name, kind, seed = recorded["model"], recorded["kind"], recorded["seed"]
+        metrics: PredictedMetrics = {
+            **describe_run(prepared, task, rule, model=name, kind=kind, seed=seed, split=split),
+            "model_fingerprint": recorded.get("model_fingerprint"),
+            "pretraining_step": recorded.get("pretraining_step"),
+            "pretraining_run": recorded.get("pretraining_run"),
+            "config": recorded["config"],
+            "selection": recorded["selection"],
+            **result.scores,
+            **result.breakdown,
             "trained_on": recorded["data"],
             "versions": versions(),
             "seconds": round(time.monotonic() - started, 2),
         }
         write_json(output / METRICS, metrics)
-        stage.finish(
-            counts={"score": metrics["score"]},
-            outputs=[*files, output / METRICS],
-            libraries=LIBRARIES,
-        )
-        return dict(read_json(output / METRICS))
+        counts, files = {"score": metrics["score"]}, [*result.files, output / METRICS]
+        stage.finish(counts=counts, outputs=files, libraries=LIBRARIES)
+        return read_metrics(output)
 
 
 def score(
@@ -146,7 +123,7 @@ def score(
     protocol: str = "",
     split: str = "test",
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> RunMetrics:
     """Score a file of predictions against the prepared gold, which the file's own gold column never replaces.
 
     Args:
@@ -163,15 +140,13 @@ def score(
     _check_split(split)
     task_directory(prepared, task)
     rule = protocol_of(task, protocol)
-    inputs, settings = (
-        describe_inputs([prepared, predictions]),
-        {"task": task, "split": split, "name": name, "protocol": protocol},
-    )
+    inputs = describe_inputs([prepared, predictions])
+    settings = {"task": task, "split": split, "name": name, "protocol": protocol}
     with Stage(
         output, "scores", inputs=inputs, config=settings, overwrite=overwrite, reads=[prepared, predictions]
     ) as stage:
         if stage.finished is not None:
-            return dict(read_json(output / METRICS))
+            return read_metrics(output)
         try:
             result = (_score_labels if task in HALLMARK_TASKS else _score_entities)(
                 prepared, task, predictions, split, output
@@ -179,20 +154,13 @@ def score(
         except UserError:
             stage.discard()  # the corrected file is another input
             raise
-        files = result.pop("files")
-        write_documents(output / DOCUMENTS, result.pop("documents"))
-        metrics = {
-            **describe_run(
-                prepared,
-                task,
-                rule,
-                model=name or predictions.stem,
-                kind="predictions",
-                seed=None,
-                split=split,
-            ),
+        write_documents(output / DOCUMENTS, result.scores.pop("documents"))
+        model = name or predictions.stem
+        metrics: FileMetrics = {
+            **describe_run(prepared, task, rule, model=model, kind="predictions", seed=None, split=split),
             "protocol": protocol or NOT_TOLD,
-            **result,
+            **result.scores,
+            **result.breakdown,
             "selection": {"rule": "not known: predictions from a file"},
             "config": {},
             "predictions_sha256": inputs[1]["sha256"],
@@ -200,44 +168,59 @@ def score(
             "seconds": 0.0,
         }
         write_json(output / METRICS, metrics)
-        stage.finish(
-            counts={"score": metrics["score"]},
-            outputs=[*files, output / METRICS, output / DOCUMENTS],
-        )
-        return dict(read_json(output / METRICS))
+        files = [*result.files, output / METRICS, output / DOCUMENTS]
+        stage.finish(counts={"score": metrics["score"]}, outputs=files)
+        return read_metrics(output)
 
 
-def _score_entities(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> dict[str, Any]:
+def render_scores(metrics: RunMetrics) -> str:
+    """A run's scores as lines of text."""
+    low, high = metrics["interval_95"]
+    score = f"{metrics['score_name']} {metrics['score']:.2f} (95% interval {low:.2f} to {high:.2f})"
+    lines = [f"{metrics['task']}, {metrics['split']}: {score}"]
+    for name, values in metrics["scores"].items():
+        line = f"  {name}: P {values['precision']:.2f} R {values['recall']:.2f} F1 {values['f1']:.2f}"
+        if "tp" in values:
+            line += f" (tp {values['tp']}, fp {values['fp']}, fn {values['fn']})"
+        lines.append(line)
+    repaired = {
+        "orphan_inside_tags": metrics.get("orphan_inside_tags"),
+        "n_truncated_tokens": metrics.get("n_truncated_tokens"),
+    }
+    found = [f"{name} {number}" for name, number in repaired.items() if number is not None]
+    lines.append(", ".join(found) or "no tags repaired")
+    if passed_over := metrics.get("passed_over"):
+        rows = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
+        lines.append(f"rows of other types, passed over: {rows}")
+    return "\n".join(lines)
+
+
+def _score_entities(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> Result:
     documents, sentences = read_annotated(prepared, task, split), read_sentences(prepared, task, split)
     gold = gold_spans(documents)
     first = next((line for _, line in read_lines(predictions) if line.strip()), "")
     if is_document_start(first):
         spans, passed_over = read_spans(predictions, documents, task_kinds(task))
-        result = score_spans(gold, {"conlleval": spans, "discard": spans}) | {
-            "passed_over": dict(sorted(passed_over.items()))
-        }
+        scores = score_spans(gold, {"conlleval": spans, "discard": spans})
+        scores["passed_over"] = dict(sorted(passed_over.items()))
         write_pubtator(output / PUBTATOR_PREDICTIONS, documents, spans, ENTITY_TYPES[task])
         files = [output / PUBTATOR_PREDICTIONS]
     else:
         tags, missing = read_tags(predictions, sentences, task_kinds(task))
         spans = spans_of(sentences, tags, gold)
-        result = score_tags(sentences, gold, tags) | {"n_truncated_tokens": missing}
+        scores = score_tags(sentences, gold, tags)
+        scores["n_truncated_tokens"] = missing
         files = write_entity_predictions(output, task, sentences, documents, tags)
-    return (
-        result
-        | break_down(documents, spans, names_of(read_annotated(prepared, task, "train")))
-        | {"files": files}
-    )
+    known = names_of(read_annotated(prepared, task, "train"))
+    return Result(scores, break_down(documents, spans, known), files)
 
 
-def _score_labels(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> dict[str, Any]:
+def _score_labels(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> Result:
     documents = read_documents(prepared, split, task)
     predicted = np.asarray(read_labels(predictions, documents))
     write_labels(output / LABEL_PREDICTIONS, documents, predicted, predicted.astype(float))
-    found = score_labels(documents, predicted, protocol_of(task).measure) | break_down_labels(
-        documents, predicted
-    )
-    return found | {"files": [output / LABEL_PREDICTIONS]}
+    scores = score_labels(documents, predicted, protocol_of(task).measure)
+    return Result(scores, break_down_labels(documents, predicted), [output / LABEL_PREDICTIONS])
 
 
 def _check_split(split: str) -> None:

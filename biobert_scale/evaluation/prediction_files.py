@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,27 +71,22 @@ def _read_tag(
 ) -> list[tuple[str, str]]:
     """Add a line's predicted tag to the last sentence's; returns (letter, type) of the gold and the predicted
     tag."""
-    fields = line.rsplit("\t" if "\t" in line else " ", 2)
+    fields, refused = line.rsplit("\t" if "\t" in line else " ", 2), partial(UserError, where=where)
     if len(fields) != 3:
-        raise UserError("expected token, gold tag and predicted tag", where=where, remedy="correct the line")
+        raise refused("expected token, gold tag and predicted tag", remedy="correct the line")
     place = len(tags[-1])
     sentence = sentences[len(tags) - 1] if len(tags) <= len(sentences) else None
-    if sentence is None or place >= len(sentence.tokens) or fields[0] != sentence.tokens[place]:
-        due = sentence.tokens[place] if sentence and place < len(sentence.tokens) else "the sentence's end"
-        raise UserError(
-            f"'{fields[0]}' is where '{due}' is due",
-            where=where,
-            remedy="give the tokens of the prepared split, unchanged",
-        )
+    due = sentence.tokens[place] if sentence and place < len(sentence.tokens) else None
+    if sentence is None or fields[0] != due:
+        expected = due or "the sentence's end"
+        what = f"'{fields[0]}' is where '{expected}' is due"
+        raise refused(what, remedy="give the tokens of the prepared split, unchanged")
     (gold, _, gold_kind), (letter, _, kind) = (field.partition("-") for field in fields[1:])
     if gold != sentence.tags[place]:
-        raise UserError(
-            f"gold tag {fields[1]} where the split has {sentence.tags[place]}",
-            where=where,
-            remedy="leave the gold column as it is",
-        )
+        what = f"gold tag {fields[1]} where the split has {sentence.tags[place]}"
+        raise refused(what, remedy="leave the gold column as it is")
     if letter not in ("B", "I", "O"):
-        raise UserError(f"'{fields[2]}' is no tag", where=where, remedy="use B, I and O")
+        raise refused(f"'{fields[2]}' is no tag", remedy="use B, I and O")
     tags[-1].append(f"{letter}-{kind.casefold()}" if kind else letter)
     return [(gold, gold_kind), (letter, kind)]
 
@@ -116,33 +112,27 @@ def read_spans(
     others, relations = Counter[str](), Counter[str]()
     for block in read_blocks(read_lines(path), str(path)):
         if block.id not in texts:
-            raise UserError(
-                f"document {block.id} is not in this split",
-                where=f"{path}:{block.line}",
-                remedy="predict the documents of the split that is scored",
-            )
+            what = f"document {block.id} is not in this split"
+            remedy = "predict the documents of the split that is scored"
+            raise UserError(what, where=f"{path}:{block.line}", remedy=remedy)
         for row in parse_rows(block, str(path)):
             if isinstance(row, RelationRow):
                 relations[f"relation {row.name}"] += 1
                 continue
             span = texts[block.id][row.start : row.end]
             if not span or one_line(span) != one_line(row.text):
-                raise UserError(
-                    f"the text at {row.start}-{row.end} is {span!r}, not {row.text!r}",
-                    where=f"{path}:{row.line}",
-                    remedy="count characters of title, one blank, and abstract",
-                )
+                what = f"the text at {row.start}-{row.end} is {span!r}, not {row.text!r}"
+                remedy = "count characters of title, one blank, and abstract"
+                raise UserError(what, where=f"{path}:{row.line}", remedy=remedy)
             if row.kind.casefold() in wanted:
                 spans[block.id].add((row.start, row.end))
             else:
                 others[row.kind] += 1
     if others and not any(spans.values()):
         found = ", ".join(f"{kind} {number:,}" for kind, number in sorted(others.items()))
-        raise UserError(
-            f"no mention of the task's types ({', '.join(sorted(kinds))}), but {found}",
-            where=path,
-            remedy="give the predictions of this task, or name their type as the task does",
-        )
+        what = f"no mention of the task's types ({', '.join(sorted(kinds))}), but {found}"
+        remedy = "give the predictions of this task, or name their type as the task does"
+        raise UserError(what, where=path, remedy=remedy)
     return spans, others + relations
 
 
@@ -161,29 +151,22 @@ def read_labels(path: Path, documents: Sequence[HallmarkDocument]) -> NDArray[np
     predicted = np.zeros((len(documents), len(HALLMARKS)), dtype=bool)
     seen: set[str] = set()
     for number, line in list(read_lines(path))[1:]:
-        where, fields = f"{path}:{number}", line.split("\t")
+        fields, refused = line.split("\t"), partial(UserError, where=f"{path}:{number}")
         if len(fields) < 3 or fields[0] not in places or fields[0] in seen:
-            raise UserError(
-                "expected PMID, gold and predicted labels of a document of this split, once",
-                where=where,
-                remedy="correct the line",
-            )
+            what = "expected PMID, gold and predicted labels of a document of this split, once"
+            raise refused(what, remedy="correct the line")
         seen.add(fields[0])
         gold, found = (
             [int(label) if label.isdecimal() else -1 for label in field.split(",") if label]
             for field in fields[1:3]
         )
         if gold != documents[places[fields[0]]].labels:
-            raise UserError(
-                "other gold labels than the split's", where=where, remedy="leave the gold column as it is"
-            )
+            raise refused("other gold labels than the split's", remedy="leave the gold column as it is")
         if any(not 0 <= label < len(HALLMARKS) for label in found):
-            raise UserError("a label that is no number from 0 to 9", where=where, remedy="correct the line")
+            raise refused("a label that is no number from 0 to 9", remedy="correct the line")
         predicted[places[fields[0]], found] = True
     if missing := places.keys() - seen:
-        raise UserError(
-            f"{len(missing)} documents are missing, {min(missing)} among them",
-            where=path,
-            remedy="give a row for every document, also without labels",
-        )
+        what = f"{len(missing)} documents are missing, {min(missing)} among them"
+        remedy = "give a row for every document, also without labels"
+        raise UserError(what, where=path, remedy=remedy)
     return predicted

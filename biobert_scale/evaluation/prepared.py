@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention
@@ -21,6 +21,16 @@ HALLMARK_TASKS = (HALLMARK_TASK, BLUE_HALLMARK_TASK)
 TASKS = (*ENTITY_TASKS, *HALLMARK_TASKS)
 ENTITY_TYPES = {"BC5CDR-chem": "Chemical", "BC5CDR-disease": "Disease", "NCBI-disease": "Disease"}
 """What predictions of a task are called in PubTator files."""
+
+
+class GoldRow(TypedDict):
+    """A line of `<split>.gold.jsonl`."""
+
+    pmid: str
+    title: str
+    abstract: str
+    mentions: list[tuple[int, int, str, str, bool]]
+    """(start, end, text, kind, whether it is composite), in document characters."""
 
 
 def prepared_tasks(prepared: Path) -> list[str]:
@@ -40,9 +50,8 @@ def task_directory(prepared: Path, task: str) -> Path:
         UserError: `prepare` did not finish there, or did not find this task.
     """
     if task not in (known := prepared_tasks(prepared)):
-        raise UserError(
-            f"no task '{task}'", where=prepared / MANIFEST, remedy=f"choose one of: {', '.join(known)}"
-        )
+        remedy = f"choose one of: {', '.join(known)}"
+        raise UserError(f"no task '{task}'", where=prepared / MANIFEST, remedy=remedy)
     return prepared / task
 
 
@@ -53,19 +62,14 @@ def read_sentences(prepared: Path, task: str, split: str) -> list[TaggedSentence
 
 def read_annotated(prepared: Path, task: str, split: str) -> list[AnnotatedDocument]:
     """The documents of an entity task with the corpus's own mentions."""
-    rows = _rows(task_directory(prepared, task) / f"{split}.gold.jsonl")
-    return [
-        AnnotatedDocument(
-            pmid=row["pmid"],
-            title=row["title"],
-            abstract=row["abstract"],
-            mentions=tuple(
-                Mention(start=start, end=end, kind=kind, composite=composite)
-                for start, end, _, kind, composite in row["mentions"]
-            ),
+    documents = []
+    for row in _rows(task_directory(prepared, task) / f"{split}.gold.jsonl"):
+        mentions = tuple(
+            Mention(start=start, end=end, kind=kind, composite=composite)
+            for start, end, _, kind, composite in row.pop("mentions")
         )
-        for row in rows
-    ]
+        documents.append(AnnotatedDocument(**row, mentions=mentions))
+    return documents
 
 
 def read_gold(prepared: Path, task: str, split: str) -> dict[str, set[tuple[int, int]]]:
@@ -97,6 +101,6 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write rows as lines of JSON."""
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

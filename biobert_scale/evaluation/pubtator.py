@@ -90,11 +90,8 @@ def read_pubtator(
         if first is not document:
             if first != document:
                 differing = "texts" if first.text != document.text else "mentions"
-                raise UserError(
-                    f"PMID {document.pmid} is there twice with different {differing}",
-                    where=f"{path}:{block.line}",
-                    remedy="keep one of the two",
-                )
+                what = f"PMID {document.pmid} is there twice with different {differing}"
+                raise UserError(what, where=f"{path}:{block.line}", remedy="keep one of the two")
             counts["duplicate_documents"] += 1
             counts["duplicate_mentions"] += len(document.mentions)
     if not documents:
@@ -136,12 +133,8 @@ def _mention(row: MentionRow, kind: str, text: str, where: str, counts: Counter[
     counts["discontinuous_mentions"] += any(part.strip() not in span for part in row.parts)
     start = row.start + len(span) - len(span.lstrip())
     # Where one span names several concepts, the NCBI corpus has a kind of its own and BC5CDR lists the parts.
-    return Mention(
-        start=start,
-        end=start + len(span.strip()),
-        kind=kind,
-        composite=kind == "CompositeMention" or bool(row.parts),
-    )
+    composite = kind == "CompositeMention" or bool(row.parts)
+    return Mention(start=start, end=start + len(span.strip()), kind=kind, composite=composite)
 
 
 def write_pubtator(

@@ -9,6 +9,7 @@ between documents, and have Windows line ends or a byte order mark.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -72,11 +73,8 @@ def numbered_lines(stream: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            raise UserError(
-                "not UTF-8 text",
-                where=f"{where}:{number}",
-                remedy="restore the original file, or convert it with iconv",
-            ) from None
+            remedy = "restore the original file, or convert it with iconv"
+            raise UserError("not UTF-8 text", where=f"{where}:{number}", remedy=remedy) from None
         yield number, line.removesuffix("\n").removesuffix("\r")
 
 
@@ -93,7 +91,7 @@ def read_blocks(lines: Iterable[tuple[int, str]], where: str) -> Iterator[Block]
         UserError: a line that belongs to no document, or a document without title or abstract; with the line.
     """
     block: Block | None = None
-    for number, line, following in _with_next(lines):
+    for (number, line), (_, following) in itertools.pairwise(itertools.chain(lines, [(0, "")])):
         if not line.strip():
             if block:
                 yield _checked(block, where)
@@ -116,23 +114,11 @@ def read_blocks(lines: Iterable[tuple[int, str]], where: str) -> Iterator[Block]
             block.sections[-1] = letter, f"{text}\n{line}"
         else:
             _checked(block, where)
-            raise UserError(
-                f"neither a section nor a row of document {block.id}",
-                where=f"{where}:{number}",
-                remedy="begin each document with 'ID|t|title', and each of its rows with its ID",
-            )
+            what = f"neither a section nor a row of document {block.id}"
+            remedy = "begin each document with 'ID|t|title', and each of its rows with its ID"
+            raise UserError(what, where=f"{where}:{number}", remedy=remedy)
     if block:
         yield _checked(block, where)
-
-
-def _with_next(lines: Iterable[tuple[int, str]]) -> Iterator[tuple[int, str, str]]:
-    held: tuple[int, str] | None = None
-    for number, line in lines:
-        if held:
-            yield *held, line
-        held = number, line
-    if held:
-        yield *held, ""
 
 
 def _begins(identifier: str, following: str) -> bool:
@@ -153,11 +139,9 @@ def _checked(block: Block, where: str) -> Block:
 
 
 def _no_document(where: str, line: int) -> UserError:
-    return UserError(
-        "a document must begin with 'ID|t|title' and 'ID|a|abstract'",
-        where=f"{where}:{line}",
-        remedy="correct the file, or give one in PubTator's format",
-    )
+    what = "a document must begin with 'ID|t|title' and 'ID|a|abstract'"
+    remedy = "correct the file, or give one in PubTator's format"
+    return UserError(what, where=f"{where}:{line}", remedy=remedy)
 
 
 def parse_rows(block: Block, where: str) -> Iterator[MentionRow | RelationRow]:
@@ -168,22 +152,14 @@ def parse_rows(block: Block, where: str) -> Iterator[MentionRow | RelationRow]:
     """
     for line, fields in block.rows:
         if len(fields) >= 4 and fields[0].isdecimal() and fields[1].isdecimal() and fields[3].strip():
-            yield MentionRow(
-                line=line,
-                start=int(fields[0]),
-                end=int(fields[1]),
-                text=fields[2],
-                kind=fields[3].strip(),
-                parts=_parts(*fields[4:6]),
-            )
+            start, end, text, kind = int(fields[0]), int(fields[1]), fields[2], fields[3].strip()
+            parts = _parts(*fields[4:6])
+            yield MentionRow(line=line, start=start, end=end, text=text, kind=kind, parts=parts)
         elif _is_relation(fields, block):
             yield RelationRow(name=fields[0])
         else:
-            raise UserError(
-                "expected a mention (ID, start, end, text, kind, ...) or a relation (ID, name, concepts)",
-                where=f"{where}:{line}",
-                remedy="correct the line",
-            )
+            what = "expected a mention (ID, start, end, text, kind, ...) or a relation (ID, name, concepts)"
+            raise UserError(what, where=f"{where}:{line}", remedy="correct the line")
 
 
 def _parts(concepts: str = "", names: str = "") -> tuple[str, ...]:

@@ -6,9 +6,11 @@ literature according to the hallmarks of cancer". BLURB: Gu et al. 2021.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from biobert_scale.errors import UserError
@@ -83,28 +85,27 @@ def read_iob2(path: Path, kinds: Collection[str] = ()) -> list[TaggedSentence]:
                 sentences.append(_joined(tokens, tags, len(sentences)))
             tokens, tags = [], []
             continue
-        fields = line.split("\t") if "\t" in line else line.split(" ")
+        fields, refused = (
+            line.split("\t" if "\t" in line else " "),
+            partial(UserError, where=f"{path}:{number}"),
+        )
         tag, _, kind = fields[-1].partition("-")
         if len(fields) < 2 or not fields[0] or tag not in ("B", "I", "O"):
-            raise UserError(
-                "expected a token and its tag (B, I or O)",
-                where=f"{path}:{number}",
-                remedy="correct the line",
-            )
+            raise refused("expected a token and its tag (B, I or O)", remedy="correct the line")
         if tag == "I" and (not tags or tags[-1] == "O" or "" != kind.casefold() != before != ""):
-            raise UserError(
-                "an I tag continues no entity",
-                where=f"{path}:{number}",
-                remedy="use IOB2: an entity begins with B",
-            )
+            raise refused("an I tag continues no entity", remedy="use IOB2: an entity begins with B")
         types.note(tag, kind, number)
         before = kind.casefold()
         tokens.append(fields[0])
         tags.append(tag)
     types.check(path, remedy="give each type its own directory, named as its task")
     if not sentences:
-        raise UserError("no sentence in the file", where=path, remedy="restore the original file")
+        raise _damaged("no sentence in the file", path)
     return sentences
+
+
+def _damaged(what: str, where: Path | str) -> UserError:
+    return UserError(what, where=where, remedy="restore the original file")
 
 
 def is_sentence_break(line: str) -> bool:
@@ -140,26 +141,20 @@ class TagTypes:
         Raises:
             UserError: with the line of the first.
         """
-        if self._kinds:
-            strange = [kind for kind in self._lines if kind.casefold() not in self._kinds]
-        else:
-            strange = list(self._lines) if self.several else []
+        strange = [kind for kind in self._lines if kind.casefold() not in self._kinds]
+        if not self._kinds and not self.several:
+            return
         if strange:
             found = ", ".join(f"{kind} {self._entities[kind]:,}" for kind in sorted(strange))
             known = ", ".join(sorted(self._kinds.values())) or "a single one"
-            raise UserError(
-                f"entities of other types than the task's ({found}; the task has {known})",
-                where=f"{path}:{min(self._lines[kind] for kind in strange)}",
-                remedy=remedy,
-            )
+            first = min(self._lines[kind] for kind in strange)
+            what = f"entities of other types than the task's ({found}; the task has {known})"
+            raise UserError(what, where=f"{path}:{first}", remedy=remedy)
 
 
 def _joined(tokens: list[str], tags: list[str], number: int) -> TaggedSentence:
-    starts, position = [], 0
-    for token in tokens:
-        starts.append(position)
-        position += len(token) + 1
-    ends = [start + len(token) for start, token in zip(starts, tokens, strict=True)]
+    ends = [end - 1 for end in itertools.accumulate(len(token) + 1 for token in tokens)]
+    starts = [end - len(token) for end, token in zip(ends, tokens, strict=True)]
     return TaggedSentence(pmid=f"s{number}", sentence=0, tokens=tokens, starts=starts, ends=ends, tags=tags)
 
 
@@ -167,7 +162,7 @@ def read_hallmarks(path: Path) -> list[HallmarkDocument]:
     """Read sentence rows of labels, sentence and PMID_sN, in BLURB's or BLUE's columns (quotes are text), and
     gather them into documents.
 
-    Where `<split>_pmid.tsv` lies beside the file, the documents must be exactly those that it lists.
+    Where `<split>_pmid.tsv` is beside the file, the documents must be exactly those that it lists.
 
     Raises:
         UserError: a malformed row, a sentence out of its order, or documents other than the listed ones.
@@ -178,36 +173,26 @@ def read_hallmarks(path: Path) -> list[HallmarkDocument]:
         where = f"{path}:{number}"
         if number == 1:
             if line not in _COLUMNS:
-                raise UserError(
-                    "expected the header labels, sentence, index",
-                    where=where,
-                    remedy="restore the original file",
-                )
+                raise _damaged("expected the header labels, sentence, index", where)
             columns = _COLUMNS[line]
             continue
         fields = line.split("\t")
         flags, sentence, place = (fields[column] for column in columns) if len(fields) == 3 else ("", "", "")
         pmid, _, index = place.rpartition("_s")
         if not pmid or not index.isdecimal() or not sentence.strip():
-            raise UserError(
-                "expected three fields: labels, sentence, PMID_sN",
-                where=where,
-                remedy="restore the original file",
-            )
+            raise _damaged("expected three fields: labels, sentence, PMID_sN", where)
         labels = _hallmark_numbers(flags, where, names=columns[0] != 0)
         document = documents.setdefault(
             pmid, HallmarkDocument(pmid=pmid, sentences=[], sentence_labels=[], labels=[])
         )
         if int(index) != len(document.sentences):
-            what = (
-                f"sentence {index} of document {pmid} stands where sentence {len(document.sentences)} is due"
-            )
-            raise UserError(what, where=where, remedy="restore the original file")
+            due = f"where sentence {len(document.sentences)} is due"
+            raise _damaged(f"sentence {index} of document {pmid} is {due}", where)
         document.sentences.append(sentence)
         document.sentence_labels.append(labels)
         document.labels[:] = sorted({*document.labels, *labels})
     if not documents:
-        raise UserError("no document in the file", where=path, remedy="restore the original file")
+        raise _damaged("no document in the file", path)
     _check_listed(path, set(documents))
     return list(documents.values())
 
@@ -218,18 +203,11 @@ def _hallmark_numbers(field: str, where: str, *, names: bool) -> list[int]:
     if names and not flags[0].startswith("0_"):
         labels = [name.strip() for name in flags if name.strip() not in ("", "NULL")]
         if unknown := sorted(set(labels) - set(HALLMARKS)):
-            raise UserError(
-                f"unknown hallmark '{unknown[0]}'", where=where, remedy="restore the original file"
-            )
+            raise _damaged(f"unknown hallmark '{unknown[0]}'", where)
         return sorted({HALLMARKS.index(name) for name in labels})
-    if len(flags) != len(HALLMARKS) or any(
-        flag not in (f"{number}_0", f"{number}_1") for number, flag in enumerate(flags)
-    ):
-        raise UserError(
-            "expected labels as 0_0,1_0,...,9_0 with 1 where a hallmark applies",
-            where=where,
-            remedy="restore the original file",
-        )
+    known = [(f"{number}_0", f"{number}_1") for number in range(len(HALLMARKS))]
+    if len(flags) != len(known) or any(flag not in pair for flag, pair in zip(flags, known, strict=True)):
+        raise _damaged("expected labels as 0_0,1_0,...,9_0 with 1 where a hallmark applies", where)
     return [number for number, flag in enumerate(flags) if flag.endswith("_1")]
 
 

@@ -7,14 +7,37 @@ Ramshaw and Marcus 1995 for the tags; Gu et al. 2021 (BLURB) and Peng et al. 201
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 Repair = Literal["conlleval", "discard"]
 REPAIRS: tuple[Repair, ...] = ("conlleval", "discard")
+
+
+class Measures(TypedDict):
+    """Scores in percent with what they were counted from, as in `metrics.json`."""
+
+    precision: NotRequired[float]
+    recall: float
+    f1: NotRequired[float]
+    tp: NotRequired[int]
+    fp: NotRequired[int]
+    fn: NotRequired[int]
+    documents: NotRequired[int]
+
+
+class PairedDifference(TypedDict):
+    """F1 of one system minus another's, in points."""
+
+    difference: float
+    low: float
+    """The ends of its 95% interval."""
+    high: float
+    p_not_better: float
+    """The share of resamples in which the first is not better."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +64,10 @@ class Counts:
     def f1(self) -> float:
         return _percent(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
-    def as_dict(self) -> dict[str, Any]:
-        return {"precision": self.precision, "recall": self.recall, "f1": self.f1, **asdict(self)}
+    def as_dict(self) -> Measures:
+        return Measures(
+            precision=self.precision, recall=self.recall, f1=self.f1, tp=self.tp, fp=self.fp, fn=self.fn
+        )
 
 
 def _percent(part: float, whole: float) -> float:
@@ -98,7 +123,7 @@ def count_labels(gold: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> list[
     return [Counts(int(a), int(b), int(c)) for a, b, c in zip(tp, fp, fn, strict=True)]
 
 
-def example_based_f1(gold: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> dict[str, float]:
+def example_based_f1(gold: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Measures:
     """BLUE's score for the hallmarks: the harmonic mean of mean precision and mean recall over labelled
     documents.
 
@@ -145,14 +170,9 @@ def paired_bootstrap(
     measure: Measure = "micro",
     samples: int = 2000,
     seed: int = 0,
-) -> dict[str, float]:
+) -> PairedDifference:
     """Compare two systems on the same documents (Koehn 2004); each is a list of runs, and its score their
-    mean.
-
-    Returns:
-        `difference` of F1 (first minus second, points), its 95% interval `low` to `high`, and `p_not_better`,
-        the share of resamples in which the first is not better.
-    """
+    mean."""
     assert {len(run) for run in (*first, *second)} == {len(first[0])}
     f1_first, f1_second = _resample([first, second], measure, samples, seed)
     difference = f1_first - f1_second
@@ -178,9 +198,8 @@ def _resample(
     documents = len(systems[0][0])
     assert documents > 0
     # How often each document is drawn, (samples, documents): the same draws for every system.
-    weights = np.random.default_rng(seed).multinomial(
-        documents, np.full(documents, 1 / documents), size=samples
-    )
+    chances = np.full(documents, 1 / documents)
+    weights = np.random.default_rng(seed).multinomial(documents, chances, size=samples)
     return [np.mean([_f1s(weights, run, measure) for run in system], axis=0) for system in systems]
 
 

@@ -1,12 +1,12 @@
-"""Tasks x seeds x weights: every run in a directory of its own, so that a killed sweep goes on and an array
+"""Tasks x seeds x weights: every run in a directory of its own, so that a killed sweep resumes and an array
 of jobs shares one."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -15,6 +15,7 @@ from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.prepared import task_directory
 from biobert_scale.evaluation.protocols import protocol_of
+from biobert_scale.evaluation.records import FinetunedMetrics
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ def sweep(
     grid: GridConfig = GridConfig(),
     random_weights: Sequence[bool] = (False,),
     overwrite: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[FinetunedMetrics]:
     """Fine-tune a model on every task with every seed; what is finished is read back.
 
     Args:
@@ -51,18 +52,12 @@ def sweep(
     for task in tasks:
         task_directory(prepared, task)
         protocol_of(task, protocol)
+    run = partial(finetune, prepared, protocol=protocol, grid=grid, overwrite=overwrite)
     jobs = [(task, seed, fresh) for task in tasks for seed in seeds for fresh in random_weights]
     results = []
     for task, seed, fresh in tqdm(jobs, desc="runs", disable=None if len(jobs) > 1 else True):
         directory = output / task / run_name(task, protocol, seed=seed, random_weights=fresh)
-        options: dict[str, Any] = {
-            "seed": seed,
-            "protocol": protocol,
-            "grid": grid,
-            "random_weights": fresh,
-            "overwrite": overwrite,
-        }
-        results.append(finetune(prepared, task, model, directory, config, **options))
+        results.append(run(task, model, directory, config, seed=seed, random_weights=fresh))
     return results
 
 

@@ -6,83 +6,81 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from biobert_scale.config.history import budget_to_current
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import TASKS
 from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCE_PROTOCOLS, REFERENCES
-from biobert_scale.evaluation.scores import Counts, bootstrap_interval, paired_bootstrap
+from biobert_scale.evaluation.records import Comparison, RunMetrics, ScoreRow, ScoreTable
+from biobert_scale.evaluation.scores import (
+    Counts,
+    Measure,
+    PairedDifference,
+    bootstrap_interval,
+    paired_bootstrap,
+)
 from biobert_scale.files import MANIFEST, read_json, read_manifest, write_atomically, write_json
 
 _KINDS = ("pre-trained", "random weights", "predictions", "baseline")
 _DOCUMENTS = "documents.jsonl"
-_Run = dict[str, Any]
+_SYSTEM = ("task", "kind", "model", "protocol", "model_fingerprint", "predictions_sha256", "config", "data")
+"""What runs of one system share. A fingerprint keeps two models of one name apart, a checksum two files of
+predictions, data checksums two versions of a benchmark."""
 
 
-def score_table(runs: Path) -> dict[str, Any]:
-    """Gather every finished run below a directory.
+class _Run(NamedTuple):
+    directory: Path
+    metrics: RunMetrics
+    pretraining_step: int | None
+    pretraining_run: str | None
 
-    Returns:
-        `rows`: one per task, protocol and system, with `mean`, `sd` (None for a single run), `seeds`,
-        `scores` (one per seed), `interval_95` (document bootstrap of the mean; None where the documents'
-        counts are gone), `precision`, `recall` (means), `pretraining_step`, `directories` and `seconds`;
-        `comparisons`: the best system of each task and protocol with every other (paired document bootstrap);
-        `references` and `other_protocols`: published scores. All scores are in percent.
+
+class _System(NamedTuple):
+    row: ScoreRow
+    runs: list[_Run]
+    """One for each seed."""
+
+
+def score_table(runs: Path) -> ScoreTable:
+    """Gather every finished run below a directory: a row for each task, protocol and system, and the best
+    system of each task and protocol compared with every other (paired document bootstrap).
 
     Raises:
         UserError: there is no finished run.
     """
-    groups: dict[tuple[Any, ...], list[_Run]] = defaultdict(list)
+    groups: dict[tuple[Hashable, ...], list[_Run]] = defaultdict(list)
     for path in sorted(runs.rglob("metrics.json")):
-        run = read_json(path) if _is_finished(path) else {}
-        if run.get("task") in TASKS and run.get("split", "test") == "test":
+        if not _is_finished(path):
+            continue
+        run = read_json(path)
+        if run["task"] in TASKS and run.get("split", "test") == "test":
             run["config"] = budget_to_current(run["config"], where=path)
-            # A fingerprint keeps two models of one name apart, a checksum two files of predictions, data
-            # checksums two versions of a benchmark.
-            name = (
-                run["task"],
-                run["kind"],
-                run["model"],
-                run["protocol"],
-                run.get("model_fingerprint"),
-                run.get("predictions_sha256"),
-            )
-            groups[(*name, *(json.dumps(run[part], sort_keys=True) for part in ("config", "data")))].append(
-                run | {"directory": path.parent}
-            )
+            name = tuple(json.dumps(run.get(part), sort_keys=True) for part in _SYSTEM)
+            origin = run.get("pretraining_step"), run.get("pretraining_run")
+            groups[name].append(_Run(path.parent, run, *origin))
     if not groups:
-        raise UserError(
-            "no finished evaluation",
-            where=runs,
-            remedy="run `biobert-scale evaluate finetune` first, or check the path",
-        )
-    systems = [(_row(group, runs), group) for group in map(_distinct, groups.values())]
-    systems.sort(
-        key=lambda system: (
-            TASKS.index(system[0]["task"]),
-            _KINDS.index(system[0]["kind"]),
-            -system[0]["mean"],
-        )
-    )
+        remedy = "run `biobert-scale evaluate finetune` first, or check the path"
+        raise UserError("no finished evaluation", where=runs, remedy=remedy)
+    systems = [_System(_row(group, runs), group) for group in map(_distinct, groups.values())]
+    systems.sort(key=_place)
     return {
-        "rows": [row for row, _ in systems],
+        "rows": [system.row for system in systems],
         "comparisons": _comparisons(systems),
-        "references": [asdict(reference) for reference in REFERENCES],
-        "other_protocols": [asdict(reference) for reference in OTHER_PROTOCOLS],
+        "references": REFERENCES,
+        "other_protocols": OTHER_PROTOCOLS,
     }
+
+
+def _place(system: _System) -> tuple[int, int, float]:
+    return TASKS.index(system.row["task"]), _KINDS.index(system.row["kind"]), -system.row["mean"]
 
 
 def _distinct(group: list[_Run]) -> list[_Run]:
     """One run a seed: a copy, or the same run predicted again, is no further evidence."""
-    return (
-        list({run["seed"]: run for run in reversed(group)}.values())[::-1]
-        if group[0]["seed"] is not None
-        else group[:1]
-    )
+    return list({run.metrics["seed"]: run for run in reversed(group)}.values())[::-1]
 
 
 def _is_finished(path: Path) -> bool:
@@ -93,110 +91,103 @@ def _is_finished(path: Path) -> bool:
     return False
 
 
-def _row(group: list[_Run], runs: Path) -> dict[str, Any]:
-    first = group[0]
-    scores = [run["score"] for run in group]
-    details = [
-        run["scores"].get("conlleval")
-        or run["scores"]["example" if _measure(first) == "example" else "micro"]
-        for run in group
-    ]
+def _row(group: list[_Run], directory: Path) -> ScoreRow:
+    runs = [run.metrics for run in group]
+    first, scores = runs[0], [run["score"] for run in runs]
+    details = [run["scores"].get("conlleval") or run["scores"][_measure(first)] for run in runs]
     return {
-        **{
-            name: first[name]
-            for name in ("task", "protocol", "score_name", "kind", "model", "published_data")
-        },
+        "task": first["task"],
+        "protocol": first["protocol"],
+        "score_name": first["score_name"],
+        "kind": first["kind"],
+        "model": first["model"],
+        "published_data": first["published_data"],
         "mean": statistics.fmean(scores),
         "sd": statistics.stdev(scores) if len(scores) > 1 else None,
-        "seeds": [run["seed"] for run in group if run["seed"] is not None],
+        "seeds": [run["seed"] for run in runs if run["seed"] is not None],
         "scores": scores,
         "interval_95": _interval(group),
         "precision": statistics.fmean(detail["precision"] for detail in details),
         "recall": statistics.fmean(detail["recall"] for detail in details),
-        "pretraining_step": first.get("pretraining_step"),
-        "pretraining_run": first.get("pretraining_run"),
+        "pretraining_step": group[0].pretraining_step,
+        "pretraining_run": group[0].pretraining_run,
         "data": first["data"],
         "config": first["config"],
-        "directories": [str(run["directory"].relative_to(runs)) for run in group],
-        "seconds": sum(run["seconds"] for run in group),
+        "directories": [str(run.directory.relative_to(directory)) for run in group],
+        "seconds": sum(run["seconds"] for run in runs),
     }
 
 
-def _test_data(run: _Run) -> tuple[Any, Any]:
-    """What decides a score: two systems may have been trained on other documents and still be compared."""
-    return run["data"].get("test.jsonl"), run["data"].get("test.gold.jsonl")
-
-
-def _measure(run: _Run) -> Any:
+def _measure(run: RunMetrics) -> Measure:
     return run.get("measure", "micro")
 
 
 def _interval(group: list[_Run]) -> list[float] | None:
     counts = _counts(group)
     if counts is None:
-        return group[0]["interval_95"] if len(group) == 1 else None
-    return list(bootstrap_interval(*counts, measure=_measure(group[0])))
+        return list(group[0].metrics["interval_95"]) if len(group) == 1 else None
+    return list(bootstrap_interval(*counts, measure=_measure(group[0].metrics)))
 
 
 def _counts(group: list[_Run], pmids: list[str] | None = None) -> list[list[Counts]] | None:
     """Every run's counts in one order of documents; None where a run's are gone or of other documents."""
-    found = [_documents(run["directory"]) for run in group if (run["directory"] / _DOCUMENTS).is_file()]
+    found = [_documents(run.directory) for run in group if (run.directory / _DOCUMENTS).is_file()]
     if len(found) < len(group) or any(set(counts) != set(pmids or found[0]) for counts in found):
         return None
     return [[counts[pmid] for pmid in pmids or found[0]] for counts in found]
 
 
-def _comparisons(systems: list[tuple[dict[str, Any], list[_Run]]]) -> list[dict[str, Any]]:
-    """The best system of each task, protocol and version of the data against every other."""
-    contests: dict[tuple[Any, ...], list[tuple[dict[str, Any], list[_Run]]]] = defaultdict(list)
+def _comparisons(systems: list[_System]) -> list[Comparison]:
+    """The best system of each task, protocol and version of the test data against every other; two systems
+    may have been trained on other documents and still be compared."""
+    contests: dict[tuple[Hashable, ...], list[_System]] = defaultdict(list)
     for row, group in systems:
-        contests[(row["task"], row["protocol"], *_test_data(group[0]))].append((row, group))
-    found = []
-    for contest in contests.values():
-        best, group = max(contest, key=lambda system: system[0]["mean"])
-        pmids = (
-            list(_documents(group[0]["directory"])) if (group[0]["directory"] / _DOCUMENTS).is_file() else []
-        )
-        ours = _counts(group, pmids) if pmids else None
-        for other, theirs in contest:
-            counts = _counts(theirs, pmids) if pmids else None
+        data = row["data"]
+        contest = row["task"], row["protocol"], data.get("test.jsonl"), data.get("test.gold.jsonl")
+        contests[contest].append(_System(row, group))
+    found: list[Comparison] = []
+    for rivals in contests.values():
+        best, group = max(rivals, key=lambda system: system.row["mean"])
+        if not (group[0].directory / _DOCUMENTS).is_file():
+            continue
+        pmids = list(_documents(group[0].directory))
+        ours = _counts(group, pmids)
+        for other, theirs in rivals:
+            counts = _counts(theirs, pmids)
             if other is not best and ours and counts:
-                names = {
-                    "task": best["task"],
-                    "protocol": best["protocol"],
-                    "first": name_of(best),
-                    "second": name_of(other),
-                }
-                found.append(names | paired_bootstrap(ours, counts, measure=_measure(group[0])))
+                difference = paired_bootstrap(ours, counts, measure=_measure(group[0].metrics))
+                found.append(
+                    {
+                        "task": best["task"],
+                        "protocol": best["protocol"],
+                        "first": name_of(best),
+                        "second": name_of(other),
+                        **difference,
+                    }
+                )
     return found
 
 
-def name_of(row: dict[str, Any]) -> str:
+def name_of(row: ScoreRow) -> str:
     """A row's system in words."""
     if row["kind"] in ("baseline", "predictions"):
-        return str(row["model"])
-    step = f" at step {row['pretraining_step']:,}" if row.get("pretraining_step") else ""
+        return row["model"]
+    step = f" at step {row['pretraining_step']:,}" if row["pretraining_step"] else ""
     return f"{row['model']}{step}, {row['kind']}"
 
 
-def compare(first: Path, second: Path) -> dict[str, float]:
+def compare(first: Path, second: Path) -> PairedDifference:
     """Paired document bootstrap between two finished runs of one task: see `scores.paired_bootstrap`.
 
     Raises:
         UserError: the runs did not score the same test documents.
     """
     counts = [_documents(run) for run in (first, second)]
-    runs = [read_json(run / "metrics.json") for run in (first, second)]
-    if (
-        runs[0]["data"] != runs[1]["data"]
-        or counts[0].keys() != counts[1].keys()
-        or _measure(runs[0]) != _measure(runs[1])
-    ):
-        raise UserError(
-            "the two runs scored different data",
-            where=f"{first}, {second}",
-            remedy="compare runs of one task and preparation",
-        )
+    runs: list[RunMetrics] = [read_json(run / "metrics.json") for run in (first, second)]
+    data = [(run["data"], _measure(run)) for run in runs]
+    if data[0] != data[1] or counts[0].keys() != counts[1].keys():
+        remedy = "compare runs of one task and preparation"
+        raise UserError("the two runs scored different data", where=f"{first}, {second}", remedy=remedy)
     ordered = [counts[1][pmid] for pmid in counts[0]]
     return paired_bootstrap([list(counts[0].values())], [ordered], measure=_measure(runs[0]))
 
@@ -204,33 +195,40 @@ def compare(first: Path, second: Path) -> dict[str, float]:
 def _documents(run: Path) -> dict[str, Counts]:
     path = run / _DOCUMENTS
     if not path.is_file():
-        raise UserError(
-            "no finished run",
-            where=run,
-            remedy="name a directory that `biobert-scale evaluate finetune` wrote",
-        )
+        remedy = "name a directory that `biobert-scale evaluate finetune` wrote"
+        raise UserError("no finished run", where=run, remedy=remedy)
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return {row["pmid"]: Counts(row["tp"], row["fp"], row["fn"]) for row in rows}
 
 
-def steps_curve(rows: list[dict[str, Any]]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+class Curve(NamedTuple):
+    """What checkpoints on one curve of scores share."""
+
+    task: str
+    protocol: str
+    settings: str
+    """Budget, data and pre-training run, as JSON."""
+
+
+def steps_curve(rows: list[ScoreRow]) -> dict[Curve, list[ScoreRow]]:
     """Rows of one task, protocol, budget, data and pre-training run that differ in the step, in its order;
     step 0 is random weights.
 
     Only where two or more steps were evaluated.
     """
-    curves: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    curves: dict[Curve, dict[int, list[ScoreRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row.get("pretraining_step") is not None:
-            rest = json.dumps([row["config"], row.get("data"), row.get("pretraining_run")], sort_keys=True)
-            curves[(row["task"], row["protocol"], rest)].append(row)
-    ordered = {key: sorted(found, key=lambda row: row["pretraining_step"]) for key, found in curves.items()}
+        if (step := row["pretraining_step"]) is not None:
+            settings = json.dumps([row["config"], row["data"], row["pretraining_run"]], sort_keys=True)
+            curves[Curve(row["task"], row["protocol"], settings)][step].append(row)
     return {
-        key: found for key, found in ordered.items() if len({row["pretraining_step"] for row in found}) > 1
+        curve: [row for step in sorted(found) for row in found[step]]
+        for curve, found in curves.items()
+        if len(found) > 1
     }
 
 
-def write_table(table: dict[str, Any], output: Path) -> str:
+def write_table(table: ScoreTable, output: Path) -> str:
     """Write `table.txt` and `table.json`; returns the text."""
     text = render_table(table)
     write_atomically(output / "table.txt", text)
@@ -238,7 +236,7 @@ def write_table(table: dict[str, Any], output: Path) -> str:
     return text
 
 
-def render_table(table: dict[str, Any]) -> str:
+def render_table(table: ScoreTable) -> str:
     """The table as aligned text: one line per system, `mean ± sd (runs)`; comparisons and published scores
     below.
 
@@ -248,34 +246,19 @@ def render_table(table: dict[str, Any]) -> str:
     lines = [("task", "protocol", "system", "score", "F1", "95% interval", "P", "R")]
     for row in table["rows"]:
         spread = f" ± {row['sd']:.2f} ({len(row['scores'])} seeds)" if row["sd"] is not None else ""
-        interval = f"{row['interval_95'][0]:.2f} to {row['interval_95'][1]:.2f}" if row["interval_95"] else ""
+        interval = "{:.2f} to {:.2f}".format(*row["interval_95"]) if row["interval_95"] else ""
         numbers = (f"{row['mean']:.2f}{spread}", interval, f"{row['precision']:.2f}", f"{row['recall']:.2f}")
-        lines.append(
-            (
-                row["task"] + ("" if row["published_data"] else " *"),
-                row["protocol"],
-                name_of(row),
-                row["score_name"],
-                *numbers,
-            )
-        )
-    note = (
-        ""
-        if all(row["published_data"] for row in table["rows"])
-        else "* not the published set: no published score compares with it"
-    )
-    return (
-        "\n\n".join(
-            filter(
-                None,
-                [_aligned(lines), note, _render_comparisons(table["comparisons"]), *_render_published(table)],
-            )
-        )
-        + "\n"
-    )
+        task = row["task"] + ("" if row["published_data"] else " *")
+        lines.append((task, row["protocol"], name_of(row), row["score_name"], *numbers))
+    blocks = [_aligned(lines)]
+    if not all(row["published_data"] for row in table["rows"]):
+        blocks.append("* not the published set: no published score compares with it")
+    if table["comparisons"]:
+        blocks.append(_render_comparisons(table["comparisons"]))
+    return "\n\n".join([*blocks, *_render_published(table)]) + "\n"
 
 
-def _render_comparisons(comparisons: list[dict[str, Any]]) -> str:
+def _render_comparisons(comparisons: list[Comparison]) -> str:
     lines = [("task", "protocol", "difference", "95% interval", "share not better", "systems")]
     for found in comparisons:
         verdict = "" if found["low"] > 0 else " (a tie)"
@@ -285,10 +268,10 @@ def _render_comparisons(comparisons: list[dict[str, Any]]) -> str:
             f"{found['p_not_better']:.4f}",
         )
         lines.append((found["task"], found["protocol"], *numbers, f"{found['first']} - {found['second']}"))
-    return "Paired bootstrap over test documents:\n" + _aligned(lines) if comparisons else ""
+    return "Paired bootstrap over test documents:\n" + _aligned(lines)
 
 
-def _render_published(table: dict[str, Any]) -> list[str]:
+def _render_published(table: ScoreTable) -> list[str]:
     shown = {(row["task"], row["protocol"]) for row in table["rows"] if row["published_data"]}
     comparable = {task for task, protocol in shown if protocol in REFERENCE_PROTOCOLS}
     blocks = []
@@ -300,26 +283,18 @@ def _render_published(table: dict[str, Any]) -> list[str]:
             {task for task, _ in shown},
         ),
     ):
-        known = [reference for reference in references if tasks & reference["scores"].keys()]
-        columns = [
-            task
-            for task in TASKS
-            if task in tasks and any(task in reference["scores"] for reference in known)
-        ]
-        notes = list(dict.fromkeys(f"{reference['protocol']}; {reference['source']}" for reference in known))
+        known = [reference for reference in references if tasks & reference.scores.keys()]
+        if not known:
+            continue
+        columns = [task for task in TASKS if task in tasks and any(task in each.scores for each in known)]
+        notes = list(dict.fromkeys(f"{reference.protocol}; {reference.source}" for reference in known))
         lines: list[tuple[str, ...]] = [("model", *columns, "source")]
-        for reference in known:
-            scores = (
-                f"{reference['scores'][task]:.2f}" if task in reference["scores"] else "-" for task in columns
-            )
-            place = 1 + notes.index(f"{reference['protocol']}; {reference['source']}")
-            lines.append((reference["model"], *scores, f"[{place}]"))
-        if known:
-            blocks.append(
-                "\n".join(
-                    [heading, _aligned(lines), *(f"[{place}] {note}" for place, note in enumerate(notes, 1))]
-                )
-            )
+        for each in known:
+            scores = (f"{each.scores[task]:.2f}" if task in each.scores else "-" for task in columns)
+            place = 1 + notes.index(f"{each.protocol}; {each.source}")
+            lines.append((each.model, *scores, f"[{place}]"))
+        numbered = [f"[{place}] {note}" for place, note in enumerate(notes, 1)]
+        blocks.append("\n".join([heading, _aligned(lines), *numbered]))
     return blocks
 
 

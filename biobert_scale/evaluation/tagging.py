@@ -13,24 +13,13 @@ from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import Repair, entity_spans
 from biobert_scale.tokens.sentences import split_sentences
 
-# Letters and digits run together, every other sign stands alone: where BERT's own splitter cuts, so that a
+# Letters and digits run together, every other sign is a word: where BERT's own splitter cuts, so that a
 # word's first piece is the one that pre-training saw.
 WORD_PATTERN = re.compile(r"[^\W_]+|[^\w\s]|_")
 _UNDECODED = "\ufffd"
 _DROPPED = frozenset({"Cc", "Cf", "Co"})
 """Unicode categories of the characters that BERT's tokenizers drop before they cut words, U+FFFD besides:
 `clean_text` of `tokenizers.normalizers.BertNormalizer`."""
-
-_COUNTED = (
-    "sentences",
-    "words",
-    "mentions",
-    "composite_mentions",
-    "overlapping_mentions",
-    "mentions_inside_words",
-    "mentions_across_sentences",
-    "mentions_lost_by_tagging",
-)
 
 
 def words_by_sentence(text: str) -> list[list[tuple[int, int]]]:
@@ -69,8 +58,8 @@ def tag_document(
     one that begins or ends inside a word is tagged by whole words.
 
     Returns:
-        The sentences, and the counts named in `_COUNTED`; `mentions_lost_by_tagging` are those that even
-        perfect tags do not give back (they stay in the gold).
+        The sentences, and counts of them, of words and of mentions; `mentions_lost_by_tagging` are those that
+        even perfect tags do not give back (they stay in the gold).
     """
     text, offset = document.text, len(document.title) + 1
     words = words_by_sentence(document.title) + [
@@ -79,8 +68,8 @@ def tag_document(
     ]
     flat = [(number, start, end) for number, sentence in enumerate(words) for start, end in sentence]
     starts, ends, tags = [start for _, start, _ in flat], [end for _, _, end in flat], ["O"] * len(flat)
-    counts = Counter(dict.fromkeys(_COUNTED, 0))
-    counts.update(sentences=len(words), words=len(flat), mentions=len(mentions))
+    counts = Counter(sentences=len(words), words=len(flat), mentions=len(mentions), composite_mentions=0)
+    counts.update(overlapping_mentions=0, mentions_inside_words=0, mentions_across_sentences=0)
     last_end = 0
     for mention in sorted(mentions, key=lambda mention: (mention.start, -mention.end)):
         counts["composite_mentions"] += mention.composite
@@ -88,10 +77,8 @@ def tag_document(
             counts["overlapping_mentions"] += 1
             continue
         last_end = mention.end
-        first, last = (
-            bisect_right(ends, mention.start),
-            bisect_left(starts, mention.end),
-        )  # the words that it touches
+        # The words that it touches.
+        first, last = bisect_right(ends, mention.start), bisect_left(starts, mention.end)
         if first == last or (starts[first], ends[last - 1]) != (mention.start, mention.end):
             counts["mentions_inside_words"] += 1
         counts["mentions_across_sentences"] += first < last and flat[first][0] != flat[last - 1][0]
@@ -100,11 +87,9 @@ def tag_document(
             tags[position] = "B" if begins else "I"
     sentences, position = [], 0
     for number, sentence in enumerate(words):
+        own, position = tags[position : position + len(sentence)], position + len(sentence)
         if sentence:
-            sentences.append(
-                _sentence(document.pmid, number, text, sentence, tags[position : position + len(sentence)])
-            )
-        position += len(sentence)
+            sentences.append(_sentence(document.pmid, number, text, sentence, own))
     recovered = {span for sentence in sentences for span in document_spans(sentence, sentence.tags)}
     counts["mentions_lost_by_tagging"] = len({(m.start, m.end) for m in mentions} - recovered)
     return sentences, counts
@@ -113,14 +98,9 @@ def tag_document(
 def _sentence(
     pmid: str, number: int, text: str, words: list[tuple[int, int]], tags: list[str]
 ) -> TaggedSentence:
-    tokens = [text[start:end] for start, end in words]
+    tokens, starts, ends = zip(*((text[start:end], start, end) for start, end in words), strict=True)
     return TaggedSentence(
-        pmid=pmid,
-        sentence=number,
-        tokens=tokens,
-        starts=[s for s, _ in words],
-        ends=[e for _, e in words],
-        tags=tags,
+        pmid=pmid, sentence=number, tokens=list(tokens), starts=list(starts), ends=list(ends), tags=tags
     )
 
 

@@ -6,31 +6,28 @@ is counted and stays in the score.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypedDict
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import (
     ENTITY_TYPES,
-    HALLMARK_TASK,
     HALLMARK_TASKS,
     SPLITS,
     STAGE,
+    GoldRow,
     write_rows,
 )
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence, read_hallmarks, read_iob2
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.sources import (
-    CORPORA,
-    HALLMARK_DOCUMENTS,
-    HALLMARK_ENDS,
-    HALLMARK_UNLABELLED,
-    IOB2_ENDS,
-    IOB2_MENTIONS,
-    IOB2_SENTENCES,
+    PublishedSet,
+    corpus_of,
     find_sources,
+    published_set,
     task_kinds,
 )
 from biobert_scale.evaluation.tagging import WORD_PATTERN, tag_document
@@ -70,94 +67,98 @@ def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest
         except UserError:
             stage.discard()  # nothing of it is of use, and the corrected files are other inputs
             raise
-        duplicates = [
+        duplicates = (
             split.get("duplicate_documents", 0)
             for task in counts.values()
-            for split in task.values()
-            if isinstance(split, dict)
-        ]
+            for split in (task["train"], task["dev"], task["test"])
+        )
         rejects = {"duplicate_documents": sum(duplicates)}
         files = [path for task in sources for path in sorted((output / task).glob("*.jsonl"))]
         files.append(output / "documents.jsonl")
         write_rows(files[-1], documents.values())
-        return stage.finish(
-            counts=counts,
-            rejects=rejects,
-            outputs=files,
-            libraries=("sentencex",),
-        )
+        return stage.finish(counts=counts, rejects=rejects, outputs=files, libraries=("sentencex",))
+
+
+class TaskCounts(TypedDict):
+    """What was counted of a task in each split, and whether it is the published set."""
+
+    train: dict[str, int]
+    dev: dict[str, int]
+    test: dict[str, int]
+    published: bool
+
+
+class _Split(NamedTuple):
+    """What one file gave."""
+
+    counts: dict[str, int]
+    pmids: list[str]
+    """None of IOB2 files, which name no documents."""
+    ends: set[str]
+    """How its first and last documents, or sentences, are recognised."""
 
 
 def _prepare_all(
     sources: dict[str, tuple[Path, Path, Path]], output: Path
-) -> tuple[dict[str, Any], Documents]:
-    counts: dict[str, Any] = {}
+) -> tuple[dict[str, TaskCounts], Documents]:
+    counts: dict[str, TaskCounts] = {}
     documents: Documents = {}
     for task, paths in sources.items():
         if task in HALLMARK_TASKS:
-            counts[task] = _prepare_hallmarks(task, paths, output / task, documents)
+            prepare_split, published = _prepare_hallmarks, published_set(task, "original")
         elif paths[0].suffix == ".txt":
-            counts[task] = _prepare_corpus(task, paths, output / task, documents)
+            prepare_split, published = _prepare_corpus, published_set(task, "original")
         else:
-            counts[task] = _prepare_iob2(task, paths, output / task, documents)
+            prepare_split, published = _prepare_iob2, published_set(task, "iob2")
+        train, dev, test = splits = [
+            prepare_split(task, split, path, output / task, documents)
+            for split, path in zip(SPLITS, paths, strict=True)
+        ]
+        _refuse_shared(task, [split.pmids for split in splits])
+        counts[task] = {
+            "train": train.counts,
+            "dev": dev.counts,
+            "test": test.counts,
+            "published": _is_published(task, splits, published),
+        }
     return counts, documents
 
 
-def _note_document(documents: Documents, benchmark: str, split: str, pmid: str, text: str) -> None:
+def _note_document(documents: Documents, task: str, split: str, pmid: str, text: str) -> None:
     """Two tasks of one corpus share their documents: each is noted once."""
+    benchmark = task if task in HALLMARK_TASKS else task.partition("-")[0]
     documents[split, pmid, text] = {"benchmark": benchmark, "split": split, "pmid": pmid, "text": text}
 
 
-def _prepare_corpus(
-    task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents
-) -> dict[str, Any]:
-    corpus = next(corpus for corpus in CORPORA if task in corpus.tasks)
-    counts: dict[str, Any] = {}
-    pmids: dict[str, list[str]] = {}
-    for split, path in zip(SPLITS, paths, strict=True):
-        kinds = corpus.tasks[task]
-        documents, peculiarities = read_pubtator(path, kinds, corpus.kinds - kinds)
-        pmids[split] = [document.pmid for document in documents]
-        sentences: list[TaggedSentence] = []
-        tally = Counter(documents=len(documents), duplicate_documents=0)
-        tally.update(peculiarities)
-        for document in documents:
-            tagged, found = tag_document(document, document.mentions)
-            sentences += tagged
-            tally.update(found)
-            _note_document(texts, task.partition("-")[0], split, document.pmid, document.text)
-        _write_entities(output, split, sentences, documents)
-        counts[split] = dict(sorted(tally.items()))
-    _refuse_shared(task, pmids)
-    found_counts = [(counts[split]["documents"], counts[split]["mentions"]) for split in SPLITS]
-    expected = list(zip(corpus.documents, corpus.mentions[task], strict=True))
-    known = any({found[0], found[-1]} & corpus.ends for found in pmids.values())
-    return counts | {"published": _is_published(task, found_counts, expected, "mentions", known=known)}
+def _prepare_corpus(task: str, split: str, path: Path, output: Path, texts: Documents) -> _Split:
+    corpus = corpus_of(task)
+    kinds = corpus.tasks[task]
+    documents, peculiarities = read_pubtator(path, kinds, corpus.kinds - kinds)
+    pmids = [document.pmid for document in documents]
+    sentences: list[TaggedSentence] = []
+    tally = Counter(documents=len(documents), duplicate_documents=0)
+    tally.update(peculiarities)
+    for document in documents:
+        tagged, found = tag_document(document, document.mentions)
+        sentences += tagged
+        tally.update(found)
+        _note_document(texts, task, split, document.pmid, document.text)
+    _write_entities(output, split, sentences, documents)
+    return _Split(dict(sorted(tally.items())), pmids, {pmids[0], pmids[-1]})
 
 
-def _prepare_iob2(
-    task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents
-) -> dict[str, Any]:
-    counts: dict[str, Any] = {}
-    known = False
-    for split, path in zip(SPLITS, paths, strict=True):
-        sentences = read_iob2(path, task_kinds(task))
-        known |= any(
-            " ".join(sentence.tokens[:5]) in IOB2_ENDS[task] for sentence in (sentences[0], sentences[-1])
-        )
-        gold = [_sentence_as_document(sentence, ENTITY_TYPES[task]) for sentence in sentences]
-        _write_entities(output, split, sentences, gold)
-        for document in gold:  # such files name neither documents nor PMIDs
-            _note_document(texts, task.partition("-")[0], split, "", document.title)
-        mentions = sum(len(document.mentions) for document in gold)
-        counts[split] = {
-            "sentences": len(sentences),
-            "words": sum(len(s.tokens) for s in sentences),
-            "mentions": mentions,
-        }
-    found = [(counts[split]["sentences"], counts[split]["mentions"]) for split in SPLITS]
-    expected = list(zip(IOB2_SENTENCES[task], IOB2_MENTIONS[task], strict=True))
-    return counts | {"published": _is_published(task, found, expected, "mentions", known=known)}
+def _prepare_iob2(task: str, split: str, path: Path, output: Path, texts: Documents) -> _Split:
+    sentences = read_iob2(path, task_kinds(task))
+    gold = [_sentence_as_document(sentence, ENTITY_TYPES[task]) for sentence in sentences]
+    _write_entities(output, split, sentences, gold)
+    for document in gold:
+        _note_document(texts, task, split, "", document.title)
+    counts = {
+        "sentences": len(sentences),
+        "words": sum(len(sentence.tokens) for sentence in sentences),
+        "mentions": sum(len(document.mentions) for document in gold),
+    }
+    return _Split(counts, [], {" ".join(sentences[place].tokens[:5]) for place in (0, -1)})
 
 
 def _sentence_as_document(sentence: TaggedSentence, kind: str) -> AnnotatedDocument:
@@ -170,58 +171,47 @@ def _sentence_as_document(sentence: TaggedSentence, kind: str) -> AnnotatedDocum
     )
 
 
-def _prepare_hallmarks(
-    task: str, paths: tuple[Path, Path, Path], output: Path, texts: Documents
-) -> dict[str, Any]:
-    counts: dict[str, Any] = {}
-    pmids: dict[str, list[str]] = {}
-    for split, path in zip(SPLITS, paths, strict=True):
-        documents = read_hallmarks(path)
-        pmids[split] = [document.pmid for document in documents]
-        for document in documents:
-            _note_document(texts, task, split, document.pmid, " ".join(document.sentences))
-        write_rows(output / f"{split}.jsonl", map(vars, documents))
-        counts[split] = {
-            "documents": len(documents),
-            "sentences": sum(len(document.sentences) for document in documents),
-            "labels": sum(len(document.labels) for document in documents),
-            "unlabelled_documents": sum(not document.labels for document in documents),
-        }
-    _refuse_shared(task, pmids)
-    found = [(counts[split]["documents"], counts[split]["unlabelled_documents"]) for split in SPLITS]
-    expected = list(zip(HALLMARK_DOCUMENTS[task], HALLMARK_UNLABELLED[task], strict=True))
-    known = task == HALLMARK_TASK and any({found[0], found[-1]} & HALLMARK_ENDS for found in pmids.values())
-    return counts | {"published": _is_published(task, found, expected, "unlabelled documents", known=known)}
+def _prepare_hallmarks(task: str, split: str, path: Path, output: Path, texts: Documents) -> _Split:
+    documents = read_hallmarks(path)
+    pmids = [document.pmid for document in documents]
+    for document in documents:
+        _note_document(texts, task, split, document.pmid, " ".join(document.sentences))
+    write_rows(output / f"{split}.jsonl", map(vars, documents))
+    counts = {
+        "documents": len(documents),
+        "sentences": sum(len(document.sentences) for document in documents),
+        "labels": sum(len(document.labels) for document in documents),
+        "unlabelled_documents": sum(not document.labels for document in documents),
+    }
+    return _Split(counts, pmids, {pmids[0], pmids[-1]})
 
 
-def _refuse_shared(task: str, pmids: dict[str, list[str]]) -> None:
-    for index, split in enumerate(SPLITS):
-        for other in SPLITS[index + 1 :]:
-            if shared := sorted(set(pmids[split]) & set(pmids[other])):
-                what = (
-                    f"{len(shared)} documents stand in both {split} and {other}, the first being PMID"
-                    f" {shared[0]}"
-                )
-                raise UserError(
-                    what, where=task, remedy="restore the original files: such a score would be worthless"
-                )
+def _refuse_shared(task: str, pmids: list[list[str]]) -> None:
+    for (split, ours), (other, theirs) in itertools.combinations(zip(SPLITS, pmids, strict=True), 2):
+        if shared := sorted(set(ours) & set(theirs)):
+            raise UserError(
+                f"{len(shared)} documents are in both {split} and {other}, the first being PMID {shared[0]}",
+                where=task,
+                remedy="restore the original files: such a score would be worthless",
+            )
 
 
-def _is_published(
-    task: str, found: list[tuple[int, int]], expected: list[tuple[int, int]], what: str, *, known: bool
-) -> bool:
+def _is_published(task: str, splits: list[_Split], published: PublishedSet) -> bool:
     """Whether a set is the published one, judged by its ends or its numbers of documents; all counts must
     then agree."""
-    if not known and [documents for documents, _ in found] != [documents for documents, _ in expected]:
+    found = [(split.counts[published.unit], split.counts[published.what]) for split in splits]
+    known = any(split.ends.intersection(published.ends) for split in splits)
+    if not known and [documents for documents, _ in found] != published.documents:
         return False
+    expected = zip(published.documents, published.others, strict=True)
     for split, (documents, others), (due, others_due) in zip(SPLITS, found, expected, strict=True):
         if (documents, others) != (due, others_due):
-            problem = (
-                f"{documents:,} documents (or sentences) with {others:,} {what} in {split}, where the"
-                f" published set has {due:,} with {others_due:,}"
-            )
+            what = published.what.replace("_", " ")
             raise UserError(
-                problem, where=task, remedy="restore the original files: they are damaged or not all there"
+                f"{documents:,} documents (or sentences) with {others:,} {what} in {split}, where the"
+                f" published set has {due:,} with {others_due:,}",
+                where=task,
+                remedy="restore the original files: they are damaged or not all there",
             )
     return True
 
@@ -233,13 +223,12 @@ def _write_entities(
     write_rows(output / f"{split}.gold.jsonl", map(_gold_row, gold))
 
 
-def _gold_row(document: AnnotatedDocument) -> dict[str, Any]:
-    mentions = [
-        [m.start, m.end, document.text[m.start : m.end], m.kind, m.composite] for m in document.mentions
-    ]
+def _gold_row(document: AnnotatedDocument) -> GoldRow:
     return {
         "pmid": document.pmid,
         "title": document.title,
         "abstract": document.abstract,
-        "mentions": mentions,
+        "mentions": [
+            (m.start, m.end, document.text[m.start : m.end], m.kind, m.composite) for m in document.mentions
+        ],
     }

@@ -20,7 +20,7 @@ def released_files(directory: Path) -> list[Path]:
 
 
 def write_checksums(directory: Path) -> None:
-    """Write the checksums of every file that lies in a directory now."""
+    """Write the checksums of every file that is in a directory now."""
     lines = [f"{sha256_file(path)}  {path.name}\n" for path in released_files(directory)]
     write_atomically(directory / CHECKSUMS, "".join(lines))
 
@@ -37,25 +37,14 @@ def verify_checksums(directory: Path) -> dict[str, str]:
     path = directory / CHECKSUMS
     if not path.is_file():
         raise UserError("no checksums", where=path, remedy="run `biobert-scale export` to its end")
-    listed = {
-        name: digest
-        for digest, _, name in (
-            line.partition("  ") for line in path.read_text(encoding="utf-8").splitlines()
-        )
-    }
+    lines = (line.partition("  ") for line in path.read_text(encoding="utf-8").splitlines())
+    listed = {name: digest for digest, _, name in lines}
     there = {file.name: file for file in released_files(directory)}
+    again = "export it again with --overwrite"
     if strange := sorted(listed.keys() ^ there.keys()):
         state = "is missing" if strange[0] in listed else "is not listed"
-        raise UserError(
-            f"a file of the release {state}",
-            where=directory / strange[0],
-            remedy="export it again with --overwrite",
-        )
+        raise UserError(f"a file of the release {state}", where=directory / strange[0], remedy=again)
     for name, file in there.items():
         if sha256_file(file) != listed[name]:
-            raise UserError(
-                "the file is damaged: its SHA-256 differs",
-                where=file,
-                remedy="export it again with --overwrite",
-            )
+            raise UserError("the file is damaged: its SHA-256 differs", where=file, remedy=again)
     return listed

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from biobert_scale.lock import Lock
 from biobert_scale.modeling.model import bert_config
 from biobert_scale.recipes import load_config
 from biobert_scale.release.card import SETTINGS, Facts, model_card
-from biobert_scale.release.checksums import CHECKSUMS, write_checksums
+from biobert_scale.release.checksums import CHECKSUMS, released_files, write_checksums
 from biobert_scale.release.finetuning_results import read_scores
 from biobert_scale.release.history import read_corpus, read_run
 from biobert_scale.release.tokenizers import limit_tokenizer
@@ -60,7 +60,7 @@ def export_model(
 ) -> Manifest:
     """Write the model that `transformers.AutoModelForPreTraining` and its siblings open.
 
-    The manifest stands for what is computed with (weights, configuration, tokenizer). The card and the
+    The manifest lists what is computed with (weights, configuration, tokenizer). The card and the
     checksums are no part of it: a later call with `corpus`, `evaluation` or `license` writes them anew, and
     the runs that started from this model still find it unchanged.
 
@@ -84,11 +84,9 @@ def export_model(
     config = load_config(checkpoint / CONFIG)
     state = read_json(checkpoint / MANIFEST)
     if state["samples_fingerprint"] != stream_fingerprint(tokens, config.data, seed=config.seed):
-        raise UserError(
-            "the token shards are not those that the checkpoint was trained on",
-            where=tokens,
-            remedy="give the run's own: their tokenizer belongs to its weights",
-        )
+        what = "the token shards are not those that the checkpoint was trained on"
+        remedy = "give the run's own: their tokenizer belongs to its weights"
+        raise UserError(what, where=tokens, remedy=remedy)
     # Checkpoints of one run belong to one curve of scores against steps.
     weights = state.get("initial_weights", "")
     own = run_fingerprint(config, state["samples_fingerprint"], initial_weights=weights)
@@ -119,16 +117,8 @@ def export_model(
     with whole_release(stage) as staging:
         vocabulary = tokens_manifest.counts["vocabulary"]
         parameters = _write_model(checkpoint, tokens, staging, config, vocabulary, dtype)
-        manifest = finish_stage(
-            staging,
-            stage=STAGE,
-            key=stage.key,
-            inputs=inputs,
-            config=settings,
-            libraries=["torch", "transformers", "safetensors"],
-            counts={"parameters": parameters, "global_step": state["global_step"]},
-            outputs=model_files(staging),
-        )
+        counts = {"parameters": parameters, "global_step": state["global_step"]}
+        manifest = finish_release(stage, staging, counts)
         publish(staging, manifest)
     return manifest
 
@@ -157,34 +147,36 @@ def publish_card(output: Path, card: str) -> None:
         write_checksums(output)
 
 
-def model_files(output: Path) -> list[Path]:
-    """What a release computes with: all files but its card, its checksums and its manifest."""
-    return [
-        path
-        for path in output.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.name not in (CARD, CHECKSUMS, MANIFEST)
-    ]
+def finish_release(stage: Stage, staging: Path, counts: Mapping[str, float]) -> Manifest:
+    """Write the manifest of what a release computes with: all files but its card and its checksums."""
+    return finish_stage(
+        staging,
+        stage=STAGE,
+        key=stage.key,
+        inputs=stage.inputs,
+        config=stage.config,
+        libraries=["torch", "transformers", "safetensors"],
+        counts=counts,
+        outputs=[path for path in released_files(staging) if path.name not in (CARD, MANIFEST)],
+    )
 
 
 def _write_model(
     checkpoint: Path, tokens: Path, output: Path, config: Config, vocabulary: int, dtype: Dtype
 ) -> int:
     """Write weights, tokenizer and settings; returns the number of parameters."""
-    model = BertForPreTraining(
-        bert_config(
-            config.model, vocabulary_size=vocabulary, pad_token_id=special_ids(tokens / "tokenizer")["[PAD]"]
-        )
-    )
+    padding = special_ids(tokens / "tokenizer")["[PAD]"]
+    shape = bert_config(config.model, vocabulary_size=vocabulary, pad_token_id=padding)
+    model = BertForPreTraining(shape)
     _load(model, checkpoint)
     save_weights(model, output, dtype)
     for path in sorted((tokens / "tokenizer").iterdir()):
         shutil.copy2(path, output / path.name)
     limit_tokenizer(output, config.model.max_position_embeddings)
-    training = replace(
-        config.training, initial_weights=Path(config.training.initial_weights).name
-    )  # the path is of no use to others
+    start = Path(config.training.initial_weights).name  # the path is of no use to others
+    training = replace(config.training, initial_weights=start)
     write_json(output / SETTINGS, replace(config, training=training))
-    return sum(parameter.numel() for parameter in model.parameters())
+    return model.num_parameters()
 
 
 def _load(model: BertForPreTraining, checkpoint: Path) -> None:
@@ -194,19 +186,14 @@ def _load(model: BertForPreTraining, checkpoint: Path) -> None:
         UserError: the checkpoint lacks a parameter, holds another one, or one of another shape.
     """
     with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
-        parameters = dict(
-            model.named_parameters()
-        )  # the decoder shares the embeddings' weight, the heads one bias: each is here once
+        # The decoder shares the embeddings' weight, the heads one bias: each is here once.
+        parameters = dict(model.named_parameters())
         if strange := parameters.keys() ^ set(shards.names()):
-            raise UserError(
-                f"the weights do not fit the model ({', '.join(sorted(strange)[:3])} ...)",
-                where=checkpoint,
-                remedy="export with the version that trained it",
-            )
+            what = f"the weights do not fit the model ({', '.join(sorted(strange)[:3])} ...)"
+            raise UserError(what, where=checkpoint, remedy="export with the version that trained it")
         for name, weights in shards.weights():
             if weights.numel() != parameters[name].numel():
                 what = f"{name} has {weights.numel()} elements, the model's has {parameters[name].numel()}"
-                raise UserError(
-                    what, where=checkpoint, remedy="give the token shards that the run was trained on"
-                )
+                remedy = "give the token shards that the run was trained on"
+                raise UserError(what, where=checkpoint, remedy=remedy)
             parameters[name].data.copy_(weights.view_as(parameters[name]))

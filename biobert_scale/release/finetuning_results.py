@@ -8,7 +8,7 @@ import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from biobert_scale.config.history import budget_to_current
 from biobert_scale.errors import UserError
@@ -18,6 +18,38 @@ METRICS = "metrics.json"
 FINETUNED_STAGE = "finetune"
 """The stage of a fine-tuning run's manifest."""
 _log = logging.getLogger(__name__)
+
+
+class Measures(TypedDict):
+    """In percent."""
+
+    precision: float
+    recall: float
+    f1: float
+
+
+class Selection(TypedDict):
+    rule: str
+
+
+class FinetunedRun(TypedDict):
+    """What a card says of a fine-tuning run: a part of its `metrics.json`."""
+
+    task: str
+    protocol: str
+    score_name: str
+    kind: str
+    model: str
+    seed: int
+    data: dict[str, str]
+    published_data: bool
+    score: float
+    scores: dict[str, Measures]
+    interval_95: tuple[float, float]
+    selection: Selection
+    chosen_epoch: int
+    config: dict[str, Any]
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,41 +90,41 @@ def read_scores(evaluation: Path, model: Path) -> list[Score]:
         UserError: there is no such run.
     """
     digest = sha256_file(model / MANIFEST)
-    groups: dict[tuple[Any, ...], dict[int, dict[str, Any]]] = defaultdict(dict)
+    groups: dict[tuple[str, ...], dict[int, FinetunedRun]] = defaultdict(dict)
     strangers = 0
     for path in sorted(evaluation.rglob(METRICS)):
-        if (
-            not (path.parent / MANIFEST).is_file()
-            or read_json(path.parent / MANIFEST).get("stage") != FINETUNED_STAGE
-        ):
+        if not is_finetuned(path.parent):
             continue
         if digest not in {record["sha256"] for record in read_manifest(path.parent).inputs}:
             strangers += 1
             continue
-        run = read_json(path)
+        run: FinetunedRun = read_json(path)
         run["config"] = budget_to_current(run["config"], where=path)
-        data = json.dumps(run["data"], sort_keys=True)
-        groups[run["task"], run["protocol"], run["kind"], json.dumps(run["config"], sort_keys=True), data][
-            run["seed"]
-        ] = run
+        budget, data = (json.dumps(part, sort_keys=True) for part in (run["config"], run["data"]))
+        groups[run["task"], run["protocol"], run["kind"], budget, data][run["seed"]] = run
     if strangers:
-        _log.warning(
-            "%d run(s) below %s started from other models: they are not on the card", strangers, evaluation
-        )
+        others = f"{strangers} run(s) below {evaluation} started from other models"
+        _log.warning("%s: they are not on the card", others)
     if not groups:
-        raise UserError(
-            "no finished fine-tuning run of this model",
-            where=evaluation,
-            remedy="run `biobert-scale evaluate finetune` with the exported model first, or check the path",
-        )
+        remedy = "run `biobert-scale evaluate finetune` with the exported model first, or check the path"
+        raise UserError("no finished fine-tuning run of this model", where=evaluation, remedy=remedy)
     return [_score(runs) for _, runs in sorted(groups.items())]
 
 
-def _score(runs: dict[int, dict[str, Any]]) -> Score:
-    first = next(iter(runs.values()))
-    seeds = sorted(runs)
+def is_finetuned(run: Path) -> bool:
+    """Whether a directory is a finished fine-tuning run."""
+    manifest = run / MANIFEST
+    return manifest.is_file() and read_json(manifest).get("stage") == FINETUNED_STAGE
+
+
+def _score(runs: dict[int, FinetunedRun]) -> Score:
+    first, seeds = next(iter(runs.values())), sorted(runs)
     return Score(
-        **{name: first[name] for name in ("task", "protocol", "score_name", "kind", "published_data")},
+        task=first["task"],
+        protocol=first["protocol"],
+        score_name=first["score_name"],
+        kind=first["kind"],
+        published_data=first["published_data"],
         budget=first["config"],
         seeds=tuple(seeds),
         values=tuple(runs[seed]["score"] for seed in seeds),

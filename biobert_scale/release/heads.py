@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -31,6 +31,17 @@ MODEL = "model"
 """Where a fine-tuning run keeps its model, below its own directory."""
 DETAILS = "biobert_scale"
 """Key of `config.json` under which a fine-tuned model says what it was trained for, and in what windows."""
+
+
+class Details(TypedDict, total=False):
+    """What a fine-tuned model was trained for."""
+
+    task: str
+    max_seq_length: int
+    unit: str
+    """Of documents: what one input is."""
+
+
 _POOLER_SCALE = 2.0**-12
 """e: hidden states of 20 are bent by less than one part in 100,000, those of 1 by less than one in 10
 million; in fp16 e and weight / e are in range."""
@@ -44,7 +55,7 @@ def save_head(
     labels: Sequence[str],
     of_words: bool,
     source: Path,
-    details: dict[str, Any],
+    details: Details,
 ) -> list[Path]:
     """Write a model directory in fp32 with the tokenizer.
 
@@ -55,16 +66,13 @@ def save_head(
         of_words: entities (softmax over the labels at every word's first piece); else documents (ten
             independent sigmoids, say, at [CLS]).
         source: the model directory that the encoder came from: its shape and its tokenizer are copied.
-        details: what stands in `config.json` under `biobert_scale`.
+        details: what `config.json` says under `biobert_scale`.
 
     Returns:
         The files.
     """
-    config = BertConfig(
-        **_shape(read_model_config(source)),
-        id2label=dict(enumerate(labels)),
-        label2id={label: number for number, label in enumerate(labels)},
-    )
+    shape, numbers = _shape(read_model_config(source)), {label: place for place, label in enumerate(labels)}
+    config = BertConfig(**shape, id2label=dict(enumerate(labels)), label2id=numbers)
     setattr(config, DETAILS, details)
     model: PreTrainedModel
     if of_words:
@@ -85,21 +93,11 @@ def head_scale(*, of_words: bool) -> float:
 
 def _shape(config: BertConfig) -> dict[str, Any]:
     """The encoder's own settings, without what belongs to another head or to the way it was computed."""
-    left_out = {
-        "architectures",
-        "id2label",
-        "label2id",
-        "problem_type",
-        "dtype",
-        "torch_dtype",
-        "transformers_version",
-        DETAILS,
-    }
-    return {
-        name: value
-        for name, value in config.to_dict().items()
-        if name not in left_out and not name.startswith("_")
-    }
+    settings = config.to_dict()
+    of_heads = {"architectures", "id2label", "label2id", "problem_type", DETAILS}
+    of_files = {"dtype", "torch_dtype", "transformers_version"}
+    kept = settings.keys() - of_heads - of_files
+    return {name: value for name, value in settings.items() if name in kept and not name.startswith("_")}
 
 
 @torch.no_grad()

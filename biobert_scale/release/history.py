@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -18,8 +18,7 @@ from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.telemetry import read_metrics
 
 
-@dataclass(frozen=True, kw_only=True)
-class CorpusPart:
+class CorpusPart(NamedTuple):
     """Documents of one source under one group of licences."""
 
     source: str
@@ -31,6 +30,12 @@ class CorpusPart:
 class CorpusHistory:
     manifest: Manifest
     parts: tuple[CorpusPart, ...]
+
+    @property
+    def raw_files(self) -> list[str]:
+        """Names of the files that it was made from."""
+        names = {record["name"] for record in self.manifest.inputs}
+        return sorted(name for name in names if name.endswith((".xml", ".gz")))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,21 +59,15 @@ def read_corpus(corpus: Path, tokens: Manifest) -> CorpusHistory:
     """
     manifest = read_manifest(corpus, CORPUS_STAGE)
     if sha256_file(corpus / MANIFEST) not in {record["sha256"] for record in tokens.inputs}:
-        raise UserError(
-            "not the corpus that the token shards were made from",
-            where=corpus,
-            remedy="give the one that `biobert-scale tokens build` read",
-        )
+        remedy = "give the one that `biobert-scale tokens build` read"
+        raise UserError("not the corpus that the token shards were made from", where=corpus, remedy=remedy)
     counted: Counter[tuple[str, str]] = Counter()
     for name in sorted(name for name in manifest.outputs if name.endswith(".parquet")):
         table = pq.read_table(corpus / name, columns=["source", "license"])
         for row in table.group_by(["source", "license"]).aggregate([([], "count_all")]).to_pylist():
             counted[row["source"], row["license"] or ""] += row["count_all"]
-    parts = tuple(
-        CorpusPart(source=source, license=license, documents=number)
-        for (source, license), number in sorted(counted.items())
-    )
-    return CorpusHistory(manifest=manifest, parts=parts)
+    parts = (CorpusPart(source, license, number) for (source, license), number in sorted(counted.items()))
+    return CorpusHistory(manifest=manifest, parts=tuple(parts))
 
 
 def read_run(run: Path, global_step: int) -> RunHistory:

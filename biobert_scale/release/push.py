@@ -2,7 +2,10 @@
 
 Large files are stored first and belong to no version of the repository until the commit names them, so that
 what breaks off leaves the repository as it was. After every failure, and at the end, the repository itself is
-asked what it holds. Source of the interface: huggingface_hub's `HfApi`.
+asked what it holds.
+
+Source of the interface: huggingface_hub's `HfApi`. Its `upload_folder` promises no single commit: where
+`hf_xet` is installed it makes several, through a storage service that other hubs do not have.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +30,7 @@ from biobert_scale.release.checksums import CHECKSUMS, verify_checksums
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 5
 _TRANSIENT = frozenset({0, 408, 409, 412, 429, 500, 502, 503, 504})
-"""Answers that another attempt may change; 0 stands for none, 412 for another commit that came first."""
+"""Answers that another attempt may change; 0 means none, 412 for another commit that came first."""
 _Answer = TypeVar("_Answer")
 
 
@@ -63,11 +67,8 @@ def push_release(directory: Path, hub: Hub) -> str:
     digests = verify_checksums(directory)
     files = [directory / name for name in (*sorted(digests), CHECKSUMS)]
     api = HfApi(endpoint=hub.endpoint or None, token=token)
-    _attempt(
-        lambda: api.create_repo(hub.repository, private=hub.private or None, exist_ok=True),
-        hub,
-        "nothing was pushed",
-    )
+    make = partial(api.create_repo, hub.repository, private=hub.private or None, exist_ok=True)
+    _attempt(make, hub, "nothing was pushed")
     before = _attempt(lambda: _holding(api, hub), hub, "nothing was pushed")
     if others := sorted(before.files.keys() - {path.name for path in files} - {".gitattributes"}):
         _log.warning(
@@ -96,11 +97,8 @@ def _holding(api: HfApi, hub: Hub) -> _Holding:
 
 def _lacking(holding: _Holding, files: list[Path]) -> list[str]:
     """The files that a repository does not hold as they are here."""
-    return [
-        path.name
-        for path in files
-        if (held := holding.files.get(path.name)) is None or held not in _ids(path)
-    ]
+    held = holding.files
+    return [path.name for path in files if path.name not in held or held[path.name] not in _ids(path)]
 
 
 def _ids(path: Path) -> tuple[str, str]:
@@ -121,32 +119,21 @@ def _commit(api: HfApi, hub: Hub, files: list[Path], before: _Holding) -> str:
             return now.commit
         with ExitStack() as opened:
             # huggingface_hub sends open files in plain HTTP and paths through its own storage network.
-            contents: list[Any] = [
-                opened.enter_context(open(path, "rb")) if hub.endpoint else str(path) for path in files
-            ]
-            operations = [
-                CommitOperationAdd(path_in_repo=path.name, path_or_fileobj=content)
-                for path, content in zip(files, contents, strict=True)
-            ]
-            return str(
-                api.create_commit(
-                    hub.repository,
-                    operations,
-                    commit_message="Upload the release",
-                    parent_commit=now.commit or None,
-                ).oid
-            )
+            operations = []
+            for path in files:
+                content = opened.enter_context(open(path, "rb")) if hub.endpoint else path
+                operations.append(CommitOperationAdd(path.name, content))
+            parent, message = now.commit or None, "Upload the release"
+            done = api.create_commit(hub.repository, operations, commit_message=message, parent_commit=parent)
+            return done.oid
 
-    commit = _attempt(send, hub, lambda: _state(api, hub, files, before))
-    missing = _attempt(
-        lambda: _lacking(_holding(api, hub), files), hub, lambda: _state(api, hub, files, before)
-    )
-    if missing:
-        raise RunFailed(
-            f"the hub answered that all is there, and lacks {', '.join(missing)}",
-            where=hub.repository,
-            remedy="push it again",
-        )
+    def state() -> str:
+        return _state(api, hub, files, before)
+
+    commit = _attempt(send, hub, state)
+    if missing := _attempt(lambda: _lacking(_holding(api, hub), files), hub, state):
+        what = f"the hub answered that all is there, and lacks {', '.join(missing)}"
+        raise RunFailed(what, where=hub.repository, remedy="push it again")
     return commit
 
 
@@ -157,18 +144,12 @@ def token_for(hub: Hub) -> str:
         UserError: there is none, or the hub's address is none.
     """
     if hub.endpoint and not hub.endpoint.startswith(("http://", "https://")):
-        raise UserError(
-            f"'{hub.endpoint}' is no address",
-            where="--endpoint",
-            remedy="give one that begins with https:// or http://",
-        )
+        remedy = "give one that begins with https:// or http://"
+        raise UserError(f"'{hub.endpoint}' is no address", where="--endpoint", remedy=remedy)
     token = get_token()
     if not token:
-        raise UserError(
-            "no token for the hub",
-            where=hub.endpoint or hub.repository,
-            remedy="set HF_TOKEN, or run `hf auth login`",
-        )
+        where, remedy = hub.endpoint or hub.repository, "set HF_TOKEN, or run `hf auth login`"
+        raise UserError("no token for the hub", where=where, remedy=remedy)
     return token
 
 
@@ -195,16 +176,11 @@ def _attempt(work: Callable[[], _Answer], hub: Hub, state: str | Callable[[], st
         try:
             return work()
         except HFValidationError:
-            raise UserError(
-                "not a repository's name",
-                where=hub.repository,
-                remedy="give OWNER/NAME, of letters, digits, '-', '_' and '.'",
-            ) from None
+            remedy = "give OWNER/NAME, of letters, digits, '-', '_' and '.'"
+            raise UserError("not a repository's name", where=hub.repository, remedy=remedy) from None
         except (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError) as error:
             # The library wraps what its upload threads meet in a RuntimeError.
-            cause = (
-                error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
-            )
+            cause = (error.__cause__ or error) if isinstance(error, RuntimeError) else error
             if not isinstance(cause, HfHubHTTPError | httpx2.HTTPError | ConnectionError):
                 raise
             code = cause.response.status_code if isinstance(cause, HfHubHTTPError) else 0
@@ -219,26 +195,16 @@ def _attempt(work: Callable[[], _Answer], hub: Hub, state: str | Callable[[], st
 def _refusal(cause: BaseException, code: int, hub: Hub, remark: str) -> UserError:
     where = f"{hub.endpoint}/{hub.repository}" if hub.endpoint else hub.repository
     if code in _TRANSIENT:
-        return RunFailed(
-            f"the hub {_said(cause, code)} at {_ATTEMPTS} attempts; {remark}",
-            where=where,
-            remedy="run the same command again later",
-        )
+        what = f"the hub {_said(cause, code)} at {_ATTEMPTS} attempts; {remark}"
+        return RunFailed(what, where=where, remedy="run the same command again later")
     if code in (401, 403, 404):  # a hub hides what a token may not see
-        return UserError(
-            f"the hub refuses the token ({code}); {remark}",
-            where=where,
-            remedy="use a token that may write there, and check the name",
-        )
+        remedy = "use a token that may write there, and check the name"
+        return UserError(f"the hub refuses the token ({code}); {remark}", where=where, remedy=remedy)
     return RunFailed(f"the hub {_said(cause, code)}; {remark}", where=where, remedy="see what it says")
 
 
 def _said(cause: BaseException, code: int) -> str:
     first = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
-    return (
-        f"answers {code}"
-        if code in _TRANSIENT and code
-        else f"refuses ({first})"
-        if code
-        else f"is out of reach ({first})"
-    )
+    if not code:
+        return f"is out of reach ({first})"
+    return f"answers {code}" if code in _TRANSIENT else f"refuses ({first})"

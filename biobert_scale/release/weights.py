@@ -20,7 +20,7 @@ def save_weights(model: PreTrainedModel, output: Path, dtype: Dtype) -> None:
 
     Args:
         model: in fp32.
-        dtype: of `model.safetensors`. With `both` that is fp32, and `model.fp16.safetensors` stands beside
+        dtype: of `model.safetensors`. With `both` that is fp32, and `model.fp16.safetensors` is beside
             it, which `from_pretrained(..., variant="fp16", dtype=torch.float16)` opens.
 
     Raises:
@@ -40,9 +40,6 @@ def _in_fp16(model: PreTrainedModel) -> PreTrainedModel:
     half: PreTrainedModel = copy.deepcopy(model).half()  # type: ignore[no-untyped-call]  # tied weights stay tied
     for name, weights in half.named_parameters():
         if not torch.isfinite(weights).all():
-            raise UserError(
-                f"{name} has weights beyond fp16's range (65,504)",
-                where="--dtype",
-                remedy="export with --dtype fp32",
-            )
+            what = f"{name} has weights beyond fp16's range (65,504)"
+            raise UserError(what, where="--dtype", remedy="export with --dtype fp32")
     return half

@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from biobert_scale.data.mixture import count_seen
-from biobert_scale.report.markup import Html, number, percent, table
-from biobert_scale.report.sources import Sources
+from biobert_scale.report.sources import RunSources, Sources
+from biobert_scale.report.templates import percent
+
+Rows = Sequence[tuple[str, ...]]
 
 
-def held_by_source(sources: Sources) -> Html:
-    """Documents and tokens by source, both splits; nothing where the tokens do not know their sources."""
-    rows: list[tuple[object, ...]] = []
-    samples = sources.samples_by_source.samples if sources.samples_by_source else {}
-    for split, held in sources.tokens_by_source.items():
-        of_all = sum(run.tokens for run in held.values())
-        for name, documents, sentences, tokens in held.values():
-            found = number(samples[name]) if split == "train" and name in samples else "–"
-            counts = (number(documents), number(sentences), number(tokens))
+def held(run: Sources) -> Rows:
+    """Documents and tokens by source, both splits; empty where the tokens do not know their sources."""
+    rows = []
+    samples = run.samples_by_source.samples if run.samples_by_source else {}
+    for split, of_split in run.tokens_by_source.items():
+        of_all = sum(source.tokens for source in of_split.values())
+        for name, documents, sentences, tokens in of_split.values():
+            found = f"{samples[name]:,}" if split == "train" and name in samples else "–"
+            counts = (f"{documents:,}", f"{sentences:,}", f"{tokens:,}")
             rows.append((f"{split}, {name}", *counts, percent(tokens, of_all), found))
-    head = ("split, source", "documents", "sentences", "tokens", "share of tokens", "samples")
-    return table("token-sources", "Token shards by source", head, rows) if rows else Html("")
+    return rows
 
 
-def seen_by_source(sources: Sources) -> Html:
+def seen(own: RunSources, consumed: int, seed: int) -> Rows:
     """What the samples consumed so far have shown of each source."""
-    own, seed = sources.samples_by_source, sources.setting("seed")
-    if own is None or seed is None:
-        return Html("")
-    consumed = int(sources.training[-1]["consumed_samples"])
-    seen, an_epoch = count_seen(own.epoch, consumed, seed=seed), dict.fromkeys(own.samples, 0)
+    seen_of, an_epoch = count_seen(own.epoch, consumed, seed=seed), dict.fromkeys(own.samples, 0)
     for name, samples in own.epoch:
         an_epoch[name] += samples
-    rows = [
+    return [
         (
             name,
-            number(samples),
+            f"{samples:,}",
             f"{an_epoch[name] / samples:.4g}",
-            number(seen[name]),
-            percent(seen[name], consumed),
-            f"{seen[name] / samples:.3f}",
+            f"{seen_of[name]:,}",
+            percent(seen_of[name], consumed),
+            f"{seen_of[name] / samples:.3f}",
         )
         for name, samples in own.samples.items()
     ]
-    head = (
-        "source",
-        "samples",
-        "times in an epoch",
-        "samples seen",
-        "share of all seen",
-        "times each was seen",
-    )
-    epochs = consumed / own.samples_an_epoch
-    return table("seen-sources", f"Samples seen of each source, in {epochs:.2f} epochs", head, rows)

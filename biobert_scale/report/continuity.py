@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from biobert_scale.report.sources import Interruption
+from biobert_scale.report.sources import Interruption, Record, attempts
 
 WINDOW = 10
 """Records on each side that are looked at."""
@@ -56,7 +55,7 @@ def _steps(number: int) -> str:
 
 
 def check_continuity(
-    training: Sequence[dict[str, Any]],
+    training: Sequence[Record],
     interruption: Interruption,
     *,
     log_every_steps: int = 1,
@@ -76,12 +75,10 @@ def check_continuity(
     missing, repeated = 0, interruption.global_step - at
     for first, second in itertools.pairwise(near):
         missing += max(0, second["global_step"] - first["global_step"] - log_every_steps)
-        repeated += _attempts(second) <= _attempts(first)
+        repeated += attempts(second) <= attempts(first)
     consistent = None
     if global_batch_size and near:
-        consistent = all(
-            record["consumed_samples"] == global_batch_size * _attempts(record) for record in near
-        )
+        consistent = all(each["consumed_samples"] == global_batch_size * attempts(each) for each in near)
     return Continuity(
         interruption=interruption,
         last_step=before[-1]["global_step"] if before else None,
@@ -90,9 +87,3 @@ def check_continuity(
         repeated=repeated,
         samples_consistent=consistent,
     )
-
-
-def _attempts(record: dict[str, Any]) -> int:
-    """Steps taken and skipped: a step skipped for an overflow keeps `global_step` but has used its
-    samples."""
-    return int(record["global_step"] + record.get("optim/skipped_steps", 0))

@@ -3,11 +3,14 @@ alike everywhere."""
 
 from __future__ import annotations
 
+import base64
 import io
 import math
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from importlib import resources
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
@@ -17,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from biobert_scale.report.continuity import Continuity
-from biobert_scale.report.sources import Interruption, Sources
+from biobert_scale.report.sources import Interruption, Record, Sources
 
 Floats = NDArray[np.float64]
 
@@ -42,6 +45,7 @@ STYLE: Any = {
 _MOST_POINTS = 500
 _MOST_LABELS = 3
 _ZOOM = 30
+_MOST_ZOOMS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +53,15 @@ class Figure:
     """One plot of the page."""
 
     id: str
-    title: str
     svg: bytes
     alt: str
     """What the plot shows, in words."""
     caption: str
+
+    @property
+    def address(self) -> str:
+        """The plot itself, as an image's address inside a page."""
+        return f"data:image/svg+xml;base64,{base64.b64encode(self.svg).decode()}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,8 @@ class Panel:
     unit: str
     """The y axis' label."""
     training: str
-    validation: str | None = None
+    validation: str = ""
+    """Empty: no such metric."""
     factor: float = 1.0
     """What the metric is multiplied by to be in `unit`."""
     from_zero: bool = False
@@ -73,24 +82,10 @@ class Panel:
     """Draw a running mean over the records."""
 
 
-# fmt: off
-PANELS = (
-    Panel("mlm-loss", "Masked language modelling loss", "MLM loss (nats per prediction)",
-          "train/mlm_loss", validation="validation/mlm_loss"),
-    Panel("nsp-loss", "Next sentence prediction loss", "NSP loss (nats per sample)",
-          "train/nsp_loss", validation="validation/nsp_loss"),
-    Panel("nsp-accuracy", "Next sentence prediction accuracy", "NSP accuracy (%)",
-          "train/nsp_accuracy", validation="validation/nsp_accuracy", factor=100.0),
-    Panel("learning-rate", "Learning rate", "learning rate (no unit)",
-          "optim/learning_rate", from_zero=True, noisy=False),
-    Panel("loss-scale", "Loss scale", "loss scale (factor)",
-          "optim/loss_scale", noisy=False),
-    Panel("gradient-norm", "Gradient norm", "L2 norm before clipping (no unit)",
-          "optim/grad_norm", from_zero=True),
-    Panel("throughput", "Throughput", "tokens per second per device",
-          "perf/tokens_per_second_per_device", from_zero=True),
+PANELS = tuple(
+    Panel(**row)
+    for row in tomllib.loads((resources.files("biobert_scale.report") / "panels.toml").read_text())["panel"]
 )
-# fmt: on
 
 
 def curves(sources: Sources) -> list[Figure]:
@@ -100,56 +95,66 @@ def curves(sources: Sources) -> list[Figure]:
     return [figure for figure in drawn if figure is not None]
 
 
-def _mark_of(entry: Interruption) -> tuple[float, str]:
-    """Where the dashed line stands, and its label."""
-    return entry.last_kept_step + 0.5, f"{entry.signal}, " + (
-        "not resumed yet" if entry.resumed_step is None else "resumed"
-    )
+class _Mark(NamedTuple):
+    """A dashed line where a run was interrupted."""
+
+    step: float
+    label: str
 
 
-def series(records: Sequence[dict[str, Any]], name: str, factor: float = 1.0) -> tuple[Floats, Floats]:
-    """A metric's finite values and their global steps; the overflows of a loss-scaled run leave gaps."""
+def _mark_of(entry: Interruption) -> _Mark:
+    state = "not resumed yet" if entry.resumed_step is None else "resumed"
+    return _Mark(entry.last_kept_step + 0.5, f"{entry.signal}, {state}")
+
+
+class Series(NamedTuple):
+    """A metric's finite values and their global steps, each of shape (records,)."""
+
+    steps: Floats
+    values: Floats
+
+
+def series(records: Sequence[Record], name: str, factor: float = 1.0) -> Series:
+    """Read a metric; the overflows of a loss-scaled run leave gaps."""
     pairs = [
-        (record["global_step"], record[name] * factor) for record in records if _is_finite(record.get(name))
+        (record["global_step"], record[name] * factor)
+        for record in records
+        if isinstance(record.get(name), int | float) and math.isfinite(record[name])
     ]
-    points = np.asarray(pairs, dtype=np.float64).reshape(-1, 2)
-    return points[:, 0], points[:, 1]
+    return Series(*np.asarray(pairs, dtype=np.float64).reshape(-1, 2).T)
 
 
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+class Thinned(NamedTuple):
+    """Groups of a long series, each array of shape (groups,): the mean step, and the mean, least and greatest
+    value."""
+
+    middle: Floats
+    mean: Floats
+    low: Floats
+    high: Floats
+    size: int
+    """Values in a group."""
 
 
-def thin(
-    steps: Floats, values: Floats, most: int = _MOST_POINTS
-) -> tuple[Floats, Floats, Floats, Floats, int]:
-    """Thin a long series for plotting: in groups of equal size, the mean step, and the mean, least and
-    greatest value.
-
-    Returns:
-        The four arrays, shape (groups,), and the size of a group; each value is its own group where there are
-        at most `most`.
-    """
+def thin(steps: Floats, values: Floats, most: int = _MOST_POINTS) -> Thinned:
+    """Thin a long series for plotting, in groups of equal size; at most `most` values are groups of one."""
     size = -(-len(steps) // most) if len(steps) else 1
     starts = np.arange(0, len(steps), size)
     counts = np.diff([*starts, len(steps)])
     middle, mean = (np.add.reduceat(column, starts) / counts for column in (steps, values))
-    return middle, mean, np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts), size
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    return Thinned(middle, mean, low, high, size)
 
 
-def _curve(panel: Panel, sources: Sources, marks: list[tuple[float, str]]) -> Figure | None:
+def _curve(panel: Panel, sources: Sources, marks: Sequence[_Mark]) -> Figure | None:
     steps, values = series(sources.training, panel.training, panel.factor)
     if not len(steps):
         return None
-    held_out = (
-        series(sources.validation, panel.validation, panel.factor)
-        if panel.validation
-        else (steps[:0], values[:0])
-    )
+    held_out = series(sources.validation, panel.validation, panel.factor)
     with matplotlib.rc_context(STYLE):
         canvas, axes = _canvas(panel.unit)
         note = _draw(axes, steps, values, smooth=panel.noisy)
-        if len(held_out[0]):
+        if len(held_out.steps):
             axes.plot(*held_out, "o", color=_VALIDATION, ms=4, label="validation", zorder=4)
         _scale(axes, panel, values)
         _mark(axes, marks)
@@ -160,15 +165,12 @@ def _curve(panel: Panel, sources: Sources, marks: list[tuple[float, str]]) -> Fi
         f"{panel.title}, {panel.unit}: from {values[0]:.4g} at step {steps[0]:,.0f} to {values[-1]:.4g} at"
         f" step {steps[-1]:,.0f}."
     )
-    if len(held_out[0]):
-        alt += f" On validation: from {held_out[1][0]:.4g} to {held_out[1][-1]:.4g}."
+    if len(held_out.steps):
+        alt += f" On validation: from {held_out.values[0]:.4g} to {held_out.values[-1]:.4g}."
     if marks:
-        alt += (
-            " Dashed lines: stopped and resumed after step "
-            + ", ".join(f"{mark - 0.5:,.0f}" for mark, _ in marks[:10])
-            + "."
-        )
-    return Figure(id=panel.id, title=panel.title, svg=svg, alt=alt, caption=f"{panel.title}{note}.")
+        steps_before = ", ".join(f"{mark.step - 0.5:,.0f}" for mark in marks[:10])
+        alt += f" Dashed lines: stopped and resumed after step {steps_before}."
+    return Figure(id=panel.id, svg=svg, alt=alt, caption=f"{panel.title}{note}.")
 
 
 def _canvas(unit: str) -> tuple[Canvas, Axes]:
@@ -194,13 +196,8 @@ def _draw(axes: Axes, steps: Floats, values: Floats, *, smooth: bool) -> str:
     axes.plot(steps, values, color=_TRAINING, lw=0.8, label="each record")
     width = max(5, len(steps) // 25) | 1
     half = width // 2
-    axes.plot(
-        steps[half:-half],
-        np.convolve(values, np.full(width, 1 / width), "valid"),
-        color=_SMOOTH,
-        lw=1.4,
-        label=f"mean of {width}",
-    )
+    running = np.convolve(values, np.full(width, 1 / width), "valid")
+    axes.plot(steps[half:-half], running, color=_SMOOTH, lw=1.4, label=f"mean of {width}")
     return ""
 
 
@@ -221,7 +218,7 @@ def _scale(axes: Axes, panel: Panel, values: Floats) -> None:
         axes.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
 
 
-def _mark(axes: Axes, marks: list[tuple[float, str]]) -> None:
+def _mark(axes: Axes, marks: Sequence[_Mark]) -> None:
     """Draw a dashed line at each interruption: labelled beside it where they are few, in the legend where
     they are many."""
     few = len(marks) <= _MOST_LABELS
@@ -232,31 +229,23 @@ def _mark(axes: Axes, marks: list[tuple[float, str]]) -> None:
         if few:
             height = axes.get_xaxis_transform()
             box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
-            place: Any = {
-                "xy": (step, 0.99),
-                "xycoords": height,
-                "xytext": (-2, 0),
-                "textcoords": "offset points",
-            }
-            axes.annotate(
-                label, **place, rotation=90, ha="right", va="top", fontsize=7, color=_LINE, bbox=box, zorder=3
-            )
+            note = axes.annotate(label, (step, 0.99), (-2, 0), height, "offset points", rotation=90)
+            note.set(ha="right", va="top", fontsize=7, color=_LINE, bbox=box, zorder=3)
 
 
 def _legend(axes: Axes) -> None:
     """Above the plot, where no curve can run through it."""
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=4,
-        borderaxespad=0.2,
-        handlelength=1.5,
-        columnspacing=1.4,
-    )
+    spacing = {"borderaxespad": 0.2, "handlelength": 1.5, "columnspacing": 1.4}
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, **spacing)
 
 
-def zoom(sources: Sources, continuity: Continuity, number: int) -> Figure:
-    """The records around an interruption."""
+def zooms(sources: Sources, checked: Sequence[Continuity]) -> list[Figure]:
+    """The records around each of the first interruptions that have records on both sides."""
+    resumed = [each for each in checked if each.first_step is not None and each.last_step is not None]
+    return [_zoom(sources, each, place) for place, each in enumerate(resumed[:_MOST_ZOOMS], 1)]
+
+
+def _zoom(sources: Sources, continuity: Continuity, number: int) -> Figure:
     at = continuity.interruption.last_kept_step
     before = [record for record in sources.training if record["global_step"] <= at][-_ZOOM:]
     after = [record for record in sources.training if record["global_step"] > at][:_ZOOM]
@@ -272,21 +261,12 @@ def zoom(sources: Sources, continuity: Continuity, number: int) -> Figure:
         f"Training MLM loss of {len(before)} records before and {len(after)} after the interruption at step"
         f" {at:,}. {continuity.verdict}"
     )
-    return Figure(
-        id=f"interruption-{number}",
-        title="Around the interruption",
-        svg=svg,
-        alt=alt,
-        caption=f"Training MLM loss around step {at:,}.",
-    )
+    caption = f"Training MLM loss around step {at:,}."
+    return Figure(id=f"interruption-{number}", svg=svg, alt=alt, caption=caption)
 
 
 def svg_of(canvas: Canvas) -> bytes:
     stream = io.BytesIO()
-    canvas.savefig(
-        stream,
-        format="svg",
-        transparent=True,
-        metadata={"Date": None, "Creator": None, "Type": None, "Format": None},
-    )
+    undated = dict.fromkeys(("Date", "Creator", "Type", "Format"))
+    canvas.savefig(stream, format="svg", transparent=True, metadata=undated)
     return stream.getvalue()

@@ -1,28 +1,14 @@
-"""Puts the page together and writes it."""
+"""Writes the page about a run."""
 
 from __future__ import annotations
 
 import datetime
-import importlib.resources
-import string
 from pathlib import Path
 
-from biobert_scale import __version__
 from biobert_scale.files import write_atomically
-from biobert_scale.report import sections
-from biobert_scale.report.markup import element, join, markup
-from biobert_scale.report.score_section import scores
-from biobert_scale.report.sources import Sources, read_sources
-
-_PARTS = (
-    ("corpus", "Corpus", sections.corpus),
-    ("tokens", "Tokens", sections.tokens),
-    ("pretraining", "Pre-training", sections.pretraining),
-    ("interruptions", "Stopped and resumed", sections.interruptions),
-    ("scores", "Scores", scores),
-    ("configuration", "Configuration", sections.configuration),
-    ("environment", "Environment", sections.environment),
-)
+from biobert_scale.report import by_source, figures, score_section, sections
+from biobert_scale.report.sources import Sources, read_sources, toml_text
+from biobert_scale.report.templates import render_page
 
 
 def write_report(run: Path, output: Path) -> Path:
@@ -47,18 +33,17 @@ def write_report(run: Path, output: Path) -> Path:
 
 def render(sources: Sources, date: datetime.date) -> str:
     """The page as HTML text."""
-    template = (importlib.resources.files("biobert_scale.report") / "page.html").read_text(encoding="utf-8")
     name = sources.setting("name") or sources.name
-    links = join(element("a", title, href=f"#{identifier}-section") for identifier, title, _ in _PARTS)
-    body = join(
-        [sections.banner(sources), sections.summary(sources), *(part(sources) for _, _, part in _PARTS)]
-    )
-    return string.Template(template).substitute(
-        title=markup(f"{name}: biobert_scale report"),
-        name=markup(name),
-        description=markup(sources.setting("description") or ""),
-        date=f"{date.day} {date:%B %Y}",
-        version=markup(__version__),
-        links=links,
-        body=body,
+    return render_page(
+        "report.html",
+        date=date,
+        title=f"{name}: biobert_scale report",
+        name=name,
+        description=sources.setting("description") or "",
+        run=sources,
+        parts=sections,
+        score_parts=score_section,
+        figures=figures,
+        by_source=by_source,
+        toml=toml_text(sources.config),
     )

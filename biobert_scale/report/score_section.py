@@ -1,204 +1,167 @@
-"""The page's part about benchmark scores, and published scores apart from them."""
+"""The rows of the page's tables of benchmark scores; published scores are apart from them."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from biobert_scale.evaluation.prepared import TASKS
-from biobert_scale.evaluation.published import REFERENCE_PROTOCOLS
-from biobert_scale.report.markup import Html, element, figure, join, paragraph, section, table
+from biobert_scale.evaluation.published import REFERENCE_PROTOCOLS, PublishedScores
+from biobert_scale.evaluation.records import ScoreRow
+from biobert_scale.report.figures import Figure
 from biobert_scale.report.score_charts import score_bars, score_steps
-from biobert_scale.report.sources import Sources
+from biobert_scale.report.templates import Cell
 
-_Row = dict[str, Any]
-_Column = tuple[str, str, str]
-_System = tuple[str, str, int]
+_Row = tuple[Cell | str, ...]
 
 
-def scores(sources: Sources) -> Html:
-    """One row a system, one column a task and protocol: never two protocols in one column."""
-    if sources.scores is None:
-        return section("scores", "Scores", paragraph(sources.scores_problem))
-    columns, systems = _arrange(sources.scores["rows"])
+class _Column(NamedTuple):
+    """Scores that compare: never two protocols in one column."""
+
+    task: str
+    protocol: str
+    score_name: str
+
+
+class _System(NamedTuple):
+    kind: str
+    model: str
+    copy: int
+    """A second model of the same name is on a row of its own."""
+
+
+_Systems = dict[_System, dict[_Column, ScoreRow]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreTable:
+    """One row a system, one column a task and protocol."""
+
+    head: _Row
+    systems: list[_Row]
+    differences: list[_Row]
+    """Pre-trained minus random, for each model that was run both ways with one budget on the same data."""
+    tasks: list[str]
+    reference_tasks: list[str]
+    """Those that were run under a protocol of published scores."""
+    not_published: list[str]
+    """Tasks whose files are not the published ones."""
+
+
+def score_rows(rows: Sequence[ScoreRow]) -> ScoreTable:
+    """Arrange the systems' scores, the best of each column in bold."""
+    columns, systems = _arrange(rows)
     best = {
         column: max(cells[column]["mean"] for cells in systems.values() if column in cells)
         for column in columns
     }
-    shown: list[tuple[object, ...]] = [
-        (_name(system), *(_cell(cells.get(column), best[column]) for column in columns))
-        for system, cells in systems.items()
-    ]
-    differences = _differences(sources.scores["rows"], systems, columns)
-    head = ("system", *(_heading(column) for column in columns))
-    explained = (
-        "Test scores in percent: mean ± standard deviation over seeds, and n, the number of runs; "
-        "of a single run the document bootstrap's 95% interval. Bold: the best of a task."
-    )
-    if differences:
-        explained += (
-            " Difference: what pre-training adds to the same encoder from random weights; "
-            "± its standard error, where both sides have two runs or more; without it, a hint only."
-        )
-    return section(
-        "scores",
-        "Scores",
-        table("scores", "Scores on the test splits", head, [*shown, *differences], totals=len(differences)),
-        paragraph(explained),
-        *_plots(sources),
-        _published(sources, {(column[0], column[1]) for column in columns}),
+    run_tasks = {column.task for column in columns}
+    tasks = [task for task in TASKS if task in run_tasks]
+    compared = {column.task for column in columns if column.protocol in REFERENCE_PROTOCOLS}
+    others = {row["task"] for row in rows if not row["published_data"]}
+    return ScoreTable(
+        head=("system", *(Cell(task, f"{score_name}, {protocol}") for task, protocol, score_name in columns)),
+        systems=[
+            (_name(system), *(_cell(cells.get(column), best[column]) for column in columns))
+            for system, cells in systems.items()
+        ],
+        differences=_differences(rows, systems, columns),
+        tasks=tasks,
+        reference_tasks=[task for task in tasks if task in compared],
+        not_published=[task for task in tasks if task in others],
     )
 
 
-def _plots(sources: Sources) -> list[Html]:
-    assert sources.scores is not None
-    drawn = (score_bars(sources.scores["rows"]), score_steps(sources.scores["rows"]))
-    prefix = "Synthetic data. " if sources.synthetic else ""
-    return [figure(plot, prefix) for plot in drawn if plot is not None]
+def plots(rows: list[ScoreRow]) -> list[Figure]:
+    return [figure for figure in (score_bars(rows), score_steps(rows)) if figure is not None]
 
 
-def _arrange(rows: list[_Row]) -> tuple[list[_Column], dict[_System, dict[_Column, _Row]]]:
-    """Columns in the table's order of tasks; systems by kind, a second model of the same name on a row of its
-    own."""
-    columns = list(dict.fromkeys(_column(row) for row in rows))
-    systems: dict[_System, dict[_Column, _Row]] = defaultdict(dict)
+def _arrange(rows: Sequence[ScoreRow]) -> tuple[list[_Column], _Systems]:
+    """Columns in the table's order of tasks; systems by kind."""
+    columns = list(dict.fromkeys(map(_column, rows)))
+    systems: _Systems = defaultdict(dict)
     for row in rows:
         copy = 1
-        while _column(row) in systems[(row["kind"], row["model"], copy)]:
+        while _column(row) in systems[_System(row["kind"], row["model"], copy)]:
             copy += 1
-        systems[(row["kind"], row["model"], copy)][_column(row)] = row
-    kinds = list(dict.fromkeys(["pre-trained", "random weights", *(kind for kind, _, _ in systems)]))
+        systems[_System(row["kind"], row["model"], copy)][_column(row)] = row
+    kinds = list(dict.fromkeys(["pre-trained", "random weights", *(system.kind for system in systems)]))
     return columns, {
-        system: systems[system] for system in sorted(systems, key=lambda system: kinds.index(system[0]))
+        system: systems[system] for system in sorted(systems, key=lambda system: kinds.index(system.kind))
     }
 
 
-def _column(row: _Row) -> _Column:
-    return row["task"], row["protocol"], row["score_name"]
+def _column(row: ScoreRow) -> _Column:
+    return _Column(row["task"], row["protocol"], row["score_name"])
 
 
-def _heading(column: _Column) -> Html:
-    task, protocol, score_name = column
-    return join([task, element("span", f"{score_name}, {protocol}", class_="aside")])
+def _name(system: _System) -> Cell:
+    is_baseline = system.kind == "baseline"
+    name, note = (system.model, system.kind) if is_baseline else (system.kind, f"model: {system.model}")
+    return Cell(name + (f" ({system.copy})" if system.copy > 1 else ""), note)
 
 
-def _name(system: _System) -> Html:
-    kind, model, copy = system
-    again = f" ({copy})" if copy > 1 else ""
-    name, note = (model, kind) if kind == "baseline" else (kind, f"model: {model}")
-    return join([name + again, element("span", note, class_="aside")])
-
-
-def _cell(row: _Row | None, best: float) -> Html:
+def _cell(row: ScoreRow | None, best: float) -> Cell | str:
     if row is None:
-        return Html("–")
-    runs = len(row["scores"])
+        return "–"
     value = f"{row['mean']:.2f}" + (f" ± {row['sd']:.2f}" if row["sd"] is not None else "")
-    note = f"n = {runs}"
-    if row["interval_95"]:
-        note += f", {row['interval_95'][0]:.1f}–{row['interval_95'][1]:.1f}"
-    return join(
-        [element("strong", value) if row["mean"] == best else value, element("span", note, class_="aside")]
-    )
+    note = f"n = {len(row['scores'])}"
+    if interval := row["interval_95"]:
+        note += f", {interval[0]:.1f}–{interval[1]:.1f}"
+    return Cell(value, note, bold=row["mean"] == best)
 
 
-def _differences(
-    rows: list[_Row], systems: dict[_System, dict[_Column, _Row]], columns: list[_Column]
-) -> list[tuple[object, ...]]:
-    """Pre-trained minus random, for each model that was run both ways with one budget on the same data."""
-    shown: list[tuple[object, ...]] = []
+def _differences(rows: Sequence[ScoreRow], systems: _Systems, columns: list[_Column]) -> list[_Row]:
+    shown: list[_Row] = []
     for (kind, model, copy), trained in systems.items():
-        if kind != "pre-trained":
-            continue
         fresh = {column: _fresh(rows, row) for column, row in trained.items()}
-        if any(fresh.values()):
+        if kind == "pre-trained" and any(fresh.values()):
             note = f"pre-trained{f' ({copy})' * (copy > 1)} − random weights, model: {model}"
             cells = [_difference(trained.get(column), fresh.get(column)) for column in columns]
-            shown.append((join(["difference", element("span", note, class_="aside")]), *cells))
+            shown.append((Cell("difference", note), *cells))
     return shown
 
 
-def _fresh(rows: list[_Row], trained: _Row) -> _Row | None:
+def _fresh(rows: Sequence[ScoreRow], trained: ScoreRow) -> ScoreRow | None:
     """The row of the same network from random weights."""
     same = ("task", "protocol", "model", "config", "data")
-    return next(
-        (
-            row
-            for row in rows
-            if row["kind"] == "random weights" and all(row.get(name) == trained.get(name) for name in same)
-        ),
-        None,
-    )
+    fresh = (row for row in rows if row["kind"] == "random weights")
+    return next((row for row in fresh if all(row.get(name) == trained.get(name) for name in same)), None)
 
 
-def _difference(trained: _Row | None, fresh: _Row | None) -> str:
+def _difference(trained: ScoreRow | None, fresh: ScoreRow | None) -> str:
     if trained is None or fresh is None:
         return "–"
     text = f"{trained['mean'] - fresh['mean']:+.2f}"
-    if trained["sd"] is not None and fresh["sd"] is not None:
-        text += (
-            f" ± {math.hypot(*(row['sd'] / math.sqrt(len(row['scores'])) for row in (trained, fresh))):.2f}"
-        )
-    return text
+    if trained["sd"] is None or fresh["sd"] is None:
+        return text
+    errors = trained["sd"] / math.sqrt(len(trained["scores"])), fresh["sd"] / math.sqrt(len(fresh["scores"]))
+    return f"{text} ± {math.hypot(*errors):.2f}"
 
 
-def _published(sources: Sources, contests: set[tuple[str, str]]) -> Html:
-    """Published scores, those of the same protocol for the tasks that were run under it."""
-    assert sources.scores is not None
-    shown: list[str] = [task for task in TASKS if task in {task for task, _ in contests}]
-    same = [task for task in shown if any((task, protocol) in contests for protocol in REFERENCE_PROTOCOLS)]
-    parts = [element("h3", "Published scores"), paragraph(_comparable(sources, shown))]
-    for identifier, caption, references, tasks in (
-        ("published", "Published with the same protocol", sources.scores["references"], same),
-        (
-            "other-protocols",
-            "Published with other protocols: not comparable with anything above",
-            sources.scores["other_protocols"],
-            shown,
-        ),
-    ):
-        chosen = [reference for reference in references if any(task in reference["scores"] for task in tasks)]
-        if chosen:
-            parts.append(_references(identifier, caption, chosen, tasks))
-    return element("div", join(parts), class_="apart")
+@dataclass(frozen=True, kw_only=True)
+class ReferenceTable:
+    """Published scores; the last cell of a row counts in `sources`, from 1."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+    sources: list[tuple[str, str]]
+    """(protocol, source)."""
 
 
-def _references(identifier: str, caption: str, references: list[dict[str, Any]], tasks: list[str]) -> Html:
-    """A table of published scores, and below it each protocol and source that its rows point to."""
-    sources = list(dict.fromkeys((reference["protocol"], reference["source"]) for reference in references))
+def references(published: Sequence[PublishedScores], tasks: Sequence[str]) -> ReferenceTable:
+    """The published scores of some tasks."""
+    chosen = [reference for reference in published if any(task in reference.scores for task in tasks)]
+    sources = list(dict.fromkeys((reference.protocol, reference.source) for reference in chosen))
     rows = [
         (
-            reference["model"],
-            *(f"{reference['scores'][task]:.2f}" if task in reference["scores"] else "–" for task in tasks),
-            f"[{1 + sources.index((reference['protocol'], reference['source']))}]",
+            reference.model,
+            *(f"{reference.scores[task]:.2f}" if task in reference.scores else "–" for task in tasks),
+            f"[{1 + sources.index((reference.protocol, reference.source))}]",
         )
-        for reference in references
+        for reference in chosen
     ]
-    notes = [
-        element("li", f"[{place}] {protocol}. Source: {source}.")
-        for place, (protocol, source) in enumerate(sources, 1)
-    ]
-    shown = table(identifier, caption, ("model", *tasks, "source"), rows)
-    return join([shown, element("ul", join(notes), class_="sources", id=f"{identifier}-sources")])
-
-
-def _comparable(sources: Sources, tasks: list[str]) -> str:
-    """Whether the scores above may be held against the published ones."""
-    if sources.synthetic:
-        return (
-            "For orientation only: these scores are not comparable with those above, "
-            "which come from made-up files in the benchmarks' formats."
-        )
-    assert sources.scores is not None
-    others = [
-        task
-        for task in tasks
-        if not all(row["published_data"] for row in sources.scores["rows"] if row["task"] == task)
-    ]
-    if others:
-        return (
-            f"Not comparable with those above for {', '.join(others)}: the files here are not the published"
-            " ones."
-        )
-    return "The files here are the published ones: their documents and annotations were counted and agree."
+    return ReferenceTable(head=("model", *tasks, "source"), rows=rows, sources=sources)

@@ -1,240 +1,114 @@
-"""The page's parts about data, training, configuration and machine; each says in a line when its stage has
-not run."""
+"""The rows of the page's tables about data, training and machine, as text."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from biobert_scale.corpus.document import SOURCES
-from biobert_scale.report import figures
-from biobert_scale.report.by_source import held_by_source, seen_by_source
+from biobert_scale.files import Manifest
 from biobert_scale.report.continuity import Continuity, check_continuity
-from biobert_scale.report.markup import (
-    Html,
-    details,
-    duration,
-    element,
-    figure,
-    join,
-    large,
-    number,
-    paragraph,
-    percent,
-    section,
-    table,
-)
-from biobert_scale.report.sources import Sources, toml_text
+from biobert_scale.report.sources import Record, Sources, attempts
+from biobert_scale.report.templates import duration, large, percent
+
+Rows = Sequence[tuple[str, ...]]
 
 _SOURCE_NAMES = {"medline": "MEDLINE abstracts", "pmc": "PMC full texts"}
-_MARK = "Synthetic data. "
-_MOST_ZOOMS = 4
 
 
-def banner(sources: Sources) -> Html:
-    """A warning that nothing can overlook, where the literature is made up."""
-    if sources.synthetic is None:
-        return Html("")
-    made = sources.synthetic.config
-    text = (
-        f"the literature and the benchmarks were made up by a program (seed {made['seed']},"
-        f" {made['abstracts']:,} abstracts, {made['full_texts']:,} full texts). The numbers on this page show"
-        " that the software works; they say nothing about real text."
-    )
-    return element(
-        "p", join([element("strong", "Synthetic data:"), text]), class_="banner", id="synthetic", role="note"
-    )
+class Tile(NamedTuple):
+    """One of the key numbers at the top."""
+
+    name: str
+    value: str
+    note: str
 
 
-def summary(sources: Sources) -> Html:
+def tiles(run: Sources) -> list[Tile]:
     """The row of key numbers."""
-    tiles = [*_data_tiles(sources), *_training_tiles(sources)]
-    shown = [
-        element("div", join([element("dt", name), element("dd", value), element("dd", note, class_="aside")]))
-        for name, value, note in tiles
-    ]
-    return element("dl", join(shown), id="summary", class_="tiles")
+    found = []
+    if run.corpus:
+        counts = run.corpus.counts
+        found.append(Tile("Documents", large(counts["documents"]), f"of {counts['records']:,} records"))
+    if run.tokens:
+        train, held_out = (run.tokens.counts[split]["tokens"] for split in ("train", "validation"))
+        found.append(Tile("Tokens", large(train + held_out), f"{large(held_out)} held out"))
+    if run.export:
+        found.append(Tile("Parameters", large(run.export.counts["parameters"]), "in the exported weights"))
+    return [*found, *(_training_tiles(run) if run.training else [])]
 
 
-def _data_tiles(sources: Sources) -> list[tuple[str, str, str]]:
-    tiles = []
-    if sources.corpus:
-        counts = sources.corpus.counts
-        tiles.append(("Documents", large(counts["documents"]), f"of {number(counts['records'])} records"))
-    if sources.tokens:
-        tokens = {split: sources.tokens.counts[split]["tokens"] for split in ("train", "validation")}
-        tiles.append(("Tokens", large(sum(tokens.values())), f"{large(tokens['validation'])} held out"))
-    if sources.export:
-        tiles.append(("Parameters", large(sources.export.counts["parameters"]), "in the exported weights"))
-    return tiles
+def _training_tiles(run: Sources) -> list[Tile]:
+    last, total = run.training[-1], run.setting("training", "schedule", "total_steps")
+    of = f"of {total:,}, " if total else ""
+    found = [Tile("Steps", f"{last['global_step']:,}", of + ("finished" if run.finished else "not finished"))]
+    if run.validation:
+        first, final = (run.validation[place]["validation/mlm_loss"] for place in (0, -1))
+        change = f"{100 * (final - first) / first:+.1f}%, nats per prediction"
+        accuracy = f"{100 * run.validation[-1]['validation/nsp_accuracy']:.1f}%"
+        found.append(Tile("Validation MLM loss", f"{first:.3f} → {final:.3f}", change))
+        found.append(Tile("NSP accuracy", accuracy, _nsp_chance(run)))
+    seen = f"{large(last['consumed_tokens'])} tokens seen"
+    return [*found, Tile("Time in steps", duration(step_seconds(run)), seen)]
 
 
-def _training_tiles(sources: Sources) -> list[tuple[str, str, str]]:
-    if not sources.training:
-        return []
-    last, total = sources.training[-1], sources.setting("training", "schedule", "total_steps")
-    of = f"of {number(total)}, " if total else ""
-    tiles = [
-        ("Steps", number(last["global_step"]), of + ("finished" if sources.finished else "not finished"))
-    ]
-    if sources.validation:
-        first, final = (
-            record["validation/mlm_loss"] for record in (sources.validation[0], sources.validation[-1])
-        )
-        tiles.append(
-            (
-                "Validation MLM loss",
-                f"{first:.3f} → {final:.3f}",
-                f"{100 * (final - first) / first:+.1f}%, nats per prediction",
-            )
-        )
-        tiles.append(
-            (
-                "NSP accuracy",
-                f"{100 * sources.validation[-1]['validation/nsp_accuracy']:.1f}%",
-                _nsp_chance(sources),
-            )
-        )
-    tiles.append(
-        ("Time in steps", duration(step_seconds(sources)), f"{large(last['consumed_tokens'])} tokens seen")
-    )
-    return tiles
-
-
-def _nsp_chance(sources: Sources) -> str:
-    if sources.samples is None:
+def _nsp_chance(run: Sources) -> str:
+    if run.samples is None:
         return "on validation"
-    held_out = sources.samples.counts["validation"]
+    held_out = run.samples.counts["validation"]
     commoner = max(held_out["random_next"], held_out["samples"] - held_out["random_next"])
     return f"on validation; one constant answer: {percent(commoner, held_out['samples'])}"
 
 
-def step_seconds(sources: Sources) -> float:
+def step_seconds(run: Sources) -> float:
     """Seconds in training steps: each record's step time counts for the steps since the record before it."""
     total, before = 0.0, 0
-    for record in sources.training:
-        attempts = record["global_step"] + record.get("optim/skipped_steps", 0)
-        total += record["perf/step_seconds"] * max(attempts - before, 0)
-        before = attempts
+    for record in run.training:
+        total += record["perf/step_seconds"] * max(attempts(record) - before, 0)
+        before = attempts(record)
     return total
 
 
-def corpus(sources: Sources) -> Html:
-    if sources.corpus is None:
-        return section("corpus", "Corpus", paragraph("Not built yet."))
-    counts, rejects = sources.corpus.counts, sources.corpus.rejects
-    rows: list[tuple[object, ...]] = []
-    for source, suffix in [*((_SOURCE_NAMES[source], f"_{source}") for source in SOURCES), ("Total", "")]:
-        files, records, kept = (counts[f"{name}{suffix}"] for name in ("files", "records", "documents"))
-        rows.append((source, number(files), number(records), number(kept), percent(kept, records)))
-    by_source = table(
-        "corpus",
-        "Records and documents by source",
-        ("source", "files", "records", "kept", "share kept"),
-        rows,
-        totals=1,
-    )
-    size = paragraph(
-        f"The kept documents hold {number(counts['words'])} words and {number(counts['characters'])}"
-        " characters."
-    )
-    return section("corpus", "Corpus", by_source, size, _rejects(counts, rejects))
+def sources(counts: Mapping[str, int]) -> Rows:
+    """Records and documents by source, and in all."""
+    rows = []
+    for name, suffix in [*((_SOURCE_NAMES[source], f"_{source}") for source in SOURCES), ("Total", "")]:
+        files, records, kept = (counts[f"{what}{suffix}"] for what in ("files", "records", "documents"))
+        rows.append((name, f"{files:,}", f"{records:,}", f"{kept:,}", percent(kept, records)))
+    return rows
 
 
-def _rejects(counts: dict[str, Any], rejects: dict[str, int]) -> Html:
-    rejected, records = sum(rejects.values()), counts["records"]
-    reasons = [
-        (reason.replace("_", " "), count)
-        for reason, count in sorted(rejects.items(), key=lambda item: -item[1])
-    ]
-    totals = [("all rejected", rejected), ("kept", counts["documents"]), ("records read", records)]
-    rows = [(name, number(count), percent(count, records)) for name, count in [*reasons, *totals]]
-    adds_up = "add up" if rejected + counts["documents"] == records else "do NOT add up"
-    sentence = f"Rejected and kept records {adds_up} to the records read."
-    return join(
-        [
-            table("rejects", "What became of the records", ("reason", "records", "share"), rows, totals=3),
-            paragraph(sentence),
-        ]
-    )
+def rejects(corpus: Manifest) -> Rows:
+    """What became of the records, by reason and in all."""
+    records = corpus.counts["records"]
+    found = sorted(corpus.rejects.items(), key=lambda item: -item[1])
+    rows = [(reason.replace("_", " "), count) for reason, count in found]
+    rows.append(("all rejected", sum(corpus.rejects.values())))
+    rows += [("kept", corpus.counts["documents"]), ("records read", records)]
+    return [(name, f"{count:,}", percent(count, records)) for name, count in rows]
 
 
-def tokens(sources: Sources) -> Html:
-    parts: list[object] = []
-    if sources.vocabulary is None:
-        parts.append(paragraph("Vocabulary: not built yet."))
-    else:
-        counts, made = sources.vocabulary.counts, sources.vocabulary.config
-        kind = "lower-cased" if made.get("lowercase") else "cased"
-        entries, continuations = number(counts["entries"]), number(counts["continuations"])
-        parts.append(
-            paragraph(
-                f"WordPiece vocabulary, {kind}: {entries} entries, {continuations} of them continuations"
-                " (##)."
-            )
-        )
-    if sources.tokens is None:
-        return section("tokens", "Vocabulary and tokens", *parts, paragraph("Token shards: not built yet."))
-    held, samples = sources.tokens.counts, sources.samples.counts if sources.samples else {}
+def splits(run: Sources) -> Rows:
+    """Token shards and samples, by split."""
+    assert run.tokens is not None
     rows = []
     for split in ("train", "validation"):
-        counts = held[split]
-        pairs = samples.get(split)
-        shown = (
-            (number(pairs["samples"]), percent(pairs["random_next"], pairs["samples"]))
-            if pairs
-            else ("not drawn yet", "–")
-        )
-        rows.append((split, *(number(counts[name]) for name in ("documents", "sentences", "tokens")), *shown))
-    head = ("split", "documents", "sentences", "tokens", "samples", "random next")
-    caption = f"Token shards ({held['shards']:,} in each split) and the samples of one epoch"
-    parts += [table("tokens", caption, head, rows), held_by_source(sources)]
-    return section("tokens", "Vocabulary and tokens", *parts)
+        counts = run.tokens.counts[split]
+        drawn = ("not drawn yet", "–")
+        if run.samples and (pairs := run.samples.counts.get(split)):
+            drawn = f"{pairs['samples']:,}", percent(pairs["random_next"], pairs["samples"])
+        held = (f"{counts[name]:,}" for name in ("documents", "sentences", "tokens"))
+        rows.append((split, *held, *drawn))
+    return rows
 
 
-def pretraining(sources: Sources) -> Html:
-    if not sources.training:
-        return section("pretraining", "Pre-training", paragraph("Not trained yet."))
-    mark = _MARK if sources.synthetic else ""
-    plots = element("div", join(figure(drawn, mark) for drawn in figures.curves(sources)), class_="plots")
-    shown: list[object] = []
-    dtype = sources.setting("training", "precision", "dtype")
-    if dtype in ("bf16", "fp32"):
-        shown.append(paragraph(f"Trained in {dtype}, which needs no loss scaling: the scale stays 1."))
-    return section(
-        "pretraining",
-        "Pre-training",
-        _progress(sources),
-        *shown,
-        plots,
-        seen_by_source(sources),
-        _validation_table(sources),
-    )
-
-
-def _progress(sources: Sources) -> Html:
-    last = sources.training[-1]
-    skipped = int(last.get("optim/skipped_steps", 0))
-    steps, samples, seen = (
-        number(last[name]) for name in ("global_step", "consumed_samples", "consumed_tokens")
-    )
-    text = f"{steps} optimizer steps on {samples} samples ({seen} tokens)"
-    text += f"; {skipped:,} steps skipped for overflows." if skipped else "; no step was skipped."
-    if not sources.finished:
-        text += " The schedule's end is not reached: the run is under way, or stopped."
-    return paragraph(text)
-
-
-def _validation_table(sources: Sources) -> Html:
-    if not sources.validation:
-        return paragraph("Not validated yet.")
-    records = sources.validation
-    if len(records) > 12:  # the first, the last, and ten evenly between
+def validation(records: Sequence[Record]) -> Rows:
+    """Validation in numbers: the first measurement, the last, and ten evenly between."""
+    if len(records) > 12:
         records = [records[round(place * (len(records) - 1) / 11)] for place in range(12)]
-    rows = [
+    return [
         (
-            number(record["global_step"]),
+            f"{record['global_step']:,}",
             f"{record['validation/mlm_loss']:.4f}",
             f"{record['validation/perplexity']:.2f}",
             f"{100 * record['validation/mlm_accuracy']:.2f}",
@@ -243,116 +117,56 @@ def _validation_table(sources: Sources) -> Html:
         )
         for record in records
     ]
-    head = (
-        "step",
-        "MLM loss (nats)",
-        "perplexity",
-        "MLM accuracy (%)",
-        "NSP loss (nats)",
-        "NSP accuracy (%)",
-    )
-    chosen = (
-        f", {len(records)} of {len(sources.validation):,} times"
-        if len(records) < len(sources.validation)
-        else ""
-    )
-    caption = f"On {records[-1]['validation/sequences']:,} held-out samples{chosen}"
-    return details("Validation in numbers", table("validation", caption, head, rows))
 
 
-def interruptions(sources: Sources) -> Html:
-    title = "Stopped and resumed"
-    if not sources.interruptions:
-        return section("interruptions", title, paragraph("No interruption is recorded."))
-    log_every_steps, global_batch_size = (
-        sources.setting("training", name) for name in ("log_every_steps", "global_batch_size")
-    )
-    checked = [
-        check_continuity(
-            sources.training, entry, log_every_steps=log_every_steps or 1, global_batch_size=global_batch_size
-        )
-        for entry in sources.interruptions
+def continuity(run: Sources) -> list[Continuity]:
+    """Both sides of every interruption."""
+    every, batch = (run.setting("training", name) for name in ("log_every_steps", "global_batch_size"))
+    return [
+        check_continuity(run.training, entry, log_every_steps=every or 1, global_batch_size=batch)
+        for entry in run.interruptions
     ]
-    head = ("", *(f"after step {each.interruption.last_kept_step:,}" for each in checked))
-    rows = [(name, *(value(each) for each in checked)) for name, value in _CONTINUITY_ROWS]
-    resumed = [each for each in checked if each.first_step is not None and each.last_step is not None]
-    plots = [figures.zoom(sources, each, place) for place, each in enumerate(resumed[:_MOST_ZOOMS], 1)]
-    mark = _MARK if sources.synthetic else ""
-    return section(
-        "interruptions",
-        title,
-        *(element("p", each.verdict, class_="verdict bad" if each.faults else "verdict") for each in checked),
-        table("interruptions", "Both sides of each interruption", head, rows),
-        element("div", join(figure(drawn, mark) for drawn in plots), class_="plots"),
-    )
+
+
+def interruption_head(checked: list[Continuity]) -> list[str]:
+    return ["", *(f"after step {each.interruption.last_kept_step:,}" for each in checked)]
+
+
+def interruptions(checked: list[Continuity]) -> Rows:
+    """A column for each interruption."""
+    return [(name, *(value(each) for each in checked)) for name, value in _CONTINUITY_ROWS]
 
 
 def _or_dash(value: int | None) -> str:
-    return "–" if value is None else number(value)
+    return "–" if value is None else f"{value:,}"
 
 
+_SAMPLES = {None: "not checked", True: "continuous", False: "not continuous"}
 _CONTINUITY_ROWS: tuple[tuple[str, Callable[[Continuity], str]], ...] = (
     ("stopped by", lambda each: each.interruption.signal),
     ("exit code", lambda each: _or_dash(each.interruption.exit_code)),
     ("last step before", lambda each: _or_dash(each.last_step)),
     ("first step after", lambda each: _or_dash(each.first_step)),
-    ("steps missing", lambda each: number(each.missing)),
-    ("steps computed twice", lambda each: number(each.repeated)),
-    (
-        "count of samples",
-        lambda each: {None: "not checked", True: "continuous", False: "not continuous"}[
-            each.samples_consistent
-        ],
-    ),
+    ("steps missing", lambda each: f"{each.missing:,}"),
+    ("steps computed twice", lambda each: f"{each.repeated:,}"),
+    ("count of samples", lambda each: _SAMPLES[each.samples_consistent]),
 )
 
 
-def configuration(sources: Sources) -> Html:
-    if not sources.config:
-        return section(
-            "configuration",
-            "Configuration",
-            paragraph("No resolved configuration yet: pre-training writes it."),
-        )
-    shown = details("The resolved configuration, as TOML", element("pre", toml_text(sources.config)))
-    return section("configuration", "Configuration", shown)
-
-
-def environment(sources: Sources) -> Html:
-    environment = sources.environment
-    if not environment:
-        return section("environment", "Environment", paragraph("Not recorded."))
+def machine(environment: Mapping[str, Any]) -> Rows:
+    """What is recorded of the machine, as far as it is a single value."""
     units = {"memory_gib": ("memory", " GiB"), "gpu": ("GPU", "")}
     rows = []
     for key, value in environment.items():
-        if not isinstance(value, (dict, list)):
+        if not isinstance(value, dict | list):
             name, unit = units.get(key, (key, ""))
-            rows.append(
-                (
-                    name,
-                    (
-                        "none"
-                        if value is None
-                        else f"{value:.1f}{unit}"
-                        if isinstance(value, float)
-                        else f"{value}{unit}"
-                    ),
-                )
-            )
-    parts: list[object] = [table("environment", "Machine", ("", "value"), rows, text=True)]
-    if packages := environment.get("packages"):
-        versions = table("packages", "Versions", ("package", "version"), sorted(packages.items()), text=True)
-        parts.append(details(f"Packages ({len(packages)})", versions))
-    if commands := environment.get("commands"):
-        lines = "\n".join(
-            command if isinstance(command, str) else json.dumps(command) for command in commands
-        )
-        parts.append(details(f"Commands ({len(commands)})", element("pre", lines, id="commands")))
-    if seconds := environment.get("seconds"):
-        total = sum(seconds.values())
-        timed = [(stage, duration(spent), percent(spent, total)) for stage, spent in seconds.items()]
-        timed.append(("total", duration(total), ""))
-        parts.append(
-            table("timings", "Wall-clock time by stage", ("stage", "time", "share"), timed, totals=1)
-        )
-    return section("environment", "Environment and time", *parts)
+            text = f"{value:.1f}" if isinstance(value, float) else str(value)
+            rows.append((name, "none" if value is None else text + unit))
+    return rows
+
+
+def timings(seconds: Mapping[str, float]) -> Rows:
+    """Wall-clock time by stage, and in all."""
+    total = sum(seconds.values())
+    rows = [(stage, duration(spent), percent(spent, total)) for stage, spent in seconds.items()]
+    return [*rows, ("total", duration(total), "")]

@@ -13,6 +13,7 @@ from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
 from biobert_scale.corpus.synthetic import STAGE as SYNTHETIC_STAGE
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.records import ScoreTable
 from biobert_scale.evaluation.table import score_table
 from biobert_scale.files import MANIFEST, Manifest, read_json, read_manifest
 from biobert_scale.recipes import load_config
@@ -26,16 +27,25 @@ from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 _PARTS = ("raw", "corpus", "vocabulary", "tokens", "pretraining", "export", "evaluation", "environment.json")
 
 
+Record = dict[str, Any]
+"""A line of `metrics.jsonl`: the values of metrics by their names."""
+
+
+def attempts(record: Record) -> int:
+    """Steps taken and skipped; one skipped for an overflow keeps `global_step` but has used its samples."""
+    return int(record["global_step"] + record.get("optim/skipped_steps", 0))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Interruption:
-    """A run was stopped and went on later."""
+    """A run was stopped, and resumed later."""
 
     global_step: int
     """The last step that the stopped run recorded."""
     signal: str
     resumed_step: int | None = None
-    """The first step recorded after it went on: not above `global_step` where steps were computed again; None
-    where it has not gone on."""
+    """The first step recorded after it resumed: not above `global_step` where steps were computed again; None
+    where it has not resumed."""
     exit_code: int | None = None
 
     @property
@@ -73,14 +83,13 @@ class Sources:
     samples_by_source: RunSources | None
     config: dict[str, Any]
     """The resolved configuration of the pre-training run."""
-    training: list[dict[str, Any]]
+    training: list[Record]
     """Records of training steps, in the order they were logged."""
-    validation: list[dict[str, Any]]
-    finished: dict[str, Any] | None
+    validation: list[Record]
+    finished: bool
     interruptions: list[Interruption]
     export: Manifest | None
-    scores: dict[str, Any] | None
-    """See `evaluation.table.score_table`."""
+    scores: ScoreTable | None
     scores_problem: str
     """Why there are no scores, as a sentence."""
     environment: dict[str, Any]
@@ -100,18 +109,12 @@ def read_sources(run: Path) -> Sources:
         UserError: no such directory, nothing in it that a stage writes, or a damaged file.
     """
     if not run.is_dir():
-        raise UserError(
-            "no such directory",
-            where=run,
-            remedy="check the path: it is the --output of `biobert-scale demo` or `train`",
-        )
+        remedy = "check the path: it is the --output of `biobert-scale demo` or `train`"
+        raise UserError("no such directory", where=run, remedy=remedy)
     alone = (run / METRICS).is_file()
     if not alone and not any((run / part).exists() for part in _PARTS):
-        raise UserError(
-            "no stage has left anything here",
-            where=run,
-            remedy="check the path, or run `biobert-scale demo` first",
-        )
+        remedy = "check the path, or run `biobert-scale demo` first"
+        raise UserError("no stage has left anything here", where=run, remedy=remedy)
     pretraining = run if alone else run / "pretraining"
     config = pretraining / "config.json"
     records = read_metrics(pretraining)
@@ -128,7 +131,7 @@ def read_sources(run: Path) -> Sources:
         config=asdict(load_config(config)) if config.is_file() else {},
         training=[dict(record) for record in records if "train/loss" in record],
         validation=[dict(record) for record in records if "validation/mlm_loss" in record],
-        finished=_json(pretraining / "finished.json", dict) or None,
+        finished=bool(_json(pretraining / "finished.json", dict)),
         interruptions=_interruptions(pretraining / "interruptions.json"),
         export=_manifest(run / "export", EXPORT_STAGE),
         scores=scores,
@@ -161,16 +164,14 @@ def _samples_by_source(path: Path) -> RunSources | None:
 
 def _interruptions(path: Path) -> list[Interruption]:
     try:
-        return sorted(
-            (Interruption(**entry) for entry in _json(path, list)), key=lambda entry: entry.global_step
-        )
+        found = [Interruption(**entry) for entry in _json(path, list)]
+        return sorted(found, key=lambda entry: entry.global_step)
     except TypeError as error:
-        raise UserError(
-            f"not a list of interruptions ({error})", where=path, remedy="restore or delete the file"
-        ) from None
+        what = f"not a list of interruptions ({error})"
+        raise UserError(what, where=path, remedy="restore or delete the file") from None
 
 
-def _scores(evaluation: Path) -> tuple[dict[str, Any] | None, str]:
+def _scores(evaluation: Path) -> tuple[ScoreTable | None, str]:
     if not evaluation.is_dir():
         return None, "Not evaluated yet."
     try:
@@ -184,17 +185,13 @@ def toml_text(config: dict[str, Any]) -> str:
     lines: list[str] = []
 
     def add(section: str, values: dict[str, Any]) -> None:
-        plain = {
-            key: value
-            for key, value in values.items()
-            if value is not None and (value == {} or not isinstance(value, dict))
-        }
+        nested = {key: value for key, value in values.items() if isinstance(value, dict) and value}
+        plain = {key: values[key] for key in values if key not in nested and values[key] is not None}
         if section and plain:
             lines.append(f"\n[{section}]")
         lines.extend(f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items())
-        for key, value in values.items():
-            if isinstance(value, dict) and value:
-                add(f"{section}.{key}" if section else key, value)
+        for key, value in nested.items():
+            add(f"{section}.{key}" if section else key, value)
 
     add("", config)
     return "\n".join(lines).strip()

@@ -86,14 +86,13 @@ def read_documents(path: Path, form: InputFormat = "auto") -> Iterator[TextDocum
         elif form == "pubtator":
             yield from _pubtator(numbered_lines(stream, where), where)
         elif form == "lines":
-            yield from (
-                TextDocument(id=str(number), title=line)
-                for number, line in numbered_lines(stream, where)
-                if line.strip()
-            )
+            for number, line in numbered_lines(stream, where):
+                if line.strip():
+                    yield TextDocument(id=str(number), title=line)
         else:
             text = "\n".join(line for _, line in numbered_lines(stream, where))
-            yield from [TextDocument(id="1", title=text)] if text.strip() else []
+            if text.strip():
+                yield TextDocument(id="1", title=text)
 
 
 @contextmanager
@@ -114,20 +113,16 @@ def _pubmed(stream: BinaryIO, where: str, *, may_be_empty: bool) -> Iterator[Tex
     number, passed_over = 0, Counter[str]()
     for number, record in enumerate(read_medline(stream), start=1):
         paragraphs, _ = abstract_in(record, ("eng",))
-        title, abstract = (_one_line(clean_text(text)) for text in (record.title, "\n".join(paragraphs)))
+        title, abstract = map(clean_text, (record.title, "\n".join(paragraphs)))
+        title, abstract = title.replace("\n", " "), abstract.replace("\n", " ")
         if title or abstract:
             yield TextDocument(id=record.pmid or f"record-{number}", title=title, abstract=abstract)
         else:
             passed_over["deletion lists" if record.deleted else "records without title and abstract"] += 1
     if not number and not may_be_empty:
-        raise UserError(
-            "no PubMed record", where=where, remedy="give PubMed XML, or choose another --input-format"
-        )
+        remedy = "give PubMed XML, or choose another --input-format"
+        raise UserError("no PubMed record", where=where, remedy=remedy)
     _report(passed_over)
-
-
-def _one_line(text: str) -> str:
-    return text.replace("\n", " ")
 
 
 def _pubtator(lines: Iterator[tuple[int, str]], where: str) -> Iterator[TextDocument]:

@@ -30,38 +30,30 @@ def recognise(beginning: bytes, where: str) -> Literal["lines", "pubmed", "pubta
             in a reference manager's format.
     """
     text = _decoded(beginning)
-    if root := _root(text):
-        if not _is_pubmed(root):
-            raise UserError(
-                f"XML or HTML that is not PubMed's (its root is <{root}>)",
-                where=where,
-                remedy="give PubMed XML, or take its text out and choose --input-format text or lines",
-            )
-        return "pubmed"
-    if root is None:  # of a pipe only the first line may be there yet: then the parser finds out
+    root = _root(text)
+    if root and not _is_pubmed(root):
+        what = f"XML or HTML that is not PubMed's (its root is <{root}>)"
+        remedy = "give PubMed XML, or take its text out and choose --input-format text or lines"
+        raise UserError(what, where=where, remedy=remedy)
+    if root != "":  # None: of a pipe only the first line may be there yet, and the parser finds out
         return "pubmed"
     for name, pattern in (("JSON", _JSON), ("MEDLINE, RIS, EndNote or BibTeX citations", _CITATIONS)):
         if pattern.match(text):
-            raise UserError(
-                f"{name}, which `tag` does not read",
-                where=where,
-                remedy="take the text out, or choose --input-format lines to tag each line as it is",
-            )
+            remedy = "take the text out, or choose --input-format lines to tag each line as it is"
+            raise UserError(f"{name}, which `tag` does not read", where=where, remedy=remedy)
     return "pubtator" if _PUBTATOR.match(text) else "lines"
 
 
 def is_pubmed_root(beginning: bytes) -> bool:
     """Whether a file's first bytes show the root of PubMed XML."""
-    root = _root(_decoded(beginning))
-    return bool(root) and _is_pubmed(root or "")
+    return _is_pubmed(_root(_decoded(beginning)) or "")
 
 
 def _decoded(beginning: bytes) -> str:
     """The first characters, without a byte order mark and blanks before them."""
-    for mark, encoding in ((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")):
-        if beginning.startswith(mark):
-            return beginning.decode(encoding, errors="ignore").lstrip("\ufeff").lstrip()
-    return beginning.decode(errors="replace").lstrip("\ufeff").lstrip()
+    is_utf16 = beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    text = beginning.decode("utf-16", "ignore") if is_utf16 else beginning.decode(errors="replace")
+    return text.lstrip("\ufeff").lstrip()
 
 
 def _root(text: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -26,9 +27,7 @@ from biobert_scale.tag.tagger import Entity, EntityTagger, Prepared
 OutputFormat = Literal["jsonl", "pubtator"]
 _CHARACTERS_AT_ONCE = 1 << 16
 """Text that is prepared together: some ten forward passes on a CPU."""
-_JSON_LINE_BREAKS = re.compile(
-    "[" + "".join(filter(lambda character: ord(character) > 127, LINE_BREAKS)) + "]"
-)
+_JSON_LINE_BREAKS = re.compile(f"[{''.join(character for character in LINE_BREAKS if ord(character) > 127)}]")
 """What `json.dumps` leaves as it is in a string, and readers of lines split at."""
 _log = logging.getLogger(__name__)
 
@@ -88,13 +87,7 @@ def _tagged(
             coming = pool.submit(prepare)
             group, prepared = ready
             found = [tagger.compute(part) for tagger, part in zip(taggers, prepared, strict=True)]
-            yield (
-                group,
-                [
-                    sorted(entity for of_tagger in of_document for entity in of_tagger)
-                    for of_document in zip(*found, strict=True)
-                ],
-            )
+            yield group, [sorted(itertools.chain(*of_taggers)) for of_taggers in zip(*found, strict=True)]
 
 
 def _groups(documents: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:

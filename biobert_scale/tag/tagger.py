@@ -64,10 +64,8 @@ class EntityTagger:
         trained = getattr(config, DETAILS, {}).get("max_seq_length", config.max_position_embeddings)
         self.max_seq_length = max_seq_length or trained
         if not 8 <= self.max_seq_length <= config.max_position_embeddings:
-            what = (
-                f"a window of {self.max_seq_length} pieces is not between 8 and the model's"
-                f" {config.max_position_embeddings} positions"
-            )
+            most = f"the model's {config.max_position_embeddings} positions"
+            what = f"a window of {self.max_seq_length} pieces is not between 8 and {most}"
             raise UserError(what, where=directory, remedy="correct --max-seq-length")
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(directory)
         source = read_source(directory)
@@ -82,11 +80,7 @@ class EntityTagger:
 
     def prepare(self, documents: Sequence[TextDocument]) -> Prepared:
         """What needs no device: sentences, words, word pieces and windows."""
-        sentences = [
-            (index, sentence)
-            for index, document in enumerate(documents)
-            for sentence in split_words(document)
-        ]
+        sentences = [(place, each) for place, text in enumerate(documents) for each in split_words(text)]
         windows = make_windows([sentence for _, sentence in sentences], self.tokenizer, self.max_seq_length)
         return Prepared(documents=documents, sentences=sentences, windows=windows)
 
@@ -137,16 +131,15 @@ def split_words(document: TextDocument) -> list[TaggedSentence]:
     sentences: list[TaggedSentence] = []
     for offset, part in document.parts():
         for words in filter(None, words_by_sentence(part)):
-            sentences.append(
-                TaggedSentence(
-                    pmid=document.id,
-                    sentence=len(sentences),
-                    tokens=[part[first:last] for first, last in words],
-                    starts=[first + offset for first, _ in words],
-                    ends=[last + offset for _, last in words],
-                    tags=["O"] * len(words),
-                )
+            sentence = TaggedSentence(
+                pmid=document.id,
+                sentence=len(sentences),
+                tokens=[part[first:last] for first, last in words],
+                starts=[first + offset for first, _ in words],
+                ends=[last + offset for _, last in words],
+                tags=["O"] * len(words),
             )
+            sentences.append(sentence)
     return sentences
 
 
@@ -181,11 +174,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"no device '{name}' ({str(error).splitlines()[0]})",
-            where="--device",
-            remedy="use cpu, cuda or auto",
-        ) from None
+        what = f"no device '{name}' ({str(error).splitlines()[0]})"
+        raise UserError(what, where="--device", remedy="use cpu, cuda or auto") from None
     return device
 
 
@@ -193,18 +183,14 @@ def _read_config(directory: Path) -> BertConfig:
     config = read_model_config(directory)
     if config.architectures != [_CLASS]:
         found = ", ".join(config.architectures or ["no class"])
+        remedy = "fine-tune it first: `biobert-scale evaluate finetune`"
         if found == "BertForSequenceClassification":
             remedy = 'it labels whole documents: use transformers\' pipeline("text-classification")'
-        else:
-            remedy = "fine-tune it first: `biobert-scale evaluate finetune`"
         raise UserError(f"not a tagger of entities ({found})", where=directory, remedy=remedy)
     labels = set(_labels(config))
     if "O" not in labels or any(label != "O" and label[:2] not in ("B-", "I-") for label in labels):
-        raise UserError(
-            f"labels other than O, B-X and I-X ({', '.join(sorted(labels))})",
-            where=directory,
-            remedy="correct id2label in its config.json",
-        )
+        what = f"labels other than O, B-X and I-X ({', '.join(sorted(labels))})"
+        raise UserError(what, where=directory, remedy="correct id2label in its config.json")
     return config
 
 

@@ -27,8 +27,10 @@ def test_every_other_file_is_installed() -> None:
     ]
     assert files
     for path in files:
-        patterns = SETUP["package-data"].get(".".join(path.parent.relative_to(ROOT).parts), [])
-        assert any(fnmatch(path.name, pattern) for pattern in patterns), f"{path} is in no installation"
+        package = next(parent for parent in path.parents if (parent / "__init__.py").is_file())
+        patterns = SETUP["package-data"].get(".".join(package.relative_to(ROOT).parts), [])
+        name = str(path.relative_to(package))
+        assert any(fnmatch(name, pattern) for pattern in patterns), f"{path} is in no installation"
 
 
 def test_citation_and_changelog_name_the_newest_release() -> None:

@@ -376,7 +376,7 @@ def test_the_table_gathers_seeds_and_leaves_unfinished_runs_out(runs, tmp_path):
         and row["mean"] == pytest.approx(sum(row["scores"]) / 2)
         and row["sd"] is not None
     )
-    assert {reference["model"] for reference in table["references"]} >= {"BioBERT-base v1.1"}
+    assert {reference.model for reference in table["references"]} >= {"BioBERT-base v1.1"}
     text = render_table(table)
     assert "pre-trained" in text and "89.13" not in text, "published scores do not belong beside made-up data"
     text = render_table(table | {"rows": [row | {"published_data": True}]})

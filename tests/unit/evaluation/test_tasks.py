@@ -344,10 +344,11 @@ def test_the_two_hoc_sets_are_two_tasks(tmp_path):
 
 
 def test_a_set_with_the_published_number_of_documents_and_other_counts_is_refused(tmp_path):
-    from biobert_scale.evaluation.sources import HALLMARK_DOCUMENTS
+    from biobert_scale.evaluation.sources import published_set
 
     first = 0
-    for split, documents in zip(("train", "dev", "test"), HALLMARK_DOCUMENTS["HoC"], strict=True):
+    documents_of = published_set("HoC", "original").documents
+    for split, documents in zip(("train", "dev", "test"), documents_of, strict=True):
         rows = [f"{hallmarks(1)}\tText.\t{first + number}_s0" for number in range(documents)]
         write(tmp_path / "in" / f"{split}.tsv", "\n".join([HALLMARK_HEADER, *rows]) + "\n")
         first += documents

@@ -1,0 +1,172 @@
+"""What a scored run writes to `metrics.json`, and what is made of many: the keys and their types.
+
+Scores are in percent.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+
+from biobert_scale.evaluation.published import PublishedScores
+from biobert_scale.evaluation.scores import Counts, Measure, Measures, PairedDifference
+
+
+class RunDescription(TypedDict):
+    """What every `metrics.json` begins with."""
+
+    task: str
+    protocol: str
+    score_name: str
+    measure: Measure
+    kind: str
+    """`pre-trained`, `random weights`, `predictions` (from a file) or `baseline`."""
+    model: str
+    seed: int | None
+    split: str
+    data: dict[str, str]
+    """SHA-256 of each of the task's prepared files."""
+    published_data: bool
+
+
+class Breakdown(TypedDict):
+    """Where the errors are: by kind of mention or by hallmark, and so on."""
+
+    by_type: dict[str, Measures]
+    by_length: dict[str, Measures]
+    by_familiarity: NotRequired[dict[str, Measures]]
+    """Of entities: names that training showed (`seen`), and others (`unseen`)."""
+
+
+class Scored(TypedDict):
+    """Scores of a split's predictions."""
+
+    score: float
+    scores: dict[str, Measures]
+    """Of entities for each repair; of documents `micro` and `example`."""
+    interval_95: tuple[float, float]
+    """Document bootstrap."""
+    orphan_inside_tags: NotRequired[int]
+    n_truncated_tokens: NotRequired[int]
+    """Words without a prediction, or word pieces that were cut off."""
+    passed_over: NotRequired[dict[str, int]]
+    documents: NotRequired[dict[str, Counts]]
+    """By PMID. They have a file of their own: `documents.jsonl`."""
+    predictions: NotRequired[Any]
+    """Tags, or (documents, 10) probabilities. They have a file of their own as well."""
+
+
+class Point(TypedDict):
+    """One combination of the grid."""
+
+    learning_rate: float
+    batch_size: int
+    epochs: int
+
+
+class Trial(Point):
+    dev_scores: list[float]
+    """Of each epoch."""
+    chosen_epoch: int
+
+
+class Selection(TypedDict):
+    """How settings and epoch were chosen."""
+
+    rule: str
+    chosen: NotRequired[Point]
+    trials: NotRequired[list[Trial]]
+
+
+class RunMetrics(RunDescription, Breakdown, Scored):
+    """What every kind of run writes to `metrics.json`."""
+
+    selection: Selection
+    config: dict[str, Any]
+    """The budget: learning rate, epochs and the like, lists where a grid was tried."""
+    versions: dict[str, str]
+    seconds: float
+
+
+class Origin(TypedDict):
+    """The pre-training that a model comes from; None where its directory says nothing."""
+
+    model_fingerprint: str | None
+    pretraining_step: int | None
+    """The optimizer step that it was exported at; 0 for random weights."""
+    pretraining_run: str | None
+    """What keeps its run apart from others."""
+
+
+class FinetunedMetrics(RunMetrics, Origin):
+    random_weights: bool
+    dev_scores: list[float]
+    """Of each epoch; none where the protocol trains again on train and dev."""
+    chosen_epoch: int
+    max_seq_length: int
+    device: str
+    ranks: int
+    precision: str
+    train_losses: list[float]
+
+
+class PredictedMetrics(RunMetrics, Origin):
+    """Of a fine-tuned model's predictions, made again."""
+
+    trained_on: dict[str, str]
+    """SHA-256 of the files that it was fine-tuned on."""
+
+
+class FileMetrics(RunMetrics):
+    """Of predictions from a file."""
+
+    predictions_sha256: str
+
+
+class BaselineMetrics(RunMetrics):
+    random_weights: None
+
+
+class ScoreRow(TypedDict):
+    """A system under one task and protocol, over its seeds."""
+
+    task: str
+    protocol: str
+    score_name: str
+    kind: str
+    model: str
+    published_data: bool
+    mean: float
+    sd: float | None
+    """None for a single run."""
+    seeds: list[int]
+    scores: list[float]
+    """One for each seed."""
+    interval_95: list[float] | None
+    """Document bootstrap of the mean; None where the documents' counts are gone."""
+    precision: float
+    recall: float
+    """Means, as is precision."""
+    pretraining_step: int | None
+    pretraining_run: str | None
+    data: dict[str, str]
+    config: dict[str, Any]
+    directories: list[str]
+    seconds: float
+
+
+class Comparison(PairedDifference):
+    """The best system of a task and protocol against another."""
+
+    task: str
+    protocol: str
+    first: str
+    second: str
+
+
+class ScoreTable(TypedDict):
+    """`table.json`."""
+
+    rows: list[ScoreRow]
+    comparisons: list[Comparison]
+    references: tuple[PublishedScores, ...]
+    other_protocols: tuple[PublishedScores, ...]
