@@ -25,6 +25,11 @@ def is_first_rank() -> bool:
     )
 
 
+def wants_plain_text() -> bool:
+    """Whether the person asked for text without colours (no-color.org), or the terminal has none."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
 def is_restart() -> bool:
     """Whether torchrun or SLURM has started this again by itself."""
     counts = (os.environ.get(name, "") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))
