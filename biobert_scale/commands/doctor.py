@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from biobert_scale.display import show
 from biobert_scale.ranges import within
 
 
@@ -42,13 +43,8 @@ def doctor(
     from biobert_scale.files import write_json
 
     def report(findings: list[Finding], who: dict[str, Any]) -> None:
-        print(
-            render(
-                findings,
-                f"{settings.name} on {who['world_size']} rank(s), {who['nodes']} node(s), {who['device']}",
-            ),
-            flush=True,
-        )
+        ranks, nodes = f"{who['world_size']} rank(s)", f"{who['nodes']} node(s)"
+        show(render(findings, f"{settings.name} on {ranks}, {nodes}, {who['device']}"))
         if json is not None:
             failed = any(finding.status == "FAIL" for finding in findings)
             write_json(

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.commands.common import print_counts
+from biobert_scale.commands.common import report_stage
 from biobert_scale.config import FinetuneConfig, GridConfig
+from biobert_scale.display import quantity, show, table, words, written
 from biobert_scale.environment import is_first_rank
 from biobert_scale.ranges import within
 
@@ -42,7 +43,7 @@ def evaluate_prepare(
         from biobert_scale.evaluation.download import read_sources
 
         fetch(benchmarks, read_sources(sources))
-    print_counts(prepare(benchmarks, output, overwrite=overwrite))
+    report_stage(prepare(benchmarks, output, overwrite=overwrite), output)
 
 
 def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False) -> None:
@@ -55,7 +56,7 @@ def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False)
     """
     from biobert_scale.evaluation.baselines import run_baselines
 
-    print_counts(run_baselines(prepared, output, overwrite=overwrite))
+    report_stage(run_baselines(prepared, output, overwrite=overwrite), output)
 
 
 @within(seed="[0, 2147483647]")
@@ -106,11 +107,9 @@ def evaluate_finetune(
         overwrite=overwrite,
     )
     if is_first_rank():
-        for run in found:
-            print(
-                f"{run['task']}, {run['kind']}, {run['protocol']}, seed {run['seed']}: {run['score_name']}"
-                f" {run['score']:.2f}"
-            )
+        names = ("task", "kind", "protocol", "seed", "score_name")
+        rows = [(*(str(run[name]) for name in names), f"{run['score']:.2f}") for run in found]
+        show(table(rows, header=("task", "start", "protocol", "seed", "score", "%")), written(output))
 
 
 def evaluate_predict(
@@ -129,7 +128,7 @@ def evaluate_predict(
     """
     from biobert_scale.evaluation.predict import predict
 
-    _print_scores(predict(run, prepared, output, split=split, overwrite=overwrite))
+    _print_scores(predict(run, prepared, output, split=split, overwrite=overwrite), output)
 
 
 def evaluate_score(
@@ -159,41 +158,32 @@ def evaluate_score(
     """
     from biobert_scale.evaluation.predict import score
 
-    _print_scores(
-        score(
-            prepared,
-            task,
-            predictions,
-            output,
-            name=name,
-            protocol=protocol,
-            split=split,
-            overwrite=overwrite,
-        )
+    metrics = score(
+        prepared, task, predictions, output, name=name, protocol=protocol, split=split, overwrite=overwrite
     )
+    _print_scores(metrics, output)
 
 
-def _print_scores(metrics: dict[str, Any]) -> None:
+def _print_scores(metrics: dict[str, Any], output: Path) -> None:
     low, high = metrics["interval_95"]
-    print(
-        f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f} (95% interval"
-        f" {low:.2f} to {high:.2f})"
-    )
-    for name, values in metrics["scores"].items():
-        counts = ", ".join(f"{key} {values[key]}" for key in ("tp", "fp", "fn") if key in values)
-        print(
-            f"  {name}: P {values['precision']:.2f} R {values['recall']:.2f} F1 {values['f1']:.2f}"
-            + (f" ({counts})" if counts else "")
+    rows = [
+        (
+            name,
+            *(f"{values[measure]:.2f}" for measure in ("precision", "recall", "f1")),
+            *(quantity(values.get(kind)) for kind in ("tp", "fp", "fn")),
         )
-    print(
-        ", ".join(
-            f"{key} {metrics[key]}" for key in ("orphan_inside_tags", "n_truncated_tokens") if key in metrics
-        )
-        or "no tags repaired"
+        for name, values in metrics["scores"].items()
+    ]
+    repaired = [name for name in ("orphan_inside_tags", "n_truncated_tokens") if name in metrics]
+    passed_over = ", ".join(f"{kind} {number:,}" for kind, number in metrics.get("passed_over", {}).items())
+    show(
+        f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f}"
+        f" (95% interval {low:.2f} to {high:.2f})",
+        table(rows, header=("", "P", "R", "F1", "true positives", "false positives", "false negatives")),
+        ", ".join(f"{words(name)}: {metrics[name]:,}" for name in repaired) or "no tags repaired",
+        *([f"rows of other types, not scored: {passed_over}"] if passed_over else []),
+        written(output),
     )
-    if passed_over := metrics.get("passed_over"):
-        rows = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
-        print(f"rows of other types, passed over: {rows}")
 
 
 def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> None:
@@ -208,16 +198,17 @@ def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> 
     """
     from biobert_scale.evaluation.table import render_table, score_table, write_table
 
-    table = score_table(runs)
-    print(render_table(table))
+    scores = score_table(runs)
+    show(render_table(scores))
     if output is not None:
         from biobert_scale.files import write_atomically
         from biobert_scale.report.score_charts import score_bars, score_steps
 
-        write_table(table, output)
-        write_atomically(output / "scores.svg", score_bars(table["rows"]).svg)
-        if steps := score_steps(table["rows"]):
+        write_table(scores, output)
+        write_atomically(output / "scores.svg", score_bars(scores["rows"]).svg)
+        if steps := score_steps(scores["rows"]):
             write_atomically(output / "steps.svg", steps.svg)
+        show(written(output))
 
 
 def evaluate_errors(run: Positional[Path], /, *, prepared: Path, output: Path) -> None:
@@ -232,4 +223,4 @@ def evaluate_errors(run: Positional[Path], /, *, prepared: Path, output: Path) -
     """
     from biobert_scale.report.errors import write_errors
 
-    print(write_errors(run, prepared, output))
+    show(f"written: {write_errors(run, prepared, output)}")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from biobert_scale.display import show, size, table, written
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
 
@@ -88,8 +89,10 @@ def export(
             license=license,
             overwrite=overwrite,
         )
+    sizes = [(f"  {file.name}", size(file.stat().st_size)) for file in sorted(output.iterdir())]
+    show(table([(f"model for transformers, {dtype}",), *sizes]), written(output))
     if push:
-        print(push_release(output, hub))
+        show(f"pushed: {push_release(output, hub)}")
 
 
 @within(batch_tokens="[1, 1e9]", max_seq_length="0 or [8, 32768]")
@@ -145,12 +148,11 @@ def tag(
     except BrokenPipeError:  # `| head`: who reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    found = ", ".join(f"{number} {kind}" for kind, number in counts.entities.items()) or "no entity"
     logging.getLogger(__name__).info(
-        "%d documents, %d characters in %.1f s: %s",
-        counts.documents,
-        counts.characters,
+        "%s documents, %s characters in %.1f s: %s",
+        f"{counts.documents:,}",
+        f"{counts.characters:,}",
         counts.seconds,
-        found,
+        ", ".join(f"{number:,} {kind}" for kind, number in counts.entities.items()) or "no entity",
     )
     return 0

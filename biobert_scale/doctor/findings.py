@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from rich.console import Group, RenderableType
+
+from biobert_scale import display
 from biobert_scale.errors import UserError, from_os_error
 
 Status = Literal["OK", "WARN", "FAIL"]
@@ -79,13 +82,11 @@ def _merge_one(found: Sequence[tuple[int, Finding]], hosts: Sequence[str], ranks
     return replace(worst, text=f"{worst.text} (rank {rank} on {hosts[rank]}{others})")
 
 
-def render(findings: Sequence[Finding], headline: str) -> str:
+def render(findings: Sequence[Finding], headline: str) -> RenderableType:
     """A line for each check, and its remedy below it."""
-    width = max(len(finding.check) for finding in findings)
-    lines = [headline]
-    for finding in findings:
-        lines.append(f"{finding.status:<4}  {finding.check:<{width}}  {finding.text}")
-        if finding.remedy:
-            lines.append(f"{'':<4}  {'':<{width}}  -> {finding.remedy}")
     counted = {status: sum(finding.status == status for finding in findings) for status in _WORSE}
-    return "\n".join([*lines, ", ".join(f"{number} {status}" for status, number in counted.items())])
+    return Group(
+        display.heading(headline),
+        display.findings((one.status, one.check, one.text, one.remedy) for one in findings),
+        ", ".join(f"{number} {status}" for status, number in counted.items()),
+    )

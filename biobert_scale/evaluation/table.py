@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from biobert_scale import display
 from biobert_scale.config.history import budget_to_current
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import TASKS
@@ -324,8 +325,4 @@ def _render_published(table: dict[str, Any]) -> list[str]:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return display.text(display.table(lines[1:], header=lines[0]))

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import RenderableType
 from transformers import BertConfig
 
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE, number_of_predictions
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
 from biobert_scale.data.samples import index_fingerprint
+from biobert_scale.display import size, table
 from biobert_scale.files import MANIFEST, read_manifest
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config
@@ -153,7 +155,7 @@ def describe_run(
     tokens: Path | None = None,
     samples: Path | None = None,
     device_tflops: float = 0.0,
-) -> str:
+) -> RenderableType:
     """A run's numbers as a table for a person.
 
     Args:
@@ -306,7 +308,7 @@ def _arithmetic(run: DryRun, device_tflops: float) -> list[Line]:
         ),
         ("FLOPs a step", f"{run.sequence_flops * batch:.3e}", ""),
         ("FLOPs", f"{whole:.3e}", "in the whole run"),
-        ("sent by a device", gigabytes(run.communication), "in one step, by ring algorithms"),
+        ("sent by a device", size(run.communication), "in one step, by ring algorithms"),
     ]
     if device_tflops:
         days = whole / (device_tflops * 1e12 * run.world_size) / 86400
@@ -330,7 +332,7 @@ def _memory(parts: Parts) -> list[Line]:
         "optimizer_step": "not at the same time as the three above" if parts.activations else "",
     }
     lines = [
-        (label, gigabytes(getattr(parts, name)), remarks.get(name, ""))
+        (label, size(getattr(parts, name)), remarks.get(name, ""))
         for name, label in _MEMORY.items()
         if getattr(parts, name)
     ]
@@ -338,7 +340,7 @@ def _memory(parts: Parts) -> list[Line]:
         *lines,
         (
             "at the most",
-            gigabytes(parts.peak),
+            size(parts.peak),
             "without the libraries' own and what the allocator wastes" if parts.activations else "",
         ),
     ]
@@ -347,10 +349,10 @@ def _memory(parts: Parts) -> list[Line]:
 def _checkpoints(run: DryRun) -> list[Line]:
     settings, kept = run.config.training.checkpoint, kept_checkpoints(run.config)
     return [
-        ("one checkpoint", gigabytes(run.checkpoint), f"every {settings.every_steps:,} steps"),
+        ("one checkpoint", size(run.checkpoint), f"every {settings.every_steps:,} steps"),
         (
             "disk space",
-            gigabytes(run.checkpoint * (kept + 1)),
+            size(run.checkpoint * (kept + 1)),
             f"{kept} kept at the end, and one while it is written",
         ),
     ]
@@ -367,20 +369,9 @@ def kept_checkpoints(config: Config) -> int:
     return settings.keep_last + settings.keep_best + for_good
 
 
-def gigabytes(size: int) -> str:
-    """Bytes in units of 10^9, or of 10^6 where there are few."""
-    return f"{size / 1e9:,.3f} GB" if size >= 1e8 else f"{size / 1e6:,.3f} MB"
-
-
-def render(sections: dict[str, list[Line]]) -> str:
+def render(sections: dict[str, list[Line]]) -> RenderableType:
     """Sections of aligned lines: names to the left, quantities to the right, remarks after them."""
-    lines = [line for section in sections.values() for line in section]
-    name, quantity = (max(len(line[column]) for line in lines) for column in (0, 1))
-    written = []
+    rows: list[tuple[str, ...]] = []
     for title, section in sections.items():
-        written += [
-            title,
-            *(f"  {what:<{name}}  {much:>{quantity}}  {remark}".rstrip() for what, much, remark in section),
-            "",
-        ]
-    return "\n".join(written[:-1])
+        rows += [("",), (title,), *((f"  {what}", much, remark) for what, much, remark in section)]
+    return table(rows[1:], right=(1,))

@@ -112,9 +112,8 @@ def predict(
         count, sharding, world_size=machine.devices, bytes_a_weight=p, micro_steps=run.micro_steps
     )
     times = _times(run, sharding, machine, rates, count, reduced, gathered, p)
-    engine = config.training.engine
     return Prediction(
-        engine="ddp" if engine.name == "ddp" else engine.deepspeed_config,
+        engine=engine_of(config),
         stage=sharding.stage,
         offloads=sharding.offload_optimizer or sharding.offload_weights,
         micro_batch_size=config.training.micro_batch_size,
@@ -129,18 +128,23 @@ def predict(
 
 def refused(config: Config, why: UserError) -> Prediction:
     """A configuration that the engine does not take."""
-    engine, nothing = config.training.engine, Parts()
     return Prediction(
-        engine="ddp" if engine.name == "ddp" else engine.deepspeed_config,
+        engine=engine_of(config),
         stage=None,
         offloads=False,
         micro_batch_size=config.training.micro_batch_size,
         micro_steps=0,
-        device=nothing,
-        host=nothing,
+        device=Parts(),
+        host=Parts(),
         sent=0,
         trouble=why.what,
     )
+
+
+def engine_of(config: Config) -> str:
+    """`ddp`, or the DeepSpeed file by its name."""
+    engine = config.training.engine
+    return "ddp" if engine.name == "ddp" else engine.deepspeed_config
 
 
 def with_micro_batch(config: Config, engine: str, micro_batch_size: int) -> Config:
