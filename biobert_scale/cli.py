@@ -9,7 +9,7 @@ import select
 import sys
 from collections.abc import Callable
 
-from biobert_scale import __version__, commands
+from biobert_scale import __version__, commands, notices
 from biobert_scale.commands import COMMANDS
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import UserError, from_os_error
@@ -74,17 +74,7 @@ def reporting_errors(work: Callable[[], int], *, program: str) -> int:
         datefmt="%H:%M:%S",
         force=True,
     )
-    for library in (
-        "accelerate",
-        "DeepSpeed",
-        "datasets",
-        "torch.distributed",
-        "numba",
-        "filelock",
-        "httpx2",
-    ):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    logging.getLogger("DeepSpeed").addFilter(_not_about_cpus)
+    notices.switch_off()
     try:
         try:
             return work()
@@ -103,16 +93,11 @@ def reporting_errors(work: Callable[[], int], *, program: str) -> int:
             raise
         problem = known
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
+        print(f"{program}: interrupted; the same command continues from what is finished", file=sys.stderr)
         return 130
     if speaks:
         print(f"{program}: {problem}", file=sys.stderr)
     return problem.exit_code
-
-
-def _not_about_cpus(record: logging.LogRecord) -> bool:
-    """DeepSpeed begins every command on a CPU with it; what the device is, `train` and `doctor` say."""
-    return not record.getMessage().startswith("Setting accelerator to CPU")
 
 
 def _nobody_reads() -> bool:

@@ -30,6 +30,13 @@ def wants_plain_text() -> bool:
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
 
 
+def launcher_environment(*, threads: int, on_gpu: bool) -> dict[str, str]:
+    """Of a launcher that is started here: with what torchrun and DeepSpeed would otherwise choose by
+    themselves, and print."""
+    device = {} if on_gpu else {"DS_ACCELERATOR": "cpu"}
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), **device}
+
+
 def is_restart() -> bool:
     """Whether torchrun or SLURM has started this again by itself."""
     counts = (os.environ.get(name, "") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))

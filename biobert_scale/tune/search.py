@@ -18,6 +18,7 @@ from typing import Any, TypedDict
 import cattrs
 import torch
 
+from biobert_scale import notices
 from biobert_scale.config import Config
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
@@ -168,4 +169,5 @@ def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int,
 
 
 if __name__ == "__main__":
+    notices.switch_off()
     search(json.loads(Path(sys.argv[1]).read_text()))
