@@ -89,14 +89,15 @@ def render(plan: Plan) -> RenderableType:
     )
     rows = [_cells(one, "<- recommended" if one is taken else one.trouble) for one in possible]
     shown = [n for n, _ in enumerate(_COLUMNS) if n < 2 or any(row[n] not in ("", "-") for row in rows)]
+    header = [_COLUMNS[n] for n in shown]
     parts: list[RenderableType] = [
         _headline(plan),
-        table([[row[n] for n in shown] for row in rows], header=[_COLUMNS[n] for n in shown]),
-        "\n".join([*refused, *_NOTES]),
+        table([[row[n] for n in shown] for row in rows], header=header),
+        "\n".join([*refused, *_NOTES[: 1 + ("sending s" in header)]]),
     ]
     if plan.comparisons:
-        header = ("measured run", "step s", "predicted", "error", "peak GiB", "predicted", "error", "")
-        parts.append(table(map(_measured, plan.comparisons), header=header))
+        names = ("measured run", "step s", "predicted", "error", "peak GiB", "predicted", "error", "")
+        parts.append(table(map(_measured, plan.comparisons), header=names))
     chosen = (
         "none"
         if taken is None
