@@ -122,7 +122,7 @@ def _together(
     """The checks that all ranks do at once; each returns the same findings on all of them."""
     run = ranks.gather(_numbers(config, ranks.world_size, tokens))[0]
     found = check_all_reduce(
-        ranks, minimum_gbs=minimum_gbs, step_bytes=run.communication if run is not None else 0
+        ranks, minimum_gbs=minimum_gbs, step_bytes=sum(run.sent) if run is not None else 0
     ) + check_clocks(ranks)
     if output is not None:
         size = run.checkpoint if run is not None else 0

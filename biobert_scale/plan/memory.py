@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from biobert_scale.config import Config, ModelConfig
 from biobert_scale.training.engine.settings import engine_config
@@ -279,11 +279,19 @@ def activation_bytes(
     return sequences * length * a_token + predictions * 4 * p * hidden + scores * vocabulary_size
 
 
-def communication_parts(
+class Sent(NamedTuple):
+    """Bytes that one rank sends in one optimizer step, by ring algorithms."""
+
+    reduced: int
+    """To reduce gradients."""
+    gathered: int
+    """To gather weights."""
+
+
+def communication(
     count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int
-) -> tuple[int, int]:
-    """Bytes that one rank sends in one optimizer step, by ring algorithms: to reduce gradients, and to gather
-    weights.
+) -> Sent:
+    """What one rank sends in one optimizer step.
 
     With c = count x bytes and f = (ranks - 1) / ranks, an all-reduce sends 2cf, a gather or a reduce-scatter
     cf. DDP and stage 0 reduce once a step; stage 1 gathers the new weights besides; stage 2 reduces in every
@@ -299,24 +307,11 @@ def communication_parts(
         case 2:
             reduced, gathered = micro_steps * 2 * c, c
         case _:
-            reduced, gathered = (
-                micro_steps * c,
-                micro_steps * (c if sharding.reuse_distance >= 2 * count else 2 * c),
-            )
-    whole = (reduced + gathered) * (world_size - 1) // world_size
+            passes = 1 if sharding.reuse_distance >= 2 * count else 2
+            reduced, gathered = micro_steps * c, micro_steps * passes * c
+    in_all = (reduced + gathered) * (world_size - 1) // world_size
     in_gathers = gathered * (world_size - 1) // world_size
-    return whole - in_gathers, in_gathers
-
-
-def communication_bytes(
-    count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int
-) -> int:
-    """The sum of `communication_parts`."""
-    return sum(
-        communication_parts(
-            count, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, micro_steps=micro_steps
-        )
-    )
+    return Sent(in_all - in_gathers, in_gathers)
 
 
 def checkpoint_bytes(count: int) -> int:

@@ -17,9 +17,11 @@ from typing import Any, TypedDict
 
 import cattrs
 import torch
+from rich.console import RenderableType
 
 from biobert_scale import notices
 from biobert_scale.config import Config
+from biobert_scale.display import separated
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
 from biobert_scale.modeling.linear import multiplies_natively
@@ -46,7 +48,7 @@ class Job(TypedDict):
     """File for the trials, a line each."""
 
 
-def tune(config: Config, *, processes: int, seconds: float, lengths: str) -> str:
+def tune(config: Config, *, processes: int, seconds: float, lengths: str) -> RenderableType:
     """Try candidates for about so long, and return the best one as lines of a recipe.
 
     Args:
@@ -83,9 +85,8 @@ def tune(config: Config, *, processes: int, seconds: float, lengths: str) -> str
             remedy="try `train` itself with a micro-batch of 1",
         )
     page = tune_page(config, trials, processes=processes, note=note)
-    return (
-        page if code == 0 else f"{page}\n\nThe search ended early: {end}. What it did not try may be faster."
-    )
+    early = f"The search ended early: {end}. What it did not try may be faster."
+    return page if code == 0 else separated([page, early])
 
 
 def _computable(config: Config) -> tuple[Config, str]:

@@ -53,7 +53,7 @@ def test_memory_and_bytes_are_those_of_the_dry_run(engine: str) -> None:
             run = plan_run(
                 with_micro_batch(LARGE, engine, one.micro_batch_size), world_size=16, vocabulary_size=28_996
             )
-            assert (one.device, one.host, one.sent) == (run.memory.device, run.memory.host, run.communication)
+            assert (one.device, one.host, one.sent) == (run.memory.device, run.memory.host, sum(run.sent))
 
 
 def test_a_recipe_s_own_file_is_tried_too(tmp_path: Path) -> None:
@@ -312,8 +312,8 @@ def test_a_given_rate_stands_and_is_found_wrong(measured: Path) -> None:
 
 def test_sending_is_taken_out_of_the_passes_where_its_rate_is_given(measured: Path) -> None:
     run = read_run(measured)
-    sent = plan_run(run.config, world_size=2, vocabulary_size=DEMO.vocabulary.size).communication
-    rates = rates_from(run, Rates(bandwidth=sent / 0.5))
+    sent = plan_run(run.config, world_size=2, vocabulary_size=DEMO.vocabulary.size).sent
+    rates = rates_from(run, Rates(bandwidth=sum(sent) / 0.5))
     assert rates.flops == pytest.approx(run.flops / 1.0)
     assert compare(run, rates, own_rates=True).step_seconds_error == pytest.approx(0.0, abs=1e-9)
 
