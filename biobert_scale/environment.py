@@ -7,22 +7,13 @@ import os
 import platform
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 
 def is_first_rank() -> bool:
     """Whether this process is the one of a launcher's that reports what all of them meet."""
-    return (
-        next(
-            (
-                os.environ[name]
-                for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
-                if name in os.environ
-            ),
-            "0",
-        )
-        == "0"
-    )
+    names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
 
 
 def wants_plain_text() -> bool:
@@ -59,9 +50,20 @@ def slurm_job_end() -> float | None:
     return float(end) if end else None
 
 
-def this_start() -> dict[str, Any]:
-    """What SLURM and torchrun call this start of a command: the job and how often it was requeued, torchrun's
-    run and how often its ranks were restarted."""
+class Start(TypedDict):
+    """What SLURM and torchrun call one start of a command."""
+
+    job: str
+    cluster: str
+    requeues: int
+    """How often the job was queued again."""
+    elastic_run: str
+    elastic_restarts: int
+    """How often torchrun's ranks were restarted."""
+
+
+def this_start() -> Start:
+    """This process' start; empty and 0 outside of SLURM and torchrun."""
     elastic = os.environ.get("TORCHELASTIC_RUN_ID", "")
     return {
         "job": slurm_job(),

@@ -14,6 +14,8 @@ from biobert_scale.errors import UserError
 from biobert_scale.lock import Lock
 from biobert_scale.ranges import within
 
+_REMEDY = "check the path: it is the --output of `biobert-scale train`"
+
 
 def checkpoint_list(run: Positional[Path], /) -> int:
     """List a run's checkpoints, oldest first: sizes, ages, and what is not whole.
@@ -28,9 +30,7 @@ def checkpoint_list(run: Positional[Path], /) -> int:
 
     found, broken = complete(run), incomplete(run)
     if not found and not broken:
-        raise UserError(
-            "no checkpoint", where=run, remedy="check the path: it is the --output of `biobert-scale train`"
-        )
+        raise UserError("no checkpoint", where=run, remedy=_REMEDY)
     rows = []
     for checkpoint in found:
         trouble = missing(checkpoint)
@@ -64,9 +64,7 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
     found = [source] if (source / "manifest.json").is_file() else complete(source)
     if not found:
         raise UserError(
-            "no complete checkpoint",
-            where=source,
-            remedy="check the path: it is the --output of `biobert-scale train`, or one of its checkpoints",
+            "no complete checkpoint", where=source, remedy=f"{_REMEDY}, or one of its checkpoints"
         )
     troubles = {checkpoint: problem(checkpoint) for checkpoint in found}
     show(table([(checkpoint.name, trouble or "intact") for checkpoint, trouble in troubles.items()]))
@@ -107,11 +105,7 @@ def checkpoint_prune(
     )
 
     if not complete(run):
-        raise UserError(
-            "no complete checkpoint",
-            where=run,
-            remedy="check the path: it is the --output of `biobert-scale train`",
-        )
+        raise UserError("no complete checkpoint", where=run, remedy=_REMEDY)
     refuse_link(run)
     troubles: dict[Path, str | None] = {}
 

@@ -49,11 +49,8 @@ def export(
         overwrite: replace an earlier export of something else.
     """
     if not push and (private or endpoint):
-        raise UserError(
-            "--private and --endpoint without --push",
-            where="command line",
-            remedy="add --push OWNER/NAME, or leave them out",
-        )
+        remedy = "add --push OWNER/NAME, or leave them out"
+        raise UserError("--private and --endpoint without --push", where="command line", remedy=remedy)
     from biobert_scale.files import MANIFEST, read_json
     from biobert_scale.release.finetuning_results import FINETUNED_STAGE
     from biobert_scale.release.push import Hub, push_release, token_for
@@ -64,19 +61,15 @@ def export(
     manifest = source / MANIFEST
     if manifest.is_file() and read_json(manifest).get("stage") == FINETUNED_STAGE:
         if tokens or corpus or evaluation:
-            raise UserError(
-                "--tokens, --corpus and --evaluation go with a pre-training run",
-                where=source,
-                remedy="leave them out",
-            )
+            what = "--tokens, --corpus and --evaluation go with a pre-training run"
+            raise UserError(what, where=source, remedy="leave them out")
         from biobert_scale.release.finetuned import export_finetuned
 
         export_finetuned(source, output, dtype=dtype, license=license, overwrite=overwrite)
     else:
         if tokens is None:
-            raise UserError(
-                "no token shards", where=source, remedy="add --tokens: the shards that the run was trained on"
-            )
+            remedy = "add --tokens: the shards that the run was trained on"
+            raise UserError("no token shards", where=source, remedy=remedy)
         from biobert_scale.release.export import export_model
 
         export_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from rich.console import Group, RenderableType
 
@@ -28,6 +28,16 @@ class Finding:
     """The numbers behind the line, for programs."""
     same: str | None = None
     """What must be the same on all ranks."""
+
+
+class Started(TypedDict):
+    """The ranks that were started together, as the report has them."""
+
+    world_size: int
+    nodes: int
+    hosts: list[str]
+    """Of each rank."""
+    device: str
 
 
 def guarded(check: str, examine: Callable[[], list[Finding]]) -> list[Finding]:
