@@ -224,13 +224,8 @@ def _stage_3(
     in_host = p * share if sharding.offload_weights else 0
     moments = 2 * _FP32 * share
     if sharding.offload_optimizer:
-        host = Parts(
-            weights=in_host,
-            fp32_weights=_FP32 * share,
-            moments=moments,
-            gradients=(p + _FP32) * share,
-            optimizer_step=_FP32 * share,
-        )
+        optimizer = {"fp32_weights": _FP32 * share, "moments": moments, "optimizer_step": _FP32 * share}
+        host = Parts(weights=in_host, gradients=(p + _FP32) * share, **optimizer)
         return RankMemory(device=Parts(weights=weights, **passing), host=host)
     # In fp32 the optimizer works on the weights' own memory, unless that is on the other side.
     own = _FP32 * share if p == 2 or sharding.offload_weights else 0
@@ -273,9 +268,9 @@ def activation_bytes(
     dropped = model.hidden_dropout_prob > 0
     a_layer = p * (8 * hidden + 2 * inner) + 2 * hidden * dropped + 4 * model.num_attention_heads + 16
     a_token = model.num_hidden_layers * a_layer + 2 * p * hidden + hidden * dropped
-    scores = (
-        2 * _FP32 * min(predictions, head_rows) + p * predictions if head_rows else 3 * _FP32 * predictions
-    )
+    scores = 3 * _FP32 * predictions
+    if head_rows:
+        scores = 2 * _FP32 * min(predictions, head_rows) + p * predictions
     return sequences * length * a_token + predictions * 4 * p * hidden + scores * vocabulary_size
 
 

@@ -13,7 +13,7 @@ import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import cattrs
 import torch
@@ -92,18 +92,12 @@ def tune(config: Config, *, processes: int, seconds: float, lengths: str) -> Ren
 def _computable(config: Config) -> tuple[Config, str]:
     """The recipe in a precision that this device does without emulation."""
     wanted = config.training.precision.dtype
-    if torch.cuda.is_available():
+    native = wanted != "fp32" and multiplies_natively(torch.empty(0, dtype=torch.bfloat16))
+    dtype: Literal["bf16", "fp32"] = "bf16" if native else "fp32"
+    if torch.cuda.is_available() or dtype == wanted:
         return config, ""
-    dtype = (
-        "bf16" if wanted != "fp32" and multiplies_natively(torch.empty(0, dtype=torch.bfloat16)) else "fp32"
-    )
-    if dtype == wanted:
-        return config, ""
-    precision = replace(config.training.precision, dtype=dtype)  # type: ignore[arg-type]
-    return (
-        replace(config, training=replace(config.training, precision=precision)),
-        f"{wanted} is not for this CPU: measured in {dtype}",
-    )
+    training = replace(config.training, precision=replace(config.training.precision, dtype=dtype))
+    return replace(config, training=training), f"{wanted} is not for this CPU: measured in {dtype}"
 
 
 @rank_environment()
