@@ -29,9 +29,9 @@ class Sharding:
     stage: int | None
     """ZeRO stage; None for torch's DistributedDataParallel."""
     offload_optimizer: bool = False
-    """fp32 weights and moments lie in the host's memory, and the host takes the optimizer's steps."""
+    """fp32 weights and moments are in the host's memory, and the host takes the optimizer's steps."""
     offload_weights: bool = False
-    """Stage 3: each rank's share of the weights lies in the host's memory."""
+    """Stage 3: each rank's share of the weights is in the host's memory."""
     bucket: int = 500_000_000
     """Gradient elements that are reduced at once."""
     overlap: bool = False
