@@ -137,7 +137,8 @@ def size(count: int) -> str:
 
 
 def written(directory: Path) -> str:
-    """What a directory holds now and where it is, hidden files aside."""
-    files = [path for path in directory.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    """What a directory holds now and where it is, hidden files and directories aside."""
+    names = (path.relative_to(directory) for path in directory.rglob("*") if path.is_file())
+    files = [directory / name for name in names if not any(part.startswith(".") for part in name.parts)]
     number = "1 file" if len(files) == 1 else f"{len(files):,} files"
     return f"written: {directory} ({number}, {size(sum(path.stat().st_size for path in files))})"

@@ -112,7 +112,9 @@ def test_sizes(count: int, shown: str) -> None:
 
 def test_what_was_written_leaves_hidden_files_out(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(bytes(1_500_000))
-    (tmp_path / ".lock").write_bytes(bytes(10))
+    (tmp_path / ".work").mkdir()
+    for hidden in (".lock", ".work/part"):
+        (tmp_path / hidden).write_bytes(bytes(10))
     assert written(tmp_path) == f"written: {tmp_path} (1 file, 1.500 MB)"
 
 
