@@ -9,7 +9,7 @@ import select
 import sys
 from collections.abc import Callable
 
-from biobert_scale import __version__, commands
+from biobert_scale import __version__, commands, notices
 from biobert_scale.commands import COMMANDS
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import UserError, from_os_error
@@ -32,17 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     name = " ".join(arguments[:words])
     if name not in COMMANDS:
         group = [command for command in COMMANDS if command.startswith(f"{arguments[0]} ")]
-        if len(group) and (len(arguments) == 1 or arguments[1] in ("-h", "--help")):
+        if group and (len(arguments) == 1 or arguments[1] in ("-h", "--help")):
             print(usage(group))
             return 0
         if arguments[0] == "bench":
             print(f"biobert-scale: {_moved(arguments)}", file=sys.stderr)
             return 2
-        print(
-            f"biobert-scale: no command '{' '.join(arguments[:2])}'; the commands are:"
-            f" {', '.join(group or COMMANDS)}",
-            file=sys.stderr,
-        )
+        there = f"the commands are: {', '.join(group or COMMANDS)}"
+        print(f"biobert-scale: no command '{' '.join(arguments[:2])}'; {there}", file=sys.stderr)
         return 2
     return run(name, arguments[words:])
 
@@ -51,11 +48,9 @@ def _moved(arguments: list[str]) -> UserError:
     """Where the commands `bench ...` of earlier versions are now."""
     table = next((word for word in arguments[1:2] if not word.startswith("-")), "TABLE")
     remedy = f"run `python -m benchmarks {table}`, in a checkout of the repository"
-    return UserError(
-        "this command has moved",
-        where=" ".join(arguments[:2]),
-        remedy="run `biobert-scale tune`" if table == "train" else remedy,
-    )
+    if table == "train":
+        remedy = "run `biobert-scale tune`"
+    return UserError("this command has moved", where=" ".join(arguments[:2]), remedy=remedy)
 
 
 def run(name: str, arguments: list[str]) -> int:
@@ -74,17 +69,7 @@ def reporting_errors(work: Callable[[], int], *, program: str) -> int:
         datefmt="%H:%M:%S",
         force=True,
     )
-    for library in (
-        "accelerate",
-        "DeepSpeed",
-        "datasets",
-        "torch.distributed",
-        "numba",
-        "filelock",
-        "httpx2",
-    ):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    logging.getLogger("DeepSpeed").addFilter(_not_about_cpus)
+    notices.switch_off()
     try:
         try:
             return work()
@@ -94,25 +79,19 @@ def reporting_errors(work: Callable[[], int], *, program: str) -> int:
         problem = error
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _nobody_reads():
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # what is still buffered would fail again at the exit
+            # What is still buffered would fail again at the exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return _SIGPIPE_CODE
         known = from_os_error(error)
         if known is None:
             raise
         problem = known
     except KeyboardInterrupt:
-        print(f"{program}: interrupted; the same command goes on from what is finished", file=sys.stderr)
+        print(f"{program}: interrupted; the same command continues from what is finished", file=sys.stderr)
         return 130
     if speaks:
         print(f"{program}: {problem}", file=sys.stderr)
     return problem.exit_code
-
-
-def _not_about_cpus(record: logging.LogRecord) -> bool:
-    """DeepSpeed begins every command on a CPU with it; what the device is, `train` and `doctor` say."""
-    return not record.getMessage().startswith("Setting accelerator to CPU")
 
 
 def _nobody_reads() -> bool:
@@ -126,15 +105,8 @@ def usage(names: list[str] | None = None) -> str:
     """The list of commands."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {commands.summary_of(name)}" for name in names or COMMANDS]
-    return "\n".join(
-        [
-            "usage: biobert-scale COMMAND [--help] ...",
-            "",
-            *lines,
-            "",
-            "exit codes: 0 done, 1 a failed run, 2 a mistake in the input, 75 stopped early and resumable",
-        ]
-    )
+    codes = "exit codes: 0 done, 1 a failed run, 2 a mistake in the input, 75 stopped early and resumable"
+    return "\n".join(["usage: biobert-scale COMMAND [--help] ...", "", *lines, "", codes])
 
 
 if __name__ == "__main__":

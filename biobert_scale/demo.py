@@ -6,6 +6,7 @@ Pre-training runs under `accelerate launch`; half-way it is sent a SIGTERM on pu
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import logging
@@ -18,19 +19,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from tqdm import tqdm
 
-from biobert_scale import __version__
+from biobert_scale import __version__, notices
 from biobert_scale.config import Config
-from biobert_scale.environment import processor_name
+from biobert_scale.environment import launcher_environment, processor_name
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_json, write_json
 from biobert_scale.launch.ports import free_port
+from biobert_scale.termination import orderly_termination
 from biobert_scale.training.checkpoint.retention import is_finished
 
 logger = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ _TERM_GRACE_SECONDS = 120
 _TAIL_BYTES = 4096
 
 
+@orderly_termination()
 def run_demo(
     output: Path, *, raw: Path | None, benchmarks: Path | None, config: Config, processes: int
 ) -> Path:
@@ -143,24 +146,30 @@ class StageWatch:
 def pretrain(config: Config, output: Path, *, processes: int, watch: StageWatch) -> None:
     """Pre-train under the launcher, interrupted once half-way, until the schedule's end."""
     run = output / "pretraining"
-    recipe = output / "pretraining.json"
-    notes = run / "interruptions.json"
+    recipe, notes, log = output / "pretraining.json", run / "interruptions.json", run / "train.log"
     write_json(recipe, config)
-    interruptions: list[dict[str, Any]] = read_json(notes) if notes.exists() else []
+    interruptions: list[Interruption] = read_json(notes) if notes.exists() else []
     while not is_finished(run):
-        interrupt_at = None if interruptions else config.training.schedule.total_steps // 2
-        step, code, interrupted = _launch(
-            config, recipe, output, processes=processes, interrupt_at=interrupt_at, watch=watch
+        half = config.training.schedule.total_steps // 2
+        launch = _launch(
+            config,
+            recipe,
+            output,
+            processes=processes,
+            interrupt_at=None if interruptions else half,
+            watch=watch,
         )
-        if interrupted:
-            interruptions.append({"global_step": step, "signal": "SIGTERM", "exit_code": code})
+        if launch.interrupted:
+            interruptions.append(
+                {"global_step": launch.last_step, "signal": "SIGTERM", "exit_code": launch.exit_code}
+            )
             write_json(notes, interruptions)
-            logger.info("stopped on purpose after step %d; starting again", step)
+            logger.info("stopped on purpose after step %d; starting again", launch.last_step)
         elif not (run / "finished.json").exists():
             raise RunFailed(
-                f"pre-training ended with code {code} at step {step}",
-                where=run / "train.log",
-                remedy=_last_line((run / "train.log").read_text()),
+                f"pre-training ended with code {launch.exit_code} at step {launch.last_step}",
+                where=log,
+                remedy=_last_line(log.read_text()),
             )
     steps = _training_steps(run)
     for interruption in interruptions:
@@ -170,10 +179,29 @@ def pretrain(config: Config, output: Path, *, processes: int, watch: StageWatch)
     write_json(notes, interruptions)
 
 
+class Interruption(TypedDict):
+    """A stop on purpose, as `interruptions.json` has it."""
+
+    global_step: int
+    signal: str
+    exit_code: int
+    resumed_step: NotRequired[int | None]
+
+
+class Launch(NamedTuple):
+    """How one start of the launcher ended."""
+
+    last_step: int
+    exit_code: int
+    interrupted: bool
+    """Stopped from here, before the end of the schedule."""
+
+
 def _launch(
     config: Config, recipe: Path, output: Path, *, processes: int, interrupt_at: int | None, watch: StageWatch
-) -> tuple[int, int, bool]:
-    """One start of the launcher; returns (last step, exit code, whether it was interrupted here)."""
+) -> Launch:
+    import torch
+
     run = output / "pretraining"
     run.mkdir(parents=True, exist_ok=True)
     threads = max(1, (os.cpu_count() or 1) // processes)
@@ -185,32 +213,33 @@ def _launch(
     command += ["-m", "biobert_scale.train", "--config", str(recipe)]
     command += ["--tokens", str(output / "tokens"), "--output", str(run)]
     watch.note(command)
-    interrupted = False
+    finished, interrupted = run / "finished.json", False
+    total = config.training.schedule.total_steps
     with (
         open(run / "train.log", "a") as log,
-        tqdm(
-            total=config.training.schedule.total_steps, unit="step", desc="pre-training", disable=None
-        ) as bar,
+        tqdm(total=total, unit="step", desc="pre-training", disable=None) as bar,
     ):
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=launcher_environment(threads=threads, on_gpu=torch.cuda.is_available()),
+        )
         try:
             while process.poll() is None:
                 time.sleep(0.5)
                 step = _last_step(run)
                 bar.update(step - bar.n)
-                if (
-                    interrupt_at is not None
-                    and step >= interrupt_at
-                    and not interrupted
-                    and not (run / "finished.json").exists()
-                ):
+                due = interrupt_at is not None and step >= interrupt_at
+                if due and not interrupted and not finished.exists():
                     process.send_signal(signal.SIGTERM)
                     interrupted = True
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 process.wait(_TERM_GRACE_SECONDS)
-    return _last_step(run), process.returncode, interrupted and not (run / "finished.json").exists()
+    return Launch(_last_step(run), process.returncode, interrupted and not finished.exists())
 
 
 def finetune_all(config: Config, output: Path, *, workers: int) -> None:
@@ -219,44 +248,43 @@ def finetune_all(config: Config, output: Path, *, workers: int) -> None:
     from biobert_scale.evaluation.prepared import HALLMARK_TASKS, prepared_tasks
     from biobert_scale.evaluation.sweep import run_name
 
-    jobs = []
-    for task in prepared_tasks(output / "benchmarks"):
-        if task not in config.evaluation.tasks:
-            continue
-        budget = config.evaluation.documents if task in HALLMARK_TASKS else config.evaluation.entities
-        for seed in config.evaluation.seeds:
-            for random_weights in (False, True):
-                directory = (
-                    output
-                    / "evaluation"
-                    / task
-                    / run_name(task, "", seed=seed, random_weights=random_weights)
-                )
-                jobs.append(
-                    (output / "benchmarks", task, output / "export", directory, budget, seed, random_weights)
-                )
-    with ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread
-    ) as pool:
-        for task, kind, score in tqdm(
-            pool.map(_finetune, jobs), total=len(jobs), desc="fine-tuning", disable=None
-        ):
-            logger.info("%s, %s: %.1f", task, kind, score)
+    evaluation, prepared = config.evaluation, output / "benchmarks"
+    jobs = [
+        functools.partial(
+            _finetune,
+            prepared,
+            task,
+            output / "export",
+            output / "evaluation" / task / run_name(task, "", seed=seed, random_weights=random_weights),
+            evaluation.documents if task in HALLMARK_TASKS else evaluation.entities,
+            seed=seed,
+            random_weights=random_weights,
+        )
+        for task in prepared_tasks(prepared)
+        if task in evaluation.tasks
+        for seed in evaluation.seeds
+        for random_weights in (False, True)
+    ]
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin_finetuning) as pool:
+        done = as_completed([pool.submit(job) for job in jobs])
+        for future in tqdm(done, total=len(jobs), desc="fine-tuning", disable=None):
+            logger.info("%s", future.result())
 
 
-def _one_thread() -> None:
+def _begin_finetuning() -> None:
+    """A worker has one thread, and of its own nothing to say but warnings."""
     import torch
 
     torch.set_num_threads(1)
     logging.basicConfig(level=logging.WARNING)
+    notices.switch_off()
 
 
-def _finetune(job: tuple[Any, ...]) -> tuple[str, str, float]:
+def _finetune(*arguments: Any, **options: Any) -> str:
     from biobert_scale.evaluation.finetune import finetune
 
-    prepared, task, model, output, budget, seed, random_weights = job
-    metrics = finetune(prepared, task, model, output, budget, seed=seed, random_weights=random_weights)
-    return task, metrics["kind"], metrics["score"]
+    metrics = finetune(*arguments, **options)
+    return f"{metrics['task']}, {metrics['kind']}: {metrics['score']:.1f}"
 
 
 def _training_steps(run: Path) -> list[int]:

@@ -7,22 +7,25 @@ import os
 import platform
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 
 def is_first_rank() -> bool:
     """Whether this process is the one of a launcher's that reports what all of them meet."""
-    return (
-        next(
-            (
-                os.environ[name]
-                for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
-                if name in os.environ
-            ),
-            "0",
-        )
-        == "0"
-    )
+    names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+    return next((os.environ[name] for name in names if name in os.environ), "0") == "0"
+
+
+def wants_plain_text() -> bool:
+    """Whether the person asked for text without colours (no-color.org), or the terminal has none."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def launcher_environment(*, threads: int, on_gpu: bool) -> dict[str, str]:
+    """Of a launcher that is started here: with what torchrun and DeepSpeed would otherwise choose by
+    themselves, and print."""
+    device = {} if on_gpu else {"DS_ACCELERATOR": "cpu"}
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), **device}
 
 
 def is_restart() -> bool:
@@ -47,9 +50,20 @@ def slurm_job_end() -> float | None:
     return float(end) if end else None
 
 
-def this_start() -> dict[str, Any]:
-    """What SLURM and torchrun call this start of a command: the job and how often it was requeued, torchrun's
-    run and how often its ranks were restarted."""
+class Start(TypedDict):
+    """What SLURM and torchrun call one start of a command."""
+
+    job: str
+    cluster: str
+    requeues: int
+    """How often the job was queued again."""
+    elastic_run: str
+    elastic_restarts: int
+    """How often torchrun's ranks were restarted."""
+
+
+def this_start() -> Start:
+    """This process' start; empty and 0 outside of SLURM and torchrun."""
     elastic = os.environ.get("TORCHELASTIC_RUN_ID", "")
     return {
         "job": slurm_job(),

@@ -62,7 +62,7 @@ def from_os_error(error: OSError) -> UserError | None:
             )
         case errno.ENOTDIR | errno.EISDIR | errno.EEXIST:
             return UserError(
-                "a file stands where a directory is needed, or the reverse",
+                "a file is where a directory is needed, or the reverse",
                 where=where,
                 remedy="check the path",
             )

@@ -132,17 +132,12 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(
-            "missing file", where=path, remedy="check the path, or run the stage that writes it"
-        ) from None
+        what, remedy = "missing file", "check the path, or run the stage that writes it"
     except json.JSONDecodeError as error:
-        raise UserError(
-            f"not valid JSON (line {error.lineno})", where=path, remedy="restore the file or build it again"
-        ) from None
+        what, remedy = f"not valid JSON (line {error.lineno})", "restore the file or build it again"
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"byte {error.start} is not UTF-8", where=path, remedy="restore the file or build it again"
-        ) from None
+        what, remedy = f"byte {error.start} is not UTF-8", "restore the file or build it again"
+    raise UserError(what, where=path, remedy=remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,11 +170,8 @@ def describe_inputs(paths: Iterable[Path]) -> list[dict[str, Any]]:
             raise UserError("missing input", where=path, remedy="check the path")
         target = path / MANIFEST if path.is_dir() else path
         if not target.exists():
-            raise UserError(
-                "unfinished input (no manifest.json)",
-                where=path,
-                remedy="run the stage that builds it to its end",
-            )
+            remedy = "run the stage that builds it to its end"
+            raise UserError("unfinished input (no manifest.json)", where=path, remedy=remedy)
         records.append({"name": path.name, "bytes": target.stat().st_size, "sha256": sha256_file(target)})
     return records
 
@@ -238,17 +230,13 @@ def read_manifest(directory: Path, stage: str | None = None) -> Manifest:
     path = directory / MANIFEST
     if not path.exists():
         what = "unfinished (no manifest.json)" if directory.is_dir() else "no such directory"
-        raise UserError(
-            what, where=directory, remedy="run the stage that builds it to its end, or check the path"
-        )
+        remedy = "run the stage that builds it to its end, or check the path"
+        raise UserError(what, where=directory, remedy=remedy)
     try:
         manifest = Manifest(**read_json(path))
     except TypeError:
         raise UserError("not a stage's manifest", where=path, remedy="check the path") from None
     if stage is not None and manifest.stage != stage:
-        raise UserError(
-            f"holds the output of '{manifest.stage}', not of '{stage}'",
-            where=directory,
-            remedy="check the path",
-        )
+        what = f"holds the output of '{manifest.stage}', not of '{stage}'"
+        raise UserError(what, where=directory, remedy="check the path")
     return manifest

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from biobert_scale.display import is_styled, table, text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -15,17 +17,18 @@ _BAR_WIDTH = 40
 
 
 def text_bars(counts: NDArray[np.int64], edges: tuple[int, ...]) -> list[str]:
-    """A line for each class.
+    """A line for each class, with a bar on a terminal.
 
     Args:
         counts: (classes,) how many fall into each class; not all 0.
         edges: (classes,) lower bounds; the last class is open.
     """
-    scale = _BAR_WIDTH / counts.max()
-    return [
-        f"  {label:>16} {'#' * int(np.ceil(count * scale)):<{_BAR_WIDTH}} {count:,}"
+    scale = _BAR_WIDTH / counts.max() if is_styled() else 0.0
+    rows = [
+        (f"  {label}", f"{count:,}", "█" * int(np.ceil(count * scale)))
         for label, count in _shown(counts, edges).items()
     ]
+    return text(table(rows)).splitlines()
 
 
 def draw_bars(axes: Axes, counts: NDArray[np.int64], edges: tuple[int, ...], colour: str, title: str) -> None:

@@ -199,17 +199,11 @@ class Stage:
     def _refuse_foreign(self, *signs: str) -> None:
         """Write nothing, not even a lock, into a directory that has no sign of a stage."""
         if self._contents() and not any((self.output / sign).exists() for sign in signs):
-            raise UserError(
-                "the output directory is not empty and is no stage's output",
-                where=self.output,
-                remedy="choose another --output",
-            )
+            what = "the output directory is not empty and is no stage's output"
+            raise UserError(what, where=self.output, remedy="choose another --output")
 
     def _refuse_own_inputs(self) -> None:
         for source in self._reads:
             if source.resolve().is_relative_to(self.output.resolve()):
-                raise UserError(
-                    "to overwrite the output would delete what is read",
-                    where=source,
-                    remedy="choose another --output",
-                )
+                what = "to overwrite the output would delete what is read"
+                raise UserError(what, where=source, remedy="choose another --output")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -187,8 +188,9 @@ def _ready(load: Load, make: Maker) -> tuple[Runner, int]:
         run = make(load)
         run()
         return run, peak_memory_bytes(load.device) - others
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        memory = pool.apply(_peak_of_process, (replace(load, steps=load.steps[:1]), make))
+    # A pool of `multiprocessing` kills its worker at the end, and leaves the semaphore of a bar's lock.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        memory = pool.submit(_peak_of_process, replace(load, steps=load.steps[:1]), make).result()
     run = make(load)
     run()
     return run, memory

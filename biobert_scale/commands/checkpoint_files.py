@@ -11,9 +11,12 @@ from typing import Any
 from tyro.conf import Positional
 
 from biobert_scale.config import CheckpointConfig
+from biobert_scale.display import quantity, show, size, table
 from biobert_scale.errors import UserError
 from biobert_scale.lock import Lock
 from biobert_scale.ranges import within
+
+_REMEDY = "check the path: it is the --output of `biobert-scale train`"
 
 
 def checkpoint_list(run: Positional[Path], /) -> int:
@@ -30,13 +33,8 @@ def checkpoint_list(run: Positional[Path], /) -> int:
 
     found, broken = complete(run), incomplete(run)
     if not found and not broken:
-        raise UserError(
-            "no checkpoint", where=run, remedy="check the path: it is the --output of `biobert-scale train`"
-        )
-    print(
-        f"{'checkpoint':<20} {'GB':>8}  {'written':<19}  {'ranks':>5}  {'engine':<9} {'stage':<5} "
-        f" {'validation':>10}  state"
-    )
+        raise UserError("no checkpoint", where=run, remedy=_REMEDY)
+    rows = []
     for checkpoint in found:
         trouble = missing(checkpoint)
         try:
@@ -44,20 +42,15 @@ def checkpoint_list(run: Positional[Path], /) -> int:
         except UserError as error:
             record, trouble = {}, error.what
         loss, stage = record.get("validation_mlm_loss"), record.get("zero_stage")
-        columns = (
-            f"{record.get('world_size', '?'):>5}  {record.get('engine', '?'):<9}"
-            f" {'-' if stage is None else stage:<5}  {'' if loss is None else format(loss, '.4f'):>10}"
-        )
-        print(
-            f"{checkpoint.name:<20} {_gigabytes(checkpoint):>8.3f}  {_written(checkpoint)}  {columns} "
-            f" {trouble or 'complete'}"
-        )
+        run_by = (quantity(record.get("world_size", "?")), record.get("engine", "?"), quantity(stage))
+        validation = "" if loss is None else f"{loss:.4f}"
+        rows.append((*_described(checkpoint), *run_by, validation, trouble or "complete"))
         broken += [checkpoint] if trouble else []
     for checkpoint in incomplete(run):
-        print(
-            f"{checkpoint.name:<20} {_gigabytes(checkpoint):>8.3f}  {_written(checkpoint)}  {'':>5}  {'':<9}"
-            f" {'':<5}  {'':>10}  never finished: a save was interrupted, or is under way"
-        )
+        state = "never finished: a save was interrupted, or is under way"
+        rows.append((*_described(checkpoint), "", "", "", "", state))
+    header = ("checkpoint", "size", "written", "ranks", "engine", "ZeRO stage", "validation loss", "state")
+    show(table(rows, header=header))
     return int(any(not path.name.startswith(".") for path in broken))
 
 
@@ -75,13 +68,10 @@ def checkpoint_verify(source: Positional[Path], /) -> int:
     found = [source] if (source / "manifest.json").is_file() else complete(source)
     if not found:
         raise UserError(
-            "no complete checkpoint",
-            where=source,
-            remedy="check the path: it is the --output of `biobert-scale train`, or one of its checkpoints",
+            "no complete checkpoint", where=source, remedy=f"{_REMEDY}, or one of its checkpoints"
         )
     troubles = {checkpoint: problem(checkpoint) for checkpoint in found}
-    for checkpoint, trouble in troubles.items():
-        print(f"{checkpoint.name}  {trouble or 'intact'}")
+    show(table([(checkpoint.name, trouble or "intact") for checkpoint, trouble in troubles.items()]))
     return int(any(troubles.values()))
 
 
@@ -118,11 +108,7 @@ def checkpoint_prune(
     )
 
     if not complete(run):
-        raise UserError(
-            "no complete checkpoint",
-            where=run,
-            remedy="check the path: it is the --output of `biobert-scale train`",
-        )
+        raise UserError("no complete checkpoint", where=run, remedy=_REMEDY)
     refuse_link(run)
     troubles: dict[Path, str | None] = {}
 
@@ -135,26 +121,26 @@ def checkpoint_prune(
     with nullcontext() if dry_run else Lock(run, "checkpoint prune"):
         left = [path for path in leftovers(run) if not being_written(path)]
         go = [*left, *superfluous(run, keeping, trouble=trouble)]
-        freed = sum(map(_gigabytes, go))
+        freed = sum(map(_bytes, go))
         for checkpoint in go:
-            print(checkpoint.name)
+            show(checkpoint.name)
             if not dry_run:
                 remove(checkpoint)
     broken = [path for path in complete(run) if path not in go and (missing(path) or troubles.get(path))]
     for checkpoint in broken:
-        print(
-            f"{checkpoint.name} is broken and does not count: {missing(checkpoint) or troubles[checkpoint]}"
-        )
-    print(f"{len(go)} checkpoint(s), {freed:.3f} GB {'would be freed' if dry_run else 'freed'}")
+        show(f"{checkpoint.name} is broken and does not count: {missing(checkpoint) or troubles[checkpoint]}")
+    show(f"{len(go)} checkpoint(s), {size(freed)} {'would be freed' if dry_run else 'freed'}")
     if broken and not go:
-        print("nothing goes before an intact checkpoint after it is there")
+        show("nothing goes before an intact checkpoint after it is there")
 
 
-def _gigabytes(directory: Path) -> float:
+def _bytes(directory: Path) -> int:
     """Of its own: nothing behind a link."""
     own = [] if directory.is_symlink() else directory.rglob("*")
-    return sum(path.lstat().st_size for path in own if path.is_file()) / 1e9
+    return sum(path.lstat().st_size for path in own if path.is_file())
 
 
-def _written(directory: Path) -> str:
-    return datetime.fromtimestamp(directory.stat().st_mtime).isoformat(sep=" ", timespec="seconds")
+def _described(checkpoint: Path) -> tuple[str, str, str]:
+    """Name, size, and when it was written."""
+    moment = datetime.fromtimestamp(checkpoint.stat().st_mtime)
+    return checkpoint.name, size(_bytes(checkpoint)), moment.isoformat(sep=" ", timespec="seconds")

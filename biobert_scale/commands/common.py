@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import redirect_stderr
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 
 from biobert_scale.config import SlurmConfig
+from biobert_scale.display import counts, quantity, separated, show, table, written
 from biobert_scale.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,44 +62,9 @@ def cluster(executor: str, slurm: SlurmConfig) -> SlurmConfig | None:
     return slurm
 
 
-def print_counts(manifest: Manifest) -> None:
-    """Print what a stage counted and what it rejected."""
-    print(render_counts(manifest.counts))
-    for reason, count in manifest.rejects.items():
-        print(f"rejected, {reason}: {count}")
-
-
-def render_counts(counts: Mapping[str, Any]) -> str:
-    """Counts as lines `name: value`; groups of counts as a table with a column for each group, and groups of
-    groups each under its name."""
-    lines = [f"{name}: {_plain(value)}" for name, value in counts.items() if not isinstance(value, Mapping)]
-    groups = {name: value for name, value in counts.items() if isinstance(value, Mapping)}
-    flat = {name: group for name, group in groups.items() if not _is_nested(group)}
-    if flat:
-        names = list(dict.fromkeys(name for group in flat.values() for name in group))
-        rows = [
-            ["", *flat],
-            *([name, *(_cell(group.get(name)) for group in flat.values())] for name in names),
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for first, *cells in rows:
-            aligned = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-            lines.append("  ".join([first.ljust(widths[0]), *aligned]).rstrip())
-    for name, group in groups.items():
-        if _is_nested(group):
-            lines += ["", name, render_counts(group)]
-    return "\n".join(lines).strip("\n")
-
-
-def _is_nested(group: Mapping[str, Any]) -> bool:
-    return any(isinstance(value, Mapping) for value in group.values())
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:,}" if type(value) is int else _plain(value)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def report_stage(manifest: Manifest, output: Path) -> None:
+    """Print what a stage counted, what it left out and why, and what it wrote where."""
+    by_number = sorted(manifest.rejects.items(), key=lambda reject: (-reject[1], reject[0]))
+    rejects = [(f"  {reason}", quantity(number)) for reason, number in by_number]
+    left_out = [table([("left out, by reason",), *rejects])] if rejects else []
+    show(separated([counts(manifest.counts), *left_out, written(output)]))

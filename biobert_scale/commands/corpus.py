@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.commands.common import cluster, print_counts
-from biobert_scale.config import (
-    CorpusConfig,
-    SlurmConfig,
-)
+from biobert_scale.commands.common import cluster, report_stage
+from biobert_scale.config import CorpusConfig, SlurmConfig
+from biobert_scale.display import show, written
 from biobert_scale.ranges import within
 
 
@@ -32,6 +31,7 @@ def corpus_synthesize(
     from biobert_scale.corpus.synthetic import write_synthetic
 
     write_synthetic(output, seed=seed, abstracts=abstracts, full_texts=full_texts, overwrite=overwrite)
+    show(written(output))
 
 
 @within(limit="[1, 1e9]", connections="[1, 1000]", retries="[0, 1e6]", timeout_seconds="(0, 1e6]")
@@ -94,7 +94,7 @@ def corpus_download(
         download(output, config)
         return 0
     plan = plan_download(output, config)
-    print("\n".join([plan.table(), *(f"failed: {failure}" for failure in plan.failures)]))
+    show(plan.table(), *(f"failed: {failure}" for failure in plan.failures))
     return int(bool(plan.failures))
 
 
@@ -140,10 +140,11 @@ def corpus_build(
         max_bad_files=max_bad_files,
         overwrite=overwrite,
     )
-    not_read = manifest.counts.pop("not_read")
-    print_counts(manifest)
+    counts = {**manifest.counts}
+    not_read = counts.pop("not_read")
+    report_stage(replace(manifest, counts=_by_source(counts)), output)
     if not_read:
-        print(summary(not_read))
+        show(summary(not_read))
 
 
 @within(samples="[0, 1e6]", seed="[0, 9e18]")
@@ -161,7 +162,18 @@ def corpus_inspect(
     from biobert_scale.corpus.corpus_statistics import draw, render, summarise
 
     summary = summarise(corpus, samples=samples, seed=seed)
-    print(render(summary))
+    show(render(summary))
     if output is not None:
-        for path in draw(summary, output):
-            print(path)
+        show(*map(str, draw(summary, output)))
+
+
+def _by_source(counts: dict[str, int]) -> dict[str, Any]:
+    """A stage's counts, with `records_medline` and its like in a group for each source."""
+    grouped: dict[str, Any] = {name: number for name, number in counts.items() if "_" not in name}
+    for name, number in counts.items():
+        what, _, source = name.partition("_")
+        if source and what in grouped:
+            grouped.setdefault(source, {})[what] = number
+        else:
+            grouped[name] = number
+    return grouped

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from biobert_scale.display import show
 from biobert_scale.ranges import within
 
 
@@ -38,28 +38,16 @@ def doctor(
 
     settings = load_config(config)
     from biobert_scale.doctor.examine import examine
-    from biobert_scale.doctor.findings import Finding, render
+    from biobert_scale.doctor.findings import Finding, Started, render
     from biobert_scale.files import write_json
 
-    def report(findings: list[Finding], who: dict[str, Any]) -> None:
-        print(
-            render(
-                findings,
-                f"{settings.name} on {who['world_size']} rank(s), {who['nodes']} node(s), {who['device']}",
-            ),
-            flush=True,
-        )
+    def report(findings: list[Finding], who: Started) -> None:
+        ranks, nodes = f"{who['world_size']} rank(s)", f"{who['nodes']} node(s)"
+        show(render(findings, f"{settings.name} on {ranks}, {nodes}, {who['device']}"))
         if json is not None:
             failed = any(finding.status == "FAIL" for finding in findings)
-            write_json(
-                json,
-                {
-                    "recipe": settings.name,
-                    **who,
-                    "failed": failed,
-                    "findings": [asdict(finding) for finding in findings],
-                },
-            )
+            listed = [asdict(finding) for finding in findings]
+            write_json(json, {"recipe": settings.name, **who, "failed": failed, "findings": listed})
 
     return int(
         examine(

@@ -8,8 +8,9 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.commands.common import print_counts
+from biobert_scale.commands.common import report_stage
 from biobert_scale.config import FinetuneConfig, GridConfig
+from biobert_scale.display import show, table, written
 from biobert_scale.environment import is_first_rank
 from biobert_scale.ranges import within
 
@@ -42,7 +43,7 @@ def evaluate_prepare(
         from biobert_scale.evaluation.download import read_sources
 
         fetch(benchmarks, read_sources(sources))
-    print_counts(prepare(benchmarks, output, overwrite=overwrite))
+    report_stage(prepare(benchmarks, output, overwrite=overwrite), output)
 
 
 def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False) -> None:
@@ -55,7 +56,7 @@ def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False)
     """
     from biobert_scale.evaluation.baselines import run_baselines
 
-    print_counts(run_baselines(prepared, output, overwrite=overwrite))
+    report_stage(run_baselines(prepared, output, overwrite=overwrite), output)
 
 
 @within(seed="[0, 2147483647]")
@@ -106,9 +107,18 @@ def evaluate_finetune(
         overwrite=overwrite,
     )
     if is_first_rank():
-        for run in found:
-            system = f"{run['task']}, {run['kind']}, {run['protocol']}, seed {run['seed']}"
-            print(f"{system}: {run['score_name']} {run['score']:.2f}")
+        rows = [
+            (
+                run["task"],
+                run["kind"],
+                run["protocol"],
+                str(run["seed"]),
+                run["score_name"],
+                f"{run['score']:.2f}",
+            )
+            for run in found
+        ]
+        show(table(rows, header=("task", "start", "protocol", "seed", "score", "%")), written(output))
 
 
 def evaluate_predict(
@@ -125,9 +135,9 @@ def evaluate_predict(
         split: train, dev or test.
         overwrite: replace what other data left there.
     """
-    from biobert_scale.evaluation.predict import predict, render_scores
+    from biobert_scale.evaluation.predict import predict, score_parts
 
-    print(render_scores(predict(run, prepared, output, split=split, overwrite=overwrite)))
+    show(*score_parts(predict(run, prepared, output, split=split, overwrite=overwrite)), written(output))
 
 
 def evaluate_score(
@@ -155,10 +165,11 @@ def evaluate_score(
         split: train, dev or test.
         overwrite: replace what other predictions left there.
     """
-    from biobert_scale.evaluation.predict import render_scores, score
+    from biobert_scale.evaluation.predict import score, score_parts
 
     named = {"name": name, "protocol": protocol, "split": split}
-    print(render_scores(score(prepared, task, predictions, output, **named, overwrite=overwrite)))
+    found = score(prepared, task, predictions, output, **named, overwrite=overwrite)
+    show(*score_parts(found), written(output))
 
 
 def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> None:
@@ -173,16 +184,17 @@ def evaluate_table(runs: Positional[Path], /, *, output: Path | None = None) -> 
     """
     from biobert_scale.evaluation.table import render_table, score_table, write_table
 
-    table = score_table(runs)
-    print(render_table(table))
+    scores = score_table(runs)
+    show(render_table(scores))
     if output is not None:
         from biobert_scale.files import write_atomically
         from biobert_scale.report.score_charts import score_bars, score_steps
 
-        write_table(table, output)
-        write_atomically(output / "scores.svg", score_bars(table["rows"]).svg)
-        if steps := score_steps(table["rows"]):
+        write_table(scores, output)
+        write_atomically(output / "scores.svg", score_bars(scores["rows"]).svg)
+        if steps := score_steps(scores["rows"]):
             write_atomically(output / "steps.svg", steps.svg)
+        show(written(output))
 
 
 def evaluate_errors(run: Positional[Path], /, *, prepared: Path, output: Path) -> None:
@@ -197,4 +209,4 @@ def evaluate_errors(run: Positional[Path], /, *, prepared: Path, output: Path) -
     """
     from biobert_scale.report.errors import write_errors
 
-    print(write_errors(run, prepared, output))
+    show(f"written: {write_errors(run, prepared, output)}")

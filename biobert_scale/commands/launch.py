@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from biobert_scale.display import show
 from biobert_scale.errors import UserError
 from biobert_scale.launch.render import STAGES, LaunchConfig, Places, render, write_scripts
 from biobert_scale.launch.site import load_site, template
@@ -29,7 +30,7 @@ def launch_site(*, output: Path = Path("site.toml")) -> None:
         raise UserError("is there already", where=output, remedy="edit it, or choose another --output")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(template("site.toml"))
-    print(output)
+    show(f"written: {output}")
 
 
 def launch_slurm(
@@ -83,10 +84,8 @@ def launch_slurm(
         places=places,
     )
     paths = write_scripts(scripts, recipe, places)
-    for path in paths:
-        print(path if quiet else f"#### {path}\n{path.read_text()}")
-    for line in check_scripts(paths):
-        print(line)
+    show(
+        *(str(path) if quiet else f"#### {path}\n{path.read_text()}" for path in paths), *check_scripts(paths)
+    )
     if submit_:
-        for line in submit(places.jobs):
-            print(f"submitted: {line}")
+        show(*(f"submitted: {line}" for line in submit(places.jobs)))

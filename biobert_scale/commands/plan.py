@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from biobert_scale.config import Config
+from biobert_scale.display import show
 from biobert_scale.ranges import within
 
 
@@ -41,7 +41,7 @@ def plan(
     tokens: Path | None = None,
     run: tuple[Path, ...] = (),
     json: Path | None = None,
-) -> int:
+) -> None:
     """Work out memory, communication and time of a recipe on a machine, and which engine to take.
 
     Under every ZeRO stage, offloading and micro-batch. Starts nothing. A rate that is 0 is unknown, and what
@@ -72,8 +72,7 @@ def plan(
     from dataclasses import replace
 
     from biobert_scale.files import read_manifest, write_json
-    from biobert_scale.plan.choose import choose, predict_all
-    from biobert_scale.plan.measured import compare, rates_from, read_run
+    from biobert_scale.plan.plan import make_plan
     from biobert_scale.plan.predict import ADAMW_BYTES, Machine, Rates
     from biobert_scale.plan.table import as_json, render
     from biobert_scale.recipes import load_config
@@ -81,13 +80,8 @@ def plan(
 
     settings = load_config(config)
     if global_batch_size:
-        settings = replace(
-            settings,
-            training=replace(settings.training, global_batch_size=global_batch_size, micro_batch_size=1),
-        )
-    size = (
-        read_manifest(tokens, STAGE).counts["vocabulary"] if tokens is not None else settings.vocabulary.size
-    )
+        training = replace(settings.training, global_batch_size=global_batch_size, micro_batch_size=1)
+        settings = replace(settings, training=training)
     machine = Machine(
         devices=devices,
         devices_per_node=devices_per_node,
@@ -103,60 +97,13 @@ def plan(
         device_step=ADAMW_BYTES / memory_gbs / 1e9 if memory_gbs else 0.0,
         host_step=ADAMW_BYTES / host_gbs / 1e9 if host_gbs else 0.0,
     )
-    given = rates
-    if run:
-        rates = rates_from(read_run(run[0], half="first"), given)
-    measured = [read_run(path, half="second" if number == 0 else None) for number, path in enumerate(run)]
-    predictions = predict_all(settings, machine, rates, vocabulary_size=size)
-    comparisons = [
-        compare(one, rates, own_rates=number == 0 and not given.flops) for number, one in enumerate(measured)
-    ]
-    found = as_json(
-        settings,
-        machine,
-        rates,
-        _sources(given, rates, run),
-        size,
-        predictions,
-        choose(predictions, machine, rates, own_engine=_engine(settings)),
-        comparisons,
+    vocabulary_size = (
+        settings.vocabulary.size if tokens is None else read_manifest(tokens, STAGE).counts["vocabulary"]
     )
-    print(render(found))
+    made = make_plan(settings, machine, rates, vocabulary_size=vocabulary_size, runs=run)
+    show(render(made))
     if json is not None:
-        write_json(json, found)
-    return 0
-
-
-def _engine(settings: Config) -> str:
-    engine = settings.training.engine
-    return "ddp" if engine.name == "ddp" else engine.deepspeed_config
-
-
-def _sources(given: object, rates: object, run: tuple[Path, ...]) -> dict[str, str]:
-    """Rate -> its value and where it is from, as in the table."""
-    units = {
-        "flops": (1e-12, "TFLOP/s a device"),
-        "bandwidth": (1e-9, "GB/s between devices of a node"),
-        "network": (1e-9, "GB/s from node to node"),
-        "device_step": (1e9, "ns an element of the optimizer on a device"),
-        "host_step": (1e9, "ns an element of the optimizer on the host"),
-        "transfer": (1e-9, "GB/s between device and host"),
-        "other_seconds": (1.0, "s a step besides"),
-        "filling": (1.0, "of the arithmetic of full-length sequences"),
-    }
-    found = {}
-    for name, (unit, words) in units.items():
-        value = getattr(rates, name)
-        if name == "filling" and not run:
-            found[name] = "every sequence taken at full length"
-        elif value or name == "filling":
-            found[name] = (
-                f"{value * unit:.4g} {words}"
-                f" ({'given' if value == getattr(given, name) and name != 'filling' else run[0]})"
-            )
-        elif name in ("flops", "bandwidth", "device_step"):
-            found[name] = "unknown: left out"
-    return found
+        write_json(json, as_json(made))
 
 
 @within(processes="[0, 1024]", seconds="(0, 1e8]")
@@ -182,11 +129,5 @@ def tune(
     from biobert_scale.recipes import load_config
     from biobert_scale.tune.search import tune
 
-    print(
-        tune(
-            load_config(config),
-            processes=processes or max(torch.cuda.device_count(), 1),
-            seconds=seconds,
-            lengths=lengths,
-        )
-    )
+    devices = processes or max(torch.cuda.device_count(), 1)
+    show(tune(load_config(config), processes=devices, seconds=seconds, lengths=lengths))

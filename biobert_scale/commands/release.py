@@ -7,6 +7,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from biobert_scale.display import show, size, table, written
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
 
@@ -48,11 +49,8 @@ def export(
         overwrite: replace an earlier export of something else.
     """
     if not push and (private or endpoint):
-        raise UserError(
-            "--private and --endpoint without --push",
-            where="command line",
-            remedy="add --push OWNER/NAME, or leave them out",
-        )
+        remedy = "add --push OWNER/NAME, or leave them out"
+        raise UserError("--private and --endpoint without --push", where="command line", remedy=remedy)
     from biobert_scale.release.finetuning_results import is_finetuned
     from biobert_scale.release.push import Hub, push_release, token_for
 
@@ -61,19 +59,15 @@ def export(
         token_for(hub)  # before the export's minutes
     if is_finetuned(source):
         if tokens or corpus or evaluation:
-            raise UserError(
-                "--tokens, --corpus and --evaluation go with a pre-training run",
-                where=source,
-                remedy="leave them out",
-            )
+            what = "--tokens, --corpus and --evaluation go with a pre-training run"
+            raise UserError(what, where=source, remedy="leave them out")
         from biobert_scale.release.finetuned import export_finetuned
 
         export_finetuned(source, output, dtype=dtype, license=license, overwrite=overwrite)
     else:
         if tokens is None:
-            raise UserError(
-                "no token shards", where=source, remedy="add --tokens: the shards that the run was trained on"
-            )
+            remedy = "add --tokens: the shards that the run was trained on"
+            raise UserError("no token shards", where=source, remedy=remedy)
         from biobert_scale.release.export import export_model
 
         export_model(
@@ -86,8 +80,10 @@ def export(
             license=license,
             overwrite=overwrite,
         )
+    sizes = [(f"  {file.name}", size(file.stat().st_size)) for file in sorted(output.iterdir())]
+    show(table([(f"model for transformers, {dtype}",), *sizes]), written(output))
     if push:
-        print(push_release(output, hub))
+        show(f"pushed: {push_release(output, hub)}")
 
 
 @within(batch_tokens="[1, 1e9]", max_seq_length="0 or [8, 32768]")
@@ -143,12 +139,11 @@ def tag(
     except BrokenPipeError:  # `| head`: who reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    found = ", ".join(f"{number} {kind}" for kind, number in counts.entities.items()) or "no entity"
     logging.getLogger(__name__).info(
-        "%d documents, %d characters in %.1f s: %s",
-        counts.documents,
-        counts.characters,
+        "%s documents, %s characters in %.1f s: %s",
+        f"{counts.documents:,}",
+        f"{counts.characters:,}",
         counts.seconds,
-        found,
+        ", ".join(f"{number:,} {kind}" for kind, number in counts.entities.items()) or "no entity",
     )
     return 0

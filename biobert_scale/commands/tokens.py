@@ -8,13 +8,9 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.commands.common import cluster, print_counts
-from biobert_scale.config import (
-    DataConfig,
-    SlurmConfig,
-    TokensConfig,
-    VocabularyConfig,
-)
+from biobert_scale.commands.common import cluster, report_stage
+from biobert_scale.config import DataConfig, SlurmConfig, TokensConfig, VocabularyConfig
+from biobert_scale.display import show
 from biobert_scale.ranges import within
 
 
@@ -49,9 +45,9 @@ def tokens_vocabulary(
 
     for path in compare:
         read_entries(path)  # a mistake here is reported before the work, not after it
-    print_counts(build_vocabulary(corpus, output, settings, vocabulary=vocabulary, overwrite=overwrite))
-    print()
-    print(render(compare_vocabularies(corpus, output, compare) if compare else read_json(output / REPORT)))
+    manifest = build_vocabulary(corpus, output, settings, vocabulary=vocabulary, overwrite=overwrite)
+    report_stage(manifest, output)
+    show("", render(compare_vocabularies(corpus, output, compare) if compare else read_json(output / REPORT)))
 
 
 @within(workers="[1, 10000]")
@@ -84,17 +80,11 @@ def tokens_build(
     """
     from biobert_scale.tokens.build import build_tokens
 
-    print_counts(
-        build_tokens(
-            corpus,
-            vocabulary,
-            output,
-            settings,
-            workers=workers,
-            slurm=cluster(executor, slurm),
-            overwrite=overwrite,
-        )
+    slurm_settings = cluster(executor, slurm)
+    manifest = build_tokens(
+        corpus, vocabulary, output, settings, workers=workers, slurm=slurm_settings, overwrite=overwrite
     )
+    report_stage(manifest, output)
 
 
 @within(samples="[0, 1e6]", seed="[0, 9e18]", pretraining_samples="[0, 1e6]")
@@ -128,15 +118,14 @@ def tokens_inspect(
     by_source = render_sources(tokens, settings.sources)
     if verify:
         verify_tokens(tokens)
-        print("every file is as it was written")
+        show("every file is as it was written")
     summary = summarise(tokens, samples=samples, seed=seed)
-    print(render(summary))
+    show(render(summary))
     if by_source:
-        print("\n" + by_source)
+        show("", by_source)
     if pretraining_samples:
         from biobert_scale.data.inspect import render_samples
 
-        print("\n" + render_samples(tokens, settings, seed=seed, samples=pretraining_samples))
+        show("", render_samples(tokens, settings, seed=seed, samples=pretraining_samples))
     if output is not None:
-        for path in draw(summary, output):
-            print(path)
+        show(*map(str, draw(summary, output)))

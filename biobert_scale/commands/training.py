@@ -14,6 +14,7 @@ import tyro
 from biobert_scale.commands.common import parse
 from biobert_scale.config import Config
 from biobert_scale.config.history import current_name
+from biobert_scale.display import show
 from biobert_scale.environment import is_first_rank, is_restart
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import check_number
@@ -138,7 +139,7 @@ def _dry_run(options: TrainOptions) -> int:
         device_tflops=options.device_tflops,
     )
     if speaks:
-        print(table)
+        show(table)
     return 0
 
 

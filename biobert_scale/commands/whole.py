@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
+from biobert_scale.display import show
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
 from biobert_scale.recipes import load_config
@@ -39,14 +40,8 @@ def demo(
             where="demo",
             remedy="give both, or none for the made-up literature",
         )
-    report_path = run_demo(
-        output,
-        raw=raw,
-        benchmarks=benchmarks,
-        config=load_config(recipe or ("demo-real" if raw else "demo")),
-        processes=processes,
-    )
-    print(report_path)
+    config = load_config(recipe or ("demo-real" if raw else "demo"))
+    show(f"written: {run_demo(output, raw=raw, benchmarks=benchmarks, config=config, processes=processes)}")
 
 
 def report(run: Positional[Path], /, *, output: Path | None = None) -> None:
@@ -58,4 +53,4 @@ def report(run: Positional[Path], /, *, output: Path | None = None) -> None:
     """
     from biobert_scale.report import write_report
 
-    print(write_report(run, output or run / "report.html"))
+    show(f"written: {write_report(run, output or run / 'report.html')}")

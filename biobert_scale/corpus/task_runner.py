@@ -23,6 +23,7 @@ from biobert_scale.config import SlurmConfig
 from biobert_scale.corpus.completion import incomplete, picklable, run_task
 from biobert_scale.corpus.slurm import run_on_slurm
 from biobert_scale.errors import RunFailed
+from biobert_scale.termination import orderly_termination
 
 _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_LINES = 30
@@ -116,9 +117,10 @@ def _run_in_processes(
     shutil.rmtree(started, ignore_errors=True)
     started.mkdir(parents=True)
     others, all_known = set(multiprocessing.active_children()), context.Event()
-    with ProcessPoolExecutor(
-        min(workers, len(waiting)), context, _begin, (function, work, all_known)
-    ) as pool:
+    with (
+        orderly_termination(),
+        ProcessPoolExecutor(min(workers, len(waiting)), context, _begin, (function, work, all_known)) as pool,
+    ):
         processes: set[BaseProcess] = set()
         try:
             tasks = [pool.submit(_run, rank) for rank in waiting]

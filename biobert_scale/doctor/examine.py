@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
 
 from biobert_scale.config import Config
-from biobert_scale.doctor.findings import Finding, guarded, merge
+from biobert_scale.doctor.findings import Finding, Started, guarded, merge
 from biobert_scale.doctor.machine import (
     check_accelerator,
     check_compiler,
@@ -38,7 +37,7 @@ def examine(
     *,
     tokens: Path | None,
     output: Path | None,
-    report: Callable[[list[Finding], dict[str, Any]], None],
+    report: Callable[[list[Finding], Started], None],
     minimum_gbs: float = 0.0,
     timeout_seconds: float = 60.0,
 ) -> bool:
@@ -61,14 +60,11 @@ def examine(
         found = [*met, *_by_itself(ranks, config, tokens)]
         findings = merge(ranks.gather(found), hosts)
         findings += _together(ranks, config, tokens, output, minimum_gbs)
-        who = {
-            "world_size": ranks.world_size,
-            "nodes": len(set(hosts)),
-            "hosts": hosts,
-            "device": ranks.device.type,
-        }
         if ranks.rank == 0:
-            report(findings, who)
+            nodes, device = len(set(hosts)), ranks.device.type
+            report(
+                findings, {"world_size": ranks.world_size, "nodes": nodes, "hosts": hosts, "device": device}
+            )
         with suppress(RuntimeError):  # a network that is ill has been reported
             ranks.meet()
         return any(finding.status == "FAIL" for finding in findings)
@@ -122,7 +118,7 @@ def _together(
     """The checks that all ranks do at once; each returns the same findings on all of them."""
     run = ranks.gather(_numbers(config, ranks.world_size, tokens))[0]
     found = check_all_reduce(
-        ranks, minimum_gbs=minimum_gbs, step_bytes=run.communication if run is not None else 0
+        ranks, minimum_gbs=minimum_gbs, step_bytes=sum(run.sent) if run is not None else 0
     ) + check_clocks(ranks)
     if output is not None:
         size = run.checkpoint if run is not None else 0

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
+from rich.console import Group, RenderableType
+
+from biobert_scale import display
 from biobert_scale.errors import UserError, from_os_error
 
 Status = Literal["OK", "WARN", "FAIL"]
@@ -25,6 +28,16 @@ class Finding:
     """The numbers behind the line, for programs."""
     same: str | None = None
     """What must be the same on all ranks."""
+
+
+class Started(TypedDict):
+    """The ranks that were started together, as the report has them."""
+
+    world_size: int
+    nodes: int
+    hosts: list[str]
+    """Of each rank."""
+    device: str
 
 
 def guarded(check: str, examine: Callable[[], list[Finding]]) -> list[Finding]:
@@ -79,13 +92,11 @@ def _merge_one(found: Sequence[tuple[int, Finding]], hosts: Sequence[str], ranks
     return replace(worst, text=f"{worst.text} (rank {rank} on {hosts[rank]}{others})")
 
 
-def render(findings: Sequence[Finding], headline: str) -> str:
+def render(findings: Sequence[Finding], headline: str) -> RenderableType:
     """A line for each check, and its remedy below it."""
-    width = max(len(finding.check) for finding in findings)
-    lines = [headline]
-    for finding in findings:
-        lines.append(f"{finding.status:<4}  {finding.check:<{width}}  {finding.text}")
-        if finding.remedy:
-            lines.append(f"{'':<4}  {'':<{width}}  -> {finding.remedy}")
     counted = {status: sum(finding.status == status for finding in findings) for status in _WORSE}
-    return "\n".join([*lines, ", ".join(f"{number} {status}" for status, number in counted.items())])
+    return Group(
+        display.heading(headline),
+        display.findings((one.status, one.check, one.text, one.remedy) for one in findings),
+        ", ".join(f"{number} {status}" for status, number in counted.items()),
+    )

@@ -6,12 +6,13 @@ import logging
 import re
 import resource
 import shutil
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch.utils import cpp_extension
 
-from biobert_scale.doctor.findings import Finding
+from biobert_scale.doctor.findings import Finding, Status
 from biobert_scale.doctor.ranks import Ranks
 from biobert_scale.training.engine import TORCH_TYPES
 from biobert_scale.training.runtime import check_precision
@@ -29,41 +30,22 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
         UserError: it cannot.
     """
     on_gpu = ranks.device.type == "cuda"
+    finding = partial(Finding, "accelerator")
     if not on_gpu and driver.exists():
         text = f"an NVIDIA driver is loaded, but torch {torch.__version__} sees no GPU"
-        return [
-            Finding(
-                "accelerator",
-                "FAIL",
-                text,
-                ("install torch's CUDA build, or ask the scheduler for a GPU (check CUDA_VISIBLE_DEVICES)"),
-            )
-        ]
+        remedy = "install torch's CUDA build, or ask the scheduler for a GPU (check CUDA_VISIBLE_DEVICES)"
+        return [finding("FAIL", text, remedy)]
     check_precision(precision)
-    dtype = TORCH_TYPES[precision]
-    ones = torch.ones(64, 64, device=ranks.device, dtype=dtype)
+    ones = torch.ones(64, 64, device=ranks.device, dtype=TORCH_TYPES[precision])
     if not bool((ones @ ones == 64).all()):
-        return [
-            Finding(
-                "accelerator",
-                "FAIL",
-                f"a product of ones in {precision} is wrong",
-                "take the node out of service",
-            )
-        ]
+        return [finding("FAIL", f"a product of ones in {precision} is wrong", "take the node out of service")]
     if not on_gpu:
-        return [
-            Finding(
-                "accelerator",
-                "OK",
-                f"none: {torch.get_num_threads()} CPU thread(s) a rank, {precision}",
-                figures={"gpus": 0},
-            )
-        ]
+        text = f"none: {torch.get_num_threads()} CPU thread(s) a rank, {precision}"
+        return [finding("OK", text, figures={"gpus": 0})]
     count = torch.cuda.device_count()
     if ranks.local_rank >= count:
         text = f"rank {ranks.local_rank} of a node with {count} GPU(s) has none of its own"
-        return [Finding("accelerator", "FAIL", text, "start as many ranks on a node as it has GPUs")]
+        return [finding("FAIL", text, "start as many ranks on a node as it has GPUs")]
     properties = torch.cuda.get_device_properties(ranks.device)
     flash = (properties.major, properties.minor) >= (8, 0) and precision != "fp32"
     text = (
@@ -77,19 +59,14 @@ def check_accelerator(ranks: Ranks, precision: str, driver: Path = _DRIVER) -> l
         "capability": [properties.major, properties.minor],
         "flash_attention": flash,
     }
-    if not flash:
-        reason = "fp32" if precision == "fp32" else "GPUs before Ampere"
-        remedy = (
-            'use "bf16" or "fp16" (training.precision.dtype)'
-            if precision == "fp32"
-            else "expect a slower run, or take newer GPUs"
-        )
-        return [
-            Finding(
-                "accelerator", "WARN", f"{text}; no flash attention for {reason}", remedy, figures=figures
-            )
-        ]
-    return [Finding("accelerator", "OK", f"{text}, flash attention", figures=figures)]
+    if flash:
+        return [finding("OK", f"{text}, flash attention", figures=figures)]
+    reason, remedy = (
+        ("fp32", 'use "bf16" or "fp16" (training.precision.dtype)')
+        if precision == "fp32"
+        else ("GPUs before Ampere", "expect a slower run, or take newer GPUs")
+    )
+    return [finding("WARN", f"{text}; no flash attention for {reason}", remedy, figures=figures)]
 
 
 def check_driver(ranks: Ranks, driver: Path = _DRIVER) -> list[Finding]:
@@ -106,38 +83,26 @@ def check_driver(ranks: Ranks, driver: Path = _DRIVER) -> list[Finding]:
 
 def check_compiler(ranks: Ranks) -> list[Finding]:
     """What DeepSpeed could compile. The runs here need none of it; its fused optimizers would."""
-    logging.disable(logging.WARNING)  # another line says that it finds no GPU
+    finding = partial(Finding, "DeepSpeed operations")
+    logging.disable(logging.WARNING)  # of libraries that single operations would need
     try:
         from deepspeed.git_version_info import installed_ops
     except ImportError as error:
-        return [
-            Finding(
-                "DeepSpeed operations",
-                "FAIL",
-                f"it cannot be imported: {str(error).splitlines()[0]}",
-                "install it again in this environment",
-            ),
-            _extensions(),
-        ]
+        text = f"it cannot be imported: {str(error).splitlines()[0]}"
+        return [finding("FAIL", text, "install it again in this environment"), _extensions()]
     finally:
         logging.disable(logging.NOTSET)
     prebuilt = sorted(name for name, built in installed_ops.items() if built)
     needed = ("g++", "ninja", *(("nvcc",) if ranks.device.type == "cuda" else ()))
     missing = [name for name in needed if shutil.which(name) is None]
-    text = f"prebuilt: {', '.join(prebuilt) or 'none'}; " + (
-        f"no {', '.join(missing)}" if missing else f"{', '.join(needed)} are there"
-    )
-    figures = {"prebuilt": prebuilt, "missing": missing}
+    text, figures = f"prebuilt: {', '.join(prebuilt) or 'none'}", {"prebuilt": prebuilt, "missing": missing}
+    if not missing:
+        return [finding("OK", f"{text}; {', '.join(needed)} are there", figures=figures), _extensions()]
     remedy = (
         f"install {', '.join(missing)}, or build the operations beforehand (DS_BUILD_...=1 pip install"
         " deepspeed); AdamW as the recipes have it needs none"
-        if missing
-        else ""
     )
-    return [
-        Finding("DeepSpeed operations", "WARN" if missing else "OK", text, remedy, figures=figures),
-        _extensions(),
-    ]
+    return [finding("WARN", f"{text}; no {', '.join(missing)}", remedy, figures=figures), _extensions()]
 
 
 def _extensions() -> Finding:
@@ -155,47 +120,26 @@ def _extensions() -> Finding:
 
 def check_shared_memory(directory: Path = Path("/dev/shm")) -> list[Finding]:
     """NCCL's and gloo's buffers between ranks of a node."""
-    check = "shared memory"
+    finding = partial(Finding, "shared memory")
     if not directory.is_dir():
-        return [Finding(check, "FAIL", f"no {directory}", "mount a tmpfs there")]
+        return [finding("FAIL", f"no {directory}", "mount a tmpfs there")]
     free = shutil.disk_usage(directory).free
-    enough = free >= _SHARED_MEMORY
+    text, figures = f"{free / 2**30:.2f} GiB free in {directory}", {"free": free}
+    if free >= _SHARED_MEMORY:
+        return [finding("OK", text, figures=figures)]
     remedy = (
-        ""
-        if enough
-        else (
-            f"mount {directory} larger (docker: --shm-size=1g or more; apptainer: bind the host's), or clear"
-            " what old jobs left there"
-        )
+        f"mount {directory} larger (docker: --shm-size=1g or more; apptainer: bind the host's), or clear what"
+        " old jobs left there"
     )
-    return [
-        Finding(
-            check,
-            "OK" if enough else "WARN",
-            f"{free / 2**30:.2f} GiB free in {directory}",
-            remedy,
-            figures={"free": free},
-        )
-    ]
+    return [finding("WARN", text, remedy, figures=figures)]
 
 
 def check_open_files(world_size: int) -> list[Finding]:
     """A rank holds a few hundred files and libraries, and several connections to every other rank."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = 256 + 8 * world_size
-    status = "FAIL" if soft < need else "WARN" if soft < 4 * need else "OK"
-    remedy = (
-        ""
-        if status == "OK"
-        else f"ulimit -n {4 * need} before the launch"
-        + (f" (the hard limit, {hard}, is lower: ask the administrator)" if hard < 4 * need else "")
-    )
-    return [
-        Finding(
-            "open files",
-            status,  # type: ignore[arg-type]
-            f"{soft:,} at most, {need:,} may be needed",
-            remedy,
-            figures={"soft": soft, "hard": hard, "needed": need},
-        )
-    ]
+    status: Status = "FAIL" if soft < need else "WARN" if soft < 4 * need else "OK"
+    too_low = f" (the hard limit, {hard}, is lower: ask the administrator)" if hard < 4 * need else ""
+    remedy = "" if status == "OK" else f"ulimit -n {4 * need} before the launch{too_low}"
+    text, figures = f"{soft:,} at most, {need:,} may be needed", {"soft": soft, "hard": hard, "needed": need}
+    return [Finding("open files", status, text, remedy, figures=figures)]

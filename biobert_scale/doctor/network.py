@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -27,15 +28,10 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
         minimum_gbs: 10^9 bytes a second below which it fails; 0 reports only.
         step_bytes: what a step of the recipe sends from each device, to say how long that would take.
     """
-    check = "all-reduce"
+    finding = partial(Finding, "all-reduce")
     if ranks.world_size == 1:
-        return [
-            Finding(
-                check,
-                "OK",
-                "one process alone: nothing to measure; start the doctor under the run's launcher",
-            )
-        ]
+        text = "one process alone: nothing to measure; start the doctor under the run's launcher"
+        return [finding("OK", text)]
     size = _BYTES[ranks.device.type]
     large = torch.empty(size // 4, device=ranks.device)
     expected = ranks.world_size * (ranks.world_size + 1) / 2
@@ -46,26 +42,14 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
         small = torch.zeros(1, device=ranks.device)
         latency = statistics.median(_timed(small, 0) for _ in range(20))
     except RuntimeError as error:
-        return [
-            Finding(
-                check,
-                "FAIL",
-                f"it failed: {str(error).splitlines()[0]}",
-                (
-                    "set NCCL_DEBUG=INFO and look at the first rank that complains; check the network"
-                    " interface (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME)"
-                ),
-            )
-        ]
+        remedy = (
+            "set NCCL_DEBUG=INFO and look at the first rank that complains; check the network interface"
+            " (NCCL_SOCKET_IFNAME, GLOO_SOCKET_IFNAME)"
+        )
+        return [finding("FAIL", f"it failed: {str(error).splitlines()[0]}", remedy)]
     if not all(ranks.gather(right)):
-        return [
-            Finding(
-                check,
-                "FAIL",
-                "its sum is wrong",
-                "do not train here: look at the interconnect and the driver",
-            )
-        ]
+        remedy = "do not train here: look at the interconnect and the driver"
+        return [finding("FAIL", "its sum is wrong", remedy)]
     bandwidth = 2 * (ranks.world_size - 1) / ranks.world_size * size / seconds
     text = (
         f"bus bandwidth {bandwidth / 1e9:.3g} GB/s ({size >> 20} MiB, {ranks.world_size} ranks), latency"
@@ -79,14 +63,10 @@ def check_all_reduce(ranks: Ranks, *, minimum_gbs: float, step_bytes: int) -> li
         "step_bytes": step_bytes,
         "bytes": size,
     }
-    if bandwidth < minimum_gbs * 1e9:
-        remedy = (
-            "check that the fast network is used (NCCL_DEBUG=INFO names it) and that no other job shares it"
-        )
-        return [
-            Finding(check, "FAIL", f"{text}; {minimum_gbs:g} GB/s are asked for", remedy, figures=figures)
-        ]
-    return [Finding(check, "OK", text, figures=figures)]
+    if bandwidth >= minimum_gbs * 1e9:
+        return [finding("OK", text, figures=figures)]
+    remedy = "check that the fast network is used (NCCL_DEBUG=INFO names it) and that no other job shares it"
+    return [finding("FAIL", f"{text}; {minimum_gbs:g} GB/s are asked for", remedy, figures=figures)]
 
 
 def _timed(buffer: torch.Tensor, value: float) -> float:
@@ -118,20 +98,10 @@ def check_clocks(ranks: Ranks) -> list[Finding]:
 def judge_clocks(offsets: list[float]) -> Finding:
     """Seconds by which each rank's clock is ahead of the first one's."""
     skew = max(offsets) - min(offsets)
-    status = "FAIL" if skew > _SKEW_FAIL_SECONDS else "WARN" if skew > _SKEW_WARN_SECONDS else "OK"
-    remedy = (
-        ""
-        if status == "OK"
-        else "let the nodes keep their time (chrony, ntpd): the time limit, restarts and logs go by it"
-    )
+    text, figures = f"{skew * 1e3:.1f} ms apart", {"offsets_seconds": offsets}
+    if skew <= _SKEW_WARN_SECONDS:
+        return Finding("clocks", "OK", text, figures=figures)
     furthest = max(range(len(offsets)), key=lambda rank: abs(offsets[rank]))
-    text = f"{skew * 1e3:.1f} ms apart" + (
-        "" if status == "OK" else f"; rank {furthest} is {offsets[furthest]:+.1f} s from rank 0"
-    )
-    return Finding(
-        "clocks",
-        status,  # type: ignore[arg-type]
-        text,
-        remedy,
-        figures={"offsets_seconds": offsets},
-    )
+    text += f"; rank {furthest} is {offsets[furthest]:+.1f} s from rank 0"
+    remedy = "let the nodes keep their time (chrony, ntpd): the time limit, restarts and logs go by it"
+    return Finding("clocks", "FAIL" if skew > _SKEW_FAIL_SECONDS else "WARN", text, remedy, figures=figures)

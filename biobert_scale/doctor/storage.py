@@ -60,13 +60,11 @@ def check_storage(ranks: Ranks, run: Path, config: Config, *, checkpoint_bytes: 
     finally:
         if ranks.rank == 0:
             shutil.rmtree(folder, ignore_errors=True)
-    hosts = ranks.hosts()
+    hosts, blind = ranks.hosts(), [rank for rank, sees in enumerate(seen) if not sees]
     return [
         _speed(config, place, size, written, checkpoint_bytes),
         room,
-        _shared(
-            ranks, place, sorted({*absent, *(rank for rank, sees in enumerate(seen) if not sees)}), hosts
-        ),
+        _shared(ranks, place, sorted({*absent, *blind}), hosts),
     ]
 
 
@@ -118,72 +116,43 @@ def _speed(
 ) -> Finding:
     for rank, (_, trouble) in enumerate(written):
         if trouble:
-            return Finding(
-                _DIRECTORY,
-                "FAIL",
-                f"rank {rank} cannot write: {trouble}",
-                "have its owner, mode or quota changed, or choose another --output",
-            )
+            remedy = "have its owner, mode or quota changed, or choose another --output"
+            return Finding(_DIRECTORY, "FAIL", f"rank {rank} cannot write: {trouble}", remedy)
     seconds = [seconds for seconds, _ in written if seconds]
     speed = size * len(seconds) / max(seconds)
-    takes = checkpoint_bytes / speed
+    takes, patience = checkpoint_bytes / speed, config.training.guards.stall_seconds
     text = (
         f"{speed / 1e6:,.0f} MB/s to the disk from {len(seconds)} rank(s) in {place}; a checkpoint of"
         f" {checkpoint_bytes / 1e9:.3g} GB takes {takes:,.1f} s"
     )
-    patience = config.training.guards.stall_seconds
-    slow = takes > patience
-    remedy = "choose a faster --output: a stop would wait that long for its checkpoint" if slow else ""
-    text += f", more than the {patience:g} s of training.guards.stall_seconds" if slow else ""
-    return Finding(
-        _DIRECTORY,
-        "WARN" if slow else "OK",
-        text,
-        remedy,
-        figures={"bytes_per_second": speed, "checkpoint_bytes": checkpoint_bytes},
-    )
+    figures = {"bytes_per_second": speed, "checkpoint_bytes": checkpoint_bytes}
+    if takes <= patience:
+        return Finding(_DIRECTORY, "OK", text, figures=figures)
+    text += f", more than the {patience:g} s of training.guards.stall_seconds"
+    remedy = "choose a faster --output: a stop would wait that long for its checkpoint"
+    return Finding(_DIRECTORY, "WARN", text, remedy, figures=figures)
 
 
 def _room(run: Path, place: Path, config: Config, checkpoint_bytes: int) -> Finding:
     free, kept = shutil.disk_usage(place).free, kept_checkpoints(config)
-    there = (
-        sum(path.stat().st_size for path in (run / DIRECTORY).rglob("*") if path.is_file())
-        if (run / DIRECTORY).is_dir()
-        else 0
-    )
+    there = sum(path.stat().st_size for path in (run / DIRECTORY).rglob("*") if path.is_file())
     need = max(checkpoint_bytes, (kept + 1) * checkpoint_bytes - there)
     text = f"{free / 1e9:,.1f} GB free, {need / 1e9:,.3g} GB needed for {kept} kept and one being written"
-    enough = free >= need
-    remedy = (
-        ""
-        if enough
-        else "free some space, or keep fewer (training.checkpoint.keep_last, keep_every_steps, keep_best)"
-    )
-    return Finding(_SPACE, "OK" if enough else "FAIL", text, remedy, figures={"free": free, "needed": need})
+    figures = {"free": free, "needed": need}
+    if free >= need:
+        return Finding(_SPACE, "OK", text, figures=figures)
+    remedy = "free some space, or keep fewer (training.checkpoint.keep_last, keep_every_steps, keep_best)"
+    return Finding(_SPACE, "FAIL", text, remedy, figures=figures)
 
 
 def _shared(ranks: Ranks, place: Path, blind: list[int], hosts: list[str]) -> Finding:
     if ranks.world_size == 1:
-        return Finding(
-            _SHARED,
-            "OK",
-            "one process alone: start the doctor under the run's launcher to know of other nodes",
-        )
+        text = "one process alone: start the doctor under the run's launcher to know of other nodes"
+        return Finding(_SHARED, "OK", text)
     if blind:
         nodes = ", ".join(sorted({hosts[rank] for rank in blind}))
         text = f"{len(blind)} rank(s) on {nodes} share no files with rank 0 in {place}"
-        return Finding(
-            _SHARED,
-            "FAIL",
-            text,
-            "choose an --output on a file system that all nodes mount",
-            figures={"ranks": blind},
-        )
-    return Finding(
-        _SHARED,
-        "OK",
-        (
-            f"what rank 0 writes, all {ranks.world_size} ranks read, and the reverse ({len(set(hosts))}"
-            " host(s))"
-        ),
-    )
+        remedy = "choose an --output on a file system that all nodes mount"
+        return Finding(_SHARED, "FAIL", text, remedy, figures={"ranks": blind})
+    readers = f"all {ranks.world_size} ranks read, and the reverse ({len(set(hosts))} host(s))"
+    return Finding(_SHARED, "OK", f"what rank 0 writes, {readers}")

@@ -25,37 +25,24 @@ def check_tokens(ranks: Ranks, directory: Path, *, bytes_a_rank: int = _BYTES_A_
     for split in SPLITS:
         TokenStore.open(directory / split)
     read, budget = 0, bytes_a_rank
+    remedy = "restore it, or build the tokens again with --overwrite"
     names = sorted(manifest.outputs)
     for name in names[ranks.rank :: ranks.world_size]:
         path = directory / name
         if not path.is_file():
-            raise UserError(
-                "a file of the token shards is missing",
-                where=path,
-                remedy="restore it, or build the tokens again with --overwrite",
-            )
+            raise UserError("a file of the token shards is missing", where=path, remedy=remedy)
         if path.stat().st_size > budget:
             continue
         budget -= path.stat().st_size
         read += 1
         if sha256_file(path) != manifest.outputs[name]:
-            raise UserError(
-                "damaged or changed: its SHA-256 is not the manifest's",
-                where=path,
-                remedy="restore it, or build the tokens again with --overwrite",
-            )
+            what = "damaged or changed: its SHA-256 is not the manifest's"
+            raise UserError(what, where=path, remedy=remedy)
     fingerprint = sha256_file(directory / MANIFEST)
     counts = manifest.counts["train"]
     text = (
         f"{fingerprint[:16]}: {counts['tokens']:,} tokens of {counts['documents']:,} documents,"
         f" {manifest.counts['vocabulary']:,} entries"
     )
-    return [
-        Finding(
-            "tokens",
-            "OK",
-            text,
-            figures={"fingerprint": fingerprint, "files": len(names), "files_compared": read},
-            same=fingerprint,
-        )
-    ]
+    figures = {"fingerprint": fingerprint, "files": len(names), "files_compared": read}
+    return [Finding("tokens", "OK", text, figures=figures, same=fingerprint)]

@@ -27,19 +27,12 @@ def check_versions(checkout: Path = _CHECKOUT) -> list[Finding]:
     """
     python, ranges, pins = _declared(checkout)
     found = platform.python_version()
-    inside = python.contains(found)
-    remedy = "" if inside else f"use a Python {python}"
-    findings = [
-        Finding(
-            "version of python",
-            "OK" if inside else "FAIL",
-            found if inside else f"{found}, outside {python}",
-            remedy,
-            same=found,
-        )
-    ]
-    return findings + [
-        _check_library(name, ranges.get(name, SpecifierSet()), pins.get(name)) for name in LIBRARIES
+    wrong = (f"{found}, outside {python}", f"use a Python {python}")
+    return [
+        Finding("version of python", "OK", found, same=found)
+        if python.contains(found)
+        else Finding("version of python", "FAIL", *wrong, same=found),
+        *(_check_library(name, ranges.get(name, SpecifierSet()), pins.get(name)) for name in LIBRARIES),
     ]
 
 

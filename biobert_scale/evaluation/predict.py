@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+from rich.console import RenderableType
 
+from biobert_scale.display import quantity, table, words
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_spans, score_tags, spans_of
 from biobert_scale.evaluation.finetune import (
@@ -173,26 +175,32 @@ def score(
         return read_metrics(output)
 
 
-def render_scores(metrics: RunMetrics) -> str:
-    """A run's scores as lines of text."""
+def score_parts(metrics: RunMetrics) -> list[RenderableType]:
+    """A run's scores as `display.show` prints them."""
     low, high = metrics["interval_95"]
-    score = f"{metrics['score_name']} {metrics['score']:.2f} (95% interval {low:.2f} to {high:.2f})"
-    lines = [f"{metrics['task']}, {metrics['split']}: {score}"]
-    for name, values in metrics["scores"].items():
-        line = f"  {name}: P {values['precision']:.2f} R {values['recall']:.2f} F1 {values['f1']:.2f}"
-        if "tp" in values:
-            line += f" (tp {values['tp']}, fp {values['fp']}, fn {values['fn']})"
-        lines.append(line)
+    rows = [
+        (
+            name,
+            *(f"{values[measure]:.2f}" for measure in ("precision", "recall", "f1")),
+            *(quantity(values.get(kind)) for kind in ("tp", "fp", "fn")),
+        )
+        for name, values in metrics["scores"].items()
+    ]
     repaired = {
         "orphan_inside_tags": metrics.get("orphan_inside_tags"),
         "n_truncated_tokens": metrics.get("n_truncated_tokens"),
     }
-    found = [f"{name} {number}" for name, number in repaired.items() if number is not None]
-    lines.append(", ".join(found) or "no tags repaired")
+    found = [f"{words(name)}: {number:,}" for name, number in repaired.items() if number is not None]
+    parts: list[RenderableType] = [
+        f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f}"
+        f" (95% interval {low:.2f} to {high:.2f})",
+        table(rows, header=("", "P", "R", "F1", "true positives", "false positives", "false negatives")),
+        ", ".join(found) or "no tags repaired",
+    ]
     if passed_over := metrics.get("passed_over"):
-        rows = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
-        lines.append(f"rows of other types, passed over: {rows}")
-    return "\n".join(lines)
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
+        parts.append(f"rows of other types, not scored: {kinds}")
+    return parts
 
 
 def _score_entities(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> Result:

@@ -10,6 +10,7 @@ from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from biobert_scale import display
 from biobert_scale.config.history import budget_to_current
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import TASKS
@@ -299,8 +300,4 @@ def _render_published(table: ScoreTable) -> list[str]:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return display.text(display.table(lines[1:], header=lines[0]))

@@ -136,21 +136,16 @@ def _check(stages: list[str], launch: LaunchConfig, config: Config, site: Site) 
         if limit_seconds(getattr(launch, field), option=option) < 1:
             raise UserError("no time at all", where=option, remedy="give a limit above zero")
     if limit_seconds(launch.time, option="--time") <= launch.signal_seconds + _LEAST_SECONDS:
-        what = (
-            f"a limit of {launch.time} leaves no time to train before the signal, {launch.signal_seconds} s"
-            " and up to a minute earlier"
-        )
+        signal = f"the signal, {launch.signal_seconds} s and up to a minute earlier"
+        what = f"a limit of {launch.time} leaves no time to train before {signal}"
         raise UserError(what, where="--time", remedy="raise the limit, or lower --signal-seconds")
     if launch.array_tasks and site.container:
-        raise UserError(
-            "array elements that a job submits from inside a container",
-            where="--array-tasks",
-            remedy="leave it out: one node builds the corpus, or install the package outside",
-        )
+        what = "array elements that a job submits from inside a container"
+        remedy = "leave it out: one node builds the corpus, or install the package outside"
+        raise UserError(what, where="--array-tasks", remedy=remedy)
     if not re.fullmatch(r"[\w.-]+", launch.name):
-        raise UserError(
-            f"'{launch.name}' is no job name", where="--name", remedy="use letters, digits, dots, - and _"
-        )
+        what = f"'{launch.name}' is no job name"
+        raise UserError(what, where="--name", remedy="use letters, digits, dots, - and _")
 
 
 def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places: Places) -> dict[str, Any]:
@@ -202,17 +197,8 @@ def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places
 
 
 def _pretraining(launch: LaunchConfig, site: Site, values: dict[str, Any]) -> dict[str, Any]:
-    doctor = (
-        _fill(
-            template("doctor.sh"),
-            {
-                **values,
-                "doctor_options": "".join(f" {shlex.quote(option)}" for option in site.doctor_options),
-            },
-        ).rstrip()
-        if site.doctor
-        else ""
-    )
+    options = {"doctor_options": "".join(f" {shlex.quote(option)}" for option in site.doctor_options)}
+    doctor = _fill(template("doctor.sh"), values | options).rstrip() if site.doctor else ""
     return {
         "nodes": launch.nodes,
         "devices_per_node": launch.devices_per_node,
@@ -282,13 +268,10 @@ def _changed(settings: Any, prefix: str = "") -> str:
         value, option = getattr(settings, field.name), prefix + field.name.replace("_", "-")
         if value == getattr(default, field.name):
             continue
-        match value:
-            case bool():
-                words.append(f"--{option}" if value else f"--no-{option}")
-            case tuple():
-                words += [f"--{option}", *map(str, value)]
-            case _:
-                words += [f"--{option}", str(value)]
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", *map(str, value if isinstance(value, tuple) else [value])]
     return shlex.join(words)
 
 

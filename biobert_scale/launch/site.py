@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import cattrs
 
@@ -18,7 +18,7 @@ _PACKAGED = (
     Path(__file__).resolve().parent / "slurm",
     Path(__file__).resolve().parents[2] / "launch" / "slurm",
 )
-"""Where the templates lie in an installed package, and in a checkout."""
+"""Where the templates are in an installed package, and in a checkout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class Processors:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """One cluster. What each field means stands in `launch/slurm/site.toml`."""
+    """One cluster. What each field means is in `launch/slurm/site.toml`."""
 
     account: str = ""
     sbatch: tuple[str, ...] = ()
@@ -102,39 +102,24 @@ def load_site(path: Path) -> Site:
 
 
 def _check(site: Site, path: Path) -> None:
-    def refuse(condition: bool, what: str, key: str, remedy: str) -> None:
-        if condition:
-            raise UserError(what, where=f"{path}: {key}", remedy=remedy)
+    def refuse(what: str, key: str, remedy: str) -> NoReturn:
+        raise UserError(what, where=f"{path}: {key}", remedy=remedy)
 
     for name in site.environment:
-        refuse(
-            not re.fullmatch(r"[A-Za-z_]\w*", name),
-            f"'{name}' is no name of a variable",
-            "environment",
-            "use letters, digits and _",
-        )
-    for key, options in (
-        ("sbatch", site.sbatch),
-        ("srun", site.srun),
-        ("devices.sbatch", site.devices.sbatch),
-        ("processors.sbatch", site.processors.sbatch),
-    ):
-        for option in options:
-            refuse(
-                not re.match(r"--?[A-Za-z]", option),
-                f"'{option}' is no option",
-                key,
-                'write each as "--name=value"',
-            )
-            refuse(
-                bool(re.match(r"--(dependency|job-name)\b|-[dJ]", option)) and key != "srun",
-                f"'{option}' would replace what the templates set",
-                key,
-                "leave it out: --name begins the jobs' names, and submit.sh sets what they wait for",
-            )
-    refuse(
-        bool(site.devices.option) and "{count}" not in site.devices.option,
-        "no {count} in it",
-        "devices.option",
-        'write "--gres=gpu:{count}", or "" where devices are not asked for',
-    )
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            refuse(f"'{name}' is no name of a variable", "environment", "use letters, digits and _")
+    options = {
+        "sbatch": site.sbatch,
+        "srun": site.srun,
+        "devices.sbatch": site.devices.sbatch,
+        "processors.sbatch": site.processors.sbatch,
+    }
+    set_here = "leave it out: --name begins the jobs' names, and submit.sh sets what they wait for"
+    for key, option in ((key, option) for key, given in options.items() for option in given):
+        if not re.match(r"--?[A-Za-z]", option):
+            refuse(f"'{option}' is no option", key, 'write each as "--name=value"')
+        if re.match(r"--(dependency|job-name)\b|-[dJ]", option) and key != "srun":
+            refuse(f"'{option}' would replace what the templates set", key, set_here)
+    if site.devices.option and "{count}" not in site.devices.option:
+        remedy = 'write "--gres=gpu:{count}", or "" where devices are not asked for'
+        refuse("no {count} in it", "devices.option", remedy)

@@ -39,11 +39,8 @@ def check_scripts(scripts: list[Path]) -> list[str]:
         if tried.returncode and any(sign in said for sign in _SILENT):
             return [f"not tried on SLURM: {said}"]
         if tried.returncode:
-            raise UserError(
-                said.removeprefix("sbatch: error: ").removeprefix("allocation failure: "),
-                where=script,
-                remedy=_REMEDY,
-            )
+            what = said.removeprefix("sbatch: error: ").removeprefix("allocation failure: ")
+            raise UserError(what, where=script, remedy=_REMEDY)
         lines.append(f"{script.name}: {said.removeprefix('sbatch: ')}")
     return lines
 
@@ -56,19 +53,13 @@ def submit(directory: Path) -> list[str]:
         RunFailed: SLURM did not take one of the jobs; those before it have been cancelled.
     """
     if shutil.which("sbatch") is None:
-        raise UserError(
-            "no sbatch on the PATH",
-            where="--submit",
-            remedy=f"run {directory / 'submit.sh'} where jobs are submitted (a login node)",
-        )
+        remedy = f"run {directory / 'submit.sh'} where jobs are submitted (a login node)"
+        raise UserError("no sbatch on the PATH", where="--submit", remedy=remedy)
     done = subprocess.run(["bash", str(directory / "submit.sh")], capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["sbatch failed"])[-1].removeprefix("sbatch: error: ")
-        raise RunFailed(
-            f"SLURM did not take every job ({said}); those before it are cancelled",
-            where=directory / "submit.sh",
-            remedy=_REMEDY,
-        )
+        what = f"SLURM did not take every job ({said}); those before it are cancelled"
+        raise RunFailed(what, where=directory / "submit.sh", remedy=_REMEDY)
     return done.stdout.splitlines()
 
 

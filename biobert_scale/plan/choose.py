@@ -9,7 +9,15 @@ from biobert_scale.config import Config, nearest_multiples
 from biobert_scale.errors import UserError
 from biobert_scale.modeling.model import bert_config
 from biobert_scale.plan.dry_run import count_parameters
-from biobert_scale.plan.predict import Machine, Prediction, Rates, predict, refused, with_micro_batch
+from biobert_scale.plan.predict import (
+    Machine,
+    Prediction,
+    Rates,
+    engine_of,
+    predict,
+    refused,
+    with_micro_batch,
+)
 from biobert_scale.training.engine.settings import engine_config
 
 ENGINES = ("ddp", "zero0", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
@@ -33,23 +41,16 @@ def predict_all(config: Config, machine: Machine, rates: Rates, *, vocabulary_si
     """
     batch = config.training.global_batch_size
     if batch % machine.devices:
+        nearest = nearest_multiples(batch, machine.devices)
         raise UserError(
             f"global_batch_size {batch} does not divide over {machine.devices} devices",
             where="--devices",
-            remedy=(
-                "use a number that divides it, or training.global_batch_size"
-                f" {nearest_multiples(batch, machine.devices)}"
-            ),
+            remedy=f"use a number that divides it, or training.global_batch_size {nearest}",
         )
     part = batch // machine.devices
-    own = config.training.engine
-    engines = [
-        *ENGINES,
-        *([own.deepspeed_config] if own.name == "deepspeed" and own.deepspeed_config not in ENGINES else []),
-    ]
-    counted = count_parameters(
-        config, bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
-    )
+    engines = dict.fromkeys([*ENGINES, engine_of(config)])
+    shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
+    counted = count_parameters(config, shape)
     found = []
     for engine in engines:
         for size in (size for size in range(1, part + 1) if part % size == 0):
@@ -73,18 +74,13 @@ def choose(predictions: Sequence[Prediction], machine: Machine, rates: Rates, *,
     """
     fitting = [prediction for prediction in predictions if not prediction.trouble]
     if not fitting:
-        least = min(
-            (prediction for prediction in predictions if prediction.micro_steps),
-            key=lambda prediction: prediction.device.peak,
+        possible = (prediction for prediction in predictions if prediction.micro_steps)
+        least = min(possible, key=lambda prediction: prediction.device.peak)
+        reason = (
+            f"nothing fits: {least.engine} with a micro-batch of {least.micro_batch_size} needs the least"
+            f" of a device, {least.device.peak / 2**30:.2f} GiB; take more devices, or larger ones"
         )
-        peak = least.device.peak / 2**30
-        return Choice(
-            taken=None,
-            reason=(
-                f"nothing fits: {least.engine} with a micro-batch of {least.micro_batch_size} needs the least"
-                f" of a device, {peak:.2f} GiB; take more devices, or larger ones"
-            ),
-        )
+        return Choice(taken=None, reason=reason)
     timed_host = rates.host_step > 0 and rates.transfer > 0
     here = [prediction for prediction in fitting if timed_host or not prediction.offloads]
     pool = here or fitting
@@ -104,30 +100,19 @@ def choose(predictions: Sequence[Prediction], machine: Machine, rates: Rates, *,
             4 if one.stage is None else one.stage,
         ),
     )
+    usable = machine.device_memory * (1 - machine.reserve) / 2**30
     words = [
         f"of {len(predictions)} configurations {len(fitting)} fit"
-        + (
-            f" in {machine.device_memory * (1 - machine.reserve) / 2**30:.1f} GiB"
-            if machine.device_memory
-            else ""
-        ),
-        (
-            f"none of them is predicted to be more than {_ALIKE:.0%} faster"
-            if by_time
-            else f"none of them sends over {_ALIKE:.0%} less"
-        ),
+        + (f" in {usable:.1f} GiB" if usable else ""),
+        f"none of them is predicted to be more than {_ALIKE:.0%} faster"
+        if by_time
+        else f"none of them sends over {_ALIKE:.0%} less",
     ]
     if not here:
         words.append("without offloading nothing fits")
     if len(alike) > 1:
-        same = [one.engine for one in alike if one.micro_batch_size == taken.micro_batch_size]
-        words.append(
-            f"of {len(alike)} alike it has the largest micro-batch"
-            + (
-                " and is"
-                f" {'the recipe`s own engine' if taken.engine == own_engine else 'the simplest engine'}"
-                if len(same) > 1
-                else ""
-            )
-        )
-    return Choice(taken=taken, reason="; ".join(words).replace("`", "'"))
+        same = [one for one in alike if one.micro_batch_size == taken.micro_batch_size]
+        kind = "the recipe's own engine" if taken.engine == own_engine else "the simplest engine"
+        also = f" and is {kind}" if len(same) > 1 else ""
+        words.append(f"of {len(alike)} alike it has the largest micro-batch{also}")
+    return Choice(taken=taken, reason="; ".join(words))

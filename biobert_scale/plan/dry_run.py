@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from rich.console import RenderableType
 from transformers import BertConfig
 
 from biobert_scale.config import Config, gradient_accumulation_steps
@@ -15,16 +16,18 @@ from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE, number_of_pred
 from biobert_scale.data.mixture import Mixture, SourceSamples
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
 from biobert_scale.data.samples import index_fingerprint, open_index
+from biobert_scale.display import size, table
 from biobert_scale.files import MANIFEST, read_manifest
 from biobert_scale.modeling.flops import training_flops
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config
 from biobert_scale.plan.memory import (
     Parts,
     RankMemory,
+    Sent,
     Sharding,
     activation_bytes,
     checkpoint_bytes,
-    communication_bytes,
+    communication,
     rank_memory,
 )
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
@@ -52,8 +55,13 @@ _MEMORY = {
 }
 """Field of `Parts` -> its line."""
 
-Line = tuple[str, str, str]
-"""What, how much, and a remark."""
+
+class Line(NamedTuple):
+    """Of the table."""
+
+    what: str
+    quantity: str
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +76,8 @@ class DryRun:
     micro_steps: int
     sequence_flops: int
     memory: RankMemory
-    communication: int
-    """Bytes that a device sends in one step."""
+    sent: Sent
+    """By a device in one step."""
     checkpoint: int
     """Bytes of one checkpoint, all ranks' files."""
 
@@ -79,7 +87,7 @@ def plan_run(
     *,
     world_size: int,
     vocabulary_size: int,
-    counted: tuple[dict[str, int], list[list[int]]] | None = None,
+    counted: Parameters | None = None,
 ) -> DryRun:
     """Work a run out from its configuration.
 
@@ -95,7 +103,6 @@ def plan_run(
     sharding = Sharding.of(config, world_size=world_size)
     shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
     parameters, groups = counted or count_parameters(config, shape)
-    count = sum(parameters.values())
     bytes_a_weight = 4 if training.precision.dtype == "fp32" else 2
     length = data.max_seq_length
     predictions = int(number_of_predictions(np.array(length), data.mlm_probability))
@@ -123,16 +130,28 @@ def plan_run(
             accumulates=micro_steps > 1,
             activations=activations,
         ),
-        communication=communication_bytes(
-            count, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, micro_steps=micro_steps
+        sent=communication(
+            sum(parameters.values()),
+            sharding,
+            world_size=world_size,
+            bytes_a_weight=bytes_a_weight,
+            micro_steps=micro_steps,
         ),
-        checkpoint=checkpoint_bytes(count),
+        checkpoint=checkpoint_bytes(sum(parameters.values())),
     )
 
 
-def count_parameters(config: Config, shape: BertConfig) -> tuple[dict[str, int], list[list[int]]]:
-    """The model's parameters by part, and the elements of each tensor in the optimizer's groups; nothing is
-    allocated."""
+class Parameters(NamedTuple):
+    """A model's parameters, tied ones once (in the embeddings)."""
+
+    parts: dict[str, int]
+    """By part of the model."""
+    groups: list[list[int]]
+    """Elements of each tensor in the optimizer's groups."""
+
+
+def count_parameters(config: Config, shape: BertConfig) -> Parameters:
+    """Count them; nothing is allocated."""
     with torch.device("meta"):
         model = PackedBertForPreTraining(shape)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
@@ -141,11 +160,8 @@ def count_parameters(config: Config, shape: BertConfig) -> tuple[dict[str, int],
         for part, prefix in _MODULES.items()
     }
     assert sum(parts.values()) == sum(sizes.values()), "a parameter belongs to no part"
-    groups = [
-        [parameter.numel() for parameter in group["params"]]
-        for group in build_optimizer(model, config.training.optimizer).param_groups
-    ]
-    return parts, groups
+    groups = build_optimizer(model, config.training.optimizer).param_groups
+    return Parameters(parts, [[parameter.numel() for parameter in group["params"]] for group in groups])
 
 
 def describe_run(
@@ -155,7 +171,7 @@ def describe_run(
     tokens: Path | None = None,
     samples: Path | None = None,
     device_tflops: float = 0.0,
-) -> str:
+) -> RenderableType:
     """A run's numbers as a table for a person.
 
     Args:
@@ -196,176 +212,131 @@ def _run(run: DryRun) -> list[Line]:
         f"loss scale 2^{precision.initial_scale_power} at first, doubled after"
         f" {precision.loss_scale_window:,} steps, hysteresis {precision.hysteresis}"
     )
+    engine = training.engine
     return [
-        ("recipe", run.config.name, run.config.description),
-        ("ranks", f"{run.world_size:,}", "one device each"),
-        (
-            "engine",
-            training.engine.name,
-            training.engine.deepspeed_config if training.engine.name == "deepspeed" else "",
-        ),
-        ("precision", training.precision.dtype, scaling if training.precision.dtype == "fp16" else ""),
-        ("seed", str(run.config.seed), ""),
+        Line("recipe", run.config.name, run.config.description),
+        Line("ranks", f"{run.world_size:,}", "one device each"),
+        Line("engine", engine.name, engine.deepspeed_config if engine.name == "deepspeed" else ""),
+        Line("precision", precision.dtype, scaling if precision.dtype == "fp16" else ""),
+        Line("seed", str(run.config.seed)),
     ]
 
 
 def _model(run: DryRun, *, from_tokens: bool) -> list[Line]:
-    model = run.config.model
+    model, source = run.config.model, "the tokens" if from_tokens else "the recipe"
     remarks = {
-        "embeddings": (
-            f"{run.vocabulary_size:,} entries ({'the tokens' if from_tokens else 'the recipe'}), tied with"
-            " the MLM head's output"
-        ),
+        "embeddings": f"{run.vocabulary_size:,} entries ({source}), tied with the MLM head's output",
         "encoder": (
             f"{model.num_hidden_layers} layers, hidden {model.hidden_size}, {model.num_attention_heads}"
             f" heads, intermediate {model.intermediate_size}"
         ),
     }
-    lines = [(part, f"{count:,}", remarks.get(part, "")) for part, count in run.parameters.items()]
-    return [*lines, ("parameters", f"{sum(run.parameters.values()):,}", "")]
+    lines = [Line(part, f"{count:,}", remarks.get(part, "")) for part, count in run.parameters.items()]
+    return [*lines, Line("parameters", f"{sum(run.parameters.values()):,}")]
 
 
 def _schedule(run: DryRun) -> list[Line]:
-    training, optimizer, schedule = (
-        run.config.training,
-        run.config.training.optimizer,
-        run.config.training.schedule,
-    )
-    length, batch = run.config.data.max_seq_length, training.global_batch_size
+    data, training = run.config.data, run.config.training
+    optimizer, schedule, validation = training.optimizer, training.schedule, training.validation
+    length, batch = data.max_seq_length, training.global_batch_size
+    product = f"{run.world_size} x {training.micro_batch_size} x {run.micro_steps} = {batch}"
+    masked = "whole words" if data.whole_word_masking else "tokens"
+    warmup = f"{schedule.warmup_steps:,} of them warm-up, then linear to zero"
+    betas = f"betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}"
+    tokens = batch * schedule.total_steps * length
     return [
-        (
-            "global batch",
-            f"{batch:,}",
-            (
-                f"{run.world_size} x {training.micro_batch_size} x {run.micro_steps} = {batch} (ranks x"
-                " micro-batch x accumulation steps)"
-            ),
-        ),
-        (
-            "sequence length",
-            f"{length:,}",
-            (
-                f"{run.config.data.mlm_probability:.0%} predicted,"
-                f" {'whole words' if run.config.data.whole_word_masking else 'tokens'}"
-            ),
-        ),
-        (
-            "steps",
-            f"{schedule.total_steps:,}",
-            f"{schedule.warmup_steps:,} of them warm-up, then linear to zero",
-        ),
-        (
+        Line("global batch", f"{batch:,}", f"{product} (ranks x micro-batch x accumulation steps)"),
+        Line("sequence length", f"{length:,}", f"{data.mlm_probability:.0%} predicted, {masked}"),
+        Line("steps", f"{schedule.total_steps:,}", warmup),
+        Line(
             "peak learning rate",
             f"{optimizer.learning_rate:g}",
-            f"AdamW, betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}, epsilon {optimizer.epsilon:g}",
+            f"AdamW, {betas}, epsilon {optimizer.epsilon:g}",
         ),
-        (
+        Line(
             "weight decay",
             f"{optimizer.weight_decay:g}",
             f"gradients clipped to norm {optimizer.max_grad_norm:g}",
         ),
-        ("tokens a step", f"{batch * length:,}", "at full length"),
-        ("sequences", f"{batch * schedule.total_steps:,}", "in the whole run"),
-        ("tokens", f"{batch * schedule.total_steps * length:,}", "in the whole run, at full length"),
-        (
-            "validation",
-            f"{training.validation.sequences:,}",
-            f"sequences, every {training.validation.every_steps:,} steps",
-        ),
+        Line("tokens a step", f"{batch * length:,}", "at full length"),
+        Line("sequences", f"{batch * schedule.total_steps:,}", "in the whole run"),
+        Line("tokens", f"{tokens:,}", "in the whole run, at full length"),
+        Line("validation", f"{validation.sequences:,}", f"sequences, every {validation.every_steps:,} steps"),
     ]
 
 
 def _data(run: DryRun, tokens: Path, samples: Path | None, counts: dict[str, Any]) -> list[Line]:
-    config = run.config
+    config, train = run.config, counts["train"]
     consumed = config.training.global_batch_size * config.training.schedule.total_steps
-    lines = [
-        ("train tokens", f"{counts['train']['tokens']:,}", f"{counts['train']['documents']:,} documents")
-    ]
-    runs, in_epoch = read_runs(tokens / "train"), counts["train"]["tokens"]
+    lines = [Line("train tokens", f"{train['tokens']:,}", f"{train['documents']:,} documents")]
+    runs, in_epoch = read_runs(tokens / "train"), train["tokens"]
     if weights := source_weights(tokens / "train", config.data.sources):
         by_source = totals(runs)
         in_epoch = round(sum(by_source[name].tokens * weight for name, weight in weights.items()))
         lines += [
-            (f"of {name}", f"{by_source[name].tokens:,}", f"{weight:g} times in an epoch")
+            Line(f"of {name}", f"{by_source[name].tokens:,}", f"{weight:g} times in an epoch")
             for name, weight in weights.items()
         ]
     if samples is not None and (samples / MANIFEST).exists():
         found = read_manifest(samples, SAMPLES_STAGE)
         if found.key == index_fingerprint(tokens, config.data, seed=config.seed):
-            size = found.counts["train"]["samples"]
+            number = found.counts["train"]["samples"]
             if weights:
                 by_index = SourceSamples.find(open_index(samples, "train"), runs)
-                size = Mixture.of(by_index, weights).samples_an_epoch
-            return [*lines, ("samples an epoch", f"{size:,}", ""), ("epochs", f"{consumed / size:.2f}", "")]
-        lines.append(
-            ("index of samples", "other", f"{samples} belongs to other tokens, lengths or another seed")
-        )
+                number = Mixture.of(by_index, weights).samples_an_epoch
+            return [
+                *lines,
+                Line("samples an epoch", f"{number:,}"),
+                Line("epochs", f"{consumed / number:.2f}"),
+            ]
+        remark = f"{samples} belongs to other tokens, lengths or another seed"
+        lines.append(Line("index of samples", "other", remark))
     least = -(-in_epoch // (config.data.max_seq_length - SPECIAL_TOKENS_PER_SAMPLE))
     return [
         *lines,
-        ("samples an epoch", f">= {least:,}", "counted when the index is made"),
-        ("epochs", f"<= {consumed / least:.2f}", ""),
+        Line("samples an epoch", f">= {least:,}", "counted when the index is made"),
+        Line("epochs", f"<= {consumed / least:.2f}"),
     ]
 
 
 def _arithmetic(run: DryRun, device_tflops: float) -> list[Line]:
-    batch, steps = run.config.training.global_batch_size, run.config.training.schedule.total_steps
-    whole = run.sequence_flops * batch * steps
+    a_step = run.sequence_flops * run.config.training.global_batch_size
+    whole = a_step * run.config.training.schedule.total_steps
+    products = "matrix products, forward and backward, at full length"
     lines = [
-        (
-            "FLOPs a sequence",
-            f"{run.sequence_flops:.3e}",
-            "matrix products, forward and backward, at full length",
-        ),
-        ("FLOPs a step", f"{run.sequence_flops * batch:.3e}", ""),
-        ("FLOPs", f"{whole:.3e}", "in the whole run"),
-        ("sent by a device", gigabytes(run.communication), "in one step, by ring algorithms"),
+        Line("FLOPs a sequence", f"{run.sequence_flops:.3e}", products),
+        Line("FLOPs a step", f"{a_step:.3e}"),
+        Line("FLOPs", f"{whole:.3e}", "in the whole run"),
+        Line("sent by a device", size(sum(run.sent)), "in one step, by ring algorithms"),
     ]
     if device_tflops:
         days = whole / (device_tflops * 1e12 * run.world_size) / 86400
-        lines.append(
-            (
-                "days",
-                f"{days:,.1f}",
-                (
-                    f"if each of {run.world_size} devices keeps up {device_tflops:g} TFLOP/s; validation and"
-                    " stops are extra"
-                ),
-            )
-        )
+        rate = f"if each of {run.world_size} devices keeps up {device_tflops:g} TFLOP/s"
+        lines.append(Line("days", f"{days:,.1f}", f"{rate}; validation and stops are extra"))
     return lines
 
 
 def _memory(parts: Parts) -> list[Line]:
     remarks = {
         "gradients": "kept between micro-batches",
-        "activations": "one micro-batch at full length; formula: training/memory.py",
+        "activations": "one micro-batch at full length; formula: plan/memory.py",
         "optimizer_step": "not at the same time as the three above" if parts.activations else "",
     }
     lines = [
-        (label, gigabytes(getattr(parts, name)), remarks.get(name, ""))
+        Line(label, size(getattr(parts, name)), remarks.get(name, ""))
         for name, label in _MEMORY.items()
         if getattr(parts, name)
     ]
-    return [
-        *lines,
-        (
-            "at the most",
-            gigabytes(parts.peak),
-            "without the libraries' own and what the allocator wastes" if parts.activations else "",
-        ),
-    ]
+    remark = "without the libraries' own and what the allocator wastes" if parts.activations else ""
+    return [*lines, Line("at the most", size(parts.peak), remark)]
 
 
 def _checkpoints(run: DryRun) -> list[Line]:
-    settings, kept = run.config.training.checkpoint, kept_checkpoints(run.config)
+    every, kept = run.config.training.checkpoint.every_steps, kept_checkpoints(run.config)
+    room = size(run.checkpoint * (kept + 1))
     return [
-        ("one checkpoint", gigabytes(run.checkpoint), f"every {settings.every_steps:,} steps"),
-        (
-            "disk space",
-            gigabytes(run.checkpoint * (kept + 1)),
-            f"{kept} kept at the end, and one while it is written",
-        ),
+        Line("one checkpoint", size(run.checkpoint), f"every {every:,} steps"),
+        Line("disk space", room, f"{kept} kept at the end, and one while it is written"),
     ]
 
 
@@ -380,20 +351,9 @@ def kept_checkpoints(config: Config) -> int:
     return settings.keep_last + settings.keep_best + for_good
 
 
-def gigabytes(size: int) -> str:
-    """Bytes in units of 10^9, or of 10^6 where there are few."""
-    return f"{size / 1e9:,.3f} GB" if size >= 1e8 else f"{size / 1e6:,.3f} MB"
-
-
-def render(sections: dict[str, list[Line]]) -> str:
+def render(sections: dict[str, list[Line]]) -> RenderableType:
     """Sections of aligned lines: names to the left, quantities to the right, remarks after them."""
-    lines = [line for section in sections.values() for line in section]
-    name, quantity = (max(len(line[column]) for line in lines) for column in (0, 1))
-    written = []
+    rows: list[tuple[str, ...]] = []
     for title, section in sections.items():
-        written += [
-            title,
-            *(f"  {what:<{name}}  {much:>{quantity}}  {remark}".rstrip() for what, much, remark in section),
-            "",
-        ]
-    return "\n".join(written[:-1])
+        rows += [("",), (title,), *((f"  {what}", much, remark) for what, much, remark in section)]
+    return table(rows[1:], right=(1,))

@@ -70,11 +70,8 @@ class Comparison:
     @property
     def step_seconds_error(self) -> float | None:
         """(predicted - measured) / measured."""
-        return (
-            None
-            if self.predicted_step_seconds is None
-            else self.predicted_step_seconds / self.measured_step_seconds - 1
-        )
+        predicted = self.predicted_step_seconds
+        return None if predicted is None else predicted / self.measured_step_seconds - 1
 
     @property
     def peak_memory_error(self) -> float:
@@ -94,12 +91,9 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
     config, device = load_config(run / "config.json"), read_json(run / "device.json")
     records = [record for record in read_metrics(run) if "perf/forward_seconds" in record]
     if len(records) < 2:
-        raise UserError(
-            f"{len(records)} record(s) of speed, too few for a rate",
-            where=run / METRICS,
-            remedy="let the run go on for a few more log lines (training.log_every_steps)",
-        )
-
+        what = f"{len(records)} record(s) of speed, too few for a rate"
+        remedy = "let the run write a few more log lines (training.log_every_steps)"
+        raise UserError(what, where=run / METRICS, remedy=remedy)
     counted: Sequence[Mapping[str, Any]] = records[1:]
     if half is not None and len(counted) >= 4:
         counted = counted[: len(counted) // 2] if half == "first" else counted[len(counted) // 2 :]
@@ -136,11 +130,8 @@ def _world_size(records: list[RunMetrics], run: Path) -> int:
                 tokens / (record["perf/tokens_per_second_per_device"] * record["perf/step_seconds"] * steps)
             )
     if not counts or (size := round(statistics.median(counts))) < 1:
-        raise UserError(
-            "the number of ranks does not follow from its records",
-            where=run / METRICS,
-            remedy="name another run",
-        )
+        what = "the number of ranks does not follow from its records"
+        raise UserError(what, where=run / METRICS, remedy="name another run")
     return size
 
 
@@ -170,12 +161,9 @@ def rates_from(measured: MeasuredRun, given: Rates) -> Rates:
     sharding = Sharding.of(measured.config, world_size=world_size)
     count = sum(run.parameters.values())
     share = count if sharding.stage in (None, 0) else -(-count // world_size)
-    sending = (
-        predict(
-            measured.config, machine_of(measured), given, vocabulary_size=measured.vocabulary_size
-        ).communication_seconds
-        or 0.0
-    )
+    size = measured.vocabulary_size
+    prediction = predict(measured.config, machine_of(measured), given, vocabulary_size=size)
+    sending = prediction.communication_seconds or 0.0
     element = measured.optimizer_seconds / share
     return replace(
         given,
@@ -192,11 +180,8 @@ def rates_from(measured: MeasuredRun, given: Rates) -> Rates:
 def filling_of(measured: MeasuredRun) -> float:
     """Arithmetic of the run's steps over that of steps whose sequences are all of full length."""
     run = plan_run(measured.config, world_size=measured.world_size, vocabulary_size=measured.vocabulary_size)
-    return (
-        measured.flops
-        * measured.world_size
-        / (run.sequence_flops * measured.config.training.global_batch_size)
-    )
+    full_length = run.sequence_flops * measured.config.training.global_batch_size
+    return measured.flops * measured.world_size / full_length
 
 
 def compare(measured: MeasuredRun, rates: Rates, *, own_rates: bool) -> Comparison:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from biobert_scale.config import Config, ModelConfig
 from biobert_scale.training.engine.settings import engine_config
@@ -29,9 +29,9 @@ class Sharding:
     stage: int | None
     """ZeRO stage; None for torch's DistributedDataParallel."""
     offload_optimizer: bool = False
-    """fp32 weights and moments lie in the host's memory, and the host takes the optimizer's steps."""
+    """fp32 weights and moments are in the host's memory, and the host takes the optimizer's steps."""
     offload_weights: bool = False
-    """Stage 3: each rank's share of the weights lies in the host's memory."""
+    """Stage 3: each rank's share of the weights is in the host's memory."""
     bucket: int = 500_000_000
     """Gradient elements that are reduced at once."""
     overlap: bool = False
@@ -224,13 +224,8 @@ def _stage_3(
     in_host = p * share if sharding.offload_weights else 0
     moments = 2 * _FP32 * share
     if sharding.offload_optimizer:
-        host = Parts(
-            weights=in_host,
-            fp32_weights=_FP32 * share,
-            moments=moments,
-            gradients=(p + _FP32) * share,
-            optimizer_step=_FP32 * share,
-        )
+        optimizer = {"fp32_weights": _FP32 * share, "moments": moments, "optimizer_step": _FP32 * share}
+        host = Parts(weights=in_host, gradients=(p + _FP32) * share, **optimizer)
         return RankMemory(device=Parts(weights=weights, **passing), host=host)
     # In fp32 the optimizer works on the weights' own memory, unless that is on the other side.
     own = _FP32 * share if p == 2 or sharding.offload_weights else 0
@@ -273,17 +268,25 @@ def activation_bytes(
     dropped = model.hidden_dropout_prob > 0
     a_layer = p * (8 * hidden + 2 * inner) + 2 * hidden * dropped + 4 * model.num_attention_heads + 16
     a_token = model.num_hidden_layers * a_layer + 2 * p * hidden + hidden * dropped
-    scores = (
-        2 * _FP32 * min(predictions, head_rows) + p * predictions if head_rows else 3 * _FP32 * predictions
-    )
+    scores = 3 * _FP32 * predictions
+    if head_rows:
+        scores = 2 * _FP32 * min(predictions, head_rows) + p * predictions
     return sequences * length * a_token + predictions * 4 * p * hidden + scores * vocabulary_size
 
 
-def communication_parts(
+class Sent(NamedTuple):
+    """Bytes that one rank sends in one optimizer step, by ring algorithms."""
+
+    reduced: int
+    """To reduce gradients."""
+    gathered: int
+    """To gather weights."""
+
+
+def communication(
     count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int
-) -> tuple[int, int]:
-    """Bytes that one rank sends in one optimizer step, by ring algorithms: to reduce gradients, and to gather
-    weights.
+) -> Sent:
+    """What one rank sends in one optimizer step.
 
     With c = count x bytes and f = (ranks - 1) / ranks, an all-reduce sends 2cf, a gather or a reduce-scatter
     cf. DDP and stage 0 reduce once a step; stage 1 gathers the new weights besides; stage 2 reduces in every
@@ -299,24 +302,11 @@ def communication_parts(
         case 2:
             reduced, gathered = micro_steps * 2 * c, c
         case _:
-            reduced, gathered = (
-                micro_steps * c,
-                micro_steps * (c if sharding.reuse_distance >= 2 * count else 2 * c),
-            )
-    whole = (reduced + gathered) * (world_size - 1) // world_size
+            passes = 1 if sharding.reuse_distance >= 2 * count else 2
+            reduced, gathered = micro_steps * c, micro_steps * passes * c
+    in_all = (reduced + gathered) * (world_size - 1) // world_size
     in_gathers = gathered * (world_size - 1) // world_size
-    return whole - in_gathers, in_gathers
-
-
-def communication_bytes(
-    count: int, sharding: Sharding, *, world_size: int, bytes_a_weight: int, micro_steps: int
-) -> int:
-    """The sum of `communication_parts`."""
-    return sum(
-        communication_parts(
-            count, sharding, world_size=world_size, bytes_a_weight=bytes_a_weight, micro_steps=micro_steps
-        )
-    )
+    return Sent(in_all - in_gathers, in_gathers)
 
 
 def checkpoint_bytes(count: int) -> int:

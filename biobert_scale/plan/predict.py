@@ -1,17 +1,18 @@
 """One configuration of a run: does it fit, what does it send, how long does a step take.
 
-Memory and bytes follow from the shapes (`training/memory.py`). Times are those bytes and operations over
+Memory and bytes follow from the shapes (`plan/memory.py`). Times are those bytes and operations over
 rates that somebody measured or gave; what no rate is known for is left out of the sum, and said so.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypedDict
 
 from biobert_scale.config import Config
 from biobert_scale.errors import UserError
-from biobert_scale.plan.dry_run import DryRun, plan_run
-from biobert_scale.plan.memory import Parts, RankMemory, Sharding, communication_parts
+from biobert_scale.plan.dry_run import DryRun, Parameters, plan_run
+from biobert_scale.plan.memory import Parts, RankMemory, Sharding
 
 ADAMW_BYTES = 28
 """Memory that an AdamW step moves for each element, in fp32: weight, gradient and two moments read, all but
@@ -92,13 +93,25 @@ class Prediction:
     """The whole schedule with its validations, without checkpoints and stops."""
 
 
+class _Times(TypedDict):
+    """The fields of `Prediction` that rates give."""
+
+    compute_seconds: float | None
+    communication_seconds: float | None
+    hidden_seconds: float | None
+    optimizer_seconds: float | None
+    transfer_seconds: float | None
+    step_seconds: float | None
+    days: float | None
+
+
 def predict(
     config: Config,
     machine: Machine,
     rates: Rates,
     *,
     vocabulary_size: int,
-    counted: tuple[dict[str, int], list[list[int]]] | None = None,
+    counted: Parameters | None = None,
 ) -> Prediction:
     """Work out the run as it is configured, on a machine.
 
@@ -107,40 +120,39 @@ def predict(
     """
     run = plan_run(config, world_size=machine.devices, vocabulary_size=vocabulary_size, counted=counted)
     sharding = Sharding.of(config, world_size=machine.devices)
-    count, p = sum(run.parameters.values()), 4 if config.training.precision.dtype == "fp32" else 2
-    reduced, gathered = communication_parts(
-        count, sharding, world_size=machine.devices, bytes_a_weight=p, micro_steps=run.micro_steps
-    )
-    times = _times(run, sharding, machine, rates, count, reduced, gathered, p)
-    engine = config.training.engine
     return Prediction(
-        engine="ddp" if engine.name == "ddp" else engine.deepspeed_config,
+        engine=engine_of(config),
         stage=sharding.stage,
         offloads=sharding.offload_optimizer or sharding.offload_weights,
         micro_batch_size=config.training.micro_batch_size,
         micro_steps=run.micro_steps,
         device=run.memory.device,
         host=run.memory.host,
-        sent=reduced + gathered,
+        sent=sum(run.sent),
         trouble=_too_large(run.memory, machine),
-        **times,
+        **_times(run, sharding, machine, rates),
     )
 
 
 def refused(config: Config, why: UserError) -> Prediction:
     """A configuration that the engine does not take."""
-    engine, nothing = config.training.engine, Parts()
     return Prediction(
-        engine="ddp" if engine.name == "ddp" else engine.deepspeed_config,
+        engine=engine_of(config),
         stage=None,
         offloads=False,
         micro_batch_size=config.training.micro_batch_size,
         micro_steps=0,
-        device=nothing,
-        host=nothing,
+        device=Parts(),
+        host=Parts(),
         sent=0,
         trouble=why.what,
     )
+
+
+def engine_of(config: Config) -> str:
+    """`ddp`, or the DeepSpeed file by its name."""
+    engine = config.training.engine
+    return "ddp" if engine.name == "ddp" else engine.deepspeed_config
 
 
 def with_micro_batch(config: Config, engine: str, micro_batch_size: int) -> Config:
@@ -166,51 +178,33 @@ def _too_large(memory: RankMemory, machine: Machine) -> str:
     return ""
 
 
-def _times(
-    run: DryRun,
-    sharding: Sharding,
-    machine: Machine,
-    rates: Rates,
-    count: int,
-    reduced: int,
-    gathered: int,
-    p: int,
-) -> dict[str, float | None]:
-    """The seconds of a step by part, and the days of the schedule."""
+def _times(run: DryRun, sharding: Sharding, machine: Machine, rates: Rates) -> _Times:
     training = run.config.training
-    ring = rates.ring(machine)
+    schedule, validation = training.schedule, training.validation
+    count = sum(run.parameters.values())
     share = count if sharding.stage in (None, 0) else -(-count // machine.devices)
     element = rates.host_step if sharding.offload_optimizer else rates.device_step
-    moved = _moved(sharding, share, run.micro_steps, p)
-    compute = (
-        run.sequence_flops * training.global_batch_size * rates.filling / machine.devices / rates.flops
-        if rates.flops
-        else None
-    )
-    sending = (reduced + gathered) / ring if ring else (0.0 if machine.devices == 1 else None)
+    moved = _moved(sharding, share, run.micro_steps, 4 if training.precision.dtype == "fp32" else 2)
+    ring = rates.ring(machine)
+    batch = run.sequence_flops * training.global_batch_size * rates.filling
+    compute = batch / machine.devices / rates.flops if rates.flops else None
+    sending = sum(run.sent) / ring if ring else (0.0 if machine.devices == 1 else None)
     hidden = None
     if sending is not None and compute is not None:
-        hidden = _hidden(sharding, reduced / ring, gathered / ring, compute, run.micro_steps) if ring else 0.0
+        reducing, gathering = (sent / ring if ring else 0.0 for sent in run.sent)
+        hidden = _hidden(sharding, reducing, gathering, compute, run.micro_steps)
     optimizer = share * element if element else None
-    transfer = moved / rates.transfer if moved and rates.transfer else (0.0 if not moved else None)
-    on_host_unknown = moved > 0 and not (
-        element and rates.transfer
-    )  # without its host's part, offloading would look free
-    step = (
-        None
-        if compute is None or on_host_unknown
-        else compute + (sending or 0.0) + (optimizer or 0.0) + (transfer or 0.0) + rates.other_seconds
-    )
-    days = None
-    if step is not None:
-        schedule, validation = training.schedule, training.validation
+    transfer = 0.0 if not moved else moved / rates.transfer if rates.transfer else None
+    # Without its host's part, offloading would look free.
+    step = days = None
+    if compute is not None and not (moved and not (element and rates.transfer)):
+        step = compute + (sending or 0.0) + (optimizer or 0.0) + (transfer or 0.0) + rates.other_seconds
         # A forward pass is a third of the arithmetic; before the first step it is done once more.
         forward = (
             run.sequence_flops * rates.filling * validation.sequences / 3 / machine.devices / rates.flops
         )
-        days = (
-            schedule.total_steps * step + (1 + schedule.total_steps // validation.every_steps) * forward
-        ) / 86400
+        validations = 1 + schedule.total_steps // validation.every_steps
+        days = (schedule.total_steps * step + validations * forward) / 86400
     return {
         "compute_seconds": compute,
         "communication_seconds": sending,

@@ -2,76 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from biobert_scale.config import Config
-from biobert_scale.plan.choose import Choice
+from rich.console import Group, RenderableType
+
+from biobert_scale.display import heading, separated, table, words
 from biobert_scale.plan.measured import Comparison
 from biobert_scale.plan.memory import Parts
-from biobert_scale.plan.predict import Machine, Prediction, Rates
+from biobert_scale.plan.plan import Plan
+from biobert_scale.plan.predict import Prediction
 
-# fmt: off
+_GIB = 2**30
+_SIZES = ("weights", "gradients", "optimizer", "activations", "buffers", "step", "at the most")
 _COLUMNS = (
-    "engine", "micro", "weights", "gradients", "optimizer", "activations", "buffers", "step", "at the most",
-    "on host", "sent GB", "sending s", "hidden s", "step s", "days", "",
+    *("engine", "micro", *_SIZES, "on host", "sent GB"),
+    *("sending s", "hidden s", "step s", "days", ""),
 )
-# fmt: on
+_NOTES = (
+    "memory in GiB a device; `at the most` = weights + gradients + optimizer + the larger of (activations +"
+    " buffers) and step",
+    "`step s` and `days` count all of `sending s`; the backward pass hides `hidden s` of it at best",
+)
 
 
-def as_json(
-    config: Config,
-    machine: Machine,
-    rates: Rates,
-    sources: Mapping[str, str],
-    vocabulary_size: int,
-    predictions: Sequence[Prediction],
-    choice: Choice,
-    comparisons: Sequence[Comparison],
-) -> dict[str, Any]:
-    """Everything a plan says; sizes in bytes, times in seconds and days.
-
-    Args:
-        sources: where each rate comes from, by its name; a rate that is missing is unknown.
-    """
-    taken = choice.taken
+def as_json(plan: Plan) -> dict[str, Any]:
+    """Everything a plan says; sizes in bytes, times in seconds and days."""
+    config, taken = plan.config, plan.choice.taken
     return {
         "recipe": config.name,
         "global_batch_size": config.training.global_batch_size,
         "max_seq_length": config.data.max_seq_length,
         "total_steps": config.training.schedule.total_steps,
         "precision": config.training.precision.dtype,
-        "vocabulary_size": vocabulary_size,
-        "machine": asdict(machine),
-        "rates": {**asdict(rates), "sources": dict(sources)},
-        "configurations": [_row(prediction) for prediction in predictions],
-        "recommended": (
-            None
-            if taken is None
-            else {
-                "engine": taken.engine,
-                "micro_batch_size": taken.micro_batch_size,
-                "gradient_accumulation_steps": taken.micro_steps,
+        "vocabulary_size": plan.vocabulary_size,
+        "machine": asdict(plan.machine),
+        "rates": {**asdict(plan.rates), "sources": dict(plan.sources)},
+        "configurations": [
+            {
+                **asdict(prediction),
+                "device": _parts(prediction.device),
+                "host": _parts(prediction.host),
+                "fits": not prediction.trouble,
             }
-        ),
-        "reason": choice.reason,
+            for prediction in plan.predictions
+        ],
+        "recommended": taken
+        and {
+            "engine": taken.engine,
+            "micro_batch_size": taken.micro_batch_size,
+            "gradient_accumulation_steps": taken.micro_steps,
+        },
+        "reason": plan.choice.reason,
         "measured": [
             {
                 **asdict(one),
                 "step_seconds_error": one.step_seconds_error,
                 "peak_memory_error": one.peak_memory_error,
             }
-            for one in comparisons
+            for one in plan.comparisons
         ],
     }
-
-
-def _row(prediction: Prediction) -> dict[str, Any]:
-    row = asdict(prediction)
-    row["device"], row["host"] = _parts(prediction.device), _parts(prediction.host)
-    row["fits"] = not prediction.trouble
-    return row
 
 
 def _parts(parts: Parts) -> dict[str, int]:
@@ -88,108 +79,79 @@ def _parts(parts: Parts) -> dict[str, int]:
     }
 
 
-def render(plan: Mapping[str, Any]) -> str:
-    """The table of what `as_json` returned."""
-    machine, rates = plan["machine"], plan["rates"]
-    nodes = -(-machine["devices"] // machine["devices_per_node"])
+def render(plan: Plan) -> RenderableType:
+    """The configurations that the engines take as a table, with what is unknown everywhere left out; why the
+    others are refused; measured runs; and the recommendation."""
+    taken = plan.choice.taken
+    possible = [one for one in plan.predictions if one.micro_steps]
+    refused = dict.fromkeys(
+        f"not possible: {one.engine} ({one.trouble})" for one in plan.predictions if not one.micro_steps
+    )
+    rows = [_cells(one, "<- recommended" if one is taken else one.trouble) for one in possible]
+    shown = [n for n, _ in enumerate(_COLUMNS) if n < 2 or any(row[n] not in ("", "-") for row in rows)]
+    header = [_COLUMNS[n] for n in shown]
+    parts: list[RenderableType] = [
+        _headline(plan),
+        table([[row[n] for n in shown] for row in rows], header=header),
+        "\n".join([*refused, *_NOTES[: 1 + ("sending s" in header)]]),
+    ]
+    if plan.comparisons:
+        names = ("measured run", "step s", "predicted", "error", "peak GiB", "predicted", "error", "")
+        parts.append(table(map(_measured, plan.comparisons), header=names))
+    chosen = (
+        "none"
+        if taken is None
+        else f"{taken.engine}, micro-batch {taken.micro_batch_size}, {taken.micro_steps} accumulation steps"
+    )
+    return separated([*parts, f"recommended: {chosen} ({plan.choice.reason})"])
+
+
+def _headline(plan: Plan) -> RenderableType:
+    config, machine = plan.config, plan.machine
+    nodes = -(-machine.devices // machine.devices_per_node)
     memory = (
-        f"{machine['device_memory'] / 2**30:g} GiB each, {machine['reserve']:.0%} of it left free"
-        if machine["device_memory"]
+        f"{machine.device_memory / _GIB:g} GiB each, {machine.reserve:.0%} of it left free"
+        if machine.device_memory
         else "of any memory"
     )
-    lines = [
-        (
-            f"{plan['recipe']}: {plan['total_steps']:,} steps of {plan['global_batch_size']} sequences of"
-            f" {plan['max_seq_length']}, {plan['precision']}, {plan['vocabulary_size']:,} entries"
+    return Group(
+        heading(
+            f"{config.name}: {config.training.schedule.total_steps:,} steps of"
+            f" {config.training.global_batch_size:,} sequences of {config.data.max_seq_length},"
+            f" {config.training.precision.dtype}, {plan.vocabulary_size:,} entries"
         ),
-        f"{machine['devices']} device(s) on {nodes} node(s), {memory}",
-        *(f"  {name}: {source}" for name, source in rates["sources"].items()),
-        "",
-        *_aligned([_COLUMNS, *(_cells(row, plan["recommended"]) for row in plan["configurations"])]),
-        "",
-        (
-            "memory in GiB a device; `at the most` = weights + gradients + optimizer + the larger of"
-            " (activations + buffers) and step"
-        ),
-        (
-            "`step s` and `days` count all of `sending s`; `hidden s` of it may go on beside the backward"
-            " pass, at best"
-        ),
-    ]
-    if plan["measured"]:
-        lines += [
-            "",
-            *_aligned(
-                [
-                    ("measured run", "step s", "predicted", "error", "peak GiB", "predicted", "error", ""),
-                    *map(_measured, plan["measured"]),
-                ]
-            ),
-        ]
-    taken = plan["recommended"]
-    chosen = (
-        "recommended: none"
-        if taken is None
-        else (
-            f"recommended: {taken['engine']}, micro-batch {taken['micro_batch_size']},"
-            f" {taken['gradient_accumulation_steps']} accumulation steps"
-        )
+        f"{machine.devices:,} device(s) on {nodes:,} node(s), {memory}",
+        table((f"  {words(name)}", source) for name, source in plan.sources.items()),
     )
-    return "\n".join([*lines, "", f"{chosen} ({plan['reason']})"])
 
 
-def _cells(row: Mapping[str, Any], recommended: Mapping[str, Any] | None) -> tuple[str, ...]:
-    chosen = recommended is not None and (row["engine"], row["micro_batch_size"]) == (
-        recommended["engine"],
-        recommended["micro_batch_size"],
-    )
-    remark = "<- recommended" if chosen else row["trouble"]
-    if not row["micro_steps"]:
-        return (row["engine"], str(row["micro_batch_size"]), *[""] * (len(_COLUMNS) - 3), remark)
-    sizes = [
-        f"{row['device'][name] / 2**30:.3f}"
-        for name in ("weights", "gradients", "optimizer", "activations", "buffers", "step", "at_most")
-    ]
-    times = [_number(row[name]) for name in ("communication_seconds", "hidden_seconds", "step_seconds")]
-    days = "-" if row["days"] is None else f"{row['days']:.2f}"
+def _cells(one: Prediction, remark: str) -> tuple[str, ...]:
+    sizes = (*_parts(one.device).values(), one.host.peak)
+    seconds = (one.communication_seconds, one.hidden_seconds, one.step_seconds)
     return (
-        row["engine"],
-        str(row["micro_batch_size"]),
-        *sizes,
-        f"{row['host']['at_most'] / 2**30:.3f}",
-        f"{row['sent'] / 1e9:.3f}",
-        *times,
-        days,
+        one.engine,
+        str(one.micro_batch_size),
+        *(f"{size / _GIB:.3f}" for size in sizes),
+        f"{one.sent / 1e9:,.3f}",
+        *map(_number, seconds),
+        "-" if one.days is None else f"{one.days:,.2f}",
         remark,
     )
 
 
-def _measured(one: Mapping[str, Any]) -> tuple[str, ...]:
-    error = one["step_seconds_error"]
+def _measured(one: Comparison) -> tuple[str, ...]:
+    error = one.step_seconds_error
     return (
-        one["run"],
-        _number(one["measured_step_seconds"]),
-        _number(one["predicted_step_seconds"]),
+        one.run,
+        _number(one.measured_step_seconds),
+        _number(one.predicted_step_seconds),
         "-" if error is None else f"{error:+.1%}",
-        f"{one['measured_peak_memory'] / 2**30:.3f}",
-        f"{one['predicted_peak_memory'] / 2**30:.3f}",
-        f"{one['peak_memory_error']:+.1%}",
-        "by its own first half" if one["own_rates"] else "",
+        f"{one.measured_peak_memory / _GIB:.3f}",
+        f"{one.predicted_peak_memory / _GIB:.3f}",
+        f"{one.peak_memory_error:+.1%}",
+        "by its own first half" if one.own_rates else "",
     )
 
 
 def _number(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds:.4f}"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """First and last column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    written = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if column in (0, len(row) - 1) else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        written.append("  ".join(cells).rstrip())
-    return written
+    return "-" if seconds is None else f"{seconds:,.4f}"

@@ -14,6 +14,8 @@ from typing import Literal, TypedDict
 import numpy as np
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 
+from biobert_scale import display
+
 _EXAMPLES = 25
 """Examples of each kind that a report holds."""
 _SHOWN = 10
@@ -237,12 +239,7 @@ def render(report: Report) -> str:
         rows.append(
             ("entries in both", "", *(f"{comparison['entries_in_both']:,}" for comparison in comparisons))
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines += [
-        f"{row[0]:<{widths[0]}}"
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    ]
+    lines.append(display.text(display.table(rows[1:], header=rows[0])))
     first = vocabularies[0]
     lines += ["", f"longest entries used ({first['name']})", *_listed(first["longest_used"], "entry")]
     lines += ["", f"words most often split ({first['name']})", *_listed(first["most_often_split"], "word")]

@@ -7,7 +7,10 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rich.console import RenderableType
+
 from biobert_scale.config import Config
+from biobert_scale.display import heading, separated, table
 
 _WORTH = 1.03
 """Times as fast that a larger micro-batch must be for a still larger one to be tried."""
@@ -87,44 +90,36 @@ def _settings() -> dict[str, tuple[Any, ...]]:
     }
 
 
-def tune_page(config: Config, trials: list[Trial], *, processes: int, note: str = "") -> str:
+def tune_page(config: Config, trials: list[Trial], *, processes: int, note: str = "") -> RenderableType:
     """The table of trials, and the best one as lines of a recipe."""
     best = max(trials, key=lambda trial: trial.sequences_per_second)
-    lines = [
-        f"{config.name}, {config.training.precision.dtype}, {processes} process(es)"
-        + (f"; {note}" if note else ""),
-        "",
-        "| micro-batch | engine | compute | sequences/s | of the best | peak memory, GB |",
-        "|---|---|---|---|---|---|",
-    ]
+    rows = []
     for trial in trials:
         rate, candidate = trial.sequences_per_second, trial.candidate
-        measured = (
-            f"{rate:.2f} | {rate / best.sequences_per_second:.0%} | {trial.peak_memory_bytes / 1e9:.1f}"
-            if rate
-            else f"{trial.failed} | |"
-        )
-        lines.append(
-            f"| {candidate.micro_batch_size} | {candidate.engine} |"
-            f" {', '.join(map(_toml, candidate.changes)) or 'as it is'} | {measured} |"
-        )
-    lines += [
-        "",
-        "For the recipe:",
-        "",
+        share = f"{rate / best.sequences_per_second:.0%}"
+        measured = (f"{rate:,.2f}", share, f"{trial.peak_memory_bytes / 1e9:,.1f}", "")
+        changes = ", ".join(map(_toml, candidate.changes)) or "as it is"
+        shape = (str(candidate.micro_batch_size), candidate.engine, changes)
+        rows.append((*shape, *(measured if rate else ("", "", "", trial.failed))))
+    header = ("micro-batch", "engine", "compute", "sequences/s", "of the best", "peak memory, GB", "")
+    engine = best.candidate.engine
+    recipe = [
         "[training]",
         f"micro_batch_size = {best.candidate.micro_batch_size}",
         "",
         "[training.engine]",
+        *(['name = "ddp"'] if engine == "ddp" else ['name = "deepspeed"', f'deepspeed_config = "{engine}"']),
+        *(["", "[compute]", *map(_toml, best.candidate.changes)] if best.candidate.changes else []),
     ]
-    lines += (
-        ['name = "ddp"']
-        if best.candidate.engine == "ddp"
-        else ['name = "deepspeed"', f'deepspeed_config = "{best.candidate.engine}"']
+    started = f"{config.name}, {config.training.precision.dtype}, {processes:,} process(es)"
+    return separated(
+        [
+            heading(f"{started}; {note}" if note else started),
+            table(rows, header=header),
+            heading("for the recipe"),
+            "\n".join(recipe),
+        ]
     )
-    if best.candidate.changes:
-        lines += ["", "[compute]", *map(_toml, best.candidate.changes)]
-    return "\n".join(lines)
 
 
 def _toml(change: tuple[str, Any]) -> str:

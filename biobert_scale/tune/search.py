@@ -13,12 +13,15 @@ import tempfile
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import cattrs
 import torch
+from rich.console import RenderableType
 
+from biobert_scale import notices
 from biobert_scale.config import Config
+from biobert_scale.display import separated
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import RunFailed
 from biobert_scale.modeling.linear import multiplies_natively
@@ -45,7 +48,7 @@ class Job(TypedDict):
     """File for the trials, a line each."""
 
 
-def tune(config: Config, *, processes: int, seconds: float, lengths: str) -> str:
+def tune(config: Config, *, processes: int, seconds: float, lengths: str) -> RenderableType:
     """Try candidates for about so long, and return the best one as lines of a recipe.
 
     Args:
@@ -82,26 +85,19 @@ def tune(config: Config, *, processes: int, seconds: float, lengths: str) -> str
             remedy="try `train` itself with a micro-batch of 1",
         )
     page = tune_page(config, trials, processes=processes, note=note)
-    return (
-        page if code == 0 else f"{page}\n\nThe search ended early: {end}. What it did not try may be faster."
-    )
+    early = f"The search ended early: {end}. What it did not try may be faster."
+    return page if code == 0 else separated([page, early])
 
 
 def _computable(config: Config) -> tuple[Config, str]:
     """The recipe in a precision that this device does without emulation."""
     wanted = config.training.precision.dtype
-    if torch.cuda.is_available():
+    native = wanted != "fp32" and multiplies_natively(torch.empty(0, dtype=torch.bfloat16))
+    dtype: Literal["bf16", "fp32"] = "bf16" if native else "fp32"
+    if torch.cuda.is_available() or dtype == wanted:
         return config, ""
-    dtype = (
-        "bf16" if wanted != "fp32" and multiplies_natively(torch.empty(0, dtype=torch.bfloat16)) else "fp32"
-    )
-    if dtype == wanted:
-        return config, ""
-    precision = replace(config.training.precision, dtype=dtype)  # type: ignore[arg-type]
-    return (
-        replace(config, training=replace(config.training, precision=precision)),
-        f"{wanted} is not for this CPU: measured in {dtype}",
-    )
+    training = replace(config.training, precision=replace(config.training.precision, dtype=dtype))
+    return replace(config, training=training), f"{wanted} is not for this CPU: measured in {dtype}"
 
 
 @rank_environment()
@@ -168,4 +164,5 @@ def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int,
 
 
 if __name__ == "__main__":
+    notices.switch_off()
     search(json.loads(Path(sys.argv[1]).read_text()))

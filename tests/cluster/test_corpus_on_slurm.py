@@ -154,7 +154,7 @@ def test_an_interrupted_command_leaves_nothing_in_the_queue(
     os.kill(only_child(process), signal.SIGINT)
     code, told = ended(process)
     assert code == 130 and told == [
-        "biobert-scale: interrupted; the same command goes on from what is finished"
+        "biobert-scale: interrupted; the same command continues from what is finished"
     ]
     assert not cluster.run("squeue", "--noheader", "--states=running,pending")
     # The other executor goes on from there.

@@ -221,15 +221,14 @@ def check_plan(config: Any, engine: str, told: list[dict[str, Any]]) -> None:
         config: of the run that was started, micro-batch included.
         told: of each rank, what `held` and `kept_gradients` returned.
     """
-    from biobert_scale.plan.choose import Choice, predict_all
+    from biobert_scale.plan.plan import make_plan
     from biobert_scale.plan.predict import Machine, Rates
     from biobert_scale.plan.table import as_json
 
     machine = Machine(devices=len(told), devices_per_node=len(told), device_memory=0)
-    predictions = predict_all(config, machine, Rates(), vocabulary_size=config.vocabulary.size)
-    rows = as_json(
-        config, machine, Rates(), {}, config.vocabulary.size, predictions, Choice(taken=None, reason=""), []
-    )["configurations"]
+    rows = as_json(make_plan(config, machine, Rates(), vocabulary_size=config.vocabulary.size))[
+        "configurations"
+    ]
     (row,) = [
         row
         for row in rows

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from biobert_scale.display import text
 from biobert_scale.doctor.findings import Finding, guarded, merge, render
 from biobert_scale.doctor.machine import (
     check_accelerator,
@@ -307,5 +308,5 @@ def test_what_differs_between_ranks_fails_though_each_is_well() -> None:
 
 
 def test_a_remedy_stands_below_its_line() -> None:
-    lines = render([Finding("disk", "WARN", "slow", "wait")], "here").splitlines()
+    lines = text(render([Finding("disk", "WARN", "slow", "wait")], "here")).splitlines()
     assert lines == ["here", "WARN  disk  slow", "            -> wait", "0 OK, 1 WARN, 0 FAIL"]

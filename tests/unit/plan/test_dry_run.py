@@ -10,6 +10,7 @@ import torch
 from transformers import BertConfig, BertForPreTraining
 
 from biobert_scale.cli import main
+from biobert_scale.display import text
 from biobert_scale.errors import UserError
 from biobert_scale.plan.dry_run import count_parameters, describe_run, plan_run, render
 from biobert_scale.recipes import load_config
@@ -103,11 +104,11 @@ def test_the_published_run_in_numbers() -> None:
     heads = 77 * (1024**2 + 1024 * 28_996) + 1024**2 + 2 * 1024
     assert run.sequence_flops == 6 * (layers + heads) + 12 * 24 * 1024 * 512**2
     assert run.checkpoint == 12 * 334_661_958
-    assert run.communication == 3 * 2 * 334_661_958 * 15 // 16
+    assert sum(run.sent) == 3 * 2 * 334_661_958 * 15 // 16
 
 
 def test_the_table_of_the_published_run() -> None:
-    table = describe_run(LARGE, world_size=16)
+    table = text(describe_run(LARGE, world_size=16))
     for words in (
         "16 x 2 x 8 = 256",
         "334,661,958",
@@ -125,7 +126,7 @@ def test_the_table_of_the_published_run() -> None:
 
 def test_the_columns_are_aligned() -> None:
     assert (
-        render({"a": [("x", "1", "remark"), ("longer", "1,000", "")], "b": [("y", "22", "remark")]})
+        text(render({"a": [("x", "1", "remark"), ("longer", "1,000", "")], "b": [("y", "22", "remark")]}))
         == "a\n  x           1  remark\n  longer  1,000\n\nb\n  y          22  remark"
     )
 
@@ -133,7 +134,7 @@ def test_the_columns_are_aligned() -> None:
 def test_days_follow_from_what_a_device_keeps_up() -> None:
     run = plan_run(LARGE, world_size=16, vocabulary_size=28_996)
     days = run.sequence_flops * 38_400_000 / (20e12 * 16) / 86400
-    assert re.search(rf"days +{days:.1f} ", describe_run(LARGE, world_size=16, device_tflops=20.0))
+    assert re.search(rf"days +{days:.1f} ", text(describe_run(LARGE, world_size=16, device_tflops=20.0)))
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_nearest() -> None:
@@ -148,7 +149,7 @@ def test_offloaded_states_are_told_as_the_host_s() -> None:
             LARGE.training, engine=replace(LARGE.training.engine, deepspeed_config="zero2_offload")
         ),
     )
-    assert "memory of its host" in describe_run(offloaded, world_size=16)
+    assert "memory of its host" in text(describe_run(offloaded, world_size=16))
 
 
 @pytest.fixture(scope="module")
@@ -158,16 +159,16 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tokens_tell_the_vocabulary_and_the_epochs(tokens: Path, tmp_path: Path) -> None:
     demo = load_config("demo")
-    table = describe_run(demo, world_size=2, tokens=tokens)
+    table = text(describe_run(demo, world_size=2, tokens=tokens))
     assert "(the tokens)" in table and "300 entries" in table
     bound = int(re.search(r"samples an epoch +>= (\d+)", table)[1])  # type: ignore[index]
     samples = write_samples(tokens, tmp_path / "samples", demo.data, seed=demo.seed)
-    counted = describe_run(demo, world_size=2, tokens=tokens, samples=samples)
+    counted = text(describe_run(demo, world_size=2, tokens=tokens, samples=samples))
     size = int(re.search(r"samples an epoch +(\d+)", counted)[1])  # type: ignore[index]
     assert size >= bound and re.search(
         rf"epochs +{demo.training.schedule.total_steps * demo.training.global_batch_size / size:.2f}", counted
     )
-    other = describe_run(replace(demo, seed=2), world_size=2, tokens=tokens, samples=samples)
+    other = text(describe_run(replace(demo, seed=2), world_size=2, tokens=tokens, samples=samples))
     assert "belongs to other tokens" in other and ">=" in other
 
 
@@ -178,7 +179,7 @@ def test_weights_of_sources_count_in_an_epoch(tmp_path: Path) -> None:
     samples = write_samples(tokens, tmp_path / "samples", demo.data, seed=demo.seed)
     sizes = []
     for config, index in itertools.product((demo, weighted), (None, samples)):
-        table = describe_run(config, world_size=2, tokens=tokens, samples=index)
+        table = text(describe_run(config, world_size=2, tokens=tokens, samples=index))
         sizes.append(int(re.search(r"samples an epoch +(?:>= )?(\d+)", table)[1]))  # type: ignore[index]
         assert ("of pmc" in table and "3 times in an epoch" in table) == (config is weighted)
     assert sizes[1] * 1.6 < sizes[3] < sizes[1] * 2.4 and sizes[0] * 1.6 < sizes[2] <= sizes[3]
@@ -254,7 +255,7 @@ def test_the_table_in_ds_configs_is_what_the_code_computes(name: str) -> None:
         device.optimizer_step,
         device.peak,
         host.peak,
-        run.communication,
+        sum(run.sent),
     )
     row = (
         f"| {'none (`ddp`)' if name == 'ddp' else f'`{name}.json`'} | "

@@ -13,7 +13,7 @@ from biobert_scale.plan.memory import (
     RankMemory,
     Sharding,
     activation_bytes,
-    communication_bytes,
+    communication,
     rank_memory,
 )
 
@@ -98,15 +98,14 @@ def test_a_pass_and_the_optimizer_s_step_do_not_happen_at_once() -> None:
 
 def test_what_is_sent_in_a_step() -> None:
     def sent(stage: int | None, **options: Any) -> int:
-        return communication_bytes(
-            1600, Sharding(stage=stage, **options), world_size=16, bytes_a_weight=2, micro_steps=8
-        )
+        sharding = Sharding(stage=stage, **options)
+        return sum(communication(1600, sharding, world_size=16, bytes_a_weight=2, micro_steps=8))
 
     unit = 1500 * 2  # of 1,600 weights of 2 bytes, a sixteenth stays
     assert sent(None) == 2 * 1500 * 4, "without an engine gradients are fp32"
     assert [sent(0), sent(1), sent(2)] == [2 * unit, 3 * unit, 17 * unit]
     assert sent(3) == 16 * unit and sent(3, reuse_distance=100) == 24 * unit
-    assert communication_bytes(1600, Sharding(stage=1), world_size=1, bytes_a_weight=2, micro_steps=8) == 0
+    assert sum(communication(1600, Sharding(stage=1), world_size=1, bytes_a_weight=2, micro_steps=8)) == 0
 
 
 def test_the_estimate_of_activations_is_what_a_real_pass_keeps() -> None:

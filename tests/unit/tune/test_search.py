@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from biobert_scale.cli import main
+from biobert_scale.display import text
 from biobert_scale.recipes import load_config
 from biobert_scale.tune.candidates import Candidate, Trial, next_candidate, tune_page
 from tests.factories import TINY_TOML
@@ -98,12 +100,13 @@ def test_the_page_names_the_best_as_a_recipe_reads_it(tmp_path: Path) -> None:
             failed="InductorError: no compiler",
         )
     )
-    page = tune_page(load_config("biobert-large"), trials, processes=2)
+    page = text(tune_page(load_config("biobert-large"), trials, processes=2))
+    rows = [re.split("  +", line.strip()) for line in page.splitlines()]
     assert (
         "out of memory" in page
         and "InductorError: no compiler" in page
-        and "| 4 | zero1 | compile = true, head_rows = 0 | 3.00 | 100% | 1.0 |" in page
-        and "| 4 | zero1 | as it is | 1.50 |" in page
+        and ["4", "zero1", "compile = true, head_rows = 0", "3.00", "100%", "1.0"] in rows
+        and ["4", "zero1", "as it is", "1.50"] in [row[:4] for row in rows]
     )
     (tmp_path / "found.toml").write_text('name = "found"\n' + page[page.index("[training]") :])
     found = load_config(tmp_path / "found.toml")
@@ -142,11 +145,7 @@ def test_real_ranks_are_measured(
         == 0
     )
     printed = capsys.readouterr().out
-    rows = [
-        line.split(" | ")
-        for line in printed.splitlines()
-        if line.startswith("| ") and "micro-batch" not in line
-    ]
+    rows = [re.split("  +", line) for line in map(str.strip, printed.splitlines()) if line[:1].isdigit()]
     assert len(rows) >= 2 and all(float(row[3]) > 0 for row in rows) and "[training.engine]" in printed
     assert {row[1] for row in rows} >= {"ddp", "zero1"}, "one engine after another in the same ranks"
     assert "head_rows" in printed and "fused_qkv" in printed and "ended early" not in printed, (
