@@ -12,7 +12,7 @@ from transformers import BertConfig, BertForPreTraining
 from biobert_scale.cli import main
 from biobert_scale.display import text
 from biobert_scale.errors import UserError
-from biobert_scale.plan.dry_run import count_parameters, describe_run, plan_run, render
+from biobert_scale.plan.dry_run import Line, count_parameters, describe_run, plan_run, render
 from biobert_scale.recipes import load_config
 from tests.factories import write_samples, write_tokens
 
@@ -125,8 +125,9 @@ def test_the_table_of_the_published_run() -> None:
 
 
 def test_the_columns_are_aligned() -> None:
+    lines = [Line("x", "1", "remark"), Line("longer", "1,000")]
     assert (
-        text(render({"a": [("x", "1", "remark"), ("longer", "1,000", "")], "b": [("y", "22", "remark")]}))
+        text(render({"a": lines, "b": [Line("y", "22", "remark")]}))
         == "a\n  x           1  remark\n  longer  1,000\n\nb\n  y          22  remark"
     )
 
