@@ -1,0 +1,481 @@
+"""A mirror of PMC's bucket, against a real S3 server: complete, checked, resumed, and in the last state."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from biobert_scale.config import CorpusConfig
+from biobert_scale.corpus.build import build_corpus, documents
+from biobert_scale.corpus.raw import find_raw_files
+from biobert_scale.corpus.sources.estimate import estimate
+from biobert_scale.corpus.sources.pmc_cloud import CloudConfig, download
+from biobert_scale.corpus.sources.selection import Selection
+from biobert_scale.errors import RunFailed, UserError
+from tests.s3_server import INVENTORIES, PmcBucket, Proxy, article_xml, serving
+
+ARTICLES = 40
+
+
+@pytest.fixture
+def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[PmcBucket, Proxy]]:
+    """Forty articles, every third one in two versions, and their inventory."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with serving() as (bucket, proxy):
+        for pmcid in range(1, ARTICLES + 1):
+            for version in range(1, 3 if pmcid % 3 == 0 else 2):
+                bucket.add(pmcid, version)
+        bucket.write_inventory()
+        yield bucket, proxy
+
+
+def config(proxy: Proxy, **changes: Any) -> CloudConfig:
+    settings = CloudConfig(
+        base_url=proxy.url,
+        connections=8,
+        retries=3,
+        timeout_seconds=20,
+        backoff_seconds=0,
+        package_bytes=4_000,
+    )
+    return replace(settings, **changes)
+
+
+def newest(pmcid: int) -> str:
+    return f"PMC{pmcid}.{2 if pmcid % 3 == 0 else 1}"
+
+
+def packages(output: Path) -> list[Path]:
+    return sorted(output.glob("pmc-cloud/*.tar.gz"))
+
+
+def members(output: Path) -> dict[str, list[bytes]]:
+    """The contents that the packages have under each name, in their order."""
+    found: dict[str, list[bytes]] = {}
+    for path in packages(output):
+        with tarfile.open(path) as package:
+            for member in package:
+                content = package.extractfile(member)
+                assert content is not None
+                found.setdefault(member.name, []).append(content.read())
+    return found
+
+
+def listed(output: Path) -> list[dict[str, str]]:
+    return [
+        row
+        for path in sorted(output.glob("pmc-cloud/*.filelist.csv"))
+        for row in csv.DictReader(path.read_text().splitlines())
+    ]
+
+
+def withdrawn(output: Path) -> dict[str, str]:
+    path = output / "pmc-cloud" / "pmc-cloud.withdrawn.csv"
+    rows = csv.DictReader(path.read_text().splitlines()) if path.exists() else []
+    return {row["AccessionID"]: row["Reason"] for row in rows}
+
+
+def asked(proxy: Proxy) -> set[str]:
+    """The articles' objects that were asked for since the last call, the inventory aside."""
+    keys = {key for key in proxy.requests if key.startswith(("PMC", "metadata/"))}
+    proxy.requests.clear()
+    return keys
+
+
+def objects(*names: str) -> set[str]:
+    return {f"metadata/{name}.json" for name in names} | {f"{name}/{name}.xml" for name in names}
+
+
+def texts(output: Path, name: str = "corpus") -> dict[str, str]:
+    """The documents of a corpus of the mirror, by identifier."""
+    settings = CorpusConfig(minimum_words=5, near_duplicate_similarity=2.0)
+    build_corpus(output, output.parent / name, settings)
+    return {row["id"]: row["text"] for row in documents(output.parent / name)}
+
+
+def test_the_latest_version_of_every_article_arrives_packed_and_listed(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    _, proxy = service
+    output = tmp_path / "raw"
+    download(output, config(proxy))
+    names = [newest(pmcid) for pmcid in range(1, ARTICLES + 1)]
+    versions = [int(name.rpartition(".")[2]) for name in names]
+    expected = [
+        article_xml(pmcid, f"sixty of version {version}") for pmcid, version in enumerate(versions, start=1)
+    ]
+    assert members(output) == {f"{name}.xml": [xml] for name, xml in zip(names, expected, strict=True)}
+    assert list(members(output)) == [f"{name}.xml" for name in names], "in the order of their numbers"
+    assert [row["Article File"] for row in listed(output)] == [f"{name}.xml" for name in names]
+    first = listed(output)[0]
+    assert first == {
+        "Article File": "PMC1.1.xml",
+        "AccessionID": "PMC1",
+        "Version": "1",
+        "LastUpdated (YYYY-MM-DD HH:MM:SS)": "2026-06-01 00:00:00",
+        "PMID": "90000001",
+        "License": "CC BY",
+        "Retracted": "no",
+        "AsOf": "20260601010000",
+    }
+    paths = packages(output)
+    assert len(paths) > 2
+    for path in paths:
+        stated = path.with_name(f"{path.name}.md5").read_text().split()[0]
+        assert hashlib.md5(path.read_bytes()).hexdigest() == stated
+    assert [file.path for file in find_raw_files(output)] == paths, "nothing else is taken for a raw file"
+    assert set(proxy.requests.values()) == {1}, "nothing is asked for twice"
+    assert asked(proxy) == objects(*names)
+
+
+def test_the_corpus_has_them_with_their_identifiers_and_licences(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    _, proxy = service
+    download(tmp_path / "raw", config(proxy))
+    found = texts(tmp_path / "raw")
+    assert sorted(found) == sorted(f"pmcid:PMC{pmcid}" for pmcid in range(1, ARTICLES + 1))
+    assert "sixty of version 2" in found["pmcid:PMC3"] and "sixty of version 1" in found["pmcid:PMC4"]
+    row = next(iter(documents(tmp_path / "corpus")))
+    assert (row["license"], row["pmid"]) == ("comm", "90000001")
+    assert row["origin"] == "pmc-cloud-00001.tar.gz:PMC1.1.xml"
+
+
+def test_a_second_run_asks_for_the_inventory_alone(service: tuple[PmcBucket, Proxy], tmp_path: Path) -> None:
+    _, proxy = service
+    download(tmp_path, config(proxy))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    asked(proxy)
+    download(tmp_path, config(proxy))
+    assert asked(proxy) == set()
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+RUN = """
+import sys
+from pathlib import Path
+from biobert_scale.corpus.sources import package
+from biobert_scale.corpus.sources.pmc_cloud import CloudConfig, download
+package._COMMIT_ROWS = 5
+url, output, package_bytes = sys.argv[1:]
+settings = CloudConfig(base_url=url, connections=4, backoff_seconds=0, package_bytes=int(package_bytes))
+download(Path(output), settings)
+"""
+
+
+def run_killed_at(proxy: Proxy, output: Path, request: int, package_bytes: int = 4_000) -> int:
+    """Run a download in a process of its own, killed at a request; 0: not at all. Returns its exit code."""
+    arguments = [sys.executable, "-c", RUN, proxy.url, str(output), str(package_bytes)]
+    process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
+    begun = proxy.requests.total()
+
+    def kill(number: int) -> None:
+        if request and number - begun == request:
+            os.kill(process.pid, signal.SIGKILL)
+
+    proxy.before = kill
+    _, complaint = process.communicate(timeout=120)
+    proxy.before = lambda number: None
+    assert request or process.returncode == 0, complaint.decode()
+    return process.returncode
+
+
+@pytest.mark.fault(
+    "a download of articles is killed twice (SIGKILL)",
+    "resumes behind the last article on the disk; packages have the same bytes",
+    lost="the articles of a few seconds",
+)
+def test_packages_of_a_run_killed_twice_have_the_bytes_of_an_undisturbed_one(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    _, proxy = service
+    download(tmp_path / "whole", config(proxy))
+    asked(proxy)
+    for request in (32, 40):
+        assert run_killed_at(proxy, tmp_path / "killed", request) == -signal.SIGKILL
+    assert run_killed_at(proxy, tmp_path / "killed", 0) == 0
+    whole, killed = packages(tmp_path / "whole"), packages(tmp_path / "killed")
+    assert [path.name for path in whole] == [path.name for path in killed]
+    assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in killed]
+    assert listed(tmp_path / "whole") == listed(tmp_path / "killed")
+    again = sum(count - 1 for key, count in proxy.requests.items() if key.startswith(("PMC", "metadata/")))
+    # Each killed run loses what was not yet written down: five lines, and a window of sixteen articles.
+    assert again <= 2 * 2 * (5 + 4 * 4)
+
+
+@pytest.mark.fault(
+    "the object store answers SlowDown, cuts connections, or sends other bytes",
+    "the article is asked for again; packages have the same bytes",
+)
+def test_slow_downs_cuts_and_flipped_bits_change_nothing(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    _, proxy = service
+    download(tmp_path / "whole", config(proxy))
+    undisturbed = proxy.requests.total()
+    proxy.requests.clear()
+    faults = {"PMC7.1/PMC7.1.xml": ["slow", "slow", "cut"], "metadata/PMC9.2.json": ["cut", "slow"]}
+    faults |= {"PMC11.1/PMC11.1.xml": ["flip"], "metadata/PMC12.2.json": ["flip"]}
+    faults |= {f"{INVENTORIES}/data/0000-0.csv.gz": ["slow", "cut"]}
+    proxy.fault = lambda key, number: dict(enumerate(faults.get(key, []), start=1)).get(number, "")
+    download(tmp_path / "disturbed", config(proxy))
+    whole, disturbed = packages(tmp_path / "whole"), packages(tmp_path / "disturbed")
+    assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in disturbed]
+    repeated = proxy.requests.total() - undisturbed
+    assert sum(map(len, faults.values())) <= repeated <= sum(map(len, faults.values())) + 5
+
+
+def test_an_article_that_never_comes_fails_alone(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, proxy = service
+    proxy.fault = lambda key, number: "flip" if key == "PMC5.1/PMC5.1.xml" else ""
+    with pytest.raises(RunFailed, match="1 articles failed"):
+        download(tmp_path, config(proxy))
+    assert "the MD5 of its XML" in caplog.text and len(members(tmp_path)) == ARTICLES - 1
+    proxy.fault = lambda key, number: ""
+    asked(proxy)
+    download(tmp_path, config(proxy))
+    assert asked(proxy) == {"metadata/PMC5.1.json", "PMC5.1/PMC5.1.xml"}
+    assert len(members(tmp_path)) == ARTICLES
+
+
+def test_a_server_that_is_gone_ends_the_run_and_loses_nothing(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    _, proxy = service
+    gone = [key for key in (f"metadata/{newest(pmcid)}.json" for pmcid in range(10, ARTICLES + 1))]
+    proxy.fault = lambda key, number: "slow" if key in gone else ""
+    with pytest.raises(RunFailed, match="20 articles in a row failed"):
+        download(tmp_path, config(proxy, package_bytes=1_000_000))
+    assert not packages(tmp_path), "what is under way is no package yet"
+    proxy.fault = lambda key, number: ""
+    asked(proxy)
+    download(tmp_path, config(proxy, package_bytes=1_000_000))
+    assert not {key for key in asked(proxy) if key.startswith(("metadata/PMC9.", "PMC9."))}
+    assert len(members(tmp_path)) == ARTICLES
+
+
+# --- the next day's inventory
+
+
+def test_new_versions_new_articles_and_withdrawals_reach_the_corpus(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    bucket, proxy = service
+    output = tmp_path / "raw"
+    download(output, config(proxy))
+    bucket.next_day()
+    bucket.add(2, 2, words="seventy")
+    bucket.add(5, 1, words="eighty")  # the same version, replaced
+    bucket.add(99, 1, words="ninety")
+    bucket.remove(6, 2)  # its first version is the latest one again
+    bucket.remove(7, 1)
+    bucket.write_inventory()
+    asked(proxy)
+    download(output, config(proxy))
+    assert asked(proxy) == objects("PMC2.2", "PMC5.1", "PMC6.1", "PMC99.1")
+    assert withdrawn(output) == {"PMC7": "withdrawn"}
+    found = texts(output)
+    assert "seventy of version 2" in found["pmcid:PMC2"] and "eighty" in found["pmcid:PMC5"]
+    assert "version 1" in found["pmcid:PMC6"] and "pmcid:PMC99" in found and "pmcid:PMC7" not in found
+    assert len(found) == ARTICLES
+
+    bucket.next_day()
+    bucket.add(7, 1, words="again")
+    bucket.write_inventory()
+    download(output, config(proxy))
+    assert withdrawn(output) == {}
+    assert "again" in texts(output, "corpus-again")["pmcid:PMC7"]
+
+
+def test_changed_metadata_are_read_and_the_text_is_fetched_only_where_the_terms_changed(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    bucket, proxy = service
+    output = tmp_path / "raw"
+    download(output, config(proxy))
+    bucket.next_day()
+    bucket.add(1, title="Other words of the title")
+    bucket.add(2, license_code="CC0")
+    bucket.add(4, license_code="CC BY-NC")
+    bucket.add(5, is_retracted=True)
+    bucket.write_inventory()
+    asked(proxy)
+    download(output, config(proxy))
+    assert asked(proxy) == {*(f"metadata/PMC{pmcid}.1.json" for pmcid in (1, 2, 4, 5)), "PMC2.1/PMC2.1.xml"}
+    assert withdrawn(output) == {"PMC4": "license", "PMC5": "retracted"}
+    assert sorted(texts(output)) == sorted(
+        f"pmcid:PMC{pmcid}" for pmcid in range(1, ARTICLES + 1) if pmcid not in (4, 5)
+    )
+    assert [row["License"] for row in listed(output) if row["AccessionID"] == "PMC2"] == ["CC BY", "CC0"]
+    download(output, config(proxy))
+    assert asked(proxy) == set()
+
+
+@pytest.mark.parametrize("lacks", ["manifest", "file", "bytes", "sense", "schema"])
+@pytest.mark.fault("the newest inventory is half written", "the one before is used, with a line")
+def test_a_half_written_inventory_is_passed_over(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path, caplog: pytest.LogCaptureFixture, lacks: str
+) -> None:
+    bucket, proxy = service
+    bucket.next_day()
+    bucket.add(100)
+    bucket.write_inventory()
+    manifest, part = f"{bucket.inventory}/manifest.json", f"{INVENTORIES}/data/0001-0.csv.gz"
+    match lacks:
+        case "manifest":
+            bucket.remove_key(manifest)
+        case "file":
+            bucket.remove_key(part)
+        case "bytes":
+            bucket.put(part, bucket.read(part)[:-9])
+        case "sense":
+            bucket.put(manifest, bucket.read(manifest)[:-9])
+        case "schema":
+            bucket.put(manifest, bucket.read(manifest).replace(b"CSV", b"ORC"))
+    download(tmp_path, config(proxy))
+    assert len(members(tmp_path)) == ARTICLES
+    assert "the inventory of 2026-06-02T01-00Z is passed over" in caplog.text
+
+
+def test_an_inventory_that_lacks_most_of_what_is_held_withdraws_nothing(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("biobert_scale.corpus.sources.plan._FEW", 3)
+    bucket, proxy = service
+    download(tmp_path, config(proxy))
+    bucket.next_day()
+    for pmcid in range(1, 31):
+        bucket.remove(pmcid, 2 if pmcid % 3 == 0 else 1)
+    for pmcid in range(3, 31, 3):
+        bucket.remove(pmcid, 1)
+    bucket.write_inventory()
+    download(tmp_path, config(proxy))
+    assert withdrawn(tmp_path) == {} and len(members(tmp_path)) == ARTICLES
+
+
+def test_without_an_inventory_nothing_is_done(service: tuple[PmcBucket, Proxy], tmp_path: Path) -> None:
+    bucket, proxy = service
+    bucket.remove_key(f"{bucket.inventory}/manifest.json")
+    with pytest.raises(RunFailed, match="no complete inventory"):
+        download(tmp_path, config(proxy))
+
+
+# --- which articles
+
+
+def test_what_is_not_selected_is_known_and_fetched_without_asking_again_when_it_is(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    bucket, proxy = service
+    bucket.add(200, license_code="CC BY-NC")
+    bucket.add(201, license_code="TDM", is_manuscript=True)
+    bucket.add(202, is_retracted=True)
+    bucket.add(203, is_historical_ocr=True)
+    bucket.add(204, xml_url=None)
+    bucket.write_inventory()
+    download(tmp_path, config(proxy))
+    assert len(members(tmp_path)) == ARTICLES
+    assert not asked(proxy) & {f"PMC{pmcid}.1/PMC{pmcid}.1.xml" for pmcid in range(200, 205)}
+    wide = Selection(licenses=("any",), retracted=True, historical_ocr=True)
+    download(tmp_path, config(proxy, selection=wide))
+    assert asked(proxy) == {f"PMC{pmcid}.1/PMC{pmcid}.1.xml" for pmcid in range(200, 204)}
+    assert [row["Retracted"] for row in listed(tmp_path)].count("yes") == 1
+    download(tmp_path, config(proxy))
+    assert asked(proxy) == set() and withdrawn(tmp_path) == {}, (
+        "options decide what is fetched, not what stays"
+    )
+
+
+def test_an_object_that_is_missing_is_asked_for_again_with_the_next_inventory_only(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    bucket, proxy = service
+    bucket.remove(8, metadata_too=False)
+    bucket.remove(10)  # after the inventory was written
+    download(tmp_path, config(proxy))
+    assert len(members(tmp_path)) == ARTICLES - 2
+    asked(proxy)
+    download(tmp_path, config(proxy))
+    assert asked(proxy) == set()
+    bucket.next_day()
+    bucket.add(8)
+    bucket.write_inventory()
+    download(tmp_path, config(proxy))
+    assert asked(proxy) == {"metadata/PMC8.1.json", "PMC8.1/PMC8.1.xml"}
+
+
+def test_the_limit_is_a_number_of_articles_held(service: tuple[PmcBucket, Proxy], tmp_path: Path) -> None:
+    bucket, proxy = service
+    bucket.add(2, license_code="CC BY-NC")
+    bucket.write_inventory()
+    for limit in (3, 3, 5):
+        download(tmp_path, config(proxy, limit=limit))
+        assert len(members(tmp_path)) == limit
+    assert len(asked(proxy)) <= 2 * 7, "and no more is asked for"
+
+
+def test_a_package_that_is_damaged_or_gone_is_fetched_again(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, proxy = service
+    download(tmp_path, config(proxy))
+    whole, (first, second, *_) = members(tmp_path), packages(tmp_path)
+    content = bytearray(first.read_bytes())
+    content[100] ^= 1
+    first.write_bytes(content)
+    second.unlink()
+    asked(proxy)
+    download(tmp_path, config(proxy))
+    assert members(tmp_path) == whole and "its articles are fetched again" in caplog.text
+    assert all(not key.startswith("metadata/") for key in asked(proxy)), "their metadata are known"
+
+
+def test_a_dry_run_counts_and_estimates_and_writes_nothing(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, proxy = service
+    for pmcid in range(300, 310):
+        bucket.add(pmcid, license_code="CC BY-NC")
+    bucket.write_inventory()
+    table = estimate(tmp_path / "out", config(proxy)).splitlines()
+    assert "50 articles: 0 are held, 50 to ask for, 0 withdrawn" in table[0]
+    assert [line.split()[-4:-1] for line in table[2:4]] == [["BY", "40", "40"], ["BY-NC", "10", "0"]]
+    assert table[-1] == "from the metadata that are held, and of the 50 other articles"
+    monkeypatch.setattr("biobert_scale.corpus.sources.estimate.DRAWN", 20)
+    drawn = estimate(tmp_path / "out", config(proxy)).splitlines()
+    assert drawn[-2].split()[:2] == ["total", "50"]
+    assert drawn[-1].startswith("an estimate: 50 articles were never asked for; 20 of them")
+    assert not (tmp_path / "out").exists()
+    download(tmp_path / "out", config(proxy))
+    asked(proxy)
+    known = estimate(tmp_path / "out", config(proxy)).splitlines()
+    assert asked(proxy) == set() and known[-1] == "from the metadata that are held"
+    assert known[-2].split() == ["total", "50", "0", "0.00B"]
+
+
+def test_two_runs_at_once_are_refused(service: tuple[PmcBucket, Proxy], tmp_path: Path) -> None:
+    _, proxy = service
+    refusals = []
+
+    def second_run(number: int) -> None:
+        if number == 5:
+            with pytest.raises(UserError) as refusal:
+                download(tmp_path, config(proxy))
+            refusals.append(str(refusal.value))
+
+    proxy.before = second_run
+    download(tmp_path, config(proxy))
+    assert len(refusals) == 1 and "corpus download" in refusals[0]
