@@ -157,6 +157,11 @@ class Proxy(ThreadingHTTPServer):
         """By key."""
 
     @property
+    def direct_url(self) -> str:
+        """The bucket without the proxy."""
+        return f"http://127.0.0.1:{self.port}/{BUCKET}"
+
+    @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/{BUCKET}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,9 +131,18 @@ class Bucket(Patience):
                 "the server lets nobody read it", where=self.url(key), remedy="check --base-url"
             ) from None
         except BaseError as error:
-            raise Later(_first_line(error)) from None
+            what, lasts = _trouble(str(error))
+            if lasts:
+                raise RunFailed(
+                    what, where=self.url(key), remedy="check the address, the network and the certificates"
+                ) from None
+            raise Later(what) from None
 
 
-def _first_line(error: BaseError) -> str:
-    """The error without its debugging details."""
-    return " ".join(str(error).partition("\n\nDebug source")[0].split())[:300]
+def _trouble(error: str) -> tuple[str, bool]:
+    """What the library's error says, in one line, and whether waiting will not change it."""
+    brief, _, details = error.partition("\n\nDebug source")
+    causes = re.findall(r'(?:message|error): "([^"]+)"', details)
+    plain = re.sub(r"^.*? in [0-9.]+\w?s - ", "", " ".join(brief.split()))
+    what = f"{plain} ({causes[-1]})" if causes else plain
+    return what[:300], any(sign in details for sign in ("Name or service not known", "InvalidCertificate"))

@@ -117,6 +117,8 @@ class Packages:
         if not self._stream.closed:
             self.commit()
             self._stream.close()
+            if not self._rows:
+                self.part.unlink()
 
     def _clean(self) -> None:
         """Remove parts that are not what their record says: it names nothing of them, or more."""

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import os
 import signal
-import subprocess
-import sys
-import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from biobert_scale.cli import main
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus, documents
 from biobert_scale.corpus.raw import find_raw_files
@@ -23,6 +19,8 @@ from biobert_scale.corpus.sources.estimate import estimate
 from biobert_scale.corpus.sources.pmc_cloud import CloudConfig, download
 from biobert_scale.corpus.sources.selection import Selection
 from biobert_scale.errors import RunFailed, UserError
+from biobert_scale.files import read_manifest
+from tests.mirror_runs import asked, listed, members, packages, run_killed_at, withdrawn
 from tests.s3_server import INVENTORIES, PmcBucket, Proxy, article_xml, serving
 
 ARTICLES = 40
@@ -54,43 +52,6 @@ def config(proxy: Proxy, **changes: Any) -> CloudConfig:
 
 def newest(pmcid: int) -> str:
     return f"PMC{pmcid}.{2 if pmcid % 3 == 0 else 1}"
-
-
-def packages(output: Path) -> list[Path]:
-    return sorted(output.glob("pmc-cloud/*.tar.gz"))
-
-
-def members(output: Path) -> dict[str, list[bytes]]:
-    """The contents that the packages have under each name, in their order."""
-    found: dict[str, list[bytes]] = {}
-    for path in packages(output):
-        with tarfile.open(path) as package:
-            for member in package:
-                content = package.extractfile(member)
-                assert content is not None
-                found.setdefault(member.name, []).append(content.read())
-    return found
-
-
-def listed(output: Path) -> list[dict[str, str]]:
-    return [
-        row
-        for path in sorted(output.glob("pmc-cloud/*.filelist.csv"))
-        for row in csv.DictReader(path.read_text().splitlines())
-    ]
-
-
-def withdrawn(output: Path) -> dict[str, str]:
-    path = output / "pmc-cloud" / "pmc-cloud.withdrawn.csv"
-    rows = csv.DictReader(path.read_text().splitlines()) if path.exists() else []
-    return {row["AccessionID"]: row["Reason"] for row in rows}
-
-
-def asked(proxy: Proxy) -> set[str]:
-    """The articles' objects that were asked for since the last call, the inventory aside."""
-    keys = {key for key in proxy.requests if key.startswith(("PMC", "metadata/"))}
-    proxy.requests.clear()
-    return keys
 
 
 def objects(*names: str) -> set[str]:
@@ -160,35 +121,6 @@ def test_a_second_run_asks_for_the_inventory_alone(service: tuple[PmcBucket, Pro
     download(tmp_path, config(proxy))
     assert asked(proxy) == set()
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
-
-
-RUN = """
-import sys
-from pathlib import Path
-from biobert_scale.corpus.sources import package
-from biobert_scale.corpus.sources.pmc_cloud import CloudConfig, download
-package._COMMIT_ROWS = 5
-url, output, package_bytes = sys.argv[1:]
-settings = CloudConfig(base_url=url, connections=4, backoff_seconds=0, package_bytes=int(package_bytes))
-download(Path(output), settings)
-"""
-
-
-def run_killed_at(proxy: Proxy, output: Path, request: int, package_bytes: int = 4_000) -> int:
-    """Run a download in a process of its own, killed at a request; 0: not at all. Returns its exit code."""
-    arguments = [sys.executable, "-c", RUN, proxy.url, str(output), str(package_bytes)]
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
-    begun = proxy.requests.total()
-
-    def kill(number: int) -> None:
-        if request and number - begun == request:
-            os.kill(process.pid, signal.SIGKILL)
-
-    proxy.before = kill
-    _, complaint = process.communicate(timeout=120)
-    proxy.before = lambda number: None
-    assert request or process.returncode == 0, complaint.decode()
-    return process.returncode
 
 
 @pytest.mark.fault(
@@ -298,6 +230,29 @@ def test_new_versions_new_articles_and_withdrawals_reach_the_corpus(
     download(output, config(proxy))
     assert withdrawn(output) == {}
     assert "again" in texts(output, "corpus-again")["pmcid:PMC7"]
+
+
+def test_an_abstract_is_back_when_its_full_text_is_withdrawn(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    bucket, proxy = service
+    output = tmp_path / "raw"
+    (output / "baseline").mkdir(parents=True)
+    (output / "baseline" / "pubmed26n0001.xml").write_text(
+        "<PubmedArticleSet><PubmedArticle><MedlineCitation><PMID>90000007</PMID><Article><Abstract><AbstractText>"
+        "The hens of that yard were fed with grain, and so were the hens of the other one.</AbstractText>"
+        "</Abstract></Article></MedlineCitation></PubmedArticle></PubmedArticleSet>"
+    )
+    download(output, config(proxy))
+    assert "pmid:90000007" not in texts(output, "before")
+    bucket.next_day()
+    bucket.remove(7)
+    bucket.write_inventory()
+    download(output, config(proxy))
+    after = texts(output, "after")
+    assert "pmid:90000007" in after and "pmcid:PMC7" not in after
+    rejects = read_manifest(tmp_path / "after").rejects
+    assert rejects["deleted"] == 1 and rejects["superseded"] == 1
 
 
 def test_changed_metadata_are_read_and_the_text_is_fetched_only_where_the_terms_changed(
@@ -466,6 +421,21 @@ def test_a_dry_run_counts_and_estimates_and_writes_nothing(
     assert known[-2].split() == ["total", "50", "0", "0.00B"]
 
 
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [
+        ("http://127.0.0.1:1", r"\(Connection refused\) \(attempts without progress: 2\)"),
+        ("http://no-such-host.invalid", r"Name or service not known\): http://no-such-host.invalid/"),
+        ("s3://pmc-oa-opendata", "no http or https address"),
+    ],
+)
+def test_a_server_out_of_reach_is_named_in_one_line(tmp_path: Path, base_url: str, says: str) -> None:
+    with pytest.raises(UserError, match=says) as failure:
+        download(tmp_path, CloudConfig(base_url=base_url, retries=1, backoff_seconds=0))
+    assert "\n" not in str(failure.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_two_runs_at_once_are_refused(service: tuple[PmcBucket, Proxy], tmp_path: Path) -> None:
     _, proxy = service
     refusals = []
@@ -479,3 +449,40 @@ def test_two_runs_at_once_are_refused(service: tuple[PmcBucket, Proxy], tmp_path
     proxy.before = second_run
     download(tmp_path, config(proxy))
     assert len(refusals) == 1 and "corpus download" in refusals[0]
+
+
+# --- the command
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--groups", "pmc-cloud", "baseline"], "--base-url for groups of several servers"),
+        (["--groups", "pmc-cloud", "--include", "*1*"], "pmc-cloud has articles"),
+        (["--groups", "baseline", "--licenses", "CC0"], "options for articles without --groups pmc-cloud"),
+        (["--groups", "pmc-clod"], "no group 'pmc-clod': command line; the groups are"),
+        (["--groups", "pmc-cloud", "--limit", "0"], "--limit cannot be 0"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    output = tmp_path / "out"
+    base = ["corpus", "download", "--output", str(output), "--base-url", "http://127.0.0.1:1"]
+    assert main([*base, *arguments]) == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("biobert-scale:")]
+    assert len(lines) == 1 and says in lines[0]
+    assert not output.exists()
+
+
+def test_the_command_mirrors_and_counts(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, proxy = service
+    base = ["corpus", "download", "--output", str(tmp_path / "raw"), "--base-url", proxy.url]
+    base += ["--groups", "pmc-cloud", "--connections", "3"]
+    assert main([*base, "--limit", "6", "--licenses", "cc-by"]) == 0
+    assert len(members(tmp_path / "raw")) == 6
+    assert main([*base, "--dry-run"]) == 0
+    assert "40 articles: 6 are held, 34 to ask for" in capfd.readouterr().out
+    assert main([*base[:-4], "--base-url", "http://127.0.0.1:1", *base[-4:], "--retries", "0"]) == 1
