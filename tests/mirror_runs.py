@@ -24,15 +24,22 @@ download(Path(output), settings)
 """
 
 
-def run_killed_at(proxy: Proxy, output: Path, request: int, package_bytes: int = 4_000) -> int:
-    """Run a download in a process of its own, killed at a request; 0: not at all. Returns its exit code."""
+def run_killed_at(
+    proxy: Proxy,
+    output: Path,
+    request: int,
+    package_bytes: int = 4_000,
+    *,
+    by: signal.Signals = signal.SIGKILL,
+) -> int:
+    """Run a download in a process of its own that a request's number ends; 0: none. Returns its exit code."""
     arguments = [sys.executable, "-c", RUN, proxy.url, str(output), str(package_bytes)]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
     begun = proxy.requests.total()
 
     def kill(number: int) -> None:
         if request and number - begun == request:
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(process.pid, by)
 
     proxy.before = kill
     _, complaint = process.communicate(timeout=900)

@@ -64,7 +64,12 @@ class PmcBucket:
         **fields: Any,
     ) -> bytes:
         """Put one version of an article; `fields` go into its metadata. Returns its XML."""
-        xml = article_xml(pmcid, f"{words} of version {version}")
+        return self.add_xml(
+            article_xml(pmcid, f"{words} of version {version}"), pmcid, version, license_code, **fields
+        )
+
+    def add_xml(self, xml: bytes, pmcid: int, version: int, license_code: str, **fields: Any) -> bytes:
+        """The same with an XML of one's own."""
         name = f"PMC{pmcid}.{version}"
         self.put(f"{name}/{name}.xml", xml)
         digest = hashlib.md5(xml).hexdigest()
@@ -88,6 +93,10 @@ class PmcBucket:
     def remove(self, pmcid: int, version: int = 1, *, metadata_too: bool = True) -> None:
         name = f"PMC{pmcid}.{version}"
         for key in (f"{name}/{name}.xml", *([f"metadata/{name}.json"] if metadata_too else [])):
+            self.remove_key(key)
+
+    def clear(self) -> None:
+        for key in list(self.backend.buckets[BUCKET].keys):
             self.remove_key(key)
 
     def remove_key(self, key: str) -> None:

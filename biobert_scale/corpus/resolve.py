@@ -25,7 +25,8 @@ REASONS = (
     "duplicate_text",
     "near_duplicate",
 )
-"""A record's fate by its code: 0 is kept. Up to `benchmark` decided within one file, the others over all."""
+"""A record's fate by its code: 0 is kept. Up to `benchmark` decided within one file, the others over all, but
+`deleted` also within a list of withdrawn articles."""
 
 CODES = {reason: code for code, reason in enumerate(REASONS)}
 

@@ -51,11 +51,14 @@ class Bucket(Patience):
         patience = timedelta(seconds=timeout_seconds)
         self._store = S3Store(
             BUCKET,
+            # All of these, because the environment decides what is not given: it may have an account's.
             endpoint=self.base_url,
-            aws_endpoint_url_s3=self.base_url,  # else the variable of that name would win
+            aws_endpoint_url_s3=self.base_url,
             virtual_hosted_style_request=True,  # the address has the bucket in it
             region="us-east-1",
             skip_signature=True,
+            access_key_id="none",
+            secret_access_key="none",
             client_options={
                 "allow_http": True,
                 "connect_timeout": patience,

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from biobert_scale.corpus.listing import check_address
+from biobert_scale.corpus.listing import check_address, parse_md5
 from biobert_scale.corpus.part import damage, md5_path
 from biobert_scale.corpus.raw import MIRROR_DIRECTORY
 from biobert_scale.corpus.sources import record
@@ -132,20 +132,23 @@ def download(output: Path, config: CloudConfig, *, wait: Callable[[float], objec
 
 def _lost_packages(directory: Path, under_way: int, *, verify: bool) -> frozenset[int]:
     """The packages that are not there any more, or are damaged: their articles are fetched again."""
-    lost = []
-    for number in record.numbers(directory):
-        path = package_path(directory, number)
-        if number == under_way:
-            continue
-        if path.exists() and verify:
-            stated = md5_path(path).read_text().split()[0] if md5_path(path).exists() else None
-            if problem := damage(path, stated):
-                _log.warning("%s: %s; its articles are fetched again", path, problem)
-                for each in (path, md5_path(path), list_path(path)):
-                    each.unlink(missing_ok=True)
-        if not path.exists():
-            lost.append(number)
-    return frozenset(lost)
+    finished = [number for number in record.numbers(directory) if number != under_way]
+    paths = [package_path(directory, number) for number in finished]
+    if verify:
+        with ThreadPoolExecutor() as pool:
+            for path, problem in zip(paths, pool.map(_damage, paths), strict=True):
+                if problem:
+                    _log.warning("%s: %s; its articles are fetched again", path, problem)
+                    for each in (path, md5_path(path), list_path(path)):
+                        each.unlink(missing_ok=True)
+    return frozenset(number for number, path in zip(finished, paths, strict=True) if not path.exists())
+
+
+def _damage(package: Path) -> str:
+    """What is wrong with a package, empty if nothing, or if it is not there."""
+    kept = md5_path(package)
+    stated = parse_md5(kept.read_text(), package.name) if kept.exists() else None
+    return damage(package, stated) if package.exists() else ""
 
 
 class _Transfer:
@@ -266,7 +269,7 @@ def _list_withdrawn(directory: Path, gone: frozenset[int]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("AccessionID", "Version", "Reason", "AsOf"))
-    held = (STATES.index(TAKEN), STATES.index(SAME))
+    held = [STATES.index(name) for name in (TAKEN, SAME, NO_XML)]  # without XML the old text is the last one
     rows = [index for index in (known.package > 0).nonzero()[0].tolist() if known.state[index] not in held]
     for index in rows:
         reason = STATES[known.state[index]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,10 +16,11 @@ import pytest
 from biobert_scale.cli import main
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus, documents
-from biobert_scale.corpus.raw import find_raw_files
+from biobert_scale.corpus.raw import find_raw_files, package_members
 from biobert_scale.corpus.sources.estimate import estimate
 from biobert_scale.corpus.sources.pmc_cloud import CloudConfig, download
 from biobert_scale.corpus.sources.selection import Selection
+from biobert_scale.corpus.synthetic import write_synthetic
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import read_manifest
 from tests.mirror_runs import asked, listed, members, packages, run_killed_at, withdrawn
@@ -146,6 +149,17 @@ def test_packages_of_a_run_killed_twice_have_the_bytes_of_an_undisturbed_one(
     assert again <= 2 * 2 * (5 + 4 * 4)
 
 
+@pytest.mark.fault("Ctrl-C in a download of articles", "what was fetched is kept, and the rest resumes")
+def test_ctrl_c_keeps_what_was_fetched(service: tuple[PmcBucket, Proxy], tmp_path: Path) -> None:
+    _, proxy = service
+    assert run_killed_at(proxy, tmp_path, 60, 1_000_000, by=signal.SIGINT) != 0
+    assert not packages(tmp_path), "what is under way is no package"
+    first = asked(proxy)
+    assert run_killed_at(proxy, tmp_path, 0, 1_000_000) == 0
+    assert len(first & asked(proxy)) <= 2 * 4 * 4 + 4, "no more than the window is asked for again"
+    assert len(members(tmp_path)) == ARTICLES
+
+
 @pytest.mark.fault(
     "the object store answers SlowDown, cuts connections, or sends other bytes",
     "the article is asked for again; packages have the same bytes",
@@ -199,6 +213,32 @@ def test_a_server_that_is_gone_ends_the_run_and_loses_nothing(
     assert len(members(tmp_path)) == ARTICLES
 
 
+def test_the_same_articles_in_a_package_from_europe_pmc_and_from_the_cloud_are_the_same_documents(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path
+) -> None:
+    bucket, proxy = service
+    write_synthetic(tmp_path / "made", seed=3, abstracts=40, full_texts=12)
+    (made,) = (file for file in find_raw_files(tmp_path / "made") if file.source == "pmc")
+    assert made.file_list is not None
+    bodies = {int(Path(name).stem[3:]): content for name, content in package_members(made.path)}
+    for name in ("package", "europe"):
+        (tmp_path / name).mkdir()
+    shutil.copy(made.path, tmp_path / "package")
+    shutil.copy(made.file_list, tmp_path / "package")
+    elements = (content[content.index(b"<article") :] for content in bodies.values())
+    together = b"<articles>\n" + b"\n".join(elements) + b"</articles>\n"
+    (tmp_path / "europe" / "PMC1_PMC9.xml.gz").write_bytes(gzip.compress(together))
+    bucket.clear()
+    for pmcid, content in bodies.items():
+        bucket.add_xml(content, pmcid, 1, "CC BY")
+    bucket.write_inventory()
+    download(tmp_path / "cloud", config(proxy))
+    package, europe, cloud = (
+        texts(tmp_path / name, f"{name}-corpus") for name in ("package", "europe", "cloud")
+    )
+    assert len(package) == 12 and package == europe == cloud
+
+
 # --- the next day's inventory
 
 
@@ -212,12 +252,16 @@ def test_new_versions_new_articles_and_withdrawals_reach_the_corpus(
     bucket.add(2, 2, words="seventy")
     bucket.add(5, 1, words="eighty")  # the same version, replaced
     bucket.add(99, 1, words="ninety")
+    bucket.add(8, 2, xml_url=None)  # the text of the first one stays
     bucket.remove(6, 2)  # its first version is the latest one again
     bucket.remove(7, 1)
     bucket.write_inventory()
     asked(proxy)
     download(output, config(proxy))
-    assert asked(proxy) == objects("PMC2.2", "PMC5.1", "PMC6.1", "PMC99.1")
+    assert asked(proxy) == {
+        *objects("PMC2.2", "PMC5.1", "PMC6.1", "PMC99.1"),
+        "metadata/PMC8.2.json",
+    }
     assert withdrawn(output) == {"PMC7": "withdrawn"}
     found = texts(output)
     assert "seventy of version 2" in found["pmcid:PMC2"] and "eighty" in found["pmcid:PMC5"]
@@ -434,6 +478,25 @@ def test_a_server_out_of_reach_is_named_in_one_line(tmp_path: Path, base_url: st
         download(tmp_path, CloudConfig(base_url=base_url, retries=1, backoff_seconds=0))
     assert "\n" not in str(failure.value)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_accounts_settings_are_not_in_the_way(
+    service: tuple[PmcBucket, Proxy], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, proxy = service
+    for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name, value in {
+        "AWS_REGION": "eu-1",
+        "AWS_BUCKET": "b",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::1:role/x")
+    download(tmp_path, config(proxy, limit=2))
+    assert len(members(tmp_path)) == 2
 
 
 def test_two_runs_at_once_are_refused(service: tuple[PmcBucket, Proxy], tmp_path: Path) -> None:

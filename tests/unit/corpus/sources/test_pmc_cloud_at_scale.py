@@ -1,4 +1,4 @@
-"""Twenty thousand articles in several versions, a changing inventory, kills, slow-downs and cut connections."""
+"""Twenty thousand articles in several versions, a changing inventory, kills, slow-downs and cut lines."""
 
 from __future__ import annotations
 
