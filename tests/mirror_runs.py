@@ -17,8 +17,7 @@ import sys
 from pathlib import Path
 from biobert_scale.corpus.sources import package
 from biobert_scale.corpus.sources.pmc_cloud import CloudConfig, download
-package._COMMIT_ROWS = 5
-url, output, package_bytes = sys.argv[1:]
+url, output, package_bytes, package._COMMIT_ROWS = *sys.argv[1:4], int(sys.argv[4])
 settings = CloudConfig(base_url=url, connections=4, backoff_seconds=0, package_bytes=int(package_bytes))
 download(Path(output), settings)
 """
@@ -30,10 +29,11 @@ def run_killed_at(
     request: int,
     package_bytes: int = 4_000,
     *,
+    commit_rows: int = 5,
     by: signal.Signals = signal.SIGKILL,
 ) -> int:
     """Run a download in a process of its own that a request's number ends; 0: none. Returns its exit code."""
-    arguments = [sys.executable, "-c", RUN, proxy.url, str(output), str(package_bytes)]
+    arguments = [sys.executable, "-c", RUN, proxy.url, str(output), str(package_bytes), str(commit_rows)]
     process = subprocess.Popen(arguments, stderr=subprocess.PIPE)
     begun = proxy.requests.total()
 

@@ -30,7 +30,7 @@ from biobert_scale.corpus.transport import NotThere
 PREFIX = "inventory-reports/pmc-oa-opendata/metadata/"
 _log = logging.getLogger(__name__)
 _DAY = re.compile(r"(\d{4})-(\d{2})-(\d{2})T(\d{2})-(\d{2})Z")
-_KEY = r"^metadata/PMC0*(?P<pmcid>[1-9][0-9]{0,9})\.(?P<version>[0-9]{1,6})\.json$"
+_KEY = r"^metadata/PMC0*(?P<pmcid>[1-9][0-9]{0,8})\.(?P<version>[0-9]{1,6})\.json$"
 _MD5 = "^[0-9a-f]{32}$"
 _BLOCK_BYTES = 8 << 20
 
@@ -41,9 +41,9 @@ class Inventory:
 
     as_of: int
     """The time that it describes, as the number YYYYMMDDHHMMSS."""
-    pmcid: NDArray[np.int64]
+    pmcid: NDArray[np.int32]
     version: NDArray[np.int32]
-    modified: NDArray[np.int64]
+    modified: NDArray[np.uint32]
     """When the article's metadata were last written, in seconds since 1970."""
     etag: NDArray[Any]
     """Which state of the metadata that is: 16 bytes, as dtype V16."""
@@ -74,7 +74,7 @@ def _read(bucket: Bucket, day: str) -> Inventory:
         raise _Incomplete("it names no article")
     matched = _DAY.fullmatch(day)
     assert matched is not None
-    inventory = _latest(int("".join(matched.groups())) * 100, *map(np.concatenate, zip(*parts, strict=True)))
+    inventory = _latest(int("".join(matched.groups())) * 100, parts)
     _log.info("inventory of %s: %d articles in %d versions", day, len(inventory.pmcid), rows)
     return inventory
 
@@ -137,9 +137,9 @@ def _block(batch: pa.RecordBatch) -> tuple[NDArray[Any], ...]:
     key = rows["key"].combine_chunks()
     moments = pc.cast(rows["modified"], pa.timestamp("ms", "UTC"))
     return (
-        key.field("pmcid").cast(pa.int64()).to_numpy(),
+        key.field("pmcid").cast(pa.int32()).to_numpy(),
         key.field("version").cast(pa.int32()).to_numpy(),
-        pc.cast(moments, pa.int64()).to_numpy() // 1000,
+        (pc.cast(moments, pa.int64()).to_numpy() // 1000).astype(np.uint32),
         etag_column(rows["etag"].combine_chunks()),
     )
 
@@ -162,21 +162,16 @@ def _etag_bytes(etag: str) -> bytes:
     return hashlib.md5(plain.encode(), usedforsecurity=False).digest()
 
 
-def _latest(
-    as_of: int,
-    pmcid: NDArray[np.int64],
-    version: NDArray[np.int32],
-    modified: NDArray[np.int64],
-    etag: NDArray[Any],
-) -> Inventory:
+def _latest(as_of: int, parts: list[tuple[NDArray[Any], ...]]) -> Inventory:
     """Of each article the highest version; of a key that is there twice, what was written last."""
+    columns = list(zip(*parts, strict=True))
+    pmcid, version, modified = (np.concatenate(column) for column in columns[:3])
     order = np.lexsort((modified, version, pmcid))
-    ordered = pmcid[order]
-    last = order[np.append(ordered[1:] != ordered[:-1], True)]
+    last = order[np.append(np.diff(pmcid[order]) > 0, True)]
     return Inventory(
         as_of=as_of,
         pmcid=pmcid[last],
         version=version[last],
         modified=modified[last],
-        etag=etag[last],
+        etag=np.concatenate(columns[3])[last],
     )

@@ -56,23 +56,21 @@ class Known(NamedTuple):
     """The last state of each article that was ever asked for, in the order of their numbers; columns of
     shape (articles,)."""
 
-    pmcid: NDArray[np.int64]
+    pmcid: NDArray[np.int32]
     version: NDArray[np.int32]
     state: NDArray[np.uint8]
     """A place in `facts.STATES`."""
     as_of: NDArray[np.int64]
     etag: NDArray[Any]
     """Dtype V16."""
-    modified: NDArray[np.int64]
-    pmid: NDArray[np.int64]
+    modified: NDArray[np.uint32]
+    pmid: NDArray[np.int32]
     license: NDArray[np.int32]
-    """An index into `Records.licenses`."""
+    """A place in `Records.licenses`."""
     flags: NDArray[np.uint8]
     md5: NDArray[Any]
     """Dtype V16."""
-    updated: NDArray[np.int64]
-    bytes: NDArray[np.int64]
-    end: NDArray[np.int64]
+    bytes: NDArray[np.int32]
     package: NDArray[np.int32]
     """The number of the package that holds its text, whatever its state; 0 where none does."""
 
@@ -85,7 +83,7 @@ class Records:
     licenses: list[str]
 
     def row(self, place: int) -> Row:
-        """An article's last line."""
+        """An article's last line, without what concerns its package."""
         known = self.known
         return Row(
             pmcid=int(known.pmcid[place]),
@@ -98,9 +96,7 @@ class Records:
             license=self.licenses[known.license[place]],
             flags=int(known.flags[place]),
             md5=known.md5[place].tobytes().hex(),
-            updated=int(known.updated[place]),
             bytes=int(known.bytes[place]),
-            end=int(known.end[place]),
         )
 
 
@@ -177,10 +173,7 @@ def load(directory: Path, gone: frozenset[int]) -> Records:
         whole = pa.BufferReader(memoryview(content)[: content.rfind(b"\n") + 1])  # a line may be under way
         options = pyarrow.csv.ConvertOptions(column_types=_TYPES)
         columns.append(_columns(pyarrow.csv.read_csv(whole, convert_options=options), number, licenses))
-    rows = (
-        Known._make(map(np.concatenate, zip(*columns, strict=True))) if columns else _columns(_empty(), 0, {})
-    )
-    return Records(_last_states(rows, gone), list(licenses))
+    return Records(_last_states(columns or [_columns(_empty(), 0, {})], gone), list(licenses))
 
 
 def _empty() -> pa.Table:
@@ -200,32 +193,32 @@ def _columns(table: pa.Table, number: int, licenses: dict[str, int]) -> Known:
     state = coded("state", {state: code for code, state in enumerate(STATES)}).astype(np.uint8)
     holds = (state == STATES.index(TAKEN)) & (integers("end", np.int64) > 0)
     return Known(
-        pmcid=integers("pmcid", np.int64),
+        pmcid=integers("pmcid", np.int32),
         version=integers("version", np.int32),
         state=state,
         as_of=integers("as_of", np.int64),
         etag=etag_column(table["etag"].combine_chunks()),
-        modified=integers("modified", np.int64),
-        pmid=integers("pmid", np.int64),
+        modified=integers("modified", np.uint32),
+        pmid=integers("pmid", np.int32),
         license=coded("license", licenses).astype(np.int32),
         flags=integers("flags", np.uint8),
         md5=etag_column(table["md5"].combine_chunks()),
-        updated=integers("updated", np.int64),
-        bytes=integers("bytes", np.int64),
-        end=integers("end", np.int64),
+        bytes=integers("bytes", np.int32),
         package=np.where(holds, number, 0).astype(np.int32),
     )
 
 
-def _last_states(rows: Known, gone: frozenset[int]) -> Known:
-    order = np.argsort(rows.pmcid, kind="stable")  # within an article, as written
-    rows = Known._make(column[order] for column in rows)
-    first = np.append(True, rows.pmcid[1:] != rows.pmcid[:-1]) if len(rows.pmcid) else np.zeros(0, bool)
-    last = np.append(first[1:], True) if len(first) else first
-    # The package with its text is that of its last line which has one.
-    position = np.arange(len(first))
-    start = np.maximum.accumulate(np.where(first, position, 0)) if len(first) else position
-    holder = np.maximum.accumulate(np.where(rows.package > 0, position, -1)) if len(first) else position
-    package = np.where(holder >= start, rows.package[holder], 0)
+def _last_states(parts: list[Known], gone: frozenset[int]) -> Known:
+    """Of each article the last line, and the package of its last line that has one."""
+    columns = list(zip(*parts, strict=True))
+    order = np.argsort(np.concatenate(columns[0]), kind="stable")  # within an article, as written
+    pmcid, package = (np.concatenate(columns[place])[order] for place in (0, -1))
+    last = np.append(np.diff(pmcid) > 0, True)[: len(pmcid)]
+    first = np.append(True, last[:-1])[: len(pmcid)]
+    position = np.arange(len(pmcid))
+    start = np.maximum.accumulate(np.where(first, position, 0))
+    holder = np.maximum.accumulate(np.where(package > 0, position, -1))
+    package = np.where(holder >= start, package[holder], 0)[last]
     package[np.isin(package, list(gone))] = 0
-    return Known._make([*(column[last] for column in rows[:-1]), package[last]])
+    # A column at a time: of eight million articles all of them twice would be much.
+    return Known._make([*(np.concatenate(column)[order[last]] for column in columns[:-1]), package])

@@ -79,9 +79,9 @@ def read_metadata(content: bytes) -> Metadata:
         named = _XML_URL.search(url.query)
         if url.path and (named is None or url.netloc != BUCKET):
             raise ValueError(f"xml_url is {fields['xml_url']}")
-        pmid = str(fields.get("pmid") or "")
+        pmid = re.fullmatch(r"[0-9]{1,9}", str(fields.get("pmid") or "0"))
         return Metadata(
-            pmid=int(pmid) if pmid.isascii() and pmid.isdigit() else 0,
+            pmid=int(pmid[0]) if pmid else 0,
             license=str(fields.get("license_code") or "").strip(),
             flags=sum(bit for name, bit in FLAGS.items() if fields.get(f"is_{name}") is True),
             key=url.path.lstrip("/"),

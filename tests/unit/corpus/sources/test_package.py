@@ -142,7 +142,7 @@ def test_the_last_line_is_an_articles_state_and_the_last_text_its_package(tmp_pa
     assert known.pmcid.tolist() == [1, 2, 3, 4]
     assert [STATES[state] for state in known.state] == [SAME, TAKEN, TAKEN, LICENSE]
     assert known.package.tolist() == [1, 2, 4, 0]
-    assert records.row(3) == row(4, LICENSE, license='TDM, "mining"', pmid=7)
+    assert records.row(3) == row(4, LICENSE, license='TDM, "mining"', pmid=7, updated=0)
     assert records.row(0).etag == "a" * 32
     assert load(tmp_path, frozenset({2, 4})).known.package.tolist() == [1, 0, 0, 0]
 

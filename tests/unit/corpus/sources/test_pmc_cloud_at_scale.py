@@ -13,6 +13,7 @@ from tests.s3_server import PmcBucket, serving
 
 ARTICLES = 20_000
 PACKAGE_BYTES = 1_000_000
+ROWS = 200
 WINDOW = 4 * 4  # articles that a run with four connections has under way
 
 
@@ -70,23 +71,27 @@ def test_a_disturbed_mirror_is_an_undisturbed_one(tmp_path: Path, monkeypatch: p
         )
         download(calm, settings)
         proxy.fault = fault
+
+        def run(request: int) -> int:
+            return run_killed_at(proxy, disturbed, request, PACKAGE_BYTES, commit_rows=ROWS)
+
         for request in (9_000, 12_000):
-            assert run_killed_at(proxy, disturbed, request, PACKAGE_BYTES) == -signal.SIGKILL
-        assert run_killed_at(proxy, disturbed, 0, PACKAGE_BYTES) == 0
+            assert run(request) == -signal.SIGKILL
+        assert run(0) == 0
         faults = sum(1 for key in proxy.requests for number in (1, 2) if fault(key, number))
         articles = {
             key: count for key, count in proxy.requests.items() if key.startswith(("PMC", "metadata/"))
         }
         again = sum(count - 1 for count in articles.values())
-        # Each killed run loses five lines that were not yet written, and its window: two objects an article.
-        assert again <= faults + 2 * 2 * (5 + WINDOW)
+        # Each killed run loses the lines that were not yet written, and its window: two objects an article.
+        assert again <= faults + 2 * 2 * (ROWS + WINDOW)
         assert len(articles) == ARTICLES + sum(
             1 for pmcid in range(1, ARTICLES + 1) if pmcid % 10 != 7 and pmcid % 500 != 1
         )
         change(bucket)
         download(calm, settings)
         proxy.requests.clear()
-        assert run_killed_at(proxy, disturbed, 0, PACKAGE_BYTES) == 0
+        assert run(0) == 0
         assert len(asked(proxy)) < 2 * (334 + 100 + 100)
     assert [path.name for path in packages(calm)] == [path.name for path in packages(disturbed)]
     assert all(
