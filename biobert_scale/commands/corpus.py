@@ -83,11 +83,13 @@ def corpus_download(
             and time.
         dry_run: print what there is to fetch, and write nothing.
     """
-    from biobert_scale.corpus.listing import BASE_URLS, MirrorConfig
+    from biobert_scale.corpus.listing import BASE_URLS, MirrorConfig, check_address
     from biobert_scale.corpus.sources.estimate import estimate
     from biobert_scale.corpus.sources.pmc_cloud import CloudConfig, download
 
     bulk = tuple(group for group in groups if group != GROUP)
+    if base_url is not None:
+        check_address(base_url)
     servers = {BASE_URLS.get(group, BASE_URL) for group in groups}
     if base_url is not None and len(servers) > 1:
         raise UserError(

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+from biobert_scale.corpus.sources.facts import GROUP
 from biobert_scale.errors import UserError
 
 PATHS: Mapping[str, str] = {
@@ -82,9 +83,8 @@ def check_config(config: MirrorConfig) -> None:
         if value is not None and value < least:
             raise UserError(f"{name} is {value}", where="command line", remedy=f"give at least {least}")
     if unknown := sorted({*config.groups, *config.paths} - set(PATHS)):
-        raise UserError(
-            f"no group '{unknown[0]}'", where="command line", remedy=f"the groups are {', '.join(PATHS)}"
-        )
+        known = ", ".join([*PATHS, GROUP])
+        raise UserError(f"no group '{unknown[0]}'", where="command line", remedy=f"the groups are {known}")
     if config.base_url:
         check_address(config.base_url)
 

@@ -525,14 +525,15 @@ def test_two_runs_at_once_are_refused(service: tuple[PmcBucket, Proxy], tmp_path
         (["--groups", "baseline", "--licenses", "CC0"], "options for articles without --groups pmc-cloud"),
         (["--groups", "pmc-clod"], "no group 'pmc-clod': command line; the groups are"),
         (["--groups", "pmc-cloud", "--limit", "0"], "--limit cannot be 0"),
+        (["--groups", "pmc-cloud", "--base-url", ""], "no http or https address"),
     ],
 )
 def test_a_mistake_is_one_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], says: str
 ) -> None:
     output = tmp_path / "out"
-    base = ["corpus", "download", "--output", str(output), "--base-url", "http://127.0.0.1:1"]
-    assert main([*base, *arguments]) == 2
+    base = ["corpus", "download", "--output", str(output)]
+    assert main([*base, "--base-url", "http://127.0.0.1:1", *arguments]) == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("biobert-scale:")]
     assert len(lines) == 1 and says in lines[0]
     assert not output.exists()
