@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from biobert_scale.corpus.sources.selection import Metadata, Selection
 from biobert_scale.errors import RunFailed
 
 _MOST_WITHDRAWN, _FEW = 0.1, 1000
+_PIECE = 10_000
 _log = logging.getLogger(__name__)
 
 
@@ -101,7 +103,11 @@ class Plan:
     def wanted(self, is_full: Callable[[], bool]) -> Iterator[Wanted]:
         """The articles to ask for, in order; of new ones none once the mirror is full."""
         columns = (self.asked, self.place, self.described, self.is_new())
-        for row, place, described, new in zip(*(column.tolist() for column in columns), strict=True):
+        pieces = (  # eight million rows are much as Python objects
+            zip(*(column[start : start + _PIECE].tolist() for column in columns), strict=True)
+            for start in range(0, len(self), _PIECE)
+        )
+        for row, place, described, new in itertools.chain.from_iterable(pieces):
             if new and is_full():
                 continue
             yield Wanted(

@@ -247,25 +247,28 @@ def test_new_versions_new_articles_and_withdrawals_reach_the_corpus(
 ) -> None:
     bucket, proxy = service
     output = tmp_path / "raw"
+    bucket.next_day()
+    bucket.add(6, 3)
+    bucket.write_inventory()
     download(output, config(proxy))
     bucket.next_day()
     bucket.add(2, 2, words="seventy")
     bucket.add(5, 1, words="eighty")  # the same version, replaced
     bucket.add(99, 1, words="ninety")
     bucket.add(8, 2, xml_url=None)  # the text of the first one stays
-    bucket.remove(6, 2)  # its first version is the latest one again
+    bucket.remove(6, 3)  # its second version, which is older, is the latest one again
     bucket.remove(7, 1)
     bucket.write_inventory()
     asked(proxy)
     download(output, config(proxy))
     assert asked(proxy) == {
-        *objects("PMC2.2", "PMC5.1", "PMC6.1", "PMC99.1"),
+        *objects("PMC2.2", "PMC5.1", "PMC6.2", "PMC99.1"),
         "metadata/PMC8.2.json",
     }
     assert withdrawn(output) == {"PMC7": "withdrawn"}
     found = texts(output)
     assert "seventy of version 2" in found["pmcid:PMC2"] and "eighty" in found["pmcid:PMC5"]
-    assert "version 1" in found["pmcid:PMC6"] and "pmcid:PMC99" in found and "pmcid:PMC7" not in found
+    assert "version 2" in found["pmcid:PMC6"] and "pmcid:PMC99" in found and "pmcid:PMC7" not in found
     assert len(found) == ARTICLES
 
     bucket.next_day()
