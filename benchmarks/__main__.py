@@ -21,6 +21,8 @@ TABLES = {
     "end-to-end": "end_to_end.table",
     "checkpoint": "checkpoint",
     "scaling": "scaling",
+    "download": "download",
+    "clients": "clients",
     "tag": "tag",
     "gpu": "gpu.suite",
 }

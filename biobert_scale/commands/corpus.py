@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
 
 from biobert_scale.commands.common import cluster, report_stage
 from biobert_scale.config import CorpusConfig, SlurmConfig
+from biobert_scale.corpus.sources.facts import BASE_URL, CONNECTIONS, GROUP
+from biobert_scale.corpus.sources.selection import Selection
 from biobert_scale.display import show, written
+from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
+
+if TYPE_CHECKING:
+    from biobert_scale.corpus.listing import MirrorConfig
 
 
 @within(seed="[0, 9e18]", abstracts="[1, 1e8]", full_texts="[0, 1e8]")
@@ -41,55 +47,101 @@ def corpus_download(
     groups: tuple[str, ...] = ("baseline", "updatefiles"),
     include: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     exclude: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    selection: Annotated[Selection, tyro.conf.arg(name="")] = Selection(),
     limit: int | None = None,
-    connections: int = 4,
+    connections: int | None = None,
     retries: int = 8,
     timeout_seconds: float = 60.0,
-    base_url: str = "https://ftp.ncbi.nlm.nih.gov",
+    base_url: str | None = None,
     paths: dict[str, str] = {},  # noqa: B006  (never written to)
     verify: bool = True,
     dry_run: bool = False,
 ) -> int:
-    """Mirror NCBI's PubMed and PMC bulk files.
+    """Mirror PubMed's bulk files, PMC's articles, or Europe PMC's bulk files.
 
     Run again, it resumes unfinished files and fetches new and changed ones only.
 
     Args:
         output: directory of the mirror; each group gets a directory in it, and `corpus build --raw` takes the
             whole.
-        groups: any of baseline, updatefiles (PubMed), comm, noncomm, other (PMC full texts by licence). The
-            default is PubMed alone: NLM announced to take the PMC packages off its own server in August 2026,
-            so these groups need a copy of that layout (--base-url, --paths), and each group's licences are to
-            be weighed before training on it.
+        groups: any of baseline, updatefiles (PubMed), pmc-cloud (PMC's full texts, article by article),
+            europe-pmc (Europe PMC's files of them), and comm, noncomm, other (PMC's packages until August
+            2026: a copy of them is mirrored with --base-url and --paths). Each article's licence is to be
+            weighed before training on it.
         include: only files whose name, or group/name, matches this shell pattern; may be repeated.
         exclude: no files whose name, or group/name, matches this shell pattern; may be repeated.
-        limit: only the first so many files of each group.
-        connections: files in transfer at once.
+        selection: which articles of pmc-cloud.
+        limit: only the first so many files of each group; of pmc-cloud no new articles once so many are held.
+        connections: files in transfer at once (default: 4), or articles of pmc-cloud (default: 256).
         retries: further attempts after a failed one; the count begins anew whenever a file got further than
             before.
         timeout_seconds: patience with a server that does not answer.
-        base_url: the server, or a copy of it.
-        paths: where a group's directory lies below the base URL, as `GROUP PATH` pairs, if not where NCBI has
-            it.
+        base_url: a copy of the server, or of the bucket, instead of the groups' own.
+        paths: where a group's directory lies below the base URL, as `GROUP PATH` pairs, if not where NCBI or
+            Europe PMC has it.
         verify: check the files that are already there by their MD5 or gzip trailer; --no-verify trusts size
             and time.
         dry_run: print what there is to fetch, and write nothing.
     """
-    from biobert_scale.corpus.listing import MirrorConfig
+    from biobert_scale.corpus.listing import BASE_URLS, MirrorConfig, check_address
+    from biobert_scale.corpus.sources.estimate import estimate
+    from biobert_scale.corpus.sources.pmc_cloud import CloudConfig, download
+
+    bulk = tuple(group for group in groups if group != GROUP)
+    if base_url is not None:
+        check_address(base_url)
+    servers = {BASE_URLS.get(group, BASE_URL) for group in groups}
+    if base_url is not None and len(servers) > 1:
+        raise UserError(
+            "--base-url for groups of several servers",
+            where=", ".join(groups),
+            remedy="download them one after the other",
+        )
+    if GROUP not in groups and selection != Selection():
+        raise UserError(
+            f"options for articles without --groups {GROUP}", where="command line", remedy="leave them out"
+        )
+    if not bulk and (include or exclude or paths):
+        raise UserError(
+            f"--include, --exclude and --paths name files, and {GROUP} has articles",
+            where="command line",
+            remedy="leave them out, and choose by --licenses and --limit",
+        )
+    code = 0
+    if bulk:
+        mirror = MirrorConfig(
+            groups=bulk,
+            include=include,
+            exclude=exclude,
+            limit=limit,
+            connections=connections or 4,
+            retries=retries,
+            timeout_seconds=timeout_seconds,
+            base_url=base_url or "",
+            paths=paths,
+            verify=verify,
+        )
+        code = _download_files(output, mirror, dry_run)
+    if GROUP in groups:
+        cloud = CloudConfig(
+            base_url=base_url or BASE_URL,
+            connections=connections or CONNECTIONS,
+            retries=retries,
+            timeout_seconds=timeout_seconds,
+            selection=selection,
+            limit=limit,
+            verify=verify,
+        )
+        if dry_run:
+            print(estimate(output, cloud))
+        else:
+            download(output, cloud)
+    return code
+
+
+def _download_files(output: Path, config: MirrorConfig, dry_run: bool) -> int:
     from biobert_scale.corpus.mirror import download, plan_download
 
-    config = MirrorConfig(
-        groups=groups,
-        include=include,
-        exclude=exclude,
-        limit=limit,
-        connections=connections,
-        retries=retries,
-        timeout_seconds=timeout_seconds,
-        base_url=base_url,
-        paths=paths,
-        verify=verify,
-    )
     if not dry_run:
         download(output, config)
         return 0

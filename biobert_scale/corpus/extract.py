@@ -11,11 +11,19 @@ from pathlib import Path, PurePosixPath
 from lxml import etree
 
 from biobert_scale.corpus.document import Document
-from biobert_scale.corpus.file_list import ListedArticle, license_group, package_date, read_file_list
+from biobert_scale.corpus.file_list import (
+    ListedArticle,
+    is_withdrawn_list,
+    license_group,
+    package_date,
+    read_file_list,
+    read_withdrawn_list,
+)
 from biobert_scale.corpus.not_read import NotRead
 from biobert_scale.corpus.raw import RawFile, package_members
 from biobert_scale.corpus.readers.jats import read_jats_set
 from biobert_scale.corpus.readers.medline import abstract_in, read_medline
+from biobert_scale.corpus.sources import europe_pmc
 from biobert_scale.errors import printable
 
 _log = logging.getLogger(__name__)
@@ -51,6 +59,11 @@ def extract(
     """
     if file.source == "medline":
         yield from _extract_medline(file.path, languages, deleted)
+    elif is_withdrawn_list(file.path.name):
+        yield from _extract_withdrawn(file.path)
+    elif not file.path.name.endswith(".tar.gz"):
+        for number, content in enumerate(europe_pmc.articles(file.path), start=1):
+            yield from _articles(file.path.name, str(number), content, ListedArticle(), captions, languages)
     else:
         yield from _extract_pmc(file, captions, languages, not_read)
 
@@ -72,6 +85,16 @@ def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str])
             title_only=not abstract,
         )
         yield Extracted(document=document, version=record.version, revised=record.date_revised)
+
+
+def _extract_withdrawn(path: Path) -> Iterator[Extracted]:
+    """A withdrawal is a state of an article without a text, and replaces the older ones as any later one."""
+    for named, as_of in read_withdrawn_list(path):
+        pmcid = _pmcid(named)
+        document = Document(
+            id=f"pmcid:{pmcid}", source="pmc", text="", pmcid=pmcid, origin=printable(path.name)
+        )
+        yield Extracted(document=document, revised=as_of, reason="deleted")
 
 
 def _extract_pmc(

@@ -25,7 +25,8 @@ class ListedArticle:
     pmid: str = ""
     license: str = ""
     updated: int = 0
-    """Time of the last update as the number YYYYMMDDHHMMSS; 0 where the list names none."""
+    """Time of the last update as the number YYYYMMDDHHMMSS; 0 where the list names none. In a list with the
+    column `AsOf`, the time at which this state was the last one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,25 @@ def read_file_list(path: Path) -> FileList:
     )
 
 
+def is_withdrawn_list(name: str) -> bool:
+    """Whether a file is named like a list of withdrawn articles."""
+    return name.endswith(".withdrawn.csv")
+
+
+def read_withdrawn_list(path: Path) -> list[tuple[str, int]]:
+    """The PMCIDs that a list of withdrawn articles names, each with the time at which it was not there any
+    more, as the number YYYYMMDDHHMMSS.
+
+    Raises:
+        UserError: the file is no such list.
+    """
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        try:
+            return [(row["AccessionID"], int(row["AsOf"])) for row in csv.DictReader(stream)]
+        except (csv.Error, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"the list is damaged ({error})", where=path, remedy=_REMEDY) from None
+
+
 def package_date(package: str) -> int:
     """The date in a name such as `oa_comm_xml.incr.2025-07-01.tar.gz` as YYYYMMDD000000; else 0."""
     found = re.search(r"\.(\d{4})-(\d{2})-(\d{2})\.", package)
@@ -82,7 +102,7 @@ def package_date(package: str) -> int:
 
 def _listed(row: dict[str, str | None], updated: str) -> ListedArticle:
     pmid = (row.get("PMID") or "").strip()
-    digits = re.sub(r"[^0-9]", "", row.get(updated) or "")[:14]
+    digits = re.sub(r"[^0-9]", "", row.get("AsOf") or row.get(updated) or "")[:14]
     return ListedArticle(
         pmid=pmid if pmid.isascii() and pmid.isdigit() and pmid.strip("0") else "",
         license=(row.get("License") or "").strip(),

@@ -1,4 +1,4 @@
-"""NCBI's bulk files: their groups, the directory listings that name them, and the choice among them."""
+"""Bulk files of NCBI and Europe PMC: their groups, the listings that name them, and the choice among them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
+from biobert_scale.corpus.sources.facts import GROUP
 from biobert_scale.errors import UserError
 
 PATHS: Mapping[str, str] = {
@@ -19,8 +20,14 @@ PATHS: Mapping[str, str] = {
     "comm": "pub/pmc/oa_bulk/oa_comm/xml/",
     "noncomm": "pub/pmc/oa_bulk/oa_noncomm/xml/",
     "other": "pub/pmc/oa_bulk/oa_other/xml/",
+    "europe-pmc": "ftp/oa/",
 }
-"""Group -> its directory below the base URL. Source: the FTP documentation of PubMed and of PMC."""
+"""Group -> its directory below the base URL. `comm`, `noncomm` and `other` are history: NLM removed them, and
+copies of them are read. Source: the FTP documentation of PubMed, of PMC and of Europe PMC."""
+
+NCBI = "https://ftp.ncbi.nlm.nih.gov"
+BASE_URLS: Mapping[str, str] = {group: NCBI for group in PATHS} | {"europe-pmc": "https://europepmc.org"}
+"""Group -> its server."""
 
 _log = logging.getLogger(__name__)
 _MD5_LINE = re.compile(
@@ -34,7 +41,8 @@ class MirrorConfig:
     """What to fetch, from where, and how patiently."""
 
     groups: tuple[str, ...]
-    base_url: str
+    base_url: str = ""
+    """The server of all groups; empty: each group's own (`BASE_URLS`)."""
     connections: int
     """Requests at once."""
     retries: int
@@ -54,7 +62,8 @@ class MirrorConfig:
     """Read the files that are already there and compare them with their checksums."""
 
     def group_url(self, group: str) -> str:
-        return f"{self.base_url.rstrip('/')}/{self.paths.get(group, PATHS[group]).strip('/')}/"
+        base_url = self.base_url or BASE_URLS[group]
+        return f"{base_url.rstrip('/')}/{self.paths.get(group, PATHS[group]).strip('/')}/"
 
 
 def check_config(config: MirrorConfig) -> None:
@@ -74,11 +83,20 @@ def check_config(config: MirrorConfig) -> None:
         if value is not None and value < least:
             raise UserError(f"{name} is {value}", where="command line", remedy=f"give at least {least}")
     if unknown := sorted({*config.groups, *config.paths} - set(PATHS)):
-        raise UserError(
-            f"no group '{unknown[0]}'", where="command line", remedy=f"the groups are {', '.join(PATHS)}"
-        )
+        known = ", ".join([*PATHS, GROUP])
+        raise UserError(f"no group '{unknown[0]}'", where="command line", remedy=f"the groups are {known}")
+    if config.base_url:
+        check_address(config.base_url)
+
+
+def check_address(base_url: str) -> None:
+    """Refuse a base URL that is no http(s) address.
+
+    Raises:
+        UserError: with the option's name.
+    """
     try:
-        parts = urlsplit(config.base_url)
+        parts = urlsplit(base_url)
         sound = (
             parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
         )
@@ -87,8 +105,8 @@ def check_config(config: MirrorConfig) -> None:
     if not sound:
         raise UserError(
             "no http or https address",
-            where=f"--base-url {config.base_url}",
-            remedy="give one such as https://ftp.ncbi.nlm.nih.gov",
+            where=f"--base-url {base_url}",
+            remedy=f"give one such as {NCBI}",
         )
 
 

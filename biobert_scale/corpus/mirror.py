@@ -1,4 +1,4 @@
-"""Mirrors NCBI's PubMed and PMC bulk files over HTTPS: in parallel, resumable, and checked.
+"""Mirrors the bulk files of NCBI and Europe PMC over HTTPS: in parallel, resumable, and checked.
 
 A file is received into `.NAME.part`, checked (by its MD5 where the server states one, else by its length and
 gzip trailer) and renamed. Beside a part stands the validator (ETag or Last-Modified) of the file it is a part
@@ -193,10 +193,10 @@ def _plan(server: Server, output: Path) -> Plan:
 def _listing(server: Server, group: str) -> set[str]:
     url = server.config.group_url(group)
     remedy = f"check --base-url and --paths {group}"
-    if group not in ("baseline", "updatefiles"):
+    if group in ("comm", "noncomm", "other"):
         remedy += (
-            " (NLM announced to remove the PMC packages from its own server in August 2026; copies elsewhere"
-            " can be mirrored)"
+            " (NLM removed these packages from its server in August 2026: use --groups pmc-cloud, or mirror a"
+            " copy of them)"
         )
     try:
         names = listed_names(server.persist(lambda: server.text(url), url), url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import stat
@@ -17,18 +18,22 @@ from isal import igzip, isal_zlib
 from lxml import etree
 
 from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS, local_name
-from biobert_scale.corpus.file_list import is_package_name
+from biobert_scale.corpus.file_list import is_package_name, is_withdrawn_list
 from biobert_scale.corpus.not_read import MEMBER_HIDDEN, MEMBER_NAME, NotRead, note
 from biobert_scale.errors import UserError, printable
 
 _REMEDY = "download it again and compare its checksum with the source's, or move it out of the directory"
 _MEDLINE_ROOTS = ("PubmedArticleSet", "MedlineCitationSet")
+_SET_OF_ARTICLES = ["articles", "article"]  # Europe PMC's bulk files
 _DRAIN_BYTES = 1 << 20
 _HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
 _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
 _HEAD_BYTES = 256
 _FILE_LIST = re.compile(r"\.filelist\.(?:csv|txt)$")
 _OTHER_XML = "XML files without PubMed citations (full texts are read from *.tar.gz packages)"
+
+MIRROR_DIRECTORY = ".mirror"
+"""What `corpus download` keeps for itself beside the files; nothing in it is read."""
 
 MAXIMUM_MEMBER_BYTES = 128_000_000
 """Of one member of a package, expanded; larger is a mistake or an attack (a long article has some MB)."""
@@ -75,9 +80,11 @@ def look_through(raw: Path) -> RawDirectory:
     """Find the MEDLINE files and PMC packages under a directory, in the order in which they apply.
 
     MEDLINE files are `.xml` and `.xml.gz` files whose root element is PubmedArticleSet or MedlineCitationSet;
-    they come first. PMC packages are `.tar.gz` files that hold XML. Within each kind files are ordered by
-    name, numbers by value (`pubmed25n0001` before `pubmed25n1275`: NCBI numbers its update files after the
-    baseline), then by path. All others are counted, save the checksum or file list of a file.
+    they come first. PMC packages are `.tar.gz` files that hold XML; `.xml` and `.xml.gz` files with the root
+    `articles`, and lists of withdrawn articles (`.withdrawn.csv`), count as such. Within
+    each kind files are ordered by name, numbers by value (`pubmed25n0001` before `pubmed25n1275`: NCBI
+    numbers its update files after the baseline), then by path. All others are counted, save the checksum or
+    file list of a file.
 
     Raises:
         UserError: no such directory, or no such files in it.
@@ -120,6 +127,7 @@ def _walk(raw: Path) -> Iterator[Path]:
             below.clear()
             continue
         entered.add((found.st_dev, found.st_ino))
+        below[:] = [name for name in below if name != MIRROR_DIRECTORY]
         yield from (Path(directory, name) for name in names)
 
 
@@ -144,13 +152,15 @@ def _recognise(path: Path) -> RawFile | str:
     """
     if path.name.startswith("."):
         return "hidden files"
-    if not path.name.endswith((".xml", ".xml.gz", ".tar.gz")):
+    if not path.name.endswith((".xml", ".xml.gz", ".tar.gz")) and not is_withdrawn_list(path.name):
         if path.is_symlink() and not path.suffix:
             path.stat()  # a broken link to what may have been a directory of raw files
         return "files not named *.xml, *.xml.gz or *.tar.gz"
     if not stat.S_ISREG(path.stat().st_mode):
         return "pipes, sockets and devices"
     open(path, "rb").close()
+    if is_withdrawn_list(path.name):
+        return RawFile(path=path, source="pmc")
     try:
         return _look_into(path)
     except UserError:
@@ -162,8 +172,10 @@ def _look_into(path: Path) -> RawFile | str:
         if _HTML.match(stream.read(_HEAD_BYTES)):
             return "HTML pages"
     if not path.name.endswith(".tar.gz"):
-        known = _root_name(path) in _MEDLINE_ROOTS
-        return RawFile(path=path, source="medline") if known else _OTHER_XML
+        names = list(itertools.islice(_element_names(path), 2))
+        if names == _SET_OF_ARTICLES:
+            return RawFile(path=path, source="pmc")
+        return RawFile(path=path, source="medline") if names[0] in _MEDLINE_ROOTS else _OTHER_XML
     listed = path.with_name(path.name.removesuffix(".tar.gz") + ".filelist.csv")
     if os.path.lexists(listed):
         open(listed, "rb").close()
@@ -173,13 +185,13 @@ def _look_into(path: Path) -> RawFile | str:
     return "packages without XML"
 
 
-def _root_name(path: Path) -> str:
+def _element_names(path: Path) -> Iterator[str]:
+    """The elements' names, the root's first; for the first ones alone, since nothing is freed."""
     with open_decompressed(path) as stream, reading(path):
         # not the stream itself, whose name lxml would encode
         beginning = BoundedReader(stream, MAXIMUM_RECORD_BYTES, where=path, what="what is before the root")
         for _, element in etree.iterparse(beginning, events=("start",), **PARSER_OPTIONS):
-            return local_name(element)
-    return ""
+            yield local_name(element)
 
 
 @contextmanager

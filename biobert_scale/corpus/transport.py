@@ -55,13 +55,52 @@ class Stopped(Exception):
     """The whole run is being given up: another thread met an error, or Ctrl-C."""
 
 
-class Server:
-    """An HTTP client, and how often and how long to try."""
+class Patience:
+    """How often and how long to try, and the end of a run for all of its threads."""
+
+    def __init__(
+        self, retries: int, backoff_seconds: float, wait: Callable[[float], object] | None = None
+    ) -> None:
+        """`wait` lets the given seconds pass; by default a wait that ends early when the run is stopped."""
+        self.retries, self.backoff_seconds, self.stop = retries, backoff_seconds, threading.Event()
+        self._wait = wait or self.stop.wait
+
+    def persist(self, attempt: Callable[[], _R], where: str) -> _R:
+        """Call `attempt` until it succeeds, waiting longer each time.
+
+        Raises:
+            RunFailed: it failed more than `retries` times in a row without progress, or in a way that will
+                not pass.
+            Stopped: the run was stopped meanwhile.
+        """
+        failures = 0
+        while True:
+            try:
+                return attempt()
+            except Later as trouble:
+                failures = 1 if trouble.progress else failures + 1
+                if failures > self.retries:
+                    remedy = "run the same command again later, or give more --retries"
+                    raise RunFailed(
+                        f"{trouble} (attempts without progress: {failures})", where=where, remedy=remedy
+                    ) from None
+                seconds = seconds_to_wait(failures, trouble.retry_after, self.backoff_seconds)
+                self.note_retry(where, trouble, seconds)
+                self._wait(seconds)
+            if self.stop.is_set():
+                raise Stopped
+
+    def note_retry(self, where: str, trouble: Later, seconds: float) -> None:
+        _log.info("%s: %s; trying again in %.1f s", where, trouble, seconds)
+
+
+class Server(Patience):
+    """An HTTP client for bulk files."""
 
     def __init__(self, config: MirrorConfig, wait: Callable[[float], object] | None = None) -> None:
-        """`wait` lets the given seconds pass; by default a wait that ends early when the run is stopped."""
-        self.config, self.stop = config, threading.Event()
-        self._wait = wait or self.stop.wait
+        """`wait`: see `Patience`."""
+        super().__init__(config.retries, config.backoff_seconds, wait)
+        self.config = config
         self._client = httpx2.Client(
             # identity: the bytes of the file itself, so that lengths and ranges mean what they say
             headers={"User-Agent": f"biobert_scale/{__version__}", "Accept-Encoding": "identity"},
@@ -127,30 +166,6 @@ class Server:
                     remedy="mirror from a server that does",
                 )
             return replace(file, size=size, modified=modified_of(response), validator=validator_of(response))
-
-    def persist(self, attempt: Callable[[], _R], where: str) -> _R:
-        """Call `attempt` until it succeeds, waiting longer each time.
-
-        Raises:
-            RunFailed: it failed more than `retries` times in a row without progress, or in a way that will
-                not pass.
-        """
-        failures = 0
-        while True:
-            try:
-                return attempt()
-            except Later as trouble:
-                failures = 1 if trouble.progress else failures + 1
-                if failures > self.config.retries:
-                    remedy = "run the same command again later, or give more --retries"
-                    raise RunFailed(
-                        f"{trouble} (attempts without progress: {failures})", where=where, remedy=remedy
-                    ) from None
-                seconds = seconds_to_wait(failures, trouble.retry_after, self.config.backoff_seconds)
-                _log.info("%s: %s; trying again in %.1f s", where, trouble, seconds)
-                self._wait(seconds)
-            if self.stop.is_set():
-                raise Stopped
 
     def in_parallel(self, function: Callable[[_T], _R], items: Sequence[_T]) -> list[_R | RunFailed]:
         """`function` of every item, `connections` at once, in the order of the items; a RunFailed stands in

@@ -13,7 +13,8 @@ REASONS = (
     *"malformed no_identifier no_abstract no_body too_short language symbol_heavy benchmark".split(),
     *"deleted superseded full_text_present duplicate_text near_duplicate".split(),
 )
-"""What is decided of a record, by code: 0 is kept. Up to `benchmark` within one file, the others over all."""
+"""What is decided of a record, by code: 0 is kept. Up to `benchmark` within one file, the others over all;
+`deleted` also within a list of withdrawn articles."""
 
 CODES = {reason: code for code, reason in enumerate(REASONS)}
 
