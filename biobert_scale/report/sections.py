@@ -9,7 +9,7 @@ from biobert_scale.corpus.document import SOURCES
 from biobert_scale.files import Manifest
 from biobert_scale.report.continuity import Continuity, check_continuity
 from biobert_scale.report.sources import Record, Sources, attempts
-from biobert_scale.report.templates import duration, large, percent
+from biobert_scale.report.templates import duration, large, measured, percent
 
 Rows = Sequence[tuple[str, ...]]
 
@@ -44,9 +44,15 @@ def _training_tiles(run: Sources) -> list[Tile]:
     found = [Tile("Steps", f"{last['global_step']:,}", of + ("finished" if run.finished else "not finished"))]
     if run.validation:
         first, final = (run.validation[place]["validation/mlm_loss"] for place in (0, -1))
-        change = f"{100 * (final - first) / first:+.1f}%, nats per prediction"
+        change = f"{100 * (final - first) / first:+.1f}%, " if first and final else ""
         accuracy = f"{100 * run.validation[-1]['validation/nsp_accuracy']:.1f}%"
-        found.append(Tile("Validation MLM loss", f"{first:.3f} → {final:.3f}", change))
+        found.append(
+            Tile(
+                "Validation MLM loss",
+                f"{measured(first, 3)} → {measured(final, 3)}",
+                f"{change}nats per prediction",
+            )
+        )
         found.append(Tile("NSP accuracy", accuracy, _nsp_chance(run)))
     seen = f"{large(last['consumed_tokens'])} tokens seen"
     return [*found, Tile("Time in steps", duration(step_seconds(run)), seen)]
@@ -109,10 +115,10 @@ def validation(records: Sequence[Record]) -> Rows:
     return [
         (
             f"{record['global_step']:,}",
-            f"{record['validation/mlm_loss']:.4f}",
-            f"{record['validation/perplexity']:.2f}",
+            measured(record["validation/mlm_loss"], 4),
+            measured(record["validation/perplexity"], 2),
             f"{100 * record['validation/mlm_accuracy']:.2f}",
-            f"{record['validation/nsp_loss']:.4f}",
+            measured(record["validation/nsp_loss"], 4),
             f"{100 * record['validation/nsp_accuracy']:.2f}",
         )
         for record in records

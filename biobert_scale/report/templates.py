@@ -46,6 +46,11 @@ def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}%" if whole else "–"
 
 
+def measured(value: float | None, digits: int) -> str:
+    """A metric; a dash where it was no number when it was logged, and is null in `metrics.jsonl`."""
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person would say them."""
     if seconds < 60:

@@ -4,6 +4,7 @@ trained, and the card says what it is."""
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import shutil
 import subprocess
@@ -266,9 +267,17 @@ def test_the_card_tells_the_run_as_its_manifests_do(trained: Trained, exported: 
     assert f"MLM loss {validation['validation/mlm_loss']:.3f}" in card.text
 
 
-def eval_line(line: str) -> dict[str, Any]:
-    import json
+def test_a_held_out_loss_that_is_no_number_is_said_so(trained: Trained, tmp_path: Path) -> None:
+    run = shutil.copytree(trained.run, tmp_path / "run")
+    lines = [eval_line(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        line |= dict.fromkeys(name for name in line if name == "validation/mlm_loss")
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    export_model(run, trained.tokens, tmp_path / "export")
+    assert "MLM loss not a number, MLM accuracy" in (tmp_path / "export" / "README.md").read_text()
 
+
+def eval_line(line: str) -> dict[str, Any]:
     return dict(json.loads(line))
 
 

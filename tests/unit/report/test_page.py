@@ -485,6 +485,19 @@ def test_long_run_makes_a_small_page(tmp_path: Path) -> None:
     assert "150,000" in page.read_text()
 
 
+@pytest.mark.parametrize("place", [0, 1], ids=["first", "last"])
+def test_a_validation_loss_that_is_no_number_is_a_dash(place: int, tmp_path: Path) -> None:
+    held_out = [validation_record(step, 5.0) for step in (1, 3)]
+    held_out[place] |= dict.fromkeys(("validation/mlm_loss", "validation/perplexity", "validation/nsp_loss"))
+    records = [*noisy_curve(3), *held_out]
+    records[1] |= {"train/loss": None, "train/mlm_loss": None, "optim/grad_norm": None}
+    write_metrics(tmp_path / "metrics.jsonl", records)
+    page = lxml.html.parse(str(write_report(tmp_path, tmp_path / "report.html"))).getroot()
+    rows = [[cell.text_content() for cell in row] for row in page.xpath("//table[@id='validation']/tbody/tr")]
+    assert [row[1] for row in rows] == (["–", "5.0000"] if place == 0 else ["5.0000", "–"])
+    assert ("– → 5.000" if place == 0 else "5.000 → –") in page.xpath("string(//*[@id='summary'])")
+
+
 def test_thinning_keeps_a_spike() -> None:
     steps = np.arange(1.0, 10_004.0)
     values = np.ones(10_003)
