@@ -3,11 +3,12 @@ precision and AdamW."""
 
 from __future__ import annotations
 
-import atexit
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ def trained(load: Load) -> Runner:
     with signals_given_back():
         trainer = PreTrainer(accelerator, config, tokens, run, run / "samples")
     loader = trainer.loader()
-    atexit.register(_end, trainer)
+    Finalize(None, _end, (trainer,), exitpriority=0)  # also at the end of a worker process
 
     def take() -> None:
         for _ in load.steps:
@@ -71,6 +72,7 @@ def trained(load: Load) -> Runner:
 def _end(trainer: PreTrainer) -> None:
     trainer.close()
     runtime.leave()
+    shutil.rmtree(trainer.run)
 
 
 def stepper(load: Load) -> Callable[..., StepResult]:
@@ -110,8 +112,7 @@ CONTESTANTS: dict[str, tuple[str, Maker]] = {
     "c": ("(c) as (a), sdpa and torch.compile", partial(loop, compiled=True)),
     "t": ("this project, as `train` runs it", trained),
 }
-"""By the letter that names them on the command line. `t` joins a process group, which would slow Accelerate's
-loop down: it goes with `o` and `p` alone."""
+"""By the letter that names them on the command line."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "compiled": {"compile": True},

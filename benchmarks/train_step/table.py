@@ -61,8 +61,8 @@ def train_step(
         steps: steps of a turn.
         repeats: turns of each contestant, after one that is not counted.
         contestants: o: this project; p: compiled; a: BertForPreTraining in an Accelerate loop; b: the
-            Trainer; c: as a, with torch.compile; t: this project as `train` runs it (with --tokens, beside o
-            and p alone). Or `ablation`: this project with one setting of [compute] after another changed.
+            Trainer; c: as a, with torch.compile; t: this project as `train` runs it (with --tokens). Or
+            `ablation`: this project with one setting of [compute] after another changed.
         name: part of the result's file name.
         profile: also print which operations this project's step spends its time in.
     """
@@ -72,9 +72,6 @@ def train_step(
         raise UserError(
             what, where="--contestants", remedy=f"choose of {', '.join(CONTESTANTS)}, or ablation"
         )
-    if not is_ablation and "t" in contestants and set(contestants) & set("abc"):
-        what = "t goes with o and p alone"
-        raise UserError(what, where="--contestants", remedy="measure the others by themselves")
     recipe = load_config(config)
     training = replace(
         recipe.training,
@@ -180,8 +177,8 @@ def _computed(load: Load) -> Computed:
 
 
 def _ready(load: Load, make: Maker) -> tuple[Runner, int]:
-    """A contestant that has compiled and allocated, and its peak memory: on a GPU of its tensors, on a CPU of
-    one step in a process of its own, libraries included."""
+    """A contestant that has compiled and allocated, and its peak memory in bytes: on a GPU its tensors'. On a
+    CPU it has a process of its own, libraries included; what it leaves there slows no other."""
     if load.device.type == "cuda":
         forget_memory()
         others = torch.cuda.memory_allocated()
@@ -189,13 +186,22 @@ def _ready(load: Load, make: Maker) -> tuple[Runner, int]:
         run()
         return run, peak_memory_bytes(load.device) - others
     # A pool of `multiprocessing` kills its worker at the end, and leaves the semaphore of a bar's lock.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        memory = pool.submit(_peak_of_process, replace(load, steps=load.steps[:1]), make).result()
-    run = make(load)
-    run()
-    return run, memory
+    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    memory = pool.submit(_begin, load, make).result()
+    return lambda: pool.submit(_turn).result(), memory
 
 
-def _peak_of_process(load: Load, make: Maker) -> int:
-    make(load)()
+_run: Runner
+"""Of a contestant's process."""
+
+
+def _begin(load: Load, make: Maker) -> int:
+    """Make this process a contestant's, and take a turn; returns the process's peak memory in bytes."""
+    global _run
+    _run = make(load)
+    _run()
     return peak_memory_bytes(load.device)
+
+
+def _turn() -> float:
+    return _run()

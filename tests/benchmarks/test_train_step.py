@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
@@ -12,53 +9,26 @@ import pytest
 import torch
 
 from benchmarks.__main__ import main
-from benchmarks.train_step.contestants import ABLATION
+from benchmarks.train_step.contestants import ABLATION, CONTESTANTS
 from benchmarks.train_step.load import load_of
 from benchmarks.train_step.table import contest
 from biobert_scale.config import ComputeConfig
 from biobert_scale.recipes import load_config
 from tests.factories import TINY_TOML, write_tokens
 
-ROOT = Path(__file__).parents[2]
+
+def command(directory: Path, sequences: int, options: str) -> list[str]:
+    (directory / "tiny.toml").write_text(TINY_TOML)
+    words = ["train-step", "--config", str(directory / "tiny.toml"), "--output", str(directory / "out")]
+    words += ["--dtype", "fp32", "--sequences", str(sequences), "--micro-batch-size", "4"]
+    return [*words, "--lengths", "abstracts", *options.split()]
 
 
 @pytest.mark.slow
 def test_every_contestant_takes_the_same_steps_and_has_a_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "tiny.toml").write_text(TINY_TOML)
-    command = [
-        "train-step",
-        "--config",
-        str(tmp_path / "tiny.toml"),
-        "--output",
-        str(tmp_path / "out"),
-        "--dtype",
-        "fp32",
-        "--sequences",
-        "8",
-        "--micro-batch-size",
-        "4",
-        "--lengths",
-        "abstracts",
-    ]
-    assert (
-        main(
-            [
-                *command,
-                "--steps",
-                "2",
-                "--repeats",
-                "2",
-                "--contestants",
-                "oab",
-                "--name",
-                "tiny",
-                "--profile",
-            ]
-        )
-        == 0
-    )
+    assert main(command(tmp_path, 8, "--steps 2 --repeats 2 --contestants oab --name tiny --profile")) == 0
     (page,) = (tmp_path / "out").glob("train-step-tiny-*.md")
     result = json.loads(page.with_suffix(".json").read_text())
     assert page.read_text().strip() in capsys.readouterr().out
@@ -86,36 +56,21 @@ def test_every_contestant_takes_the_same_steps_and_has_a_row(
 
 @pytest.mark.slow
 def test_training_itself_takes_part(tmp_path: Path) -> None:
-    """In a process of its own: it joins a group."""
-    (tmp_path / "tiny.toml").write_text(TINY_TOML)
     tokens = write_tokens(tmp_path, documents=100)
-    command = ["train-step", "--config", "tiny.toml", "--tokens", str(tokens), "--output", "out"]
-    command += ["--dtype", "fp32", "--sequences", "8", "--micro-batch-size", "4", "--steps", "2"]
-    command += ["--repeats", "2", "--contestants", "ot", "--name", "tiny"]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *command],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    options = f"--tokens {tokens} --steps 2 --repeats 2 --contestants otb --name tiny"
+    assert main(command(tmp_path, 8, options)) == 0
     (path,) = (tmp_path / "out").glob("train-step-tiny-*.json")
-    seconds = json.loads(path.read_text())["seconds"]
-    assert list(seconds) == ["this project", "this project, as `train` runs it"]
-    assert all(len(taken) == 2 and min(taken) > 0 for taken in seconds.values())
+    result = json.loads(path.read_text())
+    assert list(result["seconds"]) == [CONTESTANTS[letter][0] for letter in "otb"]
+    assert all(len(taken) == 2 and min(taken) > 0 for taken in result["seconds"].values())
+    assert min(result["peak_memory_bytes"].values()) > 1e8
 
 
-@pytest.mark.parametrize(
-    ("letters", "remedy"), [("ot", "give --tokens"), ("oat", "by themselves"), ("ox", "or ablation")]
-)
+@pytest.mark.parametrize(("letters", "remedy"), [("ot", "give --tokens"), ("ox", "or ablation")])
 def test_contestants_that_cannot_be_compared_are_refused(
     letters: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "tiny.toml").write_text(TINY_TOML)
-    command = ["train-step", "--config", str(tmp_path / "tiny.toml"), "--dtype", "fp32"]
-    command += ["--sequences", "4", "--micro-batch-size", "4", "--output", str(tmp_path / "out")]
-    assert main([*command, "--contestants", letters]) == 2
+    assert main(command(tmp_path, 4, f"--contestants {letters}")) == 2
     assert remedy in capsys.readouterr().err
 
 
@@ -149,23 +104,7 @@ def test_who_cannot_take_part_is_named_and_the_others_are_measured(
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
-    (tmp_path / "tiny.toml").write_text(TINY_TOML)
-    command = [
-        "train-step",
-        "--config",
-        str(tmp_path / "tiny.toml"),
-        "--output",
-        str(tmp_path / "out"),
-        "--dtype",
-        "fp32",
-        "--sequences",
-        "4",
-        "--micro-batch-size",
-        "4",
-        "--lengths",
-        "abstracts",
-    ]
-    assert main([*command, "--steps", "1", "--repeats", "1", "--contestants", "po", "--name", "tiny"]) == 0
+    assert main(command(tmp_path, 4, "--steps 1 --repeats 1 --contestants po --name tiny")) == 0
     (page,) = (tmp_path / "out").glob("train-step-tiny-*.md")
     result = json.loads(page.with_suffix(".json").read_text())
     assert list(result["seconds"]) == ["this project"] and list(result["failed"]) == [
@@ -176,5 +115,5 @@ def test_who_cannot_take_part_is_named_and_the_others_are_measured(
         and "| this project, compiled | InductorError" in page.read_text()
     )
     capsys.readouterr()
-    assert main([*command, "--steps", "1", "--repeats", "1", "--contestants", "p", "--name", "tiny"]) == 1
+    assert main(command(tmp_path, 4, "--steps 1 --repeats 1 --contestants p --name tiny")) == 1
     assert "no-such-compiler" in capsys.readouterr().err.splitlines()[-1]
