@@ -10,16 +10,17 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlparse
 
 import yaml
+
+from tests.http_server import Handler, running
 
 TOKEN = "hf_made_up"
 
@@ -67,7 +68,7 @@ class HubServer(ThreadingHTTPServer):
         return sum(word in path for _, path in self.requests)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     server: HubServer
     protocol_version = "HTTP/1.1"
 
@@ -123,9 +124,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
 
 
 def _create(server: HubServer, body: bytes) -> tuple[int, Any]:
@@ -284,11 +282,5 @@ _ROUTES: list[tuple[str, Any]] = [
 
 @contextmanager
 def serving() -> Iterator[HubServer]:
-    with HubServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(HubServer()) as server:
+        yield server

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
+
+from tests.http_server import Handler, running
 
 MADE = 1_700_000_000
 """Last-Modified of every file that no test touches, in seconds since 1970."""
@@ -91,7 +93,7 @@ class NcbiServer(ThreadingHTTPServer):
         return [seen for seen in self.requests if seen.method == "GET" and seen.path == path]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     server: NcbiServer
     protocol_version = "HTTP/1.1"
 
@@ -165,27 +167,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.go_on.wait(timeout=60)
             seen.sent += self.wfile.write(body[len(first) :])
 
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except (BrokenPipeError, ConnectionResetError):  # a client that was killed
-            self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @contextmanager
 def serving() -> Iterator[NcbiServer]:
-    with NcbiServer() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
+    with running(NcbiServer()) as server:
         try:
             yield server
         finally:
             server.go_on.set()
-            server.shutdown()
-            thread.join()
 
 
 def listing(files: dict[str, bytes], directory: str) -> bytes:

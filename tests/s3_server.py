@@ -13,12 +13,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.s3.models import FakeKey, S3Backend, get_canned_acl, s3_backends
 from moto.server import ThreadedMotoServer
+
+from tests.http_server import Handler, running
 
 BUCKET = "pmc-oa-opendata"
 INVENTORIES = f"inventory-reports/{BUCKET}/metadata"
@@ -175,7 +177,7 @@ class Proxy(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}/{BUCKET}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Handler):
     server: Proxy
     protocol_version = "HTTP/1.1"
 
@@ -215,15 +217,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
 
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except (BrokenPipeError, ConnectionResetError):  # a client that was killed
-            self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
 
 @contextmanager
 def serving() -> Iterator[tuple[PmcBucket, Proxy]]:
@@ -231,13 +224,9 @@ def serving() -> Iterator[tuple[PmcBucket, Proxy]]:
     moto = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     moto.start()
     _, port = moto.get_host_and_port()
-    with Proxy(port) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
+    with running(Proxy(port)) as proxy:
         try:
             yield PmcBucket(), proxy
         finally:
-            proxy.shutdown()
-            thread.join()
             moto.stop()
             s3_backends[DEFAULT_ACCOUNT_ID]["aws"].reset()

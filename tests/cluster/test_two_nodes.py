@@ -38,7 +38,7 @@ def of_node(cluster: Cluster, pids: list[str], node: str) -> list[str]:
     return [pid for pid in pids if cluster.run("readlink", f"/proc/{pid}/ns/net") == there]
 
 
-def finish(cluster: Cluster, job: str, work: Path, undisturbed: Path) -> None:
+def assert_the_same_end(cluster: Cluster, job: str, work: Path, undisturbed: Path) -> None:
     """The job ends well, after another start from a checkpoint, with the losses of an undisturbed run."""
     wait_until(lambda: state(cluster, job) in ("COMPLETED", "FAILED", "CANCELLED"), work)
     assert state(cluster, job) == "COMPLETED" and "resuming from step-" in log(work), log(work)[-6000:]
@@ -58,7 +58,7 @@ def test_what_belongs_together_is_killed(
         chosen = of_node(cluster, ranks_of(cluster, tmp_path), "node2")
     assert len(chosen) == 2
     cluster.run("sh", "-c", f"kill -KILL {' '.join(chosen)} || true")  # one may go with the other
-    finish(cluster, job, tmp_path, undisturbed)
+    assert_the_same_end(cluster, job, tmp_path, undisturbed)
 
 
 @pytest.mark.fault(
@@ -73,7 +73,7 @@ def test_a_rank_that_stands_still_ends_the_start_and_not_the_run(
     wait_until(lambda: step(tmp_path) >= 12, tmp_path)
     chosen = of_node(cluster, ranks_of(cluster, tmp_path), "node2")[0]
     cluster.run("kill", "-STOP", chosen)
-    finish(cluster, job, tmp_path, undisturbed)
+    assert_the_same_end(cluster, job, tmp_path, undisturbed)
     said = [line for line in log(tmp_path).splitlines() if "biobert-scale: " in line]
     assert any("on node2" in line and "no sign of life" in line for line in said), said
 
@@ -119,7 +119,7 @@ def test_a_node_whose_daemon_died_is_replaced_by_another_start(
         cluster.run("kill", "-STOP", rank)
     wait_until(lambda: state(cluster, job) == "PENDING", tmp_path)
     cluster.on_node("node2", "slurmd", "-N", "node2")
-    finish(cluster, job, tmp_path, undisturbed)
+    assert_the_same_end(cluster, job, tmp_path, undisturbed)
 
 
 @pytest.mark.fault("the network between the nodes is cut", EQUAL, lost=SAVE)
@@ -133,7 +133,7 @@ def test_nodes_that_no_longer_reach_each_other(
         wait_until(lambda: state(cluster, job) == "PENDING", tmp_path)
     finally:
         cluster.run("ip", "link", "set", "to-node2", "up")
-    finish(cluster, job, tmp_path, undisturbed)
+    assert_the_same_end(cluster, job, tmp_path, undisturbed)
 
 
 @pytest.mark.fault("SLURM's controller is killed and started again under a run", "the run trains on")
@@ -167,7 +167,7 @@ def test_a_preempted_run_comes_back(
         "--output=/dev/null",
     )
     cluster.run("sbatch", *urgent)
-    finish(cluster, job, tmp_path, undisturbed)
+    assert_the_same_end(cluster, job, tmp_path, undisturbed)
 
 
 @pytest.mark.fault(
@@ -189,7 +189,7 @@ def test_a_shared_disk_that_is_full(cluster: Cluster, undisturbed: Path, tokens:
     (work.parent / "junk").unlink()
     said = [line for line in log(work).splitlines() if "biobert-scale: " in line]
     assert any("could not be written" in line for line in said), said
-    finish(cluster, job, work, undisturbed)
+    assert_the_same_end(cluster, job, work, undisturbed)
 
 
 @pytest.mark.fault(
@@ -218,7 +218,7 @@ def test_the_newest_checkpoint_is_damaged_between_two_starts(
     else:
         shutil.rmtree(newest)
     cluster.run("scontrol", "release", job)
-    finish(cluster, job, tmp_path, undisturbed)
+    assert_the_same_end(cluster, job, tmp_path, undisturbed)
     assert f"resuming from {before.name}" in log(tmp_path)
     assert ("passed over" in log(tmp_path)) == ("cut" in what)
 

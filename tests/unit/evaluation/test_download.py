@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,14 @@ from biobert_scale.cli import main
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.evaluation.download import Source, download, read_sources
 from tests.factories import FILES, write_entities
+from tests.http_server import Handler, running
 
 
 class Publisher(ThreadingHTTPServer):
     """A web server with some files; it counts requests, and answers the first `failures` of them with 503."""
 
     def __init__(self, files: dict[str, bytes], failures: int = 0) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), PublisherHandler)
         self.files, self.failures, self.requests = files, failures, 0
         self.cut: int | None = None
 
@@ -30,7 +30,7 @@ class Publisher(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class Handler(BaseHTTPRequestHandler):
+class PublisherHandler(Handler):
     server: Publisher
 
     def do_GET(self) -> None:
@@ -44,21 +44,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content if self.server.requests != self.server.cut else content[: len(content) // 2])
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @contextmanager
 def publishing(files: dict[str, bytes], failures: int = 0) -> Iterator[Publisher]:
-    server = Publisher(files, failures)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
+    with running(Publisher(files, failures)) as server:
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 def zipped(members: dict[str, bytes]) -> bytes:

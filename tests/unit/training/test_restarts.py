@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.errors import RunFailed
+from biobert_scale.files import read_json
 from biobert_scale.training.restarts import REACHED, STARTS, Reached, note_end, note_start
 
 
@@ -72,3 +73,4 @@ def test_a_damaged_note_does_not_keep_a_run_from_resuming(
     for name in (STARTS, REACHED):
         (tmp_path / name).write_bytes(content)
     start(tmp_path, at=3, steps=1)
+    assert read_json(tmp_path / STARTS)["deaths"] == 0
