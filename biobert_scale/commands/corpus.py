@@ -133,7 +133,7 @@ def corpus_download(
             verify=verify,
         )
         if dry_run:
-            print(estimate(output, cloud))
+            show(estimate(output, cloud))
         else:
             download(output, cloud)
     return code

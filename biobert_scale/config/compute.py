@@ -10,8 +10,9 @@ from biobert_scale.config.section import Section
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig(Section, path="compute"):
-    """How the same mathematics is computed: nothing here changes it but the rounding, and it may differ from
-    start to start of a run.
+    """How the same mathematics is computed. Without dropout nothing here changes anything but the rounding;
+    with it other elements may be dropped, with the same probability. It may differ from start to start of a
+    run.
 
     Every switch has a plain way beside it (the value in brackets), to compare with and to fall back on.
     """
