@@ -85,7 +85,7 @@ class Mixture(NamedTuple):
         """
         sizes = _sizes(samples)
         counts = [
-            max(1, round(Fraction(weights[name]) * size))
+            max(1, round(Fraction(repr(float(weights[name]))) * size))  # of the decimal as it is written
             for name, size in zip(samples.names, sizes.tolist(), strict=True)
         ]
         by_source = np.argsort(samples.owners, kind="stable")
