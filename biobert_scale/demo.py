@@ -59,7 +59,7 @@ def run_demo(
     from biobert_scale.corpus.build import build_corpus
     from biobert_scale.corpus.synthetic import write_synthetic
     from biobert_scale.evaluation.baselines import run_baselines
-    from biobert_scale.evaluation.tasks import prepare
+    from biobert_scale.evaluation.prepare import prepare
     from biobert_scale.release.export import export_model
     from biobert_scale.tokens.build import build_tokens
     from biobert_scale.tokens.vocabulary import build_vocabulary

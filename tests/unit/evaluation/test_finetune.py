@@ -18,7 +18,7 @@ from biobert_scale.evaluation.packed_sequences import in_batches, load_tokenizer
 from biobert_scale.evaluation.prepared import read_gold, read_sentences
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.table import compare, render_table, score_table
-from biobert_scale.evaluation.tasks import prepare
+from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.runtime import start_plain

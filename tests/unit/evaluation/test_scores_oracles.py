@@ -29,7 +29,7 @@ from biobert_scale.evaluation.scores import (
     entity_spans,
     total,
 )
-from biobert_scale.evaluation.tasks import prepare
+from biobert_scale.evaluation.prepare import prepare
 
 TAGS = st.sampled_from(["B", "I", "O"])
 ROWS = st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=14)

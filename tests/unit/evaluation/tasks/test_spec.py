@@ -1,0 +1,47 @@
+"""Tasks as TOML files."""
+
+import pytest
+
+from biobert_scale.errors import UserError
+from biobert_scale.evaluation.tasks.spec import known_tasks, read_task
+
+HEAD = 'name = "mine"\nkind = "entities"\nmetric = "entity_f1"\n'
+TYPES = '[types]\nGene = ["Gene", "Protein"]\n'
+SOURCE = (
+    '[[sources]]\nformat = "conll"\ntrain = "train.tsv"\ndev = ["devel.tsv", "dev.tsv"]\ntest = "test.tsv"\n'
+)
+
+
+def test_a_file_becomes_a_task(tmp_path):
+    (tmp_path / "mine.toml").write_text(HEAD + TYPES + SOURCE)
+    task = read_task(tmp_path / "mine.toml")
+    assert task.known_types == {"Gene", "Protein"} and task.corpus_name == "mine"
+    assert task.sources[0].train == ("train.tsv",) and task.sources[0].dev == ("devel.tsv", "dev.tsv")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name = ", "not a TOML file"),
+        (HEAD + "colour = 1\n" + TYPES + SOURCE, "unknown key colour"),
+        (TYPES + SOURCE, "the key 'name' is missing"),
+        (HEAD.replace('"mine"', "3") + TYPES + SOURCE, "expected str, not 3"),
+        (HEAD.replace("mine", "../mine") + TYPES + SOURCE, "cannot be a directory's name"),
+        (HEAD.replace("entity_f1", "pearson") + TYPES + SOURCE, "metric pearson is not one of entities"),
+        (HEAD + SOURCE, r"entities need \[types\]"),
+        (HEAD + TYPES + 'Rna = "protein"\n' + SOURCE, "one name belongs to two types"),
+        (HEAD + TYPES + SOURCE.replace("test =", "dev2 ="), "unknown key dev2"),
+        (HEAD + TYPES + '[[sources]]\nformat = "conll"\ntrain = "a"\n', "needs train, dev and test"),
+        (HEAD + TYPES + '[[sources]]\nformat = "conll"\ntrain = "a"\ndivide = {train = 0.5, dev = 0.1}\n', "sum 1"),
+        (HEAD.replace("entities", "relations").replace("entity", "micro") + SOURCE, "needs labels"),
+    ],
+)  # fmt: skip
+def test_a_wrong_file_is_refused_by_its_name(tmp_path, text, says):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UserError, match=says) as error:
+        read_task(tmp_path / "mine.toml")
+    assert "mine.toml" in str(error.value)
+
+
+def test_every_task_of_the_package_is_named_as_its_file():
+    assert {"BC5CDR-chem", "BC5CDR-disease", "NCBI-disease", "HoC", "HoC-BLUE"} <= set(known_tasks())
