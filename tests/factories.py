@@ -22,8 +22,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignor
 
 from biobert_scale.config import DataConfig, ModelConfig, TokensConfig, VocabularyConfig
 from biobert_scale.data.samples import build_samples
-from biobert_scale.evaluation.readers import HALLMARK_HEADER
 from biobert_scale.evaluation.prepare import prepare
+from biobert_scale.evaluation.readers import HALLMARK_HEADER
 from biobert_scale.files import Manifest, sha256_file, write_json
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.tokens.build import build_tokens

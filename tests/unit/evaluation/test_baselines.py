@@ -17,10 +17,10 @@ from biobert_scale.evaluation.baselines import (
 )
 from biobert_scale.evaluation.entity_scores import score_tags
 from biobert_scale.evaluation.hoc import score_labels
+from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.prepared import read_documents, read_gold, read_sentences
 from biobert_scale.evaluation.readers import HallmarkDocument, TaggedSentence
 from biobert_scale.evaluation.table import score_table
-from biobert_scale.evaluation.prepare import prepare
 from tests.factories import write_entities, write_hallmarks
 
 

@@ -19,6 +19,7 @@ from biobert_scale.evaluation.entity_scores import score_tags
 from biobert_scale.evaluation.hoc import label_matrix, score_labels
 from biobert_scale.evaluation.ner import write_tags
 from biobert_scale.evaluation.prediction_files import read_tags
+from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.prepared import read_annotated, read_documents, read_gold, read_sentences
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import (
@@ -29,7 +30,6 @@ from biobert_scale.evaluation.scores import (
     entity_spans,
     total,
 )
-from biobert_scale.evaluation.prepare import prepare
 
 TAGS = st.sampled_from(["B", "I", "O"])
 ROWS = st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=14)

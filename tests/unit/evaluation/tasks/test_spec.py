@@ -1,5 +1,7 @@
 """Tasks as TOML files."""
 
+from importlib import resources
+
 import pytest
 
 from biobert_scale.errors import UserError
@@ -32,7 +34,7 @@ def test_a_file_becomes_a_task(tmp_path):
         (HEAD + TYPES + 'Rna = "protein"\n' + SOURCE, "one name belongs to two types"),
         (HEAD + TYPES + SOURCE.replace("test =", "dev2 ="), "unknown key dev2"),
         (HEAD + TYPES + '[[sources]]\nformat = "conll"\ntrain = "a"\n', "needs train, dev and test"),
-        (HEAD + TYPES + '[[sources]]\nformat = "conll"\ntrain = "a"\ndivide = {train = 0.5, dev = 0.1}\n', "sum 1"),
+        (HEAD + TYPES + SOURCE + "divide = {train = 0.5, dev = 0.1}\n", "sum 1"),
         (HEAD.replace("entities", "relations").replace("entity", "micro") + SOURCE, "needs labels"),
     ],
 )  # fmt: skip
@@ -44,4 +46,13 @@ def test_a_wrong_file_is_refused_by_its_name(tmp_path, text, says):
 
 
 def test_every_task_of_the_package_is_named_as_its_file():
-    assert {"BC5CDR-chem", "BC5CDR-disease", "NCBI-disease", "HoC", "HoC-BLUE"} <= set(known_tasks())
+    files = resources.files("biobert_scale.evaluation.tasks").iterdir()
+    assert {f"{name}.toml" for name in known_tasks()} == {
+        file.name for file in files if file.name.endswith(".toml")
+    }
+
+
+def test_blurb_has_its_thirteen_tasks_with_scores_and_counts():
+    tasks = [task for task in known_tasks().values() if task.group]
+    assert len(tasks) == 13 and len({task.group for task in tasks}) == 6
+    assert all(task.scores and task.sources[0].counts for task in tasks)
