@@ -8,6 +8,7 @@ Doğan et al. 2014, "NCBI disease corpus".
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises:
         UserError: the file is not UTF-8.
     """
-    with open(path, "rb") as stream:
+    with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as stream:
         yield from numbered_lines(stream, str(path))
 
 
