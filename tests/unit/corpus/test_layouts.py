@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,7 @@ def wrapped(root: bytes, members: Mapping[str, bytes]) -> bytes:
     return b"<%s>%s</%s>" % (root, b"\n".join(members.values()), root)
 
 
-def build(raw: Path, files: Mapping[str, bytes], **options: int) -> tuple[list[CorpusRow], Manifest]:
+def build(raw: Path, files: Mapping[str, bytes], **options: Any) -> tuple[list[CorpusRow], Manifest]:
     for name, content in files.items():
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         (raw / name).write_bytes(content)
