@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -83,14 +83,18 @@ def extract(
         yield from task.read(file.path, file.file_list)
         return
     for path in file.paths:
-        before = task.records
+        one = replace(task, deleted={}, not_read={})
         try:
-            yield from list(task.read(path, None))
+            yield from list(one.read(path, None))
         except UserError as error:
             if error.exit_code != UserError.exit_code:
                 raise
-            damaged.append(error)
-            task.records = before
+            damaged.append(error)  # and nothing of the file counts
+            continue
+        task.records = one.records
+        deleted.update(one.deleted)
+        for reason, unread in one.not_read.items():
+            note(not_read, reason, unread["example"], unread["count"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,9 +44,8 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
 
     1. Of several states of one PMID (MEDLINE) or PMCID (PMC; PMID where it has none) one counts: the highest
        version; among those the one revised last (a record without a date was never revised, so it is older
-       than any with one); among those the later one. The date comes
-       before the file so that old excerpts do no harm wherever their name sorts. The other states are
-       `superseded`.
+       than any with one); among those the later one. The date comes before the order of the files so that old
+       excerpts do no harm wherever their name sorts. The other states are `superseded`.
     2. A counting MEDLINE record is `deleted` where its own or a later file withdraws its PMID.
     3. Then what the record's own file decided holds. A counting state that was rejected brings no older one
        back.

@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 import lzma
-import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,23 +20,13 @@ from biobert_scale.corpus.not_read import MEMBER_PACKAGE
 from biobert_scale.corpus.pipeline import CorpusRow
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest
-from tests.factories import abstract, article, prose, write_medline, write_package
+from tests.factories import abstract, article, prose, tarred, write_medline, write_package
 
 CONFIG = CorpusConfig(minimum_words=5, near_duplicate_similarity=2)
 NUMBERS = range(1, 6)
 ARTICLES = {f"PMC{n}.xml": article(n, prose(n), pmid=str(n + 100)) for n in NUMBERS}
 CITATIONS = {f"{n}.xml": abstract(n, prose(n)).encode() for n in NUMBERS}
 DECLARED = b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE article PUBLIC "-//x" "x.dtd">\n'
-
-
-def tarred(members: Mapping[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as package:
-        for name, content in members.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(content)
-            package.addfile(header, io.BytesIO(content))
-    return stream.getvalue()
 
 
 def zipped(members: Mapping[str, bytes]) -> bytes:
@@ -251,3 +240,18 @@ def test_so_many_files_of_many_share_tasks(tmp_path: Path, monkeypatch: pytest.M
     assert len(manifest.inputs) == 1 and manifest.counts["files_medline"] == 6
     assert [row["id"] for row in rows] == ["pmid:6"], "each withdraws the one before, and no later one"
     assert manifest.rejects == {"deleted": 5}
+
+
+def test_of_a_damaged_file_among_several_nothing_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raw_module, "_MOST_ALONE", 1)
+    for n in (1, 2):
+        write_medline(tmp_path / "raw" / f"{n}.xml.gz", abstract(n, prose(n)))
+    withdrawing = write_medline(tmp_path / "made.xml.gz", abstract(3, prose(3)), deleted=(1, 2)).read_bytes()
+    broken = tarred({"a.xml.gz": withdrawing, "figure.jpg": b"1", "b.xml": CITATIONS["4.xml"]})
+    broken = broken[: broken.index(CITATIONS["4.xml"]) + 20]
+    rows, manifest = build(tmp_path / "raw", {"3.tar": broken}, max_bad_files=1)
+    assert len(manifest.inputs) == 1, "all are read by one task"
+    assert [row["id"] for row in rows] == ["pmid:1", "pmid:2"]
+    assert manifest.counts["bad_files"] == 1 and manifest.counts["not_read"] == {}
