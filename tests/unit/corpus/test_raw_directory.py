@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from biobert_scale.corpus.build import documents
 from biobert_scale.corpus.not_read import NOTHING_INSIDE
 from biobert_scale.corpus.pipeline import CorpusRow
 from biobert_scale.files import read_manifest
+from tests.factories import tarred
 
 OTHER_NAME = "files not named *.xml, *.nxml, *.tar, *.zip or as one of these compressed"
 LATIN_1, PRINTED = os.fsdecode(b"caf\xe9"), r"caf\xe9"
@@ -43,13 +42,7 @@ def article(number: int) -> bytes:
 
 
 def package(members: Mapping[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as target:
-        for name, content in members.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(content)
-            target.addfile(header, io.BytesIO(content))
-    return stream.getvalue()
+    return gzip.compress(tarred(members))
 
 
 @pytest.fixture

@@ -14,19 +14,7 @@ from biobert_scale.corpus.pipeline import CorpusRow
 from biobert_scale.corpus.readers import article_sets
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest
-
-
-def article(number: int, extra: str = "", attributes: str = "") -> str:
-    named = f'<article-id pub-id-type="pmcid">PMC{number}</article-id>'
-    text = f"Hen {number} was fed with grain and the eggs of it were of the size that most of the hens lay."
-    front = f"<front><article-meta>{named}</article-meta></front>"
-    return f"<article{attributes}>{front}<body><p>{text}{extra}</p></body></article>"
-
-
-def write(path: Path, *articles: str, head: str = "<articles>", end: str = "</articles>\n") -> Path:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_bytes(gzip.compress("\n".join([head, *articles, end]).encode(), mtime=0))
-    return path
+from tests.factories import article_text, write_articles
 
 
 def cut(path: Path) -> list[bytes]:
@@ -46,19 +34,34 @@ def ids(directory: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("articles", "head", "end"),
     [
-        ((article(1), article(2)), "<articles>", "</articles>"),
-        ((article(1), article(2)), '<?xml version="1.0"?>\n<!DOCTYPE articles>\n<articles>', "</articles>"),
+        ((article_text(1), article_text(2)), "<articles>", "</articles>"),
         (
-            (article(1, attributes=' x:id="1"'), article(2)),
+            (article_text(1), article_text(2)),
+            '<?xml version="1.0"?>\n<!DOCTYPE articles>\n<articles>',
+            "</articles>",
+        ),
+        (
+            (article_text(1, attributes=' x:id="1"'), article_text(2)),
             '<articles xmlns:x="http://x.org">',
             "</articles>",
         ),
-        ((article(1, "<!-- </article> -->"), article(2)), "<articles>", "</articles>"),
-        ((article(1, "<!-- --><![CDATA[</article> <article>]]>"), article(2)), "<articles>", "</articles>"),
-        ((article(1) + "<!-- <b> -->", article(2)), "<articles>", "<!-- end --></articles><!-- x -->"),
-        ((article(1, "<!-- \u2014 -->" * 3), article(2)), "<articles>", "</articles>"),
+        ((article_text(1, "<!-- </article> -->"), article_text(2)), "<articles>", "</articles>"),
         (
-            (article(1, '<related-article id="r"/>'), article(2, "<sub-article><body/></sub-article>")),
+            (article_text(1, "<!-- --><![CDATA[</article> <article>]]>"), article_text(2)),
+            "<articles>",
+            "</articles>",
+        ),
+        (
+            (article_text(1) + "<!-- <b> -->", article_text(2)),
+            "<articles>",
+            "<!-- end --></articles><!-- x -->",
+        ),
+        ((article_text(1, "<!-- \u2014 -->" * 3), article_text(2)), "<articles>", "</articles>"),
+        (
+            (
+                article_text(1, '<related-article id="r"/>'),
+                article_text(2, "<sub-article><body/></sub-article>"),
+            ),
             "<articles>",
             "</articles>",
         ),
@@ -66,7 +69,7 @@ def ids(directory: Path) -> list[str]:
     ids=["plain", "declared", "namespace", "comment", "cdata", "between", "dash", "alike"],
 )
 def test_every_article_is_found(tmp_path: Path, articles: tuple[str, ...], head: str, end: str) -> None:
-    write(tmp_path / "raw" / "PMC1_PMC2.xml.gz", *articles, head=head, end=end)
+    write_articles(tmp_path / "raw" / "PMC1_PMC2.xml.gz", *articles, head=head, end=end)
     assert ids(tmp_path) == ["pmcid:PMC1", "pmcid:PMC2"]
 
 
@@ -75,13 +78,17 @@ def test_tags_on_the_border_of_two_pieces_are_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     monkeypatch.setattr(article_sets, "_READ_BYTES", piece)
-    path = write(tmp_path / "x.xml.gz", *(article(n, "<!-- </article> -->") for n in range(1, 6)))
+    path = write_articles(
+        tmp_path / "x.xml.gz", *(article_text(n, "<!-- </article> -->") for n in range(1, 6))
+    )
     found = cut(path)
-    assert [f"PMC{n}<".encode() in content for n, content in enumerate(found, start=1)] == [True] * 5
+    assert [f">{n}<".encode() in content for n, content in enumerate(found, start=1)] == [True] * 5
 
 
 def test_a_malformed_article_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
-    write(tmp_path / "raw" / "PMC1_PMC3.xml.gz", article(1), article(2, "<b>"), article(3))
+    write_articles(
+        tmp_path / "raw" / "PMC1_PMC3.xml.gz", article_text(1), article_text(2, "<b>"), article_text(3)
+    )
     rows = build(tmp_path)
     assert [row["id"] for row in rows] == ["pmcid:PMC1", "pmcid:PMC3"]
     assert [row["origin"] for row in rows] == ["PMC1_PMC3.xml.gz:1", "PMC1_PMC3.xml.gz:3"]
@@ -90,7 +97,7 @@ def test_a_malformed_article_is_counted_and_the_others_are_read(tmp_path: Path) 
 
 
 def test_a_file_without_gzip_is_read(tmp_path: Path) -> None:
-    path = write(tmp_path / "raw" / "a.xml.gz", article(1))
+    path = write_articles(tmp_path / "raw" / "a.xml.gz", article_text(1))
     path.with_name("PMC1.xml").write_bytes(gzip.decompress(path.read_bytes()))
     path.unlink()
     assert ids(tmp_path) == ["pmcid:PMC1"]
@@ -100,7 +107,7 @@ def test_a_file_without_gzip_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.999])
 @pytest.mark.parametrize("compressed", [True, False])
 def test_a_file_that_breaks_off_is_named(tmp_path: Path, kept: float, compressed: bool) -> None:
-    path = write(tmp_path / "raw" / "PMC1_PMC2.xml.gz", article(1), article(2))
+    path = write_articles(tmp_path / "raw" / "PMC1_PMC2.xml.gz", article_text(1), article_text(2))
     content = path.read_bytes() if compressed else gzip.decompress(path.read_bytes()).strip()
     part = content[: int(len(content) * kept)]
     path.write_bytes(part if compressed else gzip.compress(part))
@@ -111,8 +118,8 @@ def test_a_file_that_breaks_off_is_named(tmp_path: Path, kept: float, compressed
 def test_an_article_larger_than_any_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(article_sets, "MAXIMUM_MEMBER_BYTES", 50_000)
     monkeypatch.setattr(article_sets, "_READ_BYTES", 10_000)
-    path = write(tmp_path / "x.xml.gz", *(article(n, "x" * 30_000) for n in range(5)))
+    path = write_articles(tmp_path / "x.xml.gz", *(article_text(n, "x" * 30_000) for n in range(5)))
     assert len(cut(path)) == 5, "together they may have any size"
-    path = write(tmp_path / "y.xml.gz", article(1, "x" * 100_000))
+    path = write_articles(tmp_path / "y.xml.gz", article_text(1, "x" * 100_000))
     with pytest.raises(UserError, match="larger than 50,000 bytes"):
         cut(path)

@@ -13,36 +13,19 @@ from biobert_scale.corpus import raw
 from biobert_scale.corpus.build import build_corpus, documents
 from biobert_scale.corpus.listing import MirrorConfig
 from biobert_scale.corpus.mirror import download
-from biobert_scale.corpus.pipeline import CorpusRow
 from biobert_scale.files import read_manifest
+from tests.factories import article_text, write_articles
 from tests.ncbi_server import MADE, Fault, NcbiServer, serving
 
 
-def article(number: int, extra: str = "", attributes: str = "") -> str:
-    named = f'<article-id pub-id-type="pmcid">PMC{number}</article-id>'
-    text = f"Hen {number} was fed with grain and the eggs of it were of the size that most of the hens lay."
-    front = f"<front><article-meta>{named}</article-meta></front>"
-    return f"<article{attributes}>{front}<body><p>{text}{extra}</p></body></article>"
-
-
-def write(path: Path, *articles: str, head: str = "<articles>", end: str = "</articles>\n") -> Path:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_bytes(gzip.compress("\n".join([head, *articles, end]).encode(), mtime=0))
-    return path
-
-
-def build(directory: Path) -> list[CorpusRow]:
-    build_corpus(directory / "raw", directory / "out", CorpusConfig(minimum_words=5))
-    return list(documents(directory / "out"))
-
-
 def ids(directory: Path) -> list[str]:
-    return [row["id"] for row in build(directory)]
+    build_corpus(directory / "raw", directory / "out", CorpusConfig(minimum_words=5))
+    return [row["id"] for row in documents(directory / "out")]
 
 
 def test_what_the_mirror_keeps_for_itself_is_not_looked_at(tmp_path: Path) -> None:
-    write(tmp_path / "raw" / "PMC1_PMC2.xml.gz", article(1))
-    write(tmp_path / "raw" / raw.MIRROR_DIRECTORY / "PMC3_PMC4.xml.gz", article(3))
+    write_articles(tmp_path / "raw" / "PMC1_PMC2.xml.gz", article_text(1))
+    write_articles(tmp_path / "raw" / raw.MIRROR_DIRECTORY / "PMC3_PMC4.xml.gz", article_text(3))
     assert ids(tmp_path) == ["pmcid:PMC1"]
     assert read_manifest(tmp_path / "out").counts["not_read"] == {}
 
@@ -53,7 +36,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[NcbiServ
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serving() as server:
         for first in (1, 3):
-            path = write(tmp_path / "made.xml.gz", article(first), article(first + 1))
+            path = write_articles(tmp_path / "made.xml.gz", article_text(first), article_text(first + 1))
             server.files[f"/ftp/oa/PMC{first}_PMC{first + 1}.xml.gz"] = path.read_bytes()
         server.files["/ftp/oa/pmcid.txt.gz"] = gzip.compress(b"PMC1\n")
         server.files["/ftp/oa/README.txt"] = b"Terms.\n"
@@ -86,7 +69,9 @@ def test_the_weekly_refresh_fetches_what_changed_by_date_or_size(server: NcbiSer
     server.modified[second] = MADE + 60
     mirror(server, tmp_path)
     assert not server.gets(first) and len(server.gets(second)) == 1
-    server.files[first] = write(tmp_path / "made.xml.gz", article(1), article(9), article(2)).read_bytes()
+    server.files[first] = write_articles(
+        tmp_path / "made.xml.gz", article_text(1), article_text(9), article_text(2)
+    ).read_bytes()
     mirror(server, tmp_path)
     assert len(server.gets(first)) == 1 and len(server.gets(second)) == 1
     assert ids(tmp_path) == [f"pmcid:PMC{number}" for number in (1, 9, 2, 3, 4)]
