@@ -12,26 +12,29 @@ from biobert_scale.commands.common import report_stage
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.display import show, table, written
 from biobert_scale.environment import is_first_rank
+from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
 
 
 def evaluate_prepare(
     *,
-    benchmarks: Path,
     output: Path,
+    benchmarks: Path | None = None,
+    task: tuple[str, ...] = (),
     download: bool = False,
     sources: Path | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Make tokenised, validated splits of the benchmarks' original files.
-
-    BC5CDR, NCBI-disease and HoC.
+    """Make tokenised, validated splits of the benchmarks' original files, or of data of your own.
 
     Args:
-        benchmarks: directory that holds them, at any depth.
         output: directory to write.
-        download: first fetch into it what is missing of BC5CDR and NCBI-disease, from their publishers, with
-            checksums.
+        benchmarks: directory that holds the files, at any depth; without it, each task must be a TOML file
+            with its data beside it.
+        task: names of benchmarks, and TOML files of tasks of your own; by default every benchmark that is
+            there.
+        download: first fetch into `benchmarks` what is missing of BC5CDR and NCBI-disease, from their
+            publishers, with checksums.
         sources: TOML file with other addresses (path, url, sha256), as evaluation/benchmarks.toml in the
             package.
         overwrite: replace what other files left there.
@@ -42,8 +45,11 @@ def evaluate_prepare(
         from biobert_scale.evaluation.download import download as fetch
         from biobert_scale.evaluation.download import read_sources
 
+        if benchmarks is None:
+            remedy = "add --benchmarks with the directory to fetch them into"
+            raise UserError("no directory to download to", where="--benchmarks", remedy=remedy)
         fetch(benchmarks, read_sources(sources))
-    report_stage(prepare(benchmarks, output, overwrite=overwrite), output)
+    report_stage(prepare(benchmarks, output, overwrite=overwrite, tasks=task), output)
 
 
 def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False) -> None:

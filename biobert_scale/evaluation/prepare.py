@@ -1,4 +1,5 @@
-"""The benchmarks: from their original files to sentences and words, with gold in document characters.
+"""The stage that makes tasks' data: from original files to sentences and words with gold in document
+characters, or to rows of texts with labels.
 
 Gold is the corpus's own mentions, kept whole beside the tags: what a sentence break or a word boundary costs
 is counted and stays in the score.
@@ -7,63 +8,57 @@ is counted and stays in the score.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.prepared import (
-    ENTITY_TYPES,
-    HALLMARK_TASKS,
-    SPLITS,
-    STAGE,
-    GoldRow,
-    write_rows,
-)
-from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
-from biobert_scale.evaluation.readers import TaggedSentence, read_hallmarks, read_iob2
-from biobert_scale.evaluation.scores import entity_spans
-from biobert_scale.evaluation.sources import (
-    PublishedSet,
-    corpus_of,
-    find_sources,
-    published_set,
-    task_kinds,
-)
-from biobert_scale.evaluation.tagging import WORD_PATTERN, tag_document
-from biobert_scale.files import Manifest, describe_inputs
+from biobert_scale.evaluation.prepared import SPLITS, STAGE, TASK_FILE, write_rows
+from biobert_scale.evaluation.sources import FoundTask, find_sources
+from biobert_scale.evaluation.splits import PreparedSplit, ReadSplit, prepare_split, read_splits
+from biobert_scale.evaluation.tagging import WORD_PATTERN
+from biobert_scale.evaluation.tasks.spec import PublishedCounts, Split
+from biobert_scale.files import Manifest, describe_inputs, write_atomically
 from biobert_scale.stage import Stage
 
 Documents = dict[tuple[str, str, str], dict[str, str]]
 """Rows of `documents.jsonl` by (split, PMID, text)."""
 
 
-def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest:
-    """Find the benchmarks' original files, check them, and write one directory per task.
+def prepare(
+    benchmarks: Path | None, output: Path, overwrite: bool = False, tasks: Sequence[str] = ()
+) -> Manifest:
+    """Find the files of tasks, check them, and write one directory per task.
 
-    Known are BC5CDR and NCBI-disease as PubTator files, HoC as BLURB's or BLUE's sentence rows, and, for an
-    entity task whose original is not there, IOB2 files in a directory of the task's name. A set that begins
-    or ends as the published one does, or has as many documents, must have every published count; other sets
-    (made-up ones) are recorded as they are, and no published score is put beside theirs.
+    A set that begins or ends as the published one does, or has as many documents, must have every published
+    count; other sets (made-up ones) are recorded as they are, and no published score is put beside theirs.
 
     Args:
-        benchmarks: a directory tree.
+        benchmarks: a directory tree. Without it, each task must be a TOML file with its data beside it.
         output: `documents.jsonl`, every document's text for the corpus stage to leave out;
             `<task>/{train,dev,test}.jsonl`, for entities with `<split>.gold.jsonl`: every document's text,
-            and its mentions as [start, end, text, kind, composite] in document characters.
+            and its mentions as [start, end, text, kind, composite] in document characters; and `task.toml`
+            of a task that is not the package's.
+        tasks: names of the package's tasks, and paths of TOML files. Empty: all of the package's tasks that
+            are there.
 
     Raises:
         UserError: nothing known was found, a split is missing, a row is malformed, or splits share a
             document.
     """
-    sources = find_sources(benchmarks)
-    inputs = describe_inputs(sorted({path for paths in sources.values() for path in paths}))
-    config = {"tasks": sorted(sources), "word_pattern": WORD_PATTERN.pattern, "format": 3}
-    with Stage(output, STAGE, inputs=inputs, config=config, overwrite=overwrite, reads=[benchmarks]) as stage:
+    sources = find_sources(benchmarks, tasks)
+    inputs = describe_inputs(sorted({path for found in sources for path in _input_files(found)}))
+    names = sorted(found.task.name for found in sources)
+    config = {"tasks": names, "word_pattern": WORD_PATTERN.pattern, "format": 4}
+    reads = [benchmarks] if benchmarks is not None else [Path(task).parent for task in tasks]
+    with Stage(output, STAGE, inputs=inputs, config=config, overwrite=overwrite, reads=reads) as stage:
         if stage.finished is not None:
             return stage.finished
+        counts: dict[str, TaskCounts] = {}
+        documents: Documents = {}
         try:
-            counts, documents = _prepare_all(sources, output)
+            for found in sources:
+                counts[found.task.name] = _prepare(found, output / found.task.name, documents)
         except UserError:
             stage.discard()  # nothing of it is of use, and the corrected files are other inputs
             raise
@@ -73,7 +68,7 @@ def prepare(benchmarks: Path, output: Path, overwrite: bool = False) -> Manifest
             for split in (task["train"], task["dev"], task["test"])
         )
         rejects = {"duplicate_documents": sum(duplicates)}
-        files = [path for task in sources for path in sorted((output / task).glob("*.jsonl"))]
+        files = [path for task in counts for path in sorted((output / task).iterdir())]
         files.append(output / "documents.jsonl")
         write_rows(files[-1], documents.values())
         return stage.finish(counts=counts, rejects=rejects, outputs=files, libraries=("sentencex",))
@@ -88,107 +83,47 @@ class TaskCounts(TypedDict):
     published: bool
 
 
-class _Split(NamedTuple):
-    """What one file gave."""
-
-    counts: dict[str, int]
-    pmids: list[str]
-    """None of IOB2 files, which name no documents."""
-    ends: set[str]
-    """How its first and last documents, or sentences, are recognised."""
-
-
-def _prepare_all(
-    sources: dict[str, tuple[Path, Path, Path]], output: Path
-) -> tuple[dict[str, TaskCounts], Documents]:
-    counts: dict[str, TaskCounts] = {}
-    documents: Documents = {}
-    for task, paths in sources.items():
-        if task in HALLMARK_TASKS:
-            prepare_split, published = _prepare_hallmarks, published_set(task, "original")
-        elif paths[0].suffix == ".txt":
-            prepare_split, published = _prepare_corpus, published_set(task, "original")
-        else:
-            prepare_split, published = _prepare_iob2, published_set(task, "iob2")
-        train, dev, test = splits = [
-            prepare_split(task, split, path, output / task, documents)
-            for split, path in zip(SPLITS, paths, strict=True)
-        ]
-        _refuse_shared(task, [split.pmids for split in splits])
-        counts[task] = {
-            "train": train.counts,
-            "dev": dev.counts,
-            "test": test.counts,
-            "published": _is_published(task, splits, published),
-        }
-    return counts, documents
-
-
-def _note_document(documents: Documents, task: str, split: str, pmid: str, text: str) -> None:
-    """Two tasks of one corpus share their documents: each is noted once."""
-    benchmark = task if task in HALLMARK_TASKS else task.partition("-")[0]
-    documents[split, pmid, text] = {"benchmark": benchmark, "split": split, "pmid": pmid, "text": text}
-
-
-def _prepare_corpus(task: str, split: str, path: Path, output: Path, texts: Documents) -> _Split:
-    corpus = corpus_of(task)
-    kinds = corpus.tasks[task]
-    documents, peculiarities = read_pubtator(path, kinds, corpus.kinds - kinds)
-    pmids = [document.pmid for document in documents]
-    sentences: list[TaggedSentence] = []
-    tally = Counter(documents=len(documents), duplicate_documents=0)
-    tally.update(peculiarities)
-    for document in documents:
-        tagged, found = tag_document(document, document.mentions)
-        sentences += tagged
-        tally.update(found)
-        _note_document(texts, task, split, document.pmid, document.text)
-    _write_entities(output, split, sentences, documents)
-    return _Split(dict(sorted(tally.items())), pmids, {pmids[0], pmids[-1]})
-
-
-def _prepare_iob2(task: str, split: str, path: Path, output: Path, texts: Documents) -> _Split:
-    sentences = read_iob2(path, task_kinds(task))
-    gold = [_sentence_as_document(sentence, ENTITY_TYPES[task]) for sentence in sentences]
-    _write_entities(output, split, sentences, gold)
-    for document in gold:
-        _note_document(texts, task, split, "", document.title)
-    counts = {
-        "sentences": len(sentences),
-        "words": sum(len(sentence.tokens) for sentence in sentences),
-        "mentions": sum(len(document.mentions) for document in gold),
-    }
-    return _Split(counts, [], {" ".join(sentences[place].tokens[:5]) for place in (0, -1)})
-
-
-def _sentence_as_document(sentence: TaggedSentence, kind: str) -> AnnotatedDocument:
-    spans = [
-        (sentence.starts[first], sentence.ends[last - 1]) for _, first, last in entity_spans(sentence.tags)
+def _input_files(found: FoundTask) -> list[Path]:
+    """All files that are read: also the task's own, the texts beside brat's annotations, and those in
+    directories of `datasets`."""
+    paths = [path for files in found.files.values() for path in files]
+    paths += [found.own] if found.own else []
+    if found.source.format == "brat":
+        paths += [text for path in paths if (text := path.with_suffix(".txt")).is_file()]
+    return [
+        file
+        for path in paths
+        for file in (sorted(each for each in path.iterdir() if each.is_file()) if path.is_dir() else [path])
     ]
-    mentions = tuple(Mention(start=start, end=end, kind=kind, composite=False) for start, end in spans)
-    return AnnotatedDocument(
-        pmid=sentence.pmid, title=" ".join(sentence.tokens), abstract="", mentions=mentions
-    )
 
 
-def _prepare_hallmarks(task: str, split: str, path: Path, output: Path, texts: Documents) -> _Split:
-    documents = read_hallmarks(path)
-    pmids = [document.pmid for document in documents]
-    for document in documents:
-        _note_document(texts, task, split, document.pmid, " ".join(document.sentences))
-    write_rows(output / f"{split}.jsonl", map(vars, documents))
-    counts = {
-        "documents": len(documents),
-        "sentences": sum(len(document.sentences) for document in documents),
-        "labels": sum(len(document.labels) for document in documents),
-        "unlabelled_documents": sum(not document.labels for document in documents),
-    }
-    return _Split(counts, pmids, {pmids[0], pmids[-1]})
+def _prepare(found: FoundTask, output: Path, documents: Documents) -> TaskCounts:
+    task, counts = found.task, found.source.counts
+    read = read_splits(found)
+    splits = {split: prepare_split(task, read[split]) for split in SPLITS}
+    published = counts is not None and _is_published(task.name, splits, counts)
+    _refuse_shared(task.name, read, allowed=counts.shared if counts is not None and published else 0)
+    for split, prepared in splits.items():
+        for suffix, rows in prepared.files.items():
+            write_rows(output / f"{split}{suffix}", rows)
+        for pmid, text in prepared.texts:
+            # Two tasks of one corpus share their documents: each is noted once.
+            row = {"benchmark": task.corpus_name, "split": split, "pmid": pmid, "text": text}
+            documents[split, pmid, text] = row
+        if split != "train":
+            trained = {text for _, text in splits["train"].texts}
+            prepared.counts["texts_in_train"] = len({text for _, text in prepared.texts} & trained)
+    if found.own:
+        write_atomically(output / TASK_FILE, found.own.read_bytes())
+    train, dev, test = (splits[split].counts for split in SPLITS)
+    return {"train": train, "dev": dev, "test": test, "published": published}
 
 
-def _refuse_shared(task: str, pmids: list[list[str]]) -> None:
-    for (split, ours), (other, theirs) in itertools.combinations(zip(SPLITS, pmids, strict=True), 2):
-        if shared := sorted(set(ours) & set(theirs)):
+def _refuse_shared(task: str, read: Mapping[Split, ReadSplit], allowed: int) -> None:
+    names = {split: read[split].names() for split in SPLITS}
+    for split, other in itertools.combinations(SPLITS, 2):
+        shared = sorted(set(names[split]) & set(names[other]))
+        if len(shared) > allowed:
             raise UserError(
                 f"{len(shared)} documents are in both {split} and {other}, the first being PMID {shared[0]}",
                 where=task,
@@ -196,12 +131,13 @@ def _refuse_shared(task: str, pmids: list[list[str]]) -> None:
             )
 
 
-def _is_published(task: str, splits: list[_Split], published: PublishedSet) -> bool:
+def _is_published(task: str, splits: Mapping[Split, PreparedSplit], published: PublishedCounts) -> bool:
     """Whether a set is the published one, judged by its ends or its numbers of documents; all counts must
     then agree."""
-    found = [(split.counts[published.unit], split.counts[published.what]) for split in splits]
-    known = any(split.ends.intersection(published.ends) for split in splits)
-    if not known and [documents for documents, _ in found] != published.documents:
+    counts = [splits[split].counts for split in SPLITS]
+    found = [(split.get(published.unit, 0), split.get(published.what, 0)) for split in counts]
+    known = any(split.ends.intersection(published.ends) for split in splits.values())
+    if not known and tuple(documents for documents, _ in found) != published.documents:
         return False
     expected = zip(published.documents, published.others, strict=True)
     for split, (documents, others), (due, others_due) in zip(SPLITS, found, expected, strict=True):
@@ -214,21 +150,3 @@ def _is_published(task: str, splits: list[_Split], published: PublishedSet) -> b
                 remedy="restore the original files: they are damaged or not all there",
             )
     return True
-
-
-def _write_entities(
-    output: Path, split: str, sentences: list[TaggedSentence], gold: list[AnnotatedDocument]
-) -> None:
-    write_rows(output / f"{split}.jsonl", map(vars, sentences))
-    write_rows(output / f"{split}.gold.jsonl", map(_gold_row, gold))
-
-
-def _gold_row(document: AnnotatedDocument) -> GoldRow:
-    return {
-        "pmid": document.pmid,
-        "title": document.title,
-        "abstract": document.abstract,
-        "mentions": [
-            (m.start, m.end, document.text[m.start : m.end], m.kind, m.composite) for m in document.mentions
-        ],
-    }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention
 from biobert_scale.evaluation.readers import HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.tasks.spec import SPLITS as SPLITS
 from biobert_scale.files import MANIFEST, read_manifest, write_atomically
 
-SPLITS = ("train", "dev", "test")
 STAGE = "benchmarks"
 ENTITY_TASKS = ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease")
 HALLMARK_TASK, BLUE_HALLMARK_TASK = "HoC", "HoC-BLUE"
@@ -21,6 +22,21 @@ HALLMARK_TASKS = (HALLMARK_TASK, BLUE_HALLMARK_TASK)
 TASKS = (*ENTITY_TASKS, *HALLMARK_TASKS)
 ENTITY_TYPES = {"BC5CDR-chem": "Chemical", "BC5CDR-disease": "Disease", "NCBI-disease": "Disease"}
 """What predictions of a task are called in PubTator files."""
+TASK_FILE = "task.toml"
+"""Beside a task's prepared files: what it is, where it is none of the package's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One text, or two, and what is to be predicted of it."""
+
+    id: str
+    document: str
+    """What splits do not share, and what the bootstrap draws: rows of one document are no independent
+    observations."""
+    texts: list[str]
+    label: str | list[str] | float
+    """A label, any number of labels, or a number."""
 
 
 class GoldRow(TypedDict):
@@ -49,7 +65,7 @@ def task_directory(prepared: Path, task: str) -> Path:
     Raises:
         UserError: `prepare` did not finish there, or did not find this task.
     """
-    if task not in (known := prepared_tasks(prepared)):
+    if task not in (known := read_manifest(prepared, STAGE).counts):
         remedy = f"choose one of: {', '.join(known)}"
         raise UserError(f"no task '{task}'", where=prepared / MANIFEST, remedy=remedy)
     return prepared / task

@@ -121,7 +121,7 @@ def _annotated(
             counts.update(+found)
             if mentions.setdefault((mention.start, mention.end, kind), mention) is not mention:
                 counts["repeated_mentions"] += 1
-    ordered = sorted(mentions.values(), key=lambda mention: (mention.start, -mention.end))
+    ordered = sorted(mentions.values(), key=lambda m: (m.start, -m.end, m.kind))
     return AnnotatedDocument(pmid=block.id, title=title, abstract=abstract, mentions=tuple(ordered))
 
 

@@ -13,7 +13,6 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 from biobert_scale.errors import UserError
 
@@ -62,7 +61,7 @@ def one_line(text: str) -> str:
     return text.translate(_ONE_LINE)
 
 
-def numbered_lines(stream: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
+def numbered_lines(stream: Iterable[bytes], where: str) -> Iterator[tuple[int, str]]:
     """The lines of UTF-8 text with their numbers from 1, without line ends and a byte order mark; blanks at a
     line's end are kept. A bare carriage return or a Unicode line separator is text: offsets count it.
 

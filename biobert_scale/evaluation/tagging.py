@@ -45,14 +45,22 @@ def _is_dropped(character: str) -> bool:
     return character == "\ufffd" or (unicodedata.category(character) in _DROPPED and not character.isspace())
 
 
+def count_dropped(text: str) -> int:
+    """Characters that BERT's tokenizers drop: soft hyphens, zero-width characters and their like."""
+    if text.isprintable() and _UNDECODED not in text:
+        return 0
+    return sum(text.count(character) for character in filter(_is_dropped, set(text)))
+
+
 def _words(text: str, start: int, end: int) -> list[tuple[int, int]]:
     return [match.span() for match in WORD_PATTERN.finditer(text, start, end)]
 
 
 def tag_document(
-    document: AnnotatedDocument, mentions: Sequence[Mention]
+    document: AnnotatedDocument, mentions: Sequence[Mention], *, typed: bool = False
 ) -> tuple[list[TaggedSentence], Counter[str]]:
-    """Split a document into sentences and words, and give the words tags.
+    """Split a document into sentences and words, and give the words tags, `typed` with the mentions' kinds
+    (`B-Gene`).
 
     Where mentions overlap the first and longest is tagged; one that a sentence break cuts is tagged in parts;
     one that begins or ends inside a word is tagged by whole words.
@@ -84,14 +92,19 @@ def tag_document(
         counts["mentions_across_sentences"] += first < last and flat[first][0] != flat[last - 1][0]
         for position in range(first, last):
             begins = position == first or flat[position - 1][0] != flat[position][0]
-            tags[position] = "B" if begins else "I"
+            tags[position] = ("B" if begins else "I") + (f"-{mention.kind}" if typed else "")
     sentences, position = [], 0
     for number, sentence in enumerate(words):
         own, position = tags[position : position + len(sentence)], position + len(sentence)
         if sentence:
             sentences.append(_sentence(document.pmid, number, text, sentence, own))
-    recovered = {span for sentence in sentences for span in document_spans(sentence, sentence.tags)}
-    counts["mentions_lost_by_tagging"] = len({(m.start, m.end) for m in mentions} - recovered)
+    recovered = {
+        (kind, sentence.starts[first], sentence.ends[last - 1])
+        for sentence in sentences
+        for kind, first, last in entity_spans(sentence.tags)
+    }
+    due = {(mention.kind if typed else "", mention.start, mention.end) for mention in mentions}
+    counts["mentions_lost_by_tagging"] = len(due - recovered)
     return sentences, counts
 
 

@@ -1,4 +1,4 @@
-"""Readers of the two other formats: IOB2 sentences, and the Hallmarks of Cancer as BLURB distributes them.
+"""What the readers make, and the reader of the Hallmarks of Cancer as BLURB and BLUE distribute them.
 
 Hanahan and Weinberg's hallmarks: Baker et al. 2016, "Automatic semantic classification of scientific
 literature according to the hallmarks of cancer". BLURB: Gu et al. 2021.
@@ -6,11 +6,9 @@ literature according to the hallmarks of cancer". BLURB: Gu et al. 2021.
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from biobert_scale.errors import UserError
@@ -61,49 +59,6 @@ class HallmarkDocument:
     labels: list[int]
 
 
-def read_iob2(path: Path, kinds: Collection[str] = ()) -> list[TaggedSentence]:
-    """Read `token<TAB>tag` lines (or blank-separated, the tag last) with an empty line between sentences.
-
-    The file names no documents, so each sentence is its own, `s0`, `s1`, ...; offsets count characters of the
-    tokens joined with single blanks. A `-DOCSTART-` line ends a sentence and is no word.
-
-    Args:
-        kinds: the types that tags may have (`B-Disease`), in whatever case; tags without a type are always
-            read. Empty: one type, whichever. Types are dropped.
-
-    Raises:
-        UserError: a line without a tag, a tag other than B, I, O, an I that continues nothing, or another
-            type; with file and line.
-    """
-    sentences: list[TaggedSentence] = []
-    tokens: list[str] = []
-    tags: list[str] = []
-    types, before = TagTypes(kinds), ""
-    for number, line in [*read_lines(path), (0, "")]:
-        if is_sentence_break(line):
-            if tokens:
-                sentences.append(_joined(tokens, tags, len(sentences)))
-            tokens, tags = [], []
-            continue
-        fields, refused = (
-            line.split("\t" if "\t" in line else " "),
-            partial(UserError, where=f"{path}:{number}"),
-        )
-        tag, _, kind = fields[-1].partition("-")
-        if len(fields) < 2 or not fields[0] or tag not in ("B", "I", "O"):
-            raise refused("expected a token and its tag (B, I or O)", remedy="correct the line")
-        if tag == "I" and (not tags or tags[-1] == "O" or "" != kind.casefold() != before != ""):
-            raise refused("an I tag continues no entity", remedy="use IOB2: an entity begins with B")
-        types.note(tag, kind, number)
-        before = kind.casefold()
-        tokens.append(fields[0])
-        tags.append(tag)
-    types.check(path, remedy="give each type its own directory, named as its task")
-    if not sentences:
-        raise _damaged("no sentence in the file", path)
-    return sentences
-
-
 def _damaged(what: str, where: Path | str) -> UserError:
     return UserError(what, where=where, remedy="restore the original file")
 
@@ -150,12 +105,6 @@ class TagTypes:
             first = min(self._lines[kind] for kind in strange)
             what = f"entities of other types than the task's ({found}; the task has {known})"
             raise UserError(what, where=f"{path}:{first}", remedy=remedy)
-
-
-def _joined(tokens: list[str], tags: list[str], number: int) -> TaggedSentence:
-    ends = [end - 1 for end in itertools.accumulate(len(token) + 1 for token in tokens)]
-    starts = [end - len(token) for end, token in zip(ends, tokens, strict=True)]
-    return TaggedSentence(pmid=f"s{number}", sentence=0, tokens=tokens, starts=starts, ends=ends, tags=tags)
 
 
 def read_hallmarks(path: Path) -> list[HallmarkDocument]:

@@ -1,4 +1,4 @@
-"""What the readers of annotated texts have in common: mentions of known types at offsets that fit the text."""
+"""What the readers of annotated texts share: mentions of known types at offsets that fit the text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DocumentBuilder:
         text: its whole text; offsets count its characters.
         title_length: characters before the blank or line break that ends the title.
         kinds: the types to keep; `others` are left out, and any other is refused.
-        counts: what is counted: `discontinuous_mentions`, `repeated_mentions`.
+        counts: what is counted over the mentions of `kinds`: `discontinuous_mentions`, `repeated_mentions`.
     """
 
     def __init__(
@@ -34,9 +34,12 @@ class DocumentBuilder:
         self._known = {kind.casefold(): kind for kind in kinds | others}
         self._mentions: dict[tuple[int, int, str], Mention] = {}
 
-    def add(self, kind: str, parts: Sequence[tuple[int, int]], text: str, where: str) -> None:
+    def add(self, kind: str, parts: Sequence[tuple[int, int]], text: str | None, where: str) -> None:
         """Add a mention of one part, or of several: (start, end) in the order of the text. It is taken from
         its first to its last character.
+
+        Args:
+            text: what must be there; None: nothing is known of it.
 
         Raises:
             UserError: an unknown type, or a text that is not at these offsets.
@@ -46,8 +49,9 @@ class DocumentBuilder:
             raise UserError(what, where=where, remedy="add it to the task's types, or to other_types")
         start, end = min(first for first, _ in parts), max(last for _, last in parts)
         found = " ".join(self._text[first:last] for first, last in parts)
-        if end > len(self._text) or not found.strip() or found.split() != one_line(text).split():
-            what = f"the text at {start}-{end} is {found!r}, not {text!r}"
+        due = found if text is None else text
+        if start < 0 or end > len(self._text) or not found.strip() or found.split() != one_line(due).split():
+            what = f"the text at {start}-{end} is {found!r}, not {due!r}"
             raise UserError(what, where=where, remedy="correct the offsets: they count characters, from 0")
         if known not in self._kinds:
             return
@@ -60,6 +64,7 @@ class DocumentBuilder:
             self._counts["repeated_mentions"] += 1
 
     def build(self) -> AnnotatedDocument:
+        """The document, its mentions in the order of the text."""
         title, abstract = self._text[: self._title_length], self._text[self._title_length + 1 :]
-        mentions = sorted(self._mentions.values(), key=lambda mention: (mention.start, -mention.end))
+        mentions = sorted(self._mentions.values(), key=lambda m: (m.start, -m.end, m.kind))
         return AnnotatedDocument(pmid=self._name, title=title, abstract=abstract, mentions=tuple(mentions))

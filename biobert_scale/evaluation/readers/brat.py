@@ -28,10 +28,14 @@ def read_brat(
     documents, counts = [], Counter[str]()
     for path in sorted(paths):
         text_path = path.with_suffix(".txt")
-        if not text_path.is_file():
-            raise UserError("no text beside the annotations", where=text_path, remedy="add the file")
         try:
-            text = text_path.read_bytes().decode("utf-8")
+            text = text_path.read_bytes().decode(
+                "utf-8"
+            )  # brat counts every character, line ends as they are
+        except FileNotFoundError:
+            raise UserError(
+                "no text beside the annotations", where=text_path, remedy="add the file"
+            ) from None
         except UnicodeDecodeError:
             remedy = "convert it with iconv"
             raise UserError("not UTF-8 text", where=text_path, remedy=remedy) from None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import cattrs
 from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
@@ -18,12 +19,22 @@ from cattrs.v import transform_error
 from biobert_scale.errors import UserError
 
 Kind = Literal["entities", "classification", "relations", "similarity", "question_answering"]
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 Format = Literal[
-    "pubtator", "bioc_xml", "bioc_json", "brat", "conll", "jsonl", "csv", "tsv", "datasets",
-    "hallmarks", "chemprot", "ddi", "pubmedqa",
+    "pubtator", "bioc", "brat", "conll", "jsonl", "csv", "tsv", "datasets", "hallmarks", "pubmedqa"
 ]  # fmt: skip
+_TABLES: tuple[Format, ...] = ("jsonl", "csv", "tsv", "datasets")
+_FORMATS: dict[str, tuple[Format, ...]] = {
+    "entities": ("pubtator", "bioc", "brat", "conll", "jsonl", "datasets"),
+    "classification": (*_TABLES, "hallmarks"),
+    "relations": _TABLES,
+    "similarity": _TABLES,
+    "question_answering": (*_TABLES, "pubmedqa"),
+}
+"""The formats in which each kind can come."""
 Metric = Literal["entity_f1", "word_macro_f1", "micro_f1", "example_f1", "accuracy", "pearson"]
-_METRICS: dict[Kind, tuple[Metric, ...]] = {
+_METRICS: dict[str, tuple[Metric, ...]] = {
     "entities": ("entity_f1", "word_macro_f1"),
     "classification": ("micro_f1", "example_f1", "accuracy"),
     "relations": ("micro_f1", "accuracy"),
@@ -45,6 +56,8 @@ class PublishedCounts:
     others: tuple[int, int, int]
     ends: tuple[str, ...] = ()
     """PMIDs of the splits' first and last documents, or the first five words of such sentences."""
+    shared: int = 0
+    """Documents that the published splits have in common."""
     source: str = ""
 
 
@@ -64,20 +77,26 @@ class Source:
 
     format: Format
     train: tuple[str, ...] = ()
-    """Names of the file below one directory; the first that is there is taken. A name may be a pattern
-    (`train/*.ann`)."""
+    """Names of the file below one directory; the first that is there is taken, also as NAME.gz. A name may be
+    a pattern (`train/*.ann`): all files that match are taken."""
     dev: tuple[str, ...] = ()
     test: tuple[str, ...] = ()
-    divide: dict[Literal["train", "dev", "test"], float] = field(default_factory=dict)
+    divide: dict[Split, float] = field(default_factory=dict)
     """The splits to make by document from the first split that has files, with their shares."""
     seed: int = 0
     """Of `divide`."""
     directory: str = ""
-    """Name of the directory that holds them, where the files' names say too little; empty: any."""
+    """Pattern of the path to the directory that holds them, where the files' names say too little, capitals
+    ignored: `NAME`, `*part*`. Empty: any."""
+    not_directory: str = ""
+    """Pattern that this path must not have."""
     first_line: tuple[str, ...] = ()
     """What the training file must begin with, where its name says too little: any of these lines."""
     columns: dict[str, str | int] = field(default_factory=dict)
-    """Role (token, tag, id, document, text, text2, label) to a column's name, or its number from 0."""
+    """Role (conll: token, tag; rows: id, document, text, text2, label; entities in jsonl and datasets: id,
+    tokens and tags, or text and entities) to a column's name, or its number from 0."""
+    document: str = ""
+    """Regular expression of the part of a row's ID that names its document."""
     counts: PublishedCounts | None = None
     not_comparable: str = ""
     """Why scores on data in this form do not compare with published ones."""
@@ -98,10 +117,6 @@ class Task:
     """Entities: each type that is predicted, with the names that files give to its mentions."""
     other_types: tuple[str, ...] = ()
     """Entities: types that files have besides, which are left out."""
-    overlap: Literal["longest", "refuse"] = "longest"
-    """Entities that overlap: tag the first and longest, and count the others; or refuse them."""
-    discontinuous: Literal["span", "skip"] = "span"
-    """Entities in several parts: take them from first to last character, or leave them out."""
     labels: tuple[str, ...] = ()
     """Every other kind but similarity: the labels."""
     negative: str = ""
@@ -133,20 +148,25 @@ class Task:
         """The names that files may give to the task's mentions: the types and their other names."""
         return frozenset(self.types).union(*self.types.values())
 
+    def type_of(self, name: str) -> str:
+        """The type that a file calls so, capitals ignored."""
+        names = {other.casefold(): kind for kind, others in self.types.items() for other in (kind, *others)}
+        return names[name.casefold()]
+
 
 def _mistakes(task: Task) -> list[tuple[bool, str]]:
-    name = PurePosixPath(task.name)
+    path = PurePosixPath(task.name)
     labelled = task.kind in ("classification", "relations", "question_answering")
-    names = [name.casefold() for names in task.types.values() for name in names]
+    aliases = [name.casefold() for kind, others in task.types.items() for name in {kind, *others}]
     mistakes = [
-        (name.name != task.name or task.name in ("", "..") or task.name.startswith("."),
+        (path.name != task.name or task.name in ("", "..") or task.name.startswith("."),
          f"name '{task.name}' cannot be a directory's name"),
         (not task.sources, "no [[sources]]: say which files hold the task"),
         (task.metric not in _METRICS[task.kind],
          f"metric {task.metric} is not one of {task.kind} ({', '.join(_METRICS[task.kind])})"),
         (task.kind == "entities" and not task.types, "entities need [types]"),
         (task.kind != "entities" and bool(task.types), f"{task.kind} has labels, not types"),
-        (len(set(names)) < len(names), "one name belongs to two types"),
+        (len(set(aliases)) < len(aliases), "one name belongs to two types"),
         (labelled and len(set(task.labels)) < max(2, len(task.labels)),
          f"{task.kind} needs labels, two at least and each once"),
         (bool(task.negative) and task.negative not in task.labels,
@@ -157,9 +177,18 @@ def _mistakes(task: Task) -> list[tuple[bool, str]]:
         (task.max_length != 0 and task.max_length < 8, "max_length must be 0, or 8 or more"),
     ]  # fmt: skip
     for source in task.sources:
-        given = [split for split in ("train", "dev", "test") if getattr(source, split)]
+        names = [name for split in SPLITS for name in getattr(source, split)]
+        given = [split for split in SPLITS if getattr(source, split)]
         shares = source.divide.values()
+        formats = _FORMATS[task.kind]
         mistakes += [
+            (source.format not in formats,
+             f"format {source.format} is not one of {task.kind} ({', '.join(formats)})"),
+            (not _is_pattern(source.document), f"document '{source.document}' is no regular expression"),
+            (bool(source.columns) and source.format in ("pubtator", "bioc", "brat", "hallmarks", "pubmedqa"),
+             f"format {source.format} has no columns to choose"),
+            (not all(name and not PurePosixPath(name).is_absolute() for name in names),
+             "names of files must be below the directory"),
             (not given, "a source names no file: give train, dev and test"),
             (not source.divide and len(given) < 3,
              "a source needs train, dev and test, or `divide` with the shares of the splits to make"),
@@ -171,6 +200,14 @@ def _mistakes(task: Task) -> list[tuple[bool, str]]:
              "files and `divide` together do not give train, dev and test"),
         ]  # fmt: skip
     return mistakes
+
+
+def _is_pattern(text: str) -> bool:
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True
 
 
 def read_task(path: Path | Traversable) -> Task:
@@ -193,10 +230,11 @@ def read_task(path: Path | Traversable) -> Task:
 
 @cache
 def known_tasks() -> dict[str, Task]:
-    """The package's own tasks by name, in the order of their names."""
+    """The package's own tasks by name, in the order of their kinds and names."""
     files = resources.files("biobert_scale.evaluation.tasks").iterdir()
     tasks = [read_task(file) for file in files if file.name.endswith(".toml")]
-    return {task.name: task for task in sorted(tasks, key=lambda task: task.name)}
+    kinds = get_args(Kind)
+    return {task.name: task for task in sorted(tasks, key=lambda task: (kinds.index(task.kind), task.name))}
 
 
 def _one_or_many(value: Any, _: type) -> tuple[str, ...]:
