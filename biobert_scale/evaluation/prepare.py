@@ -120,9 +120,8 @@ def _prepare(found: FoundTask, output: Path, documents: Documents) -> TaskCounts
 
 
 def _refuse_shared(task: str, read: Mapping[Split, ReadSplit], allowed: int) -> None:
-    names = {split: read[split].names() for split in SPLITS}
     for split, other in itertools.combinations(SPLITS, 2):
-        shared = sorted(set(names[split]) & set(names[other]))
+        shared = sorted(read[split].names & read[other].names)
         if len(shared) > allowed:
             raise UserError(
                 f"{len(shared)} documents are in both {split} and {other}, the first being PMID {shared[0]}",

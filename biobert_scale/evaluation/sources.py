@@ -146,7 +146,7 @@ def _find(task: Task, root: Path, matches: Callable[[str], Homes]) -> FoundTask 
     # Another form elsewhere is no remedy for an original of which a split is missing.
     for home, name in incomplete.items():
         remedy = "put all files of the task there: train, dev and test"
-        raise UserError(f"a split of {task.name} is missing", where=home / name, remedy=remedy)
+        raise UserError("a split is missing", where=home / name, remedy=remedy)
     return found
 
 

@@ -41,12 +41,8 @@ class ReadSplit:
     """All of one kind of `Item`."""
     counts: Counter[str] = field(default_factory=Counter)
     """The files' peculiarities."""
-    named: bool = True
-    """Whether documents have names of their own, which splits must not share."""
-
-    def names(self) -> list[str]:
-        """The documents' names in order, each once; none where they have none of their own."""
-        return list(dict.fromkeys(map(_document_of, self.items))) if self.named else []
+    names: frozenset[str]
+    """Those that the files give to documents: splits must not share them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +70,10 @@ def read_splits(found: FoundTask) -> dict[Split, ReadSplit]:
     """
     task, source = found.task, found.source
     if source.format == "pubmedqa":
-        return {split: ReadSplit(items=rows) for split, rows in read_pubmedqa(task, found.files).items()}
+        return {
+            split: ReadSplit(items=rows, names=_names(rows))
+            for split, rows in read_pubmedqa(task, found.files).items()
+        }
     splits = {split: _read(task, source, paths) for split, paths in found.files.items()}
     if not source.divide:
         return splits
@@ -102,10 +101,15 @@ def _read(task: Task, source: Source, paths: Sequence[Path]) -> ReadSplit:
             documents = [document for of_file, _ in files for document in of_file]
             return _documents(documents, sum((counts for _, counts in files), Counter()), paths)
         case "hallmarks":
-            return ReadSplit(items=[document for path in paths for document in read_hallmarks(path)])
+            abstracts = [document for path in paths for document in read_hallmarks(path)]
+            return ReadSplit(items=abstracts, names=_names(abstracts))
         case _:
             rows, named = read_rows(task, source, paths)
-            return ReadSplit(items=rows, named=named)
+            return ReadSplit(items=rows, names=_names(rows) if named else frozenset())
+
+
+def _names(items: Iterable[Item]) -> frozenset[str]:
+    return frozenset(map(_document_of, items))
 
 
 def _documents(documents: list[AnnotatedDocument], counts: Counter[str], paths: Sequence[Path]) -> ReadSplit:
@@ -113,19 +117,23 @@ def _documents(documents: list[AnnotatedDocument], counts: Counter[str], paths: 
     if twice := [name for name, number in names.items() if number > 1]:
         where = f"{paths[0]} to {paths[-1].name}"
         raise UserError(f"document {twice[0]} is in two files", where=where, remedy="keep one of them")
-    return ReadSplit(items=documents, counts=counts)
+    return ReadSplit(items=documents, counts=counts, names=frozenset(names))
 
 
 def _from_conll(found: Conll, counts: Counter[str]) -> ReadSplit:
-    counts.update(repeated_document_names=found.repeated_names)
-    return ReadSplit(items=found.sentences, counts=+counts, named=found.named)
+    counts.update(repeated_document_names=found.names.total() - len(found.names))
+    return ReadSplit(items=found.sentences, counts=+counts, names=frozenset(found.names))
 
 
 def _divide(whole: ReadSplit, source: Source, name: str) -> dict[Split, ReadSplit]:
-    """Whole documents, in an order that follows from their names and the seed alone."""
+    """Whole documents, in an order that follows from their names (or texts, where they have none) and the
+    seed alone."""
+    names = [
+        " ".join(item.texts) if isinstance(item, Row) and not whole.names else _document_of(item)
+        for item in whole.items
+    ]
     documents = sorted(
-        {_document_of(item) for item in whole.items},
-        key=lambda document: hashlib.sha256(f"{source.seed}:{document}".encode()).digest(),
+        set(names), key=lambda document: hashlib.sha256(f"{source.seed}:{document}".encode()).digest()
     )
     splits: dict[Split, ReadSplit] = {}
     first, share = 0, 0.0
@@ -136,8 +144,9 @@ def _divide(whole: ReadSplit, source: Source, name: str) -> dict[Split, ReadSpli
         if not chosen:
             what = f"{len(documents)} documents are too few for a share of {source.divide[split]:g} ({split})"
             raise UserError(what, where=name, remedy="correct the task's `divide`")
-        items = [item for item in whole.items if _document_of(item) in chosen]
-        splits[split], first = replace(whole, items=items, counts=Counter()), last
+        items = [item for item, document in zip(whole.items, names, strict=True) if document in chosen]
+        splits[split] = ReadSplit(items=items, names=_names(items) & whole.names)
+        first = last
     next(iter(splits.values())).counts.update(whole.counts)
     return splits
 
@@ -279,10 +288,10 @@ def _prepare_hallmarks(documents: Sequence[HallmarkDocument]) -> PreparedSplit:
 
 def _prepare_rows(task: Task, read: ReadSplit) -> PreparedSplit:
     rows: list[Row] = read.items
-    texts = [(row.document if read.named else "", " ".join(row.texts)) for row in rows]
+    texts = [(row.document if read.names else "", " ".join(row.texts)) for row in rows]
     counts = {"rows": len(rows)}
-    if read.named:
-        counts["documents"] = len(read.names())
+    if read.names:
+        counts["documents"] = len(read.names)
     if task.negative:
         counts["positives"] = sum(row.label != task.negative for row in rows)
     if task.multi_label:
@@ -294,7 +303,7 @@ def _prepare_rows(task: Task, read: ReadSplit) -> PreparedSplit:
     lengths = [len(WORD_PATTERN.findall(text)) for _, text in texts]
     return PreparedSplit(
         counts=counts | _measured(lengths, texts),
-        ends={rows[0].document, rows[-1].document} if read.named else set(),
+        ends={rows[0].document, rows[-1].document} if read.names else set(),
         files={".jsonl": list(map(vars, rows))},
         texts=texts,
     )

@@ -33,7 +33,6 @@ _COLUMNS = {
     "index\tsentence1\tsentence2\tlabel": (-1, 1, 0),  # BLUE's later script: four names above three fields
 }
 """Known headers -> the places of labels, sentence and index."""
-HALLMARK_HEADERS = frozenset(_COLUMNS)
 
 
 @dataclass(frozen=True, kw_only=True)

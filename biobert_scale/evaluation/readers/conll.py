@@ -1,9 +1,9 @@
 """CoNLL files of two and more columns: one word a line, an empty line after each sentence.
 
 Columns are separated by tabs, or by blanks where the file's first row has no tab. `-DOCSTART-` lines begin
-documents, and the rest of such a line is the document's name. A line that begins with `#` and has fewer
-columns than the first row is a comment. The tags' scheme is found by looking at all of them: IOB1 (Ramshaw
-and Marcus 1995), IOB2, IOBES, or BILOU (Ratinov and Roth 2009). They become IOB2.
+documents, and the rest of such a line is the document's name. A line that begins with `#` and has no tag in
+its place is a comment. The tags' scheme is found by looking at all of them: IOB1 (Ramshaw and Marcus 1995),
+IOB2, IOBES, or BILOU (Ratinov and Roth 2009). They become IOB2.
 """
 
 from __future__ import annotations
@@ -40,10 +40,9 @@ class Conll(NamedTuple):
 
     sentences: list[TaggedSentence]
     scheme: str
-    named: bool
-    """Whether documents have names of their own; otherwise they are `d0`, `d1`, ..., or, where the files mark
-    no documents, each sentence is one, `s0`, `s1`, ..."""
-    repeated_names: int
+    names: Counter[str]
+    """The names that the files give to documents, and how often. Other documents are `d0`, `d1`, ..., or,
+    where the files mark no documents, each sentence is one, `s0`, `s1`, ..."""
 
 
 def read_conll(
@@ -93,8 +92,8 @@ def read_conll(
         for name, group in itertools.groupby(sentences, itemgetter(0))
         for sentence in tag_words(name, [words for _, words in group], scheme, others)
     ]
-    repeated = sum(count - 1 for item, count in names.items() if item)
-    return Conll(tagged, scheme, any(names), repeated)
+    del names[""]
+    return Conll(tagged, scheme, names)
 
 
 def tag_words(
@@ -124,7 +123,7 @@ def _items(
     path: Path, columns: Mapping[str, str | int], kinds: frozenset[str]
 ) -> Iterator[Word | str | None]:
     """Words; None at a sentence's end; a document's name, or "", at its beginning."""
-    width, separator = 0, ""
+    width, separator = 0, None
     places: dict[str, int] = {"token": 0, "tag": -1}
     places |= {role: place for role, place in columns.items() if isinstance(place, int)}
     header = {role: name for role, name in columns.items() if isinstance(name, str)}
@@ -135,19 +134,22 @@ def _items(
             yield None
             continue
         if line.split(maxsplit=1)[0] == "-DOCSTART-":
-            name = line.partition("-DOCSTART-")[2].strip()
-            yield (
-                "" if set(name.split()) <= {"O", "-X-"} else name.strip("()")
-            )  # CoNLL-2003 fills its columns
+            fields = [
+                field for field in line.split()[1:] if field not in ("O", "-X-")
+            ]  # CoNLL-2003's columns
+            yield " ".join(fields).strip("()<>")
             continue
-        separator = separator or ("\t" if "\t" in line else " ")
-        fields = line.split("\t") if separator == "\t" else [field for field in line.split(" ") if field]
-        if line.startswith("#") and len(fields) < (width or 2):
+        tabs = "\t" in line if separator is None else separator == "\t"
+        fields = line.split("\t") if tabs else [field for field in line.split(" ") if field]
+        if line.startswith("#") and not (
+            set(header.values()) <= set(fields) if header else _has_tag(fields, places)
+        ):
             continue
-        if not width:
-            width = len(fields)
+        if separator is None:
+            separator, width = "\t" if tabs else " ", len(fields)
             if header:
                 places |= _named_places(header, fields, where)
+                header = {}
                 continue
         if len(fields) < 2 or not all(-len(fields) <= place < len(fields) for place in places.values()):
             what = f"expected a token and its tag in {width} columns"
@@ -159,6 +161,10 @@ def _items(
     yield None
     if kinds:
         types.check(path, remedy="correct the task's types, or name these in its other_types")
+
+
+def _has_tag(fields: Sequence[str], places: Mapping[str, int]) -> bool:
+    return len(fields) > max(1, places["tag"]) and fields[places["tag"]].partition("-")[0] in _TAGS
 
 
 def split_tag(token: object, tag: object, where: str) -> tuple[str, str]:

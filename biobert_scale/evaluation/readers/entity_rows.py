@@ -44,7 +44,7 @@ def read_entity_rows(
             for name, each in zip(names, words, strict=True)
             for sentence in tag_words(name, [each], scheme, others)
         ]
-        return Conll(tagged, scheme, named, 0), counts
+        return Conll(tagged, scheme, Counter(names if named else ())), counts
     pairs = zip(names, records, strict=True)
     return [_document(name, record, kinds, others, counts) for name, record in pairs], counts
 

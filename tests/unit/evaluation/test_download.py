@@ -136,10 +136,14 @@ def test_wrong_addresses_are_told(tmp_path, text, says):
 
 
 def test_the_packages_own_addresses_are_of_files_that_prepare_knows():
-    from biobert_scale.evaluation.sources import CORPORA
+    from biobert_scale.evaluation.tasks.spec import known_tasks
 
     assert {Path(entry.path).name for entry in read_sources(None)} == {
-        name for corpus in CORPORA for name in corpus.files
+        name
+        for task in known_tasks().values()
+        for source in task.sources
+        if source.format == "pubtator"
+        for name in (*source.train, *source.dev, *source.test)
     }
 
 

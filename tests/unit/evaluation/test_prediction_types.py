@@ -187,7 +187,7 @@ def iob2(directory: Path, content: str) -> Path:
     for split in ("train", "dev", "test"):
         path = directory / "in" / "NCBI-disease" / f"{split}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
+        path.write_text(content.replace("{}", split))
     return directory
 
 
@@ -196,7 +196,7 @@ def iob2(directory: Path, content: str) -> Path:
     [
         ("leaf\tB-GENE\npalsy\tI-GENE\n", r"\(GENE 1; the task has .*train\.tsv:1;"),
         ("rot\tB-Disease\n\nleaf\tB-Gene\nnoxal\tB-Chemical\n", r"\(Chemical 1, Gene 1; .*train\.tsv:3;"),
-        ("leaf\tB-Modifier\npalsy\tI-SpecificDisease\n", r"continues no entity: .*train\.tsv:2;"),
+        ("leaf\tB-Modifier\npalsy\tI-SpecificDisease\n", r"continues no entity, .*train\.tsv:2;"),
     ],
 )
 def test_iob2_of_another_type_trains_no_tagger(content: str, says: str, tmp_path: Path) -> None:
@@ -209,8 +209,8 @@ def test_iob2_of_another_type_trains_no_tagger(content: str, says: str, tmp_path
     "content",
     [
         "-DOCSTART- -X- O O\n\nleaf NN B-NP B-disease\npalsy NN I-NP I-disease\n\nmice NN O O\n",
-        "-DOCSTART-\nleaf\tB\npalsy\tI\n-DOCSTART- (11)\nmice\tO\n",
-        "-DOCSTART-\tO\n\nleaf\tB-Disease\npalsy\tI-Disease\n\n-DOCSTART- <11>\tO\n\nmice\tO\n",
+        "-DOCSTART-\nleaf\tB\npalsy\tI\n-DOCSTART- ({})\nmice\tO\n",
+        "-DOCSTART-\tO\n\nleaf\tB-Disease\npalsy\tI-Disease\n\n-DOCSTART- <{}>\tO\n\nmice\tO\n",
     ],
 )
 def test_the_mark_of_a_document_is_no_sentence(content: str, tmp_path: Path) -> None:

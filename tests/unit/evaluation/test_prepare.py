@@ -14,8 +14,9 @@ from biobert_scale.evaluation.prepared import (
     read_sentences,
 )
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
-from biobert_scale.evaluation.readers import HALLMARK_HEADER, read_hallmarks, read_iob2
+from biobert_scale.evaluation.readers import HALLMARK_HEADER, read_hallmarks
 from biobert_scale.evaluation.tagging import document_spans, tag_document
+from biobert_scale.evaluation.tasks.spec import known_tasks
 
 KINDS = frozenset({"Chemical", "Disease"})
 NCBI = ("NCBItrainset_corpus.txt", "NCBIdevelopset_corpus.txt", "NCBItestset_corpus.txt")
@@ -120,16 +121,6 @@ def test_what_tags_cannot_express_is_counted_and_not_lost():
 def test_adjacent_mentions_stay_two():
     annotated, mentions = document("None.", "Noxal fictitol mixture.", "Noxal", "fictitol")
     assert tag_document(annotated, mentions)[0][1].tags == ["B", "B", "O", "O"]
-
-
-def test_iob2_sentences_are_read_and_an_orphan_is_refused(tmp_path):
-    path = write(tmp_path / "x.tsv", "Mild\tO\nleaf\tB-Disease\npalsy\tI-Disease\n\nNone\tO\n")
-    sentences = read_iob2(path)
-    assert [s.tags for s in sentences] == [["O", "B", "I"], ["O"]] and sentences[0].ends == [4, 9, 15]
-    with pytest.raises(UserError, match=r"y\.tsv:2"):
-        read_iob2(write(tmp_path / "y.tsv", "Mild\tO\npalsy\tI-Disease\n"))
-    with pytest.raises(UserError, match=r"z\.tsv:2"):
-        read_iob2(write(tmp_path / "z.tsv", "Mild\tO\npalsy\n"))
 
 
 def test_hallmark_rows_become_documents_and_quotes_are_text(tmp_path):
@@ -272,7 +263,7 @@ def test_iob2_serves_where_the_original_is_absent(tmp_path):
 
 
 def test_the_published_sets_have_their_published_counts(real_data, tmp_path):
-    manifest = prepare(real_data, tmp_path)
+    manifest = prepare(real_data, tmp_path, tasks=(*ENTITY_TASKS, "HoC"))
     counts = manifest.counts
     assert all(counts[task]["published"] for task in (*ENTITY_TASKS, "HoC"))
     columns = {
@@ -344,11 +335,10 @@ def test_the_two_hoc_sets_are_two_tasks(tmp_path):
 
 
 def test_a_set_with_the_published_number_of_documents_and_other_counts_is_refused(tmp_path):
-    from biobert_scale.evaluation.sources import published_set
-
     first = 0
-    documents_of = published_set("HoC", "original").documents
-    for split, documents in zip(("train", "dev", "test"), documents_of, strict=True):
+    published = known_tasks()["HoC"].sources[0].counts
+    assert published is not None
+    for split, documents in zip(("train", "dev", "test"), published.documents, strict=True):
         rows = [f"{hallmarks(1)}\tText.\t{first + number}_s0" for number in range(documents)]
         write(tmp_path / "in" / f"{split}.tsv", "\n".join([HALLMARK_HEADER, *rows]) + "\n")
         first += documents
