@@ -17,6 +17,7 @@ import pyarrow
 
 from biobert_scale.corpus.synthetic import write_synthetic
 from biobert_scale.files import write_json
+from tests.docs.markdown import read_blocks
 from tests.factories import TINY
 from tests.launching import free_port
 
@@ -152,6 +153,12 @@ def furnish(account: Account) -> None:
     (small / "mirror" / "pubmed").symlink_to(small / "raw" / "pubmed")
     for name in ("ner", "hoc"):
         shutil.copytree(small / "raw" / name, account.file("benchmark-files") / name)
+    account.file("my-data").mkdir()
+    task = next(block for block in read_blocks(ROOT / "docs/own-data.md", "") if block.language == "toml")
+    account.file("my-data/my.toml").write_text(task.text)
+    for split in ("train", "dev", "test"):
+        rows = f"-DOCSTART- {split}\n\nNoxa\tB-Protein\nhelped\tO\nferns\tB-Plant\n\n"
+        account.file(f"my-data/{split}.tsv").write_text(rows)
     for name, text in HELPERS.items():
         (small / name).write_text(f"#!/bin/bash\n{text}\n")
         (small / name).chmod(0o755)

@@ -16,6 +16,7 @@ from typing import Literal
 import pytest
 
 from biobert_scale.commands import COMMANDS
+from biobert_scale.evaluation.tasks.spec import read_task
 from tests.docs.account import ROOT, Account, clone, furnish, make_small
 from tests.docs.grammar import Rotten, check_command, foreign_options, options_of
 from tests.docs.markdown import Block, code_spans, commands, headings, links, read_blocks
@@ -29,7 +30,14 @@ PAGES = tuple(
     for path in sorted(ROOT.glob(pattern))
 )
 """Every page that is written by hand."""
-DOCUMENTS = ("README.md", "launch/README.md", "docs/doctor.md", "docs/evaluation.md", "docs/release.md")
+DOCUMENTS = (
+    "README.md",
+    "launch/README.md",
+    "docs/doctor.md",
+    "docs/evaluation.md",
+    "docs/own-data.md",
+    "docs/release.md",
+)
 """Those whose blocks are run."""
 
 PROGRAMS = """for name in accelerate deepspeed tensorboard torchrun; do
@@ -224,6 +232,30 @@ RULES = (
         document="docs/evaluation.md", begins="for step in", place="parsed", reason="needs those checkpoints"
     ),
     Rule(
+        document="docs/own-data.md",
+        begins='name = "my-task"',
+        place="no command",
+        reason="the file that the account has",
+    ),
+    Rule(
+        document="docs/own-data.md",
+        begins="biobert-scale evaluate prepare",
+        place="here",
+        leaves=("prepared/my-task/test.gold.jsonl",),
+    ),
+    Rule(
+        document="docs/own-data.md",
+        begins="biobert-scale evaluate finetune",
+        place="parsed",
+        reason="five runs a rate; README's and release.md's blocks are run",
+    ),
+    Rule(
+        document="docs/own-data.md",
+        begins='name = "my-relations"',
+        place="no command",
+        reason="another task's file",
+    ),
+    Rule(
         document="docs/release.md",
         begins="pre-training run",
         place="no command",
@@ -394,6 +426,14 @@ def test_what_is_to_be_changed_for_an_addition_is_there() -> None:
     assert not gone
 
 
+def test_tasks_in_the_documents_can_be_read(tmp_path: Path) -> None:
+    blocks = [block for block in read_blocks(ROOT / "docs/own-data.md", "") if block.language == "toml"]
+    assert len(blocks) == 2
+    for block in blocks:
+        (tmp_path / "task.toml").write_text(block.text)
+        read_task(tmp_path / "task.toml")
+
+
 def test_options_that_the_text_names_exist() -> None:
     known = set().union(OTHER_OPTIONS, foreign_options(), *map(options_of, COMMANDS))
     named = {
@@ -494,6 +534,9 @@ def chapter(document: str, *places: str) -> list[Block]:
 def test_the_readme_and_the_release_from_top_to_bottom(account: Account) -> None:
     *steps, other_run = chapter("README.md", "here", "python")
     for block in (*steps, *chapter("docs/release.md", "here", "python"), other_run):
+        assert not follow(block, account)
+    for block in chapter("docs/own-data.md", "here"):
+        shutil.rmtree(account.file("prepared"))
         assert not follow(block, account)
 
 

@@ -64,7 +64,10 @@ def test_tags_that_no_scheme_or_task_has_are_refused_with_the_line(
         ("noxa B-gene\nran O\n", {}),
         ("noxa NN B-NP B-Gene\nran  VB  O  O\n", {}),
         ("1\tnoxa\tB-Gene\tx\n2\tran\tO\tx\n", {"token": 1, "tag": 2}),
-        ("# of 2 words\nn\tword\tner\tpos\n1\tnoxa\tB-Gene\tNN\n2\tran\tO\tVB\n", {"token": "word", "tag": "ner"}),
+        (
+            "# of 2 words\nn\tword\tner\tpos\n1\tnoxa\tB-Gene\tNN\n2\tran\tO\tVB\n",
+            {"token": "word", "tag": "ner"},
+        ),
         ("# a comment\nnoxa\tB-Gene\nran\tO\n", {}),
     ],
 )

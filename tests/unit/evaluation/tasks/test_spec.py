@@ -35,6 +35,11 @@ def test_a_file_becomes_a_task(tmp_path):
         (HEAD + TYPES + SOURCE.replace("test =", "dev2 ="), "unknown key dev2"),
         (HEAD + TYPES + '[[sources]]\nformat = "conll"\ntrain = "a"\n', "needs train, dev and test"),
         (HEAD + TYPES + SOURCE + "divide = {train = 0.5, dev = 0.1}\n", "sum 1"),
+        (HEAD + TYPES + SOURCE.replace("conll", "csv"), "format csv is not one of entities"),
+        (HEAD + TYPES + SOURCE + 'document = "("\n', r"document '\(' is no regular expression"),
+        (HEAD + TYPES + SOURCE.replace("conll", "brat") + "columns = {tag = 1}\n", "brat has no columns"),
+        (HEAD + TYPES + SOURCE.replace('"test.tsv"', '"/test.tsv"'), "must be below the directory"),
+        (HEAD + TYPES + SOURCE.replace('"test.tsv"', '""'), "must be below the directory"),
         (HEAD.replace("entities", "relations").replace("entity", "micro") + SOURCE, "needs labels"),
     ],
 )  # fmt: skip
@@ -56,3 +61,9 @@ def test_blurb_has_its_thirteen_tasks_with_scores_and_counts():
     tasks = [task for task in known_tasks().values() if task.group]
     assert len(tasks) == 13 and len({task.group for task in tasks}) == 6
     assert all(task.scores and task.sources[0].counts for task in tasks)
+
+
+def test_names_of_a_type_are_its_own_and_those_of_files_in_any_case(tmp_path):
+    (tmp_path / "mine.toml").write_text(HEAD + '[types]\nGene = ["Protein"]\nPlant = []\n' + SOURCE)
+    task = read_task(tmp_path / "mine.toml")
+    assert [task.type_of(name) for name in ("gene", "PROTEIN", "Plant")] == ["Gene", "Gene", "Plant"]
