@@ -124,9 +124,9 @@ def _refuse_shared(task: str, read: Mapping[Split, ReadSplit], allowed: int) -> 
         shared = sorted(read[split].names & read[other].names)
         if len(shared) > allowed:
             raise UserError(
-                f"{len(shared)} documents are in both {split} and {other}, the first being PMID {shared[0]}",
+                f"{len(shared)} documents are in both {split} and {other}, the first being {shared[0]}",
                 where=task,
-                remedy="restore the original files: such a score would be worthless",
+                remedy="leave them in one of the two: such a score would be worthless",
             )
 
 

@@ -116,7 +116,8 @@ def _annotated(
         mention = _mention(row, kind, text, f"{path}:{row.line}", found)
         if not kind:
             what = f"unknown kind of mention '{row.kind}' (known: {', '.join(sorted(known.values()))})"
-            raise UserError(what, where=f"{path}:{row.line}", remedy="restore the original file")
+            remedy = "restore the original file, or add it to the task's types or other_types"
+            raise UserError(what, where=f"{path}:{row.line}", remedy=remedy)
         if kind in kinds:
             counts.update(+found)
             if mentions.setdefault((mention.start, mention.end, kind), mention) is not mention:

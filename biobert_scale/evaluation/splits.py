@@ -86,9 +86,11 @@ def _read(task: Task, source: Source, paths: Sequence[Path]) -> ReadSplit:
     others = frozenset(task.other_types) - kinds
     match source.format:
         case "conll":
-            return _from_conll(read_conll(paths, source.columns, kinds, others), Counter())
+            return _from_conll(
+                read_conll(paths, source.columns, kinds, others, len(task.types) > 1), Counter()
+            )
         case "jsonl" | "datasets" if task.kind == "entities":
-            found, counts = read_entity_rows(source, paths, kinds, others)
+            found, counts = read_entity_rows(source, paths, kinds, others, len(task.types) > 1)
             return (
                 _from_conll(found, counts) if isinstance(found, Conll) else _documents(found, counts, paths)
             )
@@ -217,16 +219,10 @@ def _prepare_sentences(task: Task, read: ReadSplit) -> PreparedSplit:
 
 def _retagged(task: Task, sentence: TaggedSentence) -> TaggedSentence:
     """Tags of the task's types; without them where it has a single one."""
-    tags = []
-    for tag in sentence.tags:
-        letter, _, kind = tag.partition("-")
-        if len(task.types) < 2 or letter == "O":
-            tags.append(letter)
-        elif kind:
-            tags.append(f"{letter}-{task.type_of(kind)}")
-        else:
-            what = f"a tag {letter} without a type, where {task.name} has several"
-            raise UserError(what, where=f"sentence {' '.join(sentence.tokens[:8])}", remedy="add the types")
+    parts = [tag.partition("-") for tag in sentence.tags]
+    if len(task.types) < 2:
+        return replace(sentence, tags=[letter for letter, _, _ in parts])
+    tags = [f"{letter}-{task.type_of(kind)}" if kind else letter for letter, _, kind in parts]
     return replace(sentence, tags=tags)
 
 

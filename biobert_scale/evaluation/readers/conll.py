@@ -50,6 +50,7 @@ def read_conll(
     columns: Mapping[str, str | int] | None = None,
     kinds: frozenset[str] = frozenset(),
     others: frozenset[str] = frozenset(),
+    typed: bool = False,
 ) -> Conll:
     """Read a split's files.
 
@@ -62,6 +63,7 @@ def read_conll(
         kinds: the types that tags may have, in whatever case; they are written as here. Tags without a type
             are always read. Empty: any.
         others: types that files have besides: their words are O.
+        typed: refuse tags without a type.
 
     Raises:
         UserError: a row without its columns, an unknown tag or type, or tags that no scheme allows; with file
@@ -72,7 +74,7 @@ def read_conll(
     for path in paths:
         name = ""
         sentence: list[Word] = []
-        for item in _items(path, columns or {}, kinds | others):
+        for item in _items(path, columns or {}, kinds | others, typed):
             if isinstance(item, Word):
                 sentence.append(item)
                 continue
@@ -120,7 +122,7 @@ def _tag(letter: str, kind: str, others: frozenset[str]) -> str:
 
 
 def _items(
-    path: Path, columns: Mapping[str, str | int], kinds: frozenset[str]
+    path: Path, columns: Mapping[str, str | int], kinds: frozenset[str], typed: bool
 ) -> Iterator[Word | str | None]:
     """Words; None at a sentence's end; a document's name, or "", at its beginning."""
     width, separator = 0, None
@@ -155,7 +157,7 @@ def _items(
             what = f"expected a token and its tag in {width} columns"
             raise UserError(what, where=where, remedy="correct the line, or the task's `columns`")
         token = fields[places["token"]]
-        letter, kind = split_tag(token, fields[places["tag"]], where)
+        letter, kind = split_tag(token, fields[places["tag"]], where, typed)
         types.note("B" if letter in _SINGLE else letter, kind, number)
         yield Word(where=where, token=token, letter=letter, kind=known.get(kind.casefold(), kind))
     yield None
@@ -167,16 +169,19 @@ def _has_tag(fields: Sequence[str], places: Mapping[str, int]) -> bool:
     return len(fields) > max(1, places["tag"]) and fields[places["tag"]].partition("-")[0] in _TAGS
 
 
-def split_tag(token: object, tag: object, where: str) -> tuple[str, str]:
+def split_tag(token: object, tag: object, where: str, typed: bool) -> tuple[str, str]:
     """A tag's letter and type.
 
     Raises:
-        UserError: no word, or a tag of no scheme.
+        UserError: no word, a tag of no scheme, or, where it must have one, without a type.
     """
     letter, _, kind = str(tag).partition("-")
     if not isinstance(token, str) or not token.strip() or letter not in _TAGS or (letter == "O" and kind):
         what = f"expected a word and its tag (such as B, I, O), not {token!r} and {tag!r}"
         raise UserError(what, where=where, remedy="correct it, or the task's `columns`")
+    if typed and letter != "O" and not kind:
+        what = f"the tag {letter} has no type, where the task has several"
+        raise UserError(what, where=where, remedy="add the type, as in B-Gene")
     return letter, kind
 
 

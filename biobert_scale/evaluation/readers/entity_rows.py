@@ -16,7 +16,7 @@ from biobert_scale.evaluation.tasks.spec import Source
 
 
 def read_entity_rows(
-    source: Source, paths: Sequence[Path], kinds: frozenset[str], others: frozenset[str]
+    source: Source, paths: Sequence[Path], kinds: frozenset[str], others: frozenset[str], typed: bool
 ) -> tuple[Conll | list[AnnotatedDocument], Counter[str]]:
     """Read a split's files: sentences where rows have `tokens` and `tags`, documents where they have `text`
     and `entities`, a list of {"start", "end", "label"} in characters of the text; both may have an `id`.
@@ -37,7 +37,7 @@ def read_entity_rows(
         seen.add(name)
     counts: Counter[str] = Counter()
     if "tokens" in records[0].values:
-        words = [_words(record, kinds, others) for record in records]
+        words = [_words(record, kinds, others, typed) for record in records]
         scheme = find_scheme(words)
         tagged = [
             sentence
@@ -49,7 +49,7 @@ def read_entity_rows(
     return [_document(name, record, kinds, others, counts) for name, record in pairs], counts
 
 
-def _words(record: Record, kinds: frozenset[str], others: frozenset[str]) -> list[Word]:
+def _words(record: Record, kinds: frozenset[str], others: frozenset[str], typed: bool) -> list[Word]:
     tokens, tags = record.values.get("tokens"), record.values.get("tags")
     if not isinstance(tokens, list) or not isinstance(tags, list) or len(tokens) != len(tags) or not tokens:
         what = "expected `tokens` and as many `tags`"
@@ -57,7 +57,7 @@ def _words(record: Record, kinds: frozenset[str], others: frozenset[str]) -> lis
     known = {kind.casefold(): kind for kind in kinds | others}
     words = []
     for token, tag in zip(tokens, tags, strict=True):
-        letter, kind = split_tag(token, tag, record.where)
+        letter, kind = split_tag(token, tag, record.where, typed)
         if kind and kind.casefold() not in known:
             what = f"unknown type '{kind}' (known: {', '.join(sorted(known.values()))})"
             raise UserError(what, where=record.where, remedy="add it to the task's types, or to other_types")

@@ -198,7 +198,7 @@ def test_a_document_in_two_splits_is_refused(tmp_path):
     source = made_up_set(tmp_path / "in")
     with open(source / "ncbi" / NCBI[2], "a") as stream:
         stream.write(pubtator(10, "Leaf palsy.", "Again."))
-    with pytest.raises(UserError, match="both train and test, the first being PMID 10"):
+    with pytest.raises(UserError, match="both train and test, the first being 10"):
         prepare(source, tmp_path / "out")
 
 

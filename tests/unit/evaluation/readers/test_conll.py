@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,36 @@ def test_sentences_of_a_document_share_its_offsets_and_repeated_names_are_kept_a
 def test_without_documents_each_sentence_is_one(tmp_path: Path) -> None:
     found = read(tmp_path, "noxa\tO\n\nran\tO\n")
     assert [s.pmid for s in found.sentences] == ["s0", "s1"] and not found.names
+
+
+def in_scheme(tags: list[str], scheme: str) -> list[str]:
+    """IOB2 tags in another scheme."""
+    last, single = ("E", "S") if scheme == "IOBES" else ("L", "U")
+    made = []
+    for before, tag, after in zip(["O", *tags], tags, [*tags[1:], "O"], strict=False):
+        letter, _, kind = tag.partition("-")
+        goes_on = after == f"I-{kind}"
+        if scheme in ("IOBES", "BILOU") and not goes_on:
+            letter = {"B": single, "I": last}.get(letter, letter)
+        elif scheme == "IOB1" and letter == "B" and before[2:] != kind:
+            letter = "I"
+        made.append(f"{letter}-{kind}" if kind else letter)
+    return made
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_any_entities_are_the_same_in_every_scheme(scheme: str, tmp_path: Path) -> None:
+    draw = random.Random(0)
+    sentences = []
+    for _ in range(300):
+        tags = ["O"]
+        for _ in range(draw.randrange(1, 9)):
+            inside = [f"I{tags[-1][1:]}"] if tags[-1] != "O" else []
+            tags.append(draw.choice(["O", "B-Gene", "B-Plant", *inside]))
+        sentences.append(tags[1:])
+    text = "".join(lines(" ".join(in_scheme(tags, scheme)), ["x"] * len(tags)) + "\n" for tags in sentences)
+    found = read(tmp_path, text)
+    assert found.scheme == scheme and [sentence.tags for sentence in found.sentences] == sentences
 
 
 def test_other_types_are_left_out_after_the_scheme_is_known(tmp_path: Path) -> None:

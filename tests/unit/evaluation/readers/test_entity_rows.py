@@ -20,7 +20,7 @@ KINDS = frozenset({"Gene"})
 def read(directory: Path, *rows: Any) -> Conll | list[AnnotatedDocument]:
     path = directory / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return read_entity_rows(Source(format="jsonl", train=("a.jsonl",)), [path], KINDS, frozenset())[0]
+    return read_entity_rows(Source(format="jsonl", train=("a.jsonl",)), [path], KINDS, frozenset(), False)[0]
 
 
 def test_words_and_tags_become_sentences(tmp_path: Path) -> None:
