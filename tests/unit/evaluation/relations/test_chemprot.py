@@ -106,7 +106,10 @@ def test_a_damaged_file_is_refused_with_its_line(
 
 def test_abbreviations_end_no_sentence() -> None:
     text = "Dr. Lee gave it. It was 5 mg vs. saline."
-    assert [text[start:end] for start, end in punkt()(text)] == ["Dr. Lee gave it.", "It was 5 mg vs. saline."]
+    assert [text[start:end] for start, end in punkt()(text)] == [
+        "Dr. Lee gave it.",
+        "It was 5 mg vs. saline.",
+    ]
 
 
 SETS = {
