@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from biobert_scale.evaluation.metrics.bootstrap import bootstrap_interval
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.records import Breakdown, Scored
@@ -13,7 +14,6 @@ from biobert_scale.evaluation.scores import (
     Counts,
     Measures,
     Repair,
-    bootstrap_interval,
     count_entities,
     count_orphans,
     total,

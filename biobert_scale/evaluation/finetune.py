@@ -6,9 +6,10 @@ import importlib.metadata
 import itertools
 import json
 import logging
+import math
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from biobert_scale.evaluation.records import (
     Selection,
     Trial,
 )
-from biobert_scale.evaluation.scores import Counts
+from biobert_scale.evaluation.scores import Statistics
 from biobert_scale.files import (
     MANIFEST,
     describe_inputs,
@@ -255,7 +256,7 @@ class _Run:
         tagger: Head | None = None
         for point in points:
             name = f"learning-rate-{point.learning_rate:g}-batch-{point.batch_size}-epochs-{point.epochs}"
-            best = max((max(earlier.dev_scores) for earlier in fits), default=-1.0)
+            best = max((max(earlier.dev_scores) for earlier in fits), default=-math.inf)
             trained, fitted = self._try(point, trials / name, best=best)
             if max(fitted.dev_scores) > best:
                 tagger, chosen, home = trained, point, trials / name
@@ -381,7 +382,7 @@ def _origin(model: Path, inputs: list[dict[str, Any]], *, random_weights: bool) 
     }
 
 
-def write_documents(path: Path, documents: dict[str, Counts]) -> None:
-    """Write every test document's counts: what paired comparisons of two systems need."""
-    rows = [json.dumps({"pmid": pmid, **asdict(counts)}) + "\n" for pmid, counts in documents.items()]
+def write_documents(path: Path, documents: Mapping[str, Statistics]) -> None:
+    """Write what was counted of every test document: what paired comparisons of two systems need."""
+    rows = [json.dumps({"pmid": pmid, **asdict(found)}) + "\n" for pmid, found in documents.items()]
     write_atomically(path, "".join(rows))

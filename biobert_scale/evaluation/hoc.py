@@ -12,20 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from biobert_scale.evaluation.metrics.bootstrap import bootstrap_interval, score_of
+from biobert_scale.evaluation.metrics.calibration import multi_label_calibration
+from biobert_scale.evaluation.metrics.labels import count_labels, example_based_f1
 from biobert_scale.evaluation.packed_sequences import PackedHead, encode, in_batches, pack
 from biobert_scale.evaluation.prepared import SPLITS, read_documents
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
 from biobert_scale.evaluation.records import Breakdown, Scored
-from biobert_scale.evaluation.scores import (
-    Measure,
-    Measures,
-    bootstrap_interval,
-    count_labels,
-    example_based_f1,
-    f1_of,
-    total,
-)
+from biobert_scale.evaluation.scores import Measure, Measures, total
 from biobert_scale.files import write_atomically
 from biobert_scale.modeling.batch import PackedSequences
 from biobert_scale.modeling.model import Encoder
@@ -118,7 +113,12 @@ class HallmarkTask:
         """Predict a split and score it: see `score_labels`; `predictions` are the probabilities."""
         probabilities = self.predict(model, split, device)
         scores = score_labels(self._documents[split], probabilities > 0.5, self._measure)
-        return {**scores, "n_truncated_tokens": self._cut[split], "predictions": probabilities}
+        return {
+            **scores,
+            "calibration": multi_label_calibration(probabilities, label_matrix(self._documents[split])),
+            "n_truncated_tokens": self._cut[split],
+            "predictions": probabilities,
+        }
 
     def break_down(self, split: str, probabilities: NDArray[np.float32]) -> Breakdown:
         """Where the errors lie: see the function of this name."""
@@ -154,7 +154,7 @@ def score_labels(
     gold = label_matrix(documents)
     counts = count_labels(gold, predicted)
     return {
-        "score": f1_of(counts, measure),
+        "score": score_of(counts, measure),
         "scores": {"micro": total(counts).as_dict(), "example": example_based_f1(gold, predicted)},
         "interval_95": bootstrap_interval(counts, measure=measure),
         "documents": {document.pmid: count for document, count in zip(documents, counts, strict=True)},
