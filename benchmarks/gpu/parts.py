@@ -186,11 +186,11 @@ def _contests(report: Report, contests: list[tuple[str, dict[str, Maker]]], *, t
     _complain((why for each in found for why in each["failed"].values()), "contest")
 
 
-@rank_environment()
 def _collect(kernels: list[Operation], step: Callable[[], None], device: torch.device) -> None:
     kernels.extend(operations(step, device))
 
 
+@rank_environment()
 def measure_profile(report: Report, *, tiny: bool) -> None:
     """Where the time of a step goes, as `one-gpu` takes it, compiled and not: kernels by their time on the
     device."""
