@@ -36,7 +36,7 @@ def evaluate_prepare(
             package.
         overwrite: replace what other files left there.
     """
-    from biobert_scale.evaluation.tasks import prepare
+    from biobert_scale.evaluation.prepare import prepare
 
     if download or sources is not None:
         from biobert_scale.evaluation.download import download as fetch

@@ -1,9 +1,9 @@
 """What simple methods score on the same files: a fine-tuned model that does not beat them has learned
 nothing.
 
-Entities: a dictionary of the training set's mentions and a linear-chain CRF (Lafferty et al. 2001);
-documents: TF-IDF with logistic regression; and for both the best constant answer. scikit-learn and
-python-crfsuite are needed only here.
+Entities: a dictionary of the training set's mentions and a linear-chain CRF (Lafferty et al. 2001); labels:
+TF-IDF with logistic regression; similarity: the words that both texts have; and for all a constant answer.
+scikit-learn and python-crfsuite are needed only here.
 """
 
 from __future__ import annotations
@@ -23,21 +23,24 @@ from numpy.typing import NDArray
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
 from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, describe_run, versions, write_documents
-from biobert_scale.evaluation.hoc import PREDICTIONS, label_matrix, score_labels, write_labels
-from biobert_scale.evaluation.hoc import break_down as break_down_labels
 from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.prepared import (
-    HALLMARK_TASKS,
+    Row,
     gold_spans,
     prepared_tasks,
     read_annotated,
-    read_documents,
+    read_rows,
     read_sentences,
+    task_of,
 )
 from biobert_scale.evaluation.protocols import protocol_of
-from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.records import BaselineMetrics, Breakdown, Scored
 from biobert_scale.evaluation.scores import entity_spans
+from biobert_scale.evaluation.sequence_scores import break_down as break_down_rows
+from biobert_scale.evaluation.sequence_scores import decide, gold_of, score_rows
+from biobert_scale.evaluation.sequences import PREDICTIONS, write_answers
+from biobert_scale.evaluation.tasks.spec import Task
 from biobert_scale.files import Manifest, describe_inputs, write_json
 from biobert_scale.stage import Stage
 
@@ -73,7 +76,9 @@ def run_baselines(
         if stage.finished is not None:
             return stage.finished
         scores = {
-            task: (_run_documents if task in HALLMARK_TASKS else _run_entities)(prepared, task, output / task)
+            task: (_run_entities if task_of(prepared, task).kind == "entities" else _run_rows)(
+                prepared, task, output / task
+            )
             for task in chosen
         }
         files = [path for task in chosen for path in sorted((output / task).glob("*/*")) if path.is_file()]
@@ -111,21 +116,28 @@ def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
     return scores
 
 
-def _run_documents(prepared: Path, task: str, output: Path) -> dict[str, float]:
-    train, test = read_documents(prepared, "train", task), read_documents(prepared, "test", task)
-    methods: dict[str, Callable[[], NDArray[np.float64]]] = {
-        "majority": lambda: majority_labels(train, test),
-        "TF-IDF documents": lambda: tfidf_documents(train, test),
-        "TF-IDF sentence-union": lambda: tfidf_sentences(train, test),
-    }
+def _run_rows(prepared: Path, task: str, output: Path) -> dict[str, float]:
+    spec = task_of(prepared, task)
+    train, test = (read_rows(prepared, spec, split) for split in ("train", "test"))
+    methods: dict[str, Callable[[], NDArray[np.float64]]]
+    if spec.kind == "similarity":
+        methods = {"mean": lambda: mean_number(spec, train, test), "common words": lambda: common_words(test)}
+    else:
+        parts = [read_rows(prepared, spec, split, by_sentence=True) for split in ("train", "test")]
+        of_sentences = parts[0] != train
+        methods = {
+            "majority": lambda: majority_label(spec, train, test),
+            "TF-IDF documents" if of_sentences else "TF-IDF": lambda: tfidf(spec, train, test),
+        }
+        if of_sentences:
+            methods["TF-IDF sentence-union"] = lambda: tfidf(spec, *parts)
     scores = {}
     for name, method in methods.items():
         started = time.monotonic()
-        probabilities = method()
-        directory = output / name.replace(" ", "-")
-        write_labels(directory / PREDICTIONS, test, probabilities > 0.5, probabilities)
-        scored = score_labels(test, probabilities > 0.5, protocol_of(task).measure)
-        breakdown = break_down_labels(test, probabilities > 0.5)
+        found = method()
+        answers, directory = decide(spec, found), output / name.replace(" ", "-")
+        write_answers(directory / PREDICTIONS, spec, test, found)
+        scored, breakdown = score_rows(spec, test, answers), break_down_rows(spec, test, answers)
         scores[name] = _write_run(prepared, task, directory, name, scored, breakdown, started)
     return scores
 
@@ -140,7 +152,7 @@ def _write_run(
     started: float,
 ) -> float:
     write_documents(directory / DOCUMENTS, scored.pop("documents"))
-    rule = protocol_of(task)
+    rule = protocol_of(task_of(prepared, task))
     metrics: BaselineMetrics = {
         **describe_run(prepared, task, rule, model=name, kind="baseline", seed=None),
         "random_weights": None,
@@ -153,7 +165,7 @@ def _write_run(
         "seconds": round(time.monotonic() - started, 2),
     }
     write_json(directory / METRICS, metrics)
-    logger.info("%s, %s: %s %.2f", task, name, rule.score_name, metrics["score"])
+    logger.info("%s, %s: %s %.2f", task, name, metrics["score_name"], metrics["score"])
     return metrics["score"]
 
 
@@ -260,35 +272,21 @@ def _shape(token: str) -> str:
     return "".join(kind for index, kind in enumerate(kinds) if not index or kinds[index - 1] != kind)
 
 
-def majority_labels(
-    train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]
-) -> NDArray[np.float64]:
-    """The training set's most frequent hallmark for every document, (documents, 10)."""
-    probabilities = np.zeros((len(test), len(HALLMARKS)))
-    probabilities[:, label_matrix(train).sum(0).argmax()] = 1.0
+def majority_label(task: Task, train: Sequence[Row], test: Sequence[Row]) -> NDArray[np.float64]:
+    """The training set's most frequent label for every row, (rows, labels)."""
+    probabilities = np.zeros((len(test), len(task.labels)))
+    probabilities[:, gold_of(task, train).sum(0).argmax()] = 1.0
     return probabilities
 
 
-def tfidf_documents(
-    train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]
-) -> NDArray[np.float64]:
-    """One classifier per hallmark on whole documents: probabilities, (documents, 10)."""
-    texts = [[" ".join(document.sentences) for document in documents] for documents in (train, test)]
-    return _tfidf(texts[0], label_matrix(train), texts[1])
-
-
-def tfidf_sentences(
-    train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]
-) -> NDArray[np.float64]:
-    """One classifier per hallmark on sentences; a document's probability is its likeliest sentence's,
-    (documents, 10)."""
-    gold = label_matrix(train, "sentence-union")
-    sentences = [
-        [sentence for document in documents for sentence in document.sentences] for documents in (train, test)
-    ]
-    owners = np.repeat(np.arange(len(test)), [len(document.sentences) for document in test])
-    probabilities = np.zeros((len(test), len(HALLMARKS)))
-    np.maximum.at(probabilities, owners, _tfidf(sentences[0], gold, sentences[1]))
+def tfidf(task: Task, train: Sequence[Row], test: Sequence[Row]) -> NDArray[np.float64]:
+    """One classifier per label: probabilities, (rows, labels). Of several rows of one name, as documents have
+    by sentences, the likeliest one's."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(row.id for row in test))}
+    probabilities = np.zeros((len(places), len(task.labels)))
+    texts = [[" ".join(row.texts) for row in rows] for rows in (train, test)]
+    found = _tfidf(texts[0], gold_of(task, train), texts[1])
+    np.maximum.at(probabilities, [places[row.id] for row in test], found)
     return probabilities
 
 
@@ -299,12 +297,22 @@ def _tfidf(texts: list[str], gold: NDArray[np.bool_], unseen: list[str]) -> NDAr
 
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     known, new = vectorizer.fit_transform(texts), vectorizer.transform(unseen)
-    probabilities = np.zeros((len(unseen), len(HALLMARKS)))
-    for label in range(len(HALLMARKS)):
-        target = gold[:, label]
+    probabilities = np.zeros((len(unseen), gold.shape[1]))
+    for label, target in enumerate(gold.T):
         if target.all() or not target.any():
             probabilities[:, label] = float(target.all())  # one class only: nothing to separate
             continue
         model = LogisticRegression(C=10.0, class_weight="balanced", solver="liblinear").fit(known, target)
         probabilities[:, label] = model.predict_proba(new)[:, 1]
     return probabilities
+
+
+def mean_number(task: Task, train: Sequence[Row], test: Sequence[Row]) -> NDArray[np.float64]:
+    """The training set's mean for every row, (rows, 1)."""
+    return np.full((len(test), 1), gold_of(task, train).mean())
+
+
+def common_words(test: Sequence[Row]) -> NDArray[np.float64]:
+    """The share of two texts' words that both have, (rows, 1)."""
+    pairs = [[set(text.lower().split()) for text in row.texts] for row in test]
+    return np.array([[len(set.intersection(*words)) / max(len(set.union(*words)), 1)] for words in pairs])

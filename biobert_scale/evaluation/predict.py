@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 from rich.console import RenderableType
 
 from biobert_scale.display import quantity, table, words
@@ -25,27 +24,27 @@ from biobert_scale.evaluation.finetune import (
     write_result,
 )
 from biobert_scale.evaluation.finetuned_weights import load_head
-from biobert_scale.evaluation.hoc import PREDICTIONS as LABEL_PREDICTIONS
-from biobert_scale.evaluation.hoc import break_down as break_down_labels
-from biobert_scale.evaluation.hoc import score_labels, write_labels
 from biobert_scale.evaluation.ner import PUBTATOR as PUBTATOR_PREDICTIONS
 from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.packed_sequences import load_tokenizer
-from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
+from biobert_scale.evaluation.prediction_files import read_answers, read_spans, read_tags
 from biobert_scale.evaluation.prepared import (
     ENTITY_TYPES,
-    HALLMARK_TASKS,
     gold_spans,
     read_annotated,
-    read_documents,
+    read_rows,
     read_sentences,
-    task_directory,
+    task_of,
 )
 from biobert_scale.evaluation.protocols import NOT_TOLD, protocol_of
 from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
 from biobert_scale.evaluation.pubtator_blocks import is_document_start
 from biobert_scale.evaluation.records import FileMetrics, PredictedMetrics, RunMetrics
+from biobert_scale.evaluation.sequence_scores import break_down as break_down_rows
+from biobert_scale.evaluation.sequence_scores import score_rows
+from biobert_scale.evaluation.sequences import PREDICTIONS, write_answers
 from biobert_scale.evaluation.sources import task_kinds
+from biobert_scale.evaluation.tasks.spec import Task
 from biobert_scale.files import MANIFEST, describe_inputs, read_manifest, write_json
 from biobert_scale.recipes import structure_saved_budget
 from biobert_scale.release.heads import MODEL
@@ -69,7 +68,8 @@ def predict(
     _check_split(split)
     config = structure_saved_budget(read_manifest(run, STAGE).config["finetune"], where=str(run / MANIFEST))
     recorded = read_metrics(run)
-    task, rule = recorded["task"], protocol_of(recorded["task"], recorded["protocol"])
+    task = recorded["task"]
+    rule = protocol_of(task_of(prepared, task), recorded["protocol"])
     if rule.retrain and split != "test":
         means = f"their score on {split} means nothing"
         what = f"under the protocol {rule.name} the weights were trained on train and dev: {means}"
@@ -77,7 +77,6 @@ def predict(
     if not (run / MODEL).is_dir():
         remedy = "fine-tune with --keep-weights (and --overwrite, or into another --output)"
         raise UserError("the run kept no model", where=run, remedy=remedy)
-    task_directory(prepared, task)
     inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
     with (
         rank_environment() as ranks,
@@ -129,8 +128,8 @@ def score(
     """Score a file of predictions against the prepared gold, which the file's own gold column never replaces.
 
     Args:
-        predictions: `token gold predicted` lines (CoNLL), PubTator (scored in document characters), or HoC's
-            tab-separated rows.
+        predictions: `token gold predicted` lines (CoNLL), PubTator (scored in document characters), or
+            tab-separated rows as `evaluate finetune` writes them for the other kinds.
         output: for `metrics.json`, `documents.jsonl` and `predictions.tsv`; `evaluate table` shows it.
         name: what to call the system (default: the file's name).
         protocol: under which the predictions were made; where it is not given, no published score is put
@@ -140,8 +139,8 @@ def score(
         UserError: an unknown task, or a file that does not fit the split, with its line.
     """
     _check_split(split)
-    task_directory(prepared, task)
-    rule = protocol_of(task, protocol)
+    spec = task_of(prepared, task)
+    rule = protocol_of(spec, protocol)
     inputs = describe_inputs([prepared, predictions])
     settings = {"task": task, "split": split, "name": name, "protocol": protocol}
     with Stage(
@@ -150,8 +149,9 @@ def score(
         if stage.finished is not None:
             return read_metrics(output)
         try:
-            result = (_score_labels if task in HALLMARK_TASKS else _score_entities)(
-                prepared, task, predictions, split, output
+            of_words = spec.kind == "entities"
+            result = (_score_entities if of_words else _score_answers)(
+                prepared, spec, predictions, split, output
             )
         except UserError:
             stage.discard()  # the corrected file is another input
@@ -185,6 +185,7 @@ def score_parts(metrics: RunMetrics) -> list[RenderableType]:
             *(quantity(values.get(kind)) for kind in ("tp", "fp", "fn")),
         )
         for name, values in metrics["scores"].items()
+        if "f1" in values
     ]
     repaired = {
         "orphan_inside_tags": metrics.get("orphan_inside_tags"),
@@ -194,16 +195,23 @@ def score_parts(metrics: RunMetrics) -> list[RenderableType]:
     parts: list[RenderableType] = [
         f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f}"
         f" (95% interval {low:.2f} to {high:.2f})",
-        table(rows, header=("", "P", "R", "F1", "true positives", "false positives", "false negatives")),
-        ", ".join(found) or "no tags repaired",
     ]
+    if rows:
+        header = ("", "P", "R", "F1", "true positives", "false positives", "false negatives")
+        parts.append(table(rows, header=header))
+    if "accuracy" in (answers := metrics["scores"].get("accuracy", {})):
+        parts.append(
+            f"accuracy {answers['accuracy']:.2f}: {answers['correct']:,} of {answers['documents']:,}"
+        )
+    parts.append(", ".join(found) or "no tags repaired")
     if passed_over := metrics.get("passed_over"):
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
         parts.append(f"rows of other types, not scored: {kinds}")
     return parts
 
 
-def _score_entities(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> Result:
+def _score_entities(prepared: Path, spec: Task, predictions: Path, split: str, output: Path) -> Result:
+    task = spec.name
     documents, sentences = read_annotated(prepared, task, split), read_sentences(prepared, task, split)
     gold = gold_spans(documents)
     first = next((line for _, line in read_lines(predictions) if line.strip()), "")
@@ -223,12 +231,12 @@ def _score_entities(prepared: Path, task: str, predictions: Path, split: str, ou
     return Result(scores, break_down(documents, spans, known), files)
 
 
-def _score_labels(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> Result:
-    documents = read_documents(prepared, split, task)
-    predicted = np.asarray(read_labels(predictions, documents))
-    write_labels(output / LABEL_PREDICTIONS, documents, predicted, predicted.astype(float))
-    scores = score_labels(documents, predicted, protocol_of(task).measure)
-    return Result(scores, break_down_labels(documents, predicted), [output / LABEL_PREDICTIONS])
+def _score_answers(prepared: Path, spec: Task, predictions: Path, split: str, output: Path) -> Result:
+    rows = read_rows(prepared, spec, split)
+    predicted = read_answers(predictions, spec, rows)
+    write_answers(output / PREDICTIONS, spec, rows, predicted.reshape(len(rows), -1).astype(float))
+    scores, breakdown = score_rows(spec, rows, predicted), break_down_rows(spec, rows, predicted)
+    return Result(scores, breakdown, [output / PREDICTIONS])
 
 
 def _check_split(split: str) -> None:

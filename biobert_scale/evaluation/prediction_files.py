@@ -3,25 +3,23 @@ predicted."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import Spans
+from biobert_scale.evaluation.prepared import Row
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, read_lines
 from biobert_scale.evaluation.pubtator_blocks import RelationRow, one_line, parse_rows, read_blocks
-from biobert_scale.evaluation.readers import (
-    HALLMARKS,
-    HallmarkDocument,
-    TaggedSentence,
-    TagTypes,
-    is_sentence_break,
-)
+from biobert_scale.evaluation.readers import TaggedSentence, TagTypes, is_sentence_break
+from biobert_scale.evaluation.tasks.spec import Task
 
 
 def read_tags(
@@ -136,37 +134,62 @@ def read_spans(
     return spans, others + relations
 
 
-def read_labels(path: Path, documents: Sequence[HallmarkDocument]) -> NDArray[np.bool_]:
-    """Read rows of PMID, gold labels, predicted labels (numbers, comma-separated) and, if given,
-    probabilities, under a header.
+def read_answers(path: Path, task: Task, rows: Sequence[Row]) -> NDArray[Any]:
+    """Read lines of a row's name, gold answer, predicted answer and, if given, probabilities, tab-separated
+    under a header, as `sequences.write_answers` writes them.
 
     Returns:
-        (documents, 10), in the order of the split.
+        (rows, labels) bool, or of similarity numbers, (rows,) fp64; in the order of the split.
 
     Raises:
-        UserError: a document twice, missing or of another split, other gold labels, or a label that does not
+        UserError: a row twice, missing or of another split, another gold answer, or an answer that does not
             exist; with the line.
     """
-    places = {document.pmid: number for number, document in enumerate(documents)}
-    predicted = np.zeros((len(documents), len(HALLMARKS)), dtype=bool)
-    seen: set[str] = set()
+    places = {row.id: place for place, row in enumerate(rows)}
+    predicted: dict[str, Any] = {}
     for number, line in list(read_lines(path))[1:]:
         fields, refused = line.split("\t"), partial(UserError, where=f"{path}:{number}")
-        if len(fields) < 3 or fields[0] not in places or fields[0] in seen:
-            what = "expected PMID, gold and predicted labels of a document of this split, once"
+        if len(fields) < 3 or fields[0] not in places or fields[0] in predicted:
+            what = "expected the name, gold and predicted answer of a row of this split, once"
             raise refused(what, remedy="correct the line")
-        seen.add(fields[0])
-        gold, found = (
-            [int(label) if label.isdecimal() else -1 for label in field.split(",") if label]
-            for field in fields[1:3]
-        )
-        if gold != documents[places[fields[0]]].labels:
-            raise refused("other gold labels than the split's", remedy="leave the gold column as it is")
-        if any(not 0 <= label < len(HALLMARKS) for label in found):
-            raise refused("a label that is no number from 0 to 9", remedy="correct the line")
-        predicted[places[fields[0]], found] = True
-    if missing := places.keys() - seen:
-        what = f"{len(missing)} documents are missing, {min(missing)} among them"
-        remedy = "give a row for every document, also without labels"
-        raise UserError(what, where=path, remedy=remedy)
-    return predicted
+        gold, found = (_answer(task, field) for field in fields[1:3])
+        due = rows[places[fields[0]]].label
+        if gold != (sorted(map(task.labels.index, due)) if isinstance(due, list) else due):
+            raise refused("another gold answer than the split's", remedy="leave the gold column as it is")
+        if found is None:
+            raise refused(f"'{fields[2]}' is no answer", remedy=_expected(task))
+        predicted[fields[0]] = found
+    if missing := places.keys() - predicted:
+        what = f"{len(missing)} rows are missing, {min(missing)} among them"
+        raise UserError(what, where=path, remedy="give a line for every row, also without labels")
+    answers = [predicted[row.id] for row in rows]
+    if task.kind == "similarity":
+        return np.array(answers, np.float64)
+    chosen = np.zeros((len(rows), len(task.labels)), bool)
+    for place, answer in enumerate(answers):
+        chosen[place, answer if task.multi_label else task.labels.index(answer)] = True
+    return chosen
+
+
+def _expected(task: Task) -> str:
+    if task.kind == "similarity":
+        return "give a number"
+    if task.multi_label:
+        return f"give numbers of labels from 0 to {len(task.labels) - 1}, separated by commas"
+    return f"give one of: {', '.join(task.labels)}"
+
+
+def _answer(task: Task, field: str) -> list[int] | str | float | None:
+    """A field's numbers of labels, label or number; None where it is no answer to this task."""
+    if task.kind == "similarity":
+        try:
+            value = float(field)
+        except ValueError:
+            return None
+        return value if math.isfinite(value) else None
+    if not task.multi_label:
+        return field if field in task.labels else None
+    numbers = field.split(",") if field else []
+    if not all(number.isdecimal() and int(number) < len(task.labels) for number in numbers):
+        return None
+    return sorted(map(int, numbers))

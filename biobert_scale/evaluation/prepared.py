@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention
-from biobert_scale.evaluation.readers import HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.tasks.spec import Kind, Source, Task, known_tasks, read_task
 from biobert_scale.files import MANIFEST, read_manifest, write_atomically
 
 SPLITS = ("train", "dev", "test")
@@ -21,6 +23,47 @@ HALLMARK_TASKS = (HALLMARK_TASK, BLUE_HALLMARK_TASK)
 TASKS = (*ENTITY_TASKS, *HALLMARK_TASKS)
 ENTITY_TYPES = {"BC5CDR-chem": "Chemical", "BC5CDR-disease": "Disease", "NCBI-disease": "Disease"}
 """What predictions of a task are called in PubTator files."""
+TASK_FILE = "task.toml"
+"""Beside a task's prepared files: what it is, where it is none of the package's own."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
+"""In the order in which tables have them."""
+_SOURCE = Source(format="hallmarks", train=("train.tsv",), dev=("dev.tsv",), test=("test.tsv",))
+_BUILT_IN = {
+    name: Task(
+        name=name,
+        kind="entities",
+        sources=(_SOURCE,),
+        metric="entity_f1",
+        types={kind: (kind,)},
+        protocols=("blurb", "biobert"),
+    )
+    for name, kind in ENTITY_TYPES.items()
+} | {
+    name: Task(
+        name=name,
+        kind="classification",
+        sources=(_SOURCE,),
+        metric="example_f1" if name == BLUE_HALLMARK_TASK else "micro_f1",
+        labels=HALLMARKS,
+        multi_label=True,
+        protocols=("hoc-blue" if name == BLUE_HALLMARK_TASK else "hoc-blurb",),
+    )
+    for name in HALLMARK_TASKS
+}
+"""What `prepare` makes without a task file; their files are found by `sources`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One text, or two, and what is to be predicted of it."""
+
+    id: str
+    document: str
+    """What splits do not share, and what the bootstrap draws: rows of one document are no independent
+    observations."""
+    texts: list[str]
+    label: str | list[str] | float
+    """A label, any number of labels, or a number."""
 
 
 class GoldRow(TypedDict):
@@ -34,8 +77,19 @@ class GoldRow(TypedDict):
 
 
 def prepared_tasks(prepared: Path) -> list[str]:
-    """The tasks that a prepared directory holds."""
-    return [task for task in TASKS if task in read_manifest(prepared, STAGE).counts]
+    """The tasks that a prepared directory holds, kind by kind."""
+    names = sorted(read_manifest(prepared, STAGE).counts)
+    return sorted(names, key=lambda name: KINDS.index(task_of(prepared, name).kind))
+
+
+def task_of(prepared: Path, name: str) -> Task:
+    """What a prepared task is: as the file beside its data says, or else the package's own of that name.
+
+    Raises:
+        UserError: see `task_directory` and `read_task`.
+    """
+    own = task_directory(prepared, name) / TASK_FILE
+    return read_task(own) if own.is_file() else (_BUILT_IN | known_tasks())[name]
 
 
 def is_published(prepared: Path, task: str) -> bool:
@@ -49,7 +103,7 @@ def task_directory(prepared: Path, task: str) -> Path:
     Raises:
         UserError: `prepare` did not finish there, or did not find this task.
     """
-    if task not in (known := prepared_tasks(prepared)):
+    if task not in (known := read_manifest(prepared, STAGE).counts):
         remedy = f"choose one of: {', '.join(known)}"
         raise UserError(f"no task '{task}'", where=prepared / MANIFEST, remedy=remedy)
     return prepared / task
@@ -88,6 +142,35 @@ def gold_spans(documents: Iterable[AnnotatedDocument]) -> dict[str, set[tuple[in
 def read_documents(prepared: Path, split: str, task: str = HALLMARK_TASK) -> list[HallmarkDocument]:
     """The documents of HoC, in BLURB's or BLUE's split."""
     return [HallmarkDocument(**row) for row in _rows(task_directory(prepared, task) / f"{split}.jsonl")]
+
+
+def read_rows(prepared: Path, task: Task, split: str, *, by_sentence: bool = False) -> list[Row]:
+    """The rows of a task of any kind but entities.
+
+    Args:
+        by_sentence: where the file has documents as sentences, a row for each of them with its own labels,
+            all under the document's name.
+    """
+    found = _rows(task_directory(prepared, task.name) / f"{split}.jsonl")
+    if found and "sentences" in found[0]:
+        documents = [HallmarkDocument(**row) for row in found]
+        return [row for document in documents for row in _document_rows(document, task.labels, by_sentence)]
+    return [Row(**row) for row in found]
+
+
+def _document_rows(document: HallmarkDocument, names: tuple[str, ...], by_sentence: bool) -> list[Row]:
+    texts, labels = [" ".join(document.sentences)], [document.labels]
+    if by_sentence:
+        texts, labels = document.sentences, document.sentence_labels
+    return [
+        Row(
+            id=document.pmid,
+            document=document.pmid,
+            texts=[text],
+            label=[names[number] for number in numbers],
+        )
+        for text, numbers in zip(texts, labels, strict=True)
+    ]
 
 
 def data_checksums(prepared: Path, task: str) -> dict[str, str]:

@@ -12,12 +12,15 @@ from biobert_scale.evaluation.metrics.bootstrap import PairedDifference
 from biobert_scale.evaluation.metrics.calibration import Calibration
 from biobert_scale.evaluation.published import PublishedScores
 from biobert_scale.evaluation.scores import Measure, Measures, Statistics
+from biobert_scale.evaluation.tasks.spec import Kind
 
 
 class RunDescription(TypedDict):
     """What every `metrics.json` begins with."""
 
     task: str
+    task_kind: NotRequired[Kind]
+    """Older runs say nothing of it."""
     protocol: str
     score_name: str
     measure: Measure
@@ -32,7 +35,7 @@ class RunDescription(TypedDict):
 
 
 class Breakdown(TypedDict):
-    """Where the errors are: by kind of mention or by hallmark, and so on."""
+    """Where the errors are: by kind of mention or by label, and so on."""
 
     by_type: dict[str, Measures]
     by_length: dict[str, Measures]

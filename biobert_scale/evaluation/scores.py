@@ -87,6 +87,9 @@ class Values:
     gold: list[float]
     predicted: list[float]
 
+    def __add__(self, other: Values) -> Values:
+        return Values(self.gold + other.gold, self.predicted + other.predicted)
+
 
 @dataclass(frozen=True)
 class TypeCounts:

@@ -19,10 +19,11 @@ from biobert_scale.evaluation.metrics.bootstrap import (
     paired_bootstrap,
     read_statistics,
 )
-from biobert_scale.evaluation.prepared import TASKS
+from biobert_scale.evaluation.prepared import KINDS
 from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCE_PROTOCOLS, REFERENCES
 from biobert_scale.evaluation.records import Comparison, RunMetrics, ScoreRow, ScoreTable
 from biobert_scale.evaluation.scores import Measure, Statistics
+from biobert_scale.evaluation.tasks.spec import Kind
 from biobert_scale.files import MANIFEST, read_json, read_manifest, write_atomically, write_json
 
 _KINDS = ("pre-trained", "random weights", "predictions", "baseline")
@@ -57,7 +58,7 @@ def score_table(runs: Path) -> ScoreTable:
         if not _is_finished(path):
             continue
         run = read_json(path)
-        if run["task"] in TASKS and run.get("split", "test") == "test":
+        if run.get("split", "test") == "test":
             run["config"] = budget_to_current(run["config"], where=path)
             name = tuple(json.dumps(run.get(part), sort_keys=True) for part in _SYSTEM)
             origin = run.get("pretraining_step"), run.get("pretraining_run")
@@ -75,8 +76,12 @@ def score_table(runs: Path) -> ScoreTable:
     }
 
 
-def _place(system: _System) -> tuple[int, int, float]:
-    return TASKS.index(system.row["task"]), _KINDS.index(system.row["kind"]), -system.row["mean"]
+def _place(system: _System) -> tuple[int, str, int, float]:
+    row, run = system.row, system.runs[0].metrics
+    # What older runs do not say, the names of their scores do.
+    named: Kind = "entities" if run["score_name"] == "entity F1" else "classification"
+    task_kind = run.get("task_kind", named)
+    return KINDS.index(task_kind), row["task"], _KINDS.index(row["kind"]), -row["mean"]
 
 
 def _distinct(group: list[_Run]) -> list[_Run]:
@@ -253,7 +258,7 @@ def render_table(table: ScoreTable) -> str:
     Published scores appear for a task only where it was measured on the published set under their protocol:
     made-up data is compared with nothing.
     """
-    lines = [("task", "protocol", "system", "score", "F1", "95% interval", "P", "R")]
+    lines = [("task", "protocol", "system", "metric", "score", "95% interval", "P", "R")]
     for row in table["rows"]:
         spread = f" ± {row['sd']:.2f} ({len(row['scores'])} seeds)" if row["sd"] is not None else ""
         interval = "{:.2f} to {:.2f}".format(*row["interval_95"]) if row["interval_95"] else ""
@@ -300,7 +305,8 @@ def _render_published(table: ScoreTable) -> list[str]:
         known = [reference for reference in references if tasks & reference.scores.keys()]
         if not known:
             continue
-        columns = [task for task in TASKS if task in tasks and any(task in each.scores for each in known)]
+        named = dict.fromkeys(row["task"] for row in table["rows"])
+        columns = [task for task in named if task in tasks and any(task in each.scores for each in known)]
         notes = list(dict.fromkeys(f"{reference.protocol}; {reference.source}" for reference in known))
         lines: list[tuple[str, ...]] = [("model", *columns, "source")]
         for each in known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,18 +14,20 @@ import numpy as np
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import Spans, names_of, normalised, spans_of
-from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
+from biobert_scale.evaluation.prediction_files import read_answers, read_spans, read_tags
 from biobert_scale.evaluation.prepared import (
-    HALLMARK_TASKS,
+    Row,
     data_checksums,
     read_annotated,
-    read_documents,
+    read_rows,
     read_sentences,
+    task_of,
 )
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
-from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
 from biobert_scale.evaluation.records import RunMetrics
+from biobert_scale.evaluation.sequence_scores import gold_of
 from biobert_scale.evaluation.sources import task_kinds
+from biobert_scale.evaluation.tasks.spec import Kind
 from biobert_scale.files import read_json, read_manifest, write_atomically
 from biobert_scale.report.templates import render_page
 
@@ -109,7 +111,7 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
         name=title,
         description=f"{metrics['kind']}{seed}; {metrics['protocol']}, {split} split;"
         f" {metrics['score_name']} {metrics['score']:.2f}",
-        errors=(_label_errors if task in HALLMARK_TASKS else _entity_errors)(run, prepared, metrics, split),
+        errors=_PAGES.get(task_of(prepared, task).kind, _label_errors)(run, prepared, metrics, split),
         most=_MOST_DOCUMENTS,
     )
     write_atomically(output, page)
@@ -198,28 +200,30 @@ def _pieces(text: str, marks: Sequence[_Mark], known: set[str]) -> list[_Piece]:
 
 
 def _label_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -> _Errors:
-    documents = read_documents(prepared, split, metrics["task"])
-    predicted = read_labels(run / "predictions.tsv", documents)
+    task = task_of(prepared, metrics["task"])
+    rows, parts = (read_rows(prepared, task, split, by_sentence=each) for each in (False, True))
+    predicted = read_answers(run / "predictions.tsv", task, rows)
     shown = []
-    for document, labels in zip(documents, predicted, strict=True):
-        gold, found = set(document.labels), set(np.flatnonzero(labels).tolist())
-        if gold != found:
+    for row, gold, found in zip(rows, gold_of(task, rows), predicted, strict=True):
+        if (gold != found).any():
             summary = [
-                _Piece(HALLMARKS[label], _state(label in gold, label in found))
-                for label in sorted(gold | found)
+                _Piece(task.labels[label], _state(gold[label], found[label]))
+                for label in np.flatnonzero(gold | found)
             ]
-            shown.append(_Document(document.pmid, summary, _sentences(document, gold - found)))
+            missed = {task.labels[label] for label in np.flatnonzero(gold & ~found)}
+            texts = [_marked(part, missed) for part in parts if part.id == row.id]
+            shown.append(_Document(row.id, summary, texts))
     return _Errors(
-        heading="Errors by hallmark",
-        caption="Test documents",
-        head=("hallmark", "tp", "fp", "fn", "F1"),
+        heading="Errors by label",
+        caption=f"Rows of {split}",
+        head=("label", "tp", "fp", "fn", "F1"),
         rows=[
             (name, str(found["tp"]), str(found["fp"]), str(found["fn"]), f"{found['f1']:.1f}")
             for name, found in metrics["by_type"].items()
         ],
         of_words=False,
         legend=("found", "missed", "invented"),
-        explained="Sentences that carry a missed label are underlined.",
+        explained="Texts that carry a missed label are underlined.",
         documents=shown,
     )
 
@@ -228,10 +232,40 @@ def _state(in_gold: bool, in_found: bool) -> str:
     return ("found" if in_gold else "invented") if in_found else "missed"
 
 
-def _sentences(document: HallmarkDocument, missed: set[int]) -> list[list[_Piece]]:
-    """Each sentence, marked where it carries a missed label."""
-    shown = []
-    for sentence, labels in zip(document.sentences, document.sentence_labels, strict=True):
-        lost = "; ".join(HALLMARKS[label] for label in labels if label in missed)
-        shown.append([_Piece(sentence, "gold missed" if lost else "", lost)])
-    return shown
+def _marked(row: Row, missed: set[str]) -> list[_Piece]:
+    """A row's text, marked where it carries a missed label."""
+    labels = row.label if isinstance(row.label, list) else [str(row.label)]
+    lost = "; ".join(label for label in labels if label in missed)
+    return [_Piece(" / ".join(row.texts), "gold missed" if lost else "", lost)]
+
+
+def _number_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -> _Errors:
+    task = task_of(prepared, metrics["task"])
+    rows = read_rows(prepared, task, split)
+    predicted = read_answers(run / "predictions.tsv", task, rows)
+    order = np.argsort(-np.abs(predicted - gold_of(task, rows)), kind="stable")
+    answers = [
+        (rows[place], f"gold {rows[place].label:g}, predicted {predicted[place]:.2f}") for place in order
+    ]
+    return _Errors(
+        heading="Scores by length",
+        caption="Words of both texts",
+        head=("words", "rows", "Pearson correlation"),
+        rows=[
+            (name, str(found["documents"]), f"{found['pearson']:.1f}")
+            for name, found in metrics["by_length"].items()
+        ],
+        of_words=False,
+        legend=(),
+        explained="The largest differences first.",
+        documents=[
+            _Document(row.id, [_Piece(answer)], [[_Piece(text)] for text in row.texts])
+            for row, answer in answers
+        ],
+    )
+
+
+_PAGES: dict[Kind, Callable[[Path, Path, RunMetrics, str], _Errors]] = {
+    "entities": _entity_errors,
+    "similarity": _number_errors,
+}

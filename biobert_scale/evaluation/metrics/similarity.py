@@ -3,7 +3,7 @@ BLUE give it for BIOSSES."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ _LEAST_VARIANCE = 1e-12
 """Of a resample, relative to the whole set: below it all numbers are the same one, up to rounding."""
 
 
-def pearson(gold: Sequence[float], predicted: Sequence[float]) -> Measures:
+def pearson(gold: Iterable[float], predicted: Iterable[float]) -> Measures:
     """Pearson's correlation; 0 where one side does not vary."""
     values = [Values([one], [other]) for one, other in zip(gold, predicted, strict=True)]
     return {"pearson": float(correlation(moments(values).sum(0)[None])[0]), "documents": len(values)}

@@ -15,10 +15,10 @@ from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.fit import fit
 from biobert_scale.evaluation.ner import EntityTask, Tagger, make_windows
 from biobert_scale.evaluation.packed_sequences import in_batches, load_tokenizer, pack
+from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.prepared import read_gold, read_sentences
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.table import compare, render_table, score_table
-from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.runtime import start_plain

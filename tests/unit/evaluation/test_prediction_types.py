@@ -11,8 +11,8 @@ import pytest
 from biobert_scale.cli import main
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.predict import score
+from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.prepared import read_sentences
-from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.report.errors import write_errors
 
 FILES = (

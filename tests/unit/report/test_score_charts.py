@@ -12,9 +12,9 @@ import pytest
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.baselines import run_baselines
 from biobert_scale.evaluation.metrics.bootstrap import bootstrap_interval, paired_bootstrap, score_of
+from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.scores import Counts
 from biobert_scale.evaluation.table import render_table, score_table, steps_curve, write_table
-from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.files import finish_stage, write_json
 from biobert_scale.report.errors import write_errors
 from biobert_scale.report.score_charts import score_bars, score_steps

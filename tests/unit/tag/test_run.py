@@ -26,8 +26,8 @@ from biobert_scale.cli import main
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
+from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.pubtator import read_pubtator
-from biobert_scale.evaluation.tasks import prepare
 from biobert_scale.files import read_json, write_json
 from biobert_scale.release.finetuned import export_finetuned
 from biobert_scale.tag.documents import TextDocument, read_documents

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.prepared import (
     ENTITY_TASKS,
     read_annotated,
@@ -15,7 +16,6 @@ from biobert_scale.evaluation.prepared import (
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
 from biobert_scale.evaluation.readers import HALLMARK_HEADER, read_hallmarks, read_iob2
 from biobert_scale.evaluation.tagging import document_spans, tag_document
-from biobert_scale.evaluation.tasks import prepare
 
 KINDS = frozenset({"Chemical", "Disease"})
 NCBI = ("NCBItrainset_corpus.txt", "NCBIdevelopset_corpus.txt", "NCBItestset_corpus.txt")
