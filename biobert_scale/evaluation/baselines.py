@@ -21,12 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
+from biobert_scale.evaluation.entity_scores import break_down_tags, names_of, score_entities
 from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, describe_run, versions, write_documents
 from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.prepared import (
     Row,
-    gold_spans,
     prepared_tasks,
     read_annotated,
     read_rows,
@@ -96,8 +95,8 @@ def _library(module: str) -> Any:
 
 def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
     train, test = read_sentences(prepared, task, "train"), read_sentences(prepared, task, "test")
-    documents = read_annotated(prepared, task, "test")
-    gold, known = gold_spans(documents), names_of(read_annotated(prepared, task, "train"))
+    spec, documents = task_of(prepared, task), read_annotated(prepared, task, "test")
+    known = names_of(read_annotated(prepared, task, "train"))
     methods: dict[str, Callable[[], Tags]] = {
         "no entity": lambda: [["O"] * len(sentence.tokens) for sentence in test],
         "dictionary of all mentions": lambda: dictionary_tags(train, test, least_characters=3),
@@ -109,9 +108,9 @@ def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
         started = time.monotonic()
         tags = method()
         directory = output / name.replace(" ", "-")
-        write_entity_predictions(directory, task, test, documents, tags)
-        scored = score_tags(test, gold, tags)
-        breakdown = break_down(documents, spans_of(test, tags, gold), known)
+        write_entity_predictions(directory, spec, test, documents, tags)
+        scored = score_entities(spec, test, documents, tags)
+        breakdown = break_down_tags(spec, test, documents, tags, known)
         scores[name] = _write_run(prepared, task, directory, name, scored, breakdown, started)
     return scores
 
@@ -176,7 +175,8 @@ def dictionary_tags(
     least_characters: int = 1,
     least_share: float = 0.0,
 ) -> Tags:
-    """Tag the longest training mentions found in each sentence, from left to right, capitals ignored.
+    """Tag the longest training mentions found in each sentence, from left to right, capitals ignored; a name
+    of several types has the most frequent one.
 
     Args:
         least_characters: a name enters the dictionary with so many characters, blanks not counted: without
@@ -184,25 +184,26 @@ def dictionary_tags(
         least_share: a name enters the dictionary where it is a mention at least this share of the times that
             it occurs in the training set; 0 takes all.
     """
-    found = {
-        _lowered(sentence.tokens[start:end])
-        for sentence in train
-        for _, start, end in entity_spans(sentence.tags)
-    }
-    names = {name for name in found if sum(map(len, name)) >= least_characters}
+    mentions: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for sentence in train:
+        for kind, start, end in entity_spans(sentence.tags):
+            mentions[_lowered(sentence.tokens[start:end])][kind] += 1
+    names = {name for name in mentions if sum(map(len, name)) >= least_characters}
     longest = max(map(len, names), default=0)
     occurrences: Counter[tuple[str, ...]] = Counter()
-    mentions: Counter[tuple[str, ...]] = Counter()
     for sentence in train:
         words = _lowered(sentence.tokens)
-        mentions.update(words[start:end] for _, start, end in entity_spans(sentence.tags))
         occurrences.update(
             words[start : start + length]
             for start in range(len(words))
             for length in range(1, min(longest, len(words) - start) + 1)
             if words[start : start + length] in names
         )
-    kept = {name for name in names if mentions[name] >= least_share * occurrences[name]}
+    kept = {
+        name: mentions[name].most_common(1)[0][0]
+        for name in names
+        if mentions[name].total() >= least_share * occurrences[name]
+    }
     lengths: dict[str, set[int]] = defaultdict(set)
     for name in kept:
         lengths[name[0]].add(len(name))
@@ -213,14 +214,18 @@ def _lowered(tokens: Sequence[str]) -> tuple[str, ...]:
     return tuple(token.lower() for token in tokens)
 
 
-def _match(words: tuple[str, ...], names: set[tuple[str, ...]], lengths: dict[str, set[int]]) -> list[str]:
+def _match(
+    words: tuple[str, ...], names: dict[tuple[str, ...], str], lengths: dict[str, set[int]]
+) -> list[str]:
     tags, position = ["O"] * len(words), 0
     while position < len(words):
         # A stretch that the sentence's end cuts short may be another name: its own length finds that one.
         fitting = [length for length in lengths.get(words[position], ()) if position + length <= len(words)]
         found = [length for length in fitting if words[position : position + length] in names]
         if found:
-            tags[position : position + max(found)] = ["B"] + ["I"] * (max(found) - 1)
+            kind = names[words[position : position + max(found)]]
+            letters = ["B"] + ["I"] * (max(found) - 1)
+            tags[position : position + max(found)] = [f"{each}-{kind}" if kind else each for each in letters]
         position += max(found, default=1)
     return tags
 

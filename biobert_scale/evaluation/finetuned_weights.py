@@ -11,7 +11,7 @@ from torch import nn
 
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.ner import TAGS, EntityTask, Tagger
+from biobert_scale.evaluation.ner import EntityTask, Tagger, tags_of
 from biobert_scale.evaluation.sequences import SequenceClassifier, SequenceTask
 from biobert_scale.evaluation.tasks.spec import Kind, Task
 from biobert_scale.files import write_atomically
@@ -39,7 +39,8 @@ def save_finetuned(
     labels, problem = list(task.labels), _PROBLEMS.get(task.kind, "single_label_classification")
     if task.kind == "entities":
         # Pipelines join tags to entities by their prefixes: a bare B and I would be two types.
-        labels = [tag if tag == "O" else f"{tag}-{next(iter(task.types))}" for tag in TAGS]
+        bare = f"-{next(iter(task.types))}"
+        labels = [f"{tag}{bare}" if tag in ("B", "I") else tag for tag in tags_of(task)]
     elif task.kind == "similarity":
         labels = ["similarity"]
     elif task.multi_label:

@@ -9,7 +9,13 @@ from rich.console import RenderableType
 
 from biobert_scale.display import quantity, table, words
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.entity_scores import break_down, names_of, score_spans, score_tags, spans_of
+from biobert_scale.evaluation.entity_scores import (
+    break_down,
+    break_down_tags,
+    names_of,
+    score_entities,
+    score_spans,
+)
 from biobert_scale.evaluation.finetune import (
     DOCUMENTS,
     LIBRARIES,
@@ -29,12 +35,13 @@ from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.prediction_files import read_answers, read_spans, read_tags
 from biobert_scale.evaluation.prepared import (
-    ENTITY_TYPES,
     gold_spans,
+    is_typed,
     read_annotated,
     read_rows,
     read_sentences,
     task_of,
+    type_names,
 )
 from biobert_scale.evaluation.protocols import NOT_TOLD, protocol_of
 from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
@@ -43,7 +50,6 @@ from biobert_scale.evaluation.records import FileMetrics, PredictedMetrics, RunM
 from biobert_scale.evaluation.sequence_scores import break_down as break_down_rows
 from biobert_scale.evaluation.sequence_scores import score_rows
 from biobert_scale.evaluation.sequences import PREDICTIONS, write_answers
-from biobert_scale.evaluation.sources import task_kinds
 from biobert_scale.evaluation.tasks.spec import Task
 from biobert_scale.files import MANIFEST, describe_inputs, read_manifest, write_json
 from biobert_scale.recipes import structure_saved_budget
@@ -211,24 +217,31 @@ def score_parts(metrics: RunMetrics) -> list[RenderableType]:
 
 
 def _score_entities(prepared: Path, spec: Task, predictions: Path, split: str, output: Path) -> Result:
-    task = spec.name
-    documents, sentences = read_annotated(prepared, task, split), read_sentences(prepared, task, split)
-    gold = gold_spans(documents)
+    documents = read_annotated(prepared, spec.name, split)
+    sentences = read_sentences(prepared, spec.name, split)
+    known, kinds, types = (
+        names_of(read_annotated(prepared, spec.name, "train")),
+        spec.known_types,
+        type_names(spec),
+    )
     first = next((line for _, line in read_lines(predictions) if line.strip()), "")
-    if is_document_start(first):
-        spans, passed_over = read_spans(predictions, documents, task_kinds(task))
-        scores = score_spans(gold, {"conlleval": spans, "discard": spans})
-        scores["passed_over"] = dict(sorted(passed_over.items()))
-        write_pubtator(output / PUBTATOR_PREDICTIONS, documents, spans, ENTITY_TYPES[task])
-        files = [output / PUBTATOR_PREDICTIONS]
-    else:
-        tags, missing = read_tags(predictions, sentences, task_kinds(task))
-        spans = spans_of(sentences, tags, gold)
-        scores = score_tags(sentences, gold, tags)
+    if not is_document_start(first):
+        tags, missing = read_tags(predictions, sentences, kinds, types)
+        scores = score_entities(spec, sentences, documents, tags)
         scores["n_truncated_tokens"] = missing
-        files = write_entity_predictions(output, task, sentences, documents, tags)
-    known = names_of(read_annotated(prepared, task, "train"))
-    return Result(scores, break_down(documents, spans, known), files)
+        files = write_entity_predictions(output, spec, sentences, documents, tags)
+        return Result(scores, break_down_tags(spec, sentences, documents, tags, known), files)
+    if spec.metric == "word_macro_f1":
+        remedy = "give `token gold predicted` lines"
+        raise UserError(
+            "words are scored by their tags, which PubTator has not", where=predictions, remedy=remedy
+        )
+    spans, passed_over = read_spans(predictions, documents, kinds, types)
+    scores = score_spans(gold_spans(documents, typed=is_typed(spec)), {"conlleval": spans, "discard": spans})
+    scores["passed_over"] = dict(sorted(passed_over.items()))
+    write_pubtator(output / PUBTATOR_PREDICTIONS, documents, spans, next(iter(spec.types)))
+    breakdown = break_down(documents, spans, known, typed=is_typed(spec))
+    return Result(scores, breakdown, [output / PUBTATOR_PREDICTIONS])
 
 
 def _score_answers(prepared: Path, spec: Task, predictions: Path, split: str, output: Path) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import Spans
+from biobert_scale.evaluation.metrics.entities import span_of
 from biobert_scale.evaluation.prepared import Row
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, read_lines
 from biobert_scale.evaluation.pubtator_blocks import RelationRow, one_line, parse_rows, read_blocks
@@ -23,7 +24,10 @@ from biobert_scale.evaluation.tasks.spec import Task
 
 
 def read_tags(
-    path: Path, sentences: Sequence[TaggedSentence], kinds: Collection[str] = ()
+    path: Path,
+    sentences: Sequence[TaggedSentence],
+    kinds: Collection[str] = (),
+    types: Mapping[str, str] = {},
 ) -> tuple[list[list[str]], int]:
     """Read `token gold predicted` lines, an empty line after each sentence, for all sentences of a split in
     their order.
@@ -31,6 +35,7 @@ def read_tags(
     Args:
         kinds: the task's types of entity, in whatever case; empty: one type, whichever. A type is dropped
             where the file has one alone.
+        types: of a task with several, their names in small letters and what each is called: tags keep them.
 
     Returns:
         Tags of every sentence, and how many words at sentences' ends have none (they count as O).
@@ -40,18 +45,18 @@ def read_tags(
             or another number of sentences; with the line.
     """
     tags: list[list[str]] = [[]]
-    types, gold_types = TagTypes(kinds), TagTypes(kinds)
+    found_types, gold_types = TagTypes(kinds), TagTypes(kinds)
     for number, line in read_lines(path):
         if is_sentence_break(line):
             if tags[-1]:
                 tags.append([])
             continue
-        letters = _read_tag(line, tags, sentences, f"{path}:{number}")
-        for column, (letter, kind) in zip((gold_types, types), letters, strict=True):
+        letters = _read_tag(line, tags, sentences, types, f"{path}:{number}")
+        for column, (letter, kind) in zip((gold_types, found_types), letters, strict=True):
             column.note(letter, kind, number)
-    for column in (types, gold_types):
+    for column in (found_types, gold_types):
         column.check(path, remedy="a task scores its own types: set the tags of the others to O")
-    if not types.several:
+    if not types and not found_types.several:
         tags = [[tag[0] for tag in of_sentence] for of_sentence in tags]
     if not tags[-1]:
         tags.pop()
@@ -65,7 +70,11 @@ def read_tags(
 
 
 def _read_tag(
-    line: str, tags: list[list[str]], sentences: Sequence[TaggedSentence], where: str
+    line: str,
+    tags: list[list[str]],
+    sentences: Sequence[TaggedSentence],
+    types: Mapping[str, str],
+    where: str,
 ) -> list[tuple[str, str]]:
     """Add a line's predicted tag to the last sentence's; returns (letter, type) of the gold and the predicted
     tag."""
@@ -80,22 +89,32 @@ def _read_tag(
         what = f"'{fields[0]}' is where '{expected}' is due"
         raise refused(what, remedy="give the tokens of the prepared split, unchanged")
     (gold, _, gold_kind), (letter, _, kind) = (field.partition("-") for field in fields[1:])
-    if gold != sentence.tags[place]:
+    if (_tag(gold, gold_kind, types) if types else gold) != sentence.tags[place]:
         what = f"gold tag {fields[1]} where the split has {sentence.tags[place]}"
         raise refused(what, remedy="leave the gold column as it is")
-    if letter not in ("B", "I", "O"):
-        raise refused(f"'{fields[2]}' is no tag", remedy="use B, I and O")
-    tags[-1].append(f"{letter}-{kind.casefold()}" if kind else letter)
+    if letter not in ("B", "I", "O") or (types and bool(kind) == (letter == "O")):
+        remedy = "use O, and B and I with a type" if types else "use B, I and O"
+        raise refused(f"'{fields[2]}' is no tag", remedy=remedy)
+    tags[-1].append(_tag(letter, kind, types))
     return [(gold, gold_kind), (letter, kind)]
 
 
+def _tag(letter: str, kind: str, types: Mapping[str, str]) -> str:
+    kind = types.get(kind.casefold(), kind.casefold())
+    return f"{letter}-{kind}" if kind else letter
+
+
 def read_spans(
-    path: Path, documents: Sequence[AnnotatedDocument], kinds: Collection[str]
+    path: Path,
+    documents: Sequence[AnnotatedDocument],
+    kinds: Collection[str],
+    types: Mapping[str, str] = {},
 ) -> tuple[Spans, Counter[str]]:
     """Read a PubTator file's mentions for the documents of a split; one span counts once.
 
     Args:
         kinds: the task's types of entity, in whatever case.
+        types: as in `read_tags`: spans have their type.
 
     Returns:
         The spans, and how many rows were passed over: mentions by their type, relations by `relation NAME`.
@@ -123,7 +142,7 @@ def read_spans(
                 remedy = "count characters of title, one blank, and abstract"
                 raise UserError(what, where=f"{path}:{row.line}", remedy=remedy)
             if row.kind.casefold() in wanted:
-                spans[block.id].add((row.start, row.end))
+                spans[block.id].add(span_of(row.start, row.end, types.get(row.kind.casefold(), "")))
             else:
                 others[row.kind] += 1
     if others and not any(spans.values()):

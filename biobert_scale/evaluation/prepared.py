@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypedDict, get_args
 
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.metrics.entities import Span, span_of
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention
 from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
 from biobert_scale.evaluation.tasks.spec import Kind, Source, Task, known_tasks, read_task
@@ -20,7 +21,6 @@ ENTITY_TASKS = ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease")
 HALLMARK_TASK, BLUE_HALLMARK_TASK = "HoC", "HoC-BLUE"
 HALLMARK_TASKS = (HALLMARK_TASK, BLUE_HALLMARK_TASK)
 """Two benchmarks that share a corpus: other documents, another split, another measure."""
-TASKS = (*ENTITY_TASKS, *HALLMARK_TASKS)
 ENTITY_TYPES = {"BC5CDR-chem": "Chemical", "BC5CDR-disease": "Disease", "NCBI-disease": "Disease"}
 """What predictions of a task are called in PubTator files."""
 TASK_FILE = "task.toml"
@@ -34,10 +34,14 @@ _BUILT_IN = {
         kind="entities",
         sources=(_SOURCE,),
         metric="entity_f1",
-        types={kind: (kind,)},
+        types={kind: names},
         protocols=("blurb", "biobert"),
     )
-    for name, kind in ENTITY_TYPES.items()
+    for name, kind, names in (
+        ("BC5CDR-chem", "Chemical", ("Chemical",)),
+        ("BC5CDR-disease", "Disease", ("Disease",)),
+        ("NCBI-disease", "Disease", ("SpecificDisease", "DiseaseClass", "Modifier", "CompositeMention")),
+    )
 } | {
     name: Task(
         name=name,
@@ -97,6 +101,19 @@ def is_published(prepared: Path, task: str) -> bool:
     return bool(read_manifest(prepared, STAGE).counts[task]["published"])
 
 
+def is_typed(task: Task) -> bool:
+    """Whether an entity task's tags and spans name their types: where it has several."""
+    return len(task.types) > 1
+
+
+def type_names(task: Task) -> dict[str, str]:
+    """The names that files may give to a task's types, in small letters, with those types; none where it has
+    one alone."""
+    if not is_typed(task):
+        return {}
+    return {name.casefold(): kind for kind, names in task.types.items() for name in (*names, kind)}
+
+
 def task_directory(prepared: Path, task: str) -> Path:
     """A prepared task's directory.
 
@@ -126,15 +143,15 @@ def read_annotated(prepared: Path, task: str, split: str) -> list[AnnotatedDocum
     return documents
 
 
-def read_gold(prepared: Path, task: str, split: str) -> dict[str, set[tuple[int, int]]]:
+def read_gold(prepared: Path, task: str, split: str) -> dict[str, set[Span]]:
     """Every document's mentions as spans of document characters, documents without one included."""
     return gold_spans(read_annotated(prepared, task, split))
 
 
-def gold_spans(documents: Iterable[AnnotatedDocument]) -> dict[str, set[tuple[int, int]]]:
-    """PMID to the spans of a document's mentions."""
+def gold_spans(documents: Iterable[AnnotatedDocument], *, typed: bool = False) -> dict[str, set[Span]]:
+    """PMID to the spans of a document's mentions; `typed`: with their kinds, of a task of several types."""
     return {
-        document.pmid: {(mention.start, mention.end) for mention in document.mentions}
+        document.pmid: {span_of(m.start, m.end, m.kind if typed else "") for m in document.mentions}
         for document in documents
     }
 

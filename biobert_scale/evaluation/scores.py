@@ -6,7 +6,7 @@ Ramshaw and Marcus 1995 for the tags.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
@@ -139,10 +139,9 @@ def count_orphans(tags: Sequence[str]) -> int:
     )
 
 
-def count_entities(
-    gold: Sequence[set[tuple[int, int]]], predicted: Sequence[set[tuple[int, int]]]
-) -> list[Counts]:
-    """Counts of each document, from the spans (document characters) of its gold and predicted entities."""
+def count_entities(gold: Sequence[Set[Hashable]], predicted: Sequence[Set[Hashable]]) -> list[Counts]:
+    """Counts of each document, from the spans of its gold and predicted entities, with their types where a
+    task has several."""
     return [Counts(len(g & p), len(p - g), len(g - p)) for g, p in zip(gold, predicted, strict=True)]
 
 

@@ -100,7 +100,7 @@ def _is_finished(path: Path) -> bool:
 def _row(group: list[_Run], directory: Path) -> ScoreRow:
     runs = [run.metrics for run in group]
     first, scores = runs[0], [run["score"] for run in runs]
-    details = [run["scores"].get("conlleval") or run["scores"][_measure(first)] for run in runs]
+    details = [run["scores"].get(_measure(first)) or run["scores"]["conlleval"] for run in runs]
     return {
         "task": first["task"],
         "protocol": first["protocol"],

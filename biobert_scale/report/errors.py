@@ -14,29 +14,33 @@ import numpy as np
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import Spans, names_of, normalised, spans_of
+from biobert_scale.evaluation.metrics.entities import types_of
 from biobert_scale.evaluation.prediction_files import read_answers, read_spans, read_tags
 from biobert_scale.evaluation.prepared import (
     Row,
     data_checksums,
+    gold_spans,
+    is_typed,
     read_annotated,
     read_rows,
     read_sentences,
     task_of,
+    type_names,
 )
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.records import RunMetrics
 from biobert_scale.evaluation.sequence_scores import gold_of
-from biobert_scale.evaluation.sources import task_kinds
-from biobert_scale.evaluation.tasks.spec import Kind
+from biobert_scale.evaluation.tasks.spec import Kind, Task
 from biobert_scale.files import read_json, read_manifest, write_atomically
 from biobert_scale.report.templates import render_page
 
 _MOST_DOCUMENTS = 300
-_FOUND = "found"
+_FOUND, _WRONG_TYPE = "found", "wrong type"
 _KINDS = {
     _FOUND: "both ends agree",
     "missed": "a gold mention that no prediction touches",
     "invented": "a prediction that touches no gold mention",
+    _WRONG_TYPE: "a prediction with a gold mention's ends and another type; the two count one each",
     "wrong boundary": (
         "a prediction that shares characters with a gold mention, but not both ends; the two count one each"
     ),
@@ -119,10 +123,11 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
 
 
 def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -> _Errors:
-    task = metrics["task"]
-    documents = read_annotated(prepared, task, split)
+    task = task_of(prepared, metrics["task"])
+    documents = read_annotated(prepared, task.name, split)
     predicted = _predicted(run, prepared, task, split, documents)
-    known = names_of(read_annotated(prepared, task, "train"))
+    known = names_of(read_annotated(prepared, task.name, "train"))
+    kinds = [kind for kind in _KINDS if kind != _WRONG_TYPE or is_typed(task)]
     counts: Counter[str] = Counter()
     names: dict[str, Counter[str]] = {"missed": Counter(), "invented": Counter()}
     shown = []
@@ -140,7 +145,7 @@ def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -
         heading="Errors by kind",
         caption="Mentions and predictions",
         head=("kind", "count", "what it is"),
-        rows=[(kind, f"{counts[kind]:,}", explained) for kind, explained in _KINDS.items()],
+        rows=[(kind, f"{counts[kind]:,}", _KINDS[kind]) for kind in kinds],
         of_words=True,
         common={
             what: [
@@ -148,7 +153,7 @@ def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -
             ]
             for what, found in names.items()
         },
-        legend=list(_KINDS),
+        legend=kinds,
         explained="Gold mentions are underlined, predictions have a coloured ground; a dagger marks a name of"
         " the training set.",
         documents=shown,
@@ -156,27 +161,32 @@ def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -
 
 
 def _predicted(
-    run: Path, prepared: Path, task: str, split: str, documents: Sequence[AnnotatedDocument]
+    run: Path, prepared: Path, task: Task, split: str, documents: Sequence[AnnotatedDocument]
 ) -> Spans:
     """From tags, or where there are none (somebody's PubTator file was scored) from the spans themselves."""
     if not (run / "predictions.tsv").is_file():
-        return read_spans(run / "predictions.pubtator", documents, task_kinds(task))[0]
-    sentences = read_sentences(prepared, task, split)
-    tags, _ = read_tags(run / "predictions.tsv", sentences, task_kinds(task))
-    return spans_of(sentences, tags, [document.pmid for document in documents])
+        path = run / "predictions.pubtator"
+        return read_spans(path, documents, task.known_types, type_names(task))[0]
+    sentences = read_sentences(prepared, task.name, split)
+    tags, _ = read_tags(run / "predictions.tsv", sentences, task.known_types, type_names(task))
+    pmids = [document.pmid for document in documents]
+    return spans_of(sentences, tags, pmids, typed=is_typed(task))
 
 
 def _marks(document: AnnotatedDocument, predicted: Spans) -> list[_Mark]:
     """Every mention and prediction in a document, in order."""
-    gold, found = {(m.start, m.end) for m in document.mentions}, predicted[document.pmid]
-    marks = [_Mark(start, end, _FOUND, True) for start, end in gold & found]
+    gold = gold_spans([document], typed=bool(types_of(predicted)))[document.pmid]
+    found = predicted[document.pmid]
+    marks = [_Mark(*span[:2], _FOUND, True) for span in gold & found]
     for mine, others, alone, is_gold in (
         (gold - found, found, "missed", True),
         (found - gold, gold, "invented", False),
     ):
-        for start, end in mine:
-            touches = any(start < other_end and other_start < end for other_start, other_end in others)
-            marks.append(_Mark(start, end, "wrong boundary" if touches else alone, is_gold))
+        for start, end, *_ in mine:
+            touches = any(start < other[1] and other[0] < end for other in others)
+            same = any((start, end) == other[:2] for other in others)
+            kind = _WRONG_TYPE if same else "wrong boundary" if touches else alone
+            marks.append(_Mark(start, end, kind, is_gold))
     return sorted(marks)
 
 

@@ -18,7 +18,7 @@ from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.predict import predict, score
 from biobert_scale.evaluation.prepare import prepare
-from biobert_scale.evaluation.prepared import read_annotated, read_gold, read_sentences
+from biobert_scale.evaluation.prepared import read_annotated, read_gold, read_sentences, task_of
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
 from biobert_scale.evaluation.table import render_table, score_table
 from biobert_scale.release.finetuned import export_finetuned
@@ -344,7 +344,7 @@ def test_random_predictions_survive_both_formats(prepared, tmp_path_factory, dat
     ]
     tags += [["O"] * len(sentence.tokens) for sentence in sentences[6:]]
     directory = tmp_path_factory.mktemp("files")
-    write_entity_predictions(directory, "NCBI-disease", sentences, documents, tags)
+    write_entity_predictions(directory, task_of(prepared, "NCBI-disease"), sentences, documents, tags)
     gold = read_gold(prepared, "NCBI-disease", "test")
     expected = score_tags(sentences, gold, tags)
     for name in ("predictions.tsv", "predictions.pubtator"):
