@@ -22,6 +22,7 @@ from biobert_scale.evaluation.sweep import sweep
 from biobert_scale.evaluation.table import render_table, score_table
 from biobert_scale.release.finetuned import export_finetuned
 from biobert_scale.report.errors import write_errors
+from biobert_scale.report.score_charts import score_bars
 from tests.factories import OWN_TASKS, own_rows, write_model, write_own_task
 
 BUDGET = FinetuneConfig(learning_rate=3e-3, epochs=20, batch_size=6, dropout=0.0, weight_decay=0.0)
@@ -124,6 +125,10 @@ def test_a_sweep_and_the_table_take_every_kind(model, tmp_path):
 def test_similarity_has_baselines_of_numbers(tmp_path):
     found = run_baselines(write(tmp_path / "prepared", "similarity"), tmp_path / "runs")
     assert found.counts["similarity"]["mean"] == 0.0 and "common words" in found.counts["similarity"]
+    table = score_table(tmp_path / "runs")
+    assert {row["precision"] for row in table["rows"]} == {None}
+    assert [found["task"] for found in table["comparisons"]] == ["similarity"]
+    assert "Pearson correlation" in render_table(table) and "<svg" in score_bars(table["rows"]).svg
 
 
 def test_the_second_text_has_token_type_1_and_the_longer_text_is_cut(model, tmp_path):
