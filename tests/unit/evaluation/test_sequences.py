@@ -20,6 +20,7 @@ from biobert_scale.evaluation.prepared import read_rows, task_of
 from biobert_scale.evaluation.sequences import SequenceTask
 from biobert_scale.evaluation.sweep import sweep
 from biobert_scale.evaluation.table import render_table, score_table
+from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.release.finetuned import export_finetuned
 from biobert_scale.report.errors import write_errors
 from biobert_scale.report.score_charts import score_bars
@@ -153,6 +154,15 @@ def test_the_second_text_has_token_type_1_and_the_longer_text_is_cut(model, tmp_
     assert packed.sequence_lengths == (10, 10) and cut == sum(len(ids) - 10 for ids in whole)
     assert tokenizer.decode(packed.input_ids[:10]) == "[CLS] Mice slept. [SEP] We saw grey fever [SEP]"
     assert packed.token_type_ids.tolist() == [0] * 5 + [1] * 5 + [0] * 7 + [1] * 3
+
+
+def test_dev_can_be_trained_on_after_it_has_chosen(model, tmp_path):
+    task = SequenceTask(write(tmp_path, "similarity"), "similarity", load_tokenizer(model), 64)
+    assert task.training_size() == 24
+    task.train_on("train", "dev")
+    assert task.training_size() == 48
+    network = task.model(load_encoder(model), 0.0)
+    assert task.terms([0, 47]) == 2 and task.loss(network, [0, 47], torch.device("cpu")) > 0
 
 
 def test_one_text_has_token_type_0_everywhere():
