@@ -71,7 +71,7 @@ def make_model(directory: Path, vocabulary: Path, layers: int, hidden: int) -> P
         tagger.bert,
         tagger.classifier,
         labels=["O", "B-Disease", "I-Disease"],
-        of_words=True,
+        problem="token_classification",
         source=start,
         details={"max_seq_length": 256},
     )

@@ -245,7 +245,7 @@ def _launch(
 def finetune_all(config: Config, output: Path, *, workers: int) -> None:
     """Fine-tune the exported model and the same shape from random weights on every benchmark, with one
     budget."""
-    from biobert_scale.evaluation.prepared import HALLMARK_TASKS, prepared_tasks
+    from biobert_scale.evaluation.prepared import prepared_tasks, task_of
     from biobert_scale.evaluation.sweep import run_name
 
     evaluation, prepared = config.evaluation, output / "benchmarks"
@@ -255,13 +255,14 @@ def finetune_all(config: Config, output: Path, *, workers: int) -> None:
             prepared,
             task,
             output / "export",
-            output / "evaluation" / task / run_name(task, "", seed=seed, random_weights=random_weights),
-            evaluation.documents if task in HALLMARK_TASKS else evaluation.entities,
+            output / "evaluation" / task / run_name(spec, "", seed=seed, random_weights=random_weights),
+            evaluation.entities if spec.kind == "entities" else evaluation.documents,
             seed=seed,
             random_weights=random_weights,
         )
         for task in prepared_tasks(prepared)
         if task in evaluation.tasks
+        for spec in [task_of(prepared, task)]
         for seed in evaluation.seeds
         for random_weights in (False, True)
     ]

@@ -10,7 +10,7 @@ import random
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,11 @@ from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignor
 from biobert_scale.config import DataConfig, ModelConfig, TokensConfig, VocabularyConfig
 from biobert_scale.data.samples import build_samples
 from biobert_scale.evaluation.prepare import prepare
+from biobert_scale.evaluation.prepared import STAGE, write_rows
 from biobert_scale.evaluation.readers import HALLMARK_HEADER
-from biobert_scale.files import Manifest, sha256_file, write_json
+from biobert_scale.files import Manifest, sha256_file, write_atomically, write_json
 from biobert_scale.modeling.batch import PackedBatch
+from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.shards import TokenShard, TokenStore
 from biobert_scale.tokens.vocabulary import build_vocabulary
@@ -359,6 +361,65 @@ def write_prepared(directory: Path, *, blue: bool = False) -> Path:
         write_hallmarks(directory / "in" / "blue", every_document_labelled=True)
     prepare(directory / "in", directory / "out")
     return directory / "out"
+
+
+OWN_TASKS = {
+    "single": 'kind = "classification"\nmetric = "accuracy"\nlabels = ["plant", "animal", "stone"]',
+    "several": 'kind = "classification"\nmetric = "micro_f1"\nmulti_label = true\nlabels = ["a", "b", "c"]',
+    "relations": 'kind = "relations"\nmetric = "micro_f1"\nnegative = "none"\nlabels = ["up","none","down"]',
+    "similarity": 'kind = "similarity"\nmetric = "pearson"',
+    "questions": 'kind = "question_answering"\nmetric = "accuracy"\nlabels = ["yes", "no", "maybe"]',
+}
+"""A task of each kind but entities, as the keys of its file."""
+
+
+def own_rows(task: str, split: str) -> list[dict[str, Any]]:
+    """24 rows of such a task, two a document; the splits differ in their names only."""
+    rows: list[dict[str, Any]] = []
+    for number in range(24):
+        name, other, choice = NAMES[number % 8], NAMES[(number + number // 8) % 8], number % 8 % 3
+        texts = [FRAMES[number % 4].format(name)]
+        label: Any
+        match task:
+            case "several":
+                label = ["abc"[choice]] if number % 2 else []
+            case "similarity":
+                texts, label = (
+                    [*texts, FRAMES[number // 8].format(other)],
+                    4.0 - choice - 0.25 * (number // 8),
+                )
+            case "questions":
+                texts, label = [f"Old {name} here.", *texts], ("yes", "no", "maybe")[choice]
+            case "relations":
+                label = ("up", "none", "down")[choice]
+            case _:
+                label = ("plant", "animal", "stone")[choice]
+        document = f"{split}-{number // 2}"
+        rows.append({"id": f"{document}.{number % 2}", "document": document, "texts": texts, "label": label})
+    return rows
+
+
+def write_own_task(
+    directory: Path, task: str, keys: str, splits: Mapping[str, Mapping[str, Iterable[Mapping[str, Any]]]]
+) -> Path:
+    """A prepared directory that holds one task of anybody's own.
+
+    Args:
+        keys: of its file, but for its name and sources.
+        splits: train, dev and test, each with its files by what follows the split's name (`.jsonl`,
+            `.gold.jsonl`).
+    """
+    source = "[[sources]]\nformat = 'jsonl'\ntrain = 'a'\ndev = 'b'\ntest = 'c'\n"
+    with Stage(directory, STAGE, inputs=[], config={"tasks": [task]}) as stage:
+        files = [directory / task / "task.toml"]
+        write_atomically(files[0], f'name = "{task}"\n{keys}\n{source}')
+        for split, parts in splits.items():
+            for suffix, rows in parts.items():
+                files.append(directory / task / f"{split}{suffix}")
+                write_rows(files[-1], rows)
+        counts: dict[str, Any] = {split: {} for split in splits}
+        stage.finish(counts={task: {**counts, "published": False}}, outputs=files)
+    return directory
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

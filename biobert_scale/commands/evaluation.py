@@ -79,7 +79,7 @@ def evaluate_finetune(
     random_weights: bool = False,
     overwrite: bool = False,
 ) -> None:
-    """Fine-tune and score a model on benchmarks: seeds, a grid, protocols.
+    """Fine-tune and score a model on tasks: seeds, a grid, protocols.
 
     Settings and epoch are chosen on dev, and each run is scored once on test. One directory per task and
     seed; finished runs are not done again, so the same command goes on where it was stopped. Also under
@@ -87,13 +87,13 @@ def evaluate_finetune(
 
     Args:
         prepared: a directory that `evaluate prepare` wrote.
-        task: any of BC5CDR-chem, BC5CDR-disease, NCBI-disease, HoC, HoC-BLUE.
+        task: names of prepared tasks, of any kind.
         model: a Hugging Face BERT directory.
         output: directory to write; a run goes to TASK/pretrained-seedN (or random-seedN): metrics,
             predictions, weights.
         settings: the budget.
         seed: each keys the order, dropout and fresh weights of one run per task.
-        protocol: blurb (default) or biobert; HoC has hoc-blurb, HoC-BLUE has hoc-blue.
+        protocol: one of the task's (default: its first one). The entity benchmarks have blurb and biobert.
         grid: settings to try, every combination; dev chooses.
         random_weights: start from random weights of the model's shape.
         overwrite: replace what other data or settings left there.
@@ -130,9 +130,9 @@ def evaluate_finetune(
 def evaluate_predict(
     run: Positional[Path], /, *, prepared: Path, output: Path, split: str = "test", overwrite: bool = False
 ) -> None:
-    """Write a fine-tuned model's predictions as CoNLL, PubTator or HoC rows, and their scores.
+    """Write a fine-tuned model's predictions as CoNLL, PubTator or rows of answers, and their scores.
 
-    HoC rows have probabilities.
+    Labels come with their probabilities.
 
     Args:
         run: a directory that `evaluate finetune` wrote.
@@ -158,12 +158,12 @@ def evaluate_score(
     split: str = "test",
     overwrite: bool = False,
 ) -> None:
-    """Score a file of predictions, from here or anywhere: CoNLL, PubTator or HoC rows.
+    """Score a file of predictions, from here or anywhere: CoNLL, PubTator or rows of answers.
 
     Args:
         predictions: the file.
         prepared: a directory that `evaluate prepare` wrote: the gold.
-        task: the benchmark.
+        task: the prepared task.
         output: directory to write.
         name: the system's name in tables (default: the file's).
         protocol: under which the predictions were made (default: not said, and then no published score stands

@@ -16,17 +16,17 @@ class FinetuneConfig(Section, path=""):
     learning_rate: Annotated[float, "[0, 100]"] = 5e-5
     epochs: Annotated[int, "[1, 1e5]"] = 10
     batch_size: Annotated[int, "[1, 1e6]"] = 16
-    """Sentences (entities) or documents (hallmarks) in one step."""
+    """Sentences (entities) or texts (other kinds) in one step."""
     max_seq_length: Annotated[int, "0 or [8, 32768]"] = 0
     """Word pieces in one input, [CLS] and [SEP] included: a longer sentence of an entity task is covered by
-    overlapping windows, a longer input of HoC is cut. 0: 512 for documents and 256 for sentences, or as many
-    as the model has positions."""
+    overlapping windows, a longer input of another kind is cut. 0: what the task says, or else 512 for
+    documents and questions and 256 for sentences; no more than the model has positions."""
     warmup_fraction: Annotated[float, "[0, 1)"] = 0.1
     weight_decay: Annotated[float, "[0, 100]"] = 0.01
     dropout: Annotated[float, "[0, 1)"] = 0.1
     hallmark_unit: Literal["document", "sentence-union"] = "document"
-    """HoC only: classify whole documents, or sentences whose labels are then united. Scores are of documents
-    either way."""
+    """Of documents that are prepared as sentences (HoC): classify whole documents, or sentences whose labels
+    are then united. Scores are of documents either way."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 on a GPU that computes in it, fp32 elsewhere."""
     keep_weights: bool = True
@@ -53,7 +53,7 @@ class EvaluationConfig(Section, path="evaluation"):
     entities: FinetuneConfig = field(default_factory=FinetuneConfig)
     documents: FinetuneConfig = field(default_factory=FinetuneConfig)
     protocol: Literal["", "blurb", "biobert"] = ""
-    """Of the entity benchmarks; empty for `blurb`. The documents' follows from their benchmark."""
+    """Of the entity tasks; empty for their first one. The other kinds have one each."""
     grid: GridConfig = field(default_factory=GridConfig)
 
     def __post_init__(self) -> None:

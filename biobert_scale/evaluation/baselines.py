@@ -1,9 +1,9 @@
 """What simple methods score on the same files: a fine-tuned model that does not beat them has learned
 nothing.
 
-Entities: a dictionary of the training set's mentions and a linear-chain CRF (Lafferty et al. 2001);
-documents: TF-IDF with logistic regression; and for both the best constant answer. scikit-learn and
-python-crfsuite are needed only here.
+Entities: a dictionary of the training set's mentions and a linear-chain CRF (Lafferty et al. 2001); labels:
+TF-IDF with logistic regression; similarity: the words that both texts have; and for all a constant answer.
+scikit-learn and python-crfsuite are needed only here.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
+from biobert_scale.evaluation.entity_scores import break_down_tags, names_of, score_entities
 from biobert_scale.evaluation.finetune import DOCUMENTS, METRICS, describe_run, versions, write_documents
-from biobert_scale.evaluation.hoc import PREDICTIONS, label_matrix, score_labels, write_labels
-from biobert_scale.evaluation.hoc import break_down as break_down_labels
 from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.prepared import (
-    HALLMARK_TASKS,
-    gold_spans,
+    Row,
     prepared_tasks,
     read_annotated,
-    read_documents,
+    read_rows,
     read_sentences,
+    task_of,
 )
 from biobert_scale.evaluation.protocols import protocol_of
-from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.records import BaselineMetrics, Breakdown, Scored
 from biobert_scale.evaluation.scores import entity_spans
+from biobert_scale.evaluation.sequence_scores import break_down as break_down_rows
+from biobert_scale.evaluation.sequence_scores import decide, gold_of, score_rows
+from biobert_scale.evaluation.sequences import PREDICTIONS, write_answers
+from biobert_scale.evaluation.tasks.spec import Task
 from biobert_scale.files import Manifest, describe_inputs, write_json
 from biobert_scale.stage import Stage
 
@@ -73,7 +75,9 @@ def run_baselines(
         if stage.finished is not None:
             return stage.finished
         scores = {
-            task: (_run_documents if task in HALLMARK_TASKS else _run_entities)(prepared, task, output / task)
+            task: (_run_entities if task_of(prepared, task).kind == "entities" else _run_rows)(
+                prepared, task, output / task
+            )
             for task in chosen
         }
         files = [path for task in chosen for path in sorted((output / task).glob("*/*")) if path.is_file()]
@@ -91,8 +95,8 @@ def _library(module: str) -> Any:
 
 def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
     train, test = read_sentences(prepared, task, "train"), read_sentences(prepared, task, "test")
-    documents = read_annotated(prepared, task, "test")
-    gold, known = gold_spans(documents), names_of(read_annotated(prepared, task, "train"))
+    spec, documents = task_of(prepared, task), read_annotated(prepared, task, "test")
+    known = names_of(read_annotated(prepared, task, "train"))
     methods: dict[str, Callable[[], Tags]] = {
         "no entity": lambda: [["O"] * len(sentence.tokens) for sentence in test],
         "dictionary of all mentions": lambda: dictionary_tags(train, test, least_characters=3),
@@ -104,28 +108,35 @@ def _run_entities(prepared: Path, task: str, output: Path) -> dict[str, float]:
         started = time.monotonic()
         tags = method()
         directory = output / name.replace(" ", "-")
-        write_entity_predictions(directory, task, test, documents, tags)
-        scored = score_tags(test, gold, tags)
-        breakdown = break_down(documents, spans_of(test, tags, gold), known)
+        write_entity_predictions(directory, spec, test, documents, tags)
+        scored = score_entities(spec, test, documents, tags)
+        breakdown = break_down_tags(spec, test, documents, tags, known)
         scores[name] = _write_run(prepared, task, directory, name, scored, breakdown, started)
     return scores
 
 
-def _run_documents(prepared: Path, task: str, output: Path) -> dict[str, float]:
-    train, test = read_documents(prepared, "train", task), read_documents(prepared, "test", task)
-    methods: dict[str, Callable[[], NDArray[np.float64]]] = {
-        "majority": lambda: majority_labels(train, test),
-        "TF-IDF documents": lambda: tfidf_documents(train, test),
-        "TF-IDF sentence-union": lambda: tfidf_sentences(train, test),
-    }
+def _run_rows(prepared: Path, task: str, output: Path) -> dict[str, float]:
+    spec = task_of(prepared, task)
+    train, test = (read_rows(prepared, spec, split) for split in ("train", "test"))
+    methods: dict[str, Callable[[], NDArray[np.float64]]]
+    if spec.kind == "similarity":
+        methods = {"mean": lambda: mean_number(spec, train, test), "common words": lambda: common_words(test)}
+    else:
+        parts = [read_rows(prepared, spec, split, by_sentence=True) for split in ("train", "test")]
+        of_sentences = parts[0] != train
+        methods = {
+            "majority": lambda: majority_label(spec, train, test),
+            "TF-IDF documents" if of_sentences else "TF-IDF": lambda: tfidf(spec, train, test),
+        }
+        if of_sentences:
+            methods["TF-IDF sentence-union"] = lambda: tfidf(spec, *parts)
     scores = {}
     for name, method in methods.items():
         started = time.monotonic()
-        probabilities = method()
-        directory = output / name.replace(" ", "-")
-        write_labels(directory / PREDICTIONS, test, probabilities > 0.5, probabilities)
-        scored = score_labels(test, probabilities > 0.5, protocol_of(task).measure)
-        breakdown = break_down_labels(test, probabilities > 0.5)
+        found = method()
+        answers, directory = decide(spec, found), output / name.replace(" ", "-")
+        write_answers(directory / PREDICTIONS, spec, test, found)
+        scored, breakdown = score_rows(spec, test, answers), break_down_rows(spec, test, answers)
         scores[name] = _write_run(prepared, task, directory, name, scored, breakdown, started)
     return scores
 
@@ -140,7 +151,7 @@ def _write_run(
     started: float,
 ) -> float:
     write_documents(directory / DOCUMENTS, scored.pop("documents"))
-    rule = protocol_of(task)
+    rule = protocol_of(task_of(prepared, task))
     metrics: BaselineMetrics = {
         **describe_run(prepared, task, rule, model=name, kind="baseline", seed=None),
         "random_weights": None,
@@ -153,7 +164,7 @@ def _write_run(
         "seconds": round(time.monotonic() - started, 2),
     }
     write_json(directory / METRICS, metrics)
-    logger.info("%s, %s: %s %.2f", task, name, rule.score_name, metrics["score"])
+    logger.info("%s, %s: %s %.2f", task, name, metrics["score_name"], metrics["score"])
     return metrics["score"]
 
 
@@ -164,7 +175,8 @@ def dictionary_tags(
     least_characters: int = 1,
     least_share: float = 0.0,
 ) -> Tags:
-    """Tag the longest training mentions found in each sentence, from left to right, capitals ignored.
+    """Tag the longest training mentions found in each sentence, from left to right, capitals ignored; a name
+    of several types has the most frequent one.
 
     Args:
         least_characters: a name enters the dictionary with so many characters, blanks not counted: without
@@ -172,25 +184,26 @@ def dictionary_tags(
         least_share: a name enters the dictionary where it is a mention at least this share of the times that
             it occurs in the training set; 0 takes all.
     """
-    found = {
-        _lowered(sentence.tokens[start:end])
-        for sentence in train
-        for _, start, end in entity_spans(sentence.tags)
-    }
-    names = {name for name in found if sum(map(len, name)) >= least_characters}
+    mentions: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for sentence in train:
+        for kind, start, end in entity_spans(sentence.tags):
+            mentions[_lowered(sentence.tokens[start:end])][kind] += 1
+    names = {name for name in mentions if sum(map(len, name)) >= least_characters}
     longest = max(map(len, names), default=0)
     occurrences: Counter[tuple[str, ...]] = Counter()
-    mentions: Counter[tuple[str, ...]] = Counter()
     for sentence in train:
         words = _lowered(sentence.tokens)
-        mentions.update(words[start:end] for _, start, end in entity_spans(sentence.tags))
         occurrences.update(
             words[start : start + length]
             for start in range(len(words))
             for length in range(1, min(longest, len(words) - start) + 1)
             if words[start : start + length] in names
         )
-    kept = {name for name in names if mentions[name] >= least_share * occurrences[name]}
+    kept = {
+        name: mentions[name].most_common(1)[0][0]
+        for name in names
+        if mentions[name].total() >= least_share * occurrences[name]
+    }
     lengths: dict[str, set[int]] = defaultdict(set)
     for name in kept:
         lengths[name[0]].add(len(name))
@@ -201,14 +214,18 @@ def _lowered(tokens: Sequence[str]) -> tuple[str, ...]:
     return tuple(token.lower() for token in tokens)
 
 
-def _match(words: tuple[str, ...], names: set[tuple[str, ...]], lengths: dict[str, set[int]]) -> list[str]:
+def _match(
+    words: tuple[str, ...], names: dict[tuple[str, ...], str], lengths: dict[str, set[int]]
+) -> list[str]:
     tags, position = ["O"] * len(words), 0
     while position < len(words):
         # A stretch that the sentence's end cuts short may be another name: its own length finds that one.
         fitting = [length for length in lengths.get(words[position], ()) if position + length <= len(words)]
         found = [length for length in fitting if words[position : position + length] in names]
         if found:
-            tags[position : position + max(found)] = ["B"] + ["I"] * (max(found) - 1)
+            kind = names[words[position : position + max(found)]]
+            letters = ["B"] + ["I"] * (max(found) - 1)
+            tags[position : position + max(found)] = [f"{each}-{kind}" if kind else each for each in letters]
         position += max(found, default=1)
     return tags
 
@@ -260,35 +277,21 @@ def _shape(token: str) -> str:
     return "".join(kind for index, kind in enumerate(kinds) if not index or kinds[index - 1] != kind)
 
 
-def majority_labels(
-    train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]
-) -> NDArray[np.float64]:
-    """The training set's most frequent hallmark for every document, (documents, 10)."""
-    probabilities = np.zeros((len(test), len(HALLMARKS)))
-    probabilities[:, label_matrix(train).sum(0).argmax()] = 1.0
+def majority_label(task: Task, train: Sequence[Row], test: Sequence[Row]) -> NDArray[np.float64]:
+    """The training set's most frequent label for every row, (rows, labels)."""
+    probabilities = np.zeros((len(test), len(task.labels)))
+    probabilities[:, gold_of(task, train).sum(0).argmax()] = 1.0
     return probabilities
 
 
-def tfidf_documents(
-    train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]
-) -> NDArray[np.float64]:
-    """One classifier per hallmark on whole documents: probabilities, (documents, 10)."""
-    texts = [[" ".join(document.sentences) for document in documents] for documents in (train, test)]
-    return _tfidf(texts[0], label_matrix(train), texts[1])
-
-
-def tfidf_sentences(
-    train: Sequence[HallmarkDocument], test: Sequence[HallmarkDocument]
-) -> NDArray[np.float64]:
-    """One classifier per hallmark on sentences; a document's probability is its likeliest sentence's,
-    (documents, 10)."""
-    gold = label_matrix(train, "sentence-union")
-    sentences = [
-        [sentence for document in documents for sentence in document.sentences] for documents in (train, test)
-    ]
-    owners = np.repeat(np.arange(len(test)), [len(document.sentences) for document in test])
-    probabilities = np.zeros((len(test), len(HALLMARKS)))
-    np.maximum.at(probabilities, owners, _tfidf(sentences[0], gold, sentences[1]))
+def tfidf(task: Task, train: Sequence[Row], test: Sequence[Row]) -> NDArray[np.float64]:
+    """One classifier per label: probabilities, (rows, labels). Of several rows of one name, as documents have
+    by sentences, the likeliest one's."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(row.id for row in test))}
+    probabilities = np.zeros((len(places), len(task.labels)))
+    texts = [[" ".join(row.texts) for row in rows] for rows in (train, test)]
+    found = _tfidf(texts[0], gold_of(task, train), texts[1])
+    np.maximum.at(probabilities, [places[row.id] for row in test], found)
     return probabilities
 
 
@@ -299,12 +302,22 @@ def _tfidf(texts: list[str], gold: NDArray[np.bool_], unseen: list[str]) -> NDAr
 
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True)
     known, new = vectorizer.fit_transform(texts), vectorizer.transform(unseen)
-    probabilities = np.zeros((len(unseen), len(HALLMARKS)))
-    for label in range(len(HALLMARKS)):
-        target = gold[:, label]
+    probabilities = np.zeros((len(unseen), gold.shape[1]))
+    for label, target in enumerate(gold.T):
         if target.all() or not target.any():
             probabilities[:, label] = float(target.all())  # one class only: nothing to separate
             continue
         model = LogisticRegression(C=10.0, class_weight="balanced", solver="liblinear").fit(known, target)
         probabilities[:, label] = model.predict_proba(new)[:, 1]
     return probabilities
+
+
+def mean_number(task: Task, train: Sequence[Row], test: Sequence[Row]) -> NDArray[np.float64]:
+    """The training set's mean for every row, (rows, 1)."""
+    return np.full((len(test), 1), gold_of(task, train).mean())
+
+
+def common_words(test: Sequence[Row]) -> NDArray[np.float64]:
+    """The share of two texts' words that both have, (rows, 1)."""
+    pairs = [[set(text.lower().split()) for text in row.texts] for row in test]
+    return np.array([[len(set.intersection(*words)) / max(len(set.union(*words)), 1)] for words in pairs])

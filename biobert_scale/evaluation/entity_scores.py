@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from biobert_scale.evaluation.metrics.bootstrap import bootstrap_interval, score_of
+from biobert_scale.evaluation.metrics.entities import Span, type_of
+from biobert_scale.evaluation.metrics.words import count_words, word_macro_f1, word_scores
+from biobert_scale.evaluation.prepared import gold_spans, is_typed
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.records import Breakdown, Scored
@@ -13,14 +17,15 @@ from biobert_scale.evaluation.scores import (
     Counts,
     Measures,
     Repair,
-    bootstrap_interval,
+    TypeCounts,
     count_entities,
     count_orphans,
     total,
 )
 from biobert_scale.evaluation.tagging import WORD_PATTERN, document_spans
+from biobert_scale.evaluation.tasks.spec import Task
 
-Spans = dict[str, set[tuple[int, int]]]
+Spans = dict[str, set[Span]]
 """PMID to entities as spans of document characters."""
 _LONGEST = 4
 
@@ -30,18 +35,27 @@ def spans_of(
     tags: Sequence[Sequence[str]],
     pmids: Iterable[str],
     repair: Repair = "conlleval",
+    *,
+    typed: bool = False,
 ) -> Spans:
-    """The entities that tags describe, for every one of `pmids`."""
+    """The entities that tags describe, for every one of `pmids`; `typed`: with their types."""
     spans: Spans = {pmid: set() for pmid in pmids}
     for sentence, sentence_tags in zip(sentences, tags, strict=True):
-        spans[sentence.pmid] |= document_spans(sentence, sentence_tags, repair)
+        spans[sentence.pmid] |= document_spans(sentence, sentence_tags, repair, typed=typed)
     return spans
 
 
-def score_tags(sentences: Sequence[TaggedSentence], gold: Spans, tags: Sequence[Sequence[str]]) -> Scored:
+def score_tags(
+    sentences: Sequence[TaggedSentence], gold: Spans, tags: Sequence[Sequence[str]], *, typed: bool = False
+) -> Scored:
     """Score predicted tags against the documents' mentions: F1 under the repair "conlleval", scores for each
-    repair, and the number of I tags that continue nothing."""
-    predicted = {repair: spans_of(sentences, tags, gold, repair) for repair in REPAIRS}
+    repair, and the number of I tags that continue nothing.
+
+    Args:
+        gold: with types where `typed`.
+        typed: the task has several types: an entity is found where its type agrees as well.
+    """
+    predicted = {repair: spans_of(sentences, tags, gold, repair, typed=typed) for repair in REPAIRS}
     return {**score_spans(gold, predicted), "orphan_inside_tags": sum(map(count_orphans, tags))}
 
 
@@ -60,37 +74,92 @@ def score_spans(gold: Spans, predicted: Mapping[Repair, Spans]) -> Scored:
     }
 
 
-def break_down(documents: Sequence[AnnotatedDocument], predicted: Spans, known: set[str]) -> Breakdown:
+def score_entities(
+    task: Task,
+    sentences: Sequence[TaggedSentence],
+    documents: Sequence[AnnotatedDocument],
+    tags: Sequence[Sequence[str]],
+) -> Scored:
+    """Score predicted tags by a task's metric: entities as `score_tags` does, or the words of every type,
+    whatever the entities' ends; then both are in `scores`."""
+    typed = is_typed(task)
+    scored = score_tags(sentences, gold_spans(documents, typed=typed), tags, typed=typed)
+    if task.metric == "word_macro_f1":
+        counts = _words(sentences, documents, tags)
+        scored |= {
+            "score": score_of(list(counts.values()), "macro"),
+            "scores": {"macro": word_macro_f1(list(counts.values())), **scored["scores"]},
+            "interval_95": bootstrap_interval(list(counts.values()), measure="macro"),
+            "documents": counts,
+        }
+    return scored
+
+
+def _words(
+    sentences: Sequence[TaggedSentence],
+    documents: Sequence[AnnotatedDocument],
+    tags: Sequence[Sequence[str]],
+) -> dict[str, TypeCounts]:
+    """What is counted of every document's words."""
+    gold: dict[str, list[str]] = {document.pmid: [] for document in documents}
+    found: dict[str, list[str]] = {pmid: [] for pmid in gold}
+    for sentence, sentence_tags in zip(sentences, tags, strict=True):
+        gold[sentence.pmid] += sentence.tags
+        found[sentence.pmid] += sentence_tags
+    return {pmid: count_words(gold[pmid], found[pmid]) for pmid in gold}
+
+
+def break_down_tags(
+    task: Task,
+    sentences: Sequence[TaggedSentence],
+    documents: Sequence[AnnotatedDocument],
+    tags: Sequence[Sequence[str]],
+    known: set[str],
+) -> Breakdown:
+    """As `break_down`, from tags; `by_type` is of words where the task's metric is."""
+    typed, pmids = is_typed(task), [document.pmid for document in documents]
+    found = break_down(documents, spans_of(sentences, tags, pmids, typed=typed), known, typed=typed)
+    if task.metric == "word_macro_f1":
+        found["by_type"] = word_scores(list(_words(sentences, documents, tags).values()))
+    return found
+
+
+def break_down(
+    documents: Sequence[AnnotatedDocument], predicted: Spans, known: set[str], *, typed: bool = False
+) -> Breakdown:
     """Where the errors lie.
 
     Args:
         documents: with their gold mentions.
         predicted: under the repair "conlleval".
         known: names of the training set (`names_of`).
+        typed: the task has several types, which predictions name.
 
     Returns:
-        `by_type`: by the corpus's kind of mention, recall alone, since predictions have no kind; `by_length`:
-        by words in a mention; `by_familiarity`: of names that training showed (`seen`), capitals ignored, and
-        others (`unseen`).
+        `by_type`: by type; where the task has one alone, by the corpus's kind of mention, and recall alone,
+        since predictions have no kind; `by_length`: by words in a mention; `by_familiarity`: of names that
+        training showed (`seen`), capitals ignored, and others (`unseen`).
     """
     texts = {document.pmid: document.text for document in documents}
-    gold = {document.pmid: {(m.start, m.end) for m in document.mentions} for document in documents}
+    gold = gold_spans(documents, typed=typed)
 
-    def length(pmid: str, start: int, end: int) -> str:
-        words = len(WORD_PATTERN.findall(texts[pmid][start:end]))
+    def length(pmid: str, span: Span) -> str:
+        words = len(WORD_PATTERN.findall(texts[pmid][span[0] : span[1]]))
         return f"{words}" if words < _LONGEST else f"{_LONGEST} or more"
 
-    def familiarity(pmid: str, start: int, end: int) -> str:
-        return "seen" if normalised(texts[pmid][start:end]) in known else "unseen"
+    def familiarity(pmid: str, span: Span) -> str:
+        return "seen" if normalised(texts[pmid][span[0] : span[1]]) in known else "unseen"
 
     return {
-        "by_type": _by_type(documents, predicted),
+        "by_type": _by(lambda _, span: type_of(span), gold, predicted)
+        if typed
+        else _by_kind(documents, predicted),
         "by_length": _by(length, gold, predicted),
         "by_familiarity": _by(familiarity, gold, predicted),
     }
 
 
-def _by(group: Callable[[str, int, int], str], gold: Spans, predicted: Spans) -> dict[str, Measures]:
+def _by(group: Callable[[str, Span], str], gold: Spans, predicted: Spans) -> dict[str, Measures]:
     counts: dict[str, Counts] = defaultdict(Counts)
     for pmid, spans in gold.items():
         for kind, chosen in (
@@ -98,12 +167,12 @@ def _by(group: Callable[[str, int, int], str], gold: Spans, predicted: Spans) ->
             (Counts(fn=1), spans - predicted[pmid]),
             (Counts(fp=1), predicted[pmid] - spans),
         ):
-            for start, end in chosen:
-                counts[group(pmid, start, end)] += kind
+            for span in chosen:
+                counts[group(pmid, span)] += kind
     return {name: counts[name].as_dict() for name in sorted(counts)}
 
 
-def _by_type(documents: Sequence[AnnotatedDocument], predicted: Spans) -> dict[str, Measures]:
+def _by_kind(documents: Sequence[AnnotatedDocument], predicted: Spans) -> dict[str, Measures]:
     found: dict[str, Counts] = defaultdict(Counts)
     for document in documents:
         for mention in document.mentions:

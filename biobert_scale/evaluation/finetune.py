@@ -1,4 +1,4 @@
-"""Fine-tune an encoder on one benchmark and score it: dev chooses, test is predicted once."""
+"""Fine-tune an encoder on one task and score it: dev chooses, test is predicted once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import importlib.metadata
 import itertools
 import json
 import logging
+import math
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,11 +24,10 @@ from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetuned_weights import Head, read_weights, save_finetuned, write_weights
 from biobert_scale.evaluation.fit import Benchmark, Fitted, fit
-from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.packed_sequences import load_tokenizer
-from biobert_scale.evaluation.prepared import HALLMARK_TASKS, data_checksums, is_published, task_directory
-from biobert_scale.evaluation.protocols import Protocol, protocol_of
+from biobert_scale.evaluation.prepared import data_checksums, is_published, task_of
+from biobert_scale.evaluation.protocols import SCORES, Protocol, protocol_of
 from biobert_scale.evaluation.records import (
     Breakdown,
     FinetunedMetrics,
@@ -38,7 +38,9 @@ from biobert_scale.evaluation.records import (
     Selection,
     Trial,
 )
-from biobert_scale.evaluation.scores import Counts
+from biobert_scale.evaluation.scores import Statistics
+from biobert_scale.evaluation.sequences import SequenceTask
+from biobert_scale.evaluation.tasks.spec import Kind, Task
 from biobert_scale.files import (
     MANIFEST,
     describe_inputs,
@@ -60,7 +62,9 @@ logger = logging.getLogger(__name__)
 STAGE = "finetune"
 METRICS, DOCUMENTS = "metrics.json", "documents.jsonl"
 _TRIALS = "trials"
-_DOCUMENT_PIECES, _SENTENCE_PIECES = 512, 256
+_SENTENCE_PIECES = 256
+_PIECES: dict[Kind, int] = {"classification": 512, "question_answering": 512}
+"""Word pieces in one input where a task says nothing of it; elsewhere as many as for a sentence."""
 LIBRARIES = ("torch", "transformers", "tokenizers", "accelerate", "numpy")
 
 
@@ -90,7 +94,7 @@ def finetune(
             document), and `model`.
         seed: keys the new layer's weights, the order and dropout; and the encoder's weights where those are
             random.
-        protocol: see `protocols.PROTOCOLS`; the task's first one by default.
+        protocol: one of the task's, see `protocols.PROTOCOLS`; its first one by default.
         grid: settings to try instead of the budget's.
         random_weights: start from fresh weights in the model's shape: what pre-training adds is the
             difference.
@@ -103,10 +107,10 @@ def finetune(
             device has not, or a window longer than the model's positions.
         RunFailed: the loss is not finite.
     """
-    task_directory(prepared, task)
-    rule = protocol_of(task, protocol)
+    spec = task_of(prepared, task)
+    rule = protocol_of(spec, protocol)
     check_number(seed, SEEDS, "--seed")
-    config = _sized(config, task, model)
+    config = _sized(config, spec, model)
     inputs = describe_inputs([prepared, *model_files(model)])
     settings = {
         "task": task,
@@ -133,7 +137,7 @@ def finetune(
             result = write_result(output, run.benchmark, "test", scored)
             files = result.files
             if config.keep_weights:
-                files += save_finetuned(output / MODEL, chosen.model, task=task, source=model, config=config)
+                files += save_finetuned(output / MODEL, chosen.model, task=spec, source=model, config=config)
             kind = "random weights" if random_weights else "pre-trained"
             metrics: FinetunedMetrics = {
                 **describe_run(prepared, task, rule, model=name_of_model(model), kind=kind, seed=seed),
@@ -158,7 +162,7 @@ def finetune(
             counts, files = {"score": metrics["score"]}, [*files, output / METRICS]
             stage.finish(counts=counts, outputs=files, libraries=LIBRARIES)
             shutil.rmtree(output / _TRIALS, ignore_errors=True)
-            logger.info("%s, %s, seed %d: %s %.2f", task, kind, seed, rule.score_name, metrics["score"])
+            logger.info("%s, %s, seed %d: %s %.2f", task, kind, seed, metrics["score_name"], metrics["score"])
         accelerator.wait_for_everyone()
         return read_metrics(output)
 
@@ -185,12 +189,13 @@ def _points(config: FinetuneConfig, grid: GridConfig) -> list[FinetuneConfig]:
     ]
 
 
-def _sized(config: FinetuneConfig, task: str, model: Path) -> FinetuneConfig:
+def _sized(config: FinetuneConfig, task: Task, model: Path) -> FinetuneConfig:
     """With the length of inputs that the task has where none is asked for."""
     if config.max_seq_length:
         return config
-    of_documents = task in HALLMARK_TASKS and config.hallmark_unit == "document"
-    length = _DOCUMENT_PIECES if of_documents else _SENTENCE_PIECES
+    of_sentences = task.multi_label and config.hallmark_unit == "sentence-union"
+    usual = task.max_length or _PIECES.get(task.kind, _SENTENCE_PIECES)
+    length = _SENTENCE_PIECES if of_sentences else usual
     return replace(config, max_seq_length=min(length, read_model_config(model).max_position_embeddings))
 
 
@@ -255,7 +260,7 @@ class _Run:
         tagger: Head | None = None
         for point in points:
             name = f"learning-rate-{point.learning_rate:g}-batch-{point.batch_size}-epochs-{point.epochs}"
-            best = max((max(earlier.dev_scores) for earlier in fits), default=-1.0)
+            best = max((max(earlier.dev_scores) for earlier in fits), default=-math.inf)
             trained, fitted = self._try(point, trials / name, best=best)
             if max(fitted.dev_scores) > best:
                 tagger, chosen, home = trained, point, trials / name
@@ -314,9 +319,9 @@ def open_benchmark(
     splits: tuple[str, ...] = ("train", "dev", "test"),
 ) -> Benchmark:
     """A task in a model's word pieces."""
-    if task in HALLMARK_TASKS:
-        return HallmarkTask(prepared, task, tokenizer, config.max_seq_length, config.hallmark_unit, splits)
-    return EntityTask(prepared, task, tokenizer, config.max_seq_length, splits)
+    if task_of(prepared, task).kind == "entities":
+        return EntityTask(prepared, task, tokenizer, config.max_seq_length, splits)
+    return SequenceTask(prepared, task, tokenizer, config.max_seq_length, config.hallmark_unit, splits)
 
 
 def _point(config: FinetuneConfig) -> Point:
@@ -343,11 +348,13 @@ def describe_run(
     prepared: Path, task: str, rule: Protocol, *, model: str, kind: str, seed: int | None, split: str = "test"
 ) -> RunDescription:
     """What every `metrics.json` begins with."""
+    spec = task_of(prepared, task)
     return {
         "task": task,
+        "task_kind": spec.kind,
         "protocol": rule.name,
-        "score_name": rule.score_name,
-        "measure": rule.measure,
+        "score_name": SCORES[spec.metric].name,
+        "measure": SCORES[spec.metric].measure,
         "kind": kind,
         "model": model,
         "seed": seed,
@@ -381,7 +388,7 @@ def _origin(model: Path, inputs: list[dict[str, Any]], *, random_weights: bool) 
     }
 
 
-def write_documents(path: Path, documents: dict[str, Counts]) -> None:
-    """Write every test document's counts: what paired comparisons of two systems need."""
-    rows = [json.dumps({"pmid": pmid, **asdict(counts)}) + "\n" for pmid, counts in documents.items()]
+def write_documents(path: Path, documents: Mapping[str, Statistics]) -> None:
+    """Write what was counted of every test document: what paired comparisons of two systems need."""
+    rows = [json.dumps({"pmid": pmid, **asdict(found)}) + "\n" for pmid, found in documents.items()]
     write_atomically(path, "".join(rows))

@@ -11,21 +11,21 @@ from torch import nn
 
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.hoc import DocumentClassifier, HallmarkTask
-from biobert_scale.evaluation.ner import TAGS, EntityTask, Tagger
-from biobert_scale.evaluation.prepared import ENTITY_TYPES, HALLMARK_TASKS
-from biobert_scale.evaluation.readers import HALLMARKS
+from biobert_scale.evaluation.ner import EntityTask, Tagger, tags_of
+from biobert_scale.evaluation.sequences import SequenceClassifier, SequenceTask
+from biobert_scale.evaluation.tasks.spec import Kind, Task
 from biobert_scale.files import write_atomically
 from biobert_scale.modeling.weights import load_encoder
-from biobert_scale.release.heads import Details, head_scale, save_head
+from biobert_scale.release.heads import Details, Problem, head_scale, save_head
 
 WEIGHTS = "model.safetensors"
-Head = Tagger | DocumentClassifier
+Head = Tagger | SequenceClassifier
 """A fine-tuned model."""
+_PROBLEMS: dict[Kind, Problem] = {"entities": "token_classification", "similarity": "regression"}
 
 
 def save_finetuned(
-    directory: Path, model: Head, *, task: str, source: Path, config: FinetuneConfig
+    directory: Path, model: Head, *, task: Task, source: Path, config: FinetuneConfig
 ) -> list[Path]:
     """Write the model that a fine-tuning run chose, for `transformers.pipeline` and `biobert-scale tag`.
 
@@ -35,26 +35,28 @@ def save_finetuned(
     Returns:
         The files.
     """
-    of_words = task not in HALLMARK_TASKS
-    details: Details = {"task": task, "max_seq_length": config.max_seq_length}
-    if of_words:
+    details: Details = {"task": task.name, "max_seq_length": config.max_seq_length}
+    labels, problem = list(task.labels), _PROBLEMS.get(task.kind, "single_label_classification")
+    if task.kind == "entities":
         # Pipelines join tags to entities by their prefixes: a bare B and I would be two types.
-        labels = [tag if tag == "O" else f"{tag}-{ENTITY_TYPES[task]}" for tag in TAGS]
-    else:
-        labels = list(HALLMARKS)
-        details["unit"] = config.hallmark_unit
+        bare = f"-{next(iter(task.types))}"
+        labels = [f"{tag}{bare}" if tag in ("B", "I") else tag for tag in tags_of(task)]
+    elif task.kind == "similarity":
+        labels = ["similarity"]
+    elif task.multi_label:
+        problem, details["unit"] = "multi_label_classification", config.hallmark_unit
     return save_head(
         directory,
         model.bert,
         model.classifier,
         labels=labels,
-        of_words=of_words,
+        problem=problem,
         source=source,
         details=details,
     )
 
 
-def load_head(directory: Path, benchmark: EntityTask | HallmarkTask, config: FinetuneConfig) -> Head:
+def load_head(directory: Path, benchmark: EntityTask | SequenceTask, config: FinetuneConfig) -> Head:
     """Open what `save_finetuned` wrote, ready to predict as at the end of its training, to the last bit.
 
     Raises:

@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from biobert_scale.config import FinetuneConfig, OptimizerConfig, ScheduleConfig
 from biobert_scale.errors import RunFailed
-from biobert_scale.evaluation.hoc import HallmarkTask
 from biobert_scale.evaluation.ner import EntityTask
+from biobert_scale.evaluation.sequences import SequenceTask
 from biobert_scale.training.engine.optimizer import build_optimizer
 from biobert_scale.training.runtime import my_part
 from biobert_scale.training.schedule import learning_rate
 
 logger = logging.getLogger(__name__)
-Benchmark = EntityTask | HallmarkTask
+Benchmark = EntityTask | SequenceTask
 _MAX_GRAD_NORM = 1.0
 
 

@@ -1,5 +1,5 @@
-"""Entity recognition: a tag (O, B, I) for every word, read from its first word piece (Devlin et al. 2019,
-section 5.3)."""
+"""Entity recognition: a tag for every word (O, B, I, with the type where a task has several), read from its
+first word piece (Devlin et al. 2019, section 5.3)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
-from biobert_scale.evaluation.entity_scores import break_down, names_of, score_tags, spans_of
+from biobert_scale.evaluation.entity_scores import break_down_tags, names_of, score_entities, spans_of
 from biobert_scale.evaluation.packed_sequences import PackedHead, encode, in_batches, pack
-from biobert_scale.evaluation.prepared import ENTITY_TYPES, SPLITS, gold_spans, read_annotated, read_sentences
+from biobert_scale.evaluation.prepared import SPLITS, is_typed, read_annotated, read_sentences, task_of
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, write_pubtator
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.records import Breakdown, Scored
+from biobert_scale.evaluation.tasks.spec import Task
 from biobert_scale.files import write_atomically
 from biobert_scale.modeling.batch import PackedSequences
 from biobert_scale.modeling.model import Encoder
 from biobert_scale.training.runtime import gather_parts, my_part
 
 TAGS = ("O", "B", "I")
+"""Of a task with one type."""
 PREDICTIONS, PUBTATOR = "predictions.tsv", "predictions.pubtator"
 _EVALUATION_TOKENS = 8192
 """Word pieces in one forward pass without gradients."""
@@ -115,20 +117,20 @@ def _window(
 class Tagger(PackedHead):
     """Scores of the tags at each word's first piece."""
 
-    def __init__(self, encoder: Encoder, dropout: float) -> None:
-        super().__init__(encoder, dropout, labels=len(TAGS))
+    def __init__(self, encoder: Encoder, dropout: float, labels: int = len(TAGS)) -> None:
+        super().__init__(encoder, dropout, labels)
 
     def forward(self, inputs: PackedSequences, first_pieces: Tensor) -> Tensor:
-        """(words, 3) fp32; `first_pieces` (words,) are places in the packed row."""
+        """(words, tags) fp32; `first_pieces` (words,) are places in the packed row."""
         return self.scores(inputs, first_pieces)
 
 
 class EntityTask:
-    """One entity benchmark, tokenized for one model.
+    """One entity task, tokenized for one model.
 
     Args:
         prepared: a directory that `prepare` wrote.
-        task: the benchmark's name.
+        task: the task's name.
         tokenizer: the model's.
         max_seq_length: word pieces in one window.
         splits: those to read; the others cannot be trained on or predicted.
@@ -142,7 +144,8 @@ class EntityTask:
         max_seq_length: int,
         splits: Sequence[str] = SPLITS,
     ) -> None:
-        self._task = task
+        self._task = task_of(prepared, task)
+        self._tags = tags_of(self._task)
         self._sentences = {split: read_sentences(prepared, task, split) for split in splits}
         self._annotated = {split: read_annotated(prepared, task, split) for split in {*splits, "train"}}
         self._windows = {
@@ -167,7 +170,7 @@ class EntityTask:
         return len(self._training)
 
     def model(self, encoder: Encoder, dropout: float) -> Tagger:
-        return Tagger(encoder, dropout)
+        return Tagger(encoder, dropout, len(self._tags))
 
     def terms(self, chosen: Sequence[int]) -> int:
         """Words whose losses a step on the chosen sentences sums."""
@@ -181,7 +184,9 @@ class EntityTask:
             for split, windows in [self._training[index]]
             for window in windows
         ]
-        labels = [TAGS.index(sentence.tags[word]) for sentence, window in pairs for word in window.scored]
+        labels = [
+            self._tags.index(sentence.tags[word]) for sentence, window in pairs for word in window.scored
+        ]
         scores = model(*pack_windows([window for _, window in pairs], device))
         return nn.functional.cross_entropy(scores, torch.tensor(labels).to(device), reduction="sum")
 
@@ -200,26 +205,33 @@ class EntityTask:
         for index, found in gather_parts(mine):
             predicted += len(found)
             for word, tag in zip(windows[index].scored, found, strict=True):
-                tags[windows[index].sentence][word] = TAGS[tag]
+                tags[windows[index].sentence][word] = self._tags[tag]
         return tags, sum(len(sentence.tokens) for sentence in sentences) - predicted
 
     def evaluate(self, model: nn.Module, split: str, device: torch.device) -> Scored:
-        """Predict a split and score it: see `score_tags`; `predictions` are the tags."""
+        """Predict a split and score it: see `score_entities`; `predictions` are the tags."""
         tags, unpredicted = self.predict(model, split, device)
-        scores = score_tags(self._sentences[split], gold_spans(self._annotated[split]), tags)
+        scores = score_entities(self._task, self._sentences[split], self._annotated[split], tags)
         return {**scores, "n_truncated_tokens": unpredicted, "predictions": tags}
 
     def break_down(self, split: str, tags: Sequence[Sequence[str]]) -> Breakdown:
         """Where the errors lie: see `entity_scores.break_down`."""
-        documents = self._annotated[split]
-        spans = spans_of(self._sentences[split], tags, [document.pmid for document in documents])
-        return break_down(documents, spans, names_of(self._annotated["train"]))
+        sentences, documents = self._sentences[split], self._annotated[split]
+        return break_down_tags(self._task, sentences, documents, tags, names_of(self._annotated["train"]))
 
     def write_predictions(self, directory: Path, split: str, tags: Sequence[Sequence[str]]) -> list[Path]:
         """Write `predictions.tsv` and, where the split has PMIDs, `predictions.pubtator`."""
         return write_entity_predictions(
             directory, self._task, self._sentences[split], self._annotated[split], tags
         )
+
+
+def tags_of(task: Task) -> tuple[str, ...]:
+    """A task's tags in the order of a tagger's labels: O, B, I; or O and B-TYPE, I-TYPE of each of several
+    types."""
+    if not is_typed(task):
+        return TAGS
+    return ("O", *(f"{letter}-{kind}" for kind in task.types for letter in "BI"))
 
 
 def pack_windows(windows: Sequence[Window], device: torch.device) -> tuple[PackedSequences, Tensor]:
@@ -234,7 +246,7 @@ def pack_windows(windows: Sequence[Window], device: torch.device) -> tuple[Packe
 
 def write_entity_predictions(
     directory: Path,
-    task: str,
+    task: Task,
     sentences: Sequence[TaggedSentence],
     documents: Sequence[AnnotatedDocument],
     tags: Sequence[Sequence[str]],
@@ -244,8 +256,9 @@ def write_entity_predictions(
     write_tags(paths[0], sentences, tags)
     if all(document.pmid.isdecimal() for document in documents):  # IOB2 files name no documents
         paths.append(directory / PUBTATOR)
-        spans = spans_of(sentences, tags, [document.pmid for document in documents])
-        write_pubtator(paths[1], documents, spans, ENTITY_TYPES[task])
+        pmids = [document.pmid for document in documents]
+        spans = spans_of(sentences, tags, pmids, typed=is_typed(task))
+        write_pubtator(paths[1], documents, spans, next(iter(task.types)))
     return paths
 
 

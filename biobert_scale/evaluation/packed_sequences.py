@@ -1,4 +1,4 @@
-"""Sequences of word pieces for an encoder that computes no padding, what both heads share, and the
+"""Sequences of word pieces for an encoder that computes no padding, what the heads share, and the
 tokenizer."""
 
 from __future__ import annotations
@@ -43,15 +43,24 @@ def encode(
     return encoded
 
 
-def pack(sequences: Sequence[Sequence[int]], device: torch.device) -> PackedSequences:
-    """Lay sequences of piece ids end to end on a device."""
+def pack(
+    sequences: Sequence[Sequence[int]], device: torch.device, second: Sequence[int] = ()
+) -> PackedSequences:
+    """Lay sequences of piece ids end to end on a device.
+
+    Args:
+        second: where the second text of each sequence begins, whose token type is 1; empty: there is none.
+    """
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     ends = lengths.cumsum(0)
     positions = torch.arange(int(ends[-1])) - (ends - lengths).repeat_interleave(lengths)
     input_ids = torch.tensor([piece for sequence in sequences for piece in sequence])
+    token_types = torch.zeros_like(input_ids)
+    if second:
+        token_types = (positions >= torch.tensor(second).repeat_interleave(lengths)).long()
     return PackedSequences(
         input_ids=input_ids,
-        token_type_ids=torch.zeros_like(input_ids),
+        token_type_ids=token_types,
         position_ids=positions,
         cu_seqlens=torch.cat([ends.new_zeros(1), ends]).to(torch.int32),
         sequence_lengths=tuple(lengths.tolist()),

@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import numpy as np
 from rich.console import RenderableType
 
 from biobert_scale.display import quantity, table, words
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.entity_scores import break_down, names_of, score_spans, score_tags, spans_of
+from biobert_scale.evaluation.entity_scores import (
+    break_down,
+    break_down_tags,
+    names_of,
+    score_entities,
+    score_spans,
+)
 from biobert_scale.evaluation.finetune import (
     DOCUMENTS,
     LIBRARIES,
@@ -25,27 +30,27 @@ from biobert_scale.evaluation.finetune import (
     write_result,
 )
 from biobert_scale.evaluation.finetuned_weights import load_head
-from biobert_scale.evaluation.hoc import PREDICTIONS as LABEL_PREDICTIONS
-from biobert_scale.evaluation.hoc import break_down as break_down_labels
-from biobert_scale.evaluation.hoc import score_labels, write_labels
 from biobert_scale.evaluation.ner import PUBTATOR as PUBTATOR_PREDICTIONS
 from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.packed_sequences import load_tokenizer
-from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
+from biobert_scale.evaluation.prediction_files import read_answers, read_spans, read_tags
 from biobert_scale.evaluation.prepared import (
-    ENTITY_TYPES,
-    HALLMARK_TASKS,
     gold_spans,
+    is_typed,
     read_annotated,
-    read_documents,
+    read_rows,
     read_sentences,
-    task_directory,
+    task_of,
+    type_names,
 )
 from biobert_scale.evaluation.protocols import NOT_TOLD, protocol_of
 from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
 from biobert_scale.evaluation.pubtator_blocks import is_document_start
 from biobert_scale.evaluation.records import FileMetrics, PredictedMetrics, RunMetrics
-from biobert_scale.evaluation.sources import task_kinds
+from biobert_scale.evaluation.sequence_scores import break_down as break_down_rows
+from biobert_scale.evaluation.sequence_scores import score_rows
+from biobert_scale.evaluation.sequences import PREDICTIONS, write_answers
+from biobert_scale.evaluation.tasks.spec import Task
 from biobert_scale.files import MANIFEST, describe_inputs, read_manifest, write_json
 from biobert_scale.recipes import structure_saved_budget
 from biobert_scale.release.heads import MODEL
@@ -69,7 +74,8 @@ def predict(
     _check_split(split)
     config = structure_saved_budget(read_manifest(run, STAGE).config["finetune"], where=str(run / MANIFEST))
     recorded = read_metrics(run)
-    task, rule = recorded["task"], protocol_of(recorded["task"], recorded["protocol"])
+    task = recorded["task"]
+    rule = protocol_of(task_of(prepared, task), recorded["protocol"])
     if rule.retrain and split != "test":
         means = f"their score on {split} means nothing"
         what = f"under the protocol {rule.name} the weights were trained on train and dev: {means}"
@@ -77,7 +83,6 @@ def predict(
     if not (run / MODEL).is_dir():
         remedy = "fine-tune with --keep-weights (and --overwrite, or into another --output)"
         raise UserError("the run kept no model", where=run, remedy=remedy)
-    task_directory(prepared, task)
     inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
     with (
         rank_environment() as ranks,
@@ -129,8 +134,8 @@ def score(
     """Score a file of predictions against the prepared gold, which the file's own gold column never replaces.
 
     Args:
-        predictions: `token gold predicted` lines (CoNLL), PubTator (scored in document characters), or HoC's
-            tab-separated rows.
+        predictions: `token gold predicted` lines (CoNLL), PubTator (scored in document characters), or
+            tab-separated rows as `evaluate finetune` writes them for the other kinds.
         output: for `metrics.json`, `documents.jsonl` and `predictions.tsv`; `evaluate table` shows it.
         name: what to call the system (default: the file's name).
         protocol: under which the predictions were made; where it is not given, no published score is put
@@ -140,8 +145,8 @@ def score(
         UserError: an unknown task, or a file that does not fit the split, with its line.
     """
     _check_split(split)
-    task_directory(prepared, task)
-    rule = protocol_of(task, protocol)
+    spec = task_of(prepared, task)
+    rule = protocol_of(spec, protocol)
     inputs = describe_inputs([prepared, predictions])
     settings = {"task": task, "split": split, "name": name, "protocol": protocol}
     with Stage(
@@ -150,8 +155,9 @@ def score(
         if stage.finished is not None:
             return read_metrics(output)
         try:
-            result = (_score_labels if task in HALLMARK_TASKS else _score_entities)(
-                prepared, task, predictions, split, output
+            of_words = spec.kind == "entities"
+            result = (_score_entities if of_words else _score_answers)(
+                prepared, spec, predictions, split, output
             )
         except UserError:
             stage.discard()  # the corrected file is another input
@@ -185,6 +191,7 @@ def score_parts(metrics: RunMetrics) -> list[RenderableType]:
             *(quantity(values.get(kind)) for kind in ("tp", "fp", "fn")),
         )
         for name, values in metrics["scores"].items()
+        if "f1" in values
     ]
     repaired = {
         "orphan_inside_tags": metrics.get("orphan_inside_tags"),
@@ -194,41 +201,55 @@ def score_parts(metrics: RunMetrics) -> list[RenderableType]:
     parts: list[RenderableType] = [
         f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f}"
         f" (95% interval {low:.2f} to {high:.2f})",
-        table(rows, header=("", "P", "R", "F1", "true positives", "false positives", "false negatives")),
-        ", ".join(found) or "no tags repaired",
     ]
+    if rows:
+        header = ("", "P", "R", "F1", "true positives", "false positives", "false negatives")
+        parts.append(table(rows, header=header))
+    if "accuracy" in (answers := metrics["scores"].get("accuracy", {})):
+        parts.append(
+            f"accuracy {answers['accuracy']:.2f}: {answers['correct']:,} of {answers['documents']:,}"
+        )
+    parts.append(", ".join(found) or "no tags repaired")
     if passed_over := metrics.get("passed_over"):
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
         parts.append(f"rows of other types, not scored: {kinds}")
     return parts
 
 
-def _score_entities(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> Result:
-    documents, sentences = read_annotated(prepared, task, split), read_sentences(prepared, task, split)
-    gold = gold_spans(documents)
+def _score_entities(prepared: Path, spec: Task, predictions: Path, split: str, output: Path) -> Result:
+    documents = read_annotated(prepared, spec.name, split)
+    sentences = read_sentences(prepared, spec.name, split)
+    known, kinds, types = (
+        names_of(read_annotated(prepared, spec.name, "train")),
+        spec.known_types,
+        type_names(spec),
+    )
     first = next((line for _, line in read_lines(predictions) if line.strip()), "")
-    if is_document_start(first):
-        spans, passed_over = read_spans(predictions, documents, task_kinds(task))
-        scores = score_spans(gold, {"conlleval": spans, "discard": spans})
-        scores["passed_over"] = dict(sorted(passed_over.items()))
-        write_pubtator(output / PUBTATOR_PREDICTIONS, documents, spans, ENTITY_TYPES[task])
-        files = [output / PUBTATOR_PREDICTIONS]
-    else:
-        tags, missing = read_tags(predictions, sentences, task_kinds(task))
-        spans = spans_of(sentences, tags, gold)
-        scores = score_tags(sentences, gold, tags)
+    if not is_document_start(first):
+        tags, missing = read_tags(predictions, sentences, kinds, types)
+        scores = score_entities(spec, sentences, documents, tags)
         scores["n_truncated_tokens"] = missing
-        files = write_entity_predictions(output, task, sentences, documents, tags)
-    known = names_of(read_annotated(prepared, task, "train"))
-    return Result(scores, break_down(documents, spans, known), files)
+        files = write_entity_predictions(output, spec, sentences, documents, tags)
+        return Result(scores, break_down_tags(spec, sentences, documents, tags, known), files)
+    if spec.metric == "word_macro_f1":
+        remedy = "give `token gold predicted` lines"
+        raise UserError(
+            "words are scored by their tags, which PubTator has not", where=predictions, remedy=remedy
+        )
+    spans, passed_over = read_spans(predictions, documents, kinds, types)
+    scores = score_spans(gold_spans(documents, typed=is_typed(spec)), {"conlleval": spans, "discard": spans})
+    scores["passed_over"] = dict(sorted(passed_over.items()))
+    write_pubtator(output / PUBTATOR_PREDICTIONS, documents, spans, next(iter(spec.types)))
+    breakdown = break_down(documents, spans, known, typed=is_typed(spec))
+    return Result(scores, breakdown, [output / PUBTATOR_PREDICTIONS])
 
 
-def _score_labels(prepared: Path, task: str, predictions: Path, split: str, output: Path) -> Result:
-    documents = read_documents(prepared, split, task)
-    predicted = np.asarray(read_labels(predictions, documents))
-    write_labels(output / LABEL_PREDICTIONS, documents, predicted, predicted.astype(float))
-    scores = score_labels(documents, predicted, protocol_of(task).measure)
-    return Result(scores, break_down_labels(documents, predicted), [output / LABEL_PREDICTIONS])
+def _score_answers(prepared: Path, spec: Task, predictions: Path, split: str, output: Path) -> Result:
+    rows = read_rows(prepared, spec, split)
+    predicted = read_answers(predictions, spec, rows)
+    write_answers(output / PREDICTIONS, spec, rows, predicted.reshape(len(rows), -1).astype(float))
+    scores, breakdown = score_rows(spec, rows, predicted), break_down_rows(spec, rows, predicted)
+    return Result(scores, breakdown, [output / PREDICTIONS])
 
 
 def _check_split(split: str) -> None:

@@ -3,29 +3,31 @@ predicted."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import Spans
+from biobert_scale.evaluation.metrics.entities import span_of
+from biobert_scale.evaluation.prepared import Row
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, read_lines
 from biobert_scale.evaluation.pubtator_blocks import RelationRow, one_line, parse_rows, read_blocks
-from biobert_scale.evaluation.readers import (
-    HALLMARKS,
-    HallmarkDocument,
-    TaggedSentence,
-    TagTypes,
-    is_sentence_break,
-)
+from biobert_scale.evaluation.readers import TaggedSentence, TagTypes, is_sentence_break
+from biobert_scale.evaluation.tasks.spec import Task
 
 
 def read_tags(
-    path: Path, sentences: Sequence[TaggedSentence], kinds: Collection[str] = ()
+    path: Path,
+    sentences: Sequence[TaggedSentence],
+    kinds: Collection[str] = (),
+    types: Mapping[str, str] = {},
 ) -> tuple[list[list[str]], int]:
     """Read `token gold predicted` lines, an empty line after each sentence, for all sentences of a split in
     their order.
@@ -33,6 +35,7 @@ def read_tags(
     Args:
         kinds: the task's types of entity, in whatever case; empty: one type, whichever. A type is dropped
             where the file has one alone.
+        types: of a task with several, their names in small letters and what each is called: tags keep them.
 
     Returns:
         Tags of every sentence, and how many words at sentences' ends have none (they count as O).
@@ -42,18 +45,18 @@ def read_tags(
             or another number of sentences; with the line.
     """
     tags: list[list[str]] = [[]]
-    types, gold_types = TagTypes(kinds), TagTypes(kinds)
+    found_types, gold_types = TagTypes(kinds), TagTypes(kinds)
     for number, line in read_lines(path):
         if is_sentence_break(line):
             if tags[-1]:
                 tags.append([])
             continue
-        letters = _read_tag(line, tags, sentences, f"{path}:{number}")
-        for column, (letter, kind) in zip((gold_types, types), letters, strict=True):
+        letters = _read_tag(line, tags, sentences, types, f"{path}:{number}")
+        for column, (letter, kind) in zip((gold_types, found_types), letters, strict=True):
             column.note(letter, kind, number)
-    for column in (types, gold_types):
+    for column in (found_types, gold_types):
         column.check(path, remedy="a task scores its own types: set the tags of the others to O")
-    if not types.several:
+    if not types and not found_types.several:
         tags = [[tag[0] for tag in of_sentence] for of_sentence in tags]
     if not tags[-1]:
         tags.pop()
@@ -67,7 +70,11 @@ def read_tags(
 
 
 def _read_tag(
-    line: str, tags: list[list[str]], sentences: Sequence[TaggedSentence], where: str
+    line: str,
+    tags: list[list[str]],
+    sentences: Sequence[TaggedSentence],
+    types: Mapping[str, str],
+    where: str,
 ) -> list[tuple[str, str]]:
     """Add a line's predicted tag to the last sentence's; returns (letter, type) of the gold and the predicted
     tag."""
@@ -82,22 +89,32 @@ def _read_tag(
         what = f"'{fields[0]}' is where '{expected}' is due"
         raise refused(what, remedy="give the tokens of the prepared split, unchanged")
     (gold, _, gold_kind), (letter, _, kind) = (field.partition("-") for field in fields[1:])
-    if gold != sentence.tags[place]:
+    if (_tag(gold, gold_kind, types) if types else gold) != sentence.tags[place]:
         what = f"gold tag {fields[1]} where the split has {sentence.tags[place]}"
         raise refused(what, remedy="leave the gold column as it is")
-    if letter not in ("B", "I", "O"):
-        raise refused(f"'{fields[2]}' is no tag", remedy="use B, I and O")
-    tags[-1].append(f"{letter}-{kind.casefold()}" if kind else letter)
+    if letter not in ("B", "I", "O") or (types and bool(kind) == (letter == "O")):
+        remedy = "use O, and B and I with a type" if types else "use B, I and O"
+        raise refused(f"'{fields[2]}' is no tag", remedy=remedy)
+    tags[-1].append(_tag(letter, kind, types))
     return [(gold, gold_kind), (letter, kind)]
 
 
+def _tag(letter: str, kind: str, types: Mapping[str, str]) -> str:
+    kind = types.get(kind.casefold(), kind.casefold())
+    return f"{letter}-{kind}" if kind else letter
+
+
 def read_spans(
-    path: Path, documents: Sequence[AnnotatedDocument], kinds: Collection[str]
+    path: Path,
+    documents: Sequence[AnnotatedDocument],
+    kinds: Collection[str],
+    types: Mapping[str, str] = {},
 ) -> tuple[Spans, Counter[str]]:
     """Read a PubTator file's mentions for the documents of a split; one span counts once.
 
     Args:
         kinds: the task's types of entity, in whatever case.
+        types: as in `read_tags`: spans have their type.
 
     Returns:
         The spans, and how many rows were passed over: mentions by their type, relations by `relation NAME`.
@@ -125,7 +142,7 @@ def read_spans(
                 remedy = "count characters of title, one blank, and abstract"
                 raise UserError(what, where=f"{path}:{row.line}", remedy=remedy)
             if row.kind.casefold() in wanted:
-                spans[block.id].add((row.start, row.end))
+                spans[block.id].add(span_of(row.start, row.end, types.get(row.kind.casefold(), "")))
             else:
                 others[row.kind] += 1
     if others and not any(spans.values()):
@@ -136,37 +153,62 @@ def read_spans(
     return spans, others + relations
 
 
-def read_labels(path: Path, documents: Sequence[HallmarkDocument]) -> NDArray[np.bool_]:
-    """Read rows of PMID, gold labels, predicted labels (numbers, comma-separated) and, if given,
-    probabilities, under a header.
+def read_answers(path: Path, task: Task, rows: Sequence[Row]) -> NDArray[Any]:
+    """Read lines of a row's name, gold answer, predicted answer and, if given, probabilities, tab-separated
+    under a header, as `sequences.write_answers` writes them.
 
     Returns:
-        (documents, 10), in the order of the split.
+        (rows, labels) bool, or of similarity numbers, (rows,) fp64; in the order of the split.
 
     Raises:
-        UserError: a document twice, missing or of another split, other gold labels, or a label that does not
+        UserError: a row twice, missing or of another split, another gold answer, or an answer that does not
             exist; with the line.
     """
-    places = {document.pmid: number for number, document in enumerate(documents)}
-    predicted = np.zeros((len(documents), len(HALLMARKS)), dtype=bool)
-    seen: set[str] = set()
+    places = {row.id: place for place, row in enumerate(rows)}
+    predicted: dict[str, Any] = {}
     for number, line in list(read_lines(path))[1:]:
         fields, refused = line.split("\t"), partial(UserError, where=f"{path}:{number}")
-        if len(fields) < 3 or fields[0] not in places or fields[0] in seen:
-            what = "expected PMID, gold and predicted labels of a document of this split, once"
+        if len(fields) < 3 or fields[0] not in places or fields[0] in predicted:
+            what = "expected the name, gold and predicted answer of a row of this split, once"
             raise refused(what, remedy="correct the line")
-        seen.add(fields[0])
-        gold, found = (
-            [int(label) if label.isdecimal() else -1 for label in field.split(",") if label]
-            for field in fields[1:3]
-        )
-        if gold != documents[places[fields[0]]].labels:
-            raise refused("other gold labels than the split's", remedy="leave the gold column as it is")
-        if any(not 0 <= label < len(HALLMARKS) for label in found):
-            raise refused("a label that is no number from 0 to 9", remedy="correct the line")
-        predicted[places[fields[0]], found] = True
-    if missing := places.keys() - seen:
-        what = f"{len(missing)} documents are missing, {min(missing)} among them"
-        remedy = "give a row for every document, also without labels"
-        raise UserError(what, where=path, remedy=remedy)
-    return predicted
+        gold, found = (_answer(task, field) for field in fields[1:3])
+        due = rows[places[fields[0]]].label
+        if gold != (sorted(map(task.labels.index, due)) if isinstance(due, list) else due):
+            raise refused("another gold answer than the split's", remedy="leave the gold column as it is")
+        if found is None:
+            raise refused(f"'{fields[2]}' is no answer", remedy=_expected(task))
+        predicted[fields[0]] = found
+    if missing := places.keys() - predicted:
+        what = f"{len(missing)} rows are missing, {min(missing)} among them"
+        raise UserError(what, where=path, remedy="give a line for every row, also without labels")
+    answers = [predicted[row.id] for row in rows]
+    if task.kind == "similarity":
+        return np.array(answers, np.float64)
+    chosen = np.zeros((len(rows), len(task.labels)), bool)
+    for place, answer in enumerate(answers):
+        chosen[place, answer if task.multi_label else task.labels.index(answer)] = True
+    return chosen
+
+
+def _expected(task: Task) -> str:
+    if task.kind == "similarity":
+        return "give a number"
+    if task.multi_label:
+        return f"give numbers of labels from 0 to {len(task.labels) - 1}, separated by commas"
+    return f"give one of: {', '.join(task.labels)}"
+
+
+def _answer(task: Task, field: str) -> list[int] | str | float | None:
+    """A field's numbers of labels, label or number; None where it is no answer to this task."""
+    if task.kind == "similarity":
+        try:
+            value = float(field)
+        except ValueError:
+            return None
+        return value if math.isfinite(value) else None
+    if not task.multi_label:
+        return field if field in task.labels else None
+    numbers = field.split(",") if field else []
+    if not all(number.isdecimal() and int(number) < len(task.labels) for number in numbers):
+        return None
+    return sorted(map(int, numbers))

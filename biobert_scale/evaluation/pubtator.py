@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.metrics.entities import Span, type_of
 from biobert_scale.evaluation.pubtator_blocks import (
     Block,
     MentionRow,
@@ -140,15 +141,19 @@ def _mention(row: MentionRow, kind: str, text: str, where: str, counts: Counter[
 
 
 def write_pubtator(
-    path: Path, documents: Iterable[AnnotatedDocument], spans: dict[str, set[tuple[int, int]]], kind: str
+    path: Path, documents: Iterable[AnnotatedDocument], spans: Mapping[str, Set[Span]], kind: str
 ) -> None:
     """Write documents with these entities in place of their mentions; the concept is "-", since nobody looked
-    for one."""
+    for one.
+
+    Args:
+        kind: the type of spans without one.
+    """
     blocks = []
     for document in documents:
         rows = [
-            f"{document.pmid}\t{start}\t{end}\t{one_line(document.text[start:end])}\t{kind}\t-\n"
-            for start, end in sorted(spans[document.pmid])
+            f"{document.pmid}\t{start}\t{end}\t{one_line(document.text[start:end])}\t{own or kind}\t-\n"
+            for start, end, own in sorted((span[0], span[1], type_of(span)) for span in spans[document.pmid])
         ]
         title, abstract = one_line(document.title), one_line(document.abstract)
         blocks.append(f"{document.pmid}|t|{title}\n{document.pmid}|a|{abstract}\n{''.join(rows)}\n")

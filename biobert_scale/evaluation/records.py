@@ -5,16 +5,22 @@ Scores are in percent.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NotRequired, TypedDict
 
+from biobert_scale.evaluation.metrics.bootstrap import PairedDifference
+from biobert_scale.evaluation.metrics.calibration import Calibration
 from biobert_scale.evaluation.published import PublishedScores
-from biobert_scale.evaluation.scores import Counts, Measure, Measures, PairedDifference
+from biobert_scale.evaluation.scores import Measure, Measures, Statistics
+from biobert_scale.evaluation.tasks.spec import Kind
 
 
 class RunDescription(TypedDict):
     """What every `metrics.json` begins with."""
 
     task: str
+    task_kind: NotRequired[Kind]
+    """Older runs say nothing of it."""
     protocol: str
     score_name: str
     measure: Measure
@@ -29,7 +35,7 @@ class RunDescription(TypedDict):
 
 
 class Breakdown(TypedDict):
-    """Where the errors are: by kind of mention or by hallmark, and so on."""
+    """Where the errors are: by kind of mention or by label, and so on."""
 
     by_type: dict[str, Measures]
     by_length: dict[str, Measures]
@@ -42,17 +48,19 @@ class Scored(TypedDict):
 
     score: float
     scores: dict[str, Measures]
-    """Of entities for each repair; of documents `micro` and `example`."""
+    """Of entities for each repair; of labels and numbers by measure."""
     interval_95: tuple[float, float]
     """Document bootstrap."""
+    calibration: NotRequired[Calibration]
+    """Of labels that have probabilities."""
     orphan_inside_tags: NotRequired[int]
     n_truncated_tokens: NotRequired[int]
     """Words without a prediction, or word pieces that were cut off."""
     passed_over: NotRequired[dict[str, int]]
-    documents: NotRequired[dict[str, Counts]]
-    """By PMID. They have a file of their own: `documents.jsonl`."""
+    documents: NotRequired[Mapping[str, Statistics]]
+    """By document. They have a file of their own: `documents.jsonl`."""
     predictions: NotRequired[Any]
-    """Tags, or (documents, 10) probabilities. They have a file of their own as well."""
+    """Tags, probabilities or numbers. They have a file of their own as well."""
 
 
 class Point(TypedDict):
@@ -143,9 +151,9 @@ class ScoreRow(TypedDict):
     """One for each seed."""
     interval_95: list[float] | None
     """Document bootstrap of the mean; None where the documents' counts are gone."""
-    precision: float
-    recall: float
-    """Means, as is precision."""
+    precision: float | None
+    recall: float | None
+    """Means, as is precision; None where the measure has none."""
     pretraining_step: int | None
     pretraining_run: str | None
     data: dict[str, str]

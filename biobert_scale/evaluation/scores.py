@@ -1,43 +1,37 @@
-"""Scores of entities and documents, in percent, with no library behind them but NumPy.
+"""What scores are counted from, and the entities of tags; scores are in percent.
 
 Entities count as found when both ends agree exactly. Sources: the CoNLL-2003 shared task (`conlleval`);
-Ramshaw and Marcus 1995 for the tags; Gu et al. 2021 (BLURB) and Peng et al. 2019 (BLUE) for the documents.
+Ramshaw and Marcus 1995 for the tags.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, NotRequired, TypedDict
 
-import numpy as np
-from numpy.typing import NDArray
-
 Repair = Literal["conlleval", "discard"]
 REPAIRS: tuple[Repair, ...] = ("conlleval", "discard")
+
+
+Measure = Literal["micro", "example", "accuracy", "pearson", "macro"]
+"""F1 of the summed counts; the harmonic mean of documents' mean precision and mean recall
+(`example_based_f1`); the share of right answers; Pearson's correlation; the mean F1 of words' types."""
 
 
 class Measures(TypedDict):
     """Scores in percent with what they were counted from, as in `metrics.json`."""
 
     precision: NotRequired[float]
-    recall: float
+    recall: NotRequired[float]
     f1: NotRequired[float]
+    accuracy: NotRequired[float]
+    correct: NotRequired[int]
+    pearson: NotRequired[float]
     tp: NotRequired[int]
     fp: NotRequired[int]
     fn: NotRequired[int]
     documents: NotRequired[int]
-
-
-class PairedDifference(TypedDict):
-    """F1 of one system minus another's, in points."""
-
-    difference: float
-    low: float
-    """The ends of its 95% interval."""
-    high: float
-    p_not_better: float
-    """The share of resamples in which the first is not better."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +62,44 @@ class Counts:
         return Measures(
             precision=self.precision, recall=self.recall, f1=self.f1, tp=self.tp, fp=self.fp, fn=self.fn
         )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Right answers among all."""
+
+    correct: int = 0
+    total: int = 0
+
+    def __add__(self, other: Answers) -> Answers:
+        return Answers(self.correct + other.correct, self.total + other.total)
+
+    def as_dict(self) -> Measures:
+        return Measures(
+            accuracy=_percent(self.correct, self.total), correct=self.correct, documents=self.total
+        )
+
+
+@dataclass(frozen=True)
+class Values:
+    """Numbers of the pairs of one document."""
+
+    gold: list[float]
+    predicted: list[float]
+
+    def __add__(self, other: Values) -> Values:
+        return Values(self.gold + other.gold, self.predicted + other.predicted)
+
+
+@dataclass(frozen=True)
+class TypeCounts:
+    """Words of one document by type: tp, fp, fn."""
+
+    types: dict[str, list[int]]
+
+
+Statistics = Counts | Answers | Values | TypeCounts
+"""What was counted of one document."""
 
 
 def _percent(part: float, whole: float) -> float:
@@ -107,111 +139,11 @@ def count_orphans(tags: Sequence[str]) -> int:
     )
 
 
-def count_entities(
-    gold: Sequence[set[tuple[int, int]]], predicted: Sequence[set[tuple[int, int]]]
-) -> list[Counts]:
-    """Counts of each document, from the spans (document characters) of its gold and predicted entities."""
+def count_entities(gold: Sequence[Set[Hashable]], predicted: Sequence[Set[Hashable]]) -> list[Counts]:
+    """Counts of each document, from the spans of its gold and predicted entities, with their types where a
+    task has several."""
     return [Counts(len(g & p), len(p - g), len(g - p)) for g, p in zip(gold, predicted, strict=True)]
-
-
-def count_labels(gold: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> list[Counts]:
-    """Counts of each document over its labels; both arguments are (documents, labels).
-
-    Their sum's F1 is the micro-F1 that BLURB reports for the hallmarks.
-    """
-    tp, fp, fn = (gold & predicted).sum(1), (~gold & predicted).sum(1), (gold & ~predicted).sum(1)
-    return [Counts(int(a), int(b), int(c)) for a, b, c in zip(tp, fp, fn, strict=True)]
-
-
-def example_based_f1(gold: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> Measures:
-    """BLUE's score for the hallmarks: the harmonic mean of mean precision and mean recall over labelled
-    documents.
-
-    Documents without a gold label are no part of that benchmark and are left out. Not comparable with
-    micro-F1.
-
-    Args:
-        gold, predicted: (documents, labels).
-    """
-    labelled = gold.any(1)
-    counts = count_labels(gold[labelled], predicted[labelled])
-    precision = float(np.mean([count.precision for count in counts])) if counts else 0.0
-    recall = float(np.mean([count.recall for count in counts])) if counts else 0.0
-    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
-    return {"precision": precision, "recall": recall, "f1": f1, "documents": int(labelled.sum())}
 
 
 def total(counts: Sequence[Counts]) -> Counts:
     return sum(counts, Counts())
-
-
-Measure = Literal["micro", "example"]
-"""F1 of the summed counts; or the harmonic mean of documents' mean precision and mean recall
-(`example_based_f1`)."""
-
-
-def bootstrap_interval(
-    *runs: Sequence[Counts], measure: Measure = "micro", samples: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """95% percentile interval of the runs' mean F1, resampling whole documents (Efron and Tibshirani 1993).
-
-    Args:
-        runs: counts of the same documents, one sequence per seed: mentions of one document are no independent
-            observations, and neither are two seeds' answers about it.
-    """
-    low, high = np.percentile(_resample([runs], measure, samples, seed)[0], (2.5, 97.5))
-    return float(low), float(high)
-
-
-def paired_bootstrap(
-    first: Sequence[Sequence[Counts]],
-    second: Sequence[Sequence[Counts]],
-    *,
-    measure: Measure = "micro",
-    samples: int = 2000,
-    seed: int = 0,
-) -> PairedDifference:
-    """Compare two systems on the same documents (Koehn 2004); each is a list of runs, and its score their
-    mean."""
-    assert {len(run) for run in (*first, *second)} == {len(first[0])}
-    f1_first, f1_second = _resample([first, second], measure, samples, seed)
-    difference = f1_first - f1_second
-    low, high = np.percentile(difference, (2.5, 97.5))
-    means = [float(np.mean([f1_of(run, measure) for run in system])) for system in (first, second)]
-    return {
-        "difference": means[0] - means[1],
-        "low": float(low),
-        "high": float(high),
-        "p_not_better": float((difference <= 0).mean()),
-    }
-
-
-def f1_of(counts: Sequence[Counts], measure: Measure = "micro") -> float:
-    """The F1 of one run, in percent."""
-    return float(_f1s(np.ones((1, len(counts)), np.int64), counts, measure)[0])
-
-
-def _resample(
-    systems: Sequence[Sequence[Sequence[Counts]]], measure: Measure, samples: int, seed: int
-) -> list[NDArray[np.float64]]:
-    """Every system's mean F1 over its runs in every resample."""
-    documents = len(systems[0][0])
-    assert documents > 0
-    # How often each document is drawn, (samples, documents): the same draws for every system.
-    chances = np.full(documents, 1 / documents)
-    weights = np.random.default_rng(seed).multinomial(documents, chances, size=samples)
-    return [np.mean([_f1s(weights, run, measure) for run in system], axis=0) for system in systems]
-
-
-def _f1s(weights: NDArray[np.int64], counts: Sequence[Counts], measure: Measure) -> NDArray[np.float64]:
-    """F1 under each row of document weights, (rows,), in percent."""
-    if measure == "micro":
-        sums = weights @ np.array([(c.tp, c.fp, c.fn) for c in counts])
-        pooled: NDArray[np.float64] = 200.0 * sums[:, 0] / np.maximum(sums @ (2, 1, 1), 1)
-        return pooled
-    table = np.array([(c.precision, c.recall, 1.0) if c.tp + c.fn else (0.0, 0.0, 0.0) for c in counts])
-    precision, recall, labelled = (weights @ table).T
-    both = precision + recall
-    each = np.where(both > 0, 2 * precision * recall / np.maximum(both, 1e-12), 0.0)
-    averaged: NDArray[np.float64] = each / np.maximum(labelled, 1.0)
-    return averaged

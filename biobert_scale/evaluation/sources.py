@@ -73,11 +73,6 @@ def find_sources(benchmarks: Path | None, tasks: Sequence[str] = ()) -> list[Fou
     return found
 
 
-def task_kinds(task: str) -> frozenset[str]:
-    """The types that an entity task's files may have for its mentions."""
-    return known_tasks()[task].known_types
-
-
 def _task(name: str) -> tuple[Task, Path | None]:
     """A task, and its file where it is not the package's."""
     known = known_tasks()

@@ -13,9 +13,10 @@ from tqdm import tqdm
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
-from biobert_scale.evaluation.prepared import task_directory
+from biobert_scale.evaluation.prepared import task_of
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.records import FinetunedMetrics
+from biobert_scale.evaluation.tasks.spec import Task
 
 logger = logging.getLogger(__name__)
 
@@ -49,19 +50,19 @@ def sweep(
         raise UserError(f"seed {min(repeated)} is given twice", where="--seed", remedy="give each seed once")
     if not tasks:
         raise UserError("no task", where="--task", remedy="name one or more")
-    for task in tasks:
-        task_directory(prepared, task)
-        protocol_of(task, protocol)
+    specs = {task: task_of(prepared, task) for task in tasks}
+    for spec in specs.values():
+        protocol_of(spec, protocol)
     run = partial(finetune, prepared, protocol=protocol, grid=grid, overwrite=overwrite)
     jobs = [(task, seed, fresh) for task in tasks for seed in seeds for fresh in random_weights]
     results = []
     for task, seed, fresh in tqdm(jobs, desc="runs", disable=None if len(jobs) > 1 else True):
-        directory = output / task / run_name(task, protocol, seed=seed, random_weights=fresh)
+        directory = output / task / run_name(specs[task], protocol, seed=seed, random_weights=fresh)
         results.append(run(task, model, directory, config, seed=seed, random_weights=fresh))
     return results
 
 
-def run_name(task: str, protocol: str, *, seed: int, random_weights: bool) -> str:
+def run_name(task: Task, protocol: str, *, seed: int, random_weights: bool) -> str:
     """`pretrained-seed1`, `random-seed1`; a protocol that is not the task's first one is named:
     `pretrained-biobert-seed1`."""
     kind = "random" if random_weights else "pretrained"

@@ -13,16 +13,17 @@ from typing import NamedTuple
 from biobert_scale import display
 from biobert_scale.config.history import budget_to_current
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.prepared import TASKS
-from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCE_PROTOCOLS, REFERENCES
-from biobert_scale.evaluation.records import Comparison, RunMetrics, ScoreRow, ScoreTable
-from biobert_scale.evaluation.scores import (
-    Counts,
-    Measure,
+from biobert_scale.evaluation.metrics.bootstrap import (
     PairedDifference,
     bootstrap_interval,
     paired_bootstrap,
+    read_statistics,
 )
+from biobert_scale.evaluation.prepared import KINDS
+from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCE_PROTOCOLS, REFERENCES
+from biobert_scale.evaluation.records import Comparison, RunMetrics, ScoreRow, ScoreTable
+from biobert_scale.evaluation.scores import Measure, Statistics
+from biobert_scale.evaluation.tasks.spec import Kind
 from biobert_scale.files import MANIFEST, read_json, read_manifest, write_atomically, write_json
 
 _KINDS = ("pre-trained", "random weights", "predictions", "baseline")
@@ -57,7 +58,7 @@ def score_table(runs: Path) -> ScoreTable:
         if not _is_finished(path):
             continue
         run = read_json(path)
-        if run["task"] in TASKS and run.get("split", "test") == "test":
+        if run.get("split", "test") == "test":
             run["config"] = budget_to_current(run["config"], where=path)
             name = tuple(json.dumps(run.get(part), sort_keys=True) for part in _SYSTEM)
             origin = run.get("pretraining_step"), run.get("pretraining_run")
@@ -75,8 +76,12 @@ def score_table(runs: Path) -> ScoreTable:
     }
 
 
-def _place(system: _System) -> tuple[int, int, float]:
-    return TASKS.index(system.row["task"]), _KINDS.index(system.row["kind"]), -system.row["mean"]
+def _place(system: _System) -> tuple[int, str, int, float]:
+    row, run = system.row, system.runs[0].metrics
+    # What older runs do not say, the names of their scores do.
+    named: Kind = "entities" if run["score_name"] == "entity F1" else "classification"
+    task_kind = run.get("task_kind", named)
+    return KINDS.index(task_kind), row["task"], _KINDS.index(row["kind"]), -row["mean"]
 
 
 def _distinct(group: list[_Run]) -> list[_Run]:
@@ -95,7 +100,7 @@ def _is_finished(path: Path) -> bool:
 def _row(group: list[_Run], directory: Path) -> ScoreRow:
     runs = [run.metrics for run in group]
     first, scores = runs[0], [run["score"] for run in runs]
-    details = [run["scores"].get("conlleval") or run["scores"][_measure(first)] for run in runs]
+    details = [run["scores"].get(_measure(first)) or run["scores"]["conlleval"] for run in runs]
     return {
         "task": first["task"],
         "protocol": first["protocol"],
@@ -108,8 +113,8 @@ def _row(group: list[_Run], directory: Path) -> ScoreRow:
         "seeds": [run["seed"] for run in runs if run["seed"] is not None],
         "scores": scores,
         "interval_95": _interval(group),
-        "precision": statistics.fmean(detail["precision"] for detail in details),
-        "recall": statistics.fmean(detail["recall"] for detail in details),
+        "precision": _mean([detail.get("precision") for detail in details]),
+        "recall": _mean([detail.get("recall") for detail in details]),
         "pretraining_step": group[0].pretraining_step,
         "pretraining_run": group[0].pretraining_run,
         "data": first["data"],
@@ -117,6 +122,11 @@ def _row(group: list[_Run], directory: Path) -> ScoreRow:
         "directories": [str(run.directory.relative_to(directory)) for run in group],
         "seconds": sum(run["seconds"] for run in runs),
     }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def _measure(run: RunMetrics) -> Measure:
@@ -130,9 +140,13 @@ def _interval(group: list[_Run]) -> list[float] | None:
     return list(bootstrap_interval(*counts, measure=_measure(group[0].metrics)))
 
 
-def _counts(group: list[_Run], pmids: list[str] | None = None) -> list[list[Counts]] | None:
+def _counts(group: list[_Run], pmids: list[str] | None = None) -> list[list[Statistics]] | None:
     """Every run's counts in one order of documents; None where a run's are gone or of other documents."""
-    found = [_documents(run.directory) for run in group if (run.directory / _DOCUMENTS).is_file()]
+    found = [
+        _documents(run.directory, _measure(run.metrics))
+        for run in group
+        if (run.directory / _DOCUMENTS).is_file()
+    ]
     if len(found) < len(group) or any(set(counts) != set(pmids or found[0]) for counts in found):
         return None
     return [[counts[pmid] for pmid in pmids or found[0]] for counts in found]
@@ -151,7 +165,7 @@ def _comparisons(systems: list[_System]) -> list[Comparison]:
         best, group = max(rivals, key=lambda system: system.row["mean"])
         if not (group[0].directory / _DOCUMENTS).is_file():
             continue
-        pmids = list(_documents(group[0].directory))
+        pmids = list(_documents(group[0].directory, _measure(group[0].metrics)))
         ours = _counts(group, pmids)
         for other, theirs in rivals:
             counts = _counts(theirs, pmids)
@@ -178,13 +192,17 @@ def name_of(row: ScoreRow) -> str:
 
 
 def compare(first: Path, second: Path) -> PairedDifference:
-    """Paired document bootstrap between two finished runs of one task: see `scores.paired_bootstrap`.
+    """Paired document bootstrap between two finished runs of one task: see `bootstrap.paired_bootstrap`.
 
     Raises:
         UserError: the runs did not score the same test documents.
     """
-    counts = [_documents(run) for run in (first, second)]
+    for run in (first, second):
+        if not (run / _DOCUMENTS).is_file():
+            remedy = "name a directory that `biobert-scale evaluate finetune` wrote"
+            raise UserError("no finished run", where=run, remedy=remedy)
     runs: list[RunMetrics] = [read_json(run / "metrics.json") for run in (first, second)]
+    counts = [_documents(run, _measure(found)) for run, found in zip((first, second), runs, strict=True)]
     data = [(run["data"], _measure(run)) for run in runs]
     if data[0] != data[1] or counts[0].keys() != counts[1].keys():
         remedy = "compare runs of one task and preparation"
@@ -193,13 +211,9 @@ def compare(first: Path, second: Path) -> PairedDifference:
     return paired_bootstrap([list(counts[0].values())], [ordered], measure=_measure(runs[0]))
 
 
-def _documents(run: Path) -> dict[str, Counts]:
-    path = run / _DOCUMENTS
-    if not path.is_file():
-        remedy = "name a directory that `biobert-scale evaluate finetune` wrote"
-        raise UserError("no finished run", where=run, remedy=remedy)
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {row["pmid"]: Counts(row["tp"], row["fp"], row["fn"]) for row in rows}
+def _documents(run: Path, measure: Measure) -> dict[str, Statistics]:
+    rows = [json.loads(line) for line in (run / _DOCUMENTS).read_text(encoding="utf-8").splitlines()]
+    return {row.pop("pmid"): read_statistics(row, measure) for row in rows}
 
 
 class Curve(NamedTuple):
@@ -244,11 +258,11 @@ def render_table(table: ScoreTable) -> str:
     Published scores appear for a task only where it was measured on the published set under their protocol:
     made-up data is compared with nothing.
     """
-    lines = [("task", "protocol", "system", "score", "F1", "95% interval", "P", "R")]
+    lines = [("task", "protocol", "system", "metric", "score", "95% interval", "P", "R")]
     for row in table["rows"]:
         spread = f" ± {row['sd']:.2f} ({len(row['scores'])} seeds)" if row["sd"] is not None else ""
         interval = "{:.2f} to {:.2f}".format(*row["interval_95"]) if row["interval_95"] else ""
-        numbers = (f"{row['mean']:.2f}{spread}", interval, f"{row['precision']:.2f}", f"{row['recall']:.2f}")
+        numbers = (f"{row['mean']:.2f}{spread}", interval, _number(row["precision"]), _number(row["recall"]))
         task = row["task"] + ("" if row["published_data"] else " *")
         lines.append((task, row["protocol"], name_of(row), row["score_name"], *numbers))
     blocks = [_aligned(lines)]
@@ -257,6 +271,10 @@ def render_table(table: ScoreTable) -> str:
     if table["comparisons"]:
         blocks.append(_render_comparisons(table["comparisons"]))
     return "\n\n".join([*blocks, *_render_published(table)]) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _render_comparisons(comparisons: list[Comparison]) -> str:
@@ -287,7 +305,8 @@ def _render_published(table: ScoreTable) -> list[str]:
         known = [reference for reference in references if tasks & reference.scores.keys()]
         if not known:
             continue
-        columns = [task for task in TASKS if task in tasks and any(task in each.scores for each in known)]
+        named = dict.fromkeys(row["task"] for row in table["rows"])
+        columns = [task for task in named if task in tasks and any(task in each.scores for each in known)]
         notes = list(dict.fromkeys(f"{reference.protocol}; {reference.source}" for reference in known))
         lines: list[tuple[str, ...]] = [("model", *columns, "source")]
         for each in known:

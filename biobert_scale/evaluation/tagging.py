@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
+from biobert_scale.evaluation.metrics.entities import Span, span_of
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import Repair, entity_spans
@@ -118,9 +119,10 @@ def _sentence(
 
 
 def document_spans(
-    sentence: TaggedSentence, tags: Sequence[str], repair: Repair = "conlleval"
-) -> set[tuple[int, int]]:
-    """The entities that tags describe, as spans of document characters."""
+    sentence: TaggedSentence, tags: Sequence[str], repair: Repair = "conlleval", *, typed: bool = False
+) -> set[Span]:
+    """The entities that tags describe, as spans of document characters; `typed`: with their types."""
     return {
-        (sentence.starts[first], sentence.ends[last - 1]) for _, first, last in entity_spans(tags, repair)
+        span_of(sentence.starts[first], sentence.ends[last - 1], kind if typed else "")
+        for kind, first, last in entity_spans(tags, repair)
     }

@@ -97,15 +97,20 @@ def render_card(template: str, metadata: ModelCardData, **values: object) -> str
     return environment.get_template(template).render(metadata=block, **values).rstrip() + "\n"
 
 
+_HUB_METRICS = {"accuracy": "accuracy", "Pearson correlation": "pearsonr"}
+"""Hubs' names of measures that are no F1."""
+
+
 def hub_result(task: str, score_name: str, protocol: str, values: Sequence[float]) -> EvalResult:
     """A benchmark's test score, one value for each seed, as hubs list it."""
+    of_words = score_name in ("entity F1", "word macro-F1")
     seeds = f"mean of {len(values)} seeds" if len(values) > 1 else "one seed"
     return EvalResult(
-        task_type="text-classification" if task.startswith("HoC") else "token-classification",
+        task_type="token-classification" if of_words else "text-classification",
         dataset_type=task.lower(),
         dataset_name=task,
         dataset_split="test",
-        metric_type="f1",
+        metric_type=_HUB_METRICS.get(score_name, "f1"),
         metric_name=f"{score_name}, protocol {protocol}, {seeds}",
         metric_value=round(statistics.fmean(values), 2),
     )

@@ -27,13 +27,19 @@ from biobert_scale.release.tokenizers import copy_tokenizer, limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
 from biobert_scale.stage import Stage
 
+_PURPOSES = {
+    "token_classification": "Marks entities in text",
+    "multi_label_classification": "Gives a text its labels, each on its own",
+    "single_label_classification": "Gives a text one label",
+    "regression": "Gives two texts a number",
+}
 _CLASSES = {cls.__name__: cls for cls in (BertForTokenClassification, BertForSequenceClassification)}
 
 
 def export_finetuned(
     source: Path, output: Path, *, dtype: Dtype = "fp32", license: str = "", overwrite: bool = False
 ) -> Manifest:
-    """Write a model that `pipeline("ner")`, or `pipeline("text-classification")` for HoC, opens.
+    """Write a model that `pipeline("ner")`, or `pipeline("text-classification")` for whole texts, opens.
 
     Args:
         source: a run of `biobert-scale evaluate finetune` that kept its weights (the default).
@@ -81,7 +87,8 @@ def _check_model(source: Path, run: Manifest) -> None:
 
 def finetuned_card(metrics: FinetunedRun, config: dict[str, Any], *, dtype: Dtype, license: str) -> str:
     """The card as Markdown, from a run's `metrics.json` and its model's `config.json`."""
-    of_words = config["architectures"][0] == "BertForTokenClassification"
+    problem = config.get("problem_type") or "token_classification"
+    of_words = problem == "token_classification"
     kind = "token-classification" if of_words else "text-classification"
     task, is_published = metrics["task"], metrics["published_data"]
     result = hub_result(task, metrics["score_name"], metrics["protocol"], [metrics["score"]])
@@ -100,6 +107,8 @@ def finetuned_card(metrics: FinetunedRun, config: dict[str, Any], *, dtype: Dtyp
         dtype=dtype,
         run=metrics,
         of_words=of_words,
+        problem=problem,
+        purpose=_PURPOSES[problem],
         labels=[label for label in config["id2label"].values() if label != "O"],
         stride=config["max_position_embeddings"] // 4,
         details=config[DETAILS],

@@ -1,7 +1,7 @@
 """A fine-tuned encoder with its head, in the classes that transformers' pipelines load.
 
-Both heads of this package are a linear layer on last hidden states: of every word's first piece for entities,
-of [CLS] for documents. The first is what `BertForTokenClassification` computes.
+All heads of this package are a linear layer on last hidden states: of every word's first piece for entities,
+of [CLS] for whole texts. The first is what `BertForTokenClassification` computes.
 `BertForSequenceClassification` puts a pooler in between, tanh(Wx + b); it gets W = eI, b = 0 with a small
 power of two e, and the linear layer is multiplied by 1/e: tanh is the identity to rounding there, so that the
 class gives the same scores as the head that was trained.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import nn
@@ -33,13 +33,18 @@ DETAILS = "biobert_scale"
 """Key of `config.json` under which a fine-tuned model says what it was trained for, and in what windows."""
 
 
+Problem = Literal[
+    "token_classification", "single_label_classification", "multi_label_classification", "regression"
+]
+
+
 class Details(TypedDict, total=False):
     """What a fine-tuned model was trained for."""
 
     task: str
     max_seq_length: int
     unit: str
-    """Of documents: what one input is."""
+    """Where a text has any number of labels: what one input is."""
 
 
 _POOLER_SCALE = 2.0**-12
@@ -53,7 +58,7 @@ def save_head(
     classifier: nn.Linear,
     *,
     labels: Sequence[str],
-    of_words: bool,
+    problem: Problem,
     source: Path,
     details: Details,
 ) -> list[Path]:
@@ -63,8 +68,8 @@ def save_head(
         encoder: without a pooler.
         classifier: (labels, hidden) on last hidden states.
         labels: names in the order of its rows.
-        of_words: entities (softmax over the labels at every word's first piece); else documents (ten
-            independent sigmoids, say, at [CLS]).
+        problem: entities (softmax over the labels at every word's first piece), or transformers' name for
+            what is computed at [CLS]: a softmax over the labels, a sigmoid for each, or a number.
         source: the model directory that the encoder came from: its shape and its tokenizer are copied.
         details: what `config.json` says under `biobert_scale`.
 
@@ -75,12 +80,13 @@ def save_head(
     config = BertConfig(**shape, id2label=dict(enumerate(labels)), label2id=numbers)
     setattr(config, DETAILS, details)
     model: PreTrainedModel
-    if of_words:
+    if problem == "token_classification":
         model = BertForTokenClassification(config)
     else:
-        config.problem_type = "multi_label_classification"
+        config.problem_type = problem
         model = BertForSequenceClassification(config)
-    _fill(model, encoder, classifier, scale=head_scale(of_words=of_words))
+    scale = head_scale(of_words=problem == "token_classification")
+    _fill(model, encoder, classifier, scale=scale)
     save_weights(model, directory, "fp32")
     copy_tokenizer(source, directory)
     return sorted(path for path in directory.iterdir() if path.is_file())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -14,27 +14,33 @@ import numpy as np
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import Spans, names_of, normalised, spans_of
-from biobert_scale.evaluation.prediction_files import read_labels, read_spans, read_tags
+from biobert_scale.evaluation.metrics.entities import types_of
+from biobert_scale.evaluation.prediction_files import read_answers, read_spans, read_tags
 from biobert_scale.evaluation.prepared import (
-    HALLMARK_TASKS,
+    Row,
     data_checksums,
+    gold_spans,
+    is_typed,
     read_annotated,
-    read_documents,
+    read_rows,
     read_sentences,
+    task_of,
+    type_names,
 )
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
-from biobert_scale.evaluation.readers import HALLMARKS, HallmarkDocument
 from biobert_scale.evaluation.records import RunMetrics
-from biobert_scale.evaluation.sources import task_kinds
+from biobert_scale.evaluation.sequence_scores import gold_of
+from biobert_scale.evaluation.tasks.spec import Kind, Task
 from biobert_scale.files import read_json, read_manifest, write_atomically
 from biobert_scale.report.templates import render_page
 
 _MOST_DOCUMENTS = 300
-_FOUND = "found"
+_FOUND, _WRONG_TYPE = "found", "wrong type"
 _KINDS = {
     _FOUND: "both ends agree",
     "missed": "a gold mention that no prediction touches",
     "invented": "a prediction that touches no gold mention",
+    _WRONG_TYPE: "a prediction with a gold mention's ends and another type; the two count one each",
     "wrong boundary": (
         "a prediction that shares characters with a gold mention, but not both ends; the two count one each"
     ),
@@ -109,7 +115,7 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
         name=title,
         description=f"{metrics['kind']}{seed}; {metrics['protocol']}, {split} split;"
         f" {metrics['score_name']} {metrics['score']:.2f}",
-        errors=(_label_errors if task in HALLMARK_TASKS else _entity_errors)(run, prepared, metrics, split),
+        errors=_PAGES.get(task_of(prepared, task).kind, _label_errors)(run, prepared, metrics, split),
         most=_MOST_DOCUMENTS,
     )
     write_atomically(output, page)
@@ -117,10 +123,11 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
 
 
 def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -> _Errors:
-    task = metrics["task"]
-    documents = read_annotated(prepared, task, split)
+    task = task_of(prepared, metrics["task"])
+    documents = read_annotated(prepared, task.name, split)
     predicted = _predicted(run, prepared, task, split, documents)
-    known = names_of(read_annotated(prepared, task, "train"))
+    known = names_of(read_annotated(prepared, task.name, "train"))
+    kinds = [kind for kind in _KINDS if kind != _WRONG_TYPE or is_typed(task)]
     counts: Counter[str] = Counter()
     names: dict[str, Counter[str]] = {"missed": Counter(), "invented": Counter()}
     shown = []
@@ -138,7 +145,7 @@ def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -
         heading="Errors by kind",
         caption="Mentions and predictions",
         head=("kind", "count", "what it is"),
-        rows=[(kind, f"{counts[kind]:,}", explained) for kind, explained in _KINDS.items()],
+        rows=[(kind, f"{counts[kind]:,}", _KINDS[kind]) for kind in kinds],
         of_words=True,
         common={
             what: [
@@ -146,7 +153,7 @@ def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -
             ]
             for what, found in names.items()
         },
-        legend=list(_KINDS),
+        legend=kinds,
         explained="Gold mentions are underlined, predictions have a coloured ground; a dagger marks a name of"
         " the training set.",
         documents=shown,
@@ -154,27 +161,32 @@ def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -
 
 
 def _predicted(
-    run: Path, prepared: Path, task: str, split: str, documents: Sequence[AnnotatedDocument]
+    run: Path, prepared: Path, task: Task, split: str, documents: Sequence[AnnotatedDocument]
 ) -> Spans:
     """From tags, or where there are none (somebody's PubTator file was scored) from the spans themselves."""
     if not (run / "predictions.tsv").is_file():
-        return read_spans(run / "predictions.pubtator", documents, task_kinds(task))[0]
-    sentences = read_sentences(prepared, task, split)
-    tags, _ = read_tags(run / "predictions.tsv", sentences, task_kinds(task))
-    return spans_of(sentences, tags, [document.pmid for document in documents])
+        path = run / "predictions.pubtator"
+        return read_spans(path, documents, task.known_types, type_names(task))[0]
+    sentences = read_sentences(prepared, task.name, split)
+    tags, _ = read_tags(run / "predictions.tsv", sentences, task.known_types, type_names(task))
+    pmids = [document.pmid for document in documents]
+    return spans_of(sentences, tags, pmids, typed=is_typed(task))
 
 
 def _marks(document: AnnotatedDocument, predicted: Spans) -> list[_Mark]:
     """Every mention and prediction in a document, in order."""
-    gold, found = {(m.start, m.end) for m in document.mentions}, predicted[document.pmid]
-    marks = [_Mark(start, end, _FOUND, True) for start, end in gold & found]
+    gold = gold_spans([document], typed=bool(types_of(predicted)))[document.pmid]
+    found = predicted[document.pmid]
+    marks = [_Mark(*span[:2], _FOUND, True) for span in gold & found]
     for mine, others, alone, is_gold in (
         (gold - found, found, "missed", True),
         (found - gold, gold, "invented", False),
     ):
-        for start, end in mine:
-            touches = any(start < other_end and other_start < end for other_start, other_end in others)
-            marks.append(_Mark(start, end, "wrong boundary" if touches else alone, is_gold))
+        for start, end, *_ in mine:
+            touches = any(start < other[1] and other[0] < end for other in others)
+            same = any((start, end) == other[:2] for other in others)
+            kind = _WRONG_TYPE if same else "wrong boundary" if touches else alone
+            marks.append(_Mark(start, end, kind, is_gold))
     return sorted(marks)
 
 
@@ -198,28 +210,30 @@ def _pieces(text: str, marks: Sequence[_Mark], known: set[str]) -> list[_Piece]:
 
 
 def _label_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -> _Errors:
-    documents = read_documents(prepared, split, metrics["task"])
-    predicted = read_labels(run / "predictions.tsv", documents)
+    task = task_of(prepared, metrics["task"])
+    rows, parts = (read_rows(prepared, task, split, by_sentence=each) for each in (False, True))
+    predicted = read_answers(run / "predictions.tsv", task, rows)
     shown = []
-    for document, labels in zip(documents, predicted, strict=True):
-        gold, found = set(document.labels), set(np.flatnonzero(labels).tolist())
-        if gold != found:
+    for row, gold, found in zip(rows, gold_of(task, rows), predicted, strict=True):
+        if (gold != found).any():
             summary = [
-                _Piece(HALLMARKS[label], _state(label in gold, label in found))
-                for label in sorted(gold | found)
+                _Piece(task.labels[label], _state(gold[label], found[label]))
+                for label in np.flatnonzero(gold | found)
             ]
-            shown.append(_Document(document.pmid, summary, _sentences(document, gold - found)))
+            missed = {task.labels[label] for label in np.flatnonzero(gold & ~found)}
+            texts = [_marked(part, missed) for part in parts if part.id == row.id]
+            shown.append(_Document(row.id, summary, texts))
     return _Errors(
-        heading="Errors by hallmark",
-        caption="Test documents",
-        head=("hallmark", "tp", "fp", "fn", "F1"),
+        heading="Errors by label",
+        caption=f"Rows of {split}",
+        head=("label", "tp", "fp", "fn", "F1"),
         rows=[
             (name, str(found["tp"]), str(found["fp"]), str(found["fn"]), f"{found['f1']:.1f}")
             for name, found in metrics["by_type"].items()
         ],
         of_words=False,
         legend=("found", "missed", "invented"),
-        explained="Sentences that carry a missed label are underlined.",
+        explained="Texts that carry a missed label are underlined.",
         documents=shown,
     )
 
@@ -228,10 +242,40 @@ def _state(in_gold: bool, in_found: bool) -> str:
     return ("found" if in_gold else "invented") if in_found else "missed"
 
 
-def _sentences(document: HallmarkDocument, missed: set[int]) -> list[list[_Piece]]:
-    """Each sentence, marked where it carries a missed label."""
-    shown = []
-    for sentence, labels in zip(document.sentences, document.sentence_labels, strict=True):
-        lost = "; ".join(HALLMARKS[label] for label in labels if label in missed)
-        shown.append([_Piece(sentence, "gold missed" if lost else "", lost)])
-    return shown
+def _marked(row: Row, missed: set[str]) -> list[_Piece]:
+    """A row's text, marked where it carries a missed label."""
+    labels = row.label if isinstance(row.label, list) else [str(row.label)]
+    lost = "; ".join(label for label in labels if label in missed)
+    return [_Piece(" / ".join(row.texts), "gold missed" if lost else "", lost)]
+
+
+def _number_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -> _Errors:
+    task = task_of(prepared, metrics["task"])
+    rows = read_rows(prepared, task, split)
+    predicted = read_answers(run / "predictions.tsv", task, rows)
+    order = np.argsort(-np.abs(predicted - gold_of(task, rows)), kind="stable")
+    answers = [
+        (rows[place], f"gold {rows[place].label:g}, predicted {predicted[place]:.2f}") for place in order
+    ]
+    return _Errors(
+        heading="Scores by length",
+        caption="Words of both texts",
+        head=("words", "rows", "Pearson correlation"),
+        rows=[
+            (name, str(found["documents"]), f"{found['pearson']:.1f}")
+            for name, found in metrics["by_length"].items()
+        ],
+        of_words=False,
+        legend=(),
+        explained="The largest differences first.",
+        documents=[
+            _Document(row.id, [_Piece(answer)], [[_Piece(text)] for text in row.texts])
+            for row, answer in answers
+        ],
+    )
+
+
+_PAGES: dict[Kind, Callable[[Path, Path, RunMetrics, str], _Errors]] = {
+    "entities": _entity_errors,
+    "similarity": _number_errors,
+}

@@ -32,7 +32,7 @@ def score_bars(rows: Sequence[ScoreRow]) -> Figure:
         for axes, (title, panel) in zip(axes_of, panels.items(), strict=True):
             _draw_bars(axes, panel)
             axes.set_title(title, loc="left", fontsize=8.5)
-        axes_of[-1].set_xlabel("test F1 (%)")
+        axes_of[-1].set_xlabel("test score (%)")
         svg = svg_of(canvas)
     values = "; ".join(
         f"{row['task']} ({row['protocol']}), {name_of(row)}: {row['mean']:.1f}" for row in rows[:24]
@@ -53,7 +53,7 @@ def _draw_bars(axes: Axes, panel: Sequence[ScoreRow]) -> None:
             axes.plot([low, high], [place, place], color=_LINE, lw=1.1, marker="|", ms=6, zorder=3)
         text, end = f"{row['mean']:.1f}", (max(high, row["mean"]), place)
         axes.annotate(text, end, (4, 0), textcoords="offset points", va="center", fontsize=7.5, color=_LINE)
-    axes.set_xlim(0, 108)
+    axes.set_xlim(min(0.0, *(_whisker(row)[0] for row in panel), *means), 108)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
 
@@ -80,7 +80,7 @@ def score_steps(rows: list[ScoreRow]) -> Figure | None:
             label = f"{task}, {protocol}{model}"
             axes.errorbar(steps, means, yerr=[below, above], marker="o", ms=4, lw=1.2, capsize=3, label=label)
         axes.set_xlabel("optimizer step of pre-training (0: random weights)")
-        axes.set_ylabel("test F1 (%)")
+        axes.set_ylabel("test score (%)")
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
         axes.legend(loc="lower right", fontsize=7.5)
         svg = svg_of(canvas)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from biobert_scale.evaluation.prepared import TASKS
 from biobert_scale.evaluation.published import REFERENCE_PROTOCOLS, PublishedScores
 from biobert_scale.evaluation.records import ScoreRow
 from biobert_scale.report.figures import Figure
@@ -58,8 +57,7 @@ def score_rows(rows: Sequence[ScoreRow]) -> ScoreTable:
         column: max(cells[column]["mean"] for cells in systems.values() if column in cells)
         for column in columns
     }
-    run_tasks = {column.task for column in columns}
-    tasks = [task for task in TASKS if task in run_tasks]
+    tasks = list(dict.fromkeys(column.task for column in columns))
     compared = {column.task for column in columns if column.protocol in REFERENCE_PROTOCOLS}
     others = {row["task"] for row in rows if not row["published_data"]}
     return ScoreTable(

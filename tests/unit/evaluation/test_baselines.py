@@ -9,18 +9,18 @@ from biobert_scale.errors import UserError
 from biobert_scale.evaluation.baselines import (
     crf_tags,
     dictionary_tags,
-    majority_labels,
+    majority_label,
     run_baselines,
-    tfidf_documents,
-    tfidf_sentences,
+    tfidf,
     word_features,
 )
 from biobert_scale.evaluation.entity_scores import score_tags
-from biobert_scale.evaluation.hoc import score_labels
 from biobert_scale.evaluation.prepare import prepare
-from biobert_scale.evaluation.prepared import read_documents, read_gold, read_sentences
-from biobert_scale.evaluation.readers import HallmarkDocument, TaggedSentence
+from biobert_scale.evaluation.prepared import Row, read_gold, read_rows, read_sentences, task_of
+from biobert_scale.evaluation.readers import TaggedSentence
+from biobert_scale.evaluation.sequence_scores import decide, score_rows
 from biobert_scale.evaluation.table import score_table
+from biobert_scale.evaluation.tasks.spec import Source, Task
 from tests.factories import write_entities, write_hallmarks
 
 
@@ -36,13 +36,18 @@ def sentence(text, tags):
     )
 
 
-def document(*sentences, labels=()):
-    return HallmarkDocument(
-        pmid="1",
-        sentences=list(sentences),
-        sentence_labels=[list(labels)] + [[]] * (len(sentences) - 1),
-        labels=list(labels),
-    )
+HALLMARKS = Task(
+    name="hallmarks",
+    kind="classification",
+    sources=(Source(format="jsonl", train=("a",), dev=("b",), test=("c",)),),
+    metric="micro_f1",
+    labels=tuple("abcdefghij"),
+    multi_label=True,
+)
+
+
+def row(text, *labels, name="1"):
+    return Row(id=name, document=name, texts=[text], label=list(labels))
 
 
 def test_the_dictionary_prefers_the_longest_name_and_ignores_capitals():
@@ -75,16 +80,15 @@ def test_word_features_tell_shapes_and_neighbours_apart():
 
 
 def test_majority_is_the_training_sets_most_frequent_hallmark():
-    train = [document("a", labels=(4,)), document("b", labels=(4, 7)), document("c")]
-    assert np.flatnonzero(majority_labels(train, [document("d")])[0]).tolist() == [4]
+    train = [row("a", "e"), row("b", "e", "h"), row("c")]
+    assert np.flatnonzero(majority_label(HALLMARKS, train, [row("d")])[0]).tolist() == [4]
 
 
 def test_one_telling_sentence_labels_its_document():
-    train = [document(f"rot number {n} kills cells", labels=(7,)) for n in range(6)] + [
-        document(f"goats number {n} walk home") for n in range(6)
-    ]
-    test = [document("goats walk home", "rot kills cells"), document("goats walk home")]
-    probabilities = tfidf_sentences(train, test)
+    train = [row(f"rot number {n} kills cells", "h") for n in range(6)]
+    train += [row(f"goats number {n} walk home") for n in range(6)]
+    test = [row("goats walk home"), row("rot kills cells"), row("goats walk home", name="2")]
+    probabilities = tfidf(HALLMARKS, train, test)
     assert (
         probabilities.shape == (2, 10)
         and probabilities[0, 7] > 0.5 > probabilities[1, 7]
@@ -137,7 +141,13 @@ def test_baselines_of_names_score_what_such_methods_score(published, task, dicti
 
 @pytest.mark.slow
 def test_baselines_of_documents_score_what_such_methods_score(published):
-    train, test = (read_documents(published, split) for split in ("train", "test"))
-    assert score_labels(test, tfidf_documents(train, test) > 0.5)["score"] == pytest.approx(72.6, abs=2)
-    assert score_labels(test, tfidf_sentences(train, test) > 0.5)["score"] == pytest.approx(78.2, abs=2)
-    assert 23 < score_labels(test, majority_labels(train, test) > 0.5)["score"] < 25
+    task = task_of(published, "HoC")
+    train, test = (read_rows(published, task, split) for split in ("train", "test"))
+    parts = [read_rows(published, task, split, by_sentence=True) for split in ("train", "test")]
+
+    def score(probabilities):
+        return score_rows(task, test, decide(task, probabilities))["score"]
+
+    assert score(tfidf(task, train, test)) == pytest.approx(72.6, abs=2)
+    assert score(tfidf(task, *parts)) == pytest.approx(78.2, abs=2)
+    assert 23 < score(majority_label(task, train, test)) < 25

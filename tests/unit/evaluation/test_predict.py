@@ -18,7 +18,7 @@ from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.predict import predict, score
 from biobert_scale.evaluation.prepare import prepare
-from biobert_scale.evaluation.prepared import read_annotated, read_gold, read_sentences
+from biobert_scale.evaluation.prepared import read_annotated, read_gold, read_sentences, task_of
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
 from biobert_scale.evaluation.table import render_table, score_table
 from biobert_scale.release.finetuned import export_finetuned
@@ -153,7 +153,7 @@ def tampered(path, tmp_path, old, new):
             "the text at 0-4 is 'Mice'",
         ),
         ("HoC", "predictions.tsv", "\n3001\t", "\n3000\t", "tsv:3"),
-        ("HoC", "predictions.tsv", "\n3001\t1\t", "\n3001\t2\t", "other gold labels"),
+        ("HoC", "predictions.tsv", "\n3001\t1\t", "\n3001\t2\t", "another gold answer"),
     ],
 )
 def test_predictions_that_do_not_fit_the_gold_are_refused(
@@ -344,7 +344,7 @@ def test_random_predictions_survive_both_formats(prepared, tmp_path_factory, dat
     ]
     tags += [["O"] * len(sentence.tokens) for sentence in sentences[6:]]
     directory = tmp_path_factory.mktemp("files")
-    write_entity_predictions(directory, "NCBI-disease", sentences, documents, tags)
+    write_entity_predictions(directory, task_of(prepared, "NCBI-disease"), sentences, documents, tags)
     gold = read_gold(prepared, "NCBI-disease", "test")
     expected = score_tags(sentences, gold, tags)
     for name in ("predictions.tsv", "predictions.pubtator"):

@@ -7,10 +7,9 @@ import pytest
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.prepared import (
-    ENTITY_TASKS,
     read_annotated,
-    read_documents,
     read_gold,
+    read_rows,
     read_sentences,
 )
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, Mention, read_pubtator
@@ -19,6 +18,7 @@ from biobert_scale.evaluation.tagging import document_spans, tag_document
 from biobert_scale.evaluation.tasks.spec import known_tasks
 
 KINDS = frozenset({"Chemical", "Disease"})
+ENTITY_TASKS = ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease")
 NCBI = ("NCBItrainset_corpus.txt", "NCBIdevelopset_corpus.txt", "NCBItestset_corpus.txt")
 
 
@@ -289,7 +289,11 @@ def test_the_published_sets_have_their_published_counts(real_data, tmp_path):
         for task in ("BC5CDR-chem", "BC5CDR-disease")
     ]
     assert discontinuous == [[2, 2, 4], [59, 36, 28]]
-    assert [len(read_documents(tmp_path, split)) for split in ("train", "dev", "test")] == [1295, 186, 371]
+    assert [len(read_rows(tmp_path, known_tasks()["HoC"], split)) for split in ("train", "dev", "test")] == [
+        1295,
+        186,
+        371,
+    ]
     assert sum(counts["HoC"][split]["unlabelled_documents"] for split in ("train", "dev", "test")) == 272
     for task in ENTITY_TASKS:
         lost = sum(counts[task][split]["mentions_lost_by_tagging"] for split in ("train", "dev", "test"))
@@ -331,7 +335,7 @@ def test_the_two_hoc_sets_are_two_tasks(tmp_path):
         and counts["HoC-BLUE"]["test"]["labels"] == 1
         and counts["HoC"]["test"]["labels"] == 0
     )
-    assert read_documents(tmp_path / "out", "test", "HoC-BLUE")[0].labels == [7]
+    assert read_rows(tmp_path / "out", known_tasks()["HoC-BLUE"], "test")[0].label == ["resisting cell death"]
 
 
 def test_a_set_with_the_published_number_of_documents_and_other_counts_is_refused(tmp_path):

@@ -14,13 +14,18 @@ from seqscore.encoding import get_encoding
 from seqscore.validation import validate_labels
 from sklearn.metrics import f1_score
 
-from biobert_scale.evaluation.baselines import dictionary_tags, tfidf_documents
+from biobert_scale.evaluation.baselines import dictionary_tags, tfidf
 from biobert_scale.evaluation.entity_scores import score_tags
-from biobert_scale.evaluation.hoc import label_matrix, score_labels
 from biobert_scale.evaluation.ner import write_tags
 from biobert_scale.evaluation.prediction_files import read_tags
 from biobert_scale.evaluation.prepare import prepare
-from biobert_scale.evaluation.prepared import read_annotated, read_documents, read_gold, read_sentences
+from biobert_scale.evaluation.prepared import (
+    read_annotated,
+    read_gold,
+    read_rows,
+    read_sentences,
+    task_of,
+)
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import (
     REPAIRS,
@@ -30,6 +35,7 @@ from biobert_scale.evaluation.scores import (
     entity_spans,
     total,
 )
+from biobert_scale.evaluation.sequence_scores import decide, gold_of, score_rows
 
 TAGS = st.sampled_from(["B", "I", "O"])
 ROWS = st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=14)
@@ -255,10 +261,10 @@ def test_every_kind_of_error_costs_points(name):
 
 def test_real_documents_score_as_scikit_learn_scores_them(real_data, tmp_path):
     prepare(real_data / "hoc", tmp_path)
-    train, test = read_documents(tmp_path, "train"), read_documents(tmp_path, "test")
-    predicted = tfidf_documents(train, test) > 0.5
-    found = score_labels(test, predicted)
-    assert found["score"] == pytest.approx(
-        100 * f1_score(label_matrix(test), predicted, average="micro", zero_division=0), abs=1e-9
+    task = task_of(tmp_path, "HoC")
+    train, test = (read_rows(tmp_path, task, split) for split in ("train", "test"))
+    predicted, gold = decide(task, tfidf(task, train, test)), gold_of(task, test)
+    assert score_rows(task, test, predicted)["score"] == pytest.approx(
+        100 * f1_score(gold, predicted, average="micro", zero_division=0), abs=1e-9
     )
-    assert score_labels(test, label_matrix(test))["score"] == 100.0
+    assert score_rows(task, test, gold)["score"] == 100.0

@@ -10,6 +10,7 @@ import pytest
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
+from biobert_scale.evaluation.prepared import task_of
 from biobert_scale.evaluation.protocols import protocol_of
 from biobert_scale.evaluation.sweep import run_name, sweep
 from biobert_scale.evaluation.table import score_table
@@ -161,7 +162,7 @@ def test_the_blue_documents_have_their_own_measure(prepared, model, tmp_path):
         metrics["scores"]["example"]["f1"]
     )
     with pytest.raises(UserError, match="choose among: hoc-blurb"):
-        protocol_of("HoC", "hoc-blue")
+        protocol_of(task_of(prepared, "HoC"), "hoc-blue")
 
 
 def test_mistakes_are_told_before_the_first_run(prepared, model, tmp_path):
@@ -176,9 +177,9 @@ def test_mistakes_are_told_before_the_first_run(prepared, model, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_runs_of_two_kinds_or_protocols_never_share_a_directory():
+def test_runs_of_two_kinds_or_protocols_never_share_a_directory(prepared):
     names = [
-        run_name("NCBI-disease", p, seed=1, random_weights=r)
+        run_name(task_of(prepared, "NCBI-disease"), p, seed=1, random_weights=r)
         for p in ("", "blurb", "biobert")
         for r in (False, True)
     ]

@@ -33,9 +33,9 @@ from biobert_scale.config import FinetuneConfig
 from biobert_scale.data.samples import build_samples
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetune import finetune
-from biobert_scale.evaluation.hoc import DocumentClassifier
 from biobert_scale.evaluation.packed_sequences import pack
-from biobert_scale.evaluation.protocols import protocol_of
+from biobert_scale.evaluation.protocols import PROTOCOLS
+from biobert_scale.evaluation.sequences import SequenceClassifier
 from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.recipes import load_config
@@ -440,14 +440,14 @@ def test_the_pooler_in_between_changes_nothing(tmp_path: Path) -> None:
     source = write_model(tmp_path / "start")
     encoder: Any = load_encoder(source).eval()
     encoder.encoder.layer[-1].output.LayerNorm.weight.mul_(6.0)
-    head = DocumentClassifier(encoder, 0.0).eval()
+    head = SequenceClassifier(encoder, 0.0, 10).eval()
     head.classifier.weight.mul_(10.0)
     save_head(
         tmp_path / "out",
         encoder,
         head.classifier,
         labels=[f"label {n}" for n in range(10)],
-        of_words=False,
+        problem="multi_label_classification",
         source=source,
         details={},
     )
@@ -482,7 +482,7 @@ def test_the_card_of_a_finetuned_model_tells_one_seed_and_its_protocol(
         metrics
         | {
             "protocol": "biobert",
-            "selection": {"rule": protocol_of("NCBI-disease", "biobert").selection},
+            "selection": {"rule": next(each.selection for each in PROTOCOLS if each.retrain)},
         },
         config,
         dtype="fp32",

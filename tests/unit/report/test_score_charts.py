@@ -11,8 +11,9 @@ import pytest
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.baselines import run_baselines
+from biobert_scale.evaluation.metrics.bootstrap import bootstrap_interval, paired_bootstrap, score_of
 from biobert_scale.evaluation.prepare import prepare
-from biobert_scale.evaluation.scores import Counts, bootstrap_interval, f1_of, paired_bootstrap
+from biobert_scale.evaluation.scores import Counts
 from biobert_scale.evaluation.table import render_table, score_table, steps_curve, write_table
 from biobert_scale.files import finish_stage, write_json
 from biobert_scale.report.errors import write_errors
@@ -28,7 +29,7 @@ def write_run(directory: Path, counts: list[Counts], **changes: Any) -> None:
         for number, c in enumerate(counts)
     ]
     (directory / "documents.jsonl").write_text("".join(rows))
-    whole = {"precision": 50.0, "recall": 50.0, "f1": f1_of(counts)}
+    whole = {"precision": 50.0, "recall": 50.0, "f1": score_of(counts)}
     values = {
         "task": "NCBI-disease",
         "protocol": "blurb",
@@ -38,7 +39,7 @@ def write_run(directory: Path, counts: list[Counts], **changes: Any) -> None:
         "model": "export",
         "model_fingerprint": "a",
         "seed": 1,
-        "score": f1_of(counts),
+        "score": score_of(counts),
         "scores": {"conlleval": whole},
         "interval_95": [0.0, 1.0],
         "published_data": False,
@@ -74,9 +75,9 @@ def test_rows_have_the_interval_of_their_mean_and_the_best_is_compared_with_all(
         write_run(tmp_path / f"weak-{seed}", weak[seed], seed=seed, kind="random weights", pretraining_step=0)
     table = score_table(tmp_path)
     first, second = table["rows"]
-    assert first["mean"] == pytest.approx(np.mean([f1_of(run) for run in good])) and first[
+    assert first["mean"] == pytest.approx(np.mean([score_of(run) for run in good])) and first[
         "sd"
-    ] == pytest.approx(np.std([f1_of(run) for run in good], ddof=1))
+    ] == pytest.approx(np.std([score_of(run) for run in good], ddof=1))
     assert first["interval_95"] == list(bootstrap_interval(*good)) and second["kind"] == "random weights"
     (comparison,) = table["comparisons"]
     assert comparison["first"] == "export at step 100, pre-trained" and comparison["low"] > 0
@@ -167,7 +168,7 @@ def test_the_interval_of_a_mean_covers_what_it_promises():
     """Of 200 samples drawn from one population of documents, about 95% of the intervals hold the population's
     F1."""
     population = [counts_of(np.random.default_rng(7), documents=4000)]
-    truth = f1_of(population[0])
+    truth = score_of(population[0])
     generator = np.random.default_rng(8)
     held = 0
     for _ in range(200):
