@@ -129,7 +129,7 @@ def test_similarity_has_baselines_of_numbers(tmp_path):
     table = score_table(tmp_path / "runs")
     assert {row["precision"] for row in table["rows"]} == {None}
     assert [found["task"] for found in table["comparisons"]] == ["similarity"]
-    assert "Pearson correlation" in render_table(table) and "<svg" in score_bars(table["rows"]).svg
+    assert "Pearson correlation" in render_table(table) and b"<svg" in score_bars(table["rows"]).svg
 
 
 def test_the_second_text_has_token_type_1_and_the_longer_text_is_cut(model, tmp_path):
