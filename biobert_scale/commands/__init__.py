@@ -71,6 +71,8 @@ def run(name: str, arguments: list[str]) -> int:
         arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
     if name == "train":  # its recipe decides the defaults of its options
         return function(arguments) or 0
+    if name == "corpus build":
+        function = importlib.import_module(f"{__name__}.corpus").with_recipe(arguments)
     return call(function, prog=f"biobert-scale {name}", arguments=arguments)
 
 

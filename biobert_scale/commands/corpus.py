@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -9,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.commands.common import cluster, report_stage
-from biobert_scale.config import CorpusConfig, SlurmConfig
+from biobert_scale.commands.common import cluster, report_stage, values_of
+from biobert_scale.config import CorpusConfig, OwnTextConfig, SlurmConfig
 from biobert_scale.corpus.sources.facts import BASE_URL, CONNECTIONS, GROUP
 from biobert_scale.corpus.sources.selection import Selection
 from biobert_scale.display import show, written
@@ -153,8 +156,10 @@ def _download_files(output: Path, config: MirrorConfig, dry_run: bool) -> int:
 @within(max_bad_files="[0, 1e9]", workers="[1, 10000]")
 def corpus_build(
     *,
-    raw: Path,
+    raw: Path | None = None,
+    own: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     output: Path,
+    config: str = "",
     corpus: Annotated[CorpusConfig, tyro.conf.arg(name="")] = CorpusConfig(),
     decontaminate: Path | None = None,
     max_bad_files: int = 0,
@@ -163,13 +168,18 @@ def corpus_build(
     slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
     overwrite: bool = False,
 ) -> None:
-    """Make clean documents of raw MEDLINE and JATS files.
+    """Make clean documents of raw MEDLINE and JATS files, and of own text.
 
     Reads, cleans, selects the last state of each citation, removes duplicates, and writes Parquet shards.
 
     Args:
-        raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
+        raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth (required
+            without --own).
+        own: own text, as NAME=PATH: a name for the source, and a file (.jsonl, .jsonl.gz, .jsonl.zst,
+            .parquet, .txt), a directory of such, or one that `datasets` saved; may be repeated. How one is
+            read is set by --own.NAME.text-column and the like (add --help after --own), or in a recipe.
         output: directory to write.
+        config: recipe whose section `corpus` has the settings that are not given here.
         corpus: how documents are made.
         decontaminate: benchmarks that `evaluate prepare` wrote, whose test documents are left out and listed.
         max_bad_files: damaged files to put up with; each is reported and left out.
@@ -182,10 +192,18 @@ def corpus_build(
     from biobert_scale.corpus.build import build_corpus
     from biobert_scale.corpus.not_read import summary
 
+    if raw is None and not own:
+        remedy = "give the directory of raw files with --raw, or own text with --own NAME=PATH"
+        raise UserError("nothing to read", where="command line", remedy=remedy)
+    if without := set(corpus.own).difference(map(_name_of, own)):
+        name = min(without)
+        remedy = f"add --own {name}=PATH"
+        raise UserError(f"no path of the source {name!r}", where=config or "command line", remedy=remedy)
     manifest = build_corpus(
         raw,
         output,
         corpus,
+        own=[(_name_of(given), Path(given.partition("=")[2])) for given in own],
         benchmarks=decontaminate,
         workers=workers,
         slurm=cluster(executor, slurm),
@@ -194,14 +212,55 @@ def corpus_build(
     )
     counts = {**manifest.counts}
     not_read = counts.pop("not_read")
-    report_stage(replace(manifest, counts=_by_source(counts)), output)
+    rejects = counts.pop("rejects_by_source", {})
+    counts.pop("licenses_by_source", None)
+    by_source = _by_source(counts)
+    for source, reasons in rejects.items():
+        by_source[source] |= {f"left_out_{reason}": number for reason, number in reasons.items()}
+    report_stage(replace(manifest, counts=by_source), output)
     if not_read:
         show(summary(not_read))
 
 
+def with_recipe(arguments: list[str]) -> Callable[..., None]:
+    """`corpus_build` with the defaults that a recipe, and the sources that it is given, give its settings."""
+    recipe = values_of("--config", arguments)[-1:]
+    defaults = CorpusConfig()
+    if recipe:
+        from biobert_scale.recipes import load_config
+
+        defaults = load_config(recipe[0]).corpus
+    names = map(_name_of, values_of("--own", arguments))
+    defaults = replace(defaults, own={name: OwnTextConfig() for name in names} | defaults.own)
+
+    @functools.wraps(corpus_build)
+    def build(**options: Any) -> None:
+        corpus_build(**options)
+
+    signature = inspect.signature(corpus_build)
+    changed = signature.parameters | {"corpus": signature.parameters["corpus"].replace(default=defaults)}
+    build.__signature__ = signature.replace(parameters=list(changed.values()))  # type: ignore[attr-defined]
+    return build
+
+
+def _name_of(own: str) -> str:
+    """The name in `NAME=PATH`."""
+    name, sign, path = own.partition("=")
+    if not (name and sign and path):
+        remedy = "give the source a name, such as notes=PATH"
+        raise UserError("--own takes NAME=PATH", where=f"--own {own}", remedy=remedy)
+    return name
+
+
 @within(samples="[0, 1e6]", seed="[0, 9e18]")
 def corpus_inspect(
-    corpus: Positional[Path], /, *, output: Path | None = None, samples: int = 5, seed: int = 1
+    corpus: Positional[Path],
+    /,
+    *,
+    output: Path | None = None,
+    samples: int = 5,
+    seed: int = 1,
+    show_private: bool = False,
 ) -> None:
     """Show a corpus: counts, rejects by reason, lengths and a few documents, also as pictures.
 
@@ -210,10 +269,11 @@ def corpus_inspect(
         output: directory to write pictures of it to: lengths.png and rejects.png.
         samples: documents to show.
         seed: which ones.
+        show_private: also show documents of private sources.
     """
     from biobert_scale.corpus.corpus_statistics import draw, render, summarise
 
-    summary = summarise(corpus, samples=samples, seed=seed)
+    summary = summarise(corpus, samples=samples, seed=seed, show_private=show_private)
     show(render(summary))
     if output is not None:
         show(*map(str, draw(summary, output)))

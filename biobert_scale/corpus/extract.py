@@ -20,9 +20,11 @@ from biobert_scale.corpus.file_list import (
     read_withdrawn_list,
 )
 from biobert_scale.corpus.not_read import NotRead
+from biobert_scale.corpus.own_text import OwnPiece
 from biobert_scale.corpus.raw import RawFile, package_members
 from biobert_scale.corpus.readers.jats import read_jats_set
 from biobert_scale.corpus.readers.medline import abstract_in, read_medline
+from biobert_scale.corpus.readers.own_text import read_own_text
 from biobert_scale.corpus.sources import europe_pmc
 from biobert_scale.errors import printable
 
@@ -68,6 +70,16 @@ def extract(
         yield from _extract_pmc(file, captions, languages, not_read)
 
 
+def extract_own(piece: OwnPiece) -> Iterator[Extracted]:
+    """Yield every document of a piece of own text; see `read_own_text`."""
+    for document in read_own_text(piece):
+        if document is not None:
+            yield Extracted(document=document)
+        else:
+            unread = Document(id=f"{piece.source}:", source=piece.source, text="", own=piece.config)
+            yield Extracted(document=unread, reason="malformed")
+
+
 def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str]) -> Iterator[Extracted]:
     for record in read_medline(path):
         if record.deleted:
@@ -83,6 +95,9 @@ def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str])
             origin=printable(path.name),
             language=" ".join(spoken),
             title_only=not abstract,
+            retracted=record.retracted,
+            publication_types=record.publication_types,
+            year=record.year,
         )
         yield Extracted(document=document, version=record.version, revised=record.date_revised)
 
@@ -125,7 +140,7 @@ def _articles(
     """The articles of one member, mostly one. Malformed XML inside a sound package is the publisher's doing:
     it is counted, and the others are read."""
     named = _pmcid(PurePosixPath(member).stem)
-    origin, group = printable(f"{package}:{member}"), license_group(package, listed.license)
+    origin = printable(f"{package}:{member}")
     try:
         for article in read_jats_set(content, captions=captions, languages=languages):
             pmcid, pmid = _pmcid(article.pmcid) or named, article.pmid or listed.pmid
@@ -135,10 +150,14 @@ def _articles(
                 text="\n".join(filter(None, (article.title, *article.abstract, *article.body))),
                 pmid=pmid,
                 pmcid=pmcid,
-                license=group,
+                license=license_group(package, listed.license or article.license),
                 origin=origin,
                 language=article.language,
                 title_only=not (article.abstract or article.body),
+                license_name=listed.license or article.license,
+                retracted=listed.retracted or article.retracted,
+                publication_types=article.publication_types,
+                year=article.year,
             )
             yield Extracted(document=document, revised=listed.updated)
     except (etree.XMLSyntaxError, ValueError) as error:
@@ -149,7 +168,7 @@ def _articles(
             text="",
             pmid=listed.pmid,
             pmcid=named,
-            license=group,
+            license=license_group(package, listed.license),
             origin=origin,
         )
         yield Extracted(document=document, revised=listed.updated, reason="malformed")

@@ -52,6 +52,10 @@ class RawFile:
     file_list: Path | None = None
     """The package's `.filelist.csv`, where one is beside it."""
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return (self.path,)
+
 
 @dataclass(kw_only=True)
 class RawDirectory:

@@ -34,7 +34,7 @@ class CorpusHistory:
     @property
     def raw_files(self) -> list[str]:
         """Names of the files that it was made from."""
-        names = {record["name"] for record in self.manifest.inputs}
+        names = {record["name"] for record in self.manifest.inputs if "source" not in record}  # no own text
         return sorted(name for name in names if name.endswith((".xml", ".gz")))
 
 
