@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.commands.common import cluster, report_stage, values_of
-from biobert_scale.config import CorpusConfig, OwnTextConfig, SlurmConfig
+from biobert_scale.commands.common import cluster, report_stage
+from biobert_scale.commands.own_text import name_of
+from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.sources.facts import BASE_URL, CONNECTIONS, GROUP
 from biobert_scale.corpus.sources.selection import Selection
 from biobert_scale.display import show, written
@@ -159,7 +157,7 @@ def corpus_build(
     raw: Path | None = None,
     own: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     output: Path,
-    config: str = "",
+    config: str | None = None,
     corpus: Annotated[CorpusConfig, tyro.conf.arg(name="")] = CorpusConfig(),
     decontaminate: Path | None = None,
     max_bad_files: int = 0,
@@ -195,7 +193,7 @@ def corpus_build(
     if raw is None and not own:
         remedy = "give the directory of raw files with --raw, or own text with --own NAME=PATH"
         raise UserError("nothing to read", where="command line", remedy=remedy)
-    if without := set(corpus.own).difference(map(_name_of, own)):
+    if without := set(corpus.own).difference(map(name_of, own)):
         name = min(without)
         remedy = f"add --own {name}=PATH"
         raise UserError(f"no path of the source {name!r}", where=config or "command line", remedy=remedy)
@@ -203,7 +201,7 @@ def corpus_build(
         raw,
         output,
         corpus,
-        own=[(_name_of(given), Path(given.partition("=")[2])) for given in own],
+        own=[(name_of(given), Path(given.partition("=")[2])) for given in own],
         benchmarks=decontaminate,
         workers=workers,
         slurm=cluster(executor, slurm),
@@ -220,36 +218,6 @@ def corpus_build(
     report_stage(replace(manifest, counts=by_source), output)
     if not_read:
         show(summary(not_read))
-
-
-def with_recipe(arguments: list[str]) -> Callable[..., None]:
-    """`corpus_build` with the defaults that a recipe, and the sources that it is given, give its settings."""
-    recipe = values_of("--config", arguments)[-1:]
-    defaults = CorpusConfig()
-    if recipe:
-        from biobert_scale.recipes import load_config
-
-        defaults = load_config(recipe[0]).corpus
-    names = map(_name_of, values_of("--own", arguments))
-    defaults = replace(defaults, own={name: OwnTextConfig() for name in names} | defaults.own)
-
-    @functools.wraps(corpus_build)
-    def build(**options: Any) -> None:
-        corpus_build(**options)
-
-    signature = inspect.signature(corpus_build)
-    changed = signature.parameters | {"corpus": signature.parameters["corpus"].replace(default=defaults)}
-    build.__signature__ = signature.replace(parameters=list(changed.values()))  # type: ignore[attr-defined]
-    return build
-
-
-def _name_of(own: str) -> str:
-    """The name in `NAME=PATH`."""
-    name, sign, path = own.partition("=")
-    if not (name and sign and path):
-        remedy = "give the source a name, such as notes=PATH"
-        raise UserError("--own takes NAME=PATH", where=f"--own {own}", remedy=remedy)
-    return name
 
 
 @within(samples="[0, 1e6]", seed="[0, 9e18]")
