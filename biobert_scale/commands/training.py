@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from biobert_scale.commands.common import parse
+from biobert_scale.commands.common import parse, values_of
 from biobert_scale.config import Config
 from biobert_scale.config.history import current_name
 from biobert_scale.display import show
@@ -101,9 +100,9 @@ def _parse_options(arguments: list[str]) -> TrainOptions:
         UserError: an option that there is not, that is missing, or that has an impossible value.
     """
     arguments = list(map(_under_present_name, arguments))
-    output = _value_of("--output", arguments)
-    begun = begun_with(Path(output)) if output else None
-    recipe = load_config(_value_of("--config", arguments) or _DEFAULT_RECIPE, resumes=begun)
+    output = values_of("--output", arguments)[-1:]
+    begun = begun_with(Path(output[0])) if output else None
+    recipe = load_config([_DEFAULT_RECIPE, *values_of("--config", arguments)][-1], resumes=begun)
     options = parse(
         TrainOptions,
         prog="biobert-scale train",
@@ -141,17 +140,6 @@ def _dry_run(options: TrainOptions) -> int:
     if speaks:
         show(table)
     return 0
-
-
-def _value_of(option: str, arguments: list[str]) -> str:
-    """What a command line gives for an option, the last time that it does; empty where it does not."""
-    value = ""
-    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
-        if argument == option:
-            value = following
-        elif argument.startswith(f"{option}="):
-            value = argument.removeprefix(f"{option}=")
-    return value
 
 
 def _under_present_name(argument: str) -> str:

@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.comparison import compare
 from biobert_scale.corpus.not_read import TASK_REASONS, NotRead, note
+from biobert_scale.corpus.own_text import OwnTexts, find_own_texts
 from biobert_scale.corpus.pipeline import (
     CorpusRow,
     FileTask,
@@ -42,17 +43,18 @@ from biobert_scale.ranges import WORKERS, check_number
 from biobert_scale.stage import Stage
 
 STAGE = "corpus"
-_READING = 3
+_READING = 4
 """Version of the rules by which records are read: no build mixes or reuses the records of two."""
 _log = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 1000
 
 
 def build_corpus(
-    raw: Path,
+    raw: Path | None,
     output: Path,
     config: CorpusConfig,
     *,
+    own: Sequence[tuple[str, Path]] = (),
     benchmarks: Path | None = None,
     workers: int = 1,
     slurm: SlurmConfig | None = None,
@@ -67,9 +69,12 @@ def build_corpus(
     build continues with the files and shards that are not done.
 
     Args:
-        raw: directory of the raw files, searched at any depth (see `look_through`).
+        raw: directory of the raw files, searched at any depth (see `look_through`); None where there is own
+            text alone.
         output: the stage's directory. `benchmark-documents.jsonl` lists what was left out because of
             `benchmarks`.
+        own: (source, file or directory) of own text; `config.own` says how each source is read. It comes
+            after the raw files, so that of equal texts theirs is kept.
         benchmarks: a directory of prepared benchmarks, whose test documents are left out; None leaves none
             out.
         workers: processes; one file or shard is one process' work at a time.
@@ -88,9 +93,11 @@ def build_corpus(
     check_number(workers, WORKERS, "--workers")
     check_number(max_bad_files, "[0, 1e9]", "--max-bad-files")
     _check_output(output)
-    found = look_through(raw)
+    found = look_through(raw) if raw is not None else RawDirectory()
+    own_texts = find_own_texts(own, config.own)
+    found.not_read |= own_texts.not_read
     work = output / ".work"
-    inputs, tasks = _describe(found.files, work)
+    inputs, tasks = _describe(found.files, own_texts, work)
     listed = describe_inputs([benchmarks]) if benchmarks is not None else []
     with Stage(
         output,
@@ -101,11 +108,11 @@ def build_corpus(
         # A build may continue with other raw files.
         begun_key=fingerprint([stage_key(STAGE, listed, config), _READING]),
         overwrite=overwrite,
-        reads=[raw, *([benchmarks] if benchmarks else [])],
+        reads=[*(path for path in (raw, benchmarks) if path is not None), *(path for _, path in own)],
     ) as stage:
         if stage.finished is None:
             run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
-            _build(stage, tasks, found, raw, config, benchmarks, max_bad_files, run)
+            _build(stage, tasks, found, raw or own[0][1], config, benchmarks, max_bad_files, run)
         shutil.rmtree(work, ignore_errors=True)
     manifest = stage.finished
     assert manifest is not None
@@ -169,8 +176,8 @@ def _not_read_in(tasks: list[FileTask]) -> NotRead:
     return not_read
 
 
-def _describe(files: list[RawFile], work: Path) -> tuple[list[dict[str, Any]], list[FileTask]]:
-    """The manifest's inputs, and for each raw file its task."""
+def _describe(files: list[RawFile], own: OwnTexts, work: Path) -> tuple[list[dict[str, Any]], list[FileTask]]:
+    """The manifest's inputs, and for each raw file and each piece of own text its task."""
     inputs, tasks = [], []
     for file in files:
         described = describe_inputs(path for path in (*file.paths, file.file_list) if path is not None)
@@ -183,7 +190,9 @@ def _describe(files: list[RawFile], work: Path) -> tuple[list[dict[str, Any]], l
         name = re.sub(r"[^A-Za-z0-9._-]", "_", file.path.name)[:100]
         name = f"{name}-{fingerprint([described, _READING])[:16]}"
         tasks.append(FileTask(file=file, name=name, work=work))
-    return inputs, tasks
+    for piece, name in zip(own.pieces, own.names, strict=True):
+        tasks.append(FileTask(file=piece, name=name, work=work))
+    return [*inputs, *own.inputs], tasks
 
 
 def _described_together(files: list[dict[str, Any]]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ _LICENSES = {
     "noncomm": "not for commercial use (CC BY-NC and the like), article by article",
     "other": "no Creative Commons licence that a machine can read, or the publisher's own terms",
 }
+_STATED = "not stated by its owner"
 _MEDLINE_TERMS = "NLM's terms and conditions; abstracts may be under their publishers' copyright"
 
 
@@ -112,6 +113,8 @@ def hub_result(task: str, score_name: str, protocol: str, values: Sequence[float
 
 
 def _terms(part: CorpusPart) -> str:
+    if part.source not in _SOURCES:
+        return part.license or _STATED
     if part.license in _LICENSES:
         return _LICENSES[part.license]
     return _MEDLINE_TERMS if part.source == "medline" else "not known"
