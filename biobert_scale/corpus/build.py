@@ -21,6 +21,7 @@ from biobert_scale.corpus.not_read import TASK_REASONS, NotRead, note
 from biobert_scale.corpus.own_text import OwnTexts, find_own_texts
 from biobert_scale.corpus.pipeline import (
     CorpusRow,
+    Damage,
     FileTask,
     Recognised,
     damage,
@@ -28,6 +29,7 @@ from biobert_scale.corpus.pipeline import (
     write_shard,
 )
 from biobert_scale.corpus.raw import RawDirectory, RawFile, look_through
+from biobert_scale.corpus.readers.own_text import refuse_unknown_columns
 from biobert_scale.corpus.selection.resolve import CODES
 from biobert_scale.corpus.task_runner import run_tasks
 from biobert_scale.errors import UserError, printable
@@ -95,6 +97,7 @@ def build_corpus(
     _check_output(output)
     found = look_through(raw) if raw is not None else RawDirectory()
     own_texts = find_own_texts(own, config.own)
+    refuse_unknown_columns(own_texts.pieces)
     found.not_read |= own_texts.not_read
     work = output / ".work"
     inputs, tasks = _describe(found.files, own_texts, work)
@@ -217,29 +220,32 @@ def _sound(
     Raises:
         UserError: more are damaged than put up with.
     """
-    sound, touched, errors = [], [], []
+    touched: list[FileTask] = []
+    errors: dict[str, Damage] = {}
+    broken = set()
     for task in tasks:
         notes = task.read_notes()
-        if "error" not in notes:
-            sound.append(task)
+        if "error" in notes:
+            broken.add(task.file.path)
         if found := [notes["error"]] if "error" in notes else notes["damaged"]:
             touched.append(task)
-            errors += found
-    errors += map(damage, unreadable)
-    for error in errors:
+            for error in found:
+                errors.setdefault(error["where"], error)  # pieces of one file have one
+    errors |= {error.where: damage(error) for error in unreadable}
+    for error in errors.values():
         _log.warning("damaged file: %s: %s", error["what"], error["where"])
     if len(errors) > max_bad_files:
         for task in touched:  # to be tried again: the next call may find another disk, or another library
             task.notes.unlink()
         shutil.rmtree(completions, ignore_errors=True)
-        first = errors[0]
+        first = next(iter(errors.values()))
         if len(errors) == 1:
             raise UserError(**first)
-        number = sum(len(task.file.paths) for task in tasks) + len(unreadable)
+        number = len({path for task in tasks for path in task.file.paths}) + len(unreadable)
         what = f"{len(errors)} of {number} files are damaged; the first: {first['what']}"
         remedy = f"{first['remedy']}; or allow for them with --max-bad-files {len(errors)}"
         raise UserError(what, where=first["where"], remedy=remedy)
-    return sound, len(errors)
+    return [task for task in tasks if task.file.path not in broken], len(errors)
 
 
 def _list_benchmark_documents(tasks: list[FileTask], output: Path) -> Path:

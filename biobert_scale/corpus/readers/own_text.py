@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -36,12 +36,32 @@ class _Bad(Exception):
     """What is wrong with a row."""
 
 
+class UnknownColumn(UserError):
+    """A file lacks a column that the settings of its source name."""
+
+
 class _Item(NamedTuple):
     """A row before it is looked at."""
 
     place: str
     """In the file, without the line's number: `byte=123`."""
     content: bytes | Mapping[str, Any]
+
+
+def refuse_unknown_columns(pieces: Iterable[OwnPiece]) -> None:
+    """Look at the first row of every file, before all are read.
+
+    Raises:
+        UnknownColumn: it lacks a column.
+    """
+    for piece in pieces:
+        try:
+            if not piece.start and (item := next(_items(piece, piece.path), None)):
+                _document(piece, piece.path, item)
+        except UnknownColumn:
+            raise
+        except (UserError, _Bad):
+            pass  # counted when the file is read
 
 
 def read_own_text(piece: OwnPiece) -> Iterator[Document | None]:
@@ -65,7 +85,7 @@ def read_own_text(piece: OwnPiece) -> Iterator[Document | None]:
                 first = first or f"{_name(path, item)} {problem}"
     if bad:
         raise UserError(
-            f"{first}" if bad == 1 else f"{bad:,} lines cannot be read; the first: {first}",
+            first if bad == 1 else f"{first}, and {bad - 1:,} lines after it cannot be read",
             where=piece.path,
             remedy=f"correct it, or leave such lines out with --own.{piece.source}.skip bad_lines",
         )
@@ -170,9 +190,11 @@ def _wanted(config: OwnTextConfig) -> dict[str, str]:
     return {name: column for name in _COLUMN_SETTINGS if (column := getattr(config, name))}
 
 
-def _unknown(piece: OwnPiece, where: str | Path, setting: str, column: str, present: list[str]) -> UserError:
+def _unknown(
+    piece: OwnPiece, where: str | Path, setting: str, column: str, present: list[str]
+) -> UnknownColumn:
     shown = ", ".join(printable(name)[:40] for name in present[:20]) + ", ..." * (len(present) > 20)
-    return UserError(
+    return UnknownColumn(
         f"no column {column!r}; there are {shown or 'none'}",
         where=where,
         remedy=f"name one with --own.{piece.source}.{setting.replace('_', '-')}",

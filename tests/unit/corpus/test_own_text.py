@@ -6,6 +6,7 @@ import gzip
 import itertools
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,24 @@ def test_an_unknown_column_is_refused_with_those_that_there_are(tmp_path: Path, 
     path = write_rows(tmp_path / name, ROWS)
     with pytest.raises(UserError, match=r"no column 'text'; there are note, number.*--own.notes.text-column"):
         build(tmp_path, path, OwnTextConfig())
+    assert not (tmp_path / "corpus").exists()
+
+
+def test_a_file_with_a_bad_line_is_left_out_whole_and_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_text, "_PIECE_BYTES", 100)
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    write_rows(folder / "good.jsonl", ROWS)
+    bad = "".join(json.dumps({"note": prose(50 + n)}) + "\n" for n in range(4)) + "no JSON\n" * 2
+    (folder / "bad.jsonl").write_text(bad)
+    config = CorpusConfig(near_duplicate_similarity=2, own={"notes": COLUMNS})
+    build_own = partial(build_corpus, None, tmp_path / "corpus", config, own=[("notes", folder)])
+    with pytest.raises(UserError, match="line 5 is no JSON"):
+        build_own()
+    counts = build_own(max_bad_files=1).counts
+    assert (counts["documents"], counts["bad_files"]) == (12, 1)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +213,7 @@ def test_a_column_of_texts_is_no_column_of_licences(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "a.jsonl", ROWS)
     config = OwnTextConfig(text_column="note", license_column="note")
     with pytest.raises(
-        UserError, match="12 lines cannot be read; the first: line 1 has a licence that is no name"
+        UserError, match=r"line 1 has a licence that is no name .*, and 11 lines after it cannot be read"
     ):
         build(tmp_path, path, config)
 
