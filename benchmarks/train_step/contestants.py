@@ -123,11 +123,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "attention and dropout as PyTorch has them": {"attention": "sdpa", "quick_dropout": False},
     "three products for queries, keys, values": {"fused_qkv": False},
     "AdamW one operation after another": {"fused_optimizer": False},
+    "layers computed again in the backward pass": {"activation_checkpointing": True},
 }
 """Settings of `compute` other than as shipped, by name."""
 SETTINGS["every switch off"] = {
     name: value for changes in SETTINGS.values() for name, value in changes.items()
-} | {"compile": False}
+} | {"compile": False, "activation_checkpointing": False}
 
 ABLATION: dict[str, Maker] = {
     "as shipped": ours,
