@@ -179,7 +179,7 @@ def _too_large(memory: RankMemory, machine: Machine) -> str:
 
 
 def computed_again(config: Config) -> float:
-    """Work of a step over the model's: with activation checkpointing its forward pass, a third, is done twice."""
+    """Work of a step over the model's: activation checkpointing does the forward pass, a third, twice."""
     return 4 / 3 if config.compute.activation_checkpointing else 1.0
 
 
