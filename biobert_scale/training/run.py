@@ -63,7 +63,7 @@ def train(
     read_manifest(tokens, TOKENS_STAGE)
     source_weights(tokens / "train", config.data.sources)
     with rank_environment() as ranks, ExitStack() as held:
-        accelerator = runtime.start(ranks, config, run=str(run))
+        accelerator = runtime.start(ranks, config)
         trainer, patience, well = None, 60.0, False
 
         def begin() -> None:
