@@ -28,20 +28,20 @@ test: $(INSTALLED)
 # Of the slow tests those that continuous integration runs: the demo's promises, on its outputs, and what starts ranks.
 # `make test-all` at the same commit does not run them again.
 test-ci: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow --record build/test-all.jsonl tests/test_demo_promises.py
-	timeout --signal=INT --kill-after=60 30m $(BIN)/python -m pytest -m 'slow and not proof' --maxfail=1 --record build/test-all.jsonl tests/distributed
+	$(BIN)/python -m pytest -m slow --record=build/test-all.jsonl tests/test_demo_promises.py
+	timeout --signal=INT --kill-after=60 30m $(BIN)/python -m pytest -m 'slow and not proof' --maxfail=1 --record=build/test-all.jsonl tests/distributed
 
 # Hours of tests, which resume: what has passed at this commit is not run again.
 test-all: test
-	$(BIN)/python -m pytest -m 'slow and not proof' --record build/test-all.jsonl
+	$(BIN)/python -m pytest -m 'slow and not proof' --record=build/test-all.jsonl
 
 proofs: $(INSTALLED)
-	$(BIN)/python -m pytest -m proof --record build/proofs.jsonl
+	$(BIN)/python -m pytest -m proof --record=build/proofs.jsonl
 
 # Every fault that a test puts into the product, and their table, also where one was not survived.
 faults: $(INSTALLED)
 	@mkdir -p build
-	$(BIN)/python -m pytest -m fault --record build/faults.jsonl; code=$$?; \
+	$(BIN)/python -m pytest -m fault --record=build/faults.jsonl; code=$$?; \
 	$(BIN)/python -m tests.faults build/faults.jsonl > build/faults.md && cp build/faults.md benchmarks/faults.md; exit $$code
 
 lint: $(INSTALLED)

@@ -23,6 +23,7 @@ TABLES = {
     "scaling": "scaling",
     "download": "download",
     "clients": "clients",
+    "finetune": "finetune.table",
     "tag": "tag",
     "gpu": "gpu.suite",
 }

@@ -208,9 +208,22 @@ def article(pmcid: int, text: str, *, pmid: str = "") -> bytes:
     return f"<article>{front}<body><p>{text}</p></body></article>".encode()
 
 
-def write_package(path: Path, members: Mapping[str, bytes], *, link: str = "") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as package:
+def article_text(pmcid: int, extra: str = "", attributes: str = "") -> str:
+    """An article of one set of many, as text; `extra` is put into its paragraph."""
+    content = article(pmcid, f"{prose(pmcid)}{extra}").decode()
+    return content.replace("<article>", f"<article{attributes}>", 1)
+
+
+def write_articles(path: Path, *articles: str, head: str = "<articles>", end: str = "</articles>\n") -> Path:
+    """A file of many articles, as Europe PMC has them."""
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_bytes(gzip.compress("\n".join([head, *articles, end]).encode(), mtime=0))
+    return path
+
+
+def tarred(members: Mapping[str, bytes], *, link: str = "") -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as package:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -219,6 +232,12 @@ def write_package(path: Path, members: Mapping[str, bytes], *, link: str = "") -
             info = tarfile.TarInfo(link)
             info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
             package.addfile(info)
+    return stream.getvalue()
+
+
+def write_package(path: Path, members: Mapping[str, bytes], *, link: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(tarred(members, link=link), mtime=0))
     return path
 
 

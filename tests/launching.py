@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -116,7 +117,8 @@ class Job:
     def send_signal(self, number: int) -> None:
         for rank in self.ranks:
             if rank.exitcode is None and rank.pid is not None:
-                os.kill(rank.pid, number)
+                with suppress(ProcessLookupError):  # it has ended this moment
+                    os.kill(rank.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)

@@ -24,7 +24,9 @@ from benchmarks.turns import cpu_seconds
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus
 from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS
-from biobert_scale.corpus.raw import RawFile, open_decompressed, package_members
+from biobert_scale.corpus.opening import open_decompressed
+from biobert_scale.corpus.packages import package_members
+from biobert_scale.corpus.raw import RawFile
 
 _FILES = 8
 _LONG_WORD = re.compile(r"[a-z]{5,}")
@@ -51,8 +53,8 @@ def measure_stage(
         for record in serialised_records(path)
     ]
     articles = [
-        (name.replace("PMC", f"PMC{copy}00" if copy else "PMC"), _another(content, copy))
-        for copy in range(copies) for file in packages for name, content in package_members(file.path)
+        (member.name.replace("PMC", f"PMC{copy}00" if copy else "PMC"), _another(member.stream.read(), copy))
+        for copy in range(copies) for file in packages for member in package_members(file.path)
     ]  # fmt: skip
     megabytes = (_write_parts(records, raw) + _write_packages(articles, raw)) / 1e6
     config = CorpusConfig(

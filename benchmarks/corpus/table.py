@@ -28,7 +28,9 @@ from benchmarks.corpus.stage import measure_stage, serialised_records
 from benchmarks.result import conditions, write_result
 from benchmarks.turns import in_turns
 from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS
-from biobert_scale.corpus.raw import RawFile, find_raw_files, open_decompressed, package_members
+from biobert_scale.corpus.opening import open_decompressed
+from biobert_scale.corpus.packages import package_members
+from biobert_scale.corpus.raw import RawFile, find_raw_files
 from biobert_scale.corpus.readers.jats import read_jats
 from biobert_scale.corpus.readers.medline import read_medline
 from biobert_scale.errors import UserError
@@ -227,13 +229,13 @@ def _expanded_bytes(path: Path) -> int:
 def _unpack_sample(packages: list[RawFile], directory: Path, wanted_bytes: float) -> list[Path]:
     """Unpack every n-th article of all packages, so that about `wanted_bytes` of them are in `directory`."""
     directory.mkdir()
-    total = sum(len(content) for file in packages for _, content in package_members(file.path))
+    total = sum(len(member.stream.read()) for file in packages for member in package_members(file.path))
     step = max(round(total / wanted_bytes), 1)
     paths = []
     members = itertools.chain.from_iterable(package_members(file.path) for file in packages)
-    for index, (_, content) in enumerate(itertools.islice(members, 0, None, step)):
+    for index, member in enumerate(itertools.islice(members, 0, None, step)):
         paths.append(directory / f"{index:05d}.xml")
-        paths[-1].write_bytes(content)
+        paths[-1].write_bytes(member.stream.read())
     return paths
 
 

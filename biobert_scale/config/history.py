@@ -45,7 +45,11 @@ class Removed:
     with another value is refused."""
 
 
-ADDED: dict[str, Added] = {"data.sources": Added(since="0.2.0", before={})}
+ADDED: dict[str, Added] = {
+    "data.sources": Added(since="0.2.0", before={}),
+    "training.schedule.decay": Added(since="0.2.0", before="linear"),
+    "training.schedule.cooldown_steps": Added(since="0.2.0", before=0),
+}
 """Dotted key, by its present name -> what it means where it is missing."""
 
 RENAMED: dict[str, Renamed] = {

@@ -25,10 +25,15 @@ class OptimizerConfig(Section, path="training.optimizer"):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig(Section, path="training.schedule"):
-    """Linear warm-up, then linear decay to zero, counted in optimizer steps taken."""
+    """Linear warm-up, then a decay, counted in optimizer steps taken."""
 
+    decay: Literal["linear", "cosine", "constant", "inverse_square_root"] = "linear"
+    """After the warm-up: linear or cosine to zero at the end; none; or the square root of `warmup_steps` over
+    the steps taken."""
     warmup_steps: Annotated[int, "[0, 1e12]"] = 10_000
     total_steps: Annotated[int, "[1, 1e12]"] = 150_000
+    cooldown_steps: Annotated[int, "[0, 1e12]"] = 0
+    """The last steps, linear to zero; only with constant (warmup-stable-decay) and inverse_square_root."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,6 +41,34 @@ class ScheduleConfig(Section, path="training.schedule"):
             what = f"warmup_steps {self.warmup_steps} is not below total_steps {self.total_steps}"
             remedy = "shorten the warm-up or lengthen the run"
             raise UserError(what, where="training.schedule.warmup_steps", remedy=remedy)
+        if self.cooldown_steps and self.decay in ("linear", "cosine"):
+            what = f"a {self.decay} decay has no cool-down: it ends at zero by itself"
+            remedy = "set it to 0, or training.schedule.decay to constant or inverse_square_root"
+            raise UserError(what, where="training.schedule.cooldown_steps", remedy=remedy)
+        if self.warmup_steps + self.cooldown_steps > self.total_steps:
+            what = (
+                f"warmup_steps {self.warmup_steps} and cooldown_steps {self.cooldown_steps} exceed"
+                f" total_steps {self.total_steps}"
+            )
+            remedy = "shorten the cool-down or lengthen the run"
+            raise UserError(what, where="training.schedule.cooldown_steps", remedy=remedy)
+        if self.decay == "inverse_square_root" and not self.warmup_steps:
+            what, remedy = (
+                "the inverse square root needs a warm-up: it is infinite at step 0",
+                "use 1 or more",
+            )
+            raise UserError(what, where="training.schedule.warmup_steps", remedy=remedy)
+
+    def __str__(self) -> str:
+        """For people, after the words "steps of warm-up, then"."""
+        decay = {
+            "linear": "linear decay to zero",
+            "cosine": "cosine decay to zero",
+            "constant": "constant",
+            "inverse_square_root": "inverse square root decay",
+        }[self.decay]
+        cooldown = f", linear to zero over the last {self.cooldown_steps:,} steps" * bool(self.cooldown_steps)
+        return decay + cooldown
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.comparison import compare
-from biobert_scale.corpus.not_read import MEMBER_REASONS, NotRead, note
+from biobert_scale.corpus.not_read import TASK_REASONS, NotRead, note
 from biobert_scale.corpus.pipeline import (
     CorpusRow,
     FileTask,
@@ -42,7 +42,7 @@ from biobert_scale.ranges import WORKERS, check_number
 from biobert_scale.stage import Stage
 
 STAGE = "corpus"
-_READING = 2
+_READING = 3
 """Version of the rules by which records are read: no build mixes or reuses the records of two."""
 _log = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 1000
@@ -59,15 +59,15 @@ def build_corpus(
     max_bad_files: int = 0,
     overwrite: bool = False,
 ) -> Manifest:
-    """Build the corpus of a directory of PubMed files and PMC packages.
+    """Build the corpus of a directory of PubMed's and PMC's files.
 
-    First each raw file is extracted and cleaned by a task of its own; then the records of all files are
-    compared, and the kept ones are written to `part-NNNNN.parquet`, in the order of the files and of the
-    records in them. The bytes do not depend on `workers` or `slurm`. An interrupted build continues with the
-    files and shards that are not done.
+    First each raw file, or group of small ones, is extracted and cleaned by a task of its own; then the
+    records of all files are compared, and the kept ones are written to `part-NNNNN.parquet`, in the order of
+    the files and of the records in them. The bytes do not depend on `workers` or `slurm`. An interrupted
+    build continues with the files and shards that are not done.
 
     Args:
-        raw: directory of the raw files, searched at any depth (see `find_raw_files`).
+        raw: directory of the raw files, searched at any depth (see `look_through`).
         output: the stage's directory. `benchmark-documents.jsonl` lists what was left out because of
             `benchmarks`.
         benchmarks: a directory of prepared benchmarks, whose test documents are left out; None leaves none
@@ -111,7 +111,7 @@ def build_corpus(
     assert manifest is not None
     # A finished build has seen the same inputs, but maybe not the same files beside them.
     recorded = manifest.counts.get("not_read", {})
-    members = {reason: recorded[reason] for reason in MEMBER_REASONS if reason in recorded}
+    members = {reason: recorded[reason] for reason in TASK_REASONS if reason in recorded}
     manifest.counts["not_read"] = {**found.not_read, **members}
     return manifest
 
@@ -131,9 +131,9 @@ def _build(
     _log.info("extracting %d files", len(tasks))
     extracting = partial(extract_file, tasks, config, benchmarks)
     run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
-    sound = _sound(tasks, raw.unreadable, work / f"extract-{key[:12]}", max_bad_files)
+    sound, bad_files = _sound(tasks, raw.unreadable, work / f"extract-{key[:12]}", max_bad_files)
     found = compare(sound, work, directory, config)
-    found.counts["bad_files"] = len(tasks) - len(sound) + len(raw.unreadable)
+    found.counts["bad_files"] = bad_files
     found.counts["not_read"] = {**raw.not_read, **_not_read_in(sound)}
     parts = len(found.shards) - 1
     _log.info("writing %d documents to %d shards", found.kept_before[-1], parts)
@@ -161,7 +161,7 @@ def _check_output(output: Path) -> None:
 
 
 def _not_read_in(tasks: list[FileTask]) -> NotRead:
-    """What the packages hold besides articles."""
+    """What the packages hold besides articles, and XML without anything to read."""
     not_read: NotRead = {}
     for task in tasks:
         for reason, unread in task.read_notes()["not_read"].items():
@@ -173,9 +173,11 @@ def _describe(files: list[RawFile], work: Path) -> tuple[list[dict[str, Any]], l
     """The manifest's inputs, and for each raw file its task."""
     inputs, tasks = [], []
     for file in files:
-        described = describe_inputs(path for path in (file.path, file.file_list) if path is not None)
+        described = describe_inputs(path for path in (*file.paths, file.file_list) if path is not None)
         for record in described:
             record["name"] = printable(record["name"])
+        if file.together:
+            described = [_described_together(described)]
         inputs += described
         # Files of the work directory are named after it: its own name may be of any bytes and length.
         name = re.sub(r"[^A-Za-z0-9._-]", "_", file.path.name)[:100]
@@ -184,10 +186,20 @@ def _describe(files: list[RawFile], work: Path) -> tuple[list[dict[str, Any]], l
     return inputs, tasks
 
 
+def _described_together(files: list[dict[str, Any]]) -> dict[str, Any]:
+    """One input for several files, of which there may be millions."""
+    return {
+        "name": f"{files[0]['name']} to {files[-1]['name']}",
+        "files": len(files),
+        "bytes": sum(file["bytes"] for file in files),
+        "sha256": fingerprint([(file["name"], file["sha256"]) for file in files]),
+    }
+
+
 def _sound(
     tasks: list[FileTask], unreadable: list[UserError], completions: Path, max_bad_files: int
-) -> list[FileTask]:
-    """The tasks whose files are not damaged.
+) -> tuple[list[FileTask], int]:
+    """The tasks that have records, and the number of damaged files.
 
     Args:
         unreadable: files that could not be opened and have no task; they count as damaged.
@@ -196,23 +208,29 @@ def _sound(
     Raises:
         UserError: more are damaged than put up with.
     """
-    errors = {task.name: error for task in tasks if (error := task.read_notes().get("error"))}
-    errors.update({failure.where: damage(failure) for failure in unreadable})
-    for error in errors.values():
+    sound, touched, errors = [], [], []
+    for task in tasks:
+        notes = task.read_notes()
+        if "error" not in notes:
+            sound.append(task)
+        if found := [notes["error"]] if "error" in notes else notes["damaged"]:
+            touched.append(task)
+            errors += found
+    errors += map(damage, unreadable)
+    for error in errors:
         _log.warning("damaged file: %s: %s", error["what"], error["where"])
     if len(errors) > max_bad_files:
-        for task in tasks:  # to be tried again: the next call may find another disk, or another library
-            if task.name in errors:
-                task.notes.unlink()
+        for task in touched:  # to be tried again: the next call may find another disk, or another library
+            task.notes.unlink()
         shutil.rmtree(completions, ignore_errors=True)
-        first = next(iter(errors.values()))
+        first = errors[0]
         if len(errors) == 1:
             raise UserError(**first)
-        number = len(tasks) + len(unreadable)
+        number = sum(len(task.file.paths) for task in tasks) + len(unreadable)
         what = f"{len(errors)} of {number} files are damaged; the first: {first['what']}"
         remedy = f"{first['remedy']}; or allow for them with --max-bad-files {len(errors)}"
         raise UserError(what, where=first["where"], remedy=remedy)
-    return [task for task in tasks if task.name not in errors]
+    return sound, len(errors)
 
 
 def _list_benchmark_documents(tasks: list[FileTask], output: Path) -> Path:

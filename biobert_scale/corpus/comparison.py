@@ -45,9 +45,9 @@ def compare(tasks: list[FileTask], work: Path, raw: Path, config: CorpusConfig) 
     tables = [pq.read_table(task.extracted, columns=INDEX_COLUMNS) for task in tasks]
     table = pa.concat_tables(tables) if tables else EXTRACTED_SCHEMA.empty_table()
     boundaries = np.cumsum([0, *(len(part) for part in tables)])
-    index = _index(table, [len(part) for part in tables])
-    # For each withdrawn PMID the last file that withdraws it.
-    deletions = {pmid: file for file, task in enumerate(tasks) for pmid in task.read_notes()["deleted"]}
+    index = _index(table)
+    starts = zip(tasks, boundaries[:-1].tolist(), strict=True)
+    deletions = {pmid: start + end for task, start in starts for pmid, end in task.read_notes()["deleted"]}
     code = decide(index, deletions)
     if config.near_duplicate_similarity <= 1:
         signed = np.flatnonzero(index.code == 0)
@@ -94,7 +94,7 @@ def _shards(characters: NDArray[np.int64], characters_per_shard: int) -> list[in
     return [int(end) for end in np.unique([0, *inner, len(ends)])]
 
 
-def _index(table: pa.Table, records_by_file: list[int]) -> Index:
+def _index(table: pa.Table) -> Index:
     def numbers(column: str) -> NDArray[np.int64]:
         return np.asarray(table[column].to_numpy(), dtype=np.int64)
 
@@ -108,7 +108,6 @@ def _index(table: pa.Table, records_by_file: list[int]) -> Index:
         pmcid=numbers("pmcid_number"),
         version=numbers("version"),
         revised=numbers("revised"),
-        file=np.repeat(np.arange(len(records_by_file)), records_by_file),
         digest=np.frombuffer(digests, dtype="V16"),
         code=table["code"].to_numpy().astype(np.uint8),
     )
@@ -122,9 +121,11 @@ def _count(
     files: list[RawFile], table: pa.Table, code: NDArray[np.uint8]
 ) -> tuple[dict[str, int], dict[str, int]]:
     kept, medline = code == 0, _is_medline(table)
-    counts: dict[str, Any] = {"files": len(files)}
+    numbers = [len(file.paths) for file in files]
+    counts: dict[str, Any] = {"files": sum(numbers)}
     for source, rows in zip(SOURCES, (medline, ~medline), strict=True):
-        counts[f"files_{source}"] = sum(file.source == source for file in files)
+        of_source = (number for file, number in zip(files, numbers, strict=True) if file.source == source)
+        counts[f"files_{source}"] = sum(of_source)
         counts[f"records_{source}"] = int(np.count_nonzero(rows))
         counts[f"documents_{source}"] = int(np.count_nonzero(rows & kept))
     counts["records"], counts["documents"] = len(code), int(np.count_nonzero(kept))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from lxml import etree
 
@@ -19,14 +21,25 @@ from biobert_scale.corpus.file_list import (
     read_file_list,
     read_withdrawn_list,
 )
-from biobert_scale.corpus.not_read import NotRead
-from biobert_scale.corpus.raw import RawFile, package_members
+from biobert_scale.corpus.not_read import NOTHING_INSIDE, NotRead, note
+from biobert_scale.corpus.opening import (
+    MAXIMUM_MEMBER_BYTES,
+    REMEDY,
+    BoundedReader,
+    open_decompressed,
+    reading,
+    root_of,
+)
+from biobert_scale.corpus.packages import package_members, package_stem
+from biobert_scale.corpus.raw import RawFile
+from biobert_scale.corpus.readers.article_sets import SETS, articles
+from biobert_scale.corpus.readers.bits import BOOKS, BookPart, read_book
 from biobert_scale.corpus.readers.jats import read_jats_set
-from biobert_scale.corpus.readers.medline import abstract_in, read_medline
-from biobert_scale.corpus.sources import europe_pmc
-from biobert_scale.errors import printable
+from biobert_scale.corpus.readers.medline import CITATIONS, abstract_in, read_medline
+from biobert_scale.errors import UserError, printable
 
 _log = logging.getLogger(__name__)
+_UNLISTED = ListedArticle()
 _PMCID = re.compile(r"PMC0*[1-9][0-9]*")
 
 
@@ -43,7 +56,13 @@ class Extracted:
 
 
 def extract(
-    file: RawFile, *, captions: bool, languages: tuple[str, ...], deleted: list[str], not_read: NotRead
+    file: RawFile,
+    *,
+    captions: bool,
+    languages: tuple[str, ...],
+    deleted: dict[str, int],
+    not_read: NotRead,
+    damaged: list[UserError],
 ) -> Iterator[Extracted]:
     """Yield every record of a raw file in its order.
 
@@ -51,43 +70,184 @@ def extract(
         captions: keep the captions of figures and tables.
         languages: of a record without an abstract, take the `OtherAbstract` in the first of these that it has
             one in; of an article in another language, its translation into one of them.
-        deleted: receives the PMIDs that the file withdraws.
-        not_read: receives what a package holds besides articles.
+        deleted: receives the PMIDs that are withdrawn, each with the number of records up to the end of the
+            XML file that withdraws it.
+        not_read: receives what a package holds besides articles, and XML without anything to read.
+        damaged: receives what is wrong with those of several files that are left out.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: the only file is damaged.
     """
-    if file.source == "medline":
-        yield from _extract_medline(file.path, languages, deleted)
-    elif is_withdrawn_list(file.path.name):
-        yield from _extract_withdrawn(file.path)
-    elif not file.path.name.endswith(".tar.gz"):
-        for number, content in enumerate(europe_pmc.articles(file.path), start=1):
-            yield from _articles(file.path.name, str(number), content, ListedArticle(), captions, languages)
-    else:
-        yield from _extract_pmc(file, captions, languages, not_read)
-
-
-def _extract_medline(path: Path, languages: tuple[str, ...], deleted: list[str]) -> Iterator[Extracted]:
-    for record in read_medline(path):
-        if record.deleted:
-            deleted.extend(record.deleted)
+    task = _Task(captions=captions, languages=languages, deleted=deleted, not_read=not_read)
+    if not file.together:
+        yield from task.read(file.path, file.file_list)
+        return
+    for path in file.paths:
+        one = replace(task, deleted={}, not_read={})
+        try:
+            yield from list(one.read(path, None))
+        except UserError as error:
+            if error.exit_code != UserError.exit_code:
+                raise
+            damaged.append(error)  # and nothing of the file counts
             continue
-        abstract, spoken = abstract_in(record, languages)
-        document = Document(
-            id=f"pmid:{record.pmid if record.pmid.isdecimal() else ''}",
-            source="medline",
-            text="\n".join(filter(None, (record.title, *abstract))),
-            pmid=record.pmid,
-            pmcid=_pmcid(record.pmcid),
-            origin=printable(path.name),
-            language=" ".join(spoken),
-            title_only=not abstract,
-        )
-        yield Extracted(document=document, version=record.version, revised=record.date_revised)
+        task.records = one.records
+        deleted.update(one.deleted)
+        for reason, unread in one.not_read.items():
+            note(not_read, reason, unread["example"], unread["count"])
 
 
-def _extract_withdrawn(path: Path) -> Iterator[Extracted]:
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """An XML file: in the raw directory, or in a package."""
+
+    path: Path
+    """The raw file."""
+    member: str = ""
+    """The path in the package."""
+    listed: ListedArticle = _UNLISTED
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    @property
+    def stem(self) -> str:
+        return PurePosixPath(self.member or self.path.name).name.partition(".")[0]
+
+    def pmcid(self, number: int) -> str:
+        """That of the XML file's name, which one of several articles has not."""
+        return "" if number and not self.member else _pmcid(self.stem)
+
+    def origin(self, number: int = 0) -> str:
+        within = self.member or str(number or "")
+        return printable(f"{self.path.name}:{within}" if within else self.path.name)
+
+
+@dataclass(kw_only=True)
+class _Task:
+    """Reads a raw file's XML by its root element."""
+
+    captions: bool
+    languages: tuple[str, ...]
+    deleted: dict[str, int]
+    not_read: NotRead
+    records: int = 0
+
+    def read(self, path: Path, file_list: Path | None) -> Iterator[Extracted]:
+        for record in self._read(path, file_list):
+            self.records += 1
+            yield record
+
+    def _read(self, path: Path, file_list: Path | None) -> Iterator[Extracted]:
+        if is_withdrawn_list(path.name):
+            yield from _withdrawn(path)
+        elif package_stem(path.name) is not None:
+            yield from self._read_package(path, file_list)
+        else:
+            with open_decompressed(path) as stream, reading(path):
+                yield from self._read_xml(_Place(path=path), stream)
+
+    def _read_package(self, path: Path, listed_in: Path | None) -> Iterator[Extracted]:
+        file_list = read_file_list(listed_in) if listed_in is not None else None
+        unlisted = ListedArticle(updated=package_date(path.name))
+        members, missing = 0, []
+        for member in package_members(path, self.not_read):
+            members += 1
+            listed = file_list.find(member.name) if file_list is not None else None
+            if file_list is not None and listed is None:
+                missing.append(member.name)
+            place = _Place(path=path, member=member.name, listed=listed or unlisted)
+            with reading(path, within=member.name):
+                yield from self._read_xml(place, member.stream)
+        if missing:
+            message = "%s: its file list lacks %d of the package's %d articles, such as %s"
+            _log.warning(message, path, len(missing), members, missing[0])
+
+    def _read_xml(self, place: _Place, stream: BinaryIO) -> Iterator[Extracted]:
+        """Malformed XML of an article inside a sound package, or among many, is the publisher's doing: it is
+        counted, and the others are read. A file of its own is damaged, and so are citations."""
+        try:
+            root, head = root_of(stream, place.where)
+            if root in CITATIONS:
+                yield from self._read_citations(place, stream, head)
+            elif root in SETS:
+                yield from self._read_set(place, stream, head)
+            elif root == "article" or root in BOOKS:
+                what = "a member of the package" if place.member else "the article"
+                bounded = BoundedReader(stream, MAXIMUM_MEMBER_BYTES, where=place.where, what=what, head=head)
+                yield from self._read_texts(place, bounded.read_all(), is_book=root in BOOKS)
+            else:
+                note(self.not_read, NOTHING_INSIDE, place.origin())
+        except (etree.XMLSyntaxError, ValueError) as error:
+            if place.member:
+                yield _malformed(place, 0, error)
+            elif isinstance(error, etree.XMLSyntaxError):
+                raise
+            else:
+                raise UserError(str(error), where=place.where, remedy=REMEDY) from None
+
+    def _read_citations(self, place: _Place, stream: BinaryIO, head: bytes) -> Iterator[Extracted]:
+        withdrawn: list[str] = []
+        whole = BoundedReader(stream, sys.maxsize, where=place.where, what="", head=head)
+        for record in read_medline(whole, place.where):
+            if record.deleted:
+                withdrawn.extend(record.deleted)
+                continue
+            abstract, spoken = abstract_in(record, self.languages)
+            document = Document(
+                id=f"pmid:{record.pmid if record.pmid.isdecimal() else ''}",
+                source="medline",
+                text="\n".join(filter(None, (record.title, *abstract))),
+                pmid=record.pmid,
+                pmcid=_pmcid(record.pmcid),
+                origin=place.origin(),
+                language=" ".join(spoken),
+                title_only=not abstract,
+            )
+            yield Extracted(document=document, version=record.version, revised=record.date_revised)
+        self.deleted.update(dict.fromkeys(withdrawn, self.records))
+
+    def _read_set(self, place: _Place, stream: BinaryIO, head: bytes) -> Iterator[Extracted]:
+        number = 0
+        for number, (name, content) in enumerate(articles(stream, place.where, head), start=1):
+            try:
+                yield from self._read_texts(place, content, number=number, is_book=name in BOOKS)
+            except (etree.XMLSyntaxError, ValueError) as error:
+                yield _malformed(place, number, error)
+        if not number:
+            note(self.not_read, NOTHING_INSIDE, place.origin())
+
+    def _read_texts(
+        self, place: _Place, content: bytes, *, is_book: bool, number: int = 0
+    ) -> Iterator[Extracted]:
+        """The articles of one XML document, mostly one, or the parts of a book."""
+        named, listed, records = place.pmcid(number), place.listed, self.records
+        if is_book:
+            parts = read_book(content, captions=self.captions, file_name=place.stem)
+        else:
+            found = read_jats_set(content, captions=self.captions, languages=self.languages)
+            parts = (BookPart("", article) for article in found)
+        for name, article in parts:
+            pmcid, pmid = _pmcid(article.pmcid) or ("" if name else named), article.pmid or listed.pmid
+            identifier = f"pmcid:{pmcid}" if pmcid or not pmid.isdecimal() else f"pmid:{pmid}"
+            document = Document(
+                id=f"book:{name}" if name and not (pmcid or pmid.isdecimal()) else identifier,
+                source="pmc",
+                text="\n".join(filter(None, (article.title, *article.abstract, *article.body))),
+                pmid=pmid,
+                pmcid=pmcid,
+                license=license_group(place.path.name, listed.license),
+                origin=place.origin(number),
+                language=article.language,
+                title_only=not (article.abstract or article.body),
+            )
+            yield Extracted(document=document, revised=listed.updated)
+        if self.records == records:
+            note(self.not_read, NOTHING_INSIDE, place.origin(number))
+
+
+def _withdrawn(path: Path) -> Iterator[Extracted]:
     """A withdrawal is a state of an article without a text, and replaces the older ones as any later one."""
     for named, as_of in read_withdrawn_list(path):
         pmcid = _pmcid(named)
@@ -97,62 +257,19 @@ def _extract_withdrawn(path: Path) -> Iterator[Extracted]:
         yield Extracted(document=document, revised=as_of, reason="deleted")
 
 
-def _extract_pmc(
-    file: RawFile, captions: bool, languages: tuple[str, ...], not_read: NotRead
-) -> Iterator[Extracted]:
-    file_list = read_file_list(file.file_list) if file.file_list is not None else None
-    unlisted = ListedArticle(updated=package_date(file.path.name))
-    members, missing = 0, []
-    for member, content in package_members(file.path, not_read):
-        members += 1
-        listed = file_list.find(member) if file_list is not None else None
-        if file_list is not None and listed is None:
-            missing.append(member)
-        yield from _articles(file.path.name, member, content, listed or unlisted, captions, languages)
-    if missing:
-        message = "%s: its file list lacks %d of the package's %d articles, such as %s"
-        _log.warning(message, file.path, len(missing), members, missing[0])
-
-
-def _articles(
-    package: str,
-    member: str,
-    content: bytes,
-    listed: ListedArticle,
-    captions: bool,
-    languages: tuple[str, ...],
-) -> Iterator[Extracted]:
-    """The articles of one member, mostly one. Malformed XML inside a sound package is the publisher's doing:
-    it is counted, and the others are read."""
-    named = _pmcid(PurePosixPath(member).stem)
-    origin, group = printable(f"{package}:{member}"), license_group(package, listed.license)
-    try:
-        for article in read_jats_set(content, captions=captions, languages=languages):
-            pmcid, pmid = _pmcid(article.pmcid) or named, article.pmid or listed.pmid
-            document = Document(
-                id=f"pmcid:{pmcid}" if pmcid or not pmid.isdecimal() else f"pmid:{pmid}",
-                source="pmc",
-                text="\n".join(filter(None, (article.title, *article.abstract, *article.body))),
-                pmid=pmid,
-                pmcid=pmcid,
-                license=group,
-                origin=origin,
-                language=article.language,
-                title_only=not (article.abstract or article.body),
-            )
-            yield Extracted(document=document, revised=listed.updated)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        _log.warning("%s is left out: %s", origin, error)
-        document = Document(
-            id=f"pmcid:{named}",
-            source="pmc",
-            text="",
-            pmid=listed.pmid,
-            pmcid=named,
-            license=group,
-            origin=origin,
-        )
-        yield Extracted(document=document, revised=listed.updated, reason="malformed")
+def _malformed(place: _Place, number: int, error: Exception) -> Extracted:
+    named, origin = place.pmcid(number), place.origin(number)
+    _log.warning("%s is left out: %s", origin, error)
+    document = Document(
+        id=f"pmcid:{named}",
+        source="pmc",
+        text="",
+        pmid=place.listed.pmid,
+        pmcid=named,
+        license=license_group(place.path.name, place.listed.license),
+        origin=origin,
+    )
+    return Extracted(document=document, revised=place.listed.updated, reason="malformed")
 
 
 def _pmcid(text: str) -> str:

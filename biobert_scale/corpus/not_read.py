@@ -7,7 +7,10 @@ from typing import TypedDict
 
 MEMBER_NAME = "package members not named *.xml or *.nxml"
 MEMBER_HIDDEN = "hidden package members"
-MEMBER_REASONS = (MEMBER_NAME, MEMBER_HIDDEN)
+MEMBER_PACKAGE = "packages inside packages"
+NOTHING_INSIDE = "XML without citations, articles or books' text"
+TASK_REASONS = (MEMBER_NAME, MEMBER_HIDDEN, MEMBER_PACKAGE, NOTHING_INSIDE)
+"""What only those who read the files find."""
 
 
 class Unread(TypedDict):

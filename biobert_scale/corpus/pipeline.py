@@ -84,14 +84,17 @@ class Recognised(TypedDict):
 
 
 class Notes(TypedDict, total=False):
-    """What a task notes of its file besides the records: `error` alone, or all others."""
+    """What a task notes of its files besides the records: `error` alone, or all others."""
 
-    deleted: list[int]
-    """PMIDs that the file withdraws."""
+    deleted: list[tuple[int, int]]
+    """PMIDs that are withdrawn, each with the number of the task's records up to where that is."""
     benchmark: list[Recognised]
     not_read: NotRead
     """What else a package holds."""
+    damaged: list[Damage]
+    """Those of several files that are left out."""
     error: Damage
+    """The only file is."""
 
 
 _ROWS_PER_GROUP = 2000
@@ -100,7 +103,7 @@ _IDENTIFIER = re.compile(r"(?:PMC)?([0-9]{1,18})")
 
 @dataclass(frozen=True, kw_only=True)
 class FileTask:
-    """One raw file, and where in the work directory its records go.
+    """One raw file, or several small ones, and where in the work directory its records go.
 
     The name holds a hash of the file's content: a build that resumes with a file replaced extracts that one
     again.
@@ -143,15 +146,17 @@ def extract_file(tasks: list[FileTask], config: CorpusConfig, benchmarks: Path |
     task = tasks[rank]
     if task.notes.exists():
         return
-    deleted: list[str] = []
+    deleted: dict[str, int] = {}
+    damaged: list[UserError] = []
     signatures: list[NDArray[np.uint32]] = []
-    notes = Notes(deleted=[], benchmark=[], not_read={})
+    notes = Notes(deleted=[], benchmark=[], not_read={}, damaged=[])
     records = extract(
         task.file,
         captions=config.captions,
         languages=config.languages,
         deleted=deleted,
         not_read=notes["not_read"],
+        damaged=damaged,
     )
     decontaminator = None
     if benchmarks is not None:
@@ -167,7 +172,9 @@ def extract_file(tasks: list[FileTask], config: CorpusConfig, benchmarks: Path |
         return
     with staged(task.signatures) as path, open(path, "wb") as stream:
         np.save(stream, np.array(signatures, dtype=np.uint32).reshape(-1, SIGNATURE_SIZE))
-    notes["deleted"] = sorted({number for pmid in deleted if (number := identifier_number(pmid))})
+    withdrawn = {number: end for pmid, end in deleted.items() if (number := identifier_number(pmid))}
+    notes["deleted"] = sorted(withdrawn.items())
+    notes["damaged"] = [damage(error) for error in damaged]
     write_json(task.notes, notes)
 
 
@@ -211,7 +218,8 @@ def _row(record: Extracted, config: CorpusConfig) -> ExtractedRow:
     document, text = record.document, clean_text(record.document.text)
     reason = record.reason or reject_reason(replace(document, text=text), config) or ""
     pmid, pmcid = identifier_number(document.pmid), identifier_number(document.pmcid)
-    if not record.reason and not (pmid or (pmcid and document.source == "pmc")):
+    named = pmid or (document.source == "pmc" and (pmcid or document.id.startswith("book:")))
+    if not record.reason and not named:
         reason = "no_identifier"
     return ExtractedRow(
         id=document.id,

@@ -1,56 +1,57 @@
-"""Finds the raw files, and opens them: gzip, tar packages, and the one line for a damaged one."""
+"""Finds the raw files, in the order in which they apply, and says which are not read."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import stat
-import sys
-import tarfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Self
+from pathlib import Path
+from typing import NamedTuple
 
-from isal import igzip, isal_zlib
-from lxml import etree
-
-from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS, local_name
 from biobert_scale.corpus.file_list import is_package_name, is_withdrawn_list
-from biobert_scale.corpus.not_read import MEMBER_HIDDEN, MEMBER_NAME, NotRead, note
+from biobert_scale.corpus.not_read import NotRead, note
+from biobert_scale.corpus.opening import HEAD_BYTES, is_html, open_decompressed, reading, root_of
+from biobert_scale.corpus.packages import XML_SUFFIXES, package_members, package_stem
+from biobert_scale.corpus.readers.article_sets import SETS
+from biobert_scale.corpus.readers.bits import BOOKS
+from biobert_scale.corpus.readers.medline import CITATIONS
 from biobert_scale.errors import UserError, printable
 
-_REMEDY = "download it again and compare its checksum with the source's, or move it out of the directory"
-_MEDLINE_ROOTS = ("PubmedArticleSet", "MedlineCitationSet")
-_SET_OF_ARTICLES = ["articles", "article"]  # Europe PMC's bulk files
-_DRAIN_BYTES = 1 << 20
-_HTML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html)\b", re.IGNORECASE)
-_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
-_HEAD_BYTES = 256
+_OF_MANY = ("PubmedArticleSet", "PubmedBookArticleSet", "MedlineCitationSet", "articles")
+"""Roots of files that are a task each, however small."""
+_FULL_TEXTS = ("article", *BOOKS, *SETS)
 _FILE_LIST = re.compile(r"\.filelist\.(?:csv|txt)$")
-_OTHER_XML = "XML files without PubMed citations (full texts are read from *.tar.gz packages)"
+_OTHER_NAME = "files not named *.xml, *.nxml, *.tar, *.zip or as one of these compressed"
+_OTHER_XML = "XML files of other kinds (no citations, articles or books)"
+_GROUP_FILES, _GROUP_BYTES = 10_000, 64_000_000
+_MOST_ALONE = 4096
 
 MIRROR_DIRECTORY = ".mirror"
 """What `corpus download` keeps for itself beside the files; nothing in it is read."""
 
-MAXIMUM_MEMBER_BYTES = 128_000_000
-"""Of one member of a package, expanded; larger is a mistake or an attack (a long article has some MB)."""
-
-MAXIMUM_RECORD_BYTES = 32_000_000
-"""The same for one record of a MEDLINE file. A file of many members or records may have any size."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RawFile:
-    """One input file of the corpus stage."""
+    """What one task of the corpus stage reads: a file, or several small ones."""
 
     path: Path
+    """The file, or the first one."""
     source: str
     """`medline` or `pmc`."""
     file_list: Path | None = None
     """The package's `.filelist.csv`, where one is beside it."""
+    together: bytes = b""
+    """The paths of several files, packed: there may be millions, and every process has them all."""
+
+    @property
+    def paths(self) -> list[Path]:
+        if not self.together:
+            return [self.path]
+        return [Path(os.fsdecode(name)) for name in zlib.decompress(self.together).split(b"\0")]
 
 
 @dataclass(kw_only=True)
@@ -77,14 +78,15 @@ def find_raw_files(raw: Path) -> list[RawFile]:
 
 
 def look_through(raw: Path) -> RawDirectory:
-    """Find the MEDLINE files and PMC packages under a directory, in the order in which they apply.
+    """Find the files of citations, articles and books under a directory, in the order in which they apply.
 
-    MEDLINE files are `.xml` and `.xml.gz` files whose root element is PubmedArticleSet or MedlineCitationSet;
-    they come first. PMC packages are `.tar.gz` files that hold XML; `.xml` and `.xml.gz` files with the root
-    `articles`, and lists of withdrawn articles (`.withdrawn.csv`), count as such. Within
-    each kind files are ordered by name, numbers by value (`pubmed25n0001` before `pubmed25n1275`: NCBI
-    numbers its update files after the baseline), then by path. All others are counted, save the checksum or
-    file list of a file.
+    Names show which files are XML and which packages; the root element decides what is in an XML file, and
+    that of the first member what is in a package. Citations come first. Of each kind the files of one article
+    or one answer come first, in the order of their paths, and are read together, up to 10,000 or 64 MB by one
+    task; then come files of many, in the order of their names, then of their paths. Numbers count by value
+    (`pubmed25n0001` before `pubmed25n1275`: NCBI numbers its update files after the baseline). Where there
+    are more than 4,096 files of many, small ones are read together, too. All other files are counted, save
+    the checksum or file list of a file.
 
     Raises:
         UserError: no such directory, or no such files in it.
@@ -92,30 +94,70 @@ def look_through(raw: Path) -> RawDirectory:
     if not raw.is_dir():
         remedy = "name the directory that holds the raw PubMed and PMC files"
         raise UserError("no such directory", where=raw, remedy=remedy)
-    found, paths = RawDirectory(), sorted(_walk(raw), key=_order)
-    names = {str(path) for path in paths}
-    for path in paths:
-        owner = _FILE_LIST.sub(".tar.gz", str(path).removesuffix(".md5"))
-        if owner != str(path) and owner in names:
-            continue
+    found, of_many = RawDirectory(), []
+    single = {source: _Groups() for source in ("medline", "pmc")}
+    for path in _walk(raw):
         try:
             recognised = _recognise(path)
         except OSError as error:
             found.unreadable.append(_unreadable(path, error))
             continue
-        if isinstance(recognised, RawFile):
-            found.files.append(recognised)
-        else:
+        if isinstance(recognised, str):
             note(found.not_read, recognised, printable(path.relative_to(raw)))
+        elif recognised.is_single:
+            single[recognised.file.source].add(recognised.file)
+        else:
+            of_many.append(recognised.file)
+    of_many.sort(key=lambda file: _order(file.path))
+    for source, groups in single.items():
+        several = [file for file in of_many if file.source == source]
+        found.files += groups.finished() + (_shared(several) if len(several) > _MOST_ALONE else several)
     if not found.files and not found.unreadable:
-        what = "no PubMed (*.xml.gz) and no PMC (*.tar.gz) files"
+        what = "no PubMed and no PMC files (*.xml, *.nxml, *.tar.gz, *.zip and the like)"
         raise UserError(what, where=raw, remedy="check the path, or download some first")
-    found.files.sort(key=lambda file: file.source != "medline")  # within each kind the order stays
     return found
 
 
+class _Groups:
+    """Gathers files in their order, as many as one task reads in a few seconds."""
+
+    def __init__(self) -> None:
+        self.files: list[RawFile] = []
+        self.open: list[RawFile] = []
+        self.bytes = 0
+
+    def add(self, file: RawFile) -> None:
+        size = file.path.stat().st_size
+        if len(self.open) == _GROUP_FILES or self.bytes + size > _GROUP_BYTES:
+            self.finished()
+        self.open.append(file)
+        self.bytes += size
+
+    def finished(self) -> list[RawFile]:
+        """What was gathered; the next file begins a new group."""
+        if len(self.open) == 1:
+            self.files += self.open
+        elif self.open:
+            together = zlib.compress(b"\0".join(os.fsencode(file.path) for file in self.open))
+            first = self.open[0]
+            self.files.append(RawFile(path=first.path, source=first.source, together=together))
+        self.open, self.bytes = [], 0
+        return self.files
+
+
+def _shared(files: list[RawFile]) -> list[RawFile]:
+    groups = _Groups()
+    for file in files:
+        if file.file_list is None:
+            groups.add(file)
+        else:
+            groups.finished().append(file)
+    return groups.finished()
+
+
 def _walk(raw: Path) -> Iterator[Path]:
-    """All files, also those behind links to directories; a directory is entered once."""
+    """All files in order, also those behind links to directories, save what belongs to another one; a
+    directory is entered once."""
 
     def refuse(error: OSError) -> None:
         raise error
@@ -127,8 +169,16 @@ def _walk(raw: Path) -> Iterator[Path]:
             below.clear()
             continue
         entered.add((found.st_dev, found.st_ino))
-        below[:] = [name for name in below if name != MIRROR_DIRECTORY]
-        yield from (Path(directory, name) for name in names)
+        below[:] = sorted((name for name in below if name != MIRROR_DIRECTORY), key=_by_value)
+        owners = {*names, *(package_stem(name) for name in names)}
+        for name in sorted(names, key=_by_value):
+            owner = _FILE_LIST.sub("", name.removesuffix(".md5"))
+            if owner == name or owner not in owners:
+                yield Path(directory, name)
+
+
+def _by_value(name: str) -> str:
+    return re.sub(r"\d+", lambda number: number[0].zfill(20), name)
 
 
 def _order(path: Path) -> tuple[list[tuple[str, int]], str]:
@@ -143,182 +193,61 @@ def _unreadable(path: Path, error: OSError) -> UserError:
     return UserError(what, where=where, remedy="mend it, or remove it from the directory")
 
 
-def _recognise(path: Path) -> RawFile | str:
+class _Recognised(NamedTuple):
+    file: RawFile
+    is_single: bool
+    """It is to be read together with others."""
+
+
+def _recognise(path: Path) -> _Recognised | str:
     """A raw file, or the reason for which it is not read. A file that is too damaged to know counts by its
     name: whoever reads it says what is wrong with it.
 
     Raises:
         OSError: it cannot be opened.
     """
-    if path.name.startswith("."):
+    name = path.name.lower()
+    if name.startswith("."):
         return "hidden files"
-    if not path.name.endswith((".xml", ".xml.gz", ".tar.gz")) and not is_withdrawn_list(path.name):
+    stem = package_stem(path.name)
+    if not name.endswith(XML_SUFFIXES) and stem is None and not is_withdrawn_list(path.name):
         if path.is_symlink() and not path.suffix:
             path.stat()  # a broken link to what may have been a directory of raw files
-        return "files not named *.xml, *.xml.gz or *.tar.gz"
+        return _OTHER_NAME
     if not stat.S_ISREG(path.stat().st_mode):
         return "pipes, sockets and devices"
-    open(path, "rb").close()
     if is_withdrawn_list(path.name):
-        return RawFile(path=path, source="pmc")
+        open(path, "rb").close()
+        return _Recognised(RawFile(path=path, source="pmc"), False)
     try:
-        return _look_into(path)
+        return _recognise_xml(path) if stem is None else _recognise_package(path, stem)
     except UserError:
-        return RawFile(path=path, source="pmc" if path.name.endswith(".tar.gz") else "medline")
+        citations = stem is None and ".nxml" not in name
+        return _Recognised(RawFile(path=path, source="medline" if citations else "pmc"), False)
 
 
-def _look_into(path: Path) -> RawFile | str:
+def _recognise_xml(path: Path) -> _Recognised | str:
     with open_decompressed(path) as stream, reading(path):
-        if _HTML.match(stream.read(_HEAD_BYTES)):
-            return "HTML pages"
-    if not path.name.endswith(".tar.gz"):
-        names = list(itertools.islice(_element_names(path), 2))
-        if names == _SET_OF_ARTICLES:
-            return RawFile(path=path, source="pmc")
-        return RawFile(path=path, source="medline") if names[0] in _MEDLINE_ROOTS else _OTHER_XML
-    listed = path.with_name(path.name.removesuffix(".tar.gz") + ".filelist.csv")
-    if os.path.lexists(listed):
+        root, _ = root_of(stream, path)
+    if root not in (*CITATIONS, *_FULL_TEXTS):
+        return "HTML pages" if root == "html" else _OTHER_XML
+    file = RawFile(path=path, source="medline" if root in CITATIONS else "pmc")
+    return _Recognised(file, root not in _OF_MANY)
+
+
+def _recognise_package(path: Path, stem: str) -> _Recognised | str:
+    beside = path.with_name(f"{stem}.filelist.csv")
+    listed = beside if os.path.lexists(beside) else None
+    if listed:
         open(listed, "rb").close()
-        return RawFile(path=path, source="pmc", file_list=listed)
-    if is_package_name(path.name) or next(package_members(path), None) is not None:
-        return RawFile(path=path, source="pmc")
-    return "packages without XML"
-
-
-def _element_names(path: Path) -> Iterator[str]:
-    """The elements' names, the root's first; for the first ones alone, since nothing is freed."""
     with open_decompressed(path) as stream, reading(path):
-        # not the stream itself, whose name lxml would encode
-        beginning = BoundedReader(stream, MAXIMUM_RECORD_BYTES, where=path, what="what is before the root")
-        for _, element in etree.iterparse(beginning, events=("start",), **PARSER_OPTIONS):
-            yield local_name(element)
-
-
-@contextmanager
-def open_decompressed(path: Path) -> Iterator[BinaryIO]:
-    """Open a file as bytes; `.gz` through gzip, unless it is plain XML, as some browsers save it."""
-    compressed = path.name.endswith(".gz")
-    if path.name.endswith(".xml.gz"):
-        with open(path, "rb") as stream:
-            head = stream.read(_HEAD_BYTES)
-        compressed = not _XML.match(head) or _HTML.match(head) is not None  # an error page is no sound file
-    with igzip.open(path, "rb") if compressed else open(path, "rb") as stream:  # type: ignore[no-untyped-call]
-        yield stream
-
-
-class BoundedReader:
-    """Passes a stream's bytes, but no more at a stretch than one item may have: a gzip bomb ends here.
-
-    Args:
-        limit: bytes of one item.
-        where: the file that the error names.
-        what: the item that the error names.
-        head: what was read of the stream before.
-    """
-
-    def __init__(
-        self, stream: BinaryIO, limit: int, *, where: str | Path, what: str, head: bytes = b""
-    ) -> None:
-        self.stream, self.limit, self.where, self.what = stream, limit, where, what
-        self.head, self.left = head, limit
-
-    def allow_more(self, skipped_bytes: int = 0) -> None:
-        """The item is done: the next may be as large, and so may `skipped_bytes` that nobody keeps."""
-        self.left = self.limit + skipped_bytes
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.head or self.stream.read(size)
-        self.head = b""
-        self.left -= len(data)
-        if self.left < 0:
-            raise _too_large(self.what, self.limit, self.where)
-        return data
-
-
-def _too_large(what: str, limit: int, where: str | Path) -> UserError:
-    return UserError(f"{what} is larger than {limit:,} bytes", where=where, remedy=_REMEDY)
-
-
-@contextmanager
-def reading(where: str | Path, *, within: str = "") -> Iterator[None]:
-    """Turn what the decompressor, tar and XML readers raise on damaged input into one line that names the
-    file.
-
-    Args:
-        where: the file.
-        within: the member of the package that is being read.
-    """
-    try:
-        yield
-    except etree.XMLSyntaxError as error:
-        message = " ".join((error.msg or "empty document").split())
-        what = f"the XML is damaged or breaks off at line {error.lineno} ({message})"
-    except EOFError:
-        what = "the gzip file breaks off"
-    except (igzip.BadGzipFile, isal_zlib.error) as error:  # type: ignore[misc]
-        what = f"the gzip file is damaged ({error})"
-    except tarfile.TarError as error:
-        what = f"the tar package is damaged or breaks off ({error})"
-    except RecursionError:
-        what = "the XML's elements are nested too deeply"
-    else:
-        return
-    raise UserError(f"{what}, in {within}" if within else what, where=where, remedy=_REMEDY)
-
-
-def package_members(path: Path, not_read: NotRead | None = None) -> Iterator[tuple[str, bytes]]:
-    """Stream the XML members of a `.tar.gz` package as (path in the package, content); nothing is unpacked to
-    disk.
-
-    Args:
-        path: the package.
-        not_read: receives the members of other names, and hidden ones (`._PMC1.xml`, which macOS adds).
-
-    Raises:
-        UserError: the package is damaged, holds a link or a path that leaves it, or a member is larger than
-            `MAXIMUM_MEMBER_BYTES`.
-    """
-    with open_decompressed(path) as stream, reading(path):
-        # Members are measured before they are read.
-        bounded = BoundedReader(stream, MAXIMUM_MEMBER_BYTES, where=path, what="a header in the tar package")
-        with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Header) as package:  # type: ignore[call-overload]
-            for member in package:
-                bounded.allow_more(skipped_bytes=member.size)
-                name, where = PurePosixPath(member.name), f"{path}:{member.name}"
-                if member.issym() or member.islnk() or name.is_absolute() or ".." in name.parts:
-                    what = "the package holds a link or a path that leads out of it"
-                    raise UserError(what, where=where, remedy=_REMEDY)
-                if name.suffix in (".xml", ".nxml") and member.isfile() and not name.name.startswith("."):
-                    yield str(name), _content(package, member, path)
-                elif not_read is not None and not member.isdir():
-                    reason = MEMBER_HIDDEN if name.name.startswith(".") else MEMBER_NAME
-                    note(not_read, reason, printable(f"{path.name}:{name}"))
-                package.members = []  # tarfile would keep every header
-            bounded.left = sys.maxsize
-            # To the checksum at the very end, which tar has no need to read.
-            while rest := package.fileobj.read(_DRAIN_BYTES):
-                if rest.strip(b"\0"):
-                    raise tarfile.ReadError("there is more after its end")
-
-
-class _Header(tarfile.TarInfo):
-    """tarfile takes a damaged or missing header for the archive's end, and would leave out all members after
-    it without a word."""
-
-    @classmethod
-    def fromtarfile(cls, package: tarfile.TarFile) -> Self:
-        try:
-            return super().fromtarfile(package)
-        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # the block of zeros at the end
-            raise
-        except tarfile.HeaderError as error:
-            raise tarfile.ReadError(f"{error} at byte {package.offset:,}") from None
-
-
-def _content(package: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
-    if member.size > MAXIMUM_MEMBER_BYTES:
-        raise _too_large("a member of the package", MAXIMUM_MEMBER_BYTES, f"{path}:{member.name}")
-    with reading(path, within=member.name):
-        content = package.extractfile(member)
-        assert content is not None
-        return content.read()
+        if is_html(stream.read(HEAD_BYTES)):
+            return "HTML pages"
+    source = "pmc"
+    if listed is None and not is_package_name(path.name):
+        with closing(package_members(path)) as members, reading(path):
+            first = next(members, None)
+            if first is None:
+                return "packages without XML"
+            source = "medline" if root_of(first.stream, first.where)[0] in CITATIONS else "pmc"
+    return _Recognised(RawFile(path=path, source=source, file_list=listed), False)

@@ -241,7 +241,7 @@ def _schedule(run: DryRun) -> list[Line]:
     length, batch = data.max_seq_length, training.global_batch_size
     product = f"{run.world_size} x {training.micro_batch_size} x {run.micro_steps} = {batch}"
     masked = "whole words" if data.whole_word_masking else "tokens"
-    warmup = f"{schedule.warmup_steps:,} of them warm-up, then linear to zero"
+    warmup = f"{schedule.warmup_steps:,} of them warm-up, then {schedule}"
     betas = f"betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}"
     tokens = batch * schedule.total_steps * length
     return [

@@ -50,8 +50,10 @@ def load_config(recipe: str | Path, *, resumes: Config | None = None) -> Config:
         history.refuse_former_names(layer.settings, where=layer.where)
     raw = merge(layers)
     if resumes is not None:
+        today = asdict(Config(name=""))
         for key in history.keep_behaviour(raw, asdict(resumes)):
-            logger.info("%s is newer than this run, which keeps %r", key, history.ADDED[key].before)
+            if tree.get(today, key) != history.ADDED[key].before:
+                logger.info("%s is newer than this run, which keeps %r", key, history.ADDED[key].before)
     return _structured(raw, Config, lambda key: origin(layers, key))
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
+from biobert_scale.corpus.packages import XML_SUFFIXES, package_stem
 from biobert_scale.errors import UserError
 from biobert_scale.files import MANIFEST, Manifest, read_json, read_manifest, sha256_file
 from biobert_scale.training.monitor.metrics import RunMetrics
@@ -35,7 +36,7 @@ class CorpusHistory:
     def raw_files(self) -> list[str]:
         """Names of the files that it was made from."""
         names = {record["name"] for record in self.manifest.inputs}
-        return sorted(name for name in names if name.endswith((".xml", ".gz")))
+        return sorted(name for name in names if package_stem(name) or name.lower().endswith(XML_SUFFIXES))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Literal, cast
 from isal import igzip
 
 from biobert_scale.corpus.cleaning.clean import clean_text
-from biobert_scale.corpus.raw import reading
+from biobert_scale.corpus.opening import reading
 from biobert_scale.corpus.readers.medline import abstract_in, read_medline
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.pubtator_blocks import numbered_lines, read_blocks

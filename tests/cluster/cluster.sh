@@ -31,6 +31,7 @@ keep_running() { # NODE: start it, plug its cable in, and do so again when it ha
             sleep 0.05
         done
         echo "$machine" > "$1.pid" # as the head counts: killing it is pulling the node's plug
+        ip link delete "to-$1" 2> /dev/null || true # a dead machine's network goes a moment after it
         ip link add "to-$1" type veth peer name eth0 netns "$machine"
         ip link set "to-$1" master bridge0 up
         wait $! || true

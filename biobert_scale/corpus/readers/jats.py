@@ -29,6 +29,8 @@ _LANGUAGES = dict(
     ).split()
 )
 _UNLISTED_LANGUAGE = "und"
+_TITLE_GROUPS = ("{*}title-group", "{*}book-title-group")
+_TITLES = ("{*}article-title", "{*}title", "{*}book-title")
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
@@ -73,7 +75,7 @@ def read_jats_set(
     Sub-articles and responses (reviews, decision letters, translations) are parts of their article and are
     not yielded. Arguments and errors are those of `read_jats`; the errors come with the first article.
     """
-    root = _parse(with_doctype(content))
+    root = parse(with_doctype(content))
     articles = [root] if local_name(root) == "article" else root.findall(".//{*}article")
     if not articles:
         raise ValueError(f"the root element is {local_name(root)}, not article")
@@ -84,7 +86,7 @@ def read_jats_set(
             raise ValueError("its elements are nested too deeply") from None
 
 
-def _parse(content: bytes) -> etree._Element:
+def parse(content: bytes) -> etree._Element:
     """Parse without reference lists and tables, which nobody reads: half of a full text is XML of theirs."""
     shorter = _without(content, b"ref-list", content.find(b"</body>") + 1)
     shorter = _without(shorter, b"table", 0)
@@ -137,9 +139,9 @@ def _article(article: etree._Element, captions: bool, languages: tuple[str, ...]
     named = meta.iterfind("{*}article-id") if meta is not None else ()
     identifiers = {item.get("pub-id-type"): "".join(item.itertext()).strip() for item in named}
     pmcid = (identifiers.get("pmcid") or identifiers.get("pmc") or "").upper()
-    text, language = article, _language(article)
+    text, language = article, language_of(article)
     if language not in languages and (translation := _translation(article, languages)) is not None:
-        text, language = translation, _language(translation)
+        text, language = translation, language_of(translation)
         meta = translation.find("{*}front-stub")
         if meta is None:
             meta = translation.find("{*}front/{*}article-meta")
@@ -147,13 +149,13 @@ def _article(article: etree._Element, captions: bool, languages: tuple[str, ...]
         pmid=identifiers.get("pmid", ""),
         pmcid=f"PMC{pmcid}" if pmcid.isdigit() else pmcid,
         language=language,
-        title=_title(meta),
-        abstract=_abstract(meta),
-        body=_body(text, captions),
+        title=title_of(meta),
+        abstract=abstract_of(meta),
+        body=body_of(text, captions),
     )
 
 
-def _language(article: etree._Element) -> str:
+def language_of(article: etree._Element) -> str:
     code = (article.get(_XML_LANG) or "").lower().partition("-")[0]
     return _LANGUAGES.get(code[:2], _UNLISTED_LANGUAGE) if code else ""
 
@@ -161,22 +163,22 @@ def _language(article: etree._Element) -> str:
 def _translation(article: etree._Element, languages: tuple[str, ...]) -> etree._Element | None:
     """The article's own text in one of the languages, which the article holds as a sub-article."""
     for part in article.iterchildren("{*}sub-article"):
-        is_translation = part.get("article-type") == "translation" and _language(part) in languages
+        is_translation = part.get("article-type") == "translation" and language_of(part) in languages
         if is_translation and part.find("{*}body") is not None:
             return part
     return None
 
 
-def _title(meta: etree._Element | None) -> str:
-    group = meta.find("{*}title-group") if meta is not None else None
+def title_of(meta: etree._Element | None) -> str:
+    group = next(meta.iterchildren(*_TITLE_GROUPS), None) if meta is not None else None
     if group is None:
         return ""
-    parts = (group.find("{*}article-title"), group.find("{*}subtitle"))
+    parts = (next(group.iterchildren(*_TITLES), None), group.find("{*}subtitle"))
     title, subtitle = (" ".join(lines_of(part, captions=False)) if part is not None else "" for part in parts)
     return joined(title, subtitle) if title and subtitle else title or subtitle
 
 
-def _abstract(meta: etree._Element | None) -> tuple[str, ...]:
+def abstract_of(meta: etree._Element | None) -> tuple[str, ...]:
     lines: list[str] = []
     abstracts = meta.findall("{*}abstract") if meta is not None else []
     english = any((abstract.get(_XML_LANG) or "en").lower().startswith("en") for abstract in abstracts)
@@ -207,7 +209,7 @@ def _labelled_section(section: etree._Element) -> list[str]:
     return [joined(heading, lines[0]), *lines[1:]] if heading and lines else lines
 
 
-def _body(article: etree._Element, captions: bool) -> tuple[str, ...]:
+def body_of(article: etree._Element, captions: bool) -> tuple[str, ...]:
     flow = Flow(captions=captions)
     for name in ("body", "back", "floats-group"):
         if (part := article.find(f"{{*}}{name}")) is not None:

@@ -30,7 +30,7 @@ _HOLES = frozenset(
 )
 # Left out between blocks, where nothing can be joined by mistake.
 _DROPPED = frozenset(
-    "ack aff alt-text attrib author-notes back bio contrib-group glossary kwd-group label long-desc"
+    "ack aff alt-text attrib author-notes back bio book-part contrib-group glossary kwd-group label long-desc"
     " object-id permissions response sig-block sub-article table-wrap-foot".split()
 )
 _BLOCKS = frozenset(

@@ -16,7 +16,7 @@ from lxml import etree
 
 from biobert_scale.corpus.cleaning.copyright import without_copyright
 from biobert_scale.corpus.cleaning.markup import PARSER_OPTIONS, collapse, joined, plain_text, with_doctype
-from biobert_scale.corpus.raw import MAXIMUM_RECORD_BYTES, BoundedReader, open_decompressed, reading
+from biobert_scale.corpus.opening import MAXIMUM_RECORD_BYTES, BoundedReader, open_decompressed, reading
 
 # NLM's notes on a title (`[Pain in childhood (author's transl)].`) and on an abstract, which belong to
 # neither.
@@ -28,6 +28,9 @@ _TITLE_NOTE = re.compile(
 _TITLE_ABSENT = re.compile(r"not available\.?", re.IGNORECASE)
 _ABSTRACT_NOTE = re.compile(r"\s*\(?ABSTRACT TRUNCATED(?: AT \d+ WORDS)?\)?\.?$", re.IGNORECASE)
 _ABSTRACT_HEAD = re.compile(r"^(?:ABSTRACT|Abstract):\s+")
+_RECORDS = ("PubmedArticle", "PubmedBookArticle", "MedlineCitation")
+CITATIONS = ("PubmedArticleSet", "PubmedBookArticleSet", "MedlineCitationSet", *_RECORDS)
+"""Root elements."""
 _UNLABELLED = frozenset({"", "UNLABELLED", "UNLABELED", "UNASSIGNED"})
 _HEAD_BYTES = 4096
 _PMCID = re.compile(r"PMC\d+")
@@ -63,11 +66,12 @@ class MedlineRecord:
     """PMIDs that this block withdraws."""
 
 
-def read_medline(source: Path | BinaryIO) -> Iterator[MedlineRecord]:
-    """Yield the records of a citation file in its order.
+def read_medline(source: Path | BinaryIO | BoundedReader, where: str | Path = "") -> Iterator[MedlineRecord]:
+    """Yield the records of a citation file, or the only one of a file that is one, in its order.
 
     Args:
         source: an `.xml` or `.xml.gz` file, or a stream of XML bytes.
+        where: of a stream, for errors.
 
     Raises:
         UserError: the file is damaged or breaks off, or one record is larger than `MAXIMUM_RECORD_BYTES`.
@@ -76,7 +80,7 @@ def read_medline(source: Path | BinaryIO) -> Iterator[MedlineRecord]:
         with open_decompressed(source) as stream:
             yield from _records(stream, source)
     else:
-        yield from _records(source, getattr(source, "name", "the stream"))
+        yield from _records(source, where or getattr(source, "name", "the stream"))
 
 
 def abstract_in(record: MedlineRecord, languages: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -88,8 +92,8 @@ def abstract_in(record: MedlineRecord, languages: Sequence[str]) -> tuple[tuple[
     return record.abstract, record.languages
 
 
-def _records(stream: BinaryIO, where: str | Path) -> Iterator[MedlineRecord]:
-    tags = ("PubmedArticle", "PubmedBookArticle", "MedlineCitation", "DeleteCitation", "DeleteDocument")
+def _records(stream: BinaryIO | BoundedReader, where: str | Path) -> Iterator[MedlineRecord]:
+    tags = (*_RECORDS, "DeleteCitation", "DeleteDocument")
     with reading(where):
         head = with_doctype(stream.read(_HEAD_BYTES))
         bounded = BoundedReader(stream, MAXIMUM_RECORD_BYTES, where=where, what="one record", head=head)

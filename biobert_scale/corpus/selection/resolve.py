@@ -33,8 +33,6 @@ class Index:
     version: NDArray[np.int64]
     revised: NDArray[np.int64]
     """MEDLINE: DateRevised. PMC: the package's time of the last update. 0 where unknown."""
-    file: NDArray[np.int64]
-    """Index of the file that holds the record."""
     digest: NDArray[Any]
     """16 bytes of a hash of the text, as dtype V16."""
     code: NDArray[np.uint8]
@@ -46,9 +44,8 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
 
     1. Of several states of one PMID (MEDLINE) or PMCID (PMC; PMID where it has none) one counts: the highest
        version; among those the one revised last (a record without a date was never revised, so it is older
-       than any with one); among those the one in the later file, then the later position. The date comes
-       before the file so that old excerpts do no harm wherever their name sorts. The other states are
-       `superseded`.
+       than any with one); among those the later one. The date comes before the order of the files so that old
+       excerpts do no harm wherever their name sorts. The other states are `superseded`.
     2. A counting MEDLINE record is `deleted` where its own or a later file withdraws its PMID.
     3. Then what the record's own file decided holds. A counting state that was rejected brings no older one
        back.
@@ -57,7 +54,8 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
 
     Args:
         index: all records.
-        deletions: for each withdrawn PMID the last file (its index) that withdraws it.
+        deletions: for each withdrawn PMID the number of records up to the end of the last file that withdraws
+            it.
 
     Returns:
         Indices into `REASONS`, shape (records,).
@@ -73,8 +71,7 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
         rows = np.flatnonzero(is_source & identified & (key > 0))
         code[rows[~_is_last(key[rows], index.version[rows], index.revised[rows])]] = CODES["superseded"]
     counting = np.flatnonzero(index.medline & identified & (code != CODES["superseded"]))
-    withdrawn_by = _look_up(index.pmid[counting], deletions)
-    code[counting[withdrawn_by >= index.file[counting]]] = CODES["deleted"]
+    code[counting[counting < _look_up(index.pmid[counting], deletions)]] = CODES["deleted"]
 
     full_text = (code == 0) & ~index.medline
     linked = np.zeros(len(code), dtype=bool)
@@ -103,10 +100,10 @@ def _is_last(
 
 
 def _look_up(pmid: NDArray[np.int64], deletions: dict[int, int]) -> NDArray[np.int64]:
-    """The last file that withdraws each PMID, -1 where none does."""
+    """Up to which record each PMID is withdrawn, 0 where it is not."""
     withdrawn = np.array(sorted(deletions), dtype=np.int64)
     if not len(withdrawn):
-        return np.full(len(pmid), -1, dtype=np.int64)
-    files = np.array([deletions[number] for number in withdrawn.tolist()], dtype=np.int64)
+        return np.zeros(len(pmid), dtype=np.int64)
+    ends = np.array([deletions[number] for number in withdrawn.tolist()], dtype=np.int64)
     place = np.minimum(np.searchsorted(withdrawn, pmid), len(withdrawn) - 1)
-    return np.where(withdrawn[place] == pmid, files[place], -1)
+    return np.where(withdrawn[place] == pmid, ends[place], 0)

@@ -12,7 +12,8 @@ import pytest
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus, documents
 from biobert_scale.corpus.file_list import license_group, read_file_list
-from biobert_scale.corpus.raw import find_raw_files, package_members
+from biobert_scale.corpus.packages import package_members
+from biobert_scale.corpus.raw import find_raw_files
 from biobert_scale.corpus.selection.resolve import CODES, REASONS, Index, decide
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest, write_atomically
@@ -453,11 +454,11 @@ def fates(rows: list[tuple[int, int, int, int]], deletions: dict[int, int] | Non
         pmcid=np.zeros(len(rows), dtype=np.int64),
         version=columns[1],
         revised=columns[2],
-        file=columns[3],
         digest=np.array([f"{number:016d}".encode() for number in range(len(rows))]).view("V16"),
         code=np.zeros(len(rows), dtype=np.uint8),
     )
-    return [REASONS[code] for code in decide(index, deletions or {})]
+    ends = {pmid: int(np.count_nonzero(columns[3] <= file)) for pmid, file in (deletions or {}).items()}
+    return [REASONS[code] for code in decide(index, ends)]
 
 
 @pytest.mark.parametrize(

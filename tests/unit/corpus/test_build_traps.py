@@ -16,7 +16,8 @@ from biobert_scale.cli import main
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus import build
 from biobert_scale.corpus.build import build_corpus, documents
-from biobert_scale.corpus.raw import find_raw_files, package_members
+from biobert_scale.corpus.packages import package_members
+from biobert_scale.corpus.raw import find_raw_files
 from biobert_scale.errors import UserError
 from tests.factories import (
     abstract,

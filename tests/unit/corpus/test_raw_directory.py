@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +11,12 @@ import pytest
 
 from biobert_scale.cli import main
 from biobert_scale.corpus.build import documents
+from biobert_scale.corpus.not_read import NOTHING_INSIDE
 from biobert_scale.corpus.pipeline import CorpusRow
 from biobert_scale.files import read_manifest
+from tests.factories import tarred
 
+OTHER_NAME = "files not named *.xml, *.nxml, *.tar, *.zip or as one of these compressed"
 LATIN_1, PRINTED = os.fsdecode(b"caf\xe9"), r"caf\xe9"
 COLUMNS = "Article File,AccessionID,LastUpdated (YYYY-MM-DD HH:MM:SS),PMID,License"
 PACKAGE = "oa_noncomm_xml.PMC000xxxxxx.baseline.2024-12-18.tar.gz"
@@ -41,13 +42,7 @@ def article(number: int) -> bytes:
 
 
 def package(members: Mapping[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as target:
-        for name, content in members.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(content)
-            target.addfile(header, io.BytesIO(content))
-    return stream.getvalue()
+    return gzip.compress(tarred(members))
 
 
 @pytest.fixture
@@ -149,7 +144,7 @@ def test_a_file_without_permission_counts_as_a_damaged_file(
             raise PermissionError(13, "Permission denied", str(path))
         return opened(path, *arguments, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("biobert_scale.corpus.raw.open", refuse, raising=False)
+    monkeypatch.setattr("biobert_scale.corpus.opening.open", refuse, raising=False)
     assert build(raw) == 2
     assert "Permission denied" in capsys.readouterr().err
     assert build(raw, "--max-bad-files=1") == 0 and ids(raw) == ["pmid:1"]
@@ -170,14 +165,15 @@ def test_nothing_but_broken_links_is_one_line(tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("x.tgz", b"", "files not named *.xml, *.xml.gz or *.tar.gz"),
-        ("X.XML.GZ", gzip.compress(citations(2), mtime=0), "files not named *.xml, *.xml.gz or *.tar.gz"),
-        ("b.xml.zst", b"\x28\xb5\x2f\xfd", "files not named *.xml, *.xml.gz or *.tar.gz"),
-        ("plain.nxml", article(4), "files not named *.xml, *.xml.gz or *.tar.gz"),
-        ("sub dir/README.txt", b"Read me.", "files not named *.xml, *.xml.gz or *.tar.gz"),
-        (f"{LATIN_1}.txt", b"", "files not named *.xml, *.xml.gz or *.tar.gz"),
-        ("PMC4.xml", article(4), "XML files without PubMed citations"),
-        ("b.xml.gz", gzip.compress(b"<articles/>", mtime=0), "XML files without PubMed citations"),
+        ("b.xml.zst", b"\x28\xb5\x2f\xfd", OTHER_NAME),
+        ("sub dir/README.txt", b"Read me.", OTHER_NAME),
+        (f"{LATIN_1}.txt", b"", OTHER_NAME),
+        ("PMC4.xml", b"<svg><article/></svg>", "XML files of other kinds"),
+        ("b.xml.gz", gzip.compress(b"<articles/>", mtime=0), NOTHING_INSIDE),
+        ("b.XML", b"<OAI-PMH><error code='noRecordsMatch'/></OAI-PMH>", NOTHING_INSIDE),
+        ("b.xml", b"<book><book-meta/><toc><p>Hens, 4</p></toc></book>", NOTHING_INSIDE),
+        ("b.nxml", b"<html><body>404</body></html>", "HTML pages"),
+        ("b.zip", b"PK\5\6" + bytes(18), "packages without XML"),
         ("._b.xml.gz", b"\0\5\x16\7", "hidden files"),
         (".b.xml.gz.part", b"half", "hidden files"),
         ("b.xml.gz", gzip.compress(b"<!DOCTYPE html><html><body>404</body></html>", mtime=0), "HTML pages"),
@@ -222,7 +218,7 @@ def test_members_that_are_not_read_are_counted_over_all_packages(
     for _ in range(2):
         assert build(raw) == 0
         assert capsys.readouterr().out.splitlines()[-1] == (
-            "5 not read: files not named *.xml, *.xml.gz or *.tar.gz: 1, such as notes.txt; package members"
+            f"5 not read: {OTHER_NAME}: 1, such as notes.txt; package members"
             " not named *.xml or *.nxml: 3, such as b.tar.gz:README; hidden package members: 1, such as"
             " b.tar.gz:PMC4/._PMC4.nxml"
         )

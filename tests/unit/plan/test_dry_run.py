@@ -124,6 +124,14 @@ def test_the_table_of_the_published_run() -> None:
     assert "days" not in table and "epochs" not in table and "host" not in table
 
 
+def test_the_table_names_the_schedule_that_the_run_has() -> None:
+    schedule = replace(LARGE.training.schedule, decay="constant", cooldown_steps=15_000)
+    changed = replace(LARGE, training=replace(LARGE.training, schedule=schedule))
+    table = text(describe_run(changed, world_size=16))
+    assert "warm-up, then constant, linear to zero over the last 15,000 steps" in table
+    assert "linear decay" in text(describe_run(LARGE, world_size=16))
+
+
 def test_the_columns_are_aligned() -> None:
     lines = [Line("x", "1", "remark"), Line("longer", "1,000")]
     assert (

@@ -45,6 +45,6 @@ def test_tag_and_the_corpus_read_the_same_abstract(
     assert document.abstract == expected
     raw = RawFile(path=path, source="medline")
     (extracted,) = extract(
-        raw, captions=True, languages=CorpusConfig().languages, deleted=[], not_read=NotRead()
+        raw, captions=True, languages=CorpusConfig().languages, deleted={}, not_read=NotRead(), damaged=[]
     )
     assert extracted.document.text.replace("\n", " ") == document.text

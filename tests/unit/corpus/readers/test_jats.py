@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import io
-import tarfile
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
-from biobert_scale.corpus.raw import package_members
+from biobert_scale.corpus.packages import package_members
 from biobert_scale.corpus.readers.jats import JatsArticle, read_jats, read_jats_set
-from biobert_scale.errors import UserError
 
 META = "<title-group><article-title>Iron</article-title></title-group>"
 
@@ -252,35 +249,6 @@ def test_the_external_dtd_is_not_read(tmp_path: Path) -> None:
     assert read_jats(content.encode()).body == ("A B",)
 
 
-def write_package(path: Path, members: list[tarfile.TarInfo]) -> Path:
-    with tarfile.open(path, "w:gz") as package:
-        for member in members:
-            package.addfile(member, io.BytesIO(b" " * member.size) if member.isreg() else None)
-    return path
-
-
-def test_members_that_swell_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("biobert_scale.corpus.raw.MAXIMUM_MEMBER_BYTES", 100_000)
-    member = tarfile.TarInfo("PMC/PMC1.xml")
-    member.size = 100_001
-    with pytest.raises(UserError, match=r"larger than 100,000 bytes.*PMC/PMC1\.xml"):
-        list(package_members(write_package(tmp_path / "a.tar.gz", [member])))
-    member.name = "PMC/figure.tiff"
-    assert (
-        list(package_members(write_package(tmp_path / "a.tar.gz", [member]))) == []
-    )  # passed over, never in memory
-    header = tarfile.TarInfo("PMC/PMC1.xml")
-    header.pax_headers = {"comment": "x" * 1_000_000}
-    with pytest.raises(UserError, match="header in the tar package is larger"):
-        list(package_members(write_package(tmp_path / "a.tar.gz", [header])))
-
-
-def test_devices_are_passed_over(tmp_path: Path) -> None:
-    device = tarfile.TarInfo("PMC/PMC1.xml")
-    device.type = tarfile.CHRTYPE
-    assert list(package_members(write_package(tmp_path / "a.tar.gz", [device]))) == []
-
-
 def test_what_is_no_article_is_refused() -> None:
     with pytest.raises(ValueError, match="html"):
         read_jats(b"<html/>")
@@ -290,7 +258,7 @@ def test_what_is_no_article_is_refused() -> None:
 
 def test_real_articles_hold_no_leftovers(real_data: Path) -> None:
     package = real_data / "pmc" / "oa_comm_xml.PMC003xxxxxx.sample.tar.gz"
-    articles = [read_jats(content) for _, content in package_members(package)]
+    articles = [read_jats(member.stream.read()) for member in package_members(package)]
     assert len(articles) == 55
     assert all(article.title and article.body and article.pmcid.startswith("PMC") for article in articles)
     lines = [text for article in articles for text in article.body]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from biobert_scale.corpus.raw import find_raw_files, open_decompressed
+from biobert_scale.corpus.opening import open_decompressed
+from biobert_scale.corpus.raw import find_raw_files
 from biobert_scale.corpus.readers.medline import MedlineRecord, read_medline
 from biobert_scale.errors import UserError
 

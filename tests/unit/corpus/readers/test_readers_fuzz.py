@@ -15,7 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from biobert_scale.corpus.raw import find_raw_files, open_decompressed, package_members
+from biobert_scale.corpus.opening import open_decompressed
+from biobert_scale.corpus.packages import package_members
+from biobert_scale.corpus.raw import find_raw_files
 from biobert_scale.corpus.readers.jats import read_jats, read_jats_set
 from biobert_scale.corpus.readers.medline import read_medline
 from biobert_scale.errors import UserError
@@ -188,10 +190,10 @@ def test_injured_real_medline_files_are_read_or_named(
 @settings(fuzzed, max_examples=4)
 @given(seed=seeds)
 def test_injured_real_articles_are_read_or_refused(real_data: Path, seed: int) -> None:
-    for number, (_, content) in enumerate(
+    for number, member in enumerate(
         package_members(real_data / "pmc" / "oa_comm_xml.PMC003xxxxxx.sample.tar.gz")
     ):
-        assert check_jats(content, seed + number) in OUTCOMES
+        assert check_jats(member.stream.read(), seed + number) in OUTCOMES
 
 
 @settings(fuzzed, max_examples=100)

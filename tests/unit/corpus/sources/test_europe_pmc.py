@@ -1,4 +1,4 @@
-"""Europe PMC's bulk files are read as they are: every article, and one at a time."""
+"""Europe PMC's bulk files are fetched as they are, and again when they change."""
 
 from __future__ import annotations
 
@@ -13,118 +13,21 @@ from biobert_scale.corpus import raw
 from biobert_scale.corpus.build import build_corpus, documents
 from biobert_scale.corpus.listing import MirrorConfig
 from biobert_scale.corpus.mirror import download
-from biobert_scale.corpus.pipeline import CorpusRow
-from biobert_scale.corpus.sources import europe_pmc
-from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest
+from tests.factories import article_text, write_articles
 from tests.ncbi_server import MADE, Fault, NcbiServer, serving
 
 
-def article(number: int, extra: str = "", attributes: str = "") -> str:
-    named = f'<article-id pub-id-type="pmcid">PMC{number}</article-id>'
-    text = f"Hen {number} was fed with grain and the eggs of it were of the size that most of the hens lay."
-    front = f"<front><article-meta>{named}</article-meta></front>"
-    return f"<article{attributes}>{front}<body><p>{text}{extra}</p></body></article>"
-
-
-def write(path: Path, *articles: str, head: str = "<articles>", end: str = "</articles>\n") -> Path:
-    path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_bytes(gzip.compress("\n".join([head, *articles, end]).encode(), mtime=0))
-    return path
-
-
-def build(directory: Path) -> list[CorpusRow]:
-    build_corpus(directory / "raw", directory / "out", CorpusConfig(minimum_words=5))
-    return list(documents(directory / "out"))
-
-
 def ids(directory: Path) -> list[str]:
-    return [row["id"] for row in build(directory)]
-
-
-@pytest.mark.parametrize(
-    ("articles", "head", "end"),
-    [
-        ((article(1), article(2)), "<articles>", "</articles>"),
-        ((article(1), article(2)), '<?xml version="1.0"?>\n<!DOCTYPE articles>\n<articles>', "</articles>"),
-        (
-            (article(1, attributes=' x:id="1"'), article(2)),
-            '<articles xmlns:x="http://x.org">',
-            "</articles>",
-        ),
-        ((article(1, "<!-- </article> -->"), article(2)), "<articles>", "</articles>"),
-        ((article(1, "<!-- --><![CDATA[</article> <article>]]>"), article(2)), "<articles>", "</articles>"),
-        ((article(1) + "<!-- <b> -->", article(2)), "<articles>", "<!-- end --></articles><!-- x -->"),
-        ((article(1, "<!-- \u2014 -->" * 3), article(2)), "<articles>", "</articles>"),
-        (
-            (article(1, '<related-article id="r"/>'), article(2, "<sub-article><body/></sub-article>")),
-            "<articles>",
-            "</articles>",
-        ),
-    ],
-    ids=["plain", "declared", "namespace", "comment", "cdata", "between", "dash", "alike"],
-)
-def test_every_article_is_found(tmp_path: Path, articles: tuple[str, ...], head: str, end: str) -> None:
-    write(tmp_path / "raw" / "PMC1_PMC2.xml.gz", *articles, head=head, end=end)
-    assert ids(tmp_path) == ["pmcid:PMC1", "pmcid:PMC2"]
-
-
-@pytest.mark.parametrize("piece", [1, 7, 64, 1000])
-def test_tags_on_the_border_of_two_pieces_are_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
-) -> None:
-    monkeypatch.setattr(europe_pmc, "_READ_BYTES", piece)
-    path = write(tmp_path / "x.xml.gz", *(article(n, "<!-- </article> -->") for n in range(1, 6)))
-    found = list(europe_pmc.articles(path))
-    assert [f"PMC{n}<".encode() in content for n, content in enumerate(found, start=1)] == [True] * 5
-
-
-def test_a_malformed_article_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
-    write(tmp_path / "raw" / "PMC1_PMC3.xml.gz", article(1), article(2, "<b>"), article(3))
-    rows = build(tmp_path)
-    assert [row["id"] for row in rows] == ["pmcid:PMC1", "pmcid:PMC3"]
-    assert [row["origin"] for row in rows] == ["PMC1_PMC3.xml.gz:1", "PMC1_PMC3.xml.gz:3"]
-    manifest = read_manifest(tmp_path / "out")
-    assert manifest.rejects == {"malformed": 1} and manifest.counts["files_pmc"] == 1
-
-
-def test_a_file_without_gzip_is_read(tmp_path: Path) -> None:
-    path = write(tmp_path / "raw" / "a.xml.gz", article(1))
-    path.with_name("PMC1.xml").write_bytes(gzip.decompress(path.read_bytes()))
-    path.unlink()
-    assert ids(tmp_path) == ["pmcid:PMC1"]
-
-
-@pytest.mark.fault("a bulk file that breaks off", "named in one line")
-@pytest.mark.parametrize("kept", [0.3, 0.6, 0.999])
-@pytest.mark.parametrize("compressed", [True, False])
-def test_a_file_that_breaks_off_is_named(tmp_path: Path, kept: float, compressed: bool) -> None:
-    path = write(tmp_path / "raw" / "PMC1_PMC2.xml.gz", article(1), article(2))
-    content = path.read_bytes() if compressed else gzip.decompress(path.read_bytes()).strip()
-    part = content[: int(len(content) * kept)]
-    path.write_bytes(part if compressed else gzip.compress(part))
-    with pytest.raises(UserError, match=r"breaks off.*PMC1_PMC2\.xml\.gz"):
-        build(tmp_path)
-
-
-def test_an_article_larger_than_any_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(europe_pmc, "MAXIMUM_MEMBER_BYTES", 50_000)
-    monkeypatch.setattr(europe_pmc, "_READ_BYTES", 10_000)
-    path = write(tmp_path / "x.xml.gz", *(article(n, "x" * 30_000) for n in range(5)))
-    assert len(list(europe_pmc.articles(path))) == 5, "together they may have any size"
-    path = write(tmp_path / "y.xml.gz", article(1, "x" * 100_000))
-    with pytest.raises(UserError, match="larger than 50,000 bytes"):
-        list(europe_pmc.articles(path))
+    build_corpus(directory / "raw", directory / "out", CorpusConfig(minimum_words=5))
+    return [row["id"] for row in documents(directory / "out")]
 
 
 def test_what_the_mirror_keeps_for_itself_is_not_looked_at(tmp_path: Path) -> None:
-    write(tmp_path / "raw" / "PMC1_PMC2.xml.gz", article(1))
-    write(tmp_path / "raw" / raw.MIRROR_DIRECTORY / "PMC3_PMC4.xml.gz", article(3))
+    write_articles(tmp_path / "raw" / "PMC1_PMC2.xml.gz", article_text(1))
+    write_articles(tmp_path / "raw" / raw.MIRROR_DIRECTORY / "PMC3_PMC4.xml.gz", article_text(3))
     assert ids(tmp_path) == ["pmcid:PMC1"]
     assert read_manifest(tmp_path / "out").counts["not_read"] == {}
-
-
-# --- fetching them
 
 
 @pytest.fixture
@@ -133,7 +36,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[NcbiServ
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with serving() as server:
         for first in (1, 3):
-            path = write(tmp_path / "made.xml.gz", article(first), article(first + 1))
+            path = write_articles(tmp_path / "made.xml.gz", article_text(first), article_text(first + 1))
             server.files[f"/ftp/oa/PMC{first}_PMC{first + 1}.xml.gz"] = path.read_bytes()
         server.files["/ftp/oa/pmcid.txt.gz"] = gzip.compress(b"PMC1\n")
         server.files["/ftp/oa/README.txt"] = b"Terms.\n"
@@ -166,7 +69,9 @@ def test_the_weekly_refresh_fetches_what_changed_by_date_or_size(server: NcbiSer
     server.modified[second] = MADE + 60
     mirror(server, tmp_path)
     assert not server.gets(first) and len(server.gets(second)) == 1
-    server.files[first] = write(tmp_path / "made.xml.gz", article(1), article(9), article(2)).read_bytes()
+    server.files[first] = write_articles(
+        tmp_path / "made.xml.gz", article_text(1), article_text(9), article_text(2)
+    ).read_bytes()
     mirror(server, tmp_path)
     assert len(server.gets(first)) == 1 and len(server.gets(second)) == 1
     assert ids(tmp_path) == [f"pmcid:PMC{number}" for number in (1, 9, 2, 3, 4)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from biobert_scale.corpus.raw import package_members
+from biobert_scale.corpus.packages import package_members
 from biobert_scale.corpus.sources import package as module
 from biobert_scale.corpus.sources import record
 from biobert_scale.corpus.sources.facts import LICENSE, SAME, STATES, TAKEN, WITHDRAWN
@@ -30,9 +30,9 @@ def append(packages: Packages, *numbers: int) -> None:
 
 def contents(directory: Path) -> dict[str, bytes]:
     return {
-        name: content
+        member.name: member.stream.read()
         for path in sorted(directory.glob("*.tar.gz"))
-        for name, content in package_members(path)
+        for member in package_members(path)
     }
 
 

@@ -16,7 +16,8 @@ import pytest
 from biobert_scale.cli import main
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus, documents
-from biobert_scale.corpus.raw import find_raw_files, package_members
+from biobert_scale.corpus.packages import package_members
+from biobert_scale.corpus.raw import find_raw_files
 from biobert_scale.corpus.sources.estimate import estimate
 from biobert_scale.corpus.sources.pmc_cloud import CloudConfig, download
 from biobert_scale.corpus.sources.selection import Selection
@@ -220,7 +221,7 @@ def test_the_same_articles_in_a_package_from_europe_pmc_and_from_the_cloud_are_t
     write_synthetic(tmp_path / "made", seed=3, abstracts=40, full_texts=12)
     (made,) = (file for file in find_raw_files(tmp_path / "made") if file.source == "pmc")
     assert made.file_list is not None
-    bodies = {int(Path(name).stem[3:]): content for name, content in package_members(made.path)}
+    bodies = {int(Path(member.name).stem[3:]): member.stream.read() for member in package_members(made.path)}
     for name in ("package", "europe"):
         (tmp_path / name).mkdir()
     shutil.copy(made.path, tmp_path / "package")
