@@ -306,6 +306,8 @@ class Trainer:
             self.reached.close()
         self.watchdog.close(failed=failed)
         self.profile.close()
-        self.telemetry.close()
+        # A launcher kills a rank soon after its signal, or after another one failed; the next start sends
+        # what trackers lack.
+        self.telemetry.close(patience=30.0 if self.finished and not failed else 5.0)
         # A live engine keeps a communication thread that aborts the process at its end.
         del self.engine, self.checkpoints

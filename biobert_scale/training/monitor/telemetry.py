@@ -94,9 +94,14 @@ class Telemetry:
         if "perf/checkpoint_stall_seconds" in values:
             annotate("checkpoint", global_step, checkpoint_path(run, global_step).name)
 
-    def close(self) -> None:
+    def close(self, *, patience: float) -> None:
+        """Stop.
+
+        Args:
+            patience: seconds that trackers are waited for.
+        """
         self.bar.close()
-        self.trackers.close()
+        self.trackers.close(patience=patience)
 
 
 def _drop_beyond(path: Path, state: TrainerState) -> list[RunMetrics]:

@@ -28,7 +28,6 @@ from biobert_scale.training.monitor.metrics import RunMetrics
 logger = logging.getLogger(__name__)
 
 DIRECTORY = "trackers"
-_PATIENCE_SECONDS = 30.0
 _ROUTINE = ("checkpoint", "resumed", "validation")
 """Annotations that are no sign of trouble."""
 
@@ -68,9 +67,9 @@ class Trackers:
         for sender in self.senders:
             sender.put(partial(sender.rewind, global_step))
 
-    def close(self) -> None:
-        """Send what is left. What a tracker has not taken after half a minute, the next start sends."""
-        end = time.monotonic() + _PATIENCE_SECONDS
+    def close(self, *, patience: float) -> None:
+        """Send what is left. What a tracker has not taken after `patience` seconds, the next start sends."""
+        end = time.monotonic() + patience
         for sender in self.senders:
             sender.put(None)
         for sender in self.senders:
@@ -183,7 +182,8 @@ class _Sender(threading.Thread):
                 level = AlertLevel.INFO if kind in _ROUTINE else AlertLevel.WARN
                 self.tracker.tracker.alert(kind, text, level=level, step=global_step)
             case "tensorboard" | "wandb":
-                step = max(global_step, self.row_step, self.sent + 1)
+                # In the row that is open: one of a later step would end those before it.
+                step = self.row_step if self.row else self.sent + 1
                 self.add(step, {f"events/{kind}": f"step {global_step}: {text}"})
 
     def rewind(self, global_step: int) -> None:

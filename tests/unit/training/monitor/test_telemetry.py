@@ -84,7 +84,7 @@ def test_records_beyond_a_checkpoint_go_and_what_is_no_number_is_null(tmp_path: 
         training=training,
     )
     telemetry.log(3, {"consumed_samples": 48, "optim/grad_norm": float("inf"), "optim/loss_scale": 2.0})
-    telemetry.close()
+    telemetry.close(patience=30.0)
     assert [(record["global_step"], record["consumed_samples"]) for record in read_metrics(tmp_path)] == [
         (0, 0),
         (1, 16),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -19,16 +20,24 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.state import TrainerState
-from biobert_scale.training.monitor import trackers
 from biobert_scale.training.monitor.guards import record_event
 from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.telemetry import Telemetry
 from biobert_scale.training.monitor.trackers import Trackers
 
 
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's, with its tables, which take seconds to make."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mlflow.MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture(autouse=True)
-def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: Path) -> Iterator[None]:
     """Every tracker's store is in the test's directory."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
     PartialState(cpu=True)
     monkeypatch.chdir(tmp_path)
     where = tmp_path / "trackio"
@@ -53,13 +62,13 @@ def run_of_two_starts(tracker: str, run: Path, *, sent_of_first: int = 5) -> Non
     for step in range(1, sent_of_first + 1):
         first.log(step, record(step))
         first.log(step, {"consumed_samples": 16 * step, "perf/checkpoint_stall_seconds": 0.1})
-    first.close()
+    first.close(patience=30.0)
     kept = [record(step) for step in range(1, 4)]
     second = Trackers((tracker,), run, global_step=3, records=kept)
     for step in range(4, 8):
         second.log(step, record(step))
     second.annotate("loss spike", 6, "the loss is 9.000")
-    second.close()
+    second.close(patience=30.0)
 
 
 def mlflow_steps(run: Path) -> list[int]:
@@ -109,15 +118,39 @@ def test_what_the_first_start_did_not_send_the_second_sends(
     assert read(run) == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_tensorboard_drops_what_a_roll_back_drops(tmp_path: Path) -> None:
+def roll_back_of(tracker: str, run: Path) -> None:
+    """Rolled back to step 2 at step 7, as the trainer, its guards and its telemetry do it."""
+    run.mkdir()
+    opened = Trackers((tracker,), run, global_step=0, records=())
+    opened.log(0, {"consumed_samples": 0, "validation/mlm_loss": 9.0})
+    for step in range(1, 7):
+        opened.log(step, record(step))
+    opened.rewind(2)
+    for step in range(3, 10):
+        opened.log(step, record(step))
+        if step == 3:
+            opened.annotate("loss spike", 7, "the loss is 9.000")
+    opened.annotate("loss spike", 6, "the loss is 9.000")
+    opened.close(patience=30.0)
+
+
+@pytest.mark.parametrize("read", [mlflow_steps, trackio_steps, tensorboard_steps])
+def test_a_run_that_was_rolled_back_is_one_run_with_every_step_once(
+    read: Callable[[Path], list[int]], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    roll_back_of(read.__name__.removesuffix("_steps"), run)
+    assert read(run) == list(range(1, 10))
+
+
+def test_tensorboard_has_the_steps_that_were_computed_again(tmp_path: Path) -> None:
     opened = Trackers(("tensorboard",), tmp_path, global_step=0, records=())
     for step in range(1, 5):
         opened.log(step, record(step))
     opened.rewind(2)
-    opened.annotate("loss spike", 3, "rolled back")
     for step in range(3, 6):
         opened.log(step, record(step, loss=100.0))
-    opened.close()
+    opened.close(patience=30.0)
     accumulator = EventAccumulator(str(tmp_path / tmp_path.name))
     accumulator.Reload()
     found = [(event.step, event.value) for event in accumulator.Scalars("train/loss")]
@@ -166,7 +199,7 @@ def test_a_tracker_that_fails_says_one_line_and_no_more(
         opened = Trackers(("faulty", "tensorboard"), tmp_path, global_step=0, records=())
         for step in range(1, 4):
             opened.log(step, record(step))
-        opened.close()
+        opened.close(patience=30.0)
     (line,) = (entry.getMessage() for entry in caplog.records)
     assert line.startswith("tracker faulty is off") and "No space left" in line and "\n" not in line
     accumulator = EventAccumulator(str(tmp_path / tmp_path.name))
@@ -181,11 +214,10 @@ def test_a_tracker_that_hangs_is_left_behind(
     answer, calls = threading.Event(), list[int]()
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "faulty", Faulty)
     monkeypatch.setattr(Faulty, "log", lambda _, values, step: (calls.append(step), answer.wait()))
-    monkeypatch.setattr(trackers, "_PATIENCE_SECONDS", 0.01)
     hanging = Trackers(("faulty",), tmp_path, global_step=0, records=())
     for step in (1, 2, 3):
         hanging.log(step, record(step))
-    hanging.close()
+    hanging.close(patience=0.01)
     assert [entry.getMessage()[:21] for entry in caplog.records] == ["tracker faulty is off"]
     answer.set()
     (sender,) = hanging.senders
@@ -203,7 +235,7 @@ def test_values_of_a_step_are_one_row_without_what_is_no_number(
     opened.log(1, {"train/loss": 3.0, "optim/grad_norm": float("inf")})
     opened.log(1, {"validation/mlm_loss": 2.0})
     opened.log(2, {"train/loss": 1.0})
-    opened.close()
+    opened.close(patience=30.0)
     assert rows == [
         (1, {"global_step": 1, "train/loss": 3.0, "validation/mlm_loss": 2.0}),
         (2, {"global_step": 2, "train/loss": 1.0}),
@@ -220,7 +252,7 @@ def test_wandb_gets_the_same_identity_at_every_start(tmp_path: Path, monkeypatch
     made.requires_logging_directory = False  # type: ignore[attr-defined]
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "wandb", made)
     for _ in range(2):
-        Trackers(("wandb",), tmp_path, global_step=0, records=()).close()
+        Trackers(("wandb",), tmp_path, global_step=0, records=()).close(patience=30.0)
     assert noted[0] == noted[1] and noted[0]["resume"] == "allow" and noted[0]["dir"] == str(tmp_path)
 
 
@@ -233,7 +265,7 @@ def test_guards_and_checkpoints_are_annotations(tmp_path: Path, monkeypatch: pyt
     record_event(tmp_path, "loss spike", 4, 1, "the loss is 9.000")
     telemetry.log(5, {"perf/checkpoint_stall_seconds": 0.1})
     telemetry.log(6, {"validation/mlm_loss": 2.0})
-    telemetry.close()
+    telemetry.close(patience=30.0)
     assert marks == [
         ("loss spike", 4, "the loss is 9.000"),
         ("checkpoint", 5, "step-00000005"),
