@@ -19,7 +19,7 @@ from biobert_scale.environment import is_first_rank, is_restart
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import check_number
 from biobert_scale.recipes import load_config
-from biobert_scale.training.checkpoint.identity import begun_with
+from biobert_scale.training.checkpoint.identity import CONFIG, begun_with
 
 logger = logging.getLogger(__name__)
 _DEFAULT_RECIPE = "biobert-large"
@@ -44,6 +44,9 @@ class TrainOptions:
     resume: Literal["auto", "never", "must"] = "auto"
     """auto: resume from the newest intact checkpoint of OUTPUT, or begin where there is none. never: refuse
     where there is one. must: refuse where there is none."""
+    continue_from: str = ""
+    """RUN or RUN@STEP: a new run begins with another one's weights, moments and place in the data (default of
+    STEP: its newest checkpoint). Settings are the other run's, unless --config is given."""
     config: str = _DEFAULT_RECIPE
     """Recipe: a name or the path of a TOML file."""
     dry_run: bool = False
@@ -90,6 +93,7 @@ def train(arguments: list[str]) -> int:
             samples=options.samples,
             profile=profile,
             deadline=deadline,
+            continue_from=options.continue_from,
         )
     )
 
@@ -103,7 +107,13 @@ def _parse_options(arguments: list[str]) -> TrainOptions:
     arguments = list(map(_under_present_name, arguments))
     output = _value_of("--output", arguments)
     begun = begun_with(Path(output)) if output else None
-    recipe = load_config(_value_of("--config", arguments) or _DEFAULT_RECIPE, resumes=begun)
+    named, other = _value_of("--config", arguments), _value_of("--continue-from", arguments)
+    if other and not named:
+        from biobert_scale.training.checkpoint.continuation import find_origin
+
+        recipe = begun or load_config(find_origin(other) / CONFIG)
+    else:
+        recipe = load_config(named or _DEFAULT_RECIPE, resumes=begun)
     options = parse(
         TrainOptions,
         prog="biobert-scale train",

@@ -16,6 +16,7 @@ from biobert_scale.lock import Lock
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.sources import SOURCES, source_weights
 from biobert_scale.training import runtime
+from biobert_scale.training.checkpoint.continuation import origin_of
 from biobert_scale.training.checkpoint.retention import FINISHED
 from biobert_scale.training.engine import out_of_memory
 from biobert_scale.training.monitor.webhook import PATIENCE_SECONDS, check_address, notify
@@ -39,6 +40,7 @@ def train(
     samples: Path | None = None,
     profile: tuple[int, int] | None = None,
     deadline: float | None = None,
+    continue_from: str = "",
 ) -> bool:
     """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is
     one.
@@ -50,6 +52,7 @@ def train(
             share; made where it is missing (default: in the run directory).
         profile: first and last step of a trace, written to the run directory.
         deadline: when to save and stop at the latest, in seconds since the epoch.
+        continue_from: RUN or RUN@STEP: what a new run begins with; see `checkpoint.continuation`.
 
     Returns:
         Whether the schedule's end was reached.
@@ -64,6 +67,7 @@ def train(
     # What is no token shards, or lacks a source that has a weight, is refused before the ranks meet.
     read_manifest(tokens, TOKENS_STAGE)
     source_weights(tokens / "train", config.data.sources)
+    origin = origin_of(continue_from, run, config, tokens) if continue_from else None
     check_address()
     with rank_environment() as ranks, ExitStack() as held:
         accelerator = runtime.start(ranks, config)
@@ -78,7 +82,16 @@ def train(
         try:
             runtime.on_first_rank(accelerator, begin)
             begun = True
-            trainer = Trainer(accelerator, config, tokens, run, samples, profile=profile, deadline=deadline)
+            trainer = Trainer(
+                accelerator,
+                config,
+                tokens,
+                run,
+                samples,
+                profile=profile,
+                deadline=deadline,
+                origin=origin,
+            )
             _note_start(trainer)
             finished = trainer.run_to_end()
             _note_end(trainer, held)

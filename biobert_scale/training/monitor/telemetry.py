@@ -32,9 +32,19 @@ class Telemetry:
     """Writes on the main process; on the others every call does nothing."""
 
     def __init__(
-        self, accelerator: Accelerator, run: Path, state: TrainerState, *, training: TrainingConfig
+        self,
+        accelerator: Accelerator,
+        run: Path,
+        state: TrainerState,
+        *,
+        training: TrainingConfig,
+        begins: bool = False,
     ) -> None:
-        """Open the run's records; those beyond `state`, of a run that got further, are dropped."""
+        """Open the run's records; those beyond `state`, of a run that got further, are dropped.
+
+        Args:
+            begins: the run begins at `state`, of another one; it has no records up to there.
+        """
         self.accelerator, self.path, self.training = accelerator, run / METRICS, training
         self.bar = tqdm(
             total=training.schedule.total_steps,
@@ -45,9 +55,10 @@ class Telemetry:
         self.begun, self.begun_at, self.told_at = time.monotonic(), state.global_step, time.monotonic()
         _, self.read_bytes = read_events(run)
         first = accelerator.is_main_process
-        records = _drop_beyond(self.path, state) if first else []
+        kept = TrainerState() if begins else state
+        records = _drop_beyond(self.path, kept) if first else []
         names = training.trackers if first else ()
-        self.trackers = Trackers(names, run, global_step=state.global_step, records=records)
+        self.trackers = Trackers(names, run, global_step=kept.global_step, records=records)
 
     def rewind(self, state: TrainerState) -> None:
         """Drop what was recorded beyond a state."""
