@@ -55,7 +55,7 @@ def trained(load: Load) -> Runner:
     )
     config = replace(load.config, training=training)
     with rank_environment() as ranks:
-        accelerator = runtime.start(ranks, config, run=str(run))
+        accelerator = runtime.start(ranks, config)
     build_samples(tokens, run / "samples", config.data, seed=config.seed)
     with signals_given_back():
         trainer = PreTrainer(accelerator, config, tokens, run, run / "samples")

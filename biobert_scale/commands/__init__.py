@@ -24,6 +24,7 @@ COMMANDS = {
     "tokens build": "tokens",
     "tokens inspect": "tokens",
     "train": "training",
+    "status": "whole",
     "checkpoint list": "checkpoint_files",
     "checkpoint verify": "checkpoint_files",
     "checkpoint prune": "checkpoint_files",

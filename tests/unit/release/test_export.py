@@ -104,7 +104,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     directory = tmp_path_factory.mktemp("pretraining")
     config, tokens = tiny_config(), write_tokens(directory, documents=80)
     with rank_environment() as ranks:
-        accelerator = runtime.start(ranks, config, run=str(directory / "run"))
+        accelerator = runtime.start(ranks, config)
     (directory / "run").mkdir()
     build_samples(tokens, directory / "run" / "samples", config.data, seed=config.seed)
     trainer = Trainer(
