@@ -78,7 +78,7 @@ def checkpoint(
     )
     recipe = replace(recipe, training=training)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        accelerator = runtime.start(this_process(), recipe, run=scratch)
+        accelerator = runtime.start(this_process(), recipe)
         if not torch.distributed.is_initialized():  # torch's own way asks for a group, if of one
             torch.distributed.init_process_group("gloo", rank=0, world_size=1)
         model = build_model(

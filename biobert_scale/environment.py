@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import TypedDict
 
+WEBHOOK = "BIOBERT_SCALE_WEBHOOK"
+
 
 def is_first_rank() -> bool:
     """Whether this process is the one of a launcher's that reports what all of them meet."""
@@ -37,6 +39,11 @@ def is_restart() -> bool:
 def restarts_allowed() -> int:
     """How often torchrun's agent starts the ranks again where one ends with anything but 0."""
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0)
+
+
+def webhook_address() -> str:
+    """Where to report that a run has finished, failed or stalled; empty for nowhere."""
+    return os.environ.get(WEBHOOK, "")
 
 
 def slurm_job() -> str:

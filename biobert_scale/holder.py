@@ -102,23 +102,52 @@ def _replaces(me: Holder, holder: Holder) -> bool:
 
 
 def _slurm_says(holder: Holder) -> bool | None:
-    settings = _scontrol("show", "config")
-    cluster = re.search(r"^ClusterName\s*=\s*(\S+)", settings.stdout, re.M) if settings else None
-    if cluster is None or cluster[1] != holder.cluster:
-        return None
-    shown = _scontrol("--oneliner", "show", "job", holder.job)
+    shown = _job(holder)
     if shown is None:
         return None
     if shown.returncode:
         return False if "Invalid job id" in shown.stderr else None
-    # Of an array's number, every element has a line.
-    line = next((line for line in shown.stdout.splitlines() if line.startswith(f"JobId={holder.job} ")), "")
-    state, requeues = re.search(r" JobState=(\w+)", line), re.search(r" Restarts=(\d+)", line)
-    if state is None or requeues is None:
+    job = _fields(shown.stdout, holder.job)
+    if "JobState" not in job or not job.get("Restarts", "").isdecimal():
         return None
-    if state[1] in _NO_PROCESSES or int(requeues[1]) > holder.requeues:
+    if job["JobState"] in _NO_PROCESSES or int(job["Restarts"]) > holder.requeues:
         return False
-    return True if state[1] in ("SUSPENDED", "STOPPED") else None
+    return True if job["JobState"] in ("SUSPENDED", "STOPPED") else None
+
+
+def queue_state(holder: Holder) -> str:
+    """What SLURM says of a holder's job now, for people; empty where it is no job, or this cluster does not
+    know it."""
+    shown = _job(holder) if holder.job else None
+    if shown is None:
+        return ""
+    job = {} if shown.returncode else _fields(shown.stdout, holder.job)
+    match job.get("JobState"):
+        case None:
+            return f"job {holder.job} is no longer in the queue"
+        case "PENDING":
+            start = job.get("StartTime", "Unknown")
+            when = f", starts {start.replace('T', ' ')}" if start != "Unknown" else ""
+            return f"job {holder.job} is PENDING ({job.get('Reason')}){when}"
+        case "RUNNING":
+            return f"job {holder.job} is RUNNING for {job.get('RunTime')} of {job.get('TimeLimit')}"
+        case state:
+            return f"job {holder.job} is {state}"
+
+
+def _job(holder: Holder) -> subprocess.CompletedProcess[str] | None:
+    """What `scontrol show job` says, where this is the holder's cluster."""
+    settings = _scontrol("show", "config")
+    cluster = re.search(r"^ClusterName\s*=\s*(\S+)", settings.stdout, re.M) if settings else None
+    if cluster is None or cluster[1] != holder.cluster:
+        return None
+    return _scontrol("--oneliner", "show", "job", holder.job)
+
+
+def _fields(shown: str, job: str) -> dict[str, str]:
+    """A job's fields. Of an array's number, every element has a line."""
+    line = next((line for line in shown.splitlines() if line.startswith(f"JobId={job} ")), "")
+    return dict(reversed(re.findall(r"(\w+)=(\S*)", line)))  # the first of a name counts
 
 
 def _scontrol(*arguments: str) -> subprocess.CompletedProcess[str] | None:

@@ -194,6 +194,17 @@ class Lock:
             os._exit(1)
 
 
+def holder_of(directory: Path) -> tuple[Holder, bool] | None:
+    """Who holds a directory's lock, and whether it is at work, as far as that is known without waiting: of
+    one that cannot be seen from here, whether its last sign of life is young by this host's clock."""
+    path = directory / LOCK
+    holder, last = _read(path), _modified(path)
+    if holder is None or last is None:
+        return None
+    known = is_at_work(holder)
+    return holder, time.time() - last < LAPSE_SECONDS if known is None else known
+
+
 def _read(path: Path) -> Holder | None:
     """The holder that a file names, or None where there is no file."""
     try:

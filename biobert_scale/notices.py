@@ -11,7 +11,6 @@ _CHATTY = ("accelerate", "DeepSpeed", "datasets", "torch.distributed", "numba", 
 _WARNINGS = (
     (r"`torch\.distributed\.\w+` is deprecated", FutureWarning),  # which DeepSpeed calls
     (r"OMP_NUM_THREADS/MKL_NUM_THREADS unset", UserWarning),  # accelerate chooses as many as there are cores
-    (r"`log_with=\[\]` was passed", UserWarning),  # no trackers were asked for
 )
 
 

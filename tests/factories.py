@@ -137,13 +137,21 @@ def write_corpus(
     )
 
 
-def write_tokens(directory: Path, *, documents: int = 400, sources: tuple[str, ...] = ("medline",)) -> Path:
+def write_tokens(
+    directory: Path,
+    *,
+    documents: int = 400,
+    sources: tuple[str, ...] = ("medline",),
+    vocabulary: Path | None = None,
+) -> Path:
     """Finished token shards; returns their directory."""
     write_corpus(directory / "corpus", documents=documents, shards=2, sources=sources)
-    build_vocabulary(directory / "corpus", directory / "vocabulary", VocabularyConfig(size=300))
+    if vocabulary is None:
+        vocabulary = directory / "vocabulary"
+        build_vocabulary(directory / "corpus", vocabulary, VocabularyConfig(size=300))
     build_tokens(
         directory / "corpus",
-        directory / "vocabulary",
+        vocabulary,
         directory / "tokens",
         TokensConfig(validation_fraction=0.1),
     )

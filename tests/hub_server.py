@@ -31,17 +31,29 @@ class Repository:
     commits: list[dict[str, bytes]] = field(
         default_factory=lambda: [{".gitattributes": b"*.safetensors filter=lfs\n"}]
     )
+    """Of the main branch, each with all files."""
+    branches: dict[str, list[dict[str, bytes]]] = field(default_factory=dict)
+    """The same of the others."""
 
     @property
     def files(self) -> dict[str, bytes]:
         return self.commits[-1]
 
+    def on(self, revision: str) -> list[dict[str, bytes]]:
+        """The commits up to a branch's end, or to a commit."""
+        for commits in (self.commits, *self.branches.values()):
+            for number, files in enumerate(commits, start=1):
+                if _oid(files) == revision:
+                    return commits[:number]
+        return self.branches.get(revision, self.commits)
+
     def oid(self) -> str:
-        return hashlib.sha1(
-            repr(
-                sorted((name, hashlib.sha1(content).hexdigest()) for name, content in self.files.items())
-            ).encode()
-        ).hexdigest()
+        return _oid(self.files)
+
+
+def _oid(files: dict[str, bytes]) -> str:
+    contents = sorted((name, hashlib.sha1(content).hexdigest()) for name, content in files.items())
+    return hashlib.sha1(repr(contents).encode()).hexdigest()
 
 
 class HubServer(ThreadingHTTPServer):
@@ -136,15 +148,20 @@ def _create(server: HubServer, body: bytes) -> tuple[int, Any]:
     return 200, answer
 
 
-def _info(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
+def _branch(server: HubServer, name: str, revision: str, body: bytes) -> tuple[int, Any]:
+    repository = server.repositories[name]
+    if revision in repository.branches:
+        return 409, {"error": "Reference already exists"}
+    repository.branches[revision] = [repository.files]
+    return 200, {}
+
+
+def _info(server: HubServer, name: str, revision: str | None, body: bytes) -> tuple[int, Any]:
     if name not in server.repositories:
         return 404, {"error": "Repository not found"}
-    repository = server.repositories[name]
-    return 200, {
-        "id": name,
-        "sha": repository.oid(),
-        "siblings": [_sibling(*item) for item in repository.files.items()],
-    }
+    files = server.repositories[name].on(revision or "main")[-1]
+    siblings = [_sibling(*item) for item in files.items()]
+    return 200, {"id": name, "sha": _oid(files), "siblings": siblings}
 
 
 def _sibling(path: str, content: bytes) -> dict[str, Any]:
@@ -171,8 +188,8 @@ def _validate(server: HubServer, body: bytes) -> tuple[int, Any]:
     )
 
 
-def _preupload(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
-    files = server.repositories[name].files
+def _preupload(server: HubServer, name: str, revision: str, body: bytes) -> tuple[int, Any]:
+    files = server.repositories[name].on(revision)[-1]
     answers = []
     for file in json.loads(body)["files"]:
         large = file["path"].endswith(".safetensors")
@@ -221,62 +238,56 @@ def _verify(server: HubServer, oid: str, body: bytes) -> tuple[int, Any]:
     )
 
 
-def _commit(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
-    repository, files = server.repositories[name], {}
+def _commit(server: HubServer, name: str, revision: str, body: bytes) -> tuple[int, Any]:
+    commits, files = server.repositories[name].on(revision), {}
     for line in map(json.loads, body.splitlines()):
         value = line["value"]
         match line["key"]:
             case "header":
-                if value.get("parentCommit", repository.oid()) != repository.oid():
+                if value.get("parentCommit", _oid(commits[-1])) != _oid(commits[-1]):
                     return 412, {"error": "A commit has happened since. Please refresh and try again."}
             case "file":
                 files[value["path"]] = base64.b64decode(value["content"])
             case "lfsFile":
                 files[value["path"]] = server.stored[value["oid"]]
-    repository.commits.append({**repository.files, **files})
-    return 200, {"commitUrl": f"{server.url}/{name}/commit/{repository.oid()}", "commitOid": repository.oid()}
+    commits.append({**commits[-1], **files})
+    oid = _oid(commits[-1])
+    return 200, {"commitUrl": f"{server.url}/{name}/commit/{oid}", "commitOid": oid}
 
 
-def _resolve(server: HubServer, name: str, path: str, body: bytes) -> tuple[int, Any, dict[str, str]]:
-    repository = server.repositories[name]
-    if path not in repository.files:
-        return (
-            404,
-            {"error": "Entry not found"},
-            {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": repository.oid()},
-        )
-    content = repository.files[path]
-    return (
-        200,
-        content,
-        {
-            "ETag": f'"{hashlib.sha1(content).hexdigest()}"',
-            "X-Repo-Commit": repository.oid(),
-            "Accept-Ranges": "none",
-        },
-    )
+def _resolve(
+    server: HubServer, name: str, revision: str, path: str, body: bytes
+) -> tuple[int, Any, dict[str, str]]:
+    files = server.repositories[name].on(revision)[-1]
+    headers = {"X-Repo-Commit": _oid(files)}
+    if path not in files:
+        return 404, {"error": "Entry not found"}, headers | {"X-Error-Code": "EntryNotFound"}
+    content = files[path]
+    headers |= {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "Accept-Ranges": "none"}
+    return 200, content, headers
 
 
-def _tree(server: HubServer, name: str, body: bytes) -> tuple[int, Any]:
-    files = server.repositories[name].files
+def _tree(server: HubServer, name: str, revision: str, body: bytes) -> tuple[int, Any]:
+    files = server.repositories[name].on(revision)[-1]
     return 200, [
         {"type": "file", "path": path, "size": len(content), "oid": _sibling(path, content)["blobId"]}
         for path, content in files.items()
     ]
 
 
-_NAME = r"([\w.-]+/[\w.-]+)"
+_NAME, _REVISION = r"([\w.-]+/[\w.-]+)", r"([\w.-]+)"
 _ROUTES: list[tuple[str, Any]] = [
     (r"/api/repos/create", _create),
     (r"/api/validate-yaml", _validate),
-    (rf"/api/models/{_NAME}/preupload/main", _preupload),
-    (rf"/api/models/{_NAME}/commit/main", _commit),
-    (rf"/api/models/{_NAME}/tree/[0-9a-z]+", _tree),
-    (rf"/api/models/{_NAME}(?:/revision/[0-9a-z]+)?", _info),
+    (rf"/api/models/{_NAME}/branch/{_REVISION}", _branch),
+    (rf"/api/models/{_NAME}/preupload/{_REVISION}", _preupload),
+    (rf"/api/models/{_NAME}/commit/{_REVISION}", _commit),
+    (rf"/api/models/{_NAME}/tree/{_REVISION}", _tree),
+    (rf"/api/models/{_NAME}(?:/revision/{_REVISION})?", _info),
     (rf"/{_NAME}\.git/info/lfs/objects/batch", _batch),
     (r"/store/(\w+)", _store),
     (r"/verify/(\w+)", _verify),
-    (rf"/{_NAME}/resolve/[0-9a-z]+/(.+)", _resolve),
+    (rf"/{_NAME}/resolve/{_REVISION}/(.+)", _resolve),
 ]
 
 

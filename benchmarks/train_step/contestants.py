@@ -55,7 +55,7 @@ def trained(load: Load) -> Runner:
     )
     config = replace(load.config, training=training)
     with rank_environment() as ranks:
-        accelerator = runtime.start(ranks, config, run=str(run))
+        accelerator = runtime.start(ranks, config)
     build_samples(tokens, run / "samples", config.data, seed=config.seed)
     with signals_given_back():
         trainer = PreTrainer(accelerator, config, tokens, run, run / "samples")
@@ -123,11 +123,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "attention and dropout as PyTorch has them": {"attention": "sdpa", "quick_dropout": False},
     "three products for queries, keys, values": {"fused_qkv": False},
     "AdamW one operation after another": {"fused_optimizer": False},
+    "layers computed again in the backward pass": {"activation_checkpointing": True},
 }
 """Settings of `compute` other than as shipped, by name."""
 SETTINGS["every switch off"] = {
     name: value for changes in SETTINGS.values() for name, value in changes.items()
-} | {"compile": False}
+} | {"compile": False, "activation_checkpointing": False}
 
 ABLATION: dict[str, Maker] = {
     "as shipped": ours,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ COMMANDS = {
     "tokens build": "tokens",
     "tokens inspect": "tokens",
     "train": "training",
+    "status": "whole",
     "checkpoint list": "checkpoint_files",
     "checkpoint verify": "checkpoint_files",
     "checkpoint prune": "checkpoint_files",
@@ -49,10 +50,14 @@ LAUNCHED = ("train", "doctor")
 """Commands that launchers start on every rank."""
 
 
-def function_of(name: str) -> Callable[..., int | None]:
-    """A command's function."""
+def function_of(name: str, arguments: Sequence[str] = ()) -> Callable[..., int | None]:
+    """A command's function; its options may depend on the arguments."""
     module = importlib.import_module(f"{__name__}.{COMMANDS[name]}")
     function: Callable[..., int | None] = getattr(module, _function_name(name))
+    if name == "corpus build":
+        from biobert_scale.commands.own_text import with_recipe
+
+        return with_recipe(function, list(arguments))
     return function
 
 
@@ -64,7 +69,7 @@ def summary_of(name: str) -> str:
 
 def run(name: str, arguments: list[str]) -> int:
     """Parse a command's arguments and run it; returns the exit code."""
-    function = function_of(name)
+    function = function_of(name, arguments)
     if (
         name in LAUNCHED
     ):  # deepspeed appends its rank to everybody's arguments; the environment has it as well

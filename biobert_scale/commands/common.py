@@ -45,6 +45,17 @@ def parse(target: Callable[..., T], *, prog: str, arguments: list[str], **option
     raise UserError(what or "cannot be read", where="command line", remedy=f"see `{prog} --help`") from None
 
 
+def values_of(option: str, arguments: list[str]) -> list[str]:
+    """What a command line gives for an option, each time that it does."""
+    values = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        if argument == option:
+            values.append(following)
+        elif argument.startswith(f"{option}="):
+            values.append(argument.removeprefix(f"{option}="))
+    return values
+
+
 def cluster(executor: str, slurm: SlurmConfig) -> SlurmConfig | None:
     """The cluster's settings where it was chosen; refused before any work is done: settings without it, or no
     SLURM here."""

@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import Positional
 
 from biobert_scale.commands.common import cluster, report_stage
+from biobert_scale.commands.own_text import name_of
 from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.sources.facts import BASE_URL, CONNECTIONS, GROUP
 from biobert_scale.corpus.sources.selection import Selection
@@ -153,8 +154,10 @@ def _download_files(output: Path, config: MirrorConfig, dry_run: bool) -> int:
 @within(max_bad_files="[0, 1e9]", workers="[1, 10000]")
 def corpus_build(
     *,
-    raw: Path,
+    raw: Path | None = None,
+    own: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
     output: Path,
+    config: str | None = None,
     corpus: Annotated[CorpusConfig, tyro.conf.arg(name="")] = CorpusConfig(),
     decontaminate: Path | None = None,
     max_bad_files: int = 0,
@@ -163,13 +166,18 @@ def corpus_build(
     slurm: Annotated[SlurmConfig, tyro.conf.arg(name="")] = SlurmConfig(),
     overwrite: bool = False,
 ) -> None:
-    """Make clean documents of raw MEDLINE and JATS files.
+    """Make clean documents of raw MEDLINE and JATS files, and of own text.
 
     Reads, cleans, selects the last state of each citation, removes duplicates, and writes Parquet shards.
 
     Args:
-        raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth.
+        raw: directory with MEDLINE `*.xml.gz` files and PMC `*.tar.gz` packages, at any depth (required
+            without --own).
+        own: own text, as NAME=PATH: a name for the source, and a file (.jsonl, .jsonl.gz, .jsonl.zst,
+            .parquet, .txt), a directory of such, or one that `datasets` saved; may be repeated. How one is
+            read is set by --own.NAME.text-column and the like (add --help after --own), or in a recipe.
         output: directory to write.
+        config: recipe whose section `corpus` has the settings that are not given here.
         corpus: how documents are made.
         decontaminate: benchmarks that `evaluate prepare` wrote, whose test documents are left out and listed.
         max_bad_files: damaged files to put up with; each is reported and left out.
@@ -182,10 +190,18 @@ def corpus_build(
     from biobert_scale.corpus.build import build_corpus
     from biobert_scale.corpus.not_read import summary
 
+    if raw is None and not own:
+        remedy = "give the directory of raw files with --raw, or own text with --own NAME=PATH"
+        raise UserError("nothing to read", where="command line", remedy=remedy)
+    if without := set(corpus.own).difference(map(name_of, own)):
+        name = min(without)
+        remedy = f"add --own {name}=PATH"
+        raise UserError(f"no path of the source {name!r}", where=config or "command line", remedy=remedy)
     manifest = build_corpus(
         raw,
         output,
         corpus,
+        own=[(name_of(given), Path(given.partition("=")[2])) for given in own],
         benchmarks=decontaminate,
         workers=workers,
         slurm=cluster(executor, slurm),
@@ -194,14 +210,25 @@ def corpus_build(
     )
     counts = {**manifest.counts}
     not_read = counts.pop("not_read")
-    report_stage(replace(manifest, counts=_by_source(counts)), output)
+    rejects = counts.pop("rejects_by_source", {})
+    counts.pop("licenses_by_source", None)
+    by_source = _by_source(counts)
+    for source, reasons in rejects.items():
+        by_source[source] |= {f"left_out_{reason}": number for reason, number in reasons.items()}
+    report_stage(replace(manifest, counts=by_source), output)
     if not_read:
         show(summary(not_read))
 
 
 @within(samples="[0, 1e6]", seed="[0, 9e18]")
 def corpus_inspect(
-    corpus: Positional[Path], /, *, output: Path | None = None, samples: int = 5, seed: int = 1
+    corpus: Positional[Path],
+    /,
+    *,
+    output: Path | None = None,
+    samples: int = 5,
+    seed: int = 1,
+    show_private: bool = False,
 ) -> None:
     """Show a corpus: counts, rejects by reason, lengths and a few documents, also as pictures.
 
@@ -210,10 +237,11 @@ def corpus_inspect(
         output: directory to write pictures of it to: lengths.png and rejects.png.
         samples: documents to show.
         seed: which ones.
+        show_private: also show documents of private sources.
     """
     from biobert_scale.corpus.corpus_statistics import draw, render, summarise
 
-    summary = summarise(corpus, samples=samples, seed=seed)
+    summary = summarise(corpus, samples=samples, seed=seed, show_private=show_private)
     show(render(summary))
     if output is not None:
         show(*map(str, draw(summary, output)))

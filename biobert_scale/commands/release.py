@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +23,9 @@ def export(
     corpus: Path | None = None,
     evaluation: Path | None = None,
     license: str = "",
+    all_milestones: bool = False,
     push: str = "",
+    revision: str = "",
     private: bool = False,
     endpoint: str = "",
     overwrite: bool = False,
@@ -42,48 +45,68 @@ def export(
         evaluation: directory of fine-tuning runs: the card then lists the scores of those that started from
             this model.
         license: of the weights, as the hub spells it (apache-2.0, cc-by-4.0); without it the card names none.
+        all_milestones: export every checkpoint that the run keeps for good, each to a directory step-N of the
+            output, and push it to a revision of this name; the newest is the main revision, too.
         push: repository OWNER/NAME of a hub that everything is pushed to in one commit. Needs a token
             (HF_TOKEN, or `hf auth login`).
+        revision: the repository's branch to push to, made where it is missing (default: the main one).
         private: make a new repository private.
         endpoint: the hub's address (default: huggingface_hub's, which HF_ENDPOINT changes).
         overwrite: replace an earlier export of something else.
     """
-    if not push and (private or endpoint):
+    if not push and (private or endpoint or revision):
         remedy = "add --push OWNER/NAME, or leave them out"
-        raise UserError("--private and --endpoint without --push", where="command line", remedy=remedy)
+        what = "--private, --endpoint and --revision without --push"
+        raise UserError(what, where="command line", remedy=remedy)
+    if all_milestones and (evaluation or revision):
+        what = "--evaluation and --revision are of one milestone"
+        remedy = "give its checkpoint, without --all-milestones"
+        raise UserError(what, where="command line", remedy=remedy)
     from biobert_scale.release.finetuning_results import is_finetuned
     from biobert_scale.release.push import Hub, push_release, token_for
 
-    hub = Hub(repository=push, endpoint=endpoint, private=private)
+    hub = Hub(repository=push, endpoint=endpoint, revision=revision, private=private)
     if push:
         token_for(hub)  # before the export's minutes
     if is_finetuned(source):
-        if tokens or corpus or evaluation:
-            what = "--tokens, --corpus and --evaluation go with a pre-training run"
+        if tokens or corpus or evaluation or all_milestones:
+            what = "--tokens, --corpus, --evaluation and --all-milestones go with a pre-training run"
             raise UserError(what, where=source, remedy="leave them out")
         from biobert_scale.release.finetuned import export_finetuned
 
         export_finetuned(source, output, dtype=dtype, license=license, overwrite=overwrite)
+        _exported(output, dtype)
     else:
         if tokens is None:
             remedy = "add --tokens: the shards that the run was trained on"
             raise UserError("no token shards", where=source, remedy=remedy)
-        from biobert_scale.release.export import export_model
+        from biobert_scale.release.export import export_model, find_milestones
 
-        export_model(
-            source,
-            tokens,
-            output,
-            dtype=dtype,
-            corpus=corpus,
-            evaluation=evaluation,
-            license=license,
-            overwrite=overwrite,
-        )
-    sizes = [(f"  {file.name}", size(file.stat().st_size)) for file in sorted(output.iterdir())]
-    show(table([(f"model for transformers, {dtype}",), *sizes]), written(output))
+        sources = {output: source}
+        if all_milestones:
+            sources = {output / name: checkpoint for name, checkpoint in find_milestones(source).items()}
+        for directory, one in sources.items():
+            export_model(
+                one,
+                tokens,
+                directory,
+                dtype=dtype,
+                corpus=corpus,
+                evaluation=evaluation,
+                license=license,
+                overwrite=overwrite,
+            )
+            _exported(directory, dtype)
+            if push and all_milestones:
+                show(f"pushed: {push_release(directory, replace(hub, revision=directory.name))}")
+        output = directory
     if push:
         show(f"pushed: {push_release(output, hub)}")
+
+
+def _exported(output: Path, dtype: str) -> None:
+    sizes = [(f"  {file.name}", size(file.stat().st_size)) for file in sorted(output.iterdir())]
+    show(table([(f"model for transformers, {dtype}",), *sizes]), written(output))
 
 
 @within(batch_tokens="[1, 1e9]", max_seq_length="0 or [8, 32768]")

@@ -97,6 +97,7 @@ def tokens_inspect(
     seed: int = 1,
     verify: bool = False,
     pretraining_samples: int = 0,
+    show_private: bool = False,
     settings: Annotated[DataConfig, tyro.conf.arg(name="")] = DataConfig(),
 ) -> None:
     """Show token shards: counts, lengths, the most frequent pieces, a few documents by sentences.
@@ -109,23 +110,26 @@ def tokens_inspect(
         verify: first compare every file with its checksum in the manifest.
         pretraining_samples: also show this many of the held-out pairs as training gets them, masks included,
             and their statistics.
+        show_private: also show text of private sources.
         settings: how these pairs are packed and masked; with --sources what an epoch has of each source.
     """
     from biobert_scale.tokens.build import verify_tokens
     from biobert_scale.tokens.sources import render_sources
-    from biobert_scale.tokens.token_statistics import draw, render, summarise
+    from biobert_scale.tokens.token_statistics import draw, private_sources, render, summarise
 
     by_source = render_sources(tokens, settings.sources)
     if verify:
         verify_tokens(tokens)
         show("every file is as it was written")
-    summary = summarise(tokens, samples=samples, seed=seed)
+    summary = summarise(tokens, samples=samples, seed=seed, show_private=show_private)
     show(render(summary))
     if by_source:
         show("", by_source)
     if pretraining_samples:
         from biobert_scale.data.inspect import render_samples
 
-        show("", render_samples(tokens, settings, seed=seed, samples=pretraining_samples))
+        # A pair may hold text of any source.
+        shown = pretraining_samples if show_private or not private_sources(summary.manifest) else 0
+        show("", render_samples(tokens, settings, seed=seed, samples=shown))
     if output is not None:
         show(*map(str, draw(summary, output)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from biobert_scale.commands.common import parse
+from biobert_scale.commands.common import parse, values_of
 from biobert_scale.config import Config
 from biobert_scale.config.history import current_name
 from biobert_scale.display import show
@@ -19,7 +18,7 @@ from biobert_scale.environment import is_first_rank, is_restart
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import check_number
 from biobert_scale.recipes import load_config
-from biobert_scale.training.checkpoint.identity import begun_with
+from biobert_scale.training.checkpoint.identity import CONFIG, begun_with
 
 logger = logging.getLogger(__name__)
 _DEFAULT_RECIPE = "biobert-large"
@@ -44,6 +43,9 @@ class TrainOptions:
     resume: Literal["auto", "never", "must"] = "auto"
     """auto: resume from the newest intact checkpoint of OUTPUT, or begin where there is none. never: refuse
     where there is one. must: refuse where there is none."""
+    continue_from: str = ""
+    """RUN or RUN@STEP: a new run begins with another one's weights, moments and place in the data (default of
+    STEP: its newest checkpoint). Settings are the other run's, unless --config is given."""
     config: str = _DEFAULT_RECIPE
     """Recipe: a name or the path of a TOML file."""
     dry_run: bool = False
@@ -90,6 +92,7 @@ def train(arguments: list[str]) -> int:
             samples=options.samples,
             profile=profile,
             deadline=deadline,
+            continue_from=options.continue_from,
         )
     )
 
@@ -101,9 +104,16 @@ def _parse_options(arguments: list[str]) -> TrainOptions:
         UserError: an option that there is not, that is missing, or that has an impossible value.
     """
     arguments = list(map(_under_present_name, arguments))
-    output = _value_of("--output", arguments)
-    begun = begun_with(Path(output)) if output else None
-    recipe = load_config(_value_of("--config", arguments) or _DEFAULT_RECIPE, resumes=begun)
+    output, named, other = (
+        values_of(option, arguments)[-1:] for option in ("--output", "--config", "--continue-from")
+    )
+    begun = begun_with(Path(output[0])) if output else None
+    if other and not named:
+        from biobert_scale.training.checkpoint.continuation import find_origin
+
+        recipe = begun or load_config(find_origin(other[0]) / CONFIG)
+    else:
+        recipe = load_config([_DEFAULT_RECIPE, *named][-1], resumes=begun)
     options = parse(
         TrainOptions,
         prog="biobert-scale train",
@@ -141,17 +151,6 @@ def _dry_run(options: TrainOptions) -> int:
     if speaks:
         show(table)
     return 0
-
-
-def _value_of(option: str, arguments: list[str]) -> str:
-    """What a command line gives for an option, the last time that it does; empty where it does not."""
-    value = ""
-    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
-        if argument == option:
-            value = following
-        elif argument.startswith(f"{option}="):
-            value = argument.removeprefix(f"{option}=")
-    return value
 
 
 def _under_present_name(argument: str) -> str:

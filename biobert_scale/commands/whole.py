@@ -1,4 +1,4 @@
-"""The options of `demo` and `report`."""
+"""The options of `demo`, `report` and `status`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from biobert_scale.display import show
+from biobert_scale.display import is_styled, show
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
 from biobert_scale.recipes import load_config
@@ -54,3 +54,28 @@ def report(run: Positional[Path], /, *, output: Path | None = None) -> None:
     from biobert_scale.report import write_report
 
     show(f"written: {write_report(run, output or run / 'report.html')}")
+
+
+def status(run: Positional[Path], /, *, json: bool = False) -> None:
+    """Show how far a run is: step, loss, rate, speed, time to go, last checkpoint and events.
+
+    On a terminal the table is renewed every ten seconds until the run is at work no more, or until Ctrl-C;
+    elsewhere it is printed once. Only the run directory is read, and SLURM asked about its job.
+
+    Args:
+        run: the --output of `biobert-scale train`.
+        json: print one JSON object instead.
+    """
+    from dataclasses import asdict
+    from json import dumps
+
+    from rich.console import Console
+
+    from biobert_scale.report.status import describe, read_status, watch
+
+    if json:
+        print(dumps(asdict(read_status(run)), indent=2))
+    elif is_styled():
+        watch(lambda: read_status(run), console=Console())
+    else:
+        show(describe(read_status(run)))

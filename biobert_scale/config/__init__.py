@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from biobert_scale.config.compute import ComputeConfig as ComputeConfig
 from biobert_scale.config.corpus import CorpusConfig as CorpusConfig
+from biobert_scale.config.corpus import OwnTextConfig as OwnTextConfig
 from biobert_scale.config.corpus import SyntheticConfig as SyntheticConfig
 from biobert_scale.config.corpus import TokensConfig as TokensConfig
 from biobert_scale.config.corpus import VocabularyConfig as VocabularyConfig

@@ -40,6 +40,9 @@ class ComputeConfig(Section, path="compute"):
     fused_optimizer: bool = True
     """AdamW in one pass over all weights (false: one operation after another). Without effect in fp16 without
     DeepSpeed."""
+    activation_checkpointing: bool = False
+    """Keep of each layer its input alone, and compute the layer once more in the backward pass, with the same
+    dropout: a third more work, for memory that `--dry-run` counts (false: keep all)."""
     compile: bool = False
     """Fuse each layer's element-wise operations with torch.compile (false: one by one); the first step takes
     half a minute more. Needs Triton on a GPU, a C++ compiler on a CPU. Without effect at ZeRO stage 3."""

@@ -47,8 +47,15 @@ class Removed:
 
 ADDED: dict[str, Added] = {
     "data.sources": Added(since="0.2.0", before={}),
+    "compute.activation_checkpointing": Added(since="0.2.0", before=False),
     "training.schedule.decay": Added(since="0.2.0", before="linear"),
     "training.schedule.cooldown_steps": Added(since="0.2.0", before=0),
+    "corpus.licenses": Added(since="0.2.0", before=["any"]),
+    "corpus.retracted": Added(since="0.2.0", before=True),
+    "corpus.excluded_publication_types": Added(since="0.2.0", before=[]),
+    "corpus.first_year": Added(since="0.2.0", before=0),
+    "corpus.last_year": Added(since="0.2.0", before=9999),
+    "corpus.own": Added(since="0.2.0", before={}),
 }
 """Dotted key, by its present name -> what it means where it is missing."""
 

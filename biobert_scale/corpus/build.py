@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 from biobert_scale.config import CorpusConfig, SlurmConfig
 from biobert_scale.corpus.comparison import compare
 from biobert_scale.corpus.not_read import TASK_REASONS, NotRead, note
+from biobert_scale.corpus.own_text import OwnTexts, find_own_texts
 from biobert_scale.corpus.pipeline import (
     CorpusRow,
+    Damage,
     FileTask,
     Recognised,
     damage,
@@ -27,6 +29,7 @@ from biobert_scale.corpus.pipeline import (
     write_shard,
 )
 from biobert_scale.corpus.raw import RawDirectory, RawFile, look_through
+from biobert_scale.corpus.readers.own_text import refuse_unknown_columns
 from biobert_scale.corpus.selection.resolve import CODES
 from biobert_scale.corpus.task_runner import run_tasks
 from biobert_scale.errors import UserError, printable
@@ -42,17 +45,18 @@ from biobert_scale.ranges import WORKERS, check_number
 from biobert_scale.stage import Stage
 
 STAGE = "corpus"
-_READING = 3
+_READING = 4
 """Version of the rules by which records are read: no build mixes or reuses the records of two."""
 _log = logging.getLogger(__name__)
 _ROWS_PER_BATCH = 1000
 
 
 def build_corpus(
-    raw: Path,
+    raw: Path | None,
     output: Path,
     config: CorpusConfig,
     *,
+    own: Sequence[tuple[str, Path]] = (),
     benchmarks: Path | None = None,
     workers: int = 1,
     slurm: SlurmConfig | None = None,
@@ -67,9 +71,12 @@ def build_corpus(
     build continues with the files and shards that are not done.
 
     Args:
-        raw: directory of the raw files, searched at any depth (see `look_through`).
+        raw: directory of the raw files, searched at any depth (see `look_through`); None where there is own
+            text alone.
         output: the stage's directory. `benchmark-documents.jsonl` lists what was left out because of
             `benchmarks`.
+        own: (source, file or directory) of own text; `config.own` says how each source is read. It comes
+            after the raw files, so that of equal texts theirs is kept.
         benchmarks: a directory of prepared benchmarks, whose test documents are left out; None leaves none
             out.
         workers: processes; one file or shard is one process' work at a time.
@@ -88,9 +95,12 @@ def build_corpus(
     check_number(workers, WORKERS, "--workers")
     check_number(max_bad_files, "[0, 1e9]", "--max-bad-files")
     _check_output(output)
-    found = look_through(raw)
+    found = look_through(raw) if raw is not None else RawDirectory()
+    own_texts = find_own_texts(own, config.own)
+    refuse_unknown_columns(own_texts.pieces)
+    found.not_read |= own_texts.not_read
     work = output / ".work"
-    inputs, tasks = _describe(found.files, work)
+    inputs, tasks = _describe(found.files, own_texts, work)
     listed = describe_inputs([benchmarks]) if benchmarks is not None else []
     with Stage(
         output,
@@ -101,11 +111,11 @@ def build_corpus(
         # A build may continue with other raw files.
         begun_key=fingerprint([stage_key(STAGE, listed, config), _READING]),
         overwrite=overwrite,
-        reads=[raw, *([benchmarks] if benchmarks else [])],
+        reads=[*(path for path in (raw, benchmarks) if path is not None), *(path for _, path in own)],
     ) as stage:
         if stage.finished is None:
             run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
-            _build(stage, tasks, found, raw, config, benchmarks, max_bad_files, run)
+            _build(stage, tasks, found, raw or own[0][1], config, benchmarks, max_bad_files, run)
         shutil.rmtree(work, ignore_errors=True)
     manifest = stage.finished
     assert manifest is not None
@@ -169,8 +179,8 @@ def _not_read_in(tasks: list[FileTask]) -> NotRead:
     return not_read
 
 
-def _describe(files: list[RawFile], work: Path) -> tuple[list[dict[str, Any]], list[FileTask]]:
-    """The manifest's inputs, and for each raw file its task."""
+def _describe(files: list[RawFile], own: OwnTexts, work: Path) -> tuple[list[dict[str, Any]], list[FileTask]]:
+    """The manifest's inputs, and for each raw file and each piece of own text its task."""
     inputs, tasks = [], []
     for file in files:
         described = describe_inputs(path for path in (*file.paths, file.file_list) if path is not None)
@@ -183,7 +193,9 @@ def _describe(files: list[RawFile], work: Path) -> tuple[list[dict[str, Any]], l
         name = re.sub(r"[^A-Za-z0-9._-]", "_", file.path.name)[:100]
         name = f"{name}-{fingerprint([described, _READING])[:16]}"
         tasks.append(FileTask(file=file, name=name, work=work))
-    return inputs, tasks
+    for piece, name in zip(own.pieces, own.names, strict=True):
+        tasks.append(FileTask(file=piece, name=name, work=work))
+    return [*inputs, *own.inputs], tasks
 
 
 def _described_together(files: list[dict[str, Any]]) -> dict[str, Any]:
@@ -208,29 +220,32 @@ def _sound(
     Raises:
         UserError: more are damaged than put up with.
     """
-    sound, touched, errors = [], [], []
+    touched: list[FileTask] = []
+    errors: dict[str, Damage] = {}
+    broken = set()
     for task in tasks:
         notes = task.read_notes()
-        if "error" not in notes:
-            sound.append(task)
+        if "error" in notes:
+            broken.add(task.file.path)
         if found := [notes["error"]] if "error" in notes else notes["damaged"]:
             touched.append(task)
-            errors += found
-    errors += map(damage, unreadable)
-    for error in errors:
+            for error in found:
+                errors.setdefault(error["where"], error)  # pieces of one file have one
+    errors |= {error.where: damage(error) for error in unreadable}
+    for error in errors.values():
         _log.warning("damaged file: %s: %s", error["what"], error["where"])
     if len(errors) > max_bad_files:
         for task in touched:  # to be tried again: the next call may find another disk, or another library
             task.notes.unlink()
         shutil.rmtree(completions, ignore_errors=True)
-        first = errors[0]
+        first = next(iter(errors.values()))
         if len(errors) == 1:
             raise UserError(**first)
-        number = sum(len(task.file.paths) for task in tasks) + len(unreadable)
+        number = len({path for task in tasks for path in task.file.paths}) + len(unreadable)
         what = f"{len(errors)} of {number} files are damaged; the first: {first['what']}"
         remedy = f"{first['remedy']}; or allow for them with --max-bad-files {len(errors)}"
         raise UserError(what, where=first["where"], remedy=remedy)
-    return sound, len(errors)
+    return [task for task in tasks if task.file.path not in broken], len(errors)
 
 
 def _list_benchmark_documents(tasks: list[FileTask], output: Path) -> Path:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.document import SOURCES
+from biobert_scale.corpus.own_text import OwnPiece
 from biobert_scale.corpus.pipeline import EXTRACTED_SCHEMA, INDEX_COLUMNS, FileTask, staged
 from biobert_scale.corpus.raw import RawFile
 from biobert_scale.corpus.selection.deduplicate import SIGNATURE_SIZE, near_duplicates
@@ -103,7 +104,8 @@ def _index(table: pa.Table) -> Index:
         for chunk in table["digest"].chunks
     )
     return Index(
-        medline=_is_medline(table),
+        medline=_is_of(table, "medline"),
+        pmc=_is_of(table, "pmc"),
         pmid=numbers("pmid_number"),
         pmcid=numbers("pmcid_number"),
         version=numbers("version"),
@@ -113,24 +115,39 @@ def _index(table: pa.Table) -> Index:
     )
 
 
-def _is_medline(table: pa.Table) -> NDArray[np.bool_]:
-    return np.asarray(pc.equal(table["source"], "medline"))
+def _is_of(table: pa.Table, source: str) -> NDArray[np.bool_]:
+    return np.asarray(pc.equal(table["source"], source))
 
 
 def _count(
-    files: list[RawFile], table: pa.Table, code: NDArray[np.uint8]
-) -> tuple[dict[str, int], dict[str, int]]:
-    kept, medline = code == 0, _is_medline(table)
-    numbers = [len(file.paths) for file in files]
-    counts: dict[str, Any] = {"files": sum(numbers)}
-    for source, rows in zip(SOURCES, (medline, ~medline), strict=True):
-        of_source = (number for file, number in zip(files, numbers, strict=True) if file.source == source)
-        counts[f"files_{source}"] = sum(of_source)
+    files: list[RawFile | OwnPiece], table: pa.Table, code: NDArray[np.uint8]
+) -> tuple[dict[str, Any], dict[str, int]]:
+    """The manifest's counts and rejects."""
+    kept = code == 0
+    numbers: Counter[str] = Counter()
+    for file in files:
+        if isinstance(file, RawFile) or not file.start:  # a file of own text counts by its first piece
+            numbers[file.source] += len(file.paths)
+    counts: dict[str, Any] = {"files": numbers.total()}
+    own = sorted({*pc.unique(table["source"]).to_pylist(), *numbers}.difference(SOURCES))
+    left_out, licenses = {}, {}
+    for source in (*SOURCES, *own):
+        rows = _is_of(table, source)
+        counts[f"files_{source}"] = numbers[source]
         counts[f"records_{source}"] = int(np.count_nonzero(rows))
         counts[f"documents_{source}"] = int(np.count_nonzero(rows & kept))
+        left_out[source] = _by_reason(code[rows & ~kept])
+        found = Counter(table["license"].filter(pa.array(rows & kept)).to_pylist())
+        licenses[source] = dict(sorted(found.items()))
+    counts["rejects_by_source"] = {source: reasons for source, reasons in left_out.items() if reasons}
+    counts["licenses_by_source"] = {source: found for source, found in licenses.items() if found}
     counts["records"], counts["documents"] = len(code), int(np.count_nonzero(kept))
     for unit in ("characters", "words"):
         counts[unit] = int(table[unit].to_numpy()[kept].sum())
-    rejects = {REASONS[number]: count for number, count in sorted(Counter(code[~kept].tolist()).items())}
+    rejects = _by_reason(code[~kept])
     assert counts["documents"] + sum(rejects.values()) == counts["records"]
     return counts, rejects
+
+
+def _by_reason(code: NDArray[np.uint8]) -> dict[str, int]:
+    return {REASONS[number]: count for number, count in enumerate(np.bincount(code).tolist()) if count}

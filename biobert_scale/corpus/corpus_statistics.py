@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from biobert_scale.corpus.build import STAGE
-from biobert_scale.corpus.document import SOURCES
+from biobert_scale.corpus.document import is_private, sources_of
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest, read_manifest
 from biobert_scale.histograms import draw_bars, text_bars
@@ -24,6 +24,7 @@ EDGES = (0, 50, 100, 150, 200, 250, 300, 400, 500, 1000, 2000, 4000, 8000, 16000
 """Lower bounds, in words, of the classes of the length histogram; the last one is open."""
 _SHOWN_CHARACTERS = 700
 _COLOURS = {"medline": "#4269d0", "pmc": "#efb118"}
+_OWN_COLOUR = "#3ca951"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,15 +36,17 @@ class Summary:
     words: dict[str, NDArray[np.int64]]
     """By source: the number of words of each document."""
     licenses: dict[str, int]
-    """Documents by licence group; `not told` for those without one (all of MEDLINE)."""
+    """Documents by licence group, or own text's licence; `not stated` for those without one (all of MEDLINE).
+    """
     samples: list[dict[str, str]]
 
 
-def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
+def summarise(directory: Path, *, samples: int, seed: int, show_private: bool = False) -> Summary:
     """Read a corpus once, shard by shard.
 
     Args:
         samples: documents to draw, each with the same probability, without repetition.
+        show_private: keep those of private sources among them; else they are left out.
 
     Raises:
         UserError: the directory is no finished corpus.
@@ -53,7 +56,7 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
     manifest = read_manifest(directory, STAGE)
     total = manifest.counts["documents"]
     chosen = set(random.Random(seed).sample(range(total), min(samples, total)))
-    words: dict[str, list[NDArray[np.int64]]] = {source: [] for source in SOURCES}
+    words: dict[str, list[NDArray[np.int64]]] = {source: [] for source in sources_of(manifest.counts)}
     licenses: Counter[str] = Counter()
     drawn: list[dict[str, str]] = []
     first = 0
@@ -62,18 +65,20 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
             for batch in shard.iter_batches(2000):
                 lengths = pc.list_value_length(pc.utf8_split_whitespace(batch["text"]))
                 counts = lengths.to_numpy(zero_copy_only=False).astype(np.int64)
-                for source in SOURCES:
+                for source in words:
                     words[source].append(counts[np.asarray(pc.equal(batch["source"], source))])
                 licenses.update(batch["license"].to_pylist())
                 inside = [row - first for row in sorted(chosen) if first <= row < first + len(batch)]
-                drawn += batch.take(pa.array(inside, pa.int64())).to_pylist()
+                for row in batch.take(pa.array(inside, pa.int64())).to_pylist():
+                    if show_private or not is_private(row["source"], manifest):
+                        drawn.append(row)
                 first += len(batch)
     assert first == total
     return Summary(
         directory=directory,
         manifest=manifest,
         words={source: np.concatenate(parts) for source, parts in words.items()},
-        licenses={name or "not told": count for name, count in sorted(licenses.items())},
+        licenses={name or "not stated": count for name, count in sorted(licenses.items())},
         samples=drawn,
     )
 
@@ -103,11 +108,13 @@ def render(summary: Summary) -> str:
         f"  {reason:<20}{count:>12,}  {count / counts['records']:7.2%}"
         for reason, count in _by_count(manifest.rejects)
     ]
-    lines += ["", "licence groups"]
+    lines += ["", "licences"]
     lines += [f"  {name:<20}{count:>12,}" for name, count in summary.licenses.items()]
     for source, words in summary.words.items():
         if len(words):
             lines += ["", f"length of {source} documents, in words", *text_bars(histogram(words), EDGES)]
+    if private := [source for source in summary.words if is_private(source, manifest)]:
+        lines += ["", f"private, shown with --show-private alone: {', '.join(private)}"]
     for row in summary.samples:
         more = " ..." if len(row["text"]) > _SHOWN_CHARACTERS else ""
         lines += ["", f"{row['id']}  ({row['origin']})"]
@@ -130,7 +137,7 @@ def draw(summary: Summary, output: Path) -> list[Path]:
     panels = np.atleast_1d(lengths.subplots(len(filled), 1))
     for axes, (source, words) in zip(panels, filled.items(), strict=True):
         title = f"{source}: {len(words):,} documents, {int(words.sum()):,} words"
-        draw_bars(axes, histogram(words), EDGES, _COLOURS[source], title)
+        draw_bars(axes, histogram(words), EDGES, _COLOURS.get(source, _OWN_COLOUR), title)
         axes.set_ylabel("documents")
     axes.set_xlabel("words in the document", fontsize=9)
     rejects = Figure(figsize=(8, 0.8 + 0.35 * (len(summary.manifest.rejects) + 1)), layout="constrained")

@@ -30,12 +30,14 @@ from biobert_scale.corpus.opening import (
     reading,
     root_of,
 )
+from biobert_scale.corpus.own_text import OwnPiece
 from biobert_scale.corpus.packages import package_members, package_stem
 from biobert_scale.corpus.raw import RawFile
 from biobert_scale.corpus.readers.article_sets import SETS, articles
 from biobert_scale.corpus.readers.bits import BOOKS, BookPart, read_book
 from biobert_scale.corpus.readers.jats import read_jats_set
 from biobert_scale.corpus.readers.medline import CITATIONS, abstract_in, read_medline
+from biobert_scale.corpus.readers.own_text import read_own_text
 from biobert_scale.errors import UserError, printable
 
 _log = logging.getLogger(__name__)
@@ -95,6 +97,16 @@ def extract(
         deleted.update(one.deleted)
         for reason, unread in one.not_read.items():
             note(not_read, reason, unread["example"], unread["count"])
+
+
+def extract_own(piece: OwnPiece) -> Iterator[Extracted]:
+    """Yield every document of a piece of own text; see `read_own_text`."""
+    for document in read_own_text(piece):
+        if document is not None:
+            yield Extracted(document=document)
+        else:
+            unread = Document(id=f"{piece.source}:", source=piece.source, text="", own=piece.config)
+            yield Extracted(document=unread, reason="malformed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +216,9 @@ class _Task:
                 origin=place.origin(),
                 language=" ".join(spoken),
                 title_only=not abstract,
+                retracted=record.retracted,
+                publication_types=record.publication_types,
+                year=record.year,
             )
             yield Extracted(document=document, version=record.version, revised=record.date_revised)
         self.deleted.update(dict.fromkeys(withdrawn, self.records))
@@ -237,10 +252,14 @@ class _Task:
                 text="\n".join(filter(None, (article.title, *article.abstract, *article.body))),
                 pmid=pmid,
                 pmcid=pmcid,
-                license=license_group(place.path.name, listed.license),
+                license=license_group(place.path.name, listed.license or article.license),
                 origin=place.origin(number),
                 language=article.language,
                 title_only=not (article.abstract or article.body),
+                license_name=listed.license or article.license,
+                retracted=listed.retracted or article.retracted,
+                publication_types=article.publication_types,
+                year=article.year,
             )
             yield Extracted(document=document, revised=listed.updated)
         if self.records == records:

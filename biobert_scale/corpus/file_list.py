@@ -24,6 +24,7 @@ class ListedArticle:
 
     pmid: str = ""
     license: str = ""
+    retracted: bool = False
     updated: int = 0
     """Time of the last update as the number YYYYMMDDHHMMSS; 0 where the list names none. In a list with the
     column `AsOf`, the time at which this state was the last one."""
@@ -106,6 +107,7 @@ def _listed(row: dict[str, str | None], updated: str) -> ListedArticle:
     return ListedArticle(
         pmid=pmid if pmid.isascii() and pmid.isdigit() and pmid.strip("0") else "",
         license=(row.get("License") or "").strip(),
+        retracted=(row.get("Retracted") or "").strip().lower() == "yes",
         updated=int(digits.ljust(14, "0")) if digits else 0,
     )
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.cleaning.clean import clean_text, count_words, reject_reason
-from biobert_scale.corpus.extract import Extracted, extract
+from biobert_scale.corpus.extract import Extracted, extract, extract_own
 from biobert_scale.corpus.not_read import NotRead
+from biobert_scale.corpus.own_text import OwnPiece
 from biobert_scale.corpus.raw import RawFile
 from biobert_scale.corpus.selection.decontaminate import Decontaminator, read_benchmark_documents
 from biobert_scale.corpus.selection.deduplicate import SHINGLE_WORDS, SIGNATURE_SIZE
@@ -61,7 +62,7 @@ CORPUS_SCHEMA = pa.schema([(name, pa.string()) for name in CorpusRow.__annotatio
 _NARROW = {"digest": pa.binary(16), "code": pa.uint8()}
 _INDEX = [name for name in ExtractedRow.__annotations__ if name not in CorpusRow.__annotations__]
 EXTRACTED_SCHEMA = pa.schema([*CORPUS_SCHEMA, *((name, _NARROW.get(name, pa.int64())) for name in _INDEX)])
-INDEX_COLUMNS = ["source", *_INDEX]
+INDEX_COLUMNS = ["source", "license", *_INDEX]
 
 
 class Damage(TypedDict):
@@ -109,7 +110,7 @@ class FileTask:
     again.
     """
 
-    file: RawFile
+    file: RawFile | OwnPiece
     name: str
     work: Path
 
@@ -150,14 +151,17 @@ def extract_file(tasks: list[FileTask], config: CorpusConfig, benchmarks: Path |
     damaged: list[UserError] = []
     signatures: list[NDArray[np.uint32]] = []
     notes = Notes(deleted=[], benchmark=[], not_read={}, damaged=[])
-    records = extract(
-        task.file,
-        captions=config.captions,
-        languages=config.languages,
-        deleted=deleted,
-        not_read=notes["not_read"],
-        damaged=damaged,
-    )
+    if isinstance(task.file, OwnPiece):
+        records = extract_own(task.file)
+    else:
+        records = extract(
+            task.file,
+            captions=config.captions,
+            languages=config.languages,
+            deleted=deleted,
+            not_read=notes["not_read"],
+            damaged=damaged,
+        )
     decontaminator = None
     if benchmarks is not None:
         documents = read_benchmark_documents(benchmarks, config.benchmark_splits)
@@ -200,7 +204,7 @@ def _rows(
             found = match.document
             recognised.append(
                 Recognised(
-                    id=row["id"],
+                    id=row["source"] if config.private(row["source"]) else row["id"],
                     benchmark=found.benchmark,
                     split=found.split,
                     benchmark_pmid=found.pmid,
@@ -215,11 +219,12 @@ def _rows(
 
 
 def _row(record: Extracted, config: CorpusConfig) -> ExtractedRow:
-    document, text = record.document, clean_text(record.document.text)
+    document = record.document
+    text = clean_text(document.text, document.own.skip if document.own is not None else ())
     reason = record.reason or reject_reason(replace(document, text=text), config) or ""
     pmid, pmcid = identifier_number(document.pmid), identifier_number(document.pmcid)
     named = pmid or (document.source == "pmc" and (pmcid or document.id.startswith("book:")))
-    if not record.reason and not named:
+    if not record.reason and not named and document.own is None:
         reason = "no_identifier"
     return ExtractedRow(
         id=document.id,

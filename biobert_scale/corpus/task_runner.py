@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -113,6 +114,11 @@ def _run_in_processes(
     # Imported once, before the workers part: their imports would take longer than a small file.
     module = getattr(function, "func", function).__module__
     context.set_forkserver_preload([__name__, module, *preload])
+    # The workers' parent would import from the working directory, where another version may be.
+    before = os.environ.get("PYTHONSAFEPATH", "")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    forkserver.ensure_running()
+    os.environ["PYTHONSAFEPATH"] = before
     started = work / "started"
     shutil.rmtree(started, ignore_errors=True)
     started.mkdir(parents=True)

@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import BertConfig
 from transformers.activations import ACT2FN
 
@@ -111,6 +112,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.unpadded, self.backend = config, compute.unpadded, compute.attention
+        self.activation_checkpointing = compute.activation_checkpointing
         self.embeddings = Embeddings(config, compute)
         layers = [Layer(config, compute, partitioned=partitioned) for _ in range(config.num_hidden_layers)]
         self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
@@ -144,10 +146,13 @@ class Encoder(nn.Module):
             cells, mask = _padded_cells(row)
             hidden = self.embeddings(*(_padded(states, cells, mask) for states in inputs))
             attend = partial(padded_attention, mask=mask)
+        run: Callable[..., Tensor] = nn.Module.__call__
+        if self.activation_checkpointing and torch.is_grad_enabled():
+            run = partial(checkpoint, use_reentrant=False)
         for layer in layers:
-            hidden = layer(hidden, attend)
-        hidden = last(hidden, attend, positions)
-        return cast(Tensor, hidden[0] if self.unpadded else hidden.flatten(0, 1)[cells])
+            hidden = run(layer, hidden, attend)
+        hidden = run(last, hidden, attend, positions)
+        return hidden[0] if self.unpadded else hidden.flatten(0, 1)[cells]
 
 
 def _attend_packed(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:

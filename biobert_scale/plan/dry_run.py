@@ -114,6 +114,7 @@ def plan_run(
         vocabulary_size=vocabulary_size,
         bytes_a_weight=bytes_a_weight,
         head_rows=config.compute.head_rows,
+        checkpointing=config.compute.activation_checkpointing,
     )
     return DryRun(
         config=config,

@@ -16,7 +16,7 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import read_json
 from biobert_scale.plan.dry_run import plan_run
 from biobert_scale.plan.memory import Sharding
-from biobert_scale.plan.predict import Machine, Rates, predict
+from biobert_scale.plan.predict import Machine, Rates, computed_again, predict
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.retention import complete
 from biobert_scale.training.checkpoint.tensor_files import Shards
@@ -165,11 +165,11 @@ def rates_from(measured: MeasuredRun, given: Rates) -> Rates:
     prediction = predict(measured.config, machine_of(measured), given, vocabulary_size=size)
     sending = prediction.communication_seconds or 0.0
     element = measured.optimizer_seconds / share
+    flops = measured.flops * computed_again(measured.config)
     return replace(
         given,
         # A rate given too low would leave no time to compute.
-        flops=given.flops
-        or measured.flops / max(measured.compute_seconds - sending, measured.compute_seconds / 10),
+        flops=given.flops or flops / max(measured.compute_seconds - sending, measured.compute_seconds / 10),
         device_step=given.device_step or (0.0 if sharding.offload_optimizer else element),
         host_step=given.host_step or (element if sharding.offload_optimizer or measured.on_cpu else 0.0),
         other_seconds=max(0.0, measured.step_seconds - measured.compute_seconds - measured.optimizer_seconds),

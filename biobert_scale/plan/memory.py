@@ -249,6 +249,7 @@ def activation_bytes(
     vocabulary_size: int,
     bytes_a_weight: int,
     head_rows: int = 0,
+    checkpointing: bool = False,
 ) -> int:
     """Estimate of what the forward pass of one micro-batch keeps for the backward pass, at its largest.
 
@@ -263,11 +264,15 @@ def activation_bytes(
         predictions: masked positions in it.
         bytes_a_weight: 2 where the layers compute in 16 bits.
         head_rows: predictions dealt with at a time; 0 for all (see `ComputeConfig`).
+        checkpointing: a layer keeps its input alone, but for the one whose backward pass is under way.
     """
     hidden, inner, p = model.hidden_size, model.intermediate_size, bytes_a_weight
     dropped = model.hidden_dropout_prob > 0
     a_layer = p * (8 * hidden + 2 * inner) + 2 * hidden * dropped + 4 * model.num_attention_heads + 16
-    a_token = model.num_hidden_layers * a_layer + 2 * p * hidden + hidden * dropped
+    layers = model.num_hidden_layers * a_layer
+    if checkpointing:
+        layers = model.num_hidden_layers * p * hidden + a_layer
+    a_token = layers + 2 * p * hidden + hidden * dropped
     scores = 3 * _FP32 * predictions
     if head_rows:
         scores = 2 * _FP32 * min(predictions, head_rows) + p * predictions

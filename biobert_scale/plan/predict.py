@@ -178,6 +178,11 @@ def _too_large(memory: RankMemory, machine: Machine) -> str:
     return ""
 
 
+def computed_again(config: Config) -> float:
+    """Work of a step over the model's: activation checkpointing does the forward pass, a third, twice."""
+    return 4 / 3 if config.compute.activation_checkpointing else 1.0
+
+
 def _times(run: DryRun, sharding: Sharding, machine: Machine, rates: Rates) -> _Times:
     training = run.config.training
     schedule, validation = training.schedule, training.validation
@@ -187,7 +192,7 @@ def _times(run: DryRun, sharding: Sharding, machine: Machine, rates: Rates) -> _
     moved = _moved(sharding, share, run.micro_steps, 4 if training.precision.dtype == "fp32" else 2)
     ring = rates.ring(machine)
     batch = run.sequence_flops * training.global_batch_size * rates.filling
-    compute = batch / machine.devices / rates.flops if rates.flops else None
+    compute = batch * computed_again(run.config) / machine.devices / rates.flops if rates.flops else None
     sending = sum(run.sent) / ring if ring else (0.0 if machine.devices == 1 else None)
     hidden = None
     if sending is not None and compute is not None:

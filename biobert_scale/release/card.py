@@ -20,6 +20,8 @@ from biobert_scale.files import Manifest
 from biobert_scale.release.finetuning_results import Score
 from biobert_scale.release.history import CorpusHistory, CorpusPart, RunHistory
 from biobert_scale.release.weights import Dtype
+from biobert_scale.training.checkpoint.continuation import described
+from biobert_scale.training.checkpoint.manifest import Link
 
 SETTINGS = "pretraining.json"
 """The whole resolved configuration of the run, beside the weights."""
@@ -30,6 +32,7 @@ _LICENSES = {
     "noncomm": "not for commercial use (CC BY-NC and the like), article by article",
     "other": "no Creative Commons licence that a machine can read, or the publisher's own terms",
 }
+_STATED = "not stated by its owner"
 _MEDLINE_TERMS = "NLM's terms and conditions; abstracts may be under their publishers' copyright"
 
 
@@ -52,9 +55,23 @@ class Facts:
     """
 
     @property
+    def lineage(self) -> list[Link]:
+        """The runs that this one continues, oldest first."""
+        found: list[Link] = self.checkpoint.get("lineage", [])
+        return found
+
+    @property
     def start(self) -> str:
         """The name of the weights that training started from; empty for random ones."""
-        return Path(self.config.training.initial_weights).name
+        first = self.lineage[0]["initial_weights"] if self.lineage else self.config.training.initial_weights
+        return Path(first).name
+
+    @property
+    def sequences(self) -> int:
+        """Seen in all, also by earlier runs whose samples were others."""
+        others = (link["consumed_samples"] for link in self.lineage if not link["samples_continue"])
+        own: int = self.checkpoint["consumed_samples"]
+        return own + sum(others)
 
 
 def model_card(facts: Facts) -> str:
@@ -80,6 +97,7 @@ def model_card(facts: Facts) -> str:
         facts=facts,
         sources=_SOURCES,
         terms=_terms,
+        continued=[described(link) for link in facts.lineage],
         settings=SETTINGS,
     )
 
@@ -117,6 +135,8 @@ def hub_result(task: str, score_name: str, protocol: str, values: Sequence[float
 
 
 def _terms(part: CorpusPart) -> str:
+    if part.source not in _SOURCES:
+        return part.license or _STATED
     if part.license in _LICENSES:
         return _LICENSES[part.license]
     return _MEDLINE_TERMS if part.source == "medline" else "not known"

@@ -40,7 +40,7 @@ from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training.checkpoint.identity import CONFIG, run_fingerprint
 from biobert_scale.training.checkpoint.manifest import read_record
-from biobert_scale.training.checkpoint.retention import find_checkpoint
+from biobert_scale.training.checkpoint.retention import complete, find_checkpoint, milestones, step_of
 from biobert_scale.training.checkpoint.tensor_files import Shards
 
 STAGE = "export"
@@ -121,6 +121,21 @@ def export_model(
         manifest = finish_release(stage, staging, counts)
         publish(staging, manifest)
     return manifest
+
+
+def find_milestones(run: Path) -> dict[str, Path]:
+    """The checkpoints that a run keeps for good, by their releases' names (`step-25000`), oldest first.
+
+    Raises:
+        UserError: there is none, or this is no run.
+    """
+    found = complete(run)
+    if not found:
+        remedy = "give the --output of `biobert-scale train`"
+        raise UserError("no checkpoint of a run", where=run, remedy=remedy)
+    config = load_config(found[-1] / CONFIG)
+    kept = milestones(run, config.training.checkpoint)
+    return {f"step-{step_of(checkpoint)}": checkpoint for checkpoint in kept}
 
 
 @contextmanager

@@ -35,7 +35,7 @@ class CorpusHistory:
     @property
     def raw_files(self) -> list[str]:
         """Names of the files that it was made from."""
-        names = {record["name"] for record in self.manifest.inputs}
+        names = {record["name"] for record in self.manifest.inputs if "source" not in record}  # no own text
         return sorted(name for name in names if package_stem(name) or name.lower().endswith(XML_SUFFIXES))
 
 

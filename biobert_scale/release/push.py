@@ -43,6 +43,8 @@ class Hub:
     endpoint: str = ""
     """The hub's address; empty for huggingface_hub's own choice (its default, or HF_ENDPOINT). An address
     that is given is spoken to in plain HTTP and git LFS, which every such hub understands."""
+    revision: str = ""
+    """A branch, made where it is missing; empty for the main one."""
     private: bool = False
     """Make a new repository private. One that is there stays what it is."""
     wait_seconds: float = 1.0
@@ -69,6 +71,9 @@ def push_release(directory: Path, hub: Hub) -> str:
     api = HfApi(endpoint=hub.endpoint or None, token=token)
     make = partial(api.create_repo, hub.repository, private=hub.private or None, exist_ok=True)
     _attempt(make, hub, "nothing was pushed")
+    if hub.revision:
+        branch = partial(api.create_branch, hub.repository, branch=hub.revision, exist_ok=True)
+        _attempt(branch, hub, "nothing was pushed")
     before = _attempt(lambda: _holding(api, hub), hub, "nothing was pushed")
     if others := sorted(before.files.keys() - {path.name for path in files} - {".gitattributes"}):
         _log.warning(
@@ -88,7 +93,7 @@ class _Holding:
 
 
 def _holding(api: HfApi, hub: Hub) -> _Holding:
-    info: Any = api.repo_info(hub.repository, files_metadata=True)
+    info: Any = api.repo_info(hub.repository, revision=hub.revision or None, files_metadata=True)
     return _Holding(
         commit=info.sha or "",
         files={file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id for file in info.siblings or []},
@@ -123,8 +128,13 @@ def _commit(api: HfApi, hub: Hub, files: list[Path], before: _Holding) -> str:
             for path in files:
                 content = opened.enter_context(open(path, "rb")) if hub.endpoint else path
                 operations.append(CommitOperationAdd(path.name, content))
-            parent, message = now.commit or None, "Upload the release"
-            done = api.create_commit(hub.repository, operations, commit_message=message, parent_commit=parent)
+            done = api.create_commit(
+                hub.repository,
+                operations,
+                commit_message="Upload the release",
+                revision=hub.revision or None,
+                parent_commit=now.commit or None,
+            )
             return done.oid
 
     def state() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from biobert_scale.corpus.document import SOURCES
+from biobert_scale.corpus.document import sources_of
 from biobert_scale.files import Manifest
 from biobert_scale.report.continuity import Continuity, check_continuity
 from biobert_scale.report.sources import Record, Sources, attempts
@@ -78,7 +78,10 @@ def step_seconds(run: Sources) -> float:
 def sources(counts: Mapping[str, int]) -> Rows:
     """Records and documents by source, and in all."""
     rows = []
-    for name, suffix in [*((_SOURCE_NAMES[source], f"_{source}") for source in SOURCES), ("Total", "")]:
+    for name, suffix in [
+        *((_SOURCE_NAMES.get(source, source), f"_{source}") for source in sources_of(counts)),
+        ("Total", ""),
+    ]:
         files, records, kept = (counts[f"{what}{suffix}"] for what in ("files", "records", "documents"))
         rows.append((name, f"{files:,}", f"{records:,}", f"{kept:,}", percent(kept, records)))
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.shards import SPLITS
 from biobert_scale.tokens.sources import SOURCES, SourceRun, read_runs, totals
 from biobert_scale.tokens.vocabulary import STAGE as VOCABULARY_STAGE
+from biobert_scale.training.checkpoint.continuation import described
+from biobert_scale.training.checkpoint.manifest import read_record
+from biobert_scale.training.checkpoint.retention import complete
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 
 _PARTS = ("raw", "corpus", "vocabulary", "tokens", "pretraining", "export", "evaluation", "environment.json")
@@ -88,6 +92,8 @@ class Sources:
     validation: list[Record]
     finished: bool
     interruptions: list[Interruption]
+    continued: list[str]
+    """The runs that it continues, oldest first, and what was changed then."""
     export: Manifest | None
     scores: ScoreTable | None
     scores_problem: str
@@ -133,6 +139,7 @@ def read_sources(run: Path) -> Sources:
         validation=[dict(record) for record in records if "validation/mlm_loss" in record],
         finished=bool(_json(pretraining / "finished.json", dict)),
         interruptions=_interruptions(pretraining / "interruptions.json"),
+        continued=_continued(pretraining),
         export=_manifest(run / "export", EXPORT_STAGE),
         scores=scores,
         scores_problem=problem,
@@ -169,6 +176,13 @@ def _interruptions(path: Path) -> list[Interruption]:
     except TypeError as error:
         what = f"not a list of interruptions ({error})"
         raise UserError(what, where=path, remedy="restore or delete the file") from None
+
+
+def _continued(run: Path) -> list[str]:
+    for checkpoint in reversed(complete(run)):
+        with suppress(UserError):  # damaged; another one says the same
+            return [described(link) for link in read_record(checkpoint).get("lineage", [])]
+    return []
 
 
 def _scores(evaluation: Path) -> tuple[ScoreTable | None, str]:

@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from biobert_scale.config import SlurmConfig, TokensConfig
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
+from biobert_scale.corpus.document import private_sources
 from biobert_scale.corpus.pipeline import staged
 from biobert_scale.corpus.task_runner import run_tasks
 from biobert_scale.errors import UserError
@@ -90,11 +92,12 @@ def build_tokens(
     vocabulary_manifest = read_manifest(vocabulary, VOCABULARY_STAGE)
     inputs = describe_inputs([corpus, vocabulary])
     work = output / ".work"
+    private = private_sources(corpus_manifest)
     with Stage(
         output,
         STAGE,
         inputs=inputs,
-        config=config,
+        config={**asdict(config), "private_sources": private} if private else config,
         key=fingerprint([stage_key(STAGE, inputs, config), _FILES]),
         overwrite=overwrite,
         reads=[corpus, vocabulary],

@@ -18,6 +18,7 @@ from biobert_scale.files import Manifest, read_manifest
 from biobert_scale.histograms import draw_bars, text_bars
 from biobert_scale.tokens.build import STAGE
 from biobert_scale.tokens.shards import SPLITS, TokenShard, TokenStore
+from biobert_scale.tokens.sources import read_runs
 from biobert_scale.tokens.vocabulary import load_tokenizer, special_ids
 
 DOCUMENT_EDGES = (0, 32, 64, 96, *sorted([128 << n for n in range(10)] + [192 << n for n in range(7)]))
@@ -67,11 +68,12 @@ class Summary:
     samples: list[Document]
 
 
-def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
+def summarise(directory: Path, *, samples: int, seed: int, show_private: bool = False) -> Summary:
     """Read token shards once.
 
     Args:
         samples: documents of both splits to draw, each with the same probability, without repetition.
+        show_private: keep those of private sources among them; else they are left out.
 
     Raises:
         UserError: the directory holds no finished token shards, or a damaged one.
@@ -103,8 +105,15 @@ def summarise(directory: Path, *, samples: int, seed: int) -> Summary:
         piece_counts=piece_counts,
         pieces=[str(tokenizer.id_to_token(index)) for index in range(entries)],
         unknown=special_ids(directory / "tokenizer")["[UNK]"],
-        samples=_draw_documents(directory, stores, tokenizer, samples, seed),
+        samples=_draw_documents(
+            directory, stores, tokenizer, samples, seed, set() if show_private else private_sources(manifest)
+        ),
     )
+
+
+def private_sources(manifest: Manifest) -> set[str]:
+    """The private sources of finished token shards."""
+    return set((manifest.config or {}).get("private_sources", ()))
 
 
 def _add(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -125,7 +134,12 @@ def _count_pieces(shard: TokenShard, entries: int, where: Path) -> NDArray[np.in
 
 
 def _draw_documents(
-    directory: Path, stores: dict[str, TokenStore], tokenizer: Tokenizer, samples: int, seed: int
+    directory: Path,
+    stores: dict[str, TokenStore],
+    tokenizer: Tokenizer,
+    samples: int,
+    seed: int,
+    hidden: set[str],
 ) -> list[Document]:
     from datasets import load_from_disk
 
@@ -134,6 +148,10 @@ def _draw_documents(
     drawn, first = [], 0
     for split, store in stores.items():
         inside = [row - first for row in chosen if first <= row < first + store.documents]
+        if hidden:
+            runs = read_runs(directory / split)
+            ends = np.cumsum([run.documents for run in runs])
+            inside = [row for row in inside if runs[np.searchsorted(ends, row, "right")].source not in hidden]
         for fields in load_from_disk(str(directory / split)).select(inside) if inside else ():
             ids = iter(fields["input_ids"])
             sentences = []
@@ -190,6 +208,8 @@ def render(summary: Summary) -> str:
     for name, by_value, edges in _histograms(summary):
         lines += ["", f"length of {name}, in tokens", *text_bars(histogram(by_value, edges), edges)]
     lines += ["", "the most frequent pieces", *_frequent(summary)]
+    if private := private_sources(summary.manifest):
+        lines += ["", f"private, shown with --show-private alone: {', '.join(sorted(private))}"]
     for document in summary.samples:
         tokens = sum(sentence.tokens for sentence in document.sentences)
         lines += ["", f"{document.id}  ({document.split}, {tokens:,} tokens)"]

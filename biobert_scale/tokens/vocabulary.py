@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from biobert_scale.config import VocabularyConfig
+from biobert_scale.corpus.document import is_all_private
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     Manifest,
@@ -36,7 +37,13 @@ from biobert_scale.tokens.vocabulary_file import (
     read_entries,
     vocabulary_file,
 )
-from biobert_scale.tokens.vocabulary_report import Measured, Report, Words, vocabulary_report
+from biobert_scale.tokens.vocabulary_report import (
+    Measured,
+    Report,
+    Words,
+    vocabulary_report,
+    without_examples,
+)
 from biobert_scale.tokens.vocabulary_sample import Draw, draw, seen
 
 STAGE = "vocabulary"
@@ -89,7 +96,12 @@ def build_vocabulary(
             characters=measured.characters,
             documents_seen=seen(training, measured) if counts else None,
         )
-        write_json(output / REPORT, vocabulary_report(Words(measured.texts()), {_THIS: tokenizer}, sample))
+        report = vocabulary_report(Words(measured.texts()), {_THIS: tokenizer}, sample)
+        if is_all_private(read_manifest(corpus)):
+            if counts:
+                _log.warning("vocab.txt has its words from private text alone, and is published with a model")
+            report = without_examples(report)
+        write_json(output / REPORT, report)
         write_atomically(output / "vocab.txt", "\n".join(entries) + "\n")
         write_atomically(output / "tokenizer.json", tokenizer.to_str(pretty=True))
         write_json(output / "tokenizer_config.json", transformers_settings(config.lowercase))
@@ -131,7 +143,8 @@ def compare_vocabularies(corpus: Path, directory: Path, others: Sequence[Path]) 
     _, measured = draw(corpus, 0, _MEASURED_CHARACTERS)
     reported = read_json(directory / REPORT)["sample"]
     sample = Measured(**{name: reported[name] for name in Measured.__annotations__})  # type: ignore[typeddict-item]
-    return vocabulary_report(Words(measured.texts()), tokenizers, sample)
+    report = vocabulary_report(Words(measured.texts()), tokenizers, sample)
+    return without_examples(report) if is_all_private(read_manifest(corpus)) else report
 
 
 def _name(path: Path, taken: set[str]) -> str:

@@ -137,6 +137,20 @@ def vocabulary_report(words: Words, tokenizers: dict[str, Tokenizer], measured: 
     return Report(sample=sample, vocabularies=figures, comparisons=comparisons)
 
 
+def without_examples(report: Report) -> Report:
+    """A report of private text: its figures alone."""
+    none: list[Example] = []
+    return {
+        "sample": report["sample"],
+        "vocabularies": [
+            {**figures, "longest_used": none, "most_often_split": none} for figures in report["vocabularies"]
+        ],
+        "comparisons": [
+            {**found, "whole_only_here": none, "whole_only_there": none} for found in report["comparisons"]
+        ],
+    }
+
+
 def _tokenize(tokenizer: Tokenizer, words: list[str]) -> list[list[int]]:
     ids: list[list[int]] = []
     for start in range(0, len(words), _WORDS_AT_ONCE):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
+from biobert_scale.corpus.document import is_all_private, private_sources
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest
 
@@ -81,7 +82,8 @@ def draw(corpus: Path, training_characters: int, measured_characters: int) -> tu
 
     The id's hash puts all documents in an order of their own. The first ones are to train on, and the last
     ones to measure on: the two overlap only where the corpus holds fewer characters than both want. Neither
-    depends on the order of the corpus or on its shards.
+    depends on the order of the corpus or on its shards. Documents of private sources are left out where there
+    are others.
 
     Args:
         corpus: a finished corpus.
@@ -95,11 +97,17 @@ def draw(corpus: Path, training_characters: int, measured_characters: int) -> tu
         UserError: the corpus is unfinished or empty.
     """
     manifest = read_manifest(corpus, CORPUS_STAGE)
+    left_out = [] if is_all_private(manifest) else private_sources(manifest)
+    columns = ["id", "text", *["source"] * bool(left_out)]
     training, measured = Draw(training_characters), Draw(measured_characters)
     shards = [corpus / name for name in sorted(manifest.outputs) if name.endswith(".parquet")]
     for path in tqdm(shards, desc="reading the corpus", unit=" shards", disable=None):
         with pq.ParquetFile(path) as shard:
-            for batch in shard.iter_batches(_ROWS_AT_ONCE, columns=["id", "text"]):
+            for batch in shard.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                if left_out:
+                    batch = batch.filter(
+                        pc.invert(pc.is_in(batch["source"], pa.array(left_out, pa.string())))
+                    )
                 numbers = np.array([_number(name) for name in batch["id"].to_pylist()], np.uint64)
                 if training_characters:
                     training.offer(numbers, batch["text"])

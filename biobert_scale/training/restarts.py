@@ -13,6 +13,10 @@ from biobert_scale.files import read_json, write_json
 
 STARTS = "starts.json"
 REACHED = "reached"
+LAST_START = "last-start.json"
+"""The process that began last, as its lock had it."""
+FAILED = "failed.json"
+"""Where and why the last start ended in an error; missing where it has not."""
 _DEATHS = 2
 
 

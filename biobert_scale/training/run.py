@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from biobert_scale.lock import Lock
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.sources import SOURCES, source_weights
 from biobert_scale.training import runtime
+from biobert_scale.training.checkpoint.continuation import origin_of
 from biobert_scale.training.checkpoint.retention import FINISHED
 from biobert_scale.training.engine import out_of_memory
+from biobert_scale.training.monitor.webhook import PATIENCE_SECONDS, check_address, notify
 from biobert_scale.training.preemption import signals_given_back
 from biobert_scale.training.ranks import rank_environment
-from biobert_scale.training.restarts import note_end, note_start
+from biobert_scale.training.restarts import FAILED, LAST_START, note_end, note_start
 from biobert_scale.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -37,6 +40,7 @@ def train(
     samples: Path | None = None,
     profile: tuple[int, int] | None = None,
     deadline: float | None = None,
+    continue_from: str = "",
 ) -> bool:
     """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is
     one.
@@ -48,6 +52,7 @@ def train(
             share; made where it is missing (default: in the run directory).
         profile: first and last step of a trace, written to the run directory.
         deadline: when to save and stop at the latest, in seconds since the epoch.
+        continue_from: RUN or RUN@STEP: what a new run begins with; see `checkpoint.continuation`.
 
     Returns:
         Whether the schedule's end was reached.
@@ -62,25 +67,46 @@ def train(
     # What is no token shards, or lacks a source that has a weight, is refused before the ranks meet.
     read_manifest(tokens, TOKENS_STAGE)
     source_weights(tokens / "train", config.data.sources)
+    origin = origin_of(continue_from, run, config, tokens) if continue_from else None
+    check_address()
     with rank_environment() as ranks, ExitStack() as held:
-        accelerator = runtime.start(ranks, config, run=str(run))
-        trainer, patience, well = None, 60.0, False
+        accelerator = runtime.start(ranks, config)
+        trainer, patience, well, begun = None, 60.0, False, False
 
         def begin() -> None:
-            held.enter_context(Lock(run, "train"))
+            lock = held.enter_context(Lock(run, "train"))
+            write_json(run / LAST_START, asdict(lock.me))
+            (run / FAILED).unlink(missing_ok=True)
             build_samples(tokens, samples, config.data, seed=config.seed)
 
         try:
             runtime.on_first_rank(accelerator, begin)
-            trainer = Trainer(accelerator, config, tokens, run, samples, profile=profile, deadline=deadline)
+            begun = True
+            trainer = Trainer(
+                accelerator,
+                config,
+                tokens,
+                run,
+                samples,
+                profile=profile,
+                deadline=deadline,
+                origin=origin,
+            )
             _note_start(trainer)
             finished = trainer.run_to_end()
-            _note_end(trainer)
+            _note_end(trainer, held)
             well = True
             return finished
-        except (RuntimeError, MemoryError) as error:
-            patience = 2.0
-            raise (out_of_memory(error, config) or _lost_rank(error, trainer) or error) from error
+        except Exception as error:
+            failure = error
+            if isinstance(error, RuntimeError | MemoryError):
+                patience = 2.0
+                failure = out_of_memory(error, config) or _lost_rank(error, trainer) or error
+            if begun:  # what failed before may be another process' run
+                _note_failure(run, trainer, failure, held)
+            if failure is error:
+                raise
+            raise failure from error
         finally:
             if trainer is not None:
                 trainer.close(patience=patience, failed=not well)
@@ -107,17 +133,38 @@ def _note_start(trainer: Trainer) -> None:
     runtime.on_first_rank(trainer.accelerator, note)
 
 
-def _note_end(trainer: Trainer) -> None:
-    """Write how the run has ended into its directory."""
+def _note_end(trainer: Trainer, held: ExitStack) -> None:
+    """Write how the run has ended into its directory.
+
+    Args:
+        held: what waits a little, at the very end, until the news is sent.
+    """
     if not trainer.accelerator.is_main_process:
         return
     note_end(trainer.run)
+    step, word = trainer.state.global_step, trainer.run / FINISHED
     if trainer.finished:
-        write_json(trainer.run / FINISHED, asdict(trainer.state))
+        if not word.exists():
+            held.callback(notify("finished", trainer.run, step, "").join, PATIENCE_SECONDS)
+        write_json(word, asdict(trainer.state))
         return
     trainer.stop.path.unlink(missing_ok=True)
-    step, reason = trainer.state.global_step, trainer.stop.reason or "asked on another rank"
+    reason = trainer.stop.reason or "asked on another rank"
     logger.warning("stopped at step %d (%s); the same command resumes from there", step, reason)
+
+
+def _note_failure(run: Path, trainer: Trainer | None, error: Exception, held: ExitStack) -> None:
+    """Write why the run has failed into its directory: the first rank that fails, for the others follow it.
+
+    Args:
+        held: see `_note_end`.
+    """
+    step = trainer.state.global_step if trainer is not None else 0
+    what = str(error).strip().partition("\n")[0] or type(error).__name__
+    with suppress(OSError):  # also: another rank was first
+        with open(run / FAILED, "x") as stream:
+            json.dump({"global_step": step, "what": what}, stream)
+        held.callback(notify("failed", run, step, what).join, PATIENCE_SECONDS)
 
 
 def _lost_rank(error: Exception, trainer: Trainer | None) -> RunFailed | None:

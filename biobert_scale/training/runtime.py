@@ -35,17 +35,18 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def start(ranks: RankInfo, config: Config, *, run: str) -> Accelerator:
+def start(ranks: RankInfo, config: Config) -> Accelerator:
     """Join the other ranks as the run's engine wants it.
 
     Args:
         ranks: of `rank_environment`, as long as that lasts.
-        run: the run directory, where the trackers write.
 
     Raises:
-        UserError: the precision is not to be had on this device, or the batch does not divide over the ranks.
+        UserError: a tracker is not installed, the precision is not to be had on this device, or the batch
+            does not divide over the ranks.
         RunFailed: the ranks do not meet.
     """
+    _require_trackers(config.training.trackers)
     precision = config.training.precision.dtype
     check_precision(precision)
     timeout = datetime.timedelta(seconds=config.training.engine.communication_timeout_seconds)
@@ -54,8 +55,6 @@ def start(ranks: RankInfo, config: Config, *, run: str) -> Accelerator:
         precision,
         timeout=timeout,
         gradient_accumulation_steps=gradient_accumulation_steps(config.training, ranks.world_size),
-        log_with=_trackers(config.training.trackers),
-        project_dir=run,
         dataloader_config=DataLoaderConfiguration(),
         **engine_group.options(config, world_size=ranks.world_size, on_gpu=torch.cuda.is_available()),
     )
@@ -131,11 +130,11 @@ def gather_parts(part: list[T]) -> list[T]:
     return list(gather_object(part))
 
 
-def _trackers(names: tuple[str, ...]) -> list[str]:
-    """Accelerate leaves out in silence what is not installed.
+def _require_trackers(names: tuple[str, ...]) -> None:
+    """Refuse a tracker whose package is missing.
 
     Raises:
-        UserError: a tracker that is not there.
+        UserError: with those that are there.
     """
     available = [tracker.value for tracker in get_available_trackers()]
     for name in names:
@@ -143,7 +142,6 @@ def _trackers(names: tuple[str, ...]) -> list[str]:
             what = f"no tracker '{name}' is installed"
             remedy = f"install its package, or use some of: {', '.join(sorted(available))}"
             raise UserError(what, where="training.trackers", remedy=remedy)
-    return list(names)
 
 
 def on_first_rank(accelerator: Accelerator, function: Callable[[], T]) -> T:

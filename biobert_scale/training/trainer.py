@@ -23,6 +23,7 @@ from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint.checkpoints import Checkpoints
+from biobert_scale.training.checkpoint.continuation import Origin, vocabulary_hash
 from biobert_scale.training.device import device_peak, peak_memory_bytes
 from biobert_scale.training.engine import TORCH_TYPES, build_engine, partitions_weights
 from biobert_scale.training.figures import StepFigures
@@ -55,6 +56,7 @@ class Trainer:
         *,
         profile: tuple[int, int] | None = None,
         deadline: float | None = None,
+        origin: Origin | None = None,
     ) -> None:
         self.config, self.run, self.accelerator = config, run, accelerator
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
@@ -86,9 +88,11 @@ class Trainer:
             initial_weights=runtime.on_first_rank(
                 accelerator, lambda: weights_fingerprint(Path(source)) if source else ""
             ),
+            vocabulary=vocabulary_hash(tokens),
+            origin=origin,
         )
-        self.state = self.checkpoints.load()
-        self.saved_at = self.state.global_step or None
+        self.state, self.continues = self.checkpoints.load(), origin is not None
+        self.saved_at = None if self.continues else self.state.global_step or None
         self.reached = Reached(run) if first else None
         guards, scale = training.guards, self.loss_scale
         self.guards = Guards(guards, training.precision, run, writes=first, loss_scale=scale)
@@ -100,7 +104,7 @@ class Trainer:
             rate = peak.flops_per_second / 1e12
             what = "%d rank(s) on %s: %.1f TFLOP/s at most (%s)"
             logger.info(what, world_size, peak.device, rate, peak.source)
-        self.telemetry = Telemetry(accelerator, run, self.state, training=training)
+        self.telemetry = Telemetry(accelerator, run, self.state, training=training, begins=self.continues)
         self.profile = StepProfile(profile or (0, -1), run / "profile" / f"rank-{rank:05d}.json")
         stall_seconds = guards.stall_seconds
         self.watchdog = Watchdog(run, rank=rank, world_size=world_size, stall_seconds=stall_seconds)
@@ -109,7 +113,9 @@ class Trainer:
         """The whole run as a list of what happens in it; returns whether it reached the schedule's end."""
         training = self.config.training
         total, stop = training.schedule.total_steps, False
-        held_out = self.validate() if self.state.global_step == 0 else None
+        held_out = self.validate() if self.state.global_step == 0 or self.continues else None
+        if self.continues:  # from here on it needs the other run no more
+            self.save(held_out, wait=False)
         with self.loader() as loader:
             while self.state.global_step < total and not stop:
                 figures, action = self.take_step(loader)
@@ -306,6 +312,8 @@ class Trainer:
             self.reached.close()
         self.watchdog.close(failed=failed)
         self.profile.close()
-        self.telemetry.close()
+        # A launcher kills a rank soon after its signal, or after another one failed; the next start sends
+        # what trackers lack.
+        self.telemetry.close(patience=30.0 if self.finished and not failed else 5.0)
         # A live engine keeps a communication thread that aborts the process at its end.
         del self.engine, self.checkpoints

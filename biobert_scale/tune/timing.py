@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -81,7 +80,7 @@ def time_steps(
         at_end: called with a function that takes one more step, and its device.
     """
     training = config.training
-    accelerator = runtime.start(this_process(), config, run=tempfile.gettempdir())
+    accelerator = runtime.start(this_process(), config)
     on_gpu, world_size = accelerator.device.type == "cuda", accelerator.num_processes
     shape = bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0)
     with accelerator.device:  # where drawing weights takes no time

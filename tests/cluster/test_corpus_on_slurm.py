@@ -3,17 +3,19 @@ survived."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from biobert_scale.config import CorpusConfig, TokensConfig, VocabularyConfig
+from biobert_scale.config import CorpusConfig, OwnTextConfig, TokensConfig, VocabularyConfig
 from biobert_scale.corpus.build import build_corpus
 from biobert_scale.corpus.raw import find_raw_files
 from biobert_scale.errors import UserError
@@ -88,6 +90,17 @@ def test_bytes_are_those_of_a_local_build(
     assert not cluster.run("squeue", "--noheader") and not (tmp_path / "out" / ".work").exists()
     # What is finished stays finished, whoever asks.
     assert build_corpus(raw, tmp_path / "out", CONFIG) == expected
+
+
+@pytest.mark.slow
+def test_own_text_is_read_by_the_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.jsonl"
+    notes.write_text("".join(json.dumps({"text": prose(number)}) + "\n" for number in range(200)))
+    config = replace(CONFIG, own={"notes": OwnTextConfig(skip=("language",))})
+    expected = build_corpus(None, tmp_path / "local", config, own=[("notes", notes)])
+    options = ("--own", f"notes={notes}", "--own.notes.skip", "language", "--output", str(tmp_path / "out"))
+    assert ended(cluster.stage("corpus", *options, *OPTIONS)) == (0, [])
+    assert read_manifest(tmp_path / "out") == expected and expected.counts["documents_notes"] == 200
 
 
 @pytest.mark.slow

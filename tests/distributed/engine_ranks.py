@@ -166,7 +166,7 @@ def main(output: Path, cases: list[str]) -> None:
             engine=replace(config.training.engine, deepspeed_config=name),
         )
         config = replace(config, training=training)
-        accelerator = runtime.start(read_rank_info(os.environ), config, run=str(output))
+        accelerator = runtime.start(read_rank_info(os.environ), config)
         shape = bert_config(config.model, vocabulary_size=config.vocabulary.size, pad_token_id=0)
         model = build_model(shape, seed=1, partitioned=partitions_weights(accelerator))
         ours: Any = build_engine(accelerator, model, config)

@@ -63,7 +63,7 @@ def engine_of(config: Config, run: Path) -> Iterator[tuple[Any, Any, Checkpoints
     get_accelerator().is_fp16_supported = lambda: True  # on a CPU
     with rank_environment() as ranks:
         with patch.object(runtime, "check_precision", lambda precision: None):
-            accelerator = runtime.start(ranks, config, run=str(run))
+            accelerator = runtime.start(ranks, config)
         engine = checkpoints = None
         try:
             shape = bert_config(config.model, vocabulary_size=VOCABULARY, pad_token_id=0)

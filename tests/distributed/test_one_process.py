@@ -17,13 +17,17 @@ import torch
 
 from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
+from biobert_scale.lock import Lock
 from biobert_scale.recipes import structure_config
 from biobert_scale.report.page import write_report
 from biobert_scale.report.sources import read_sources
+from biobert_scale.report.status import read_status
 from biobert_scale.training.checkpoint.manifest import problem
 from biobert_scale.training.checkpoint.retention import FINISHED, complete, is_finished, remove, step_of
+from biobert_scale.training.monitor import webhook
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
 from biobert_scale.training.monitor.watchdog import DIRECTORY
+from biobert_scale.training.restarts import FAILED
 from biobert_scale.training.run import train
 from biobert_scale.training.step import HostStep
 from biobert_scale.training.trainer import Trainer
@@ -196,6 +200,44 @@ def test_a_diverged_run_leaves_no_checkpoint_of_what_are_no_numbers(
     assert "\n" not in str(failure.value)
     (kept,) = complete(tmp_path)
     assert step_of(kept) == 2 and problem(kept) is None
+
+
+def test_the_end_is_reported_once_and_a_failure_is_written_down(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[str, int, str]] = []
+
+    def post(_: str, body: dict[str, Any]) -> None:
+        sent.append((body["event"], body["global_step"], body["what"]))
+
+    monkeypatch.setattr(webhook, "_post", post)
+
+    def take_step(trainer: Trainer, *_: Any) -> Any:
+        raise RunFailed("the disk is full", where="here", remedy="free some")
+
+    with monkeypatch.context() as inner, pytest.raises(RunFailed):
+        inner.setattr(Trainer, "take_step", take_step)
+        train(tiny(), tokens, tmp_path)
+    assert sent == [("failed", 0, "the disk is full: here; free some")]
+    failed = read_status(tmp_path)
+    assert (failed.state, failed.failure) == ("failed", "the disk is full: here; free some (at step 0)")
+    with monkeypatch.context() as inner:
+        stop_after(inner, 3)
+        train(tiny(), tokens, tmp_path)
+    assert read_status(tmp_path).state == "stopped" and len(sent) == 1
+    for _ in range(2):  # the second start has nothing to do, and nothing to report
+        assert train(tiny(), tokens, tmp_path)
+    assert sent[1:] == [("finished", 8, "")] and read_status(tmp_path).state == "finished"
+
+
+@pytest.mark.fault("a second process starts in a run directory", "refused; the run there has not failed")
+def test_a_start_that_was_refused_is_no_failure_of_the_run(tokens: Path, tmp_path: Path) -> None:
+    train(tiny(), tokens, tmp_path)
+    with Lock(tmp_path, "train"):
+        with pytest.raises(UserError, match="at work here"):
+            train(tiny(), tokens, tmp_path)
+        assert read_status(tmp_path).state == "running"
+    assert not (tmp_path / FAILED).exists() and read_status(tmp_path).state == "finished"
 
 
 @pytest.mark.fault(

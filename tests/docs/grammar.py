@@ -132,7 +132,7 @@ def _cli(name: str, arguments: list[str]) -> dict[str, Any]:
         return {}
     values: dict[str, Any] = {}
 
-    @functools.wraps(function_of(name))
+    @functools.wraps(function_of(name, arguments))
     def take(*positional: Any, **options: Any) -> None:
         values.update(options)
 

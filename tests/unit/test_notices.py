@@ -13,7 +13,6 @@ from deepspeed.accelerator import get_accelerator
 get_accelerator()
 from accelerate.state import warnings as accelerate_warnings
 accelerate_warnings.warn("OMP_NUM_THREADS/MKL_NUM_THREADS unset, we set it at 2 to improve oob performance.")
-warnings.warn("`log_with=[]` was passed but no supported trackers are currently installed.")
 warnings.warn("`torch.distributed.all_gather_into_tensor` is deprecated. Please use another.", FutureWarning)
 logging.getLogger("accelerate").info("a detail")
 """

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.document import Document
+from biobert_scale.corpus.sources.selection import is_accepted, plain
 
 # Control characters, invisible formatting, private-use glyphs (symbol fonts), replacement and noncharacters.
 # Those that Unicode counts as white space are not here: they separate words.
@@ -37,11 +39,22 @@ _MINIMUM_SHARE_AGAINST_DECLARED = 0.12
 spelled alike (Dutch `of`, Danish and Norwegian `for`), reach more than 0.05; English full texts 0.2."""
 
 
-def clean_text(text: str) -> str:
+def clean_text(text: str, skip: Collection[str] = ()) -> str:
     """Normalise to NFC, write the micro sign as the Greek letter, drop what has no glyph, collapse white
-    space within lines, and drop empty lines."""
-    text = unicodedata.normalize("NFC", "\n".join(filter(None, map(_clean_line, text.split("\n")))))
-    return text.replace(_MICRO_SIGN, _GREEK_MU)
+    space within lines, and drop empty lines.
+
+    Args:
+        skip: `normalize` leaves out the first two, `invisible` the third.
+    """
+    clean = _collapse if "invisible" in skip else _clean_line
+    text = "\n".join(filter(None, map(clean, text.split("\n"))))
+    if "normalize" in skip:
+        return text
+    return unicodedata.normalize("NFC", text).replace(_MICRO_SIGN, _GREEK_MU)
+
+
+def _collapse(line: str) -> str:
+    return " ".join(line.split())
 
 
 def _clean_line(line: str) -> str:
@@ -50,7 +63,7 @@ def _clean_line(line: str) -> str:
     is_plain = line.isprintable() and "  " not in line and line == line.strip()
     if is_plain and (line.isascii() or not _LATE.search(line)):
         return line
-    return " ".join(_REMOVED.sub("", line).split())
+    return _collapse(_REMOVED.sub("", line))
 
 
 def count_words(text: str) -> int:
@@ -62,21 +75,42 @@ def reject_reason(document: Document, config: CorpusConfig) -> str | None:
     """Why a cleaned document is left out, judged by itself alone; None where it is kept.
 
     Returns:
-        `no_identifier`, `no_abstract` (MEDLINE: a title alone), `no_body` (PMC: the same), `too_short`,
-        `language`, `symbol_heavy`, or None.
+        `no_identifier`, `license`, `retracted`, `publication_type`, `year`, `no_abstract` (MEDLINE: a title
+        alone), `no_body` (others: the same), `too_short`, `language`, `symbol_heavy`, or None.
     """
     if document.id.endswith(":"):
         return "no_identifier"
+    if unwanted := _unwanted(document, config):
+        return unwanted
+    skip = document.own.skip if document.own is not None else ()
     if document.title_only or not document.text:
         return "no_abstract" if document.source == "medline" else "no_body"
-    if count_words(document.text) < config.minimum_words:
+    if "too_short" not in skip and count_words(document.text) < config.minimum_words:
         return "too_short"
     judged = document.text[:_JUDGED_CHARACTERS]
-    if not _language_is_kept(document, judged.lower().split(), config):
+    if "language" not in skip and not _language_is_kept(document, judged.lower().split(), config):
         return "language"
+    if "symbol_heavy" in skip:
+        return None
     # Plain letters alone are enough nearly always, and counted ten times as fast.
     enough = ascii_letters(judged) >= _MINIMUM_LETTER_SHARE * len(judged)
     return None if enough or letter_share(judged) >= _MINIMUM_LETTER_SHARE else "symbol_heavy"
+
+
+def _unwanted(document: Document, config: CorpusConfig) -> str | None:
+    """The filter that a record does not pass, whatever its text."""
+    if document.source != "medline" and not is_accepted(document.license_name, config.licenses):
+        return "license"
+    if document.retracted and not config.retracted:
+        return "retracted"
+    excluded = {plain(name) for name in config.excluded_publication_types}
+    if excluded and not excluded.isdisjoint(map(plain, document.publication_types)):
+        return "publication_type"
+    limited = config.first_year > 0 or config.last_year < 9999
+    # A record without a year does not pass: a corpus up to a year has nothing of later ones.
+    if limited and not (document.year and config.first_year <= document.year <= config.last_year):
+        return "year"
+    return None
 
 
 def _language_is_kept(document: Document, words: list[str], config: CorpusConfig) -> bool:

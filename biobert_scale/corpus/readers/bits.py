@@ -14,6 +14,7 @@ from lxml import etree
 from biobert_scale.corpus.cleaning.markup import collapse, local_name, with_doctype
 from biobert_scale.corpus.readers.jats import (
     JatsArticle,
+    Stated,
     abstract_of,
     body_of,
     language_of,
@@ -49,12 +50,14 @@ def read_book(content: bytes, *, captions: bool = True, file_name: str = "") -> 
     """
     root = parse(with_doctype(content))
     book = root if local_name(root) in BOOKS else next(root.iter(*_BOOKS_ANYWHERE), root)
-    book_name = next(iter(_identifiers(book.find("{*}book-meta")).values()), "") or file_name
+    whole = book.find("{*}book-meta")
+    book_name, of_book = next(iter(_identifiers(whole).values()), "") or file_name, Stated.of(whole)
     try:
         for number, part in enumerate(book.iter("{*}book", "{*}book-part"), start=1):
             meta = next(part.iterchildren("{*}book-part-meta", "{*}book-meta"), None)
             if body := body_of(part, captions):
                 named = _identifiers(meta)
+                stated = Stated.of(meta)
                 own_name = next(iter(named.values()), "") or part.get("id") or str(number)
                 text = JatsArticle(
                     pmid=named.get("pmid", ""),
@@ -62,6 +65,10 @@ def read_book(content: bytes, *, captions: bool = True, file_name: str = "") -> 
                     language=language_of(part) or language_of(book),
                     title=title_of(meta),
                     abstract=abstract_of(meta),
+                    license=stated.license or of_book.license,
+                    retracted=stated.retracted or of_book.retracted,
+                    publication_types=(),
+                    year=stated.year or of_book.year,
                     body=body,
                 )
                 yield BookPart(f"{book_name}/{own_name}", text)

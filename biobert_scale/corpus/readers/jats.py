@@ -6,9 +6,11 @@ the authors is left out; docs/corpus.md lists it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lxml import etree
 
@@ -31,6 +33,11 @@ _LANGUAGES = dict(
 _UNLISTED_LANGUAGE = "und"
 _TITLE_GROUPS = ("{*}title-group", "{*}book-title-group")
 _TITLES = ("{*}article-title", "{*}title", "{*}book-title")
+_LICENSE_URL = re.compile(
+    r"creativecommons\.org/(?:licenses/(by(?:-nc)?(?:-nd|-sa)?)|(publicdomain/zero))(?![a-z-])"
+)
+_RETRACTED_TYPES = frozenset({"retraction", "retracted-article"})
+_HREF = "{http://www.w3.org/1999/xlink}href"
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
@@ -46,6 +53,14 @@ class JatsArticle:
     title: str
     abstract: tuple[str, ...]
     """Paragraphs, a structured abstract's as `Heading: text`."""
+    license: str
+    """As PMC writes it (`CC BY-NC`), by the address of a Creative Commons licence; empty without one."""
+    retracted: bool
+    """Retracted, or the notice that retracts another."""
+    publication_types: tuple[str, ...]
+    """JATS' `article-type`."""
+    year: int
+    """Of publication, the earliest of several; 0 where it states none."""
     body: tuple[str, ...]
     """Headings, paragraphs, list items and captions in reading order, one line each."""
 
@@ -139,6 +154,7 @@ def _article(article: etree._Element, captions: bool, languages: tuple[str, ...]
     named = meta.iterfind("{*}article-id") if meta is not None else ()
     identifiers = {item.get("pub-id-type"): "".join(item.itertext()).strip() for item in named}
     pmcid = (identifiers.get("pmcid") or identifiers.get("pmc") or "").upper()
+    stated, kind = Stated.of(meta), article.get("article-type", "")
     text, language = article, language_of(article)
     if language not in languages and (translation := _translation(article, languages)) is not None:
         text, language = translation, language_of(translation)
@@ -151,8 +167,42 @@ def _article(article: etree._Element, captions: bool, languages: tuple[str, ...]
         language=language,
         title=title_of(meta),
         abstract=abstract_of(meta),
+        license=stated.license,
+        retracted=stated.retracted or kind in _RETRACTED_TYPES,
+        publication_types=(kind,) if kind else (),
+        year=stated.year,
         body=body_of(text, captions),
     )
+
+
+class Stated(NamedTuple):
+    """What the metadata of an article or a book state of it."""
+
+    license: str
+    retracted: bool
+    year: int
+
+    @classmethod
+    def of(cls, meta: etree._Element | None) -> Stated:
+        if meta is None:
+            return cls("", False, 0)
+        terms = meta.iterfind("{*}permissions/{*}license")
+        addresses = (
+            address
+            for license in terms
+            for part in license.iter(etree.Element)
+            for address in (part.get(_HREF) or "", (part.text or "").strip())
+        )
+        named = next(filter(None, map(_LICENSE_URL.search, addresses)), None)
+        years = (date.findtext("{*}year") or "" for date in meta.iterfind("{*}pub-date"))
+        forward = (item.get("related-article-type") for item in meta.iterfind("{*}related-article"))
+        return cls(
+            license=("CC0" if named[2] else f"CC {named[1].upper()}") if named else "",
+            retracted="retraction-forward" in forward,
+            year=min(
+                (int(year) for year in map(str.strip, years) if re.fullmatch("[0-9]{4}", year)), default=0
+            ),
+        )
 
 
 def language_of(article: etree._Element) -> str:

@@ -34,6 +34,8 @@ CITATIONS = ("PubmedArticleSet", "PubmedBookArticleSet", "MedlineCitationSet", *
 _UNLABELLED = frozenset({"", "UNLABELLED", "UNLABELED", "UNASSIGNED"})
 _HEAD_BYTES = 4096
 _PMCID = re.compile(r"PMC\d+")
+_YEAR = re.compile(r"(?<![0-9])[12][0-9]{3}(?![0-9])")
+_RETRACTED = frozenset({"Retracted Publication", "Retraction of Publication", "Retraction Notice"})
 _DEFAULT_LANGUAGE = "eng"  # of OtherAbstract, by the DTD
 
 
@@ -62,6 +64,11 @@ class MedlineRecord:
     pmcid: str = ""
     other_abstracts: tuple[OtherAbstract, ...] = ()
     """These are no part of `abstract`."""
+    publication_types: tuple[str, ...] = ()
+    retracted: bool = False
+    """Retracted, or the notice that retracts another."""
+    year: int = 0
+    """Of publication; 0 where the record has none."""
     deleted: tuple[str, ...] = ()
     """PMIDs that this block withdraws."""
 
@@ -122,7 +129,15 @@ def _record(citation: etree._Element | None, data: etree._Element | None) -> Med
     if citation is not None:
         if citation.tag == "BookDocument":
             _read_article(citation, fields)
-        tags = ("PMID", "DateRevised", "Article", "Book", "OtherID", "OtherAbstract")
+        tags = (
+            "PMID",
+            "DateRevised",
+            "Article",
+            "Book",
+            "OtherID",
+            "OtherAbstract",
+            "CommentsCorrectionsList",
+        )
         for child in citation.iterchildren(*tags):
             match child.tag:
                 case "PMID":
@@ -133,8 +148,13 @@ def _record(citation: etree._Element | None, data: etree._Element | None) -> Med
                     fields["date_revised"] = _date(child)
                 case "Article":
                     _read_article(child, fields)
-                case "Book" if not fields.get("title"):
-                    fields["title"] = _clean_title(plain_text(child.find("BookTitle")))
+                case "Book":
+                    fields["title"] = fields.get("title") or _clean_title(plain_text(child.find("BookTitle")))
+                    fields["year"] = _year(child.find("PubDate"))
+                case "CommentsCorrectionsList":
+                    fields["retracted"] = (
+                        child.find("CommentsCorrections[@RefType='RetractionIn']") is not None
+                    )
                 case "OtherAbstract":
                     language = (child.get("Language") or _DEFAULT_LANGUAGE).lower()
                     other = OtherAbstract(language, "\n".join(_paragraphs(child)))
@@ -142,17 +162,36 @@ def _record(citation: etree._Element | None, data: etree._Element | None) -> Med
                 # Where files had no PubmedData yet:
                 case "OtherID" if not pmcid and (named := _PMCID.match(plain_text(child))):
                     pmcid = named.group()
+        types = fields.get("publication_types", ())
+        fields["retracted"] = fields.get("retracted", False) or not _RETRACTED.isdisjoint(types)
     return MedlineRecord(pmcid=pmcid, **fields)
 
 
 def _read_article(article: etree._Element, fields: dict[str, Any]) -> None:
     languages = []
-    for child in article.iterchildren("ArticleTitle", "Abstract", "Language"):
+    tags = (
+        "Journal",
+        "ArticleTitle",
+        "Abstract",
+        "Language",
+        "PublicationTypeList",
+        "PublicationType",
+        "ArticleDate",
+    )
+    for child in article.iterchildren(*tags):
         match child.tag:
             case "ArticleTitle":
                 fields["title"] = _clean_title(plain_text(child))
             case "Abstract":
                 fields["abstract"] = _paragraphs(child)
+            case "Journal":
+                fields["year"] = _year(child.find("JournalIssue/PubDate"))
+            case "ArticleDate":
+                fields["year"] = min(filter(None, (fields.get("year"), _year(child))), default=0)
+            case "PublicationTypeList":
+                fields["publication_types"] = tuple(map(plain_text, child.iterchildren("PublicationType")))
+            case "PublicationType":  # of a book
+                fields["publication_types"] = (*fields.get("publication_types", ()), plain_text(child))
             case _:
                 languages.append(plain_text(child).lower())
     if languages:
@@ -178,6 +217,13 @@ def _date(element: etree._Element) -> int:
     if len(parts) < 3 or not all(map(_is_number, parts.values())):
         return 0
     return int(parts["Year"]) * 10_000 + int(parts["Month"]) * 100 + int(parts["Day"])
+
+
+def _year(date: etree._Element | None) -> int:
+    """Of a date with `Year`, or with the first year in `MedlineDate` (`1998 Dec-1999 Jan`)."""
+    text = (date.findtext("Year") or date.findtext("MedlineDate") or "") if date is not None else ""
+    found = _YEAR.search(text)
+    return int(found[0]) if found else 0
 
 
 def _clean_title(title: str) -> str:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 REASONS = (
     "",
-    *"malformed no_identifier no_abstract no_body too_short language symbol_heavy benchmark".split(),
+    *"malformed no_identifier license retracted publication_type year".split(),
+    *"no_abstract no_body too_short language symbol_heavy benchmark".split(),
     *"deleted superseded full_text_present duplicate_text near_duplicate".split(),
 )
 """What is decided of a record, by code: 0 is kept. Up to `benchmark` within one file, the others over all;
@@ -24,7 +25,9 @@ class Index:
     """What the decision needs: columns of shape (records,), in the order of files and positions."""
 
     medline: NDArray[np.bool_]
-    """The record comes from MEDLINE, else from PMC."""
+    """The record comes from MEDLINE."""
+    pmc: NDArray[np.bool_]
+    """It comes from PMC. Records of own text have neither mark, no identifier and one state."""
     pmid: NDArray[np.int64]
     """0 where unknown: never for a MEDLINE record, unless its code is `no_identifier`."""
     pmcid: NDArray[np.int64]
@@ -62,10 +65,10 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
     """
     code = index.code.copy()
     identified = code != CODES["no_identifier"]
-    full_text_by_pmid = ~index.medline & (index.pmcid == 0)
+    full_text_by_pmid = index.pmc & (index.pmcid == 0)
     for is_source, key in (
         (index.medline, index.pmid),
-        (~index.medline, index.pmcid),
+        (index.pmc, index.pmcid),
         (full_text_by_pmid, index.pmid),
     ):
         rows = np.flatnonzero(is_source & identified & (key > 0))
@@ -73,7 +76,7 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
     counting = np.flatnonzero(index.medline & identified & (code != CODES["superseded"]))
     code[counting[counting < _look_up(index.pmid[counting], deletions)]] = CODES["deleted"]
 
-    full_text = (code == 0) & ~index.medline
+    full_text = (code == 0) & index.pmc
     linked = np.zeros(len(code), dtype=bool)
     for key in (index.pmid, index.pmcid):
         linked |= (key > 0) & np.isin(key, key[full_text])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -40,8 +41,7 @@ class Selection:
 
     def refusal(self, license_code: str, flags: int) -> str:
         """Why an article is not wanted, a state of `record`; empty where it is."""
-        accepted = {_plain(name) for name in self.licenses}
-        if _plain(ANY) not in accepted and _plain(license_code) not in accepted:
+        if not is_accepted(license_code, self.licenses):
             return LICENSE
         for kept, reason in (
             (self.retracted, RETRACTED),
@@ -91,5 +91,12 @@ def read_metadata(content: bytes) -> Metadata:
         raise ValueError(str(error)) from None
 
 
-def _plain(license_code: str) -> str:
-    return re.sub(r"[^A-Z0-9]", "", license_code.upper())
+def is_accepted(license_code: str, licenses: Iterable[str]) -> bool:
+    """Whether a licence is one of those that `--licenses` names."""
+    accepted = {plain(name) for name in licenses}
+    return plain(ANY) in accepted or plain(license_code) in accepted
+
+
+def plain(name: str) -> str:
+    """A name without case, blanks and hyphens."""
+    return re.sub(r"[^A-Z0-9]", "", name.upper())

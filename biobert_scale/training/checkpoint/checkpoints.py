@@ -13,6 +13,7 @@ import logging
 import random
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from biobert_scale.config import Config
 from biobert_scale.errors import RunFailed, UserError
 from biobert_scale.files import fingerprint, make_directory, read_json
 from biobert_scale.training.checkpoint.commit import STATE, Commit
+from biobert_scale.training.checkpoint.continuation import Origin
 from biobert_scale.training.checkpoint.identity import CONFIG, refuse_changes
 from biobert_scale.training.checkpoint.manifest import (
     FORMAT,
     CheckpointRecord,
+    Link,
     Verified,
     problem,
     read_record,
@@ -71,6 +74,8 @@ class Checkpoints:
         *,
         samples_fingerprint: str,
         initial_weights: str = "",
+        vocabulary: str = "",
+        origin: Origin | None = None,
     ) -> None:
         """Keep checkpoints of an engine's weights and moments.
 
@@ -79,9 +84,12 @@ class Checkpoints:
             samples_fingerprint: what the data stream was made from, checked on resuming.
             initial_weights: the fingerprint of the files that the run starts from, checked too; empty for
                 random weights.
+            vocabulary: see `CheckpointRecord`.
+            origin: what a run without checkpoints begins with; by default with its initial weights.
         """
         self.accelerator, self.run, self.config, self.engine = accelerator, run, config, engine
         self.samples_fingerprint, self.initial_weights = samples_fingerprint, initial_weights
+        self.vocabulary, self.origin, self.lineage = vocabulary, origin, list[Link]()
         self.writer: ShardWriter | None = None
         self.buffers: dict[str, Tensor] = {}
         """The state as last copied; no writer reads it any more when the next save begins."""
@@ -179,7 +187,7 @@ class Checkpoints:
         """Load the newest intact checkpoint into the model and the optimizer.
 
         Returns:
-            Where the run stands; the beginning where there is no checkpoint.
+            Where the run stands; where there is no checkpoint its origin or the beginning.
 
         Raises:
             UserError: the checkpoint comes from other data or other settings, or its format is another
@@ -187,8 +195,9 @@ class Checkpoints:
         """
         checkpoint = self._newest_intact()
         if checkpoint is None:
-            return TrainerState()
+            return self._begin()
         record = read_record(checkpoint)
+        self.lineage = record.get("lineage", [])
         weights = (record.get("initial_weights", ""), self.initial_weights)
         # The samples follow from settings, too: a changed one is named before the samples are compared.
         refuse_changes(read_json(checkpoint / CONFIG), self.config, where=checkpoint, weights=weights)
@@ -197,16 +206,36 @@ class Checkpoints:
             what = f"the checkpoint was trained on samples {theirs}, these are {ours}"
             remedy = "give the tokens it was trained on, or start a new run in another --output"
             raise UserError(what, where=checkpoint, remedy=remedy)
+        logger.info("resuming from %s, written by %d rank(s)", checkpoint.name, record["world_size"])
+        return self._fill(checkpoint)
+
+    def _begin(self) -> TrainerState:
+        if self.origin is None:
+            return TrainerState()
+        checkpoint, link = self.origin
+        if trouble := self._trouble(checkpoint):
+            remedy = "take an earlier one, RUN@STEP"
+            raise UserError(f"the checkpoint is broken: {trouble}", where=checkpoint, remedy=remedy)
+        self.lineage = [*read_record(checkpoint).get("lineage", []), link]
+        state = self._fill(checkpoint)
+        return state if link["samples_continue"] else replace(state, consumed_samples=0)
+
+    def _fill(self, checkpoint: Path) -> TrainerState:
+        """Read a checkpoint, whose files are verified, into the model and the optimizer."""
         saved = read_json(checkpoint / STATE)
         state = TrainerState(**saved["state"])
-        with Shards(checkpoint, record["shards"]) as shards:
+        with Shards(checkpoint, read_record(checkpoint)["shards"]) as shards:
             for fragment in self.engine.local_fragments():
                 shards.fill(fragment)
         self.engine.refresh_after_load(steps_taken=state.global_step)
         self.engine.restore_loss_scale(saved["loss_scale"])
         self.accelerator.wait_for_everyone()
-        logger.info("resuming from %s, written by %d rank(s)", checkpoint.name, record["world_size"])
         return state
+
+    def _trouble(self, checkpoint: Path) -> str | None:
+        """What is wrong with a checkpoint's files, whose reading the ranks share."""
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        return next(filter(None, self._gather(problem(checkpoint, part=rank, parts=ranks))), None)
 
     def _newest_intact(self) -> Path | None:
         """The newest checkpoint that is intact; the ranks share the reading, the log names broken ones."""
@@ -215,12 +244,10 @@ class Checkpoints:
         found: list[Any] = [(complete(self.run), incomplete(self.run))]
         candidates, left = broadcast_object_list(found)[0]
         for checkpoint in reversed(candidates):
-            rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
-            troubles = list(filter(None, self._gather(problem(checkpoint, part=rank, parts=ranks))))
-            if not troubles:
+            if (trouble := self._trouble(checkpoint)) is None:
                 self.verified.add(checkpoint)
                 return Path(checkpoint)
-            logger.warning("checkpoint %s is passed over: %s", checkpoint.name, troubles[0])
+            logger.warning("checkpoint %s is passed over: %s", checkpoint.name, trouble)
         # A checkpoint that is being deleted loses its manifest first, but then another is intact.
         if lost := [*candidates, *(path for path in left if not path.name.startswith("."))]:
             remedy = "see `biobert-scale checkpoint verify`; restore its files; to begin anew, choose another"
@@ -279,6 +306,8 @@ class Checkpoints:
             "samples_fingerprint": self.samples_fingerprint,
             "config_fingerprint": fingerprint(self.config),
             "initial_weights": self.initial_weights,
+            "vocabulary": self.vocabulary,
+            "lineage": self.lineage,
             "versions": {"biobert_scale": __version__} | libraries,
             "shards": [],
             "files": {},

@@ -78,13 +78,14 @@ def refuse_changes(
                 continue
             if all(weights):
                 old, new = f"{old} ({weights[0][:12]})", f"{new} ({weights[1][:12]})"
-        for key, was, now in _differences(section, old, new):
+        for key, was, now in differences(section, old, new):
             remedy = "set it back, or start a new run in another --output"
             raise UserError(f"{key} was {was!r} and is now {now!r}", where=where, remedy=remedy)
 
 
-def _differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+def differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:
+    """Dotted keys of a section whose values differ, with both, which are of `asdict`."""
     if isinstance(new, dict) and old.keys() == new.keys():
-        return [found for name in new for found in _differences(f"{key}.{name}", old[name], new[name])]
+        return [found for name in new for found in differences(f"{key}.{name}", old[name], new[name])]
     old, new = (list(value) if isinstance(value, tuple) else value for value in (old, new))
     return [] if old == new else [(key, old, new)]

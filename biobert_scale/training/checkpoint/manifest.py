@@ -21,6 +21,24 @@ class FileRecord(TypedDict):
     """64 hexadecimal digits."""
 
 
+class Link(TypedDict):
+    """A run that was continued by another one, and where."""
+
+    run: str
+    """Its directory."""
+    global_step: int
+    consumed_samples: int
+    consumed_tokens: int
+    checkpoint_sha256: str
+    """Of its checkpoint's manifest, which has its files'."""
+    samples_continue: bool
+    """Whether the other run's samples are those that would have followed; otherwise they begin anew."""
+    initial_weights: str
+    """The setting."""
+    changes: dict[str, list[Any]]
+    """Dotted setting -> its value in this run, and in the one that continued it."""
+
+
 class CheckpointRecord(TypedDict):
     """What a manifest says; its counts are those of `TrainerState`."""
 
@@ -39,6 +57,10 @@ class CheckpointRecord(TypedDict):
     config_fingerprint: str
     initial_weights: NotRequired[str]
     """The fingerprint of the files that the run began with; empty for random weights."""
+    vocabulary: NotRequired[str]
+    """SHA-256 of the tokens' `vocab.txt`."""
+    lineage: NotRequired[list[Link]]
+    """The runs that were continued until this one, oldest first."""
     versions: dict[str, str]
     shards: list[str]
     """The files that hold tensors, one for each rank that wrote."""

@@ -100,6 +100,23 @@ def find_checkpoint(source: Path) -> Path:
     return checkpoint
 
 
+def milestones(run: Path, config: CheckpointConfig) -> list[Path]:
+    """The checkpoints that a run keeps for good, oldest first: those of multiples of `keep_every_steps`, and
+    the last one of a finished run. Without `keep_every_steps` all that are there.
+
+    Raises:
+        UserError: there is none yet.
+    """
+    found = complete(run)
+    if every := config.keep_every_steps:
+        last = found[-1:] if is_finished(run) else []
+        found = [path for path in found if step_of(path) % every == 0 or path in last]
+    if not found:
+        what = f"no milestone yet (training.checkpoint.keep_every_steps = {every:,})"
+        raise UserError(what, where=run, remedy="wait for one, or leave out --all-milestones")
+    return found
+
+
 def check_resume(run: Path, policy: str) -> None:
     """Refuse a run directory that is not what the user took it for.
 

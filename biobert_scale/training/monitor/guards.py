@@ -11,9 +11,10 @@ import logging
 import math
 import statistics
 from collections import deque
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 
@@ -26,6 +27,16 @@ EVENTS = "events.jsonl"
 _STEPS_BEFORE_JUDGING = 20
 
 Action = Literal["go on", "roll back"]
+
+
+class RunEvent(TypedDict):
+    """A line of `events.jsonl`."""
+
+    time: str
+    kind: str
+    global_step: int
+    rank: int
+    what: str
 
 
 class Guards:
@@ -154,6 +165,30 @@ class Guards:
 def record_event(run: Path, kind: str, global_step: int, rank: int, text: str) -> None:
     """Append a line to the run's `events.jsonl`."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    record = {"time": now, "kind": kind, "global_step": global_step, "rank": rank, "what": text}
+    record: RunEvent = {"time": now, "kind": kind, "global_step": global_step, "rank": rank, "what": text}
     with open(run / EVENTS, "a") as stream:
         stream.write(json.dumps(record) + "\n")
+
+
+def read_events(run: Path, *, begin: int = 0) -> tuple[list[RunEvent], int]:
+    """The events from a byte of `events.jsonl` on, and where to read on. A line that is being written, or is
+    no event, is left out."""
+    if not (run / EVENTS).exists():
+        return [], begin
+    with open(run / EVENTS, "rb") as stream:
+        stream.seek(begin)
+        lines, end, _ = stream.read().rpartition(b"\n")
+    events = []
+    for line in lines.split(b"\n"):
+        with suppress(ValueError, KeyError, TypeError):
+            found = json.loads(line)
+            events.append(
+                RunEvent(
+                    time=found["time"],
+                    kind=found["kind"],
+                    global_step=found["global_step"],
+                    rank=found["rank"],
+                    what=found["what"],
+                )
+            )
+    return events, begin + len(lines + end)

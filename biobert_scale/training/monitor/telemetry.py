@@ -14,8 +14,11 @@ from tqdm import tqdm
 
 from biobert_scale.config import TrainingConfig
 from biobert_scale.files import write_atomically
+from biobert_scale.training.checkpoint.retention import checkpoint_path
 from biobert_scale.training.checkpoint.state import TrainerState
+from biobert_scale.training.monitor.guards import read_events
 from biobert_scale.training.monitor.metrics import RunMetrics
+from biobert_scale.training.monitor.trackers import Trackers
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +32,20 @@ class Telemetry:
     """Writes on the main process; on the others every call does nothing."""
 
     def __init__(
-        self, accelerator: Accelerator, run: Path, state: TrainerState, *, training: TrainingConfig
+        self,
+        accelerator: Accelerator,
+        run: Path,
+        state: TrainerState,
+        *,
+        training: TrainingConfig,
+        begins: bool = False,
     ) -> None:
-        """Open the run's records; those beyond `state`, of a run that got further, are dropped."""
+        """Open the run's records; those beyond `state`, of a run that got further, are dropped.
+
+        Args:
+            begins: the run begins at `state`, of another one; it has no records up to there.
+        """
         self.accelerator, self.path, self.training = accelerator, run / METRICS, training
-        beyond = {"tensorboard": {"purge_step": state.global_step + 1}}
-        accelerator.init_trackers(run.name or "run", init_kwargs=beyond)
         self.bar = tqdm(
             total=training.schedule.total_steps,
             initial=state.global_step,
@@ -42,29 +53,22 @@ class Telemetry:
             disable=None if accelerator.is_main_process else True,
         )
         self.begun, self.begun_at, self.told_at = time.monotonic(), state.global_step, time.monotonic()
-        self.rewind(state)
+        _, self.read_bytes = read_events(run)
+        first = accelerator.is_main_process
+        kept = TrainerState() if begins else state
+        records = _drop_beyond(self.path, kept) if first else []
+        names = training.trackers if first else ()
+        self.trackers = Trackers(names, run, global_step=kept.global_step, records=records)
 
     def rewind(self, state: TrainerState) -> None:
         """Drop what was recorded beyond a state."""
         if self.accelerator.is_main_process:
-            records, unreadable = _read_lines(self.path)
-            if unreadable:
-                with open(self.path.with_name(UNREADABLE), "ab") as stream:
-                    stream.write(b"".join(line + b"\n" for line in unreadable))
-                what = "%d line(s) of %s are no records; they are kept in %s"
-                logger.warning(what, len(unreadable), self.path, UNREADABLE)
-            step, seen = state.global_step, state.consumed_samples
-            kept = [
-                line
-                for line in records
-                if step and line["global_step"] <= step and line.get("consumed_samples", 0) <= seen
-            ]
-            write_atomically(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+            _drop_beyond(self.path, state)
+            self.trackers.rewind(state.global_step)
         self.bar.n = state.global_step
 
     def log(self, global_step: int, values: RunMetrics) -> None:
         """Record values of one step."""
-        self.accelerator.log(values, step=global_step)
         if self.accelerator.is_main_process:
             # JSON knows no infinity and no NaN, which an overflowing step's gradient norm is.
             finite = {
@@ -73,6 +77,8 @@ class Telemetry:
             }
             with open(self.path, "a") as stream:
                 stream.write(json.dumps({"global_step": global_step, **finite}) + "\n")
+            self.trackers.log(global_step, values)
+            self._annotate(global_step, values)
             if "train/loss" in values:
                 self._show(global_step, values)
 
@@ -88,11 +94,43 @@ class Telemetry:
             what = "step %d of %d: loss %.4f, %.3g tokens/s a device, %s to go"
             logger.info(what, global_step, total, loss, rate, timedelta(seconds=round(seconds)))
 
-    def close(self) -> None:
+    def _annotate(self, global_step: int, values: RunMetrics) -> None:
+        """Mark in the trackers what this record is of, and what guards and watchdogs have recorded since."""
+        run, annotate = self.path.parent, self.trackers.annotate
+        events, self.read_bytes = read_events(run, begin=self.read_bytes)
+        for event in events:
+            annotate(event["kind"], event["global_step"], event["what"])
+        if "validation/mlm_loss" in values:
+            annotate("validation", global_step, f"MLM loss {values['validation/mlm_loss']:.4f}")
+        if "perf/checkpoint_stall_seconds" in values:
+            annotate("checkpoint", global_step, checkpoint_path(run, global_step).name)
+
+    def close(self, *, patience: float) -> None:
+        """Stop.
+
+        Args:
+            patience: seconds that trackers are waited for.
+        """
         self.bar.close()
-        # `end_training` would leave the process group under the engine's feet.
-        for tracker in self.accelerator.trackers:
-            tracker.finish()
+        self.trackers.close(patience=patience)
+
+
+def _drop_beyond(path: Path, state: TrainerState) -> list[RunMetrics]:
+    """Leave in `metrics.jsonl` what was recorded up to a state, which is returned."""
+    records, unreadable = _read_lines(path)
+    if unreadable:
+        with open(path.with_name(UNREADABLE), "ab") as stream:
+            stream.write(b"".join(line + b"\n" for line in unreadable))
+        what = "%d line(s) of %s are no records; they are kept in %s"
+        logger.warning(what, len(unreadable), path, UNREADABLE)
+    step, seen = state.global_step, state.consumed_samples
+    kept = [
+        line
+        for line in records
+        if step and line["global_step"] <= step and line.get("consumed_samples", 0) <= seen
+    ]
+    write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
 
 
 def read_metrics(run: Path) -> list[RunMetrics]:

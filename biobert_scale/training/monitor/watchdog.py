@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from biobert_scale.files import write_atomically
 from biobert_scale.training.monitor.guards import record_event
+from biobert_scale.training.monitor.webhook import notify
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +130,7 @@ class Watchdog:
         found, step, seconds = self.diagnosis(), self.standing.global_step, time.time() - self.standing.since
         logger.error("step %d has not ended for %.0f s: %s", step, seconds, found.text)
         record_event(self.run, "stalled", step, found.rank, found.text)
+        notify("stalled", self.run, step, found.text)
 
     def heartbeats(self) -> list[Heartbeat]:
         """The ranks' last ones, by rank; those that an earlier start left behind do not count."""

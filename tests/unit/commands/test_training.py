@@ -143,4 +143,19 @@ def test_a_run_gets_what_the_command_line_says(tmp_path: Path, monkeypatch: pyte
     ((settings, tokens, output), options) = begun[0]
     assert (settings.seed, settings.training.trackers, settings.model.hidden_size) == (7, (), 128)
     assert (tokens, output) == (Path("t"), tmp_path / "run")
-    assert options == {"samples": None, "profile": (2, 3), "deadline": None}
+    assert options == {"samples": None, "profile": (2, 3), "deadline": None, "continue_from": ""}
+
+
+@pytest.mark.parametrize("source", ["old", "old@4", "at@7"])
+def test_a_run_that_continues_another_has_its_settings(
+    source: str, tmp_path: Path, described: list[Config]
+) -> None:
+    for name in ("old", "at@7"):  # of the latter, `@7` is no step
+        shutil.copytree(SAVED / "run", tmp_path / name)
+    words = ["--continue-from", str(tmp_path / source), "--training.schedule.total-steps", "77"]
+    assert dry_run(*words, "--output", str(tmp_path / "new")) == 0
+    saved = read_json(SAVED / "run" / "checkpoints" / "step-00000004" / "config.json")
+    assert described[-1].model.hidden_size == saved["model"]["hidden_size"]
+    assert described[-1].training.schedule.total_steps == 77
+    assert dry_run(*words, "--config", "demo") == 0
+    assert described[-1].model.hidden_size == 128, "the recipe's, where one is named"

@@ -116,7 +116,7 @@ def test_an_old_run_resumes_with_a_recipe_that_knows_nothing_of_the_new_key(
     refuse_changes(old, config, where=tmp_path)
     # A key whose default does what was done before is not worth a line.
     named = [record.getMessage().split()[0] for record in caplog.records]
-    assert named == ["training.optimizer.max_grad_norm"]
+    assert named == ["corpus.retracted", "training.optimizer.max_grad_norm"]
     # The second time the run has saved it by today's name.
     now = saved(config, tmp_path / "now.json")
     again = load_config(recipe, resumes=structure_saved(now, where="now"))

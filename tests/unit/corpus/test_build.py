@@ -450,6 +450,7 @@ def fates(rows: list[tuple[int, int, int, int]], deletions: dict[int, int] | Non
     columns = np.array(rows, dtype=np.int64).T
     index = Index(
         medline=np.ones(len(rows), dtype=bool),
+        pmc=np.zeros(len(rows), dtype=bool),
         pmid=columns[0],
         pmcid=np.zeros(len(rows), dtype=np.int64),
         version=columns[1],

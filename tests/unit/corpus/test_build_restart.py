@@ -42,6 +42,16 @@ def test_bytes_are_the_same_with_one_and_with_eight_workers(raw: Path, tmp_path:
     assert max(sizes) < 1.2 * min(sizes), "shards are not of even size"
 
 
+def test_workers_import_nothing_from_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "biobert_scale").mkdir()
+    (tmp_path / "biobert_scale" / "__init__.py").write_text("raise SystemExit('another version')")
+    for number in (1, 2):
+        write_medline(tmp_path / "raw" / f"pubmed25n{number:04d}.xml.gz", abstract(number, prose(number)))
+    command = Path(sys.executable).with_name("biobert-scale")
+    arguments = "corpus build --raw raw --output out --workers 2 --minimum-words 5".split()
+    subprocess.run([command, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+
 @pytest.mark.parametrize(
     "moment", ["extracted/*.json", pytest.param("shards-*/completions/*", marks=pytest.mark.slow)]
 )

@@ -34,7 +34,7 @@ def test_summary_counts_every_document_once(corpus: Path) -> None:
     assert sorted(summary.words["medline"].tolist()) == sorted(
         len(row["text"].split()) for row in rows if row["source"] == "medline"
     )
-    assert summary.licenses == {"not told": 49, "comm": 4}
+    assert summary.licenses == {"not stated": 49, "comm": 4}
     assert len({row["id"] for row in summary.samples}) == 5 and all(row in rows for row in summary.samples)
     assert [row["id"] for row in summarise(corpus, samples=5, seed=4).samples] != [
         row["id"] for row in summary.samples

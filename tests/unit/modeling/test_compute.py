@@ -115,6 +115,15 @@ def test_a_switch_changes_rounding_alone_under_autocast(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize("switches", [PLAIN, ComputeConfig()])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_layers_that_are_computed_again_drop_the_same_and_give_the_same_bits(
+    switches: ComputeConfig, autocast: bool
+) -> None:
+    again = build(replace(switches, activation_checkpointing=True), dropout=0.2)
+    assert_same(again, build(switches, dropout=0.2), packed_batch(7, 12, 5), autocast=autocast, rtol=0.0)
+
+
 @pytest.mark.slow
 def test_compiled_layers_change_no_loss_and_no_gradient_at_any_shape() -> None:
     # More layers than compilations that dynamo allows before it gives a function up.

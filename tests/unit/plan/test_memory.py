@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -168,5 +169,8 @@ def test_dropout_keeps_a_byte_a_number_and_half_precision_half_of_the_rest() -> 
         )
 
     assert of(shape, 2) - of(dry, 2) == 1024 * (24 * 2 + 1) * 1024
+    # Computed again: two bytes a number of a layer's input, and all of one layer.
+    again = partial(activation_bytes, shape, sequences=2, length=512, predictions=0, vocabulary_size=0)
+    assert again(bytes_a_weight=2, checkpointing=True) == pytest.approx((24 * 2 + 34 + 5) * 1024**2, rel=0.02)
     # Korthikanti et al. 2022: 34 bytes a hidden number and layer, without the attention matrices.
     assert of(shape, 2) == pytest.approx(34 * 1024 * 1024 * 24, rel=0.02)

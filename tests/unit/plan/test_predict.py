@@ -74,6 +74,9 @@ def test_the_seconds_of_a_step_by_hand() -> None:
     assert one.compute_seconds == pytest.approx(compute) and one.communication_seconds == pytest.approx(
         sending
     )
+    again = replace(LARGE, compute=replace(LARGE.compute, activation_checkpointing=True))
+    two = predict(again, machine(), FAST, vocabulary_size=28_996)
+    assert two.compute_seconds == pytest.approx(4 / 3 * compute)
     assert one.optimizer_seconds == pytest.approx(optimizer)
     assert one.step_seconds == pytest.approx(compute + sending + optimizer + 0.5)
     validations = 151 * 8192 * run.sequence_flops / 3 / 16 / 300e12

@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 import subprocess
+from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,17 +40,20 @@ from biobert_scale.evaluation.sequences import SequenceClassifier
 from biobert_scale.files import read_json, sha256_file, write_json
 from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.recipes import load_config
-from biobert_scale.release.checksums import verify_checksums
-from biobert_scale.release.export import export_model
+from biobert_scale.release.checksums import released_files, verify_checksums
+from biobert_scale.release.export import export_model, find_milestones
 from biobert_scale.release.finetuned import export_finetuned, finetuned_card
 from biobert_scale.release.finetuning_results import read_scores
 from biobert_scale.release.heads import save_head
 from biobert_scale.release.weights import save_weights
 from biobert_scale.training import runtime
+from biobert_scale.training.checkpoint.identity import CONFIG
 from biobert_scale.training.checkpoint.manifest import read_record, sealed
+from biobert_scale.training.checkpoint.retention import FINISHED
 from biobert_scale.training.ranks import rank_environment
 from biobert_scale.training.trainer import Trainer
 from tests.factories import write_model, write_prepared, write_tokens
+from tests.hub_server import TOKEN, serving
 
 SEQUENCES = ([2, 17, 40, 41, 42, 3], [2, 99, 3], [2, *range(30, 50), 3])
 BUDGET = FinetuneConfig(learning_rate=1e-3, epochs=2, batch_size=8, max_seq_length=32, dropout=0.0)
@@ -100,7 +104,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     directory = tmp_path_factory.mktemp("pretraining")
     config, tokens = tiny_config(), write_tokens(directory, documents=80)
     with rank_environment() as ranks:
-        accelerator = runtime.start(ranks, config, run=str(directory / "run"))
+        accelerator = runtime.start(ranks, config)
     (directory / "run").mkdir()
     build_samples(tokens, directory / "run" / "samples", config.data, seed=config.seed)
     trainer = Trainer(
@@ -537,7 +541,58 @@ def test_the_command_line_exports_both_kinds_and_tells_what_is_missing(
         ([str(trained.run)], "add --tokens"),
         ([str(trained.run), "--tokens", str(trained.tokens), "--private"], "without --push"),
         ([str(finetuned / "documents"), "--tokens", str(trained.tokens)], "go with a pre-training run"),
+        ([str(finetuned / "documents"), "--all-milestones"], "go with a pre-training run"),
+        ([str(trained.run), "--revision", "first"], "without --push"),
+        ([str(trained.run), "--all-milestones", "--evaluation", "scores"], "are of one milestone"),
     ):
         assert main(["export", *arguments, "--output", str(tmp_path / "other")]) == 2
         told = capsys.readouterr().err.strip().splitlines()
         assert len(told) == 1 and says in told[0]
+
+
+def test_all_milestones_are_revisions_and_an_interrupted_push_goes_on(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    name, output = "lab/milestones", tmp_path / "milestones"
+    command = (
+        f"export {trained.run} --tokens {trained.tokens} --output {output} --all-milestones --push {name}"
+    )
+    with serving() as server:
+        command += f" --endpoint {server.url}"
+        server.faults["/commit/step-6"] = deque([403])
+        assert main(command.split()) == 2 and "refuses the token (403)" in capsys.readouterr().err
+        repository = server.repositories[name]
+        assert len(repository.branches["step-3"]) == 2 and len(repository.commits) == 1
+        written = (output / "step-3" / "model.safetensors").stat().st_mtime_ns
+        assert main(command.split()) == 0
+        first, last = (released_files(output / f"step-{step}") for step in (3, 6))
+        for files, commits in (
+            (first, repository.branches["step-3"]),
+            (last, repository.branches["step-6"]),
+            (last, repository.commits),
+        ):
+            assert {path.name: path.read_bytes() for path in files}.items() <= commits[-1].items()
+            assert len(commits) == 2
+        assert "at step 3 of 6" in repository.branches["step-3"][-1]["README.md"].decode()
+        assert (output / "step-3" / "model.safetensors").stat().st_mtime_ns == written
+        single = command.replace("--all-milestones", "--revision first").replace(
+            str(output), f"{output}/step-6"
+        )
+        assert main(single.split()) == 0 and repository.branches["first"][-1] == repository.commits[-1]
+
+
+def test_milestones_are_what_the_run_keeps_for_good(trained: Trained, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained.run, run)
+    saved = run / "checkpoints" / "step-00000006" / CONFIG
+    config = read_json(saved)
+    config["training"]["checkpoint"]["keep_every_steps"] = 4
+    write_json(saved, config)
+    (run / FINISHED).write_text("{}")
+    assert list(find_milestones(run)) == ["step-6"], "the last one of a finished run"
+    (run / FINISHED).unlink()
+    with pytest.raises(UserError, match=r"no milestone yet \(training.checkpoint.keep_every_steps = 4\)"):
+        find_milestones(run)
+    with pytest.raises(UserError, match="no checkpoint of a run"):
+        find_milestones(tmp_path)

@@ -27,7 +27,6 @@ def test_a_tracker_that_is_not_installed_is_refused() -> None:
                     precision=replace(config.training.precision, dtype="fp32"),
                 ),
             ),
-            run="unused",
         )
 
 

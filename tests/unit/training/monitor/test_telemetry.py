@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.state import TrainerState
 from biobert_scale.training.monitor.telemetry import METRICS, UNREADABLE, Telemetry, read_metrics
+from biobert_scale.training.monitor.trackers import Trackers
 
 BAD = (b"{", b"\xff\xfe", b"3", b"[]", b"{}", b'{"global_step": "x"}', b"[" * 100_000, b"null")
 
@@ -53,6 +54,7 @@ def test_a_run_that_resumes_keeps_its_records_and_the_bad_lines_aside(bad: bytes
     telemetry.path = tmp_path / METRICS
     telemetry.accelerator = type("Alone", (), {"is_main_process": True})()  # type: ignore[assignment]
     telemetry.bar = type("Bar", (), {})()  # type: ignore[assignment]
+    telemetry.trackers = Trackers((), tmp_path, global_step=0, records=())
     state = type("State", (), {"global_step": 2, "consumed_samples": 32})()
     telemetry.rewind(state)  # type: ignore[arg-type]
     assert [line["global_step"] for line in read_metrics(tmp_path)] == [1, 2]
@@ -76,13 +78,13 @@ def test_records_beyond_a_checkpoint_go_and_what_is_no_number_is_null(tmp_path: 
     )
     training = load_config("demo").training
     telemetry = Telemetry(
-        Accelerator(cpu=True, log_with=[]),
+        Accelerator(cpu=True),
         tmp_path,
         TrainerState(global_step=2, consumed_samples=32),
         training=training,
     )
     telemetry.log(3, {"consumed_samples": 48, "optim/grad_norm": float("inf"), "optim/loss_scale": 2.0})
-    telemetry.close()
+    telemetry.close(patience=30.0)
     assert [(record["global_step"], record["consumed_samples"]) for record in read_metrics(tmp_path)] == [
         (0, 0),
         (1, 16),
