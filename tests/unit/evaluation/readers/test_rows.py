@@ -69,7 +69,7 @@ def test_quotes_and_line_ends_are_kept(name: str, content: str, source: Any, tmp
             {"columns": {"id": 0, "text": 1, "label": 2}},
         ),
         (
-            gzip.compress(b'id\tlabel\ttext\n7\tup\tFern "noxa", up.\n8\tdown\tNoxa again.\n'),
+            gzip.compress(b'id\tlabel\ttext\n7\tup\tFern "noxa", up.\n8\tdown\tNoxa again.\n', mtime=0),
             {},
         ),
     ],
