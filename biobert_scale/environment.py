@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypedDict
 
@@ -28,6 +30,17 @@ def launcher_environment(*, threads: int, on_gpu: bool) -> dict[str, str]:
     themselves, and print."""
     device = {} if on_gpu else {"DS_ACCELERATOR": "cpu"}
     return {**os.environ, "OMP_NUM_THREADS": str(threads), **device}
+
+
+@contextmanager
+def installed_packages_only() -> Iterator[None]:
+    """Python that is started meanwhile does not import from the working directory."""
+    before = os.environ.get("PYTHONSAFEPATH", "")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["PYTHONSAFEPATH"] = before
 
 
 def is_restart() -> bool:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from biobert_scale.config import SlurmConfig
 from biobert_scale.corpus.completion import incomplete, picklable, run_task
 from biobert_scale.corpus.slurm import run_on_slurm
+from biobert_scale.environment import installed_packages_only
 from biobert_scale.errors import RunFailed
 from biobert_scale.termination import orderly_termination
 
@@ -115,10 +116,8 @@ def _run_in_processes(
     module = getattr(function, "func", function).__module__
     context.set_forkserver_preload([__name__, module, *preload])
     # The workers' parent would import from the working directory, where another version may be.
-    before = os.environ.get("PYTHONSAFEPATH", "")
-    os.environ["PYTHONSAFEPATH"] = "1"
-    forkserver.ensure_running()
-    os.environ["PYTHONSAFEPATH"] = before
+    with installed_packages_only():
+        forkserver.ensure_running()
     started = work / "started"
     shutil.rmtree(started, ignore_errors=True)
     started.mkdir(parents=True)

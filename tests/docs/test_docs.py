@@ -281,6 +281,12 @@ RULES = (
     ),
     Rule(document="docs/release.md", begins="from transformers import", place="python"),
     Rule(document="docs/release.md", begins="export HF_TOKEN", place="parsed", reason="needs a hub's token"),
+    Rule(
+        document="docs/release.md",
+        begins="biobert-scale export run --tokens tokens --output milestones",
+        place="parsed",
+        reason="needs a hub's token",
+    ),
     Rule(document="docs/release.md", begins="biobert-scale tag", place="here", leaves=("entities.jsonl",)),
     Rule(document="docs/release.md", begins="zcat", place="parsed", reason="two models and a baseline file"),
     Rule(document="docs/release.md", begins='{"id"', place="no command", reason="an answer"),
