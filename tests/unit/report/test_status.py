@@ -156,5 +156,6 @@ def test_ctrl_c_ends_the_watching(run: Path) -> None:
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
-    running = replace(read_status(run), state="running")
-    watch(lambda: running, console=Console(file=io.StringIO(), force_terminal=True), wait=interrupted)
+    running, shown = replace(read_status(run), state="running"), io.StringIO()
+    watch(lambda: running, console=Console(file=shown, force_terminal=True), wait=interrupted)
+    assert "running" in shown.getvalue()
