@@ -3,6 +3,7 @@ recipe is one TOML file with these sections (see `recipes`)."""
 
 from __future__ import annotations
 
+from biobert_scale.config.batch_sizes import BatchSizes as BatchSizes
 from biobert_scale.config.compute import ComputeConfig as ComputeConfig
 from biobert_scale.config.corpus import CorpusConfig as CorpusConfig
 from biobert_scale.config.corpus import OwnTextConfig as OwnTextConfig

@@ -48,6 +48,8 @@ class Removed:
 ADDED: dict[str, Added] = {
     "data.sources": Added(since="0.2.0", before={}),
     "compute.activation_checkpointing": Added(since="0.2.0", before=False),
+    "training.batch_warmup_start": Added(since="0.2.0", before=0),
+    "training.batch_warmup_steps": Added(since="0.2.0", before=0),
     "training.schedule.decay": Added(since="0.2.0", before="linear"),
     "training.schedule.cooldown_steps": Added(since="0.2.0", before=0),
     "corpus.licenses": Added(since="0.2.0", before=["any"]),

@@ -71,6 +71,11 @@ class TrainingConfig(Section, path="training"):
     """Sequences in one optimizer step, over all ranks."""
     micro_batch_size: Annotated[int, "[1, 1e6]"] = 2
     """Sequences in one forward pass of one rank."""
+    batch_warmup_start: Annotated[int, "[0, 1e9]"] = 0
+    """Sequences in the first step, from where the batch grows in multiples of this to `global_batch_size`; 0
+    for none."""
+    batch_warmup_steps: Annotated[int, "[0, 1e12]"] = 0
+    """The steps, taken and skipped, before the first with `global_batch_size` sequences."""
     initial_weights: str = ""
     """Where the run starts: a Hugging Face model directory, or a TensorFlow checkpoint's path or directory;
     empty for random weights."""
@@ -93,6 +98,7 @@ class TrainingConfig(Section, path="training"):
             what = f"global_batch_size {whole} is not a multiple of micro_batch_size {part}"
             remedy = f"use {nearest_multiples(whole, part)}"
             raise UserError(what, where="training.global_batch_size", remedy=remedy)
+        self._check_batch_warmup()
         stall, timeout = self.guards.stall_seconds, self.engine.communication_timeout_seconds
         if stall >= timeout:
             raise UserError(
@@ -102,19 +108,44 @@ class TrainingConfig(Section, path="training"):
                 remedy="use less, so that the rank that is waited for is named before the ranks give up",
             )
 
+    def _check_batch_warmup(self) -> None:
+        whole, start, part = self.global_batch_size, self.batch_warmup_start, self.micro_batch_size
+        where = "training.batch_warmup_start"
+        if bool(start) != bool(self.batch_warmup_steps):
+            what = f"batch_warmup_start {start} and batch_warmup_steps {self.batch_warmup_steps}"
+            raise UserError(what, where=where, remedy="set both, or both to 0 for no warm-up of the batch")
+        if not start:
+            return
+        if whole % start or start == whole:
+            what = f"global_batch_size {whole} is no larger multiple of batch_warmup_start {start}"
+            raise UserError(what, where=where, remedy="use a divisor, such as a half, a quarter, an eighth")
+        if self.batch_warmup_steps >= self.schedule.total_steps:
+            what = (
+                f"batch_warmup_steps {self.batch_warmup_steps} is not below training.schedule.total_steps"
+                f" {self.schedule.total_steps}"
+            )
+            remedy = "shorten the batch's warm-up or lengthen the run"
+            raise UserError(what, where="training.batch_warmup_steps", remedy=remedy)
+        if start % part:
+            what = f"batch_warmup_start {start} is not a multiple of micro_batch_size {part}"
+            raise UserError(what, where=where, remedy=f"use {nearest_multiples(start, part)}")
+
 
 def gradient_accumulation_steps(training: TrainingConfig, world_size: int) -> int:
-    """Micro-batches that each rank runs in one optimizer step.
+    """Micro-batches that each rank runs in one optimizer step with the whole global batch.
 
     Raises:
-        UserError: the global batch does not divide over the ranks; the nearest sizes that do are named.
+        UserError: the batch, or that of the first step of its warm-up, does not divide over the ranks; the
+            nearest sizes that do are named.
     """
-    whole, part = training.global_batch_size, training.micro_batch_size
-    steps, rest = divmod(whole, part * world_size)
-    if rest:
-        what = f"global_batch_size {whole} does not divide into {world_size} ranks x micro_batch_size {part}"
-        remedy = f"use {nearest_multiples(whole, part * world_size)}, or another micro_batch_size"
-        raise UserError(what, where="training.global_batch_size", remedy=remedy)
+    part = training.micro_batch_size
+    for name in ("batch_warmup_start", "global_batch_size"):
+        whole: int = getattr(training, name)
+        steps, rest = divmod(whole, part * world_size)
+        if rest:
+            what = f"{name} {whole} does not divide into {world_size} ranks x micro_batch_size {part}"
+            remedy = f"use {nearest_multiples(whole, part * world_size)}, or another micro_batch_size"
+            raise UserError(what, where=f"training.{name}", remedy=remedy)
     return steps
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,15 +40,16 @@ def predict_all(config: Config, machine: Machine, rates: Rates, *, vocabulary_si
     Raises:
         UserError: the global batch does not divide over the devices.
     """
-    batch = config.training.global_batch_size
-    if batch % machine.devices:
-        nearest = nearest_multiples(batch, machine.devices)
-        raise UserError(
-            f"global_batch_size {batch} does not divide over {machine.devices} devices",
-            where="--devices",
-            remedy=f"use a number that divides it, or training.global_batch_size {nearest}",
-        )
-    part = batch // machine.devices
+    whole, start = config.training.global_batch_size, config.training.batch_warmup_start
+    for name, batch in {"global_batch_size": whole, "batch_warmup_start": start}.items():
+        if batch % machine.devices:
+            nearest = nearest_multiples(batch, machine.devices)
+            raise UserError(
+                f"{name} {batch} does not divide over {machine.devices} devices",
+                where="--devices",
+                remedy=f"use a number that divides it, or training.{name} {nearest}",
+            )
+    part = math.gcd(whole, start) // machine.devices
     engines = dict.fromkeys([*ENGINES, engine_of(config)])
     shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
     counted = count_parameters(config, shape)

@@ -11,7 +11,7 @@ import torch
 from rich.console import RenderableType
 from transformers import BertConfig
 
-from biobert_scale.config import Config, gradient_accumulation_steps
+from biobert_scale.config import BatchSizes, Config, gradient_accumulation_steps
 from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE, number_of_predictions
 from biobert_scale.data.mixture import Mixture, SourceSamples
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
@@ -80,6 +80,11 @@ class DryRun:
     """By a device in one step."""
     checkpoint: int
     """Bytes of one checkpoint, all ranks' files."""
+
+    @property
+    def sequences(self) -> int:
+        """In the whole run."""
+        return BatchSizes.of(self.config).samples_before(self.config.training.schedule.total_steps)
 
 
 def plan_run(
@@ -244,9 +249,11 @@ def _schedule(run: DryRun) -> list[Line]:
     masked = "whole words" if data.whole_word_masking else "tokens"
     warmup = f"{schedule.warmup_steps:,} of them warm-up, then {schedule}"
     betas = f"betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}"
-    tokens = batch * schedule.total_steps * length
+    start, ramp = training.batch_warmup_start, training.batch_warmup_steps
+    grows = f"sequences in the first step, in multiples of it up to {batch:,} after {ramp:,} steps"
     return [
         Line("global batch", f"{batch:,}", f"{product} (ranks x micro-batch x accumulation steps)"),
+        *([Line("batch warm-up", f"{start:,}", grows)] if ramp else []),
         Line("sequence length", f"{length:,}", f"{data.mlm_probability:.0%} predicted, {masked}"),
         Line("steps", f"{schedule.total_steps:,}", warmup),
         Line(
@@ -259,16 +266,20 @@ def _schedule(run: DryRun) -> list[Line]:
             f"{optimizer.weight_decay:g}",
             f"gradients clipped to norm {optimizer.max_grad_norm:g}",
         ),
-        Line("tokens a step", f"{batch * length:,}", "at full length"),
-        Line("sequences", f"{batch * schedule.total_steps:,}", "in the whole run"),
-        Line("tokens", f"{tokens:,}", "in the whole run, at full length"),
+        Line(
+            "tokens a step",
+            f"{batch * length:,}",
+            "at full length" + ", after the batch's warm-up" * bool(ramp),
+        ),
+        Line("sequences", f"{run.sequences:,}", "in the whole run"),
+        Line("tokens", f"{run.sequences * length:,}", "in the whole run, at full length"),
         Line("validation", f"{validation.sequences:,}", f"sequences, every {validation.every_steps:,} steps"),
     ]
 
 
 def _data(run: DryRun, tokens: Path, samples: Path | None, counts: dict[str, Any]) -> list[Line]:
     config, train = run.config, counts["train"]
-    consumed = config.training.global_batch_size * config.training.schedule.total_steps
+    consumed = run.sequences
     lines = [Line("train tokens", f"{train['tokens']:,}", f"{train['documents']:,} documents")]
     runs, in_epoch = read_runs(tokens / "train"), train["tokens"]
     if weights := source_weights(tokens / "train", config.data.sources):
@@ -302,7 +313,7 @@ def _data(run: DryRun, tokens: Path, samples: Path | None, counts: dict[str, Any
 
 def _arithmetic(run: DryRun, device_tflops: float) -> list[Line]:
     a_step = run.sequence_flops * run.config.training.global_batch_size
-    whole = a_step * run.config.training.schedule.total_steps
+    whole = run.sequence_flops * run.sequences
     products = "matrix products, forward and backward, at full length"
     lines = [
         Line("FLOPs a sequence", f"{run.sequence_flops:.3e}", products),

@@ -209,7 +209,9 @@ def _times(run: DryRun, sharding: Sharding, machine: Machine, rates: Rates) -> _
             run.sequence_flops * rates.filling * validation.sequences / 3 / machine.devices / rates.flops
         )
         validations = 1 + schedule.total_steps // validation.every_steps
-        days = (schedule.total_steps * step + validations * forward) / 86400
+        # In the batch's warm-up a step computes less.
+        spared = (schedule.total_steps - run.sequences / training.global_batch_size) * compute
+        days = (schedule.total_steps * step - spared + validations * forward) / 86400
     return {
         "compute_seconds": compute,
         "communication_seconds": sending,

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from biobert_scale.config import BatchSizes
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
 from biobert_scale.corpus.synthetic import STAGE as SYNTHETIC_STAGE
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
@@ -87,6 +88,7 @@ class Sources:
     samples_by_source: RunSources | None
     config: dict[str, Any]
     """The resolved configuration of the pre-training run."""
+    batch_sizes: BatchSizes | None
     training: list[Record]
     """Records of training steps, in the order they were logged."""
     validation: list[Record]
@@ -122,7 +124,8 @@ def read_sources(run: Path) -> Sources:
         remedy = "check the path, or run `biobert-scale demo` first"
         raise UserError("no stage has left anything here", where=run, remedy=remedy)
     pretraining = run if alone else run / "pretraining"
-    config = pretraining / "config.json"
+    path = pretraining / "config.json"
+    config = load_config(path) if path.is_file() else None
     records = read_metrics(pretraining)
     scores, problem = _scores(run / "evaluation")
     return Sources(
@@ -134,7 +137,8 @@ def read_sources(run: Path) -> Sources:
         tokens_by_source={split: totals(read_runs(run / "tokens" / split)) for split in SPLITS},
         samples=_manifest(pretraining / "samples", SAMPLES_STAGE),
         samples_by_source=_samples_by_source(pretraining / SOURCES),
-        config=asdict(load_config(config)) if config.is_file() else {},
+        config=asdict(config) if config else {},
+        batch_sizes=BatchSizes.of(config) if config else None,
         training=[dict(record) for record in records if "train/loss" in record],
         validation=[dict(record) for record in records if "validation/mlm_loss" in record],
         finished=bool(_json(pretraining / "finished.json", dict)),

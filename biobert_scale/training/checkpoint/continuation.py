@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from biobert_scale.config import Config
+from biobert_scale.config import BatchSizes, Config
 from biobert_scale.config.tree import get
 from biobert_scale.data.samples import index_fingerprint
 from biobert_scale.data.stream import stream_fingerprint
@@ -132,16 +132,34 @@ def _link(checkpoint: Path, config: Config, tokens: Path) -> Link:
         raise UserError(what, where=OPTION, remedy="set training.schedule.total_steps higher")
     settings = (before, config)
     indexes = {index_fingerprint(tokens, each.data, seed=each.seed) for each in settings}
+    samples_continue = same and len(indexes) == 1 and before.data.sources == config.data.sources
+    _check_batch_warmup(before, config, record, record["consumed_samples"] if samples_continue else 0)
     return {
         "run": str(checkpoint.parent.parent.resolve()),
         "global_step": step,
         "consumed_samples": record["consumed_samples"],
         "consumed_tokens": record["consumed_tokens"],
         "checkpoint_sha256": sha256_file(checkpoint / MANIFEST),
-        "samples_continue": same and len(indexes) == 1 and before.data.sources == config.data.sources,
+        "samples_continue": samples_continue,
         "initial_weights": before.training.initial_weights,
         "changes": {key: [was, now] for key, was, now in found},
     }
+
+
+def _check_batch_warmup(before: Config, config: Config, record: CheckpointRecord, consumed: int) -> None:
+    """Refuse a warm-up of the batch that would be at another of its steps there.
+
+    Args:
+        consumed: samples that the new run begins with.
+    """
+    step = BatchSizes.of(before).step_at(record["consumed_samples"])
+    expected = BatchSizes.of(config).samples_before(step)
+    if config.training.batch_warmup_steps and consumed != expected:
+        what = (
+            f"this warm-up of the batch is at {expected:,} samples at step {step:,}, the run at {consumed:,}"
+        )
+        remedy = "set training.batch_warmup_start and training.batch_warmup_steps to 0"
+        raise UserError(what, where=OPTION, remedy=remedy)
 
 
 def _check_vocabulary(record: CheckpointRecord, tokens: Path, *, same: bool, where: Path) -> None:

@@ -21,7 +21,8 @@ from biobert_scale.training.checkpoint.retention import complete
 CONFIG = "config.json"
 _INITIAL_WEIGHTS = "training.initial_weights"
 RUN_SECTIONS = (
-    *("seed", "model", "data", "training.global_batch_size", "training.optimizer", "training.schedule"),
+    *("seed", "model", "data", "training.global_batch_size", "training.batch_warmup_start"),
+    *("training.batch_warmup_steps", "training.optimizer", "training.schedule"),
     *("training.precision.dtype", _INITIAL_WEIGHTS),
 )
 """The settings that make two runs two, by their keys."""
