@@ -65,8 +65,8 @@ def open_decompressed(path: Path) -> Iterator[BinaryIO]:
 def decompressed(stream: BufferedReader, name: str) -> BinaryIO:
     """A stream's content: gzip, bzip2, xz and Zstandard are known by their first bytes.
 
-    What is named `.gz` is gzip and `.zst` Zstandard, unless it is plain XML or tar, as some browsers save it; an error page in
-    HTML is no sound file.
+    What is named `.gz` is gzip, and what is named `.zst` is Zstandard, unless it is plain XML or tar, as some
+    browsers save it; an error page in HTML is no sound file.
     """
     head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
     for beginning, opened in _COMPRESSIONS.items():
