@@ -85,7 +85,8 @@ def test_a_broken_connection_is_survived(service: tuple[PmcBucket, Proxy], tmp_p
     verify_tokens(cached_tokens(ADDRESS, tmp_path))
 
 
-def _use(cache: Path, results: str) -> None:
+def _use(cache: Path, results: str, account: dict[str, str]) -> None:
+    os.environ.update(account)
     copy = cached_tokens(ADDRESS, cache)
     verify_tokens(copy)
     write_json(Path(results), str(copy))
@@ -93,11 +94,9 @@ def _use(cache: Path, results: str) -> None:
 
 def test_processes_of_a_machine_fetch_once(service: tuple[PmcBucket, Proxy], tmp_path: Path) -> None:
     _, proxy = service
+    context, cache = multiprocessing.get_context("forkserver"), tmp_path / "cache"
     ranks = [
-        multiprocessing.get_context("spawn").Process(
-            target=_use, args=(tmp_path / "cache", str(tmp_path / n))
-        )
-        for n in ("a", "b", "c")
+        context.Process(target=_use, args=(cache, str(tmp_path / name), proxy.account)) for name in "abc"
     ]
     for rank in ranks:
         rank.start()
