@@ -51,6 +51,7 @@ ADDED: dict[str, Added] = {
     "training.batch_warmup_start": Added(since="0.2.0", before=0),
     "training.batch_warmup_steps": Added(since="0.2.0", before=0),
     "training.schedule.decay": Added(since="0.2.0", before="linear"),
+    "training.checkpoint.mirror": Added(since="0.2.0", before=""),
     "training.schedule.cooldown_steps": Added(since="0.2.0", before=0),
     "corpus.licenses": Added(since="0.2.0", before=["any"]),
     "corpus.retracted": Added(since="0.2.0", before=True),
