@@ -20,7 +20,7 @@ from biobert_scale.config import BatchSizes, DataConfig, LoaderConfig
 from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.packing import PairBuilder
 from biobert_scale.data.philox import PURPOSE_MASKING
-from biobert_scale.data.run_stream import RunStream
+from biobert_scale.data.run_stream import PhaseStream, RunStream
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.modeling.batch import PackedBatch
@@ -91,7 +91,7 @@ def _ours(
     ) -> Contestant:
         def begin(turn: int) -> Generator[tuple[PackedBatch, ...], None, None]:
             with StepLoader(
-                RunStream(stream=streams[whole_words], sizes=sizes, micro_batch_size=micro_batch_size),
+                RunStream(phases=(PhaseStream(streams[whole_words], micro_batch_size, 0),), sizes=sizes),
                 consumed_samples=turn * len(index),
                 world_size=world_size,
                 rank=world_size // 2,

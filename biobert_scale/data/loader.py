@@ -65,7 +65,8 @@ class StepLoader(Generic[Prepared]):
         return step
 
     def _make(self, first_sample: int) -> Prepared:
-        step, data = self.stream.step(first_sample, **self.share), self.stream.stream.config
+        step = self.stream.step(first_sample, **self.share)
+        data = self.stream.phase(first_sample).stream.config
         if self.config.pad_to_multiple_of:
             filled = (
                 fill_bucket(

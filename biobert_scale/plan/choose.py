@@ -40,8 +40,9 @@ def predict_all(config: Config, machine: Machine, rates: Rates, *, vocabulary_si
     Raises:
         UserError: the global batch does not divide over the devices.
     """
-    whole, start = config.training.global_batch_size, config.training.batch_warmup_start
-    for name, batch in {"global_batch_size": whole, "batch_warmup_start": start}.items():
+    phases = config.training.each_phase()
+    batches = [("global_batch_size", phase.global_batch_size) for phase in phases]
+    for name, batch in [*batches, ("batch_warmup_start", config.training.batch_warmup_start)]:
         if batch % machine.devices:
             nearest = nearest_multiples(batch, machine.devices)
             raise UserError(
@@ -49,7 +50,8 @@ def predict_all(config: Config, machine: Machine, rates: Rates, *, vocabulary_si
                 where="--devices",
                 remedy=f"use a number that divides it, or training.{name} {nearest}",
             )
-    part = math.gcd(whole, start) // machine.devices
+    start = config.training.batch_warmup_start
+    part = math.gcd(start, *(batch for _, batch in batches)) // machine.devices
     engines = dict.fromkeys([*ENGINES, engine_of(config)])
     shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
     counted = count_parameters(config, shape)

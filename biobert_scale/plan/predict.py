@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
-from biobert_scale.config import Config
+from biobert_scale.config import Config, phases_of
 from biobert_scale.errors import UserError
 from biobert_scale.plan.dry_run import DryRun, Parameters, plan_run
 from biobert_scale.plan.memory import Parts, RankMemory, Sharding
@@ -118,7 +118,14 @@ def predict(
     Raises:
         UserError: the batch does not divide over the devices, or the engine refuses the configuration.
     """
-    run = plan_run(config, world_size=machine.devices, vocabulary_size=vocabulary_size, counted=counted)
+    phases, given = phases_of(config), {"vocabulary_size": vocabulary_size, "counted": counted}
+    if config.training.phases:
+        return _joined(
+            [predict(phase.config, machine, rates, **given) for phase in phases],
+            [phase.steps / config.training.schedule.total_steps for phase in phases],
+            micro_batch_size=config.training.micro_batch_size,
+        )
+    run = plan_run(config, world_size=machine.devices, **given)
     sharding = Sharding.of(config, world_size=machine.devices)
     return Prediction(
         engine=engine_of(config),
@@ -132,6 +139,19 @@ def predict(
         trouble=_too_large(run.memory, machine),
         **_times(run, sharding, machine, rates),
     )
+
+
+def _joined(phases: list[Prediction], shares: list[float], *, micro_batch_size: int) -> Prediction:
+    """Of a run with phases: the memory of the one that needs most, and the mean of the times."""
+
+    def mean(name: str) -> float | None:
+        values = [getattr(phase, name) for phase in phases]
+        known = [share * value for share, value in zip(shares, values, strict=True) if value is not None]
+        return sum(known) if len(known) == len(phases) else None
+
+    widest = max(phases, key=lambda phase: (bool(phase.trouble), phase.device.peak))
+    times = {name: mean(name) for name in _Times.__annotations__}
+    return replace(widest, micro_batch_size=micro_batch_size, **times)
 
 
 def refused(config: Config, why: UserError) -> Prediction:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from biobert_scale.config import BatchSizes, Config
+from biobert_scale.config import Config
 from biobert_scale.data.batches import RankStep
 from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.run_stream import RunStream
@@ -62,9 +62,10 @@ class Trainer:
         self.config, self.run, self.accelerator = config, run, accelerator
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
         training, first = config.training, accelerator.is_main_process
-        self.stop, self.sizes = StopRequest(run, deadline=deadline), BatchSizes.of(config)
-        open_stream = partial(SampleStream.open, tokens, samples, config.data, seed=config.seed)
-        self.training_stream, self.validation_stream = open_stream(), open_stream(split="validation")
+        self.stop = StopRequest(run, deadline=deadline)
+        self.training_stream = RunStream.open(tokens, samples, config)
+        data, seed = config.data, config.seed
+        self.validation_stream = SampleStream.open(tokens, samples, data, seed=seed, split="validation")
         self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
         size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
         shape = bert_config(config.model, vocabulary_size=size, pad_token_id=self.pad_token_id)
@@ -154,9 +155,8 @@ class Trainer:
     def loader(self) -> StepLoader[HostStep]:
         """This rank's steps from where the run is, made ahead of time."""
         pin = self.accelerator.device.type == "cuda"
-        size = self.config.training.micro_batch_size
         return StepLoader(
-            RunStream(stream=self.training_stream, sizes=self.sizes, micro_batch_size=size),
+            self.training_stream,
             consumed_samples=self.state.consumed_samples,
             world_size=self.engine.world_size,
             rank=self.engine.rank,
@@ -184,7 +184,7 @@ class Trainer:
     @property
     def data_step(self) -> int:
         """The global step of the data stream: optimizer steps taken and skipped ones."""
-        return self.sizes.step_at(self.state.consumed_samples)
+        return self.training_stream.sizes.step_at(self.state.consumed_samples)
 
     def train_step(self, batch: HostStep, rate: float) -> StepResult:
         """The step itself, on the device."""
@@ -237,9 +237,12 @@ class Trainer:
             **figures.record(),
             "optim/learning_rate": rate,
             "optim/skipped_steps": self.state.skipped_steps,
-            "data/epoch": self.state.consumed_samples / len(self.training_stream),
+            "data/epoch": self.training_stream.epoch(self.state.consumed_samples),
             **self.speed(),
         }
+        if training.phases:
+            before = self.state.consumed_samples - 1
+            record["data/phase"] = 1 + self.training_stream.sizes.at(before).phase
         self.telemetry.log(step, record)
 
     def speed(self) -> RunMetrics:

@@ -143,6 +143,7 @@ def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int,
         global_batch_size=at_once * micro_steps,
         batch_warmup_start=0,
         batch_warmup_steps=0,
+        phases=(),
     )
     config = on_engine(
         replace(config, training=training, compute=replace(config.compute, **dict(candidate.changes))),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from biobert_scale.config import BatchSizes, Config, gradient_accumulation_steps
+from biobert_scale.config import BatchSizes, Config, gradient_accumulation_steps, phases_of
 from biobert_scale.errors import UserError
 from biobert_scale.recipes import structure_config
 
@@ -82,3 +82,57 @@ def test_ranks_that_do_not_divide_the_first_batch_are_refused() -> None:
     assert gradient_accumulation_steps(config(16, 10).training, 8) == 4
     with pytest.raises(UserError, match="batch_warmup_start 16 does not divide into 16 ranks"):
         gradient_accumulation_steps(config(16, 10).training, 16)
+
+
+def phased(*phases: dict[str, int], **training: Any) -> Config:
+    schedule = {"warmup_steps": 0, "total_steps": 100}
+    settings = {"global_batch_size": 64, "micro_batch_size": 2, "schedule": schedule, **training}
+    raw = {"name": "a", "data": {"max_seq_length": 128}, "training": {**settings, "phases": phases}}
+    return structure_config(raw, where="a test")
+
+
+def test_phases_follow_each_other_and_have_their_own_batches() -> None:
+    first = {"steps": 60, "max_seq_length": 32, "global_batch_size": 96, "micro_batch_size": 16}
+    config = phased(first, {}, batch_warmup_start=32, batch_warmup_steps=60)
+    sizes = BatchSizes.of(config)
+    consumed = tokens = 0
+    for step in range(110):
+        size, length = (32 * (1 + step * 2 // 60), 32) if step < 60 else (64, 128)
+        assert sizes.samples_before(step) == consumed and sizes.tokens_before(step) == tokens
+        for place in (consumed, consumed + size - 1):
+            found = sizes.at(place)
+            assert (found.global_batch_size, found.max_seq_length) == (size, length)
+            assert found.phase == (step >= 60) and sizes.step_at(place) == step
+        consumed, tokens = consumed + size, tokens + size * length
+    assert sizes.first_sample(0) == 0 and sizes.first_sample(1) == sizes.samples_before(60)
+    short, rest = phases_of(config)
+    assert (short.first_step, short.steps, rest.first_step, rest.steps) == (0, 60, 60, 40)
+    assert short.config.data.max_seq_length == 32 and rest.config.data.max_seq_length == 128
+    assert (short.config.training.micro_batch_size, rest.config.training.micro_batch_size) == (16, 2)
+    assert not rest.config.training.batch_warmup_steps and not rest.config.training.phases
+
+
+@pytest.mark.parametrize(
+    ("phases", "training", "message"),
+    [
+        ([{"steps": 60}, {"steps": 30}], {}, "or give it 40"),
+        ([{"steps": 100}, {}], {}, "shorten the phases"),
+        ([{}, {"steps": 10}], {}, "no steps"),
+        ([{"steps": 10, "max_seq_length": 256}, {}], {}, "exceeds data.max_seq_length 128"),
+        ([{"steps": 10, "global_batch_size": 63}, {}], {}, "not a multiple of micro_batch_size"),
+        ([{"steps": 10}, {}], {"batch_warmup_start": 2, "batch_warmup_steps": 11}, "the first phase's 10"),
+    ],
+)
+def test_impossible_phases_are_refused(
+    phases: list[dict[str, int]], training: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        phased(*phases, **training)
+    assert message in refused.value.what + refused.value.remedy
+
+
+def test_ranks_must_divide_every_phase_s_batch() -> None:
+    config = phased({"steps": 10, "micro_batch_size": 16}, {})
+    assert gradient_accumulation_steps(config.training, 4) == 8
+    with pytest.raises(UserError, match="8 ranks x micro_batch_size 16"):
+        gradient_accumulation_steps(config.training, 8)

@@ -14,7 +14,7 @@ from biobert_scale.data.batches import MicroBatch, RankStep
 from biobert_scale.data.layouts import IGNORED, fill_bucket, padded
 from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.masking import number_of_predictions
-from biobert_scale.data.run_stream import RunStream
+from biobert_scale.data.run_stream import PhaseStream, RunStream
 from biobert_scale.data.stream import SampleStream, stream_fingerprint
 from biobert_scale.errors import UserError
 from tests.factories import write_samples, write_tokens
@@ -48,7 +48,7 @@ def contents(batch: MicroBatch) -> dict[tuple[int, int], bytes]:
 def run_stream(stream: SampleStream, *, micro_batch_size: int) -> RunStream:
     """Steps of 32 samples."""
     sizes = BatchSizes.constant(global_batch_size=32, max_seq_length=stream.config.max_seq_length)
-    return RunStream(stream=stream, sizes=sizes, micro_batch_size=micro_batch_size)
+    return RunStream(phases=(PhaseStream(stream, micro_batch_size, 0),), sizes=sizes)
 
 
 def take(
