@@ -118,14 +118,15 @@ def predict(
     Raises:
         UserError: the batch does not divide over the devices, or the engine refuses the configuration.
     """
-    phases, given = phases_of(config), {"vocabulary_size": vocabulary_size, "counted": counted}
     if config.training.phases:
-        return _joined(
-            [predict(phase.config, machine, rates, **given) for phase in phases],
-            [phase.steps / config.training.schedule.total_steps for phase in phases],
-            micro_batch_size=config.training.micro_batch_size,
-        )
-    run = plan_run(config, world_size=machine.devices, **given)
+        phases, total = phases_of(config), config.training.schedule.total_steps
+        found = [
+            predict(phase.config, machine, rates, vocabulary_size=vocabulary_size, counted=counted)
+            for phase in phases
+        ]
+        size = config.training.micro_batch_size
+        return _joined(found, [phase.steps / total for phase in phases], micro_batch_size=size)
+    run = plan_run(config, world_size=machine.devices, vocabulary_size=vocabulary_size, counted=counted)
     sharding = Sharding.of(config, world_size=machine.devices)
     return Prediction(
         engine=engine_of(config),
@@ -144,14 +145,21 @@ def predict(
 def _joined(phases: list[Prediction], shares: list[float], *, micro_batch_size: int) -> Prediction:
     """Of a run with phases: the memory of the one that needs most, and the mean of the times."""
 
-    def mean(name: str) -> float | None:
-        values = [getattr(phase, name) for phase in phases]
+    def mean(values: list[float | None]) -> float | None:
         known = [share * value for share, value in zip(shares, values, strict=True) if value is not None]
-        return sum(known) if len(known) == len(phases) else None
+        return sum(known) if len(known) == len(values) else None
 
-    widest = max(phases, key=lambda phase: (bool(phase.trouble), phase.device.peak))
-    times = {name: mean(name) for name in _Times.__annotations__}
-    return replace(widest, micro_batch_size=micro_batch_size, **times)
+    return replace(
+        max(phases, key=lambda phase: (bool(phase.trouble), phase.device.peak)),
+        micro_batch_size=micro_batch_size,
+        compute_seconds=mean([phase.compute_seconds for phase in phases]),
+        communication_seconds=mean([phase.communication_seconds for phase in phases]),
+        hidden_seconds=mean([phase.hidden_seconds for phase in phases]),
+        optimizer_seconds=mean([phase.optimizer_seconds for phase in phases]),
+        transfer_seconds=mean([phase.transfer_seconds for phase in phases]),
+        step_seconds=mean([phase.step_seconds for phase in phases]),
+        days=mean([phase.days for phase in phases]),
+    )
 
 
 def refused(config: Config, why: UserError) -> Prediction:

@@ -53,7 +53,7 @@ def test_from_any_place_the_next_step_is_the_next_one() -> None:
     """A run that was continued with another batch is between two steps of its recipe."""
     sizes = BatchSizes.of(config(8, 50))
     for place in range(8):
-        steps = []
+        steps: list[int] = []
         while len(steps) < 80:
             steps.append(sizes.step_at(place))
             place += sizes.at(place).global_batch_size
