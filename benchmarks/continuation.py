@@ -102,6 +102,9 @@ def continuation(
         steps: optimizer steps of the longer schedules.
     """
     recipe = load_config(config)
+    schedule = recipe.training.schedule
+    schedule = replace(schedule, warmup_steps=min(schedule.warmup_steps, steps // 10))
+    recipe = replace(recipe, training=replace(recipe.training, schedule=schedule))
     with tempfile.TemporaryDirectory() as directory:
         curves = [
             trained(run, recipe, grown if run.grown else tokens, Path(directory))
@@ -135,7 +138,6 @@ def trained(run: Run, recipe: Config, tokens: Path, directory: Path) -> Curve:
             decay=run.decay,
             cooldown_steps=run.cooldown,
             total_steps=run.total,
-            warmup_steps=min(training.schedule.warmup_steps, run.total // 10),
         ),
         engine=replace(training.engine, name="ddp"),
         precision=replace(training.precision, dtype="fp32"),
