@@ -98,6 +98,7 @@ def evaluate_finetune(
         random_weights: start from random weights of the model's shape.
         overwrite: replace what other data or settings left there.
     """
+    from biobert_scale.evaluation.score_display import overlap_line
     from biobert_scale.evaluation.sweep import sweep
 
     found = sweep(
@@ -124,7 +125,9 @@ def evaluate_finetune(
             )
             for run in found
         ]
-        show(table(rows, header=("task", "start", "protocol", "seed", "score", "%")), written(output))
+        shown = table(rows, header=("task", "start", "protocol", "seed", "score", "%"))
+        overlaps = {run["task"]: overlap_line(run["overlap"]) for run in found if "overlap" in run}
+        show(shown, *(f"{name}, test, {line}" for name, line in overlaps.items()), written(output))
 
 
 def evaluate_predict(
@@ -141,7 +144,8 @@ def evaluate_predict(
         split: train, dev or test.
         overwrite: replace what other data left there.
     """
-    from biobert_scale.evaluation.predict import predict, score_parts
+    from biobert_scale.evaluation.predict import predict
+    from biobert_scale.evaluation.score_display import score_parts
 
     show(*score_parts(predict(run, prepared, output, split=split, overwrite=overwrite)), written(output))
 
@@ -171,7 +175,8 @@ def evaluate_score(
         split: train, dev or test.
         overwrite: replace what other predictions left there.
     """
-    from biobert_scale.evaluation.predict import score, score_parts
+    from biobert_scale.evaluation.predict import score
+    from biobert_scale.evaluation.score_display import score_parts
 
     named = {"name": name, "protocol": protocol, "split": split}
     found = score(prepared, task, predictions, output, **named, overwrite=overwrite)

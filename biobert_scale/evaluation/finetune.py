@@ -25,6 +25,7 @@ from biobert_scale.errors import UserError
 from biobert_scale.evaluation.finetuned_weights import Head, read_weights, save_finetuned, write_weights
 from biobert_scale.evaluation.fit import Benchmark, Fitted, fit
 from biobert_scale.evaluation.ner import EntityTask
+from biobert_scale.evaluation.overlap import overlap_with_train
 from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.prepared import data_checksums, is_published, task_of
 from biobert_scale.evaluation.protocols import SCORES, Protocol, protocol_of
@@ -361,6 +362,7 @@ def describe_run(
         "split": split,
         "data": data_checksums(prepared, task),
         "published_data": is_published(prepared, task),
+        "overlap": overlap_with_train(prepared, task, split),
     }
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rich.console import RenderableType
-
-from biobert_scale.display import quantity, table, words
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.entity_scores import (
     break_down,
@@ -179,41 +176,6 @@ def score(
         files = [*result.files, output / METRICS, output / DOCUMENTS]
         stage.finish(counts={"score": metrics["score"]}, outputs=files)
         return read_metrics(output)
-
-
-def score_parts(metrics: RunMetrics) -> list[RenderableType]:
-    """A run's scores as `display.show` prints them."""
-    low, high = metrics["interval_95"]
-    rows = [
-        (
-            name,
-            *(f"{values[measure]:.2f}" for measure in ("precision", "recall", "f1")),
-            *(quantity(values.get(kind)) for kind in ("tp", "fp", "fn")),
-        )
-        for name, values in metrics["scores"].items()
-        if "f1" in values
-    ]
-    repaired = {
-        "orphan_inside_tags": metrics.get("orphan_inside_tags"),
-        "n_truncated_tokens": metrics.get("n_truncated_tokens"),
-    }
-    found = [f"{words(name)}: {number:,}" for name, number in repaired.items() if number is not None]
-    parts: list[RenderableType] = [
-        f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f}"
-        f" (95% interval {low:.2f} to {high:.2f})",
-    ]
-    if rows:
-        header = ("", "P", "R", "F1", "true positives", "false positives", "false negatives")
-        parts.append(table(rows, header=header))
-    if "accuracy" in (answers := metrics["scores"].get("accuracy", {})):
-        parts.append(
-            f"accuracy {answers['accuracy']:.2f}: {answers['correct']:,} of {answers['documents']:,}"
-        )
-    parts.append(", ".join(found) or "no tags repaired")
-    if passed_over := metrics.get("passed_over"):
-        kinds = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
-        parts.append(f"rows of other types, not scored: {kinds}")
-    return parts
 
 
 def _score_entities(prepared: Path, spec: Task, predictions: Path, split: str, output: Path) -> Result:
