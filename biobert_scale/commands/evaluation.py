@@ -131,23 +131,35 @@ def evaluate_finetune(
 
 
 def evaluate_predict(
-    run: Positional[Path], /, *, prepared: Path, output: Path, split: str = "test", overwrite: bool = False
+    run: Positional[Path],
+    /,
+    *,
+    prepared: Path,
+    output: Path,
+    split: str = "test",
+    task: str = "",
+    types: tuple[str, ...] = (),
+    overwrite: bool = False,
 ) -> None:
     """Write a fine-tuned model's predictions as CoNLL, PubTator or rows of answers, and their scores.
 
-    Labels come with their probabilities.
+    Labels come with their probabilities. With `--task`, a tagger is scored on another corpus.
 
     Args:
         run: a directory that `evaluate finetune` wrote.
         prepared: a directory that `evaluate prepare` wrote.
         output: directory to write.
         split: train, dev or test.
+        task: another prepared task of entities (default: the run's own).
+        types: with it, MODEL_TYPE=TASK_TYPE of each type of the model that has another name there;
+            MODEL_TYPE= leaves its predictions out.
         overwrite: replace what other data left there.
     """
     from biobert_scale.evaluation.predict import predict
     from biobert_scale.evaluation.score_display import score_parts
 
-    show(*score_parts(predict(run, prepared, output, split=split, overwrite=overwrite)), written(output))
+    found = predict(run, prepared, output, split=split, task=task, types=types, overwrite=overwrite)
+    show(*score_parts(found), written(output))
 
 
 def evaluate_score(

@@ -75,6 +75,8 @@ class Scored(TypedDict):
     n_truncated_tokens: NotRequired[int]
     """Words without a prediction, or word pieces that were cut off."""
     passed_over: NotRequired[dict[str, int]]
+    unscored_mentions: NotRequired[dict[str, int]]
+    """Gold mentions by type that are not scored, since the tagger was trained on a task without it."""
     documents: NotRequired[Mapping[str, Statistics]]
     """By document. They have a file of their own: `documents.jsonl`."""
     predictions: NotRequired[Any]

@@ -76,6 +76,9 @@ def score_parts(metrics: RunMetrics) -> list[RenderableType]:
     if overlap := metrics.get("overlap"):
         parts.append(overlap_line(overlap))
     parts.append(", ".join(found) or "no tags repaired")
+    if unscored := metrics.get("unscored_mentions"):
+        kinds = ", ".join(f"{kind} {number:,}" for kind, number in unscored.items())
+        parts.append(f"gold mentions of types that the model does not have, not scored: {kinds}")
     if passed_over := metrics.get("passed_over"):
         kinds = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
         parts.append(f"rows of other types, not scored: {kinds}")
