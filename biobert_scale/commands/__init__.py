@@ -33,6 +33,7 @@ COMMANDS = {
     "evaluate prepare": "evaluation",
     "evaluate baselines": "evaluation",
     "evaluate finetune": "evaluation",
+    "evaluate blurb": "evaluation",
     "evaluate predict": "evaluation",
     "evaluate score": "evaluation",
     "evaluate errors": "evaluation",
