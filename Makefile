@@ -29,7 +29,7 @@ test: $(INSTALLED)
 # `make test-all` at the same commit does not run them again.
 test-ci: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow --record=build/test-all.jsonl tests/test_demo_promises.py
-	timeout --signal=INT --kill-after=60 30m $(BIN)/python -m pytest -m 'slow and not proof' --maxfail=1 --record=build/test-all.jsonl tests/distributed
+	timeout --signal=INT --kill-after=60 40m $(BIN)/python -m pytest -m 'slow and not proof' --maxfail=1 --record=build/test-all.jsonl tests/distributed
 
 # Hours of tests, which resume: what has passed at this commit is not run again.
 test-all: test

@@ -27,7 +27,8 @@ from biobert_scale.evaluation.ner import Tagger
 from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.ranges import within
 from biobert_scale.release.heads import save_head
-from biobert_scale.tag.documents import TextDocument, read_documents
+from biobert_scale.tag.document import TextDocument
+from biobert_scale.tag.documents import read_documents
 from biobert_scale.tag.run import tag_stream
 from biobert_scale.tag.tagger import EntityTagger, split_words
 from biobert_scale.tokens.vocabulary_file import read_entries, vocabulary_file

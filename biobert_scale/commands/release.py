@@ -114,25 +114,27 @@ def tag(
     models: Positional[tuple[Path, ...]],
     /,
     *,
-    input: Path = Path("-"),
+    input: tuple[Path, ...] = (Path("-"),),
     output: Path = Path("-"),
-    format: Literal["jsonl", "pubtator"] = "jsonl",
-    input_format: Literal["auto", "lines", "text", "pubmed", "pubtator"] = "auto",
+    format: Literal["jsonl", "pubtator", "bioc", "csv", "html"] = "jsonl",
+    input_format: Literal["auto", "lines", "text", "pubmed", "jats", "bioc", "pubtator"] = "auto",
     device: str = "auto",
     batch_tokens: int = 8192,
     max_seq_length: int = 0,
 ) -> int:
-    """Mark the entities of text, PubMed XML or PubTator, with offsets.
+    """Mark the entities of text, PubMed XML, full texts, BioC or PubTator, with offsets.
 
-    One JSON object a document, or PubTator, as a stream in the input's order.
+    As a stream in the input's order.
 
     Args:
         models: fine-tuned models that were exported (or fine-tuning runs); each marks its own types.
-        input: a file, gzipped or not; - for standard input.
+        input: files, compressed or not; packages of XML (tar, zip); directories; patterns ('raw/*.xml.gz'); -
+            for standard input.
         output: a file; - for standard output.
-        format: jsonl: {"id", "text", "entities": [{"start", "end", "type", "text", "score"}]}; or pubtator.
-        input_format: lines: a document a line; text: the whole file is one; pubmed: PubMed XML; pubtator;
-            auto: by the first bytes.
+        format: jsonl: {"id", "text", "entities": [{"start", "end", "type", "text", "score"}]}; pubtator;
+            bioc: BioC JSON; csv: a row for each entity; html: a page with the entities in colours.
+        input_format: lines: a document a line; text: the whole file is one; pubmed: PubMed XML; jats:
+            articles and books (PMC); bioc: BioC XML or JSON; pubtator; auto: by the first bytes.
         device: cpu, cuda, cuda:1, ...; auto: a GPU where there is one.
         batch_tokens: word pieces in one forward pass.
         max_seq_length: word pieces in one window, overlapping in longer sentences; 0 for what the model was
@@ -146,27 +148,35 @@ def tag(
     import os
     import sys
 
-    from biobert_scale.tag.documents import STANDARD, read_documents
+    from biobert_scale.tag.documents import find_inputs, passed_over, read_inputs
     from biobert_scale.tag.run import tag_stream
     from biobert_scale.tag.tagger import EntityTagger, choose_device
 
-    if input != STANDARD and not input.is_file():
-        raise UserError("no such file", where=input, remedy="check the path")
+    files, not_read = find_inputs(input)
+    damaged: list[UserError] = []
     chosen = choose_device(device)
     taggers = [
         EntityTagger(model, chosen, max_seq_length=max_seq_length, batch_tokens=batch_tokens)
         for model in models
     ]
     try:
-        counts = tag_stream(read_documents(input, input_format), taggers, output, format)
+        documents = read_inputs(files, input_format, not_read=not_read, damaged=damaged)
+        counts = tag_stream(documents, taggers, output, format)
     except BrokenPipeError:  # `| head`: who reads has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    logging.getLogger(__name__).info(
+    log = logging.getLogger(__name__)
+    if not_read:
+        log.info("passed over: %s", passed_over(not_read))
+    log.info(
         "%s documents, %s characters in %.1f s: %s",
         f"{counts.documents:,}",
         f"{counts.characters:,}",
         counts.seconds,
         ", ".join(f"{number:,} {kind}" for kind, number in counts.entities.items()) or "no entity",
     )
+    if damaged:
+        what = f"{len(damaged)} of {len(files)} files could not be read to their end (each is named above)"
+        remedy = "mend them, and tag them alone; the output has the documents of all others"
+        raise UserError(what, where=damaged[0].where, remedy=remedy)
     return 0

@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import pyarrow as pa
 from isal import igzip, isal_zlib
 from lxml import etree
 
@@ -33,10 +34,12 @@ _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<")
 HEAD_BYTES = 512
 """Enough to see what a file is."""
 _READ_BYTES = 1 << 20
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 _COMPRESSIONS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
     b"\x1f\x8b": cast("Callable[[BinaryIO], BinaryIO]", igzip.open),
     b"BZh": cast("Callable[[BinaryIO], BinaryIO]", bz2.open),
     b"\xfd7zXZ\0": cast("Callable[[BinaryIO], BinaryIO]", lzma.open),
+    _ZSTANDARD: lambda stream: BufferedReader(pa.CompressedInputStream(stream, "zstd"), 1 << 20),
 }
 
 
@@ -60,10 +63,10 @@ def open_decompressed(path: Path) -> Iterator[BinaryIO]:
 
 
 def decompressed(stream: BufferedReader, name: str) -> BinaryIO:
-    """A stream's content: gzip, bzip2 and xz are known by their first bytes.
+    """A stream's content: gzip, bzip2, xz and Zstandard are known by their first bytes.
 
-    What is named `.gz` is gzip, unless it is plain XML or tar, as some browsers save it; an error page in
-    HTML is no sound file.
+    What is named `.gz` is gzip, and what is named `.zst` is Zstandard, unless it is plain XML or tar, as some
+    browsers save it; an error page in HTML is no sound file.
     """
     head = stream.peek(HEAD_BYTES)[:HEAD_BYTES]
     for beginning, opened in _COMPRESSIONS.items():
@@ -72,6 +75,8 @@ def decompressed(stream: BufferedReader, name: str) -> BinaryIO:
     plain = (_XML.match(head) and not is_html(head)) or head[257:262] == b"ustar"
     if name.lower().endswith((".gz", ".tgz")) and not plain:
         return cast(BinaryIO, igzip.open(stream))  # type: ignore[no-untyped-call]
+    if name.lower().endswith(".zst") and not plain:
+        return _COMPRESSIONS[_ZSTANDARD](stream)
     return stream
 
 
@@ -166,7 +171,7 @@ def reading(where: str | Path, *, within: str = "") -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        what = f"the bzip2 file is damaged ({error})"
+        what = f"the bzip2 or Zstandard file is damaged or breaks off ({error})"
     else:
         return
     raise UserError(f"{what}, in {within}" if within else what, where=where, remedy=REMEDY)

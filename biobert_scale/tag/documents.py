@@ -1,140 +1,272 @@
-"""Streams documents out of plain text, PubMed XML and PubTator, from files and standard input."""
+"""Streams documents out of plain text, PubMed XML, JATS full texts and books, BioC and PubTator; from files,
+packages, directories and standard input."""
 
 from __future__ import annotations
 
 import io
 import logging
-import re
 import sys
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
-
-from isal import igzip
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
 
 from biobert_scale.corpus.cleaning.clean import clean_text
-from biobert_scale.corpus.opening import reading
-from biobert_scale.corpus.readers.medline import abstract_in, read_medline
+from biobert_scale.corpus.not_read import NotRead, note
+from biobert_scale.corpus.opening import MAXIMUM_MEMBER_BYTES, BoundedReader, decompressed, reading, root_of
+from biobert_scale.corpus.packages import package_members, package_stem
+from biobert_scale.corpus.readers.article_sets import SETS, articles
+from biobert_scale.corpus.readers.bits import BOOKS, read_book
+from biobert_scale.corpus.readers.jats import JatsArticle, read_jats_set
+from biobert_scale.corpus.readers.medline import CITATIONS, MedlineRecord, read_medline
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.pubtator_blocks import numbered_lines, read_blocks
-from biobert_scale.tag.formats import is_pubmed_root, recognise
+from biobert_scale.evaluation.readers.bioc import bioc_documents
+from biobert_scale.tag.document import ABSTRACT, PARAGRAPH, TextDocument
+from biobert_scale.tag.formats import InputFormat, recognise
 
-InputFormat = Literal["auto", "lines", "text", "pubmed", "pubtator"]
 STANDARD = Path("-")
 """Standard input or output."""
+_LANGUAGES = ("eng",)
 _LOOK_BYTES = 4096
-_GZIP = b"\x1f\x8b"
-_LINE_END = re.compile(r"(?<!\n)\n(?!\n)")
+_SUFFIXES = (".xml", ".nxml", ".txt", ".json", ".pubtator", ".bioc")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextDocument:
-    """One text to tag. Entities' offsets count characters (Unicode code points) of `text`."""
+def find_inputs(given: Sequence[Path]) -> tuple[list[Path], NotRead]:
+    """The files that are meant: files, all of a directory's whose names say that they hold text, and those
+    that a pattern such as `raw/*.xml.gz` names; and what directories hold besides.
 
-    id: str
-    title: str
-    """The whole text where there is no abstract."""
-    abstract: str = ""
-    sections: tuple[tuple[str, str], ...] = ()
-    """(letter, text) of each section that a PubTator document has after its abstract."""
-
-    @property
-    def text(self) -> str:
-        """Title, one blank, abstract, and each further section after one blank: as PubTator counts."""
-        return " ".join(self._stretches())
-
-    def _stretches(self) -> list[str]:
-        later = [text for _, text in self.sections]
-        return [self.title, self.abstract, *later] if self.abstract or later else [self.title]
-
-    def parts(self) -> list[tuple[int, str]]:
-        """The stretches that sentences do not cross, each with the offset that it begins at. A single line
-        end inside one is a blank."""
-        parts, start = [], 0
-        for stretch in self._stretches():
-            if stretch:
-                parts.append((start, _LINE_END.sub(" ", stretch)))
-            start += len(stretch) + 1
-        return parts
+    Raises:
+        UserError: nothing is there.
+    """
+    files: list[Path] = []
+    not_read: NotRead = {}
+    for path in given:
+        found = [path]
+        if path.is_dir():
+            below = sorted(file for file in path.rglob("*") if file.is_file())
+            found = [file for file in below if _holds_text(file.name)]
+            for file in sorted({*below} - {*found}):
+                note(not_read, f"files not named *{', *'.join(_SUFFIXES)}, *.tar, *.zip", file.name)
+        elif path != STANDARD and not path.exists() and any(sign in str(path) for sign in "*?["):
+            parent = Path(path.anchor) if path.is_absolute() else Path()
+            found = sorted(file for file in parent.glob(str(path.relative_to(parent))) if file.is_file())
+        elif path != STANDARD and not path.exists():
+            raise UserError("no such file or directory", where=path, remedy="check the path")
+        if not found:
+            raise UserError("no file of text there", where=path, remedy="check the path, or name the files")
+        files += found
+    return list(dict.fromkeys(files)), not_read
 
 
-def read_documents(path: Path, form: InputFormat = "auto") -> Iterator[TextDocument]:
-    """Yield the documents of a file in order; memory holds one at a time.
+def _holds_text(name: str) -> bool:
+    name = name.lower()
+    stem = next((name.removesuffix(ending) for ending in _COMPRESSED if name.endswith(ending)), name)
+    return not name.startswith(".") and (stem.endswith(_SUFFIXES) or package_stem(name) is not None)
+
+
+def read_inputs(
+    files: Sequence[Path], form: InputFormat = "auto", *, not_read: NotRead, damaged: list[UserError]
+) -> Iterator[TextDocument]:
+    """Yield the documents of several files in order; those of plain text are then named by their file, too
+    (`ward:3`).
 
     Args:
-        path: a file, gzipped or not; `-` for standard input.
+        not_read: receives what is passed over.
+        damaged: receives what is wrong with a file. Its documents before that place were yielded; the next
+            file follows.
+    """
+    for path in files:
+        try:
+            for document in read_documents(path, form, not_read=not_read):
+                numbered = len(files) > 1 and document.is_numbered
+                name = path.name.partition(".")[0] or path.name
+                yield replace(document, id=f"{name}:{document.id}") if numbered else document
+        except UserError as error:
+            if len(files) == 1 or error.exit_code != UserError.exit_code:
+                raise
+            damaged.append(error)
+            _log.error("%s", error)
+
+
+def read_documents(
+    path: Path, form: InputFormat = "auto", *, not_read: NotRead | None = None
+) -> Iterator[TextDocument]:
+    """Yield the documents of a file in order; memory holds one at a time (of BioC, the file).
+
+    Args:
+        path: a file, compressed (gzip, bzip2, xz, Zstandard) or not, or a package (tar, zip) of XML files;
+            `-` for standard input.
         form: `lines` (each line that is not empty is a document, named by its number), `text` (the whole file
-            is one), `pubmed` (a PubmedArticleSet: title and abstract, cleaned as the corpus is, an English
-            `OtherAbstract` where there is no abstract; offsets count in the text that is given out),
-            `pubtator` (every section of a document; its annotations are passed over and counted in the log),
-            or `auto`: by the first bytes, `lines` where they are none of the formats that are known.
+            is one), `pubmed` (citations: title and abstract, cleaned as the corpus is, and the English
+            `OtherAbstract`s; offsets count in the text that is given out), `jats` (articles and books, alone
+            or in a wrapper: title, abstract, and each line of the body, cleaned in the same way), `bioc`
+            (XML or JSON: each passage at its own offset), `pubtator` (every section of a document), or
+            `auto`: by the first bytes, `lines` where they are none of the formats that are known.
+        not_read: receives what is passed over: annotations, deletions, records without a text. Without it
+            the log counts it.
 
     Raises:
         UserError: the file is damaged, is not UTF-8, or is not of that format; with the place.
     """
-    where = "standard input" if path == STANDARD else str(path)
-    with _opened(path) as stream, reading(where):
-        beginning = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES]
-        if form == "auto":
-            form = recognise(beginning, where)
-        if form == "pubmed":
-            yield from _pubmed(stream, where, may_be_empty=is_pubmed_root(beginning))
-        elif form == "pubtator":
-            yield from _pubtator(numbered_lines(stream, where), where)
-        elif form == "lines":
-            for number, line in numbered_lines(stream, where):
-                if line.strip():
-                    yield TextDocument(id=str(number), title=line)
-        else:
-            text = "\n".join(line for _, line in numbered_lines(stream, where))
-            if text.strip():
-                yield TextDocument(id="1", title=text)
+    counted: NotRead = {} if not_read is None else not_read
+    if path != STANDARD and package_stem(path.name) is not None:
+        for member in package_members(path, counted):
+            with reading(path, within=member.name):
+                yield from _documents(_buffered(member.stream), member.where, member.name, form, counted)
+    else:
+        where = "standard input" if path == STANDARD else str(path)
+        with _opened(path) as stream, reading(where):
+            yield from _documents(stream, where, path.name, form, counted)
+    if not_read is None and counted:
+        _log.info("passed over: %s", passed_over(counted))
+
+
+def passed_over(not_read: NotRead) -> str:
+    """What was not read, each with its number and an example."""
+    counted = (
+        f"{unread['count']:,} {what} (such as {unread['example']})" for what, unread in not_read.items()
+    )
+    return ", ".join(counted)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
     stream: Any = sys.stdin.buffer if path == STANDARD else open(path, "rb")  # noqa: SIM115
     try:
-        if stream.peek(2)[:2] == _GZIP:
-            expanded = igzip.IGzipFile(fileobj=stream)  # type: ignore[no-untyped-call]
-            yield io.BufferedReader(cast(io.RawIOBase, expanded))
-        else:
-            yield stream
+        yield _buffered(decompressed(stream, path.name))
     finally:
         if path != STANDARD:
             stream.close()
 
 
-def _pubmed(stream: BinaryIO, where: str, *, may_be_empty: bool) -> Iterator[TextDocument]:
-    number, passed_over = 0, Counter[str]()
-    for number, record in enumerate(read_medline(stream), start=1):
-        paragraphs, _ = abstract_in(record, ("eng",))
-        title, abstract = map(clean_text, (record.title, "\n".join(paragraphs)))
-        title, abstract = title.replace("\n", " "), abstract.replace("\n", " ")
+def _buffered(stream: BinaryIO) -> io.BufferedReader:
+    if isinstance(stream, io.BufferedReader):
+        return stream
+    return io.BufferedReader(cast(io.RawIOBase, stream))
+
+
+def _documents(
+    stream: io.BufferedReader, where: str, name: str, form: InputFormat, not_read: NotRead
+) -> Iterator[TextDocument]:
+    beginning = stream.peek(_LOOK_BYTES)[:_LOOK_BYTES]
+    chosen = recognise(beginning, where) if form == "auto" else form
+    if chosen in ("xml", "pubmed", "jats"):
+        yield from _xml(stream, where, PurePosixPath(name).name.partition(".")[0], form, not_read)
+    elif chosen == "bioc":
+        yield from _bioc(stream.read(), where, not_read)
+    elif chosen == "pubtator":
+        for block in read_blocks(numbered_lines(stream, where), where):
+            if block.rows:
+                note(not_read, "annotation rows", block.id, len(block.rows))
+            (_, title), (_, abstract), *later = block.sections
+            yield TextDocument(id=block.id, title=title, abstract=abstract, sections=tuple(later))
+    elif chosen == "lines":
+        for number, line in numbered_lines(stream, where):
+            if line.strip():
+                yield TextDocument(id=str(number), title=line, is_numbered=True)
+    else:
+        text = "\n".join(line for _, line in numbered_lines(stream, where))
+        if text.strip():
+            yield TextDocument(id="1", title=text, is_numbered=True)
+
+
+def _xml(
+    stream: BinaryIO, where: str, name: str, form: InputFormat, not_read: NotRead
+) -> Iterator[TextDocument]:
+    """What the root element shows: the first bytes of a pipe may end before it."""
+    root, head = root_of(stream, where)
+    if root in CITATIONS and form in ("auto", "pubmed"):
+        whole = BoundedReader(stream, sys.maxsize, where=where, what="", head=head)
+        yield from _pubmed(read_medline(whole, where), where, not_read)
+    elif (root == "article" or root in (*BOOKS, *SETS)) and form in ("auto", "jats"):
+        yield from _jats(stream, where, name, root, head, not_read)
+    elif root == "collection" and form == "auto":
+        yield from _bioc(head + stream.read(), where, not_read)
+    else:
+        kinds = {"pubmed": "no PubMed record", "jats": "no article and no book"}
+        what = kinds.get(form, "XML or HTML of another kind")
+        remedy = "give PubMed, JATS or BioC XML, or choose another --input-format"
+        raise UserError(f"{what} (its root is <{root}>)", where=where, remedy=remedy)
+
+
+def _pubmed(records: Iterator[MedlineRecord], where: str, not_read: NotRead) -> Iterator[TextDocument]:
+    for number, record in enumerate(records, start=1):
+        named = record.pmid or f"record-{number}"
+        if record.deleted:
+            note(not_read, "PMIDs that the file withdraws", record.deleted[0], len(record.deleted))
+            continue
+        for other in record.other_abstracts:
+            if other.language not in _LANGUAGES:
+                note(not_read, "abstracts in other languages", named)
+        others = [other.text for other in record.other_abstracts if other.language in _LANGUAGES]
+        texts = ["\n".join(record.abstract), *others]
+        abstract, *later = (*filter(None, map(_cleaned, texts)), "")[: max(1, len(texts))]
+        title = _cleaned(record.title)
         if title or abstract:
-            yield TextDocument(id=record.pmid or f"record-{number}", title=title, abstract=abstract)
+            sections = tuple((ABSTRACT, text) for text in later if text)
+            yield TextDocument(id=named, title=title, abstract=abstract, sections=sections)
         else:
-            passed_over["deletion lists" if record.deleted else "records without title and abstract"] += 1
-    if not number and not may_be_empty:
-        remedy = "give PubMed XML, or choose another --input-format"
-        raise UserError("no PubMed record", where=where, remedy=remedy)
-    _report(passed_over)
+            note(not_read, "records without title and abstract", named)
 
 
-def _pubtator(lines: Iterator[tuple[int, str]], where: str) -> Iterator[TextDocument]:
-    passed_over = Counter[str]()
-    for block in read_blocks(lines, where):
-        passed_over["annotation rows"] += len(block.rows)
-        (_, title), (_, abstract), *later = block.sections
-        yield TextDocument(id=block.id, title=title, abstract=abstract, sections=tuple(later))
-    _report(passed_over)
+def _cleaned(text: str) -> str:
+    return clean_text(text).replace("\n", " ")
 
 
-def _report(passed_over: Counter[str]) -> None:
-    for what, number in passed_over.items():
-        if number:
-            _log.info("passed over in the input: %d %s", number, what)
+def _jats(
+    stream: BinaryIO, where: str, name: str, root: str, head: bytes, not_read: NotRead
+) -> Iterator[TextDocument]:
+    if root in SETS:
+        pieces = articles(stream, where, head)
+    else:
+        bounded = BoundedReader(stream, MAXIMUM_MEMBER_BYTES, where=where, what="the article", head=head)
+        pieces = iter([(root, bounded.read_all())])
+    number = 0
+    for element, content in pieces:
+        try:
+            if element in BOOKS:
+                named = [(part.name, part.text) for part in read_book(content, file_name=name)]
+            else:
+                named = [(_name(article), article) for article in read_jats_set(content)]
+        except ValueError as error:
+            raise UserError(f"article {number + 1}: {error}", where=where, remedy="mend it") from None
+        for found, article in named:
+            number += 1
+            of_file = name if root == "article" else f"{name}:{number}"
+            document = TextDocument(
+                id=found or of_file,
+                title=_cleaned(article.title),
+                abstract=_cleaned("\n".join(article.abstract)),
+                sections=tuple((PARAGRAPH, text) for text in map(_cleaned, article.body) if text),
+            )
+            if document.text.strip():
+                yield document
+            else:
+                note(not_read, "articles without a text", f"{where}, {document.id}")
+
+
+def _name(article: JatsArticle) -> str:
+    return article.pmcid or article.pmid
+
+
+def _bioc(content: bytes, where: str, not_read: NotRead) -> Iterator[TextDocument]:
+    for number, document in enumerate(bioc_documents(content, where), start=1):
+        if document.annotations:
+            note(not_read, "annotations", document.where, len(document.annotations))
+        title, abstract, *later = (*document.stretches(), "", "")[: max(2, len(document.passages))]
+        names = [passage.kind or PARAGRAPH for passage in document.passages]
+        found = TextDocument(
+            id=document.name or f"document-{number}",
+            title=title,
+            abstract=abstract,
+            sections=tuple(zip(names[2:], later, strict=True)),
+            names=tuple(names[:2]),
+        )
+        if found.text.strip():
+            yield found
+        else:
+            note(not_read, "documents without a text", document.where)

@@ -6,8 +6,14 @@ import codecs
 import re
 from typing import Literal
 
+from biobert_scale.corpus.readers.article_sets import SETS
+from biobert_scale.corpus.readers.bits import BOOKS
+from biobert_scale.corpus.readers.medline import CITATIONS
 from biobert_scale.errors import UserError
 
+InputFormat = Literal["auto", "lines", "text", "pubmed", "jats", "bioc", "pubtator"]
+
+_ROOTS = ("article", "collection", *BOOKS, *SETS, *CITATIONS)
 _PUBTATOR = re.compile(r"[^|\t\r\n]+\|t\||[^|\s]+\|a\|")
 _PROLOGUE = re.compile(
     r"\s+|<\?.*?\?>|<!--.*?-->|<!DOCTYPE(?:\[.*?\]\s*|\"[^\"]*\"|'[^']*'|[^\[\"'>])*>",
@@ -19,34 +25,35 @@ _UNFINISHED = re.compile(r"<[?!]|<[\w:.-]*$|$")
 _INLINE = frozenset({"a", "b", "bold", "em", "i", "italic", "sc", "span", "strong", "sub", "sup", "u"})
 """Markup that a line of plain text may begin with."""
 _JSON = re.compile(r"\{\s*(?:\"|\}|$)|\[\s*(?:\{|\"|$|\[\s*[\[{\"])")
+_BIOC_JSON = re.compile(r"[\[{]\s*(?=[\"{]).*?\"(?:bioctype|documents|passages|PubTator3)\"\s*:", re.DOTALL)
 _CITATIONS = re.compile(r"PMID- ?\d|TY  - |%0 |@\w+\{")
 
 
-def recognise(beginning: bytes, where: str) -> Literal["lines", "pubmed", "pubtator"]:
-    """The format of a file that begins so.
+def recognise(beginning: bytes, where: str) -> Literal["lines", "xml", "bioc", "pubtator"]:
+    """The format of a file that begins so; `xml` where the root element decides.
 
     Raises:
-        UserError: a format that is known and not read: JSON, XML or HTML that is not PubMed's, or citations
-            in a reference manager's format.
+        UserError: a format that is known and not read: PDF, JSON other than BioC, other XML or HTML, or
+            citations in a reference manager's format.
     """
+    if beginning.startswith(b"%PDF"):
+        remedy = "give the article's JATS XML, or its text: `pdftotext FILE - | biobert-scale tag ...`"
+        raise UserError("a PDF, which `tag` does not read", where=where, remedy=remedy)
     text = _decoded(beginning)
     root = _root(text)
-    if root and not _is_pubmed(root):
-        what = f"XML or HTML that is not PubMed's (its root is <{root}>)"
-        remedy = "give PubMed XML, or take its text out and choose --input-format text or lines"
+    if root is None or root in _ROOTS:  # None: of a pipe only the first line may be there yet
+        return "xml"
+    if _BIOC_JSON.match(text):
+        return "bioc"
+    if root:
+        what = f"XML or HTML of another kind (its root is <{root}>)"
+        remedy = "give PubMed, JATS or BioC XML, or take its text out and choose --input-format text or lines"
         raise UserError(what, where=where, remedy=remedy)
-    if root != "":  # None: of a pipe only the first line may be there yet, and the parser finds out
-        return "pubmed"
     for name, pattern in (("JSON", _JSON), ("MEDLINE, RIS, EndNote or BibTeX citations", _CITATIONS)):
         if pattern.match(text):
             remedy = "take the text out, or choose --input-format lines to tag each line as it is"
             raise UserError(f"{name}, which `tag` does not read", where=where, remedy=remedy)
     return "pubtator" if _PUBTATOR.match(text) else "lines"
-
-
-def is_pubmed_root(beginning: bytes) -> bool:
-    """Whether a file's first bytes show the root of PubMed XML."""
-    return _is_pubmed(_root(_decoded(beginning)) or "")
 
 
 def _decoded(beginning: bytes) -> str:
@@ -69,7 +76,3 @@ def _root(text: str) -> str | None:
         return element[1] if _START_TAG.match(text) and element[1].lower() not in _INLINE else ""
     begun = prologue > 0 or text.startswith("<")
     return None if begun and _UNFINISHED.match(text, prologue) else ""
-
-
-def _is_pubmed(root: str) -> bool:
-    return root.lower().startswith(("pubmed", "medline"))

@@ -1,34 +1,30 @@
-"""Tags a stream of documents and writes it out again, as JSON lines or PubTator."""
+"""Tags a stream of documents and writes it out again."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import os
-import re
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 from tqdm import tqdm
 
-from biobert_scale.evaluation.pubtator_blocks import LINE_BREAKS, one_line
 from biobert_scale.files import sync
-from biobert_scale.tag.documents import STANDARD, TextDocument
+from biobert_scale.tag.document import TextDocument
+from biobert_scale.tag.documents import STANDARD
+from biobert_scale.tag.outputs import OutputFormat, output_form
 from biobert_scale.tag.tagger import Entity, EntityTagger, Prepared
 
-OutputFormat = Literal["jsonl", "pubtator"]
 _CHARACTERS_AT_ONCE = 1 << 16
 """Text that is prepared together: some ten forward passes on a CPU."""
-_JSON_LINE_BREAKS = re.compile(f"[{''.join(character for character in LINE_BREAKS if ord(character) > 127)}]")
-"""What `json.dumps` leaves as it is in a string, and readers of lines split at."""
 _log = logging.getLogger(__name__)
 
 
@@ -50,19 +46,22 @@ def tag_stream(
     Args:
         taggers: each marks its own types; their entities are put in one order.
         output: a file, written beside and renamed at the end; `-` for standard output.
-        form: `jsonl` (one object a document: `id`, `text`, `entities`) or `pubtator`.
+        form: see `output_form`.
     """
     started, counted, number, characters = time.monotonic(), Counter[str](), 0, 0
-    write = json_line if form == "jsonl" else pubtator_block
+    written = output_form(form, sorted({kind for tagger in taggers for kind in tagger.types}))
     with _written(output) as stream, tqdm(unit=" documents", desc="tagging", disable=None) as bar:
+        stream.write(written.beginning)
         for group, entities in _tagged(_groups(documents), taggers):
             for document, found in zip(group, entities, strict=True):
-                stream.write(write(document, found))
+                stream.write(written.between if number else "")
+                stream.write(written.write(document, found))
+                number += 1
                 counted.update(entity.type for entity in found)
                 characters += len(document.text)
             stream.flush()
-            number += len(group)
             bar.update(len(group))
+        stream.write(written.end)
     return TagCounts(
         documents=number,
         characters=characters,
@@ -101,26 +100,6 @@ def _groups(documents: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
             group, characters = [], 0
     if group:
         yield group
-
-
-def json_line(document: TextDocument, entities: Sequence[Entity]) -> str:
-    """`{"id", "text", "entities": [{"start", "end", "type", "text", "score"}]}` on one line;
-    `text[start:end]` is the entity."""
-    rows = [asdict(entity) | {"score": round(entity.score, 4)} for entity in entities]
-    line = json.dumps({"id": document.id, "text": document.text, "entities": rows}, ensure_ascii=False)
-    return _JSON_LINE_BREAKS.sub(lambda found: f"\\u{ord(found[0]):04x}", line) + "\n"
-
-
-def pubtator_block(document: TextDocument, entities: Sequence[Entity]) -> str:
-    """A document as PubTator has it, the concept `-` where it names one; line breaks of every kind and tabs
-    in the text become blanks."""
-    sections = [("t", document.title), ("a", document.abstract), *document.sections]
-    lines = [f"{document.id}|{letter}|{one_line(text)}\n" for letter, text in sections]
-    for entity in entities:
-        assert entity.text == document.text[entity.start : entity.end]
-        name = one_line(entity.text)
-        lines.append(f"{document.id}\t{entity.start}\t{entity.end}\t{name}\t{entity.type}\t-\n")
-    return "".join([*lines, "\n"])
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.tagging import words_by_sentence
 from biobert_scale.modeling.weights import encoder_of, fill, read_model_config, read_source
 from biobert_scale.release.heads import DETAILS, MODEL
-from biobert_scale.tag.documents import TextDocument
+from biobert_scale.tag.document import TextDocument
 
 _CLASS = "BertForTokenClassification"
 

@@ -64,6 +64,7 @@ def command(directory: Path, output: Path, *options: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_result_holds_every_measurement_of_the_same_corpus(
     directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

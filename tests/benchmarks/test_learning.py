@@ -12,6 +12,8 @@ from biobert_scale.files import write_json
 from biobert_scale.recipes import load_config
 from tests.factories import ONE_MICRO_BATCH, write_tokens
 
+pytestmark = pytest.mark.slow
+
 STEPS = 8
 
 

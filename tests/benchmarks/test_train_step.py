@@ -66,7 +66,7 @@ def test_training_itself_takes_part(tmp_path: Path) -> None:
     assert min(result["peak_memory_bytes"].values()) > 1e8
 
 
-@pytest.mark.parametrize(("letters", "remedy"), [("ot", "give --tokens"), ("ox", "or ablation")])
+@pytest.mark.parametrize(("letters", "remedy"), [("to", "give --tokens"), ("ox", "or ablation")])
 def test_contestants_that_cannot_be_compared_are_refused(
     letters: str, remedy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

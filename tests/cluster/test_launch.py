@@ -303,7 +303,7 @@ def test_the_doctor_looks_before_the_ranks_train(
         and found["tokens"]["status"] == "OK"
     )
     assert (
-        "(2 host(s))" in found["checkpoint directory on all ranks"]["told"]
+        "(2 host(s))" in found["checkpoint directory on all ranks"]["text"]
         and found["all-reduce"]["figures"]["bus_bandwidth"] > 0
     )
     assert step(tmp_path) == (8 if ends == "COMPLETED" else 0) and ("pre-training ended" in told) == (

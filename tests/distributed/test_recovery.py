@@ -292,6 +292,7 @@ def assert_continuous(tokens: Path, directory: Path, stretches: list[Stretch], b
         assert left == pytest.approx(right, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "1, 2 and 1 ranks under ZeRO-2, ZeRO-3 and DDP, one after another",
     "losses, norms and learning rates within 1e-5 of one process'",

@@ -22,6 +22,7 @@ def reference(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Ru
     return train(tokens, tmp_path_factory.mktemp("reference") / "run", *WHOLE_BATCH, processes=1)
 
 
+@pytest.mark.slow
 def test_two_ranks_of_the_real_launcher_are_one_process(
     tokens: Path, reference: list[RunMetrics], tmp_path: Path
 ) -> None:
@@ -37,6 +38,7 @@ def test_two_ranks_of_the_real_launcher_are_one_process(
     assert {record["validation/sequences"] for record in metrics if "validation/sequences" in record} == {21}
 
 
+@pytest.mark.slow
 @pytest.mark.fault("SIGTERM to a run, then a restart", "the end equals the undisturbed run's bit for bit")
 def test_a_run_stopped_by_sigterm_resumes_exactly(tokens: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"processes": 2, "dtype": "bf16", "steps": 40}

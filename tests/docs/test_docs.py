@@ -293,7 +293,18 @@ RULES = (
         place="parsed",
         reason="needs a hub's token",
     ),
-    Rule(document="docs/release.md", begins="biobert-scale tag", place="here", leaves=("entities.jsonl",)),
+    Rule(
+        document="docs/release.md",
+        begins="biobert-scale tag tagger",
+        place="here",
+        leaves=("entities.jsonl",),
+    ),
+    Rule(
+        document="docs/release.md",
+        begins="biobert-scale tag chemicals",
+        place="parsed",
+        reason="two models and a directory of articles",
+    ),
     Rule(document="docs/release.md", begins="zcat", place="parsed", reason="two models and a baseline file"),
     Rule(document="docs/release.md", begins='{"id"', place="no command", reason="an answer"),
 )

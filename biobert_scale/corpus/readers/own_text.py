@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -141,16 +140,8 @@ def _blocks(lines: Iterator[_Item], path: Path) -> Iterator[_Item]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    name = path.name.lower()
-    if name.endswith(".zst"):
-        try:
-            with pa.input_stream(path, compression="zstd") as stream:
-                yield io.BufferedReader(stream, _CHUNK_BYTES)
-        except (pa.ArrowException, OSError):
-            raise damaged(path) from None
-    else:
-        with open_decompressed(path) as stream, reading(path):
-            yield stream
+    with open_decompressed(path) as stream, reading(path):
+        yield stream
 
 
 def _rows(piece: OwnPiece, path: Path) -> Iterator[_Item]:

@@ -17,20 +17,47 @@ from biobert_scale.evaluation.pubtator import AnnotatedDocument
 from biobert_scale.evaluation.readers.annotations import DocumentBuilder
 
 
-class _Annotation(NamedTuple):
+class BioCAnnotation(NamedTuple):
     kind: str
     text: str
     parts: list[tuple[int, int]]
     where: str
 
 
-class _Document(NamedTuple):
+class BioCPassage(NamedTuple):
+    offset: int
+    """In characters of the document."""
+    text: str
+    kind: str
+    """What the file calls it (`title`, `abstract`, ...); empty where it says nothing."""
+
+
+class BioCDocument(NamedTuple):
     name: str
+    """Its ID, or empty."""
     where: str
-    passages: list[tuple[int, str]]
-    """(offset, text)."""
-    annotations: list[_Annotation]
+    """The place in the file."""
+    passages: list[BioCPassage]
+    annotations: list[BioCAnnotation]
     relations: int
+
+    def stretches(self) -> list[str]:
+        """The passages' texts, filled up with blanks: with one blank between them each begins at its offset.
+
+        Raises:
+            UserError: one begins inside the one before it.
+        """
+        texts: list[str] = []
+        end = 0
+        for number, passage in enumerate(self.passages):
+            if passage.offset < end + (number > 0):
+                what = f"the passage at {passage.offset} begins inside the one before it"
+                raise UserError(what, where=self.where, remedy="correct the offsets: they count characters")
+            if texts:
+                texts[-1] += " " * (passage.offset - end - 1)
+            texts.append(passage.text if texts else " " * passage.offset + passage.text)
+            end = passage.offset + len(passage.text)
+        return texts
 
 
 def read_bioc(
@@ -43,10 +70,9 @@ def read_bioc(
             document without an ID or with one that is there twice; with line (XML) or document (JSON).
     """
     content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    is_json = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
     counts: Counter[str] = Counter()
     documents: dict[str, AnnotatedDocument] = {}
-    for document in _from_json(path, content) if is_json else _from_xml(path, content):
+    for document in bioc_documents(content, str(path)):
         if not document.name:
             raise UserError("a document without an ID", where=document.where, remedy="add its ID")
         if document.name in documents:
@@ -60,15 +86,10 @@ def read_bioc(
 
 
 def _annotated(
-    document: _Document, kinds: frozenset[str], others: frozenset[str], counts: Counter[str]
+    document: BioCDocument, kinds: frozenset[str], others: frozenset[str], counts: Counter[str]
 ) -> AnnotatedDocument:
-    text, title_length = "", 0
-    for number, (offset, passage) in enumerate(document.passages):
-        if offset < len(text) + (number > 0):
-            what = f"the passage at {offset} begins inside the one before it"
-            raise UserError(what, where=document.where, remedy="correct the offsets: they count characters")
-        text = text.ljust(offset) + passage
-        title_length = len(text) if number == 0 else title_length
+    text = " ".join(document.stretches())
+    title_length = next((passage.offset + len(passage.text) for passage in document.passages), 0)
     builder = DocumentBuilder(document.name, text, title_length, kinds, others, counts)
     for annotation in document.annotations:
         if not annotation.parts:
@@ -77,7 +98,21 @@ def _annotated(
     return builder.build()
 
 
-def _from_xml(path: Path, content: bytes) -> Iterator[_Document]:
+def bioc_documents(content: bytes, where: str) -> Iterator[BioCDocument]:
+    """Yield the documents of BioC, in XML or JSON; also of a list of JSON collections, as PMC's service gives
+    it, and of PubTator's answers.
+
+    Args:
+        where: names the file in errors.
+
+    Raises:
+        UserError: it is not BioC; with line (XML) or document (JSON).
+    """
+    is_json = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+    yield from _from_json(where, content) if is_json else _from_xml(where, content)
+
+
+def _from_xml(path: str, content: bytes) -> Iterator[BioCDocument]:
     parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True)
     try:
         root = etree.fromstring(content, parser)
@@ -85,10 +120,14 @@ def _from_xml(path: Path, content: bytes) -> Iterator[_Document]:
         raise UserError(f"not XML ({error})", where=path, remedy="restore the original file") from None
     for document in root.iter("document"):
         passages = [
-            (_number(passage.findtext("offset"), path, passage), passage.findtext("text") or "")
+            BioCPassage(
+                offset=_number(passage.findtext("offset"), path, passage),
+                text=passage.findtext("text") or "",
+                kind=_kind(passage),
+            )
             for passage in document.iter("passage")
         ]
-        yield _Document(
+        yield BioCDocument(
             name=document.findtext("id") or "",
             where=f"{path}:{document.sourceline}",
             passages=passages,
@@ -97,37 +136,45 @@ def _from_xml(path: Path, content: bytes) -> Iterator[_Document]:
         )
 
 
-def _xml_annotation(path: Path, annotation: Any) -> _Annotation:
+def _kind(element: Any) -> str:
+    return next(
+        (infon.text or "" for infon in element.iterchildren("infon") if infon.get("key") == "type"), ""
+    )
+
+
+def _xml_annotation(path: str, annotation: Any) -> BioCAnnotation:
     parts = []
     for place in annotation.iter("location"):
         start = _number(place.get("offset"), path, place)
         parts.append((start, start + _number(place.get("length"), path, place)))
-    kinds = [infon.text or "" for infon in annotation.iter("infon") if infon.get("key") == "type"]
     where = f"{path}:{annotation.sourceline}"
-    return _Annotation("".join(kinds[:1]), annotation.findtext("text") or "", sorted(parts), where)
+    return BioCAnnotation(_kind(annotation), annotation.findtext("text") or "", sorted(parts), where)
 
 
-def _number(text: str | None, path: Path, element: Any) -> int:
+def _number(text: str | None, path: str, element: Any) -> int:
     if text is None or not text.strip().isdecimal():
         what = f"<{element.tag}> without an offset or length in characters"
         raise UserError(what, where=f"{path}:{element.sourceline}", remedy="restore the original file")
     return int(text)
 
 
-def _from_json(path: Path, content: bytes) -> Iterator[_Document]:
+def _from_json(path: str, content: bytes) -> Iterator[BioCDocument]:
     try:
         found = json.loads(content)
-        for document in found["documents"] if isinstance(found, dict) else found:
-            yield _json_document(path, document)
+        collections = found if isinstance(found, list) else [found]
+        for collection in collections:
+            documents = collection.get("documents", collection.get("PubTator3"))
+            for document in [collection] if documents is None else documents:
+                yield _json_document(path, document)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"not BioC JSON ({type(error).__name__}: {error})"
         raise UserError(what, where=path, remedy="restore the original file") from None
 
 
-def _json_document(path: Path, document: dict[str, Any]) -> _Document:
+def _json_document(path: str, document: dict[str, Any]) -> BioCDocument:
     where = f"{path}, document {document['id']}"
     annotations = [
-        _Annotation(
+        BioCAnnotation(
             kind=annotation["infons"].get("type", ""),
             text=annotation["text"],
             parts=sorted(
@@ -138,10 +185,17 @@ def _json_document(path: Path, document: dict[str, Any]) -> _Document:
         for passage in document["passages"]
         for annotation in passage.get("annotations", [])
     ]
-    return _Document(
+    return BioCDocument(
         name=str(document["id"]),
         where=where,
-        passages=[(int(passage["offset"]), passage.get("text") or "") for passage in document["passages"]],
+        passages=[
+            BioCPassage(
+                offset=int(passage["offset"]),
+                text=passage.get("text") or "",
+                kind=str(passage.get("infons", {}).get("type", "")),
+            )
+            for passage in document["passages"]
+        ],
         annotations=annotations,
         relations=len(document.get("relations", [])),
     )

@@ -94,7 +94,7 @@ WRONG_CHECKSUM = changed(SOUND, CENTRAL, 16, "<L", 1)
         ("a.tar", tar("../PMC1.xml"), "leads out of it"),
         ("a.tgz", gzip.compress(tar("PMC1.xml"))[:-9], "the compressed file breaks off"),
         ("a.tar.bz2", bz2.compress(tar("PMC1.xml"))[:-9], "the compressed file breaks off"),
-        ("a.tar.bz2", b"BZh9" + bytes(40), "the bzip2 file is damaged"),
+        ("a.tar.bz2", b"BZh9" + bytes(40), "the bzip2 or Zstandard file is damaged"),
         ("a.tar.xz", lzma.compress(tar("PMC1.xml"))[:-9], "the compressed file breaks off"),
         ("a.tar.xz", b"\xfd7zXZ\0" + bytes(40), "the xz file is damaged"),
         ("PMC1.xml.gz", gzip.compress(article(1, prose(1)))[:-9], "the compressed file breaks off"),

@@ -8,7 +8,7 @@ import pytest
 
 from biobert_scale.evaluation.pubtator import AnnotatedDocument, write_pubtator
 from biobert_scale.tag.documents import TextDocument
-from biobert_scale.tag.run import json_line, pubtator_block
+from biobert_scale.tag.outputs import json_line, pubtator_block
 from biobert_scale.tag.tagger import Entity
 
 BREAKS = "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"

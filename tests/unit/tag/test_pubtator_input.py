@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.errors import UserError
-from biobert_scale.tag.documents import TextDocument, read_documents
-from biobert_scale.tag.run import pubtator_block
+from biobert_scale.tag.document import TextDocument
+from biobert_scale.tag.documents import read_documents
+from biobert_scale.tag.outputs import pubtator_block
 
 ROW = "1\t4\t9\tnoxal\tDisease\tD1\n"
 
