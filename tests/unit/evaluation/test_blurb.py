@@ -52,7 +52,12 @@ def test_each_task_has_its_published_number_of_runs_and_the_published_search(
     prepared: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Run] = []
-    monkeypatch.setattr(module, "run_all", lambda runs, *_, **__: asked.extend(runs) or Swept(finished=[]))
+
+    def note(runs: list[Run], *_: object, **__: object) -> Swept:
+        asked.extend(runs)
+        return Swept(finished=[])
+
+    monkeypatch.setattr(module, "run_all", note)
     names = ("BIOSSES", "BC2GM")
     monkeypatch.setattr(module, "prepared_tasks", lambda _: list(names))
     monkeypatch.setattr(module, "task_directory", lambda prepared, name: prepared / name)
