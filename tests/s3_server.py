@@ -1,5 +1,5 @@
 """PMC's bucket on this machine: moto's S3 server with made-up articles and inventories, and a proxy in front
-of it that counts requests and fails as servers and networks do."""
+of it that counts requests and fails as servers and networks do. What is uploaded passes through it too."""
 
 from __future__ import annotations
 
@@ -160,12 +160,20 @@ class Proxy(ThreadingHTTPServer):
         self.port = port
         self.fault: Callable[[str, int], str] = lambda key, number: ""
         """Of a key's request of that number: `slow` (503 SlowDown), `cut` (in the middle of the body), `flip`
-        (a bit of the body), or nothing."""
+        (a bit of the body), `full` (507, no space is left), `down` (the connection ends, without a reply), or
+        nothing. Of a request that writes, the key has the method before it: `PUT run/step`."""
         self.before: Callable[[int], None] = lambda number: None
         """Called with the number of requests so far."""
         self.lock = threading.Lock()
         self.requests: Counter[str] = Counter()
         """By key."""
+
+    @property
+    def account(self) -> dict[str, str]:
+        """The environment of a client that reads and writes the bucket."""
+        address = f"http://127.0.0.1:{self.server_address[1]}"
+        keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}
+        return {**keys, "AWS_ENDPOINT_URL": address, "NO_PROXY": "127.0.0.1"}
 
     @property
     def direct_url(self) -> str:
@@ -184,22 +192,45 @@ class _Handler(Handler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
+    def do_PUT(self) -> None:
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         key = self.path.removeprefix(f"/{BUCKET}/")
+        if self.command not in ("GET", "HEAD"):
+            key = f"{self.command} {key}"
         with self.server.lock:
             self.server.requests[key] += 1
             number, total = self.server.requests[key], self.server.requests.total()
         self.server.before(total)
         fault = self.server.fault(key, number)
-        if fault == "slow":
+        if fault == "down":
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if fault in ("slow", "full"):
             body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
-            self.send_response(503, "Slow Down")
+            if fault == "full":
+                body = b"<Error><Code>InsufficientStorage</Code><Message>No space is left.</Message></Error>"
+            status = (503, "Slow Down") if fault == "slow" else (507, "Insufficient Storage")
+            self.send_response(*status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
             return
         upstream = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
-        upstream.request(self.command, self.path)
+        handed = ("authorization", "content-type", "range")
+        headers = {
+            n: v for n, v in self.headers.items() if n.lower() in handed or n.lower().startswith("x-amz")
+        }
+        upstream.request(self.command, self.path, sent or None, headers)
         answer = upstream.getresponse()
         body = answer.read()
         upstream.close()

@@ -10,9 +10,12 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 from typing import Any
+
+from biobert_scale.errors import UserError
+from biobert_scale.object_address import SCHEME
 
 COMMANDS = {
     "demo": "whole",
@@ -33,6 +36,7 @@ COMMANDS = {
     "evaluate prepare": "evaluation",
     "evaluate baselines": "evaluation",
     "evaluate finetune": "evaluation",
+    "evaluate blurb": "evaluation",
     "evaluate predict": "evaluation",
     "evaluate score": "evaluation",
     "evaluate errors": "evaluation",
@@ -74,6 +78,8 @@ def run(name: str, arguments: list[str]) -> int:
         name in LAUNCHED
     ):  # deepspeed appends its rank to everybody's arguments; the environment has it as well
         arguments = [argument for argument in arguments if not argument.startswith("--local_rank=")]
+    own = {"--tokens", "--output"} if name == "train" else set[str]()  # one it reads, the other it refuses
+    refuse_addresses(arguments, allowed={"--training.checkpoint.mirror", *own})
     if name == "train":  # its recipe decides the defaults of its options
         return function(arguments) or 0
     return call(function, prog=f"biobert-scale {name}", arguments=arguments)
@@ -88,6 +94,27 @@ def call(function: Callable[..., int | None], *, prog: str, arguments: list[str]
         return functools.partial(function, *positional, **options)
 
     return parse(with_options, prog=prog, arguments=arguments)() or 0
+
+
+def refuse_addresses(arguments: Sequence[str], *, allowed: Set[str]) -> None:
+    """Refuse an address of object storage where a path is wanted: as one, it would name another place.
+
+    Args:
+        allowed: options that may have one.
+
+    Raises:
+        UserError: with what to do.
+    """
+    option = ""
+    for argument in arguments:
+        named, sign, value = argument.partition("=")
+        if not argument.startswith("--"):
+            named, sign, value = option, "=", argument
+        if sign and value.startswith(SCHEME) and named not in allowed:
+            what, remedy = "object storage is not read or written here", "copy it, and give the directory"
+            hint = "; `train --tokens` and training.checkpoint.mirror take an address"
+            raise UserError(what, where=f"{named} {value}".strip(), remedy=remedy + hint)
+        option = argument if argument.startswith("--") else ""
 
 
 def _function_name(command: str) -> str:

@@ -16,6 +16,7 @@ from biobert_scale.config.history import current_name
 from biobert_scale.display import show
 from biobert_scale.environment import is_first_rank, is_restart
 from biobert_scale.errors import UserError
+from biobert_scale.object_address import SCHEME
 from biobert_scale.ranges import check_number
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.identity import CONFIG, begun_with
@@ -29,7 +30,13 @@ class TrainOptions:
     """What the command line of `train` says."""
 
     tokens: Path | None = None
-    """Finished token shards (required but for a dry run, which then counts with the recipe's vocabulary)."""
+    """Finished token shards, a directory or s3://BUCKET/PREFIX (required but for a dry run, which then counts
+    with the recipe's vocabulary)."""
+    token_cache: Path = Path("~/.cache/biobert_scale/tokens")
+    """Directory on a disk of this machine that tokens of object storage are copied to."""
+    token_cache_gigabytes: float = 0.0
+    """10^9 bytes that it may hold: files of other tokens that were not used for longest are removed; 0 for no
+    limit."""
     output: Path | None = None
     """Run directory; a run that is already there resumes from its newest intact checkpoint (required but for
     a dry run, which reads its index of samples where there is one)."""
@@ -61,6 +68,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         check_number(self.save_before_limit, "[0, 1e8]", "--save-before-limit")
+        check_number(self.token_cache_gigabytes, "[0, 1e9]", "--token-cache-gigabytes")
         check_number(self.world_size, "[0, 1e6]", "--world-size")
         check_number(self.device_tflops, "[0, 1e6]", "--device-tflops")
 
@@ -72,6 +80,9 @@ def train(arguments: list[str]) -> int:
     """
     options = _parse_options(arguments)
     if options.dry_run:
+        if any(value.startswith(SCHEME) for value in values_of("--tokens", arguments)):
+            what, remedy = "a dry run fetches nothing", "leave --tokens out, or give a directory"
+            raise UserError(what, where="--tokens", remedy=remedy)
         return _dry_run(options)
     assert options.tokens is not None and options.output is not None
     from biobert_scale.training.checkpoint.retention import check_resume
@@ -80,19 +91,28 @@ def train(arguments: list[str]) -> int:
     from biobert_scale.training.run import train as run_training
     from biobert_scale.training.time_limit import slurm_end_time
 
-    check_resume(options.output, "auto" if options.resume == "never" and is_restart() else options.resume)
+    resume = "auto" if options.resume == "never" and is_restart() else options.resume
+    mirrored = bool(options.settings.training.checkpoint.mirror)  # which may have what `must` asks for
+    check_resume(options.output, "auto" if resume == "must" and mirrored else resume)
     profile = parse_steps(options.profile) if options.profile else None
     limit = slurm_end_time() if options.save_before_limit else None
     deadline = limit - options.save_before_limit if limit is not None else None
+    tokens = options.tokens
+    if (address := values_of("--tokens", arguments)[-1]).startswith(SCHEME):
+        from biobert_scale.tokens.cached import cached_tokens
+
+        limit_bytes = round(options.token_cache_gigabytes * 1e9)
+        tokens = cached_tokens(address, options.token_cache.expanduser(), limit_bytes=limit_bytes)
     return exit_code(
         finished=run_training(
             options.settings,
-            options.tokens,
+            tokens,
             options.output,
             samples=options.samples,
             profile=profile,
             deadline=deadline,
             continue_from=options.continue_from,
+            resume=resume,
         )
     )
 
@@ -107,6 +127,10 @@ def _parse_options(arguments: list[str]) -> TrainOptions:
     output, named, other = (
         values_of(option, arguments)[-1:] for option in ("--output", "--config", "--continue-from")
     )
+    if output and "://" in output[0]:
+        what = "a run directory is on a file system: a checkpoint is made by renaming it"
+        remedy = f"give a directory, and --training.checkpoint.mirror {output[0]}"
+        raise UserError(what, where=f"--output {output[0]}", remedy=remedy)
     begun = begun_with(Path(output[0])) if output else None
     if other and not named:
         from biobert_scale.training.checkpoint.continuation import find_origin

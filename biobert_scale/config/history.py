@@ -49,6 +49,7 @@ ADDED: dict[str, Added] = {
     "data.sources": Added(since="0.2.0", before={}),
     "compute.activation_checkpointing": Added(since="0.2.0", before=False),
     "training.schedule.decay": Added(since="0.2.0", before="linear"),
+    "training.checkpoint.mirror": Added(since="0.2.0", before=""),
     "training.schedule.cooldown_steps": Added(since="0.2.0", before=0),
     "corpus.licenses": Added(since="0.2.0", before=["any"]),
     "corpus.retracted": Added(since="0.2.0", before=True),

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from biobert_scale.config.optimization import OptimizerConfig, PrecisionConfig, ScheduleConfig
 from biobert_scale.config.section import Section
 from biobert_scale.errors import UserError
+from biobert_scale.object_address import parse_address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,14 @@ class CheckpointConfig(Section, path="training.checkpoint"):
     background: bool = True
     """Copy the state to the host's memory and go on training while it is written; needs that memory twice on
     a CPU."""
+    mirror: str = ""
+    """Object storage (`s3://BUCKET/PREFIX`) that checkpoints are uploaded to, and that a run directory
+    without any begins with; empty for none."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mirror:
+            parse_address(self.mirror, where="training.checkpoint.mirror")
 
 
 @dataclass(frozen=True, kw_only=True)

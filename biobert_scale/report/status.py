@@ -20,6 +20,7 @@ from biobert_scale.files import read_json
 from biobert_scale.holder import Holder, queue_state
 from biobert_scale.lock import holder_of
 from biobert_scale.recipes import load_config
+from biobert_scale.training.checkpoint.mirror import read_mirror_state
 from biobert_scale.training.checkpoint.retention import checkpoint_path, complete, is_finished, step_of
 from biobert_scale.training.monitor.guards import RunEvent, read_events
 from biobert_scale.training.monitor.telemetry import METRICS, read_metrics
@@ -63,6 +64,8 @@ class Status:
     checkpoint: str
     """The last one; empty for none."""
     seconds_since_checkpoint: float | None
+    mirror: str
+    """What object storage has of the run; empty without a mirror."""
     events: list[RunEvent]
     """The last ones, oldest first."""
 
@@ -114,6 +117,7 @@ def read_status(run: Path) -> Status:
         seconds_since_record=_age(run / METRICS),
         checkpoint=checkpoint_path(run, step_of(newest)).name if newest else "",
         seconds_since_checkpoint=_age(newest) if newest else None,
+        mirror=_mirror(run),
         events=read_events(run)[0][-_EVENTS:],
     )
 
@@ -143,6 +147,7 @@ def describe(status: Status) -> RenderableType:
             "last checkpoint",
             f"{status.checkpoint}, {_ago(status.seconds_since_checkpoint)}" * bool(status.checkpoint),
         ),
+        ("mirror", status.mirror),
     ]
     parts = [table([("run", status.run), *(row for row in rows if row[1])])]
     if status.events:
@@ -175,6 +180,16 @@ def _failure(path: Path) -> str:
         found = read_json(path)
         return f"{found['what']} (at step {int(found['global_step']):,})"
     return ""
+
+
+def _mirror(run: Path) -> str:
+    if (found := read_mirror_state(run)) is None:
+        return ""
+    newest, behind = found["newest"], found["behind"]
+    whole = "none is whole" if newest is None else f"whole up to {checkpoint_path(run, newest).name}"
+    lacks = f", behind by {len(behind)}" if behind else ""
+    trouble = f" since {found['since']}: {found['trouble']}" if found["trouble"] else ""
+    return f"{found['address']}: {whole}{lacks}{trouble}"
 
 
 def _total_steps(path: Path) -> int | None:

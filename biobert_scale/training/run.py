@@ -17,6 +17,7 @@ from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.sources import SOURCES, source_weights
 from biobert_scale.training import runtime
 from biobert_scale.training.checkpoint.continuation import origin_of
+from biobert_scale.training.checkpoint.mirrored import bring
 from biobert_scale.training.checkpoint.retention import FINISHED
 from biobert_scale.training.engine import out_of_memory
 from biobert_scale.training.monitor.webhook import PATIENCE_SECONDS, check_address, notify
@@ -41,6 +42,7 @@ def train(
     profile: tuple[int, int] | None = None,
     deadline: float | None = None,
     continue_from: str = "",
+    resume: str = "auto",
 ) -> bool:
     """Train until the schedule's end or until asked to stop, from the newest checkpoint of `run` if there is
     one.
@@ -53,6 +55,7 @@ def train(
         profile: first and last step of a trace, written to the run directory.
         deadline: when to save and stop at the latest, in seconds since the epoch.
         continue_from: RUN or RUN@STEP: what a new run begins with; see `checkpoint.continuation`.
+        resume: `auto`, `never` or `must`: whether the mirror, if there is one, may have a checkpoint.
 
     Returns:
         Whether the schedule's end was reached.
@@ -73,14 +76,18 @@ def train(
         accelerator = runtime.start(ranks, config)
         trainer, patience, well, begun = None, 60.0, False, False
 
-        def begin() -> None:
+        def begin() -> bool:
             lock = held.enter_context(Lock(run, "train"))
             write_json(run / LAST_START, asdict(lock.me))
             (run / FAILED).unlink(missing_ok=True)
+            mirrored = bool(config.training.checkpoint.mirror)
+            fetched = mirrored and bring(run, config, resume=resume, continue_from=continue_from)
             build_samples(tokens, samples, config.data, seed=config.seed)
+            return fetched
 
         try:
-            runtime.on_first_rank(accelerator, begin)
+            if runtime.on_first_rank(accelerator, begin):
+                origin = None
             begun = True
             trainer = Trainer(
                 accelerator,

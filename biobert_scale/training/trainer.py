@@ -307,7 +307,7 @@ class Trainer:
             patience: seconds that a save under way is waited for.
             failed: this rank ends in an error; see `Watchdog.close`.
         """
-        self.checkpoints.close(patience=patience)
+        self.checkpoints.close(patience=patience, finished=self.finished and not failed)
         if self.reached is not None:
             self.reached.close()
         self.watchdog.close(failed=failed)

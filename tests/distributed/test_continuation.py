@@ -19,6 +19,7 @@ from biobert_scale.training.checkpoint.manifest import CheckpointRecord, read_re
 from biobert_scale.training.checkpoint.retention import complete, step_of
 from biobert_scale.training.monitor.telemetry import read_metrics
 from biobert_scale.training.run import train
+from tests import launching
 from tests.factories import write_tokens
 from tests.launching import TINY, column, last_state
 
@@ -93,6 +94,25 @@ def test_a_continued_run_is_the_one_that_had_its_schedule_from_the_start(
         record["global_step"] for record in read_metrics(tmp_path / "new") if "validation/mlm_loss" in record
     ]
     assert validated == [step, changed.training.schedule.total_steps]
+
+
+@pytest.mark.slow
+def test_two_ranks_continue_the_run_of_one(old: Path, tokens: Path, tmp_path: Path) -> None:
+    before = content(old)
+    options = ("--training.schedule.decay", "constant", "--training.engine.name", "ddp")
+    found = launching.train(
+        tokens, tmp_path / "new", "--continue-from", str(old), *options, processes=2, steps=12
+    )
+    assert content(old) == before, "the old run is not written to"
+    assert newest(tmp_path / "new")["world_size"] == 2
+    assert train(config("training.schedule.total_steps=12"), tokens, tmp_path / "whole")
+    whole = losses(tmp_path / "whole", after=8)
+    assert [row[0] for row in whole] == [9, 10, 11, 12]
+    kept = column(found, "train/loss", "optim/learning_rate", "consumed_samples", "consumed_tokens")
+    for ours, theirs in zip(kept, whole, strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5), "two ranks add in another order"
+    (link,) = newest(tmp_path / "new")["lineage"]
+    assert link["global_step"] == 8 and link["samples_continue"]
 
 
 def test_another_rate_and_another_batch(

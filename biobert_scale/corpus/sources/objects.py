@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from biobert_scale import __version__
 from biobert_scale.corpus.sources.facts import BUCKET
 from biobert_scale.corpus.transport import Later, NotThere, Patience
 from biobert_scale.errors import RunFailed
+from biobert_scale.object_store import in_one_line
 
 _T = TypeVar("_T")
 
@@ -134,18 +134,9 @@ class Bucket(Patience):
                 "the server lets nobody read it", where=self.url(key), remedy="check --base-url"
             ) from None
         except BaseError as error:
-            what, lasts = _trouble(str(error))
+            what, lasts = in_one_line(error)
             if lasts:
                 raise RunFailed(
                     what, where=self.url(key), remedy="check the address, the network and the certificates"
                 ) from None
             raise Later(what) from None
-
-
-def _trouble(error: str) -> tuple[str, bool]:
-    """What the library's error says, in one line, and whether waiting will not change it."""
-    brief, _, details = error.partition("\n\nDebug source")
-    causes = re.findall(r'(?:message|error): "([^"]+)"', details)
-    plain = re.sub(r"^.*? in [0-9.]+\w?s - ", "", " ".join(brief.split()))
-    what = f"{plain} ({causes[-1]})" if causes else plain
-    return what[:300], any(sign in details for sign in ("Name or service not known", "InvalidCertificate"))

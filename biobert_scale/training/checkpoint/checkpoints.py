@@ -36,6 +36,7 @@ from biobert_scale.training.checkpoint.manifest import (
     problem,
     read_record,
 )
+from biobert_scale.training.checkpoint.mirror import FINISHED_SECONDS, STOPPED_SECONDS, Mirror
 from biobert_scale.training.checkpoint.outliving import wait_for_writers, write_apart
 from biobert_scale.training.checkpoint.retention import (
     checkpoint_path,
@@ -94,6 +95,8 @@ class Checkpoints:
         self.buffers: dict[str, Tensor] = {}
         """The state as last copied; no writer reads it any more when the next save begins."""
         self.verified = Verified()
+        mirrored = bool(config.training.checkpoint.mirror) and accelerator.is_main_process
+        self.mirror = Mirror(run, config.training.checkpoint) if mirrored else None
         self.written: RunMetrics = {}
         """Seconds of the last save, for the log: how long training waited, how long the writing took."""
 
@@ -131,6 +134,7 @@ class Checkpoints:
             record=self._record(state, validation_loss),
             sample=sample,
             verified=self.verified,
+            spare=lambda: self.mirror.uploading if self.mirror is not None else None,
         )
         self.writer = ShardWriter(
             staging_path(final),
@@ -173,15 +177,19 @@ class Checkpoints:
             shutil.rmtree(writer.staging, ignore_errors=True)
         self._agree(writer.trouble)
 
-    def close(self, *, patience: float) -> None:
-        """At the end of a run that may have failed: let the save under way end, without asking the others.
+    def close(self, *, patience: float, finished: bool = False) -> None:
+        """At the end of a run that may have failed: let the save under way end, without asking the others,
+        and the mirror catch up.
 
         Args:
             patience: seconds to wait for their parts.
+            finished: nothing is left to do, so nobody is about to end this process.
         """
         if self.writer is not None and self.writer.is_alive():
             self.writer.hurry(patience)
         self.writer = None
+        if self.mirror is not None:
+            self.mirror.close(patience=FINISHED_SECONDS if finished else STOPPED_SECONDS)
 
     def load(self) -> TrainerState:
         """Load the newest intact checkpoint into the model and the optimizer.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Commit:
     sample: dict[str, dict[str, Tensor]]
     """`Engine.full_values` of a few parameters, by their names."""
     verified: Verified
+    spare: Callable[[], Path | None] = lambda: None
+    """An older checkpoint that must not be deleted now; the next commit does so."""
 
     def __call__(self, shards: dict[str, FileRecord]) -> None:
         """Compare with the sample, write the small files and the manifest, give the checkpoint its name; then
@@ -65,7 +67,8 @@ class Commit:
         self.verified.add(self.final)
         run, keeping = self.final.parent.parent, self.config.training.checkpoint
         for old in superfluous(run, keeping, trouble=self.verified.trouble):
-            remove(old)
+            if old != self.spare():
+                remove(old)
 
 
 def compare(staging: Path, shards: list[str], sample: dict[str, dict[str, Tensor]]) -> None:
@@ -90,9 +93,14 @@ def compare(staging: Path, shards: list[str], sample: dict[str, dict[str, Tensor
 
 
 def commit(staging: Path, final: Path, record: Mapping[str, Any]) -> None:
-    """Write a staging directory's manifest and name it; only then an earlier one of that name goes."""
+    """Write a staging directory's manifest, and give it its name."""
     write_synced(staging / MANIFEST, json_text(sealed(record)))
     sync(staging)
+    give_name(staging, final)
+
+
+def give_name(staging: Path, final: Path) -> None:
+    """Rename a whole and synced staging directory; only then an earlier one of that name goes."""
     old = replaced_path(final)
     if final.is_symlink() or final.exists():
         if not (old / MANIFEST).exists():  # else it counts, and what has the name is the rest of an attempt

@@ -65,12 +65,12 @@ def origin_of(source: str, output: Path, config: Config, tokens: Path) -> Origin
     Raises:
         UserError: it has begun otherwise, or cannot continue the other one.
     """
-    run, step = _parsed(source)
+    run, _ = _parsed(source)
     if output.resolve().is_relative_to(run.resolve()):
         what, remedy = f"{OPTION} never writes into the run that it continues", "choose another --output"
         raise UserError(what, where=output, remedy=remedy)
     if begun := complete(output):
-        _check_lineage(read_record(begun[-1]), run, step, output)
+        check_lineage(read_record(begun[-1]), source, where=output)
         return None
     checkpoint = find_origin(source)
     link = _link(checkpoint, config, tokens)
@@ -95,7 +95,18 @@ def _parsed(source: str) -> tuple[Path, int | None]:
     return Path(source), None
 
 
-def _check_lineage(record: CheckpointRecord, run: Path, step: int | None, output: Path) -> None:
+def check_lineage(record: CheckpointRecord, source: str, *, where: Path) -> None:
+    """Refuse a run that has begun otherwise.
+
+    Args:
+        record: of one of its checkpoints.
+        source: RUN or RUN@STEP that it is to have continued.
+        where: its directory.
+
+    Raises:
+        UserError: it has continued another run, or none.
+    """
+    run, step = _parsed(source)
     lineage = record.get("lineage", [])
     last = lineage[-1] if lineage else None
     if last and Path(last["run"]) == run.resolve() and step in (None, last["global_step"]):
@@ -104,7 +115,7 @@ def _check_lineage(record: CheckpointRecord, run: Path, step: int | None, output
         f"the run there continued {last['run']} at step {last['global_step']}" if last else "a run is there"
     )
     remedy = f"leave {OPTION} out to resume it, or choose another --output"
-    raise UserError(what, where=output, remedy=remedy)
+    raise UserError(what, where=where, remedy=remedy)
 
 
 def _link(checkpoint: Path, config: Config, tokens: Path) -> Link:

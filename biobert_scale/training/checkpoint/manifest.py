@@ -72,6 +72,13 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, _SEAL: fingerprint(record)}
 
 
+def unsealed(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a sealed manifest says; None where its SHA-256 differs. Older checkpoints have no seal."""
+    record = dict(manifest)
+    seal = record.pop(_SEAL, None)
+    return record if seal is None or seal == fingerprint(record) else None
+
+
 def read_record(checkpoint: Path) -> CheckpointRecord:
     """A checkpoint's manifest.
 
@@ -85,11 +92,10 @@ def read_record(checkpoint: Path) -> CheckpointRecord:
     if manifest.get("format") != FORMAT:
         what = f"written in format {manifest.get('format')}, this version reads format {FORMAT}"
         raise UserError(what, where=checkpoint, remedy="use the version that wrote it")
-    seal = manifest.pop(_SEAL, None)  # older checkpoints have none
-    if seal is not None and seal != fingerprint(manifest):
+    if (record := unsealed(manifest)) is None:
         what = "its manifest is corrupted (its SHA-256 differs)"
         raise UserError(what, where=path, remedy="give another checkpoint")
-    return cast(CheckpointRecord, manifest)
+    return cast(CheckpointRecord, record)
 
 
 def problem(checkpoint: Path, *, part: int = 0, parts: int = 1) -> str | None:

@@ -6,7 +6,7 @@ import logging
 import math
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from biobert_scale.config import CheckpointConfig
@@ -34,6 +34,12 @@ def staging_path(final: Path) -> Path:
 
 def replaced_path(final: Path) -> Path:
     return final.with_name(f".{final.name}.old")
+
+
+def step_in(name: str) -> int | None:
+    """The step of a checkpoint's name; None for any other name."""
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else None
 
 
 def step_of(checkpoint: Path) -> int:
@@ -154,10 +160,9 @@ def superfluous(
     found = complete(run)
     whole = [path for path in found if missing(path) is None]
     while whole:
-        kept = _chosen(whole, config)
-        go = [path for path in found if path not in kept and step_of(path) < step_of(whole[-1])]
-        if config.keep_every_steps:
-            go = [path for path in go if step_of(path) % config.keep_every_steps]
+        losses = {step_of(path): _validation_loss(path) if config.keep_best else None for path in whole}
+        kept = [path for path in whole if step_of(path) in last_and_best(losses, config)]
+        go = [path for path in found if may_go(step_of(path), losses, config)]
         broken = next((path for path in reversed(kept) if go and trouble(path) is not None), None)
         if broken is None:
             return go
@@ -165,13 +170,21 @@ def superfluous(
     return []
 
 
-def _chosen(whole: list[Path], config: CheckpointConfig) -> list[Path]:
-    """The last and the best, oldest first."""
-    kept = set(whole[-config.keep_last :])
-    losses = {path: _validation_loss(path) for path in whole} if config.keep_best else {}
-    scored = [(loss, step_of(path), path) for path, loss in losses.items() if loss is not None]
-    kept |= {path for *_, path in sorted(scored)[: config.keep_best]}
-    return sorted(kept, key=step_of)
+def may_go(step: int, losses: Mapping[int, float | None], config: CheckpointConfig) -> bool:
+    """Whether a checkpoint is beyond those to keep.
+
+    Args:
+        losses: the validation losses, where they are known, of the whole checkpoints, of which there is one.
+    """
+    milestone = config.keep_every_steps and step % config.keep_every_steps == 0
+    return step < max(losses) and not milestone and step not in last_and_best(losses, config)
+
+
+def last_and_best(losses: Mapping[int, float | None], config: CheckpointConfig) -> set[int]:
+    """The steps that are kept for being the last ones or the best; see `may_go`."""
+    scored = sorted((loss, step) for step, loss in losses.items() if loss is not None)
+    best = {step for _, step in scored[: config.keep_best]}
+    return {*sorted(losses)[-config.keep_last :], *best}
 
 
 def _validation_loss(checkpoint: Path) -> float | None:

@@ -143,7 +143,8 @@ def test_a_run_gets_what_the_command_line_says(tmp_path: Path, monkeypatch: pyte
     ((settings, tokens, output), options) = begun[0]
     assert (settings.seed, settings.training.trackers, settings.model.hidden_size) == (7, (), 128)
     assert (tokens, output) == (Path("t"), tmp_path / "run")
-    assert options == {"samples": None, "profile": (2, 3), "deadline": None, "continue_from": ""}
+    own = {"samples": None, "profile": (2, 3), "deadline": None, "continue_from": "", "resume": "auto"}
+    assert options == own
 
 
 @pytest.mark.parametrize("source", ["old", "old@4", "at@7"])
