@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.commands.common import report_stage
-from biobert_scale.config import FinetuneConfig, GridConfig
+from biobert_scale.commands.common import cluster, report_stage
+from biobert_scale.config import BLURB_GRID, FinetuneConfig, GridConfig, SlurmConfig
 from biobert_scale.display import show, table, written
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import UserError
@@ -28,7 +28,7 @@ def evaluate_prepare(
     """Make tokenised, validated splits of the benchmarks' original files, or of data of your own.
 
     Args:
-        output: directory to write.
+        output: directory to write; counts.html in it is a page of what was counted.
         benchmarks: directory that holds the files, at any depth; without it, each task must be a TOML file
             with its data beside it.
         task: names of benchmarks, and TOML files of tasks of your own; by default every benchmark that is
@@ -40,6 +40,7 @@ def evaluate_prepare(
         overwrite: replace what other files left there.
     """
     from biobert_scale.evaluation.prepare import prepare
+    from biobert_scale.report.prepared import PAGE, write_prepared_page
 
     if download or sources is not None:
         from biobert_scale.evaluation.download import download as fetch
@@ -49,7 +50,10 @@ def evaluate_prepare(
             remedy = "add --benchmarks with the directory to fetch them into"
             raise UserError("no directory to download to", where="--benchmarks", remedy=remedy)
         fetch(benchmarks, read_sources(sources))
-    report_stage(prepare(benchmarks, output, overwrite=overwrite, tasks=task), output)
+    manifest = prepare(benchmarks, output, overwrite=overwrite, tasks=task)
+    if not (output / PAGE).exists():
+        write_prepared_page(output)
+    report_stage(manifest, output)
 
 
 def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False) -> None:
@@ -77,6 +81,8 @@ def evaluate_finetune(
     protocol: str = "",
     grid: GridConfig = GridConfig(),
     random_weights: bool = False,
+    executor: Literal["local", "slurm"] = "local",
+    slurm: SlurmConfig = SlurmConfig(),
     overwrite: bool = False,
 ) -> None:
     """Fine-tune and score a model on tasks: seeds, a grid, protocols.
@@ -96,8 +102,11 @@ def evaluate_finetune(
         protocol: one of the task's (default: its first one). The entity benchmarks have blurb and biobert.
         grid: settings to try, every combination; dev chooses.
         random_weights: start from random weights of the model's shape.
+        executor: this process, or array jobs of a SLURM cluster, an element for each task and seed.
+        slurm: the array jobs.
         overwrite: replace what other data or settings left there.
     """
+    from biobert_scale.evaluation.score_display import overlap_line
     from biobert_scale.evaluation.sweep import sweep
 
     found = sweep(
@@ -110,6 +119,7 @@ def evaluate_finetune(
         protocol=protocol,
         grid=grid,
         random_weights=(random_weights,),
+        slurm=cluster(executor, slurm),
         overwrite=overwrite,
     )
     if is_first_rank():
@@ -124,26 +134,92 @@ def evaluate_finetune(
             )
             for run in found
         ]
-        show(table(rows, header=("task", "start", "protocol", "seed", "score", "%")), written(output))
+        shown = table(rows, header=("task", "start", "protocol", "seed", "score", "%"))
+        overlaps = {run["task"]: overlap_line(run["overlap"]) for run in found if "overlap" in run}
+        show(shown, *(f"{name}, test, {line}" for name, line in overlaps.items()), written(output))
+
+
+@within(seeds="[0, 2147483647]")
+def evaluate_blurb(
+    *,
+    model: Path,
+    output: Path,
+    prepared: Path = Path("prepared"),
+    tasks: tuple[str, ...] = (),
+    settings: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = FinetuneConfig(),
+    seeds: tuple[int, ...] = (),
+    grid: GridConfig = BLURB_GRID,
+    executor: Literal["local", "slurm"] = "local",
+    slurm: SlurmConfig = SlurmConfig(),
+    overwrite: bool = False,
+) -> int:
+    """Fine-tune and score a model on all of BLURB, and print its table.
+
+    Each task runs under its published protocol. Averages by type of task and published scores are beside the
+    model's. Where a task is missing, failed or is not the published one, it is named and there is no total.
+    The same command resumes.
+
+    Args:
+        model: a Hugging Face BERT directory.
+        output: directory to write: blurb.json, blurb.md, and the runs as `evaluate finetune` writes them.
+        prepared: a directory that `evaluate prepare` wrote.
+        tasks: some of BLURB's (default: all that were prepared).
+        settings: the budget, but for what the grid decides.
+        seeds: one run of each task for each (default: 1 to 5 or 10, as many as the published means have).
+        grid: settings to try, every combination; dev chooses. Without epochs each task has its own number.
+        executor: this process, or array jobs of a SLURM cluster, an element for each task and seed.
+        slurm: the array jobs.
+        overwrite: replace what other data or settings left there.
+    """
+    from biobert_scale.evaluation.blurb import blurb
+    from biobert_scale.evaluation.blurb_table import render
+
+    table = blurb(
+        prepared,
+        model,
+        output,
+        settings,
+        tasks=tasks,
+        seeds=seeds,
+        grid=grid,
+        slurm=cluster(executor, slurm),
+        overwrite=overwrite,
+    )
+    if is_first_rank():
+        show(render(table), "", written(output))
+    return int(any(row["failed"] for row in table["tasks"]))
 
 
 def evaluate_predict(
-    run: Positional[Path], /, *, prepared: Path, output: Path, split: str = "test", overwrite: bool = False
+    run: Positional[Path],
+    /,
+    *,
+    prepared: Path,
+    output: Path,
+    split: str = "test",
+    task: str = "",
+    types: tuple[str, ...] = (),
+    overwrite: bool = False,
 ) -> None:
     """Write a fine-tuned model's predictions as CoNLL, PubTator or rows of answers, and their scores.
 
-    Labels come with their probabilities.
+    Labels come with their probabilities. With `--task`, a tagger is scored on another corpus.
 
     Args:
         run: a directory that `evaluate finetune` wrote.
         prepared: a directory that `evaluate prepare` wrote.
         output: directory to write.
         split: train, dev or test.
+        task: another prepared task of entities (default: the run's own).
+        types: with it, MODEL_TYPE=TASK_TYPE of each type of the model that has another name there;
+            MODEL_TYPE= leaves its predictions out.
         overwrite: replace what other data left there.
     """
-    from biobert_scale.evaluation.predict import predict, score_parts
+    from biobert_scale.evaluation.predict import predict
+    from biobert_scale.evaluation.score_display import score_parts
 
-    show(*score_parts(predict(run, prepared, output, split=split, overwrite=overwrite)), written(output))
+    found = predict(run, prepared, output, split=split, task=task, types=types, overwrite=overwrite)
+    show(*score_parts(found), written(output))
 
 
 def evaluate_score(
@@ -171,7 +247,8 @@ def evaluate_score(
         split: train, dev or test.
         overwrite: replace what other predictions left there.
     """
-    from biobert_scale.evaluation.predict import score, score_parts
+    from biobert_scale.evaluation.predict import score
+    from biobert_scale.evaluation.score_display import score_parts
 
     named = {"name": name, "protocol": protocol, "split": split}
     found = score(prepared, task, predictions, output, **named, overwrite=overwrite)
