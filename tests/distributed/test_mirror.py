@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -37,7 +38,7 @@ def test_a_lost_machine_is_replaced(tokens: Path, tmp_path: Path, monkeypatch: p
         stored = ("--tokens", f"s3://{BUCKET}/tokens", "--token-cache", str(tmp_path / "cache"))
         options = (*stored, "--training.checkpoint.mirror", ADDRESS)
         run = tmp_path / "run"
-        chosen = {"processes": 2, "steps": STEPS, "variables": proxy.account}
+        chosen: dict[str, Any] = {"processes": 2, "steps": STEPS, "variables": proxy.account}
         job = start(tokens, run, *options, **chosen)
         wait_until(lambda: look(ObjectStore(ADDRESS)).whole, job)
         job.kill()

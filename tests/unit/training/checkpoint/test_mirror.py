@@ -87,7 +87,9 @@ def losses(run: Path) -> list[tuple[object, ...]]:
 def mirrored(run: Path, *, patience: float = 60, **settings: int) -> None:
     """Upload what a run directory has."""
     chosen = {"keep_last": 2, "keep_best": 0, **settings}
-    Mirror(run, CheckpointConfig(mirror=ADDRESS, **chosen)).close(patience=patience)  # type: ignore[arg-type]
+    mirror = Mirror(run, CheckpointConfig(mirror=ADDRESS, **chosen))  # type: ignore[arg-type]
+    mirror.start()
+    mirror.close(patience=patience)
 
 
 def test_a_fresh_machine_resumes_from_the_mirror_alone(
