@@ -36,6 +36,7 @@ COMMANDS = {
     "evaluate prepare": "evaluation",
     "evaluate baselines": "evaluation",
     "evaluate finetune": "evaluation",
+    "evaluate blurb": "evaluation",
     "evaluate predict": "evaluation",
     "evaluate score": "evaluation",
     "evaluate errors": "evaluation",

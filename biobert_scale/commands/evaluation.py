@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.commands.common import report_stage
-from biobert_scale.config import FinetuneConfig, GridConfig
+from biobert_scale.commands.common import cluster, report_stage
+from biobert_scale.config import BLURB_GRID, FinetuneConfig, GridConfig, SlurmConfig
 from biobert_scale.display import show, table, written
 from biobert_scale.environment import is_first_rank
 from biobert_scale.errors import UserError
@@ -28,7 +28,7 @@ def evaluate_prepare(
     """Make tokenised, validated splits of the benchmarks' original files, or of data of your own.
 
     Args:
-        output: directory to write.
+        output: directory to write; counts.html in it is a page of what was counted.
         benchmarks: directory that holds the files, at any depth; without it, each task must be a TOML file
             with its data beside it.
         task: names of benchmarks, and TOML files of tasks of your own; by default every benchmark that is
@@ -40,6 +40,7 @@ def evaluate_prepare(
         overwrite: replace what other files left there.
     """
     from biobert_scale.evaluation.prepare import prepare
+    from biobert_scale.report.prepared import PAGE, write_prepared_page
 
     if download or sources is not None:
         from biobert_scale.evaluation.download import download as fetch
@@ -49,7 +50,10 @@ def evaluate_prepare(
             remedy = "add --benchmarks with the directory to fetch them into"
             raise UserError("no directory to download to", where="--benchmarks", remedy=remedy)
         fetch(benchmarks, read_sources(sources))
-    report_stage(prepare(benchmarks, output, overwrite=overwrite, tasks=task), output)
+    manifest = prepare(benchmarks, output, overwrite=overwrite, tasks=task)
+    if not (output / PAGE).exists():
+        write_prepared_page(output)
+    report_stage(manifest, output)
 
 
 def evaluate_baselines(*, prepared: Path, output: Path, overwrite: bool = False) -> None:
@@ -77,6 +81,8 @@ def evaluate_finetune(
     protocol: str = "",
     grid: GridConfig = GridConfig(),
     random_weights: bool = False,
+    executor: Literal["local", "slurm"] = "local",
+    slurm: SlurmConfig = SlurmConfig(),
     overwrite: bool = False,
 ) -> None:
     """Fine-tune and score a model on tasks: seeds, a grid, protocols.
@@ -96,6 +102,8 @@ def evaluate_finetune(
         protocol: one of the task's (default: its first one). The entity benchmarks have blurb and biobert.
         grid: settings to try, every combination; dev chooses.
         random_weights: start from random weights of the model's shape.
+        executor: this process, or array jobs of a SLURM cluster, an element for each task and seed.
+        slurm: the array jobs.
         overwrite: replace what other data or settings left there.
     """
     from biobert_scale.evaluation.sweep import sweep
@@ -110,6 +118,7 @@ def evaluate_finetune(
         protocol=protocol,
         grid=grid,
         random_weights=(random_weights,),
+        slurm=cluster(executor, slurm),
         overwrite=overwrite,
     )
     if is_first_rank():
@@ -125,6 +134,57 @@ def evaluate_finetune(
             for run in found
         ]
         show(table(rows, header=("task", "start", "protocol", "seed", "score", "%")), written(output))
+
+
+@within(seeds="[0, 2147483647]")
+def evaluate_blurb(
+    *,
+    model: Path,
+    output: Path,
+    prepared: Path = Path("prepared"),
+    tasks: tuple[str, ...] = (),
+    settings: Annotated[FinetuneConfig, tyro.conf.arg(name="")] = FinetuneConfig(),
+    seeds: tuple[int, ...] = (),
+    grid: GridConfig = BLURB_GRID,
+    executor: Literal["local", "slurm"] = "local",
+    slurm: SlurmConfig = SlurmConfig(),
+    overwrite: bool = False,
+) -> int:
+    """Fine-tune and score a model on all of BLURB, and print its table.
+
+    Each task runs under its published protocol. Averages by type of task and published scores are beside the
+    model's. Where a task is missing, failed or is not the published one, it is named and there is no total.
+    The same command resumes.
+
+    Args:
+        model: a Hugging Face BERT directory.
+        output: directory to write: blurb.json, blurb.md, and the runs as `evaluate finetune` writes them.
+        prepared: a directory that `evaluate prepare` wrote.
+        tasks: some of BLURB's (default: all that were prepared).
+        settings: the budget, but for what the grid decides.
+        seeds: one run of each task for each (default: 1 to 5 or 10, as many as the published means have).
+        grid: settings to try, every combination; dev chooses. Without epochs each task has its own number.
+        executor: this process, or array jobs of a SLURM cluster, an element for each task and seed.
+        slurm: the array jobs.
+        overwrite: replace what other data or settings left there.
+    """
+    from biobert_scale.evaluation.blurb import blurb
+    from biobert_scale.evaluation.blurb_table import render
+
+    table = blurb(
+        prepared,
+        model,
+        output,
+        settings,
+        tasks=tasks,
+        seeds=seeds,
+        grid=grid,
+        slurm=cluster(executor, slurm),
+        overwrite=overwrite,
+    )
+    if is_first_rank():
+        show(render(table), "", written(output))
+    return int(any(row["failed"] for row in table["tasks"]))
 
 
 def evaluate_predict(

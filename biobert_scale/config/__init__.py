@@ -11,6 +11,7 @@ from biobert_scale.config.corpus import TokensConfig as TokensConfig
 from biobert_scale.config.corpus import VocabularyConfig as VocabularyConfig
 from biobert_scale.config.data import DataConfig as DataConfig
 from biobert_scale.config.data import LoaderConfig as LoaderConfig
+from biobert_scale.config.evaluation import BLURB_GRID as BLURB_GRID
 from biobert_scale.config.evaluation import FinetuneConfig as FinetuneConfig
 from biobert_scale.config.evaluation import GridConfig as GridConfig
 from biobert_scale.config.model import ModelConfig as ModelConfig

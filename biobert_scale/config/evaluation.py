@@ -43,6 +43,11 @@ class GridConfig(Section, path="grid"):
     epochs: Annotated[tuple[int, ...], "[1, 1e5]"] = ()
 
 
+BLURB_GRID = GridConfig(learning_rate=(1e-5, 3e-5, 5e-5), batch_size=(16, 32))
+"""What Gu et al. 2021 ("Domain-Specific Language Model Pretraining for Biomedical NLP") let dev choose among;
+and 2 to 60 epochs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig(Section, path="evaluation"):
     """Which benchmarks are run, with which seeds and budget."""

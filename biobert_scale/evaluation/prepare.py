@@ -10,10 +10,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepared import SPLITS, STAGE, TASK_FILE, write_rows
+from biobert_scale.evaluation.relations.files import companions
 from biobert_scale.evaluation.sources import FoundTask, find_sources
 from biobert_scale.evaluation.splits import PreparedSplit, ReadSplit, prepare_split, read_splits
 from biobert_scale.evaluation.tagging import WORD_PATTERN
@@ -81,12 +82,15 @@ class TaskCounts(TypedDict):
     dev: dict[str, int]
     test: dict[str, int]
     published: bool
+    not_comparable: NotRequired[str]
+    """Why scores on a form of it compare with no published ones."""
 
 
 def _input_files(found: FoundTask) -> list[Path]:
-    """All files that are read: also the task's own, the texts beside brat's annotations, and those in
-    directories of `datasets`."""
-    paths = [path for files in found.files.values() for path in files]
+    """All files that are read: also the task's own, the texts beside brat's annotations, those that belong to
+    ChemProt's and DDI's, and those in directories of `datasets`."""
+    named = [path for files in found.files.values() for path in files]
+    paths = [each for path in named for each in (path, *companions(found.source.format, path))]
     paths += [found.own] if found.own else []
     if found.source.format == "brat":
         paths += [text for path in paths if (text := path.with_suffix(".txt")).is_file()]
@@ -116,7 +120,10 @@ def _prepare(found: FoundTask, output: Path, documents: Documents) -> TaskCounts
     if found.own:
         write_atomically(output / TASK_FILE, found.own.read_bytes())
     train, dev, test = (splits[split].counts for split in SPLITS)
-    return {"train": train, "dev": dev, "test": test, "published": published}
+    made: TaskCounts = {"train": train, "dev": dev, "test": test, "published": published}
+    if found.source.not_comparable:
+        made["not_comparable"] = found.source.not_comparable
+    return made
 
 
 def _refuse_shared(task: str, read: Mapping[Split, ReadSplit], allowed: int) -> None:

@@ -67,6 +67,12 @@ def is_published(prepared: Path, task: str) -> bool:
     return bool(read_manifest(prepared, STAGE).counts[task]["published"])
 
 
+def why_not_comparable(prepared: Path, task: str) -> str:
+    """Why scores on a prepared task compare with no published ones; empty where they do."""
+    counts = read_manifest(prepared, STAGE).counts[task]
+    return "" if counts["published"] else str(counts.get("not_comparable", "not the published set"))
+
+
 def is_typed(task: Task) -> bool:
     """Whether an entity task's tags and spans name their types: where it has several."""
     return len(task.types) > 1

@@ -25,6 +25,7 @@ from biobert_scale.evaluation.readers.brat import read_brat
 from biobert_scale.evaluation.readers.conll import Conll, read_conll
 from biobert_scale.evaluation.readers.entity_rows import read_entity_rows
 from biobert_scale.evaluation.readers.rows import read_pubmedqa, read_rows
+from biobert_scale.evaluation.relations.files import read_relations
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.sources import FoundTask
 from biobert_scale.evaluation.tagging import WORD_PATTERN, count_dropped, tag_document
@@ -102,6 +103,9 @@ def _read(task: Task, source: Source, paths: Sequence[Path]) -> ReadSplit:
             files = [read(path, kinds, others) for path in paths]
             documents = [document for of_file, _ in files for document in of_file]
             return _documents(documents, sum((counts for _, counts in files), Counter()), paths)
+        case "chemprot" | "ddi":
+            pairs, counts = read_relations(task, source.format, paths)
+            return ReadSplit(items=pairs, counts=counts, names=_names(pairs))
         case "hallmarks":
             abstracts = [document for path in paths for document in read_hallmarks(path)]
             return ReadSplit(items=abstracts, names=_names(abstracts))
@@ -298,7 +302,7 @@ def _prepare_rows(task: Task, read: ReadSplit) -> PreparedSplit:
         )
     lengths = [len(WORD_PATTERN.findall(text)) for _, text in texts]
     return PreparedSplit(
-        counts=counts | _measured(lengths, texts),
+        counts=counts | dict(sorted(read.counts.items())) | _measured(lengths, texts),
         ends={rows[0].document, rows[-1].document} if read.names else set(),
         files={".jsonl": list(map(vars, rows))},
         texts=texts,

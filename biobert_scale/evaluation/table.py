@@ -20,7 +20,7 @@ from biobert_scale.evaluation.metrics.bootstrap import (
     read_statistics,
 )
 from biobert_scale.evaluation.prepared import KINDS
-from biobert_scale.evaluation.published import OTHER_PROTOCOLS, REFERENCE_PROTOCOLS, REFERENCES
+from biobert_scale.evaluation.published import REFERENCE_PROTOCOLS, other_protocols, references
 from biobert_scale.evaluation.records import Comparison, RunMetrics, ScoreRow, ScoreTable
 from biobert_scale.evaluation.scores import Measure, Statistics
 from biobert_scale.evaluation.tasks.spec import Kind
@@ -71,8 +71,8 @@ def score_table(runs: Path) -> ScoreTable:
     return {
         "rows": [system.row for system in systems],
         "comparisons": _comparisons(systems),
-        "references": REFERENCES,
-        "other_protocols": OTHER_PROTOCOLS,
+        "references": references(),
+        "other_protocols": other_protocols(),
     }
 
 
@@ -294,7 +294,7 @@ def _render_published(table: ScoreTable) -> list[str]:
     shown = {(row["task"], row["protocol"]) for row in table["rows"] if row["published_data"]}
     comparable = {task for task, protocol in shown if protocol in REFERENCE_PROTOCOLS}
     blocks = []
-    for heading, references, tasks in (
+    for heading, published, tasks in (
         ("Published, same protocol:", table["references"], comparable),
         (
             "Published, other protocols (no row above is comparable unless it names the same):",
@@ -302,7 +302,7 @@ def _render_published(table: ScoreTable) -> list[str]:
             {task for task, _ in shown},
         ),
     ):
-        known = [reference for reference in references if tasks & reference.scores.keys()]
+        known = [reference for reference in published if tasks & reference.scores.keys()]
         if not known:
             continue
         named = dict.fromkeys(row["task"] for row in table["rows"])

@@ -13,6 +13,7 @@ from typing import Any
 
 from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.tasks.spec import known_tasks
 from biobert_scale.files import write_atomically, write_json
 from biobert_scale.launch.site import Site, template
 from biobert_scale.ranges import check_section
@@ -216,12 +217,18 @@ def _evaluation(launch: LaunchConfig, config: Config) -> dict[str, Any]:
     grid = _changed(evaluation.grid, "grid.")
     return {
         "tasks": shlex.join(evaluation.tasks),
+        "entity_tasks": " ".join(name for name in evaluation.tasks if _is_of_entities(name)),
         "seeds": " ".join(map(str, evaluation.seeds)),
         "kinds": " ".join(kinds),
         "last": len(evaluation.tasks) * len(evaluation.seeds) * len(kinds) - 1,
         "documents": " ".join(filter(None, (_changed(evaluation.documents), grid))),
         "entities": " ".join(filter(None, (_changed(evaluation.entities), protocol, grid))),
     }
+
+
+def _is_of_entities(task: str) -> bool:
+    """Whether one of the package's tasks is; no other is."""
+    return task in (known := known_tasks()) and known[task].kind == "entities"
 
 
 def _options(site: Site, *, count: int) -> str:

@@ -7,6 +7,7 @@ included (`3-9`); a name in several stretches (`3-9;14-20`) is taken from its fi
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -41,6 +42,38 @@ class DrugSentence:
     """Names in several stretches."""
 
 
+def find_corpus(listing: Path) -> Path:
+    """The directory that a list's paths begin at: the list's own, the one above it, or one at most two levels
+    below either of them.
+
+    Raises:
+        UserError: the first file of the list is in none of them.
+    """
+    first = next((line.strip() for _, line in read_lines(listing) if line.strip()), "")
+    homes = listing.parent, listing.parent.parent
+    below = [place for home in homes for depth in ("*/", "*/*/") for place in sorted(home.glob(depth))]
+    for place in (*homes, *below):
+        if os.path.isfile(place / first):  # also of directories that may not be read
+            return place
+    remedy = "unpack the corpus beside the list, or beside the list's directory"
+    raise UserError(f"{first or 'a listed file'} is not there", where=f"{listing}:1", remedy=remedy)
+
+
+def listed_files(corpus: Path, listing: Path) -> list[Path]:
+    """The files that a list names, in its order; see `read_ddi`."""
+    found = []
+    for number, line in read_lines(listing):
+        if not line.strip():
+            continue
+        path = corpus / line.strip()
+        if not path.is_file():
+            raise UserError(
+                f"{path} is not there", where=f"{listing}:{number}", remedy="restore the original files"
+            )
+        found.append(path)
+    return found
+
+
 def read_ddi(corpus: Path, listing: Path) -> list[DrugSentence]:
     """Read the files that a list names, in its order.
 
@@ -52,17 +85,7 @@ def read_ddi(corpus: Path, listing: Path) -> list[DrugSentence]:
         UserError: a file that is not there or no such XML, or an offset, pair or type that does not fit; with
             the place.
     """
-    sentences: list[DrugSentence] = []
-    for number, line in read_lines(listing):
-        if not line.strip():
-            continue
-        path = corpus / line.strip()
-        if not path.is_file():
-            raise UserError(
-                f"{path} is not there", where=f"{listing}:{number}", remedy="restore the original files"
-            )
-        sentences += _read_document(path)
-    return sentences
+    return [sentence for path in listed_files(corpus, listing) for sentence in _read_document(path)]
 
 
 def ddi_rows(sentences: Iterable[DrugSentence]) -> Masked:

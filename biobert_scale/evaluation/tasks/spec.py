@@ -22,13 +22,14 @@ Kind = Literal["entities", "classification", "relations", "similarity", "questio
 Split = Literal["train", "dev", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 Format = Literal[
-    "pubtator", "bioc", "brat", "conll", "jsonl", "csv", "tsv", "datasets", "hallmarks", "pubmedqa"
+    "pubtator", "bioc", "brat", "conll", "jsonl", "csv", "tsv", "datasets", "hallmarks", "pubmedqa",
+    "chemprot", "ddi",
 ]  # fmt: skip
 _TABLES: tuple[Format, ...] = ("jsonl", "csv", "tsv", "datasets")
 _FORMATS: dict[str, tuple[Format, ...]] = {
     "entities": ("pubtator", "bioc", "brat", "conll", "jsonl", "datasets"),
     "classification": (*_TABLES, "hallmarks"),
-    "relations": _TABLES,
+    "relations": (*_TABLES, "chemprot", "ddi"),
     "similarity": _TABLES,
     "question_answering": (*_TABLES, "pubmedqa"),
 }
@@ -68,6 +69,8 @@ class PublishedScore:
     model: str
     score: float
     source: str
+    protocol: str = ""
+    """What it was obtained under, where that is not the task's first protocol; the two do not compare."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +131,12 @@ class Task:
     """How many runs the published score is the mean of."""
     max_length: int = 0
     """Word pieces in one input; 0: the kind's usual number."""
+    epochs: int = 0
+    """What `evaluate blurb` trains for, dev choosing the best of them; 0: the budget's number."""
     group: str = ""
     """The type of task whose tasks are averaged first in BLURB's score; empty: not part of it."""
     scores: tuple[PublishedScore, ...] = ()
-    """Comparable with a score of the first protocol."""
+    """Published ones, on the test split."""
     licence: str = ""
 
     def __post_init__(self) -> None:
@@ -173,6 +178,7 @@ def _mistakes(task: Task) -> list[tuple[bool, str]]:
          f"negative '{task.negative}' is not among the labels"),
         (task.multi_label and task.kind != "classification", f"{task.kind} cannot be multi_label"),
         (not task.protocols, "protocols cannot be empty"),
+        (task.epochs < 0, "epochs must be 0, or 1 or more"),
         (task.seeds < 1, "seeds must be 1 or more"),
         (task.max_length != 0 and task.max_length < 8, "max_length must be 0, or 8 or more"),
     ]  # fmt: skip
@@ -185,7 +191,7 @@ def _mistakes(task: Task) -> list[tuple[bool, str]]:
             (source.format not in formats,
              f"format {source.format} is not one of {task.kind} ({', '.join(formats)})"),
             (not _is_pattern(source.document), f"document '{source.document}' is no regular expression"),
-            (bool(source.columns) and source.format in ("pubtator", "bioc", "brat", "hallmarks", "pubmedqa"),
+            (bool(source.columns) and source.format not in ("conll", *_TABLES),
              f"format {source.format} has no columns to choose"),
             (not all(name and not PurePosixPath(name).is_absolute() for name in names),
              "names of files must be below the directory"),

@@ -1,19 +1,25 @@
 from __future__ import annotations
 
+import functools
 import json
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from biobert_scale.config import FinetuneConfig, GridConfig
-from biobert_scale.errors import UserError
+from biobert_scale.config import FinetuneConfig, GridConfig, SlurmConfig
+from biobert_scale.corpus.completion import incomplete, run_task
+from biobert_scale.errors import RunFailed, UserError
+from biobert_scale.evaluation import sweep as module
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.prepared import task_of
 from biobert_scale.evaluation.protocols import protocol_of
-from biobert_scale.evaluation.sweep import run_name, sweep
+from biobert_scale.evaluation.sweep import run_name, seconds_to_go, sweep
 from biobert_scale.evaluation.table import score_table
+from biobert_scale.files import write_json
 from tests.factories import write_model, write_prepared
 from tests.launching import environment, fork, wait_until
 
@@ -220,3 +226,65 @@ def test_two_ranks_train_what_one_trains(prepared, model, tmp_path, task):
         for run in (one, two)
     ]
     assert support[0] == support[1] > 0
+
+
+def test_time_to_go_follows_what_is_done_of_the_work():
+    assert seconds_to_go(10.0, done=4.0, rest=6.0) == 15.0
+    assert seconds_to_go(10.0, done=0.0, rest=6.0) is None
+
+
+@pytest.fixture
+def array(monkeypatch):
+    """In the place of SLURM and of fine-tuning: every missing element, and a run whose mark says how it
+    ends."""
+    elements, ends = [], {}
+
+    def run_on_slurm(function, *, tasks, work, config, show):
+        missing = incomplete(work, tasks)
+        elements.append(len(missing))
+        for rank in missing:
+            run_task(pickle.loads(pickle.dumps(function)), rank, work)
+            show(tasks - len(incomplete(work, tasks)), "1 RUNNING")
+
+    def finetune(prepared, task, model, output, config, *, seed, **_):
+        if error := ends.get(seed):
+            raise error
+        write_json(output / "metrics.json", {"task": task, "seed": seed})
+        write_json(output / "manifest.json", {})
+
+    monkeypatch.setattr(module, "run_on_slurm", run_on_slurm)
+    monkeypatch.setattr(module, "finetune", finetune)
+    return elements, ends
+
+
+def test_an_array_does_what_is_missing_names_what_failed_and_tries_that_again(
+    prepared, model, tmp_path, array
+):
+    elements, ends = array
+    ends[2] = RuntimeError("out of\nmemory")
+    ask = functools.partial(
+        sweep, prepared, ["HoC"], model, tmp_path, BUDGET, seeds=(1, 2, 3), slurm=SlurmConfig()
+    )
+    with pytest.raises(
+        RunFailed, match=r"1 of 3 runs failed \(HoC pretrained-seed2: RuntimeError: out of memory\)"
+    ):
+        ask()
+    assert (tmp_path / "HoC" / "pretrained-seed3" / "manifest.json").exists(), "a failure stopped the others"
+    ends.clear()
+    assert [run["seed"] for run in ask()] == [1, 2, 3] and elements == [3, 1]
+    (tmp_path / "HoC" / "pretrained-seed1" / "manifest.json").unlink()
+    ask()
+    ask()
+    assert elements == [3, 1, 1, 0], "a deleted run is done again, a finished one is not"
+
+
+def test_an_array_ends_at_a_mistake_and_is_another_one_for_other_settings(prepared, model, tmp_path, array):
+    elements, ends = array
+    ask = functools.partial(sweep, prepared, ["HoC"], model, tmp_path, seeds=(1, 2), slurm=SlurmConfig())
+    ends[1] = UserError("no such precision", where="x", remedy="y")
+    with pytest.raises(UserError, match="no such precision"):
+        ask(BUDGET)
+    ends.clear()
+    ask(BUDGET)
+    ask(replace(BUDGET, epochs=3))
+    assert elements == [2, 2, 2]

@@ -3,6 +3,7 @@ in one line."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -202,6 +203,40 @@ def test_the_recipe_decides_what_is_built_and_scored(tmp_path: Path) -> None:
         load_config(tmp_path / "jobs" / "recipe.json") == config
         and config.training.optimizer.learning_rate == 2e-3
     )
+
+
+def test_the_task_s_file_decides_which_budget_an_element_has(tmp_path: Path) -> None:
+    searching = load_config("demo")
+    tasks = ("HoC", "GAD", "BC2GM", "own-entities", "own-labels")
+    searching = replace(searching, evaluation=replace(searching.evaluation, tasks=tasks, seeds=(1,)))
+    values = _evaluation(LaunchConfig(nodes=1, devices_per_node=1), searching)
+    values |= {"entities": "--of entities", "documents": "--of documents"}
+    for name, kind in (("own-entities", "entities"), ("own-labels", "classification")):
+        home = tmp_path / "benchmarks" / name
+        home.mkdir(parents=True)
+        (home / "task.toml").write_text(f'name = "{name}"\nkind = "{kind}"\n', encoding="utf-8")
+    script = template("evaluate.sbatch")
+    for name, value in values.items():
+        script = script.replace(f"@{name}@", str(value))
+    choice = script[script.index("tasks=(") : script.index("\nfi\n")] + '\nfi\necho "$task ${budget[*]}"'
+    chosen = [
+        subprocess.run(
+            ["bash", "-euc", choice],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "SLURM_ARRAY_TASK_ID": str(number)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for number in range(len(tasks))
+    ]
+    assert [line.replace(" --of", "") for line in chosen] == [
+        "HoC documents",
+        "GAD documents",
+        "BC2GM entities",
+        "own-entities entities",
+        "own-labels documents",
+    ]
 
 
 def test_submitting_is_a_chain_in_order() -> None:
