@@ -106,6 +106,7 @@ def evaluate_finetune(
         slurm: the array jobs.
         overwrite: replace what other data or settings left there.
     """
+    from biobert_scale.evaluation.score_display import overlap_line
     from biobert_scale.evaluation.sweep import sweep
 
     found = sweep(
@@ -133,7 +134,9 @@ def evaluate_finetune(
             )
             for run in found
         ]
-        show(table(rows, header=("task", "start", "protocol", "seed", "score", "%")), written(output))
+        shown = table(rows, header=("task", "start", "protocol", "seed", "score", "%"))
+        overlaps = {run["task"]: overlap_line(run["overlap"]) for run in found if "overlap" in run}
+        show(shown, *(f"{name}, test, {line}" for name, line in overlaps.items()), written(output))
 
 
 @within(seeds="[0, 2147483647]")
@@ -188,22 +191,35 @@ def evaluate_blurb(
 
 
 def evaluate_predict(
-    run: Positional[Path], /, *, prepared: Path, output: Path, split: str = "test", overwrite: bool = False
+    run: Positional[Path],
+    /,
+    *,
+    prepared: Path,
+    output: Path,
+    split: str = "test",
+    task: str = "",
+    types: tuple[str, ...] = (),
+    overwrite: bool = False,
 ) -> None:
     """Write a fine-tuned model's predictions as CoNLL, PubTator or rows of answers, and their scores.
 
-    Labels come with their probabilities.
+    Labels come with their probabilities. With `--task`, a tagger is scored on another corpus.
 
     Args:
         run: a directory that `evaluate finetune` wrote.
         prepared: a directory that `evaluate prepare` wrote.
         output: directory to write.
         split: train, dev or test.
+        task: another prepared task of entities (default: the run's own).
+        types: with it, MODEL_TYPE=TASK_TYPE of each type of the model that has another name there;
+            MODEL_TYPE= leaves its predictions out.
         overwrite: replace what other data left there.
     """
-    from biobert_scale.evaluation.predict import predict, score_parts
+    from biobert_scale.evaluation.predict import predict
+    from biobert_scale.evaluation.score_display import score_parts
 
-    show(*score_parts(predict(run, prepared, output, split=split, overwrite=overwrite)), written(output))
+    found = predict(run, prepared, output, split=split, task=task, types=types, overwrite=overwrite)
+    show(*score_parts(found), written(output))
 
 
 def evaluate_score(
@@ -231,7 +247,8 @@ def evaluate_score(
         split: train, dev or test.
         overwrite: replace what other predictions left there.
     """
-    from biobert_scale.evaluation.predict import score, score_parts
+    from biobert_scale.evaluation.predict import score
+    from biobert_scale.evaluation.score_display import score_parts
 
     named = {"name": name, "protocol": protocol, "split": split}
     found = score(prepared, task, predictions, output, **named, overwrite=overwrite)

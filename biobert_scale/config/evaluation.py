@@ -24,6 +24,17 @@ class FinetuneConfig(Section, path=""):
     warmup_fraction: Annotated[float, "[0, 1)"] = 0.1
     weight_decay: Annotated[float, "[0, 100]"] = 0.01
     dropout: Annotated[float, "[0, 1)"] = 0.1
+    layer_decay: Annotated[float, "(0, 1]"] = 1.0
+    """What each layer's learning rate is multiplied with, counted from the new layer down to the embeddings
+    (Clark et al. 2020, ELECTRA). 1: all have the same."""
+    reinitialized_layers: Annotated[int, "[0, 1000]"] = 0
+    """The encoder's last layers that start from fresh weights, drawn from the seed (Zhang et al. 2021)."""
+    minimum_steps: Annotated[int, "[0, 1e7]"] = 0
+    """Optimizer steps at least: on a small training set the epochs become as many as that takes (Mosbach et
+    al. 2021)."""
+    label_smoothing: Annotated[float, "[0, 1)"] = 0.0
+    """The share of every gold label that is spread over all labels (Szegedy et al. 2016); numbers have
+    none."""
     hallmark_unit: Literal["document", "sentence-union"] = "document"
     """Of documents that are prepared as sentences (HoC): classify whole documents, or sentences whose labels
     are then united. Scores are of documents either way."""

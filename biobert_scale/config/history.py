@@ -57,6 +57,14 @@ ADDED: dict[str, Added] = {
     "corpus.first_year": Added(since="0.2.0", before=0),
     "corpus.last_year": Added(since="0.2.0", before=9999),
     "corpus.own": Added(since="0.2.0", before={}),
+    "evaluation.entities.layer_decay": Added(since="0.2.0", before=1.0),
+    "evaluation.documents.layer_decay": Added(since="0.2.0", before=1.0),
+    "evaluation.entities.reinitialized_layers": Added(since="0.2.0", before=0),
+    "evaluation.documents.reinitialized_layers": Added(since="0.2.0", before=0),
+    "evaluation.entities.minimum_steps": Added(since="0.2.0", before=0),
+    "evaluation.documents.minimum_steps": Added(since="0.2.0", before=0),
+    "evaluation.entities.label_smoothing": Added(since="0.2.0", before=0.0),
+    "evaluation.documents.label_smoothing": Added(since="0.2.0", before=0.0),
 }
 """Dotted key, by its present name -> what it means where it is missing."""
 

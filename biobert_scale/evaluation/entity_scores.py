@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from biobert_scale.evaluation.metrics.bootstrap import bootstrap_interval, score_of
 from biobert_scale.evaluation.metrics.entities import Span, type_of
+from biobert_scale.evaluation.metrics.matches import match_by_type, match_entities
 from biobert_scale.evaluation.metrics.words import count_words, word_macro_f1, word_scores
 from biobert_scale.evaluation.prepared import gold_spans, is_typed
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
@@ -138,7 +139,8 @@ def break_down(
     Returns:
         `by_type`: by type; where the task has one alone, by the corpus's kind of mention, and recall alone,
         since predictions have no kind; `by_length`: by words in a mention; `by_familiarity`: of names that
-        training showed (`seen`), capitals ignored, and others (`unseen`).
+        training showed (`seen`), capitals ignored, and others (`unseen`); `matches` and, where the task has
+        several types, `matches_by_type`: see `match_entities`.
     """
     texts = {document.pmid: document.text for document in documents}
     gold = gold_spans(documents, typed=typed)
@@ -156,6 +158,8 @@ def break_down(
         else _by_kind(documents, predicted),
         "by_length": _by(length, gold, predicted),
         "by_familiarity": _by(familiarity, gold, predicted),
+        "matches": match_entities(gold, predicted),
+        "matches_by_type": match_by_type(gold, predicted),
     }
 
 
@@ -191,10 +195,15 @@ def normalised(text: str) -> str:
     return " ".join(WORD_PATTERN.findall(text.lower()))
 
 
-def names_of(documents: Iterable[AnnotatedDocument]) -> set[str]:
+def mention_names(documents: Iterable[AnnotatedDocument]) -> list[str]:
     """Every mention's normalised text."""
-    return {
+    return [
         normalised(document.text[mention.start : mention.end])
         for document in documents
         for mention in document.mentions
-    }
+    ]
+
+
+def names_of(documents: Iterable[AnnotatedDocument]) -> set[str]:
+    """The different ones among them."""
+    return set(mention_names(documents))

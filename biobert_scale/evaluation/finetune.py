@@ -22,9 +22,11 @@ from transformers import PreTrainedTokenizerBase
 from biobert_scale import __version__
 from biobert_scale.config import FinetuneConfig, GridConfig
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.cross_corpus import Transfer
 from biobert_scale.evaluation.finetuned_weights import Head, read_weights, save_finetuned, write_weights
 from biobert_scale.evaluation.fit import Benchmark, Fitted, fit
 from biobert_scale.evaluation.ner import EntityTask
+from biobert_scale.evaluation.overlap import overlap_with_train
 from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.prepared import data_checksums, is_published, task_of
 from biobert_scale.evaluation.protocols import SCORES, Protocol, protocol_of
@@ -92,8 +94,8 @@ def finetune(
         model: a Hugging Face BERT directory with its tokenizer.
         output: for `metrics.json`, the test split's predictions, `documents.jsonl` (counts of each test
             document), and `model`.
-        seed: keys the new layer's weights, the order and dropout; and the encoder's weights where those are
-            random.
+        seed: keys the new layer's weights, the order and dropout; and the encoder's weights, or those of its
+            last layers, where they are random.
         protocol: one of the task's, see `protocols.PROTOCOLS`; its first one by default.
         grid: settings to try instead of the budget's.
         random_weights: start from fresh weights in the model's shape: what pre-training adds is the
@@ -189,6 +191,12 @@ def _points(config: FinetuneConfig, grid: GridConfig) -> list[FinetuneConfig]:
     ]
 
 
+def _long_enough(config: FinetuneConfig, size: int) -> FinetuneConfig:
+    """With the epochs that `minimum_steps` takes on a training set of this size."""
+    steps = math.ceil(size / config.batch_size)
+    return replace(config, epochs=max(config.epochs, math.ceil(config.minimum_steps / steps)))
+
+
 def _sized(config: FinetuneConfig, task: Task, model: Path) -> FinetuneConfig:
     """With the length of inputs that the task has where none is asked for."""
     if config.max_seq_length:
@@ -240,7 +248,13 @@ class _Run:
 
     def _build(self, config: FinetuneConfig) -> Encoder:
         fresh, seed = self._random, self._seed
-        encoder = load_encoder(self._model, dropout=config.dropout, random_weights=fresh, seed=seed)
+        layers = config.reinitialized_layers
+        encoder = load_encoder(
+            self._model, dropout=config.dropout, random_weights=fresh, fresh_layers=layers, seed=seed
+        )
+        if layers > (number := encoder.config.num_hidden_layers):
+            what = f"reinitialized_layers {layers} is more than the model's {number} layers"
+            raise UserError(what, where=self._model, remedy="draw fewer layers anew")
         positions = encoder.config.max_position_embeddings
         if not 8 <= config.max_seq_length <= positions:
             length = f"max_seq_length {config.max_seq_length}"
@@ -258,6 +272,7 @@ class _Run:
         """Train every point that an earlier start has not finished, and take the one that dev prefers."""
         fits: list[Fitted] = []
         tagger: Head | None = None
+        points = list(dict.fromkeys(_long_enough(point, self.benchmark.training_size()) for point in points))
         for point in points:
             name = f"learning-rate-{point.learning_rate:g}-batch-{point.batch_size}-epochs-{point.epochs}"
             best = max((max(earlier.dev_scores) for earlier in fits), default=-math.inf)
@@ -317,10 +332,11 @@ def open_benchmark(
     tokenizer: PreTrainedTokenizerBase,
     config: FinetuneConfig,
     splits: tuple[str, ...] = ("train", "dev", "test"),
+    transfer: Transfer | None = None,
 ) -> Benchmark:
     """A task in a model's word pieces."""
     if task_of(prepared, task).kind == "entities":
-        return EntityTask(prepared, task, tokenizer, config.max_seq_length, splits)
+        return EntityTask(prepared, task, tokenizer, config.max_seq_length, splits, transfer)
     return SequenceTask(prepared, task, tokenizer, config.max_seq_length, config.hallmark_unit, splits)
 
 
@@ -345,9 +361,18 @@ def write_result(output: Path, benchmark: Benchmark, split: str, scored: Scored)
 
 
 def describe_run(
-    prepared: Path, task: str, rule: Protocol, *, model: str, kind: str, seed: int | None, split: str = "test"
+    prepared: Path,
+    task: str,
+    rule: Protocol,
+    *,
+    model: str,
+    kind: str,
+    seed: int | None,
+    split: str = "test",
+    trained_on: str = "",
 ) -> RunDescription:
-    """What every `metrics.json` begins with."""
+    """What every `metrics.json` begins with; `trained_on` is the task whose training set the model has seen,
+    where it is another one."""
     spec = task_of(prepared, task)
     return {
         "task": task,
@@ -361,6 +386,7 @@ def describe_run(
         "split": split,
         "data": data_checksums(prepared, task),
         "published_data": is_published(prepared, task),
+        "overlap": overlap_with_train(prepared, task, split, trained_on=trained_on),
     }
 
 

@@ -14,6 +14,8 @@ from tqdm import tqdm
 
 from biobert_scale.config import FinetuneConfig, OptimizerConfig, ScheduleConfig
 from biobert_scale.errors import RunFailed
+from biobert_scale.evaluation.finetuned_weights import Head
+from biobert_scale.evaluation.layer_rates import layer_groups
 from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.sequences import SequenceTask
 from biobert_scale.training.engine.optimizer import build_optimizer
@@ -39,7 +41,7 @@ class Fitted:
 
 
 def fit(
-    model: nn.Module,
+    model: Head,
     benchmark: Benchmark,
     config: FinetuneConfig,
     accelerator: Accelerator,
@@ -70,8 +72,14 @@ def fit(
         torch.manual_seed(seed + (accelerator.process_index << 32))
     # Fused, because a small model spends half its time here.
     settings = OptimizerConfig(weight_decay=config.weight_decay)
+    groups = layer_groups(
+        model,
+        layers=model.bert.config.num_hidden_layers,
+        layer_decay=config.layer_decay,
+        weight_decay=config.weight_decay,
+    )
     trained, optimizer = accelerator.prepare(
-        model, build_optimizer(model, settings, fused=accelerator.mixed_precision != "fp16")
+        model, build_optimizer(model, settings, fused=accelerator.mixed_precision != "fp16", groups=groups)
     )
     order = np.random.default_rng(seed)
     fitted = Fitted(dev_scores=[], train_losses=[])
@@ -86,9 +94,11 @@ def fit(
             for step in range(steps):
                 rate = learning_rate(epoch * steps + step, peak=config.learning_rate, schedule=schedule)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group["scale"]
                 batch = chosen[step * config.batch_size : (step + 1) * config.batch_size]
-                losses.append(_step(trained, optimizer, benchmark, batch, accelerator))
+                losses.append(
+                    _step(trained, optimizer, benchmark, batch, accelerator, config.label_smoothing)
+                )
                 progress.update()
             loss = torch.stack(losses).mean().item()
             fitted.train_losses.append(loss)
@@ -119,11 +129,12 @@ def _step(
     benchmark: Benchmark,
     chosen: list[int],
     accelerator: Accelerator,
+    smoothing: float,
 ) -> torch.Tensor:
     """One optimizer step; returns the mean loss over all ranks."""
     mine = my_part(chosen)
     # A rank without a sequence takes part in the step all the same: the others wait for its gradients.
-    loss = benchmark.loss(trained, mine or chosen[:1], accelerator.device) * (
+    loss = benchmark.loss(trained, mine or chosen[:1], accelerator.device, smoothing) * (
         bool(mine) / max(benchmark.terms(chosen), 1)
     )
     accelerator.backward(loss * accelerator.num_processes)  # DDP averages over ranks; the sum is meant

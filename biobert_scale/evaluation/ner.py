@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from biobert_scale.evaluation.cross_corpus import Transfer, keep_types
 from biobert_scale.evaluation.entity_scores import break_down_tags, names_of, score_entities, spans_of
 from biobert_scale.evaluation.packed_sequences import PackedHead, encode, in_batches, pack
 from biobert_scale.evaluation.prepared import SPLITS, is_typed, read_annotated, read_sentences, task_of
@@ -134,6 +135,8 @@ class EntityTask:
         tokenizer: the model's.
         max_seq_length: word pieces in one window.
         splits: those to read; the others cannot be trained on or predicted.
+        transfer: of a tagger that was trained on another task: its tags are predicted, turned into this
+            task's, and compared with mentions of the types that they can have.
     """
 
     def __init__(
@@ -143,11 +146,20 @@ class EntityTask:
         tokenizer: PreTrainedTokenizerBase,
         max_seq_length: int,
         splits: Sequence[str] = SPLITS,
+        transfer: Transfer | None = None,
     ) -> None:
-        self._task = task_of(prepared, task)
-        self._tags = tags_of(self._task)
+        self._task, self._transfer = task_of(prepared, task), transfer
+        self._tags = tags_of(transfer.source if transfer else self._task)
         self._sentences = {split: read_sentences(prepared, task, split) for split in splits}
-        self._annotated = {split: read_annotated(prepared, task, split) for split in {*splits, "train"}}
+        self._annotated = {split: read_annotated(prepared, task, split) for split in splits}
+        trained_on = transfer.source.name if transfer else task
+        self._known = names_of(read_annotated(prepared, trained_on, "train"))
+        self._unscored: dict[str, dict[str, int]] = {}
+        if transfer and transfer.typed:
+            for split in splits:
+                self._sentences[split], self._annotated[split], self._unscored[split] = keep_types(
+                    self._sentences[split], self._annotated[split], transfer.scored_types
+                )
         self._windows = {
             split: make_windows(sentences, tokenizer, max_seq_length)
             for split, sentences in self._sentences.items()
@@ -176,8 +188,10 @@ class EntityTask:
         """Words whose losses a step on the chosen sentences sums."""
         return sum(len(window.scored) for index in chosen for window in self._training[index][1])
 
-    def loss(self, model: nn.Module, chosen: Sequence[int], device: torch.device) -> Tensor:
-        """Summed cross-entropy over the words of the chosen training sentences."""
+    def loss(
+        self, model: nn.Module, chosen: Sequence[int], device: torch.device, smoothing: float = 0.0
+    ) -> Tensor:
+        """Summed cross-entropy over the words of the chosen training sentences, labels smoothed."""
         pairs = [
             (self._sentences[split][window.sentence], window)
             for index in chosen
@@ -188,7 +202,8 @@ class EntityTask:
             self._tags.index(sentence.tags[word]) for sentence, window in pairs for word in window.scored
         ]
         scores = model(*pack_windows([window for _, window in pairs], device))
-        return nn.functional.cross_entropy(scores, torch.tensor(labels).to(device), reduction="sum")
+        gold = torch.tensor(labels).to(device)
+        return nn.functional.cross_entropy(scores, gold, reduction="sum", label_smoothing=smoothing)
 
     @torch.no_grad()
     def predict(self, model: nn.Module, split: str, device: torch.device) -> tuple[list[list[str]], int]:
@@ -206,18 +221,22 @@ class EntityTask:
             predicted += len(found)
             for word, tag in zip(windows[index].scored, found, strict=True):
                 tags[windows[index].sentence][word] = self._tags[tag]
+        if self._transfer:
+            tags = list(map(self._transfer.tags, tags))
         return tags, sum(len(sentence.tokens) for sentence in sentences) - predicted
 
     def evaluate(self, model: nn.Module, split: str, device: torch.device) -> Scored:
         """Predict a split and score it: see `score_entities`; `predictions` are the tags."""
         tags, unpredicted = self.predict(model, split, device)
         scores = score_entities(self._task, self._sentences[split], self._annotated[split], tags)
+        if split in self._unscored:
+            scores["unscored_mentions"] = self._unscored[split]
         return {**scores, "n_truncated_tokens": unpredicted, "predictions": tags}
 
     def break_down(self, split: str, tags: Sequence[Sequence[str]]) -> Breakdown:
         """Where the errors lie: see `entity_scores.break_down`."""
         sentences, documents = self._sentences[split], self._annotated[split]
-        return break_down_tags(self._task, sentences, documents, tags, names_of(self._annotated["train"]))
+        return break_down_tags(self._task, sentences, documents, tags, self._known)
 
     def write_predictions(self, directory: Path, split: str, tags: Sequence[Sequence[str]]) -> list[Path]:
         """Write `predictions.tsv` and, where the split has PMIDs, `predictions.pubtator`."""

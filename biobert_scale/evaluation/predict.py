@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import RenderableType
-
-from biobert_scale.display import quantity, table, words
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.cross_corpus import Transfer, plan_transfer
 from biobert_scale.evaluation.entity_scores import (
     break_down,
     break_down_tags,
@@ -35,6 +34,7 @@ from biobert_scale.evaluation.ner import write_entity_predictions
 from biobert_scale.evaluation.packed_sequences import load_tokenizer
 from biobert_scale.evaluation.prediction_files import read_answers, read_spans, read_tags
 from biobert_scale.evaluation.prepared import (
+    data_checksums,
     gold_spans,
     is_typed,
     read_annotated,
@@ -46,7 +46,7 @@ from biobert_scale.evaluation.prepared import (
 from biobert_scale.evaluation.protocols import NOT_TOLD, protocol_of
 from biobert_scale.evaluation.pubtator import read_lines, write_pubtator
 from biobert_scale.evaluation.pubtator_blocks import is_document_start
-from biobert_scale.evaluation.records import FileMetrics, PredictedMetrics, RunMetrics
+from biobert_scale.evaluation.records import FileMetrics, FinetunedMetrics, PredictedMetrics, RunMetrics
 from biobert_scale.evaluation.sequence_scores import break_down as break_down_rows
 from biobert_scale.evaluation.sequence_scores import score_rows
 from biobert_scale.evaluation.sequences import PREDICTIONS, write_answers
@@ -60,22 +60,33 @@ from biobert_scale.training.runtime import start_plain
 
 
 def predict(
-    run: Path, prepared: Path, output: Path, *, split: str = "test", overwrite: bool = False
+    run: Path,
+    prepared: Path,
+    output: Path,
+    *,
+    split: str = "test",
+    task: str = "",
+    types: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> RunMetrics:
     """Predict a split with the weights that `finetune` kept, and score it.
 
     Args:
         run: a directory that `finetune` wrote.
         output: for the predictions, `documents.jsonl` and `metrics.json`.
+        task: another prepared task of entities to predict (default: the one that the run was trained on).
+        types: see `plan_transfer`.
 
     Raises:
-        UserError: no finished run, no weights in it, or a split that does not exist.
+        UserError: no finished run, no weights in it, a split that does not exist, types that do not fit, or
+            for another task, no training data of the run beside it.
     """
     _check_split(split)
     config = structure_saved_budget(read_manifest(run, STAGE).config["finetune"], where=str(run / MANIFEST))
     recorded = read_metrics(run)
-    task = recorded["task"]
-    rule = protocol_of(task_of(prepared, task), recorded["protocol"])
+    transfer = _transfer(recorded, prepared, task, types)
+    task = task or recorded["task"]
+    rule = transfer.protocol if transfer else protocol_of(task_of(prepared, task), recorded["protocol"])
     if rule.retrain and split != "test":
         means = f"their score on {split} means nothing"
         what = f"under the protocol {rule.name} the weights were trained on train and dev: {means}"
@@ -84,6 +95,8 @@ def predict(
         remedy = "fine-tune with --keep-weights (and --overwrite, or into another --output)"
         raise UserError("the run kept no model", where=run, remedy=remedy)
     inputs, settings = describe_inputs([prepared, run]), {"task": task, "split": split}
+    if transfer:
+        settings["transfer"] = rule.name
     with (
         rank_environment() as ranks,
         Stage(
@@ -94,7 +107,7 @@ def predict(
             return read_metrics(output)
         started = time.monotonic()
         accelerator = start_plain(ranks, config.precision)
-        benchmark = open_benchmark(prepared, task, load_tokenizer(run / MODEL), config, (split,))
+        benchmark = open_benchmark(prepared, task, load_tokenizer(run / MODEL), config, (split,), transfer)
         model = load_head(run / MODEL, benchmark, config).to(accelerator.device)
         with accelerator.autocast():
             result = write_result(
@@ -102,7 +115,16 @@ def predict(
             )
         name, kind, seed = recorded["model"], recorded["kind"], recorded["seed"]
         metrics: PredictedMetrics = {
-            **describe_run(prepared, task, rule, model=name, kind=kind, seed=seed, split=split),
+            **describe_run(
+                prepared,
+                task,
+                rule,
+                model=name,
+                kind=kind,
+                seed=seed,
+                split=split,
+                trained_on=recorded["task"],
+            ),
             "model_fingerprint": recorded.get("model_fingerprint"),
             "pretraining_step": recorded.get("pretraining_step"),
             "pretraining_run": recorded.get("pretraining_run"),
@@ -118,6 +140,22 @@ def predict(
         counts, files = {"score": metrics["score"]}, [*result.files, output / METRICS]
         stage.finish(counts=counts, outputs=files, libraries=LIBRARIES)
         return read_metrics(output)
+
+
+def _transfer(recorded: FinetunedMetrics, prepared: Path, task: str, types: Sequence[str]) -> Transfer | None:
+    """How a run's predictions are read on another task; None on its own."""
+    source = recorded["task"]
+    if task in ("", source):
+        if types:
+            raise UserError(
+                "the types are the run's own", where="--types", remedy="add --task of another task"
+            )
+        return None
+    transfer = plan_transfer(task_of(prepared, source), task_of(prepared, task), types)
+    if data_checksums(prepared, source) != recorded["data"]:
+        remedy = "prepare both tasks in one directory: names and texts that train has are counted"
+        raise UserError(f"{source} is not what the run was trained on", where=prepared, remedy=remedy)
+    return transfer
 
 
 def score(
@@ -179,41 +217,6 @@ def score(
         files = [*result.files, output / METRICS, output / DOCUMENTS]
         stage.finish(counts={"score": metrics["score"]}, outputs=files)
         return read_metrics(output)
-
-
-def score_parts(metrics: RunMetrics) -> list[RenderableType]:
-    """A run's scores as `display.show` prints them."""
-    low, high = metrics["interval_95"]
-    rows = [
-        (
-            name,
-            *(f"{values[measure]:.2f}" for measure in ("precision", "recall", "f1")),
-            *(quantity(values.get(kind)) for kind in ("tp", "fp", "fn")),
-        )
-        for name, values in metrics["scores"].items()
-        if "f1" in values
-    ]
-    repaired = {
-        "orphan_inside_tags": metrics.get("orphan_inside_tags"),
-        "n_truncated_tokens": metrics.get("n_truncated_tokens"),
-    }
-    found = [f"{words(name)}: {number:,}" for name, number in repaired.items() if number is not None]
-    parts: list[RenderableType] = [
-        f"{metrics['task']}, {metrics['split']}: {metrics['score_name']} {metrics['score']:.2f}"
-        f" (95% interval {low:.2f} to {high:.2f})",
-    ]
-    if rows:
-        header = ("", "P", "R", "F1", "true positives", "false positives", "false negatives")
-        parts.append(table(rows, header=header))
-    if "accuracy" in (answers := metrics["scores"].get("accuracy", {})):
-        parts.append(
-            f"accuracy {answers['accuracy']:.2f}: {answers['correct']:,} of {answers['documents']:,}"
-        )
-    parts.append(", ".join(found) or "no tags repaired")
-    if passed_over := metrics.get("passed_over"):
-        kinds = ", ".join(f"{kind} {number:,}" for kind, number in passed_over.items())
-        parts.append(f"rows of other types, not scored: {kinds}")
-    return parts
 
 
 def _score_entities(prepared: Path, spec: Task, predictions: Path, split: str, output: Path) -> Result:

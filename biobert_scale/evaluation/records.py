@@ -10,9 +10,22 @@ from typing import Any, NotRequired, TypedDict
 
 from biobert_scale.evaluation.metrics.bootstrap import PairedDifference
 from biobert_scale.evaluation.metrics.calibration import Calibration
+from biobert_scale.evaluation.metrics.matches import Matches, Matching
 from biobert_scale.evaluation.published import PublishedScores
 from biobert_scale.evaluation.scores import Measure, Measures, Statistics
 from biobert_scale.evaluation.tasks.spec import Kind
+
+
+class Shared(TypedDict):
+    """How many of a split's texts are in train."""
+
+    in_train: int
+    total: int
+
+
+Overlap = dict[str, Shared]
+"""By unit: `documents`, `sentences`, `mentions` and `names` (different mentions) of entities; `rows` of other
+kinds, and `documents` where these have several rows."""
 
 
 class RunDescription(TypedDict):
@@ -32,6 +45,8 @@ class RunDescription(TypedDict):
     data: dict[str, str]
     """SHA-256 of each of the task's prepared files."""
     published_data: bool
+    overlap: NotRequired[Overlap]
+    """What the training set has of the split; older runs say nothing of it."""
 
 
 class Breakdown(TypedDict):
@@ -41,6 +56,9 @@ class Breakdown(TypedDict):
     by_length: dict[str, Measures]
     by_familiarity: NotRequired[dict[str, Measures]]
     """Of entities: names that training showed (`seen`), and others (`unseen`)."""
+    matches: NotRequired[dict[Matching, Matches]]
+    """Of entities, as `matches_by_type`."""
+    matches_by_type: NotRequired[dict[str, dict[Matching, Matches]]]
 
 
 class Scored(TypedDict):
@@ -57,6 +75,8 @@ class Scored(TypedDict):
     n_truncated_tokens: NotRequired[int]
     """Words without a prediction, or word pieces that were cut off."""
     passed_over: NotRequired[dict[str, int]]
+    unscored_mentions: NotRequired[dict[str, int]]
+    """Gold mentions by type that are not scored, since the tagger was trained on a task without it."""
     documents: NotRequired[Mapping[str, Statistics]]
     """By document. They have a file of their own: `documents.jsonl`."""
     predictions: NotRequired[Any]

@@ -101,17 +101,22 @@ class SequenceTask:
         """Losses that a step on the chosen inputs sums."""
         return len(chosen) * (len(self._task.labels) if self._task.multi_label else 1)
 
-    def loss(self, model: nn.Module, chosen: Sequence[int], device: torch.device) -> Tensor:
+    def loss(
+        self, model: nn.Module, chosen: Sequence[int], device: torch.device, smoothing: float = 0.0
+    ) -> Tensor:
         """Summed loss over the chosen training inputs: binary cross-entropy of every label where a text has
-        any number of them, cross-entropy where it has one, and the squared error of numbers."""
+        any number of them, cross-entropy where it has one, labels smoothed; and the squared error of
+        numbers."""
         picked = [self._training[index] for index in chosen]
         scores = model(_packed([self._inputs[split][index] for split, index in picked], device))
-        gold = torch.from_numpy(np.array([self._gold[split][index] for split, index in picked])).to(device)
+        numbers = torch.from_numpy(np.array([self._gold[split][index] for split, index in picked]))
+        gold = numbers.float().to(device)
         if self._task.kind == "similarity":
-            return nn.functional.mse_loss(scores[:, 0], gold.float(), reduction="sum")
+            return nn.functional.mse_loss(scores[:, 0], gold, reduction="sum")
         if self._task.multi_label:
-            return nn.functional.binary_cross_entropy_with_logits(scores, gold.float(), reduction="sum")
-        return nn.functional.cross_entropy(scores, gold.float().argmax(1), reduction="sum")
+            spread = gold * (1 - smoothing) + smoothing / 2
+            return nn.functional.binary_cross_entropy_with_logits(scores, spread, reduction="sum")
+        return nn.functional.cross_entropy(scores, gold.argmax(1), reduction="sum", label_smoothing=smoothing)
 
     @torch.no_grad()
     def predict(self, model: nn.Module, split: str, device: torch.device) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ import pickle
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -113,7 +113,12 @@ def read_model_config(directory: Path) -> BertConfig:
 
 
 def load_encoder(
-    directory: Path, *, dropout: float | None = None, random_weights: bool = False, seed: int = 0
+    directory: Path,
+    *,
+    dropout: float | None = None,
+    random_weights: bool = False,
+    fresh_layers: int = 0,
+    seed: int = 0,
 ) -> Encoder:
     """The encoder of an existing model in fp32, without pooler.
 
@@ -121,6 +126,7 @@ def load_encoder(
         directory: of `read_source`.
         dropout: probability of every dropout, attention's included; None for the model's own.
         random_weights: build the same shape with fresh weights from `seed` instead of loading them.
+        fresh_layers: so many of the last layers have such weights.
 
     Raises:
         UserError: the directory holds no BERT model, or not all of its weights.
@@ -128,7 +134,15 @@ def load_encoder(
     if random_weights:
         torch.manual_seed(seed)
         return _build(read_model_config(directory), dropout)
-    return encoder_of(read_source(directory), dropout=dropout)
+    encoder = encoder_of(read_source(directory), dropout=dropout)
+    if fresh_layers:
+        torch.manual_seed(seed)
+        layers, fresh = (
+            cast(nn.ModuleList, e.encoder["layer"]) for e in (encoder, _build(encoder.config, None))
+        )
+        for layer, other in zip(layers[-fresh_layers:], fresh[-fresh_layers:], strict=True):
+            layer.load_state_dict(other.state_dict())
+    return encoder
 
 
 def encoder_of(source: Source, *, dropout: float | None = None) -> Encoder:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from biobert_scale.errors import UserError
+from biobert_scale.evaluation.cross_corpus import keep_types
 from biobert_scale.evaluation.entity_scores import Spans, names_of, normalised, spans_of
 from biobert_scale.evaluation.metrics.entities import types_of
 from biobert_scale.evaluation.prediction_files import read_answers, read_spans, read_tags
@@ -28,6 +29,7 @@ from biobert_scale.evaluation.prepared import (
     type_names,
 )
 from biobert_scale.evaluation.pubtator import AnnotatedDocument
+from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.records import RunMetrics
 from biobert_scale.evaluation.sequence_scores import gold_of
 from biobert_scale.evaluation.tasks.spec import Kind, Task
@@ -124,8 +126,13 @@ def write_errors(run: Path, prepared: Path, output: Path) -> Path:
 
 def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -> _Errors:
     task = task_of(prepared, metrics["task"])
-    documents = read_annotated(prepared, task.name, split)
-    predicted = _predicted(run, prepared, task, split, documents)
+    documents, sentences = (
+        read_annotated(prepared, task.name, split),
+        read_sentences(prepared, task.name, split),
+    )
+    if unscored := metrics.get("unscored_mentions"):
+        sentences, documents, _ = keep_types(sentences, documents, task.types.keys() - unscored.keys())
+    predicted = _predicted(run, task, sentences, documents)
     known = names_of(read_annotated(prepared, task.name, "train"))
     kinds = [kind for kind in _KINDS if kind != _WRONG_TYPE or is_typed(task)]
     counts: Counter[str] = Counter()
@@ -161,13 +168,12 @@ def _entity_errors(run: Path, prepared: Path, metrics: RunMetrics, split: str) -
 
 
 def _predicted(
-    run: Path, prepared: Path, task: Task, split: str, documents: Sequence[AnnotatedDocument]
+    run: Path, task: Task, sentences: Sequence[TaggedSentence], documents: Sequence[AnnotatedDocument]
 ) -> Spans:
     """From tags, or where there are none (somebody's PubTator file was scored) from the spans themselves."""
     if not (run / "predictions.tsv").is_file():
         path = run / "predictions.pubtator"
         return read_spans(path, documents, task.known_types, type_names(task))[0]
-    sentences = read_sentences(prepared, task.name, split)
     tags, _ = read_tags(run / "predictions.tsv", sentences, task.known_types, type_names(task))
     pmids = [document.pmid for document in documents]
     return spans_of(sentences, tags, pmids, typed=is_typed(task))

@@ -62,7 +62,7 @@ class Mirror:
     """A run's mirror, on the main process."""
 
     def __init__(self, run: Path, config: CheckpointConfig) -> None:
-        """Begin to upload; `config.mirror` is its address."""
+        """`config.mirror` is its address; `start` it once somebody will `close` it."""
         self.directory, self.config = run, config
         self.store = ObjectStore(config.mirror)
         self.uploading: Path | None = None
@@ -82,11 +82,16 @@ class Mirror:
         """Local checkpoints that are not what their manifests say, by those' SHA-256."""
         self._end, self._over = threading.Event(), False
         self._thread = threading.Thread(target=self._work, daemon=True, name="mirror")
+
+    def start(self) -> None:
+        """Begin to upload."""
         self._thread.start()
 
     def close(self, *, patience: float) -> None:
         """Upload what is left, and say what is missing after `patience` seconds."""
         self._end.set()
+        if self._thread.ident is None:  # the run failed before it began
+            return
         if self._thread.is_alive() and self.state["behind"]:
             logger.info("waiting for the mirror, at most %.0f s", patience)
         self._thread.join(patience)

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NotRequired, TypedDict
+
 import torch
 from torch import nn
 
 from biobert_scale.config import OptimizerConfig
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool = False) -> torch.optim.AdamW:
+class Group(TypedDict):
+    """Parameters with settings of their own."""
+
+    params: list[nn.Parameter]
+    weight_decay: float
+    scale: NotRequired[float]
+    """What a caller multiplies their learning rate with; the optimizer does not."""
+
+
+def parameter_groups(parameters: Iterable[nn.Parameter], weight_decay: float) -> list[Group]:
+    """The parameters with weight decay, and those without."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    matrices, others = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, *, fused: bool = False, groups: list[Group] | None = None
+) -> torch.optim.AdamW:
     """The optimizer over a model's parameters; the learning rate is set anew before every step.
 
     Args:
         fused: update all weights in one pass, by torch's own kernel.
+        groups: the parameters, where they are grouped otherwise than by `parameter_groups`.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    matrices, others = [p for p in trained if p.ndim >= 2], [p for p in trained if p.ndim < 2]
-    decayed = {"params": matrices, "weight_decay": config.weight_decay}
-    groups = [decayed, {"params": others, "weight_decay": 0.0}]
+    groups = groups or parameter_groups(model.parameters(), config.weight_decay)
     return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=config.betas, eps=config.epsilon, fused=fused
+        [dict(group) for group in groups],
+        lr=config.learning_rate,
+        betas=config.betas,
+        eps=config.epsilon,
+        fused=fused,
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from biobert_scale.cli import main
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.baselines import run_baselines
@@ -17,6 +18,7 @@ from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.ner import tags_of
 from biobert_scale.evaluation.predict import predict, score
 from biobert_scale.evaluation.prepared import read_annotated, read_sentences, task_of
+from biobert_scale.evaluation.pubtator import read_pubtator
 from biobert_scale.evaluation.tagging import words_by_sentence
 from biobert_scale.report.errors import write_errors
 from biobert_scale.tag.documents import TextDocument
@@ -103,6 +105,21 @@ def test_tag_gives_each_entity_its_type_and_characters(home: Path) -> None:
         ("Sign", "leaf palsy"),
         ("Plant", "Noxal rot"),
     ]
+
+
+def test_the_exported_tagger_writes_json_lines_and_pubtator(home: Path, tmp_path: Path) -> None:
+    text = "We saw leaf palsy, caf\u00e9 \U0001f642, and ran home. No Noxal rot was seen in cats.\n"
+    (tmp_path / "article.txt").write_text(text)
+    assert main(["export", str(home / "run"), "--output", str(tmp_path / "tagger")]) == 0
+    for form in ("jsonl", "pubtator"):
+        files = ["--input", tmp_path / "article.txt", "--output", tmp_path / form, "--format", form]
+        assert main(["tag", str(tmp_path / "tagger"), *map(str, files)]) == 0
+    (document,) = map(json.loads, (tmp_path / "jsonl").read_text().splitlines())
+    found = [(each["type"], each["text"], each["start"], each["end"]) for each in document["entities"]]
+    assert [each[:2] for each in found] == [("Sign", "leaf palsy"), ("Plant", "Noxal rot")]
+    assert all(document["text"][start:end] == name for _, name, start, end in found)
+    (read,), _ = read_pubtator(tmp_path / "pubtator", frozenset({"Sign", "Plant"}))
+    assert [(m.kind, read.text[m.start : m.end]) for m in read.mentions] == [each[:2] for each in found]
 
 
 def test_a_right_span_of_a_wrong_type_is_wrong(home: Path, tmp_path: Path) -> None:

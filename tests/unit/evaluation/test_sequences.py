@@ -15,8 +15,9 @@ from biobert_scale.errors import UserError
 from biobert_scale.evaluation.baselines import run_baselines
 from biobert_scale.evaluation.finetune import finetune
 from biobert_scale.evaluation.packed_sequences import load_tokenizer, pack
-from biobert_scale.evaluation.predict import predict, score, score_parts
+from biobert_scale.evaluation.predict import predict, score
 from biobert_scale.evaluation.prepared import read_rows, task_of
+from biobert_scale.evaluation.score_display import score_parts
 from biobert_scale.evaluation.sequences import SequenceTask
 from biobert_scale.evaluation.sweep import sweep
 from biobert_scale.evaluation.table import render_table, score_table

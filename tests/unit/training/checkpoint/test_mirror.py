@@ -87,7 +87,9 @@ def losses(run: Path) -> list[tuple[object, ...]]:
 def mirrored(run: Path, *, patience: float = 60, **settings: int) -> None:
     """Upload what a run directory has."""
     chosen = {"keep_last": 2, "keep_best": 0, **settings}
-    Mirror(run, CheckpointConfig(mirror=ADDRESS, **chosen)).close(patience=patience)  # type: ignore[arg-type]
+    mirror = Mirror(run, CheckpointConfig(mirror=ADDRESS, **chosen))  # type: ignore[arg-type]
+    mirror.start()
+    mirror.close(patience=patience)
 
 
 def test_a_fresh_machine_resumes_from_the_mirror_alone(
@@ -291,9 +293,10 @@ def test_a_checkpoint_is_not_deleted_while_it_is_uploaded(
 
     def waits(key: str, number: int) -> str:
         if not held and key.startswith("PUT") and "/state-" in key:
-            while not (found := complete(run)) or step_of(found[-1]) < 8:
+            uploaded, last = key.split("/")[2], "step-00000008"
+            while last not in (names := {path.name for path in complete(run)}) or names - {uploaded, last}:
                 time.sleep(0.01)
-            held.append((key.split("/")[2], [path.name for path in complete(run)]))
+            held.append((uploaded, sorted(names)))
         return ""
 
     proxy.fault = waits
