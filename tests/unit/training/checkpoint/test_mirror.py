@@ -242,6 +242,34 @@ def test_an_upload_without_its_marker_is_no_checkpoint_and_is_finished(
     assert whole() == [6, 8]
 
 
+def test_a_checkpoint_that_was_being_replaced_is_uploaded(
+    service: tuple[PmcBucket, Proxy], undisturbed: Path, tmp_path: Path
+) -> None:
+    """A crash between two renamings leaves the only whole one under another name."""
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    newest = complete(run)[-1]
+    newest.rename(newest.with_name(f".{newest.name}.old"))
+    mirrored(run)
+    assert whole() == [6, 8]
+
+
+def test_a_store_that_loses_what_it_took_is_reported(
+    service: tuple[PmcBucket, Proxy], undisturbed: Path, tmp_path: Path
+) -> None:
+    bucket, proxy = service
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+
+    def loses(key: str, number: int) -> str:
+        if "list-type" in key and "step-" not in key:
+            forget(bucket, 8)
+        return ""
+
+    proxy.fault = loses
+    mirrored(run, patience=3)
+    state = read_mirror_state(run)
+    assert state is not None and state["trouble"] == "what was sent is not there" and 8 in state["behind"]
+
+
 def test_milestones_stay_and_what_nobody_finishes_goes(
     service: tuple[PmcBucket, Proxy], undisturbed: Path, tmp_path: Path
 ) -> None:
