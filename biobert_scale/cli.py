@@ -3,11 +3,16 @@ exit code."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import logging
 import os
+import platform
 import select
+import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from biobert_scale import __version__, commands, notices
 from biobert_scale.commands import COMMANDS
@@ -26,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(usage())
         return 0
     if arguments[0] == "--version":
-        print(f"biobert-scale {__version__}")
+        print(_version())
         return 0
     words = 2 if " ".join(arguments[:2]) in COMMANDS else 1
     name = " ".join(arguments[:words])
@@ -42,6 +47,21 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"biobert-scale: no command '{' '.join(arguments[:2])}'; {there}", file=sys.stderr)
         return 2
     return run(name, arguments[words:])
+
+
+def _version() -> str:
+    """The version, of a checkout also its commit, and those of Python and the libraries that compute."""
+    lines = [f"biobert-scale {__version__}", f"Python {platform.python_version()}"]
+    checkout = Path(__file__).parents[1]
+    if (checkout / ".git").exists():
+        line = ("git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+        with suppress(OSError, subprocess.CalledProcessError):
+            commit = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+            lines[0] += f" (commit {commit})"
+    for name in ("torch", "deepspeed", "accelerate", "transformers"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            lines.append(f"{name} {importlib.metadata.version(name)}")
+    return "\n".join(lines)
 
 
 def _moved(arguments: list[str]) -> UserError:

@@ -113,6 +113,8 @@ class Trainer:
         """The whole run as a list of what happens in it; returns whether it reached the schedule's end."""
         training = self.config.training
         total, stop = training.schedule.total_steps, False
+        if self.checkpoints.mirror is not None:
+            self.checkpoints.mirror.start()
         held_out = self.validate() if self.state.global_step == 0 or self.continues else None
         if self.continues:  # from here on it needs the other run no more
             self.save(held_out, wait=False)

@@ -3,9 +3,11 @@ without a seam."""
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -77,6 +79,25 @@ def test_a_signal_to_the_job_saves_and_requeues_it(cluster: Cluster, tokens: Pat
     ours, theirs = column(read_metrics(tmp_path / "run"), "train/loss"), column(still, "train/loss")
     assert [step for step, _ in ours] == list(range(1, STEPS + 1))
     assert [loss for _, loss in ours[:40]] == pytest.approx([loss for _, loss in theirs[:40]], rel=1e-4)
+
+
+def test_status_has_what_the_queue_says_of_the_job(cluster: Cluster, tokens: Path, tmp_path: Path) -> None:
+    def status() -> dict[str, Any]:
+        module = (sys.executable, "-m", "biobert_scale.cli")
+        found: dict[str, Any] = json.loads(cluster.run(*module, "status", str(tmp_path / "run"), "--json"))
+        return found
+
+    job = submit(cluster, tokens, tmp_path, "--training.schedule.total-steps", "100000")
+    wait_for(cluster, job, tmp_path, 10)
+    running = status()
+    assert (running["state"], running["total_steps"]) == ("running", 100_000) and running["global_step"] >= 10
+    assert running["slurm"].startswith(f"job {job} is RUNNING for ")
+    assert f"SLURM job {job}" in running["process"]
+    cluster.run("scancel", job)
+    deadline = time.monotonic() + 100
+    while (over := status())["state"] == "running" or "RUNNING" in over["slurm"]:
+        assert time.monotonic() < deadline, over
+    assert over["state"] in ("stopped", "killed") and over["slurm"].startswith(f"job {job} is")
 
 
 @pytest.mark.fault("the end of the job's time, read by the run itself", "saved and stopped before")

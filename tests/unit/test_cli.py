@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from biobert_scale import __version__
+from biobert_scale.cli import main
 from biobert_scale.commands import COMMANDS
 from tests.launching import Job, fork
+
+ROOT = Path(__file__).parents[2]
 
 
 def run(*arguments: str, cwd: Path | None = None) -> Job:
@@ -22,6 +28,16 @@ def test_help_imports_nothing_heavy() -> None:
     modules = set(output.splitlines())
     assert modules.isdisjoint({"torch", "numpy", "transformers", "datasets", "tyro", "cattrs", "matplotlib"})
     assert all(name in output for name in COMMANDS)
+
+
+def test_the_version_names_commit_and_libraries(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    first, *others = capsys.readouterr().out.splitlines()
+    head = subprocess.run(
+        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert first.startswith(f"biobert-scale {__version__}") and head.stdout.strip() in first
+    assert f"torch {version('torch')}" in others and f"Python {platform.python_version()}" in others
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name != "train"])

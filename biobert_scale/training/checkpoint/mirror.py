@@ -23,7 +23,7 @@ from biobert_scale.files import MANIFEST, json_text, read_json, sha256_file, wri
 from biobert_scale.object_store import ObjectStore, StoreFailed
 from biobert_scale.training.checkpoint.manifest import FileRecord, read_record, sealed
 from biobert_scale.training.checkpoint.mirrored import MARKER, RECORDS, Copy, Found, key_of, look, run_of
-from biobert_scale.training.checkpoint.retention import checkpoint_path, complete, may_go, step_of
+from biobert_scale.training.checkpoint.retention import complete, may_go, step_of
 from biobert_scale.training.monitor.guards import record_event
 
 logger = logging.getLogger(__name__)
@@ -52,8 +52,9 @@ class MirrorState(TypedDict):
 
 
 class _Local(NamedTuple):
-    """A checkpoint of the run directory: its manifest's SHA-256, and its validation loss."""
+    """A checkpoint of the run directory; its manifest's SHA-256, and its validation loss."""
 
+    path: Path
     digest: str
     loss: float | None
 
@@ -62,7 +63,7 @@ class Mirror:
     """A run's mirror, on the main process."""
 
     def __init__(self, run: Path, config: CheckpointConfig) -> None:
-        """Begin to upload; `config.mirror` is its address."""
+        """`config.mirror` is its address; `start` it once somebody will `close` it."""
         self.directory, self.config = run, config
         self.store = ObjectStore(config.mirror)
         self.uploading: Path | None = None
@@ -82,11 +83,16 @@ class Mirror:
         """Local checkpoints that are not what their manifests say, by those' SHA-256."""
         self._end, self._over = threading.Event(), False
         self._thread = threading.Thread(target=self._work, daemon=True, name="mirror")
+
+    def start(self) -> None:
+        """Begin to upload."""
         self._thread.start()
 
     def close(self, *, patience: float) -> None:
         """Upload what is left, and say what is missing after `patience` seconds."""
         self._end.set()
+        if self._thread.ident is None:  # the run failed before it began
+            return
         if self._thread.is_alive() and self.state["behind"]:
             logger.info("waiting for the mirror, at most %.0f s", patience)
         self._thread.join(patience)
@@ -120,6 +126,7 @@ class Mirror:
 
     def _catch_up(self) -> None:
         """Upload what is missing, the newest first, and prune after each."""
+        sent = set[str]()
         while not self._over:
             found, local = look(self.store), self._local()
             self._found = found
@@ -129,11 +136,16 @@ class Mirror:
                 self._prune(found, local)
                 self._report_recovery()
                 return
-            self.uploading = checkpoint = checkpoint_path(self.directory, missing[-1])
+            own = local[missing[-1]]
+            if own.digest in sent:
+                what, remedy = "what was sent is not there", "look at the store, and at who else writes there"
+                raise StoreFailed(what, where=self.store.address, remedy=remedy)
+            self.uploading = own.path
             try:
-                self._upload(checkpoint, found)
+                self._upload(own.path, found)
+                sent.add(own.digest)
             except FileNotFoundError:
-                if checkpoint in complete(self.directory):
+                if own.path in complete(self.directory):
                     raise  # else it was deleted as it was chosen
             finally:
                 self.uploading = None
@@ -145,7 +157,7 @@ class Mirror:
             with suppress(FileNotFoundError, UserError):  # just being deleted, or damaged
                 digest, record = sha256_file(path / MANIFEST), read_record(path)
                 if digest not in self._broken:
-                    found[step_of(path)] = _Local(digest, record.get("validation_mlm_loss"))
+                    found[step_of(path)] = _Local(path, digest, record.get("validation_mlm_loss"))
         return found
 
     def _missing(self, found: Found, local: dict[int, _Local]) -> list[int]:
@@ -190,7 +202,7 @@ class Mirror:
                 files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
                 self.store.put(key_of(step, name), content)
         self._sent.clear()
-        sizes = self.store.sizes(f"{checkpoint.name}/")
+        sizes = self.store.sizes(key_of(step, ""))
         for name, expected in files.items():
             if (size := sizes.get(key_of(step, name))) != expected["bytes"]:
                 what, remedy = f"it has {size} bytes, {expected['bytes']} were sent", "look at the store"

@@ -87,7 +87,9 @@ def losses(run: Path) -> list[tuple[object, ...]]:
 def mirrored(run: Path, *, patience: float = 60, **settings: int) -> None:
     """Upload what a run directory has."""
     chosen = {"keep_last": 2, "keep_best": 0, **settings}
-    Mirror(run, CheckpointConfig(mirror=ADDRESS, **chosen)).close(patience=patience)  # type: ignore[arg-type]
+    mirror = Mirror(run, CheckpointConfig(mirror=ADDRESS, **chosen))  # type: ignore[arg-type]
+    mirror.start()
+    mirror.close(patience=patience)
 
 
 def test_a_fresh_machine_resumes_from_the_mirror_alone(
@@ -240,6 +242,34 @@ def test_an_upload_without_its_marker_is_no_checkpoint_and_is_finished(
     assert whole() == [6, 8]
 
 
+def test_a_checkpoint_that_was_being_replaced_is_uploaded(
+    service: tuple[PmcBucket, Proxy], undisturbed: Path, tmp_path: Path
+) -> None:
+    """A crash between two renamings leaves the only whole one under another name."""
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+    newest = complete(run)[-1]
+    newest.rename(newest.with_name(f".{newest.name}.old"))
+    mirrored(run)
+    assert whole() == [6, 8]
+
+
+def test_a_store_that_loses_what_it_took_is_reported(
+    service: tuple[PmcBucket, Proxy], undisturbed: Path, tmp_path: Path
+) -> None:
+    bucket, proxy = service
+    run = shutil.copytree(undisturbed, tmp_path / "run")
+
+    def loses(key: str, number: int) -> str:
+        if "list-type" in key and "step-" not in key:
+            forget(bucket, 8)
+        return ""
+
+    proxy.fault = loses
+    mirrored(run, patience=3)
+    state = read_mirror_state(run)
+    assert state is not None and state["trouble"] == "what was sent is not there" and 8 in state["behind"]
+
+
 def test_milestones_stay_and_what_nobody_finishes_goes(
     service: tuple[PmcBucket, Proxy], undisturbed: Path, tmp_path: Path
 ) -> None:
@@ -291,9 +321,10 @@ def test_a_checkpoint_is_not_deleted_while_it_is_uploaded(
 
     def waits(key: str, number: int) -> str:
         if not held and key.startswith("PUT") and "/state-" in key:
-            while not (found := complete(run)) or step_of(found[-1]) < 8:
+            uploaded, last = key.split("/")[2], "step-00000008"
+            while last not in (names := {path.name for path in complete(run)}) or names - {uploaded, last}:
                 time.sleep(0.01)
-            held.append((key.split("/")[2], [path.name for path in complete(run)]))
+            held.append((uploaded, sorted(names)))
         return ""
 
     proxy.fault = waits
