@@ -18,6 +18,7 @@ TABLES = {
     "train-step": "train_step.table",
     "curves": "curves.table",
     "learning": "learning.table",
+    "continuation": "continuation",
     "end-to-end": "end_to_end.table",
     "checkpoint": "checkpoint",
     "scaling": "scaling",

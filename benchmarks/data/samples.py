@@ -16,10 +16,11 @@ from transformers import AutoTokenizer, DataCollatorForLanguageModeling
 from benchmarks.data import bert_instances
 from benchmarks.data.records import SampleRace
 from benchmarks.turns import Contestant, compare
-from biobert_scale.config import DataConfig, LoaderConfig
+from biobert_scale.config import BatchSizes, DataConfig, LoaderConfig
 from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.packing import PairBuilder
 from biobert_scale.data.philox import PURPOSE_MASKING
+from biobert_scale.data.run_stream import PhaseStream, RunStream
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.data.vocabulary import VocabularyTables
 from biobert_scale.modeling.batch import PackedBatch
@@ -78,6 +79,7 @@ def _ours(
         )
         for whole_words in (False, True)
     }
+    sizes = BatchSizes.constant(global_batch_size=GLOBAL_BATCH_SIZE, max_seq_length=config.max_seq_length)
 
     def contestant(
         name: str,
@@ -89,10 +91,8 @@ def _ours(
     ) -> Contestant:
         def begin(turn: int) -> Generator[tuple[PackedBatch, ...], None, None]:
             with StepLoader(
-                streams[whole_words],
+                RunStream(phases=(PhaseStream(streams[whole_words], micro_batch_size, 0),), sizes=sizes),
                 consumed_samples=turn * len(index),
-                global_batch_size=GLOBAL_BATCH_SIZE,
-                micro_batch_size=micro_batch_size,
                 world_size=world_size,
                 rank=world_size // 2,
                 prepare=lambda step: tuple(PackedBatch.of(batch) for batch in step.micro_batches),

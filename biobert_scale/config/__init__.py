@@ -3,6 +3,9 @@ recipe is one TOML file with these sections (see `recipes`)."""
 
 from __future__ import annotations
 
+from biobert_scale.config.batch_sizes import BatchSizes as BatchSizes
+from biobert_scale.config.batch_sizes import Phase as Phase
+from biobert_scale.config.batch_sizes import phases_of as phases_of
 from biobert_scale.config.compute import ComputeConfig as ComputeConfig
 from biobert_scale.config.corpus import CorpusConfig as CorpusConfig
 from biobert_scale.config.corpus import OwnTextConfig as OwnTextConfig
@@ -23,6 +26,7 @@ from biobert_scale.config.slurm import SlurmConfig as SlurmConfig
 from biobert_scale.config.training import CheckpointConfig as CheckpointConfig
 from biobert_scale.config.training import EngineConfig as EngineConfig
 from biobert_scale.config.training import GuardsConfig as GuardsConfig
+from biobert_scale.config.training import PhaseConfig as PhaseConfig
 from biobert_scale.config.training import TrainingConfig as TrainingConfig
 from biobert_scale.config.training import gradient_accumulation_steps as gradient_accumulation_steps
 from biobert_scale.config.training import nearest_multiples as nearest_multiples

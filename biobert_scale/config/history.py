@@ -48,6 +48,9 @@ class Removed:
 ADDED: dict[str, Added] = {
     "data.sources": Added(since="0.2.0", before={}),
     "compute.activation_checkpointing": Added(since="0.2.0", before=False),
+    "training.batch_warmup_start": Added(since="0.2.0", before=0),
+    "training.batch_warmup_steps": Added(since="0.2.0", before=0),
+    "training.phases": Added(since="0.2.0", before=[]),
     "training.schedule.decay": Added(since="0.2.0", before="linear"),
     "training.checkpoint.mirror": Added(since="0.2.0", before=""),
     "training.schedule.cooldown_steps": Added(since="0.2.0", before=0),

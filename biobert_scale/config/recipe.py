@@ -42,6 +42,11 @@ class Config(Section, path=""):
             what = f"max_seq_length {length} exceeds model.max_position_embeddings {positions}"
             remedy = "shorten the samples or enlarge the model's positions"
             raise UserError(what, where="data.max_seq_length", remedy=remedy)
+        longest = max((phase.max_seq_length for phase in self.training.phases), default=0)
+        if longest > length:
+            what = f"a phase's max_seq_length {longest} exceeds data.max_seq_length {length}"
+            remedy = "data.max_seq_length is the longest of all phases: enlarge it"
+            raise UserError(what, where="training.phases", remedy=remedy)
 
     def fingerprinted(self) -> dict[str, Any]:
         """What its fingerprint is made of."""

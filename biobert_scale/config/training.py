@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from biobert_scale.config.optimization import OptimizerConfig, PrecisionConfig, ScheduleConfig
@@ -73,6 +73,19 @@ class GuardsConfig(Section, path="training.guards"):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PhaseConfig(Section, path="training.phases"):
+    """A part of the run; what is 0 is the run's own."""
+
+    steps: Annotated[int, "[0, 1e12]"] = 0
+    """Steps taken and skipped; 0 in the last phase, which ends with the run."""
+    max_seq_length: Annotated[int, "0 or [16, 4095]"] = 0
+    """Tokens in a sample at most; not above `data.max_seq_length`, at which the run is validated throughout.
+    """
+    global_batch_size: Annotated[int, "[0, 1e9]"] = 0
+    micro_batch_size: Annotated[int, "[0, 1e6]"] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Section, path="training"):
     """The optimisation. `gradient_accumulation_steps` is derived from these and the world size, never set."""
 
@@ -80,6 +93,13 @@ class TrainingConfig(Section, path="training"):
     """Sequences in one optimizer step, over all ranks."""
     micro_batch_size: Annotated[int, "[1, 1e6]"] = 2
     """Sequences in one forward pass of one rank."""
+    batch_warmup_start: Annotated[int, "[0, 1e9]"] = 0
+    """Sequences in the first step, from where the batch grows in multiples of this to `global_batch_size`; 0
+    for none."""
+    batch_warmup_steps: Annotated[int, "[0, 1e12]"] = 0
+    """The steps, taken and skipped, before the first with `global_batch_size` sequences."""
+    phases: tuple[PhaseConfig, ...] = ()
+    """Parts of the run, one after another, each with samples of its own; none: the run is one."""
     initial_weights: str = ""
     """Where the run starts: a Hugging Face model directory, or a TensorFlow checkpoint's path or directory;
     empty for random weights."""
@@ -102,6 +122,10 @@ class TrainingConfig(Section, path="training"):
             what = f"global_batch_size {whole} is not a multiple of micro_batch_size {part}"
             remedy = f"use {nearest_multiples(whole, part)}"
             raise UserError(what, where="training.global_batch_size", remedy=remedy)
+        if self.phases:
+            self._check_phases()
+        else:
+            self._check_batch_warmup()
         stall, timeout = self.guards.stall_seconds, self.engine.communication_timeout_seconds
         if stall >= timeout:
             raise UserError(
@@ -111,19 +135,85 @@ class TrainingConfig(Section, path="training"):
                 remedy="use less, so that the rank that is waited for is named before the ranks give up",
             )
 
+    def each_phase(self) -> tuple[TrainingConfig, ...]:
+        """The settings of each phase as those of a run without phases; the batch's warm-up is in the first.
+
+        Raises:
+            UserError: values that contradict each other.
+        """
+        if not self.phases:
+            return (self,)
+        found = []
+        for number, phase in enumerate(self.phases):
+            own = replace(
+                self,
+                phases=(),
+                global_batch_size=phase.global_batch_size or self.global_batch_size,
+                micro_batch_size=phase.micro_batch_size or self.micro_batch_size,
+                batch_warmup_start=0 if number else self.batch_warmup_start,
+                batch_warmup_steps=0 if number else self.batch_warmup_steps,
+            )
+            found.append(own)
+        return tuple(found)
+
+    def _check_phases(self) -> None:
+        self.each_phase()
+        *before, last = (phase.steps for phase in self.phases)
+        left, where = self.schedule.total_steps - sum(before), "training.phases"
+        if not all(before):
+            raise UserError("a phase before the last has no steps", where=where, remedy="give each its steps")
+        if left <= 0 or last not in (0, left):
+            what = (
+                f"{len(self.phases)} phases of {sum(before) + last:,} steps in a run of"
+                f" {self.schedule.total_steps:,} (training.schedule.total_steps)"
+            )
+            remedy = "leave out the steps of the last one" + f", or give it {left:,}" * (left > 0)
+            raise UserError(what, where=where, remedy=remedy if left > 0 else "shorten the phases")
+        if before and self.batch_warmup_steps > before[0]:
+            what = f"batch_warmup_steps {self.batch_warmup_steps} exceed the first phase's {before[0]} steps"
+            raise UserError(what, where="training.batch_warmup_steps", remedy="shorten the batch's warm-up")
+
+    def _check_batch_warmup(self) -> None:
+        whole, start, part = self.global_batch_size, self.batch_warmup_start, self.micro_batch_size
+        where = "training.batch_warmup_start"
+        if bool(start) != bool(self.batch_warmup_steps):
+            what = f"batch_warmup_start {start} and batch_warmup_steps {self.batch_warmup_steps}"
+            raise UserError(what, where=where, remedy="set both, or both to 0 for no warm-up of the batch")
+        if not start:
+            return
+        if whole % start or start == whole:
+            what = f"global_batch_size {whole} is no larger multiple of batch_warmup_start {start}"
+            raise UserError(what, where=where, remedy="use a divisor, such as a half, a quarter, an eighth")
+        if self.batch_warmup_steps >= self.schedule.total_steps:
+            what = (
+                f"batch_warmup_steps {self.batch_warmup_steps} is not below training.schedule.total_steps"
+                f" {self.schedule.total_steps}"
+            )
+            remedy = "shorten the batch's warm-up or lengthen the run"
+            raise UserError(what, where="training.batch_warmup_steps", remedy=remedy)
+        if start % part:
+            what = f"batch_warmup_start {start} is not a multiple of micro_batch_size {part}"
+            raise UserError(what, where=where, remedy=f"use {nearest_multiples(start, part)}")
+
 
 def gradient_accumulation_steps(training: TrainingConfig, world_size: int) -> int:
-    """Micro-batches that each rank runs in one optimizer step.
+    """Micro-batches that each rank runs in one optimizer step with the whole global batch; with phases those
+    of the one that has most.
 
     Raises:
-        UserError: the global batch does not divide over the ranks; the nearest sizes that do are named.
+        UserError: the batch, or that of the first step of its warm-up, does not divide over the ranks; the
+            nearest sizes that do are named.
     """
-    whole, part = training.global_batch_size, training.micro_batch_size
-    steps, rest = divmod(whole, part * world_size)
-    if rest:
-        what = f"global_batch_size {whole} does not divide into {world_size} ranks x micro_batch_size {part}"
-        remedy = f"use {nearest_multiples(whole, part * world_size)}, or another micro_batch_size"
-        raise UserError(what, where="training.global_batch_size", remedy=remedy)
+    if training.phases:
+        return max(gradient_accumulation_steps(phase, world_size) for phase in training.each_phase())
+    part = training.micro_batch_size
+    for name in ("batch_warmup_start", "global_batch_size"):
+        whole: int = getattr(training, name)
+        steps, rest = divmod(whole, part * world_size)
+        if rest:
+            what = f"{name} {whole} does not divide into {world_size} ranks x micro_batch_size {part}"
+            remedy = f"use {nearest_multiples(whole, part * world_size)}, or another micro_batch_size"
+            raise UserError(what, where=f"training.{name}", remedy=remedy)
     return steps
 
 

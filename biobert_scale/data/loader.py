@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from biobert_scale.config import LoaderConfig
 from biobert_scale.data.batches import RankStep
 from biobert_scale.data.layouts import fill_bucket
-from biobert_scale.data.stream import SampleStream
+from biobert_scale.data.run_stream import RunStream
 
 Prepared = TypeVar("Prepared")
 
@@ -26,11 +26,9 @@ class StepLoader(Generic[Prepared]):
 
     def __init__(
         self,
-        stream: SampleStream,
+        stream: RunStream,
         *,
         consumed_samples: int,
-        global_batch_size: int,
-        micro_batch_size: int,
         world_size: int,
         rank: int,
         prepare: Callable[[RankStep], Prepared],
@@ -45,12 +43,7 @@ class StepLoader(Generic[Prepared]):
         """
         self.stream, self.config, self.prepare, self.pad_token_id = stream, config, prepare, pad_token_id
         self.consumed_samples = self.begun_samples = consumed_samples
-        self.share = {
-            "global_batch_size": global_batch_size,
-            "micro_batch_size": micro_batch_size,
-            "world_size": world_size,
-            "rank": rank,
-        }
+        self.share = {"world_size": world_size, "rank": rank}
         self.pool = ThreadPoolExecutor(config.workers, thread_name_prefix="loader")
         self.ahead: deque[Future[Prepared]] = deque()
 
@@ -66,20 +59,21 @@ class StepLoader(Generic[Prepared]):
     def __next__(self) -> Prepared:
         while len(self.ahead) < self.config.workers * self.config.prefetch_steps:
             self.ahead.append(self.pool.submit(self._make, self.begun_samples))
-            self.begun_samples += self.share["global_batch_size"]
+            self.begun_samples += self.stream.size(self.begun_samples)
         step = self.ahead.popleft().result()
-        self.consumed_samples += self.share["global_batch_size"]
+        self.consumed_samples += self.stream.size(self.consumed_samples)
         return step
 
     def _make(self, first_sample: int) -> Prepared:
         step = self.stream.step(first_sample, **self.share)
+        data = self.stream.phase(first_sample).stream.config
         if self.config.pad_to_multiple_of:
             filled = (
                 fill_bucket(
                     batch,
                     bucket=self.config.pad_to_multiple_of,
-                    max_seq_length=self.stream.config.max_seq_length,
-                    mlm_probability=self.stream.config.mlm_probability,
+                    max_seq_length=data.max_seq_length,
+                    mlm_probability=data.mlm_probability,
                     pad_token_id=self.pad_token_id,
                 )
                 for batch in step.micro_batches

@@ -130,9 +130,19 @@ class SampleStream:
 
     @classmethod
     def open(
-        cls, tokens: Path, samples: Path, config: DataConfig, *, seed: int, split: str = "train"
+        cls,
+        tokens: Path,
+        samples: Path,
+        config: DataConfig,
+        *,
+        seed: int,
+        split: str = "train",
+        phase: int = 0,
     ) -> SampleStream:
         """Open finished token shards and their finished index.
+
+        Args:
+            phase: of the run; from the second one on, order and masks have seeds of their own.
 
         Raises:
             UserError: either is missing or unfinished.
@@ -143,9 +153,9 @@ class SampleStream:
             open_index(samples, split),
             VocabularyTables.read(tokens / "tokenizer", whole_words=config.whole_word_masking),
             config,
-            seed=seed,
+            seed=phase_seed(seed, phase),
             purpose=PURPOSE_MASKING if is_train else PURPOSE_VALIDATION,
-            fingerprint=stream_fingerprint(tokens, config, seed=seed),
+            fingerprint=stream_fingerprint(tokens, config, seed=seed, phase=phase),
             runs=read_runs(tokens / split),
             weights=source_weights(tokens / split, config.sources) if is_train else None,
         )
@@ -256,11 +266,20 @@ class SampleStream:
         return self.micro_batches([np.zeros_like(slot) for slot in mine], mine)
 
 
-def stream_fingerprint(tokens: Path, config: DataConfig, *, seed: int) -> str:
+def phase_seed(seed: int, phase: int) -> int:
+    """Of a phase's order and masks: that of the run in the first one."""
+    if not phase:
+        return seed
+    return int(np.random.SeedSequence([seed, phase]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def stream_fingerprint(tokens: Path, config: DataConfig, *, seed: int, phase: int = 0) -> str:
     """What every sample of every epoch follows from; computed without the index."""
     masking = {"mlm_probability": config.mlm_probability, "whole_word_masking": config.whole_word_masking}
     index = index_fingerprint(tokens, config, seed=seed)
     parts: dict[str, Any] = {"index": index, "masking": masking, "seed": seed}
+    if phase:
+        parts["phase"] = phase
     if weights := source_weights(tokens / "train", config.sources):
         parts["sources"] = {"runs": read_runs(tokens / "train"), "weights": weights}
     return fingerprint(parts)

@@ -129,11 +129,12 @@ def _together(
 def _batch(config: Config, world_size: int) -> list[Finding]:
     """Does the batch divide over as many ranks as were started?"""
     run = plan_run(config, world_size=world_size, vocabulary_size=config.vocabulary.size)
-    training = config.training
-    text = (
-        f"{world_size} x {training.micro_batch_size} x {run.micro_steps} = {training.global_batch_size}"
-        " (ranks x micro-batch x accumulation steps)"
-    )
+    products = []
+    for phase in run.phases or (run,):
+        training = phase.config.training
+        parts = f"{world_size} x {training.micro_batch_size} x {phase.micro_steps}"
+        products.append(f"{parts} = {training.global_batch_size}")
+    text = f"{', then '.join(products)} (ranks x micro-batch x accumulation steps)"
     return [Finding("batch", "OK", text)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,15 +40,18 @@ def predict_all(config: Config, machine: Machine, rates: Rates, *, vocabulary_si
     Raises:
         UserError: the global batch does not divide over the devices.
     """
-    batch = config.training.global_batch_size
-    if batch % machine.devices:
-        nearest = nearest_multiples(batch, machine.devices)
-        raise UserError(
-            f"global_batch_size {batch} does not divide over {machine.devices} devices",
-            where="--devices",
-            remedy=f"use a number that divides it, or training.global_batch_size {nearest}",
-        )
-    part = batch // machine.devices
+    phases = config.training.each_phase()
+    batches = [("global_batch_size", phase.global_batch_size) for phase in phases]
+    for name, batch in [*batches, ("batch_warmup_start", config.training.batch_warmup_start)]:
+        if batch % machine.devices:
+            nearest = nearest_multiples(batch, machine.devices)
+            raise UserError(
+                f"{name} {batch} does not divide over {machine.devices} devices",
+                where="--devices",
+                remedy=f"use a number that divides it, or training.{name} {nearest}",
+            )
+    start = config.training.batch_warmup_start
+    part = math.gcd(start, *(batch for _, batch in batches)) // machine.devices
     engines = dict.fromkeys([*ENGINES, engine_of(config)])
     shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
     counted = count_parameters(config, shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 from rich.console import RenderableType
 from transformers import BertConfig
 
-from biobert_scale.config import Config, gradient_accumulation_steps
+from biobert_scale.config import BatchSizes, Config, gradient_accumulation_steps, phases_of
 from biobert_scale.data.masking import SPECIAL_TOKENS_PER_SAMPLE, number_of_predictions
 from biobert_scale.data.mixture import Mixture, SourceSamples
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
@@ -80,6 +80,22 @@ class DryRun:
     """By a device in one step."""
     checkpoint: int
     """Bytes of one checkpoint, all ranks' files."""
+    steps: int
+    sequences: int
+    """In all steps."""
+    phases: tuple[DryRun, ...] = ()
+    """Of a run that has some; what it says itself is then of the one that needs most memory, but for its
+    `sequences`, `steps` and the recipe."""
+
+    @property
+    def tokens(self) -> int:
+        """In all steps, at full length."""
+        return sum(each.tokens for each in self.phases) or self.sequences * self.config.data.max_seq_length
+
+    @property
+    def flops(self) -> int:
+        """In all steps."""
+        return sum(each.flops for each in self.phases) or self.sequences * self.sequence_flops
 
 
 def plan_run(
@@ -89,7 +105,7 @@ def plan_run(
     vocabulary_size: int,
     counted: Parameters | None = None,
 ) -> DryRun:
-    """Work a run out from its configuration.
+    """Work a run out from its configuration, phase by phase.
 
     Args:
         counted: what `count_parameters` said, where several runs of one model are worked out.
@@ -98,11 +114,32 @@ def plan_run(
         UserError: the batch does not divide over the ranks, or the DeepSpeed file contradicts the run
             configuration.
     """
+    sizes = BatchSizes.of(config)
+    shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
+    counted = counted or count_parameters(config, shape)
+    phases = []
+    for first, steps, own in phases_of(config):
+        sequences = sizes.samples_before(first + steps) - sizes.samples_before(first)
+        found = _plan_phase(own, world_size=world_size, vocabulary_size=vocabulary_size, counted=counted)
+        phases.append(replace(found, steps=steps, sequences=sequences))
+    if not config.training.phases:
+        return phases[0]
+    return replace(
+        max(phases, key=lambda phase: phase.memory.device.peak),
+        config=config,
+        steps=config.training.schedule.total_steps,
+        sequences=sum(phase.sequences for phase in phases),
+        phases=tuple(phases),
+    )
+
+
+def _plan_phase(config: Config, *, world_size: int, vocabulary_size: int, counted: Parameters) -> DryRun:
+    """A run without phases, whose steps are all alike."""
     training, data = config.training, config.data
     micro_steps = gradient_accumulation_steps(training, world_size)
     sharding = Sharding.of(config, world_size=world_size)
     shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
-    parameters, groups = counted or count_parameters(config, shape)
+    parameters, groups = counted
     bytes_a_weight = 4 if training.precision.dtype == "fp32" else 2
     length = data.max_seq_length
     predictions = int(number_of_predictions(np.array(length), data.mlm_probability))
@@ -139,6 +176,8 @@ def plan_run(
             micro_steps=micro_steps,
         ),
         checkpoint=checkpoint_bytes(sum(parameters.values())),
+        steps=training.schedule.total_steps,
+        sequences=training.schedule.total_steps * training.global_batch_size,
     )
 
 
@@ -196,6 +235,8 @@ def describe_run(
         "model": _model(run, from_tokens=counts is not None),
         "batch and schedule": _schedule(run),
     }
+    for number, phase in enumerate(run.phases, 1):
+        sections[f"phase {number}"] = _phase(phase)
     if tokens is not None and counts is not None:
         sections["data"] = _data(run, tokens, samples, counts)
     sections |= {
@@ -239,15 +280,18 @@ def _model(run: DryRun, *, from_tokens: bool) -> list[Line]:
 def _schedule(run: DryRun) -> list[Line]:
     data, training = run.config.data, run.config.training
     optimizer, schedule, validation = training.optimizer, training.schedule, training.validation
-    length, batch = data.max_seq_length, training.global_batch_size
-    product = f"{run.world_size} x {training.micro_batch_size} x {run.micro_steps} = {batch}"
+    length = data.max_seq_length
     masked = "whole words" if data.whole_word_masking else "tokens"
     warmup = f"{schedule.warmup_steps:,} of them warm-up, then {schedule}"
     betas = f"betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}"
-    tokens = batch * schedule.total_steps * length
+    predicted = f"{data.mlm_probability:.0%} predicted, {masked}"
     return [
-        Line("global batch", f"{batch:,}", f"{product} (ranks x micro-batch x accumulation steps)"),
-        Line("sequence length", f"{length:,}", f"{data.mlm_probability:.0%} predicted, {masked}"),
+        *([] if run.phases else _batch(run)),
+        Line(
+            "sequence length",
+            f"{length:,}",
+            "at the most, and in validation; " * bool(run.phases) + predicted,
+        ),
         Line("steps", f"{schedule.total_steps:,}", warmup),
         Line(
             "peak learning rate",
@@ -259,16 +303,41 @@ def _schedule(run: DryRun) -> list[Line]:
             f"{optimizer.weight_decay:g}",
             f"gradients clipped to norm {optimizer.max_grad_norm:g}",
         ),
-        Line("tokens a step", f"{batch * length:,}", "at full length"),
-        Line("sequences", f"{batch * schedule.total_steps:,}", "in the whole run"),
-        Line("tokens", f"{tokens:,}", "in the whole run, at full length"),
+        *(
+            []
+            if run.phases
+            else [Line("tokens a step", f"{training.global_batch_size * length:,}", "at full length")]
+        ),
+        Line("sequences", f"{run.sequences:,}", "in the whole run"),
+        Line("tokens", f"{run.tokens:,}", "in the whole run, at full length"),
         Line("validation", f"{validation.sequences:,}", f"sequences, every {validation.every_steps:,} steps"),
+    ]
+
+
+def _batch(run: DryRun) -> list[Line]:
+    training, batch = run.config.training, run.config.training.global_batch_size
+    product = f"{run.world_size} x {training.micro_batch_size} x {run.micro_steps} = {batch}"
+    lines = [Line("global batch", f"{batch:,}", f"{product} (ranks x micro-batch x accumulation steps)")]
+    if steps := training.batch_warmup_steps:
+        grows = f"sequences in the first step, in multiples of it up to {batch:,} after {steps:,} steps"
+        lines.append(Line("batch warm-up", f"{training.batch_warmup_start:,}", grows))
+    return lines
+
+
+def _phase(run: DryRun) -> list[Line]:
+    return [
+        Line("steps", f"{run.steps:,}"),
+        Line("sequence length", f"{run.config.data.max_seq_length:,}"),
+        *_batch(run),
+        Line("sequences", f"{run.sequences:,}", "in the whole phase"),
+        Line("FLOPs a sequence", f"{run.sequence_flops:.3e}"),
+        Line("on a device", size(run.memory.device.peak), "at the most"),
     ]
 
 
 def _data(run: DryRun, tokens: Path, samples: Path | None, counts: dict[str, Any]) -> list[Line]:
     config, train = run.config, counts["train"]
-    consumed = config.training.global_batch_size * config.training.schedule.total_steps
+    consumed = run.sequences
     lines = [Line("train tokens", f"{train['tokens']:,}", f"{train['documents']:,} documents")]
     runs, in_epoch = read_runs(tokens / "train"), train["tokens"]
     if weights := source_weights(tokens / "train", config.data.sources):
@@ -278,6 +347,12 @@ def _data(run: DryRun, tokens: Path, samples: Path | None, counts: dict[str, Any
             Line(f"of {name}", f"{by_source[name].tokens:,}", f"{weight:g} times in an epoch")
             for name, weight in weights.items()
         ]
+    for number, phase in enumerate(run.phases, 1):
+        least = _least_samples(in_epoch, phase.config)
+        remark = f"{least:,} samples an epoch or more"
+        lines.append(Line(f"epochs, phase {number}", f"<= {phase.sequences / least:.2f}", remark))
+    if run.phases:
+        return lines
     if samples is not None and (samples / MANIFEST).exists():
         found = read_manifest(samples, SAMPLES_STAGE)
         if found.key == index_fingerprint(tokens, config.data, seed=config.seed):
@@ -292,7 +367,7 @@ def _data(run: DryRun, tokens: Path, samples: Path | None, counts: dict[str, Any
             ]
         remark = f"{samples} belongs to other tokens, lengths or another seed"
         lines.append(Line("index of samples", "other", remark))
-    least = -(-in_epoch // (config.data.max_seq_length - SPECIAL_TOKENS_PER_SAMPLE))
+    least = _least_samples(in_epoch, config)
     return [
         *lines,
         Line("samples an epoch", f">= {least:,}", "counted when the index is made"),
@@ -300,13 +375,21 @@ def _data(run: DryRun, tokens: Path, samples: Path | None, counts: dict[str, Any
     ]
 
 
+def _least_samples(tokens: int, config: Config) -> int:
+    return -(-tokens // (config.data.max_seq_length - SPECIAL_TOKENS_PER_SAMPLE))
+
+
 def _arithmetic(run: DryRun, device_tflops: float) -> list[Line]:
     a_step = run.sequence_flops * run.config.training.global_batch_size
-    whole = a_step * run.config.training.schedule.total_steps
+    whole = run.flops
     products = "matrix products, forward and backward, at full length"
     lines = [
         Line("FLOPs a sequence", f"{run.sequence_flops:.3e}", products),
         Line("FLOPs a step", f"{a_step:.3e}"),
+    ]
+    if run.phases:
+        lines = []  # each phase has its own
+    lines += [
         Line("FLOPs", f"{whole:.3e}", "in the whole run"),
         Line("sent by a device", size(sum(run.sent)), "in one step, by ring algorithms"),
     ]

@@ -89,6 +89,9 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
         UserError: no run, or one too short to have been measured.
     """
     config, device = load_config(run / "config.json"), read_json(run / "device.json")
+    if config.training.phases or config.training.batch_warmup_steps:
+        what = "the run's steps are not alike: it has phases or a warm-up of its batch"
+        raise UserError(what, where=run, remedy="measure a short run without them")
     records = [record for record in read_metrics(run) if "perf/forward_seconds" in record]
     if len(records) < 2:
         what = f"{len(records)} record(s) of speed, too few for a rate"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
-from biobert_scale.config import Config
+from biobert_scale.config import Config, phases_of
 from biobert_scale.errors import UserError
 from biobert_scale.plan.dry_run import DryRun, Parameters, plan_run
 from biobert_scale.plan.memory import Parts, RankMemory, Sharding
@@ -118,6 +118,14 @@ def predict(
     Raises:
         UserError: the batch does not divide over the devices, or the engine refuses the configuration.
     """
+    if config.training.phases:
+        phases, total = phases_of(config), config.training.schedule.total_steps
+        found = [
+            predict(phase.config, machine, rates, vocabulary_size=vocabulary_size, counted=counted)
+            for phase in phases
+        ]
+        size = config.training.micro_batch_size
+        return _joined(found, [phase.steps / total for phase in phases], micro_batch_size=size)
     run = plan_run(config, world_size=machine.devices, vocabulary_size=vocabulary_size, counted=counted)
     sharding = Sharding.of(config, world_size=machine.devices)
     return Prediction(
@@ -131,6 +139,26 @@ def predict(
         sent=sum(run.sent),
         trouble=_too_large(run.memory, machine),
         **_times(run, sharding, machine, rates),
+    )
+
+
+def _joined(phases: list[Prediction], shares: list[float], *, micro_batch_size: int) -> Prediction:
+    """Of a run with phases: the memory of the one that needs most, and the mean of the times."""
+
+    def mean(values: list[float | None]) -> float | None:
+        known = [share * value for share, value in zip(shares, values, strict=True) if value is not None]
+        return sum(known) if len(known) == len(values) else None
+
+    return replace(
+        max(phases, key=lambda phase: (bool(phase.trouble), phase.device.peak)),
+        micro_batch_size=micro_batch_size,
+        compute_seconds=mean([phase.compute_seconds for phase in phases]),
+        communication_seconds=mean([phase.communication_seconds for phase in phases]),
+        hidden_seconds=mean([phase.hidden_seconds for phase in phases]),
+        optimizer_seconds=mean([phase.optimizer_seconds for phase in phases]),
+        transfer_seconds=mean([phase.transfer_seconds for phase in phases]),
+        step_seconds=mean([phase.step_seconds for phase in phases]),
+        days=mean([phase.days for phase in phases]),
     )
 
 
@@ -209,7 +237,9 @@ def _times(run: DryRun, sharding: Sharding, machine: Machine, rates: Rates) -> _
             run.sequence_flops * rates.filling * validation.sequences / 3 / machine.devices / rates.flops
         )
         validations = 1 + schedule.total_steps // validation.every_steps
-        days = (schedule.total_steps * step + validations * forward) / 86400
+        # In the batch's warm-up a step computes less.
+        spared = (schedule.total_steps - run.sequences / training.global_batch_size) * compute
+        days = (schedule.total_steps * step - spared + validations * forward) / 86400
     return {
         "compute_seconds": compute,
         "communication_seconds": sending,

@@ -15,7 +15,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from biobert_scale.config import Config
+from biobert_scale.config import Config, phases_of
 from biobert_scale.files import Manifest
 from biobert_scale.release.finetuning_results import Score
 from biobert_scale.release.history import CorpusHistory, CorpusPart, RunHistory
@@ -97,6 +97,7 @@ def model_card(facts: Facts) -> str:
         facts=facts,
         sources=_SOURCES,
         terms=_terms,
+        phases=phases_of(facts.config) if facts.config.training.phases else [],
         continued=[described(link) for link in facts.lineage],
         settings=SETTINGS,
     )

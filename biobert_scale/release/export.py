@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers import BertForPreTraining
 
 from biobert_scale.config import Config
-from biobert_scale.data.stream import stream_fingerprint
+from biobert_scale.data.run_stream import run_samples_fingerprint
 from biobert_scale.errors import UserError
 from biobert_scale.files import (
     MANIFEST,
@@ -83,7 +83,7 @@ def export_model(
     inputs = describe_inputs([checkpoint, tokens])
     config = load_config(checkpoint / CONFIG)
     state = read_json(checkpoint / MANIFEST)
-    if state["samples_fingerprint"] != stream_fingerprint(tokens, config.data, seed=config.seed):
+    if state["samples_fingerprint"] != run_samples_fingerprint(tokens, config):
         what = "the token shards are not those that the checkpoint was trained on"
         remedy = "give the run's own: their tokenizer belongs to its weights"
         raise UserError(what, where=tokens, remedy=remedy)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from biobert_scale.data.mixture import count_seen
+from biobert_scale.data.stream import phase_seed
 from biobert_scale.report.sources import RunSources, Sources
 from biobert_scale.report.templates import percent
 
@@ -24,8 +26,27 @@ def held(run: Sources) -> Rows:
     return rows
 
 
-def seen(own: RunSources, consumed: int, seed: int) -> Rows:
-    """What the samples consumed so far have shown of each source."""
+class Seen(NamedTuple):
+    """A table of the page."""
+
+    title: str
+    rows: Rows
+
+
+def seen(own: RunSources, consumed: int, seed: int) -> list[Seen]:
+    """What the samples consumed so far have shown of each source; a table for each phase that has begun."""
+    phases, tables = [own, *own.later_phases], []
+    ends = [phase.first_sample for phase in own.later_phases]
+    for number, (phase, end) in enumerate(zip(phases, [*ends, consumed], strict=True)):
+        samples = min(end, consumed) - phase.first_sample
+        if samples > 0:
+            title = f"Samples seen of each source, in {samples / phase.samples_an_epoch:.2f} epochs"
+            title += f" of phase {number + 1}" * bool(ends)
+            tables.append(Seen(title, _seen(phase, samples, phase_seed(seed, number))))
+    return tables
+
+
+def _seen(own: RunSources, consumed: int, seed: int) -> Rows:
     seen_of, an_epoch = count_seen(own.epoch, consumed, seed=seed), dict.fromkeys(own.samples, 0)
     for name, samples in own.epoch:
         an_epoch[name] += samples

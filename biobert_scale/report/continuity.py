@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from biobert_scale.config import BatchSizes
 from biobert_scale.report.sources import Interruption, Record, attempts
 
 WINDOW = 10
@@ -25,7 +26,7 @@ class Continuity:
     repeated: int
     """Steps that were computed twice."""
     samples_consistent: bool | None
-    """Whether `consumed_samples` is the batch size times the steps; None where the batch size is unknown."""
+    """Whether `consumed_samples` is what the steps' batches come to; None where they are unknown."""
 
     @property
     def faults(self) -> list[str]:
@@ -59,14 +60,14 @@ def check_continuity(
     interruption: Interruption,
     *,
     log_every_steps: int = 1,
-    global_batch_size: int | None = None,
+    batch_sizes: BatchSizes | None = None,
 ) -> Continuity:
     """Look for missing and repeated steps in the ten records before and after an interruption.
 
     Args:
         training: the records of training steps.
         log_every_steps: steps from one record to the next.
-        global_batch_size: where given, `consumed_samples` must be this times the steps taken and skipped.
+        batch_sizes: where given, `consumed_samples` must be theirs after the steps taken and skipped.
     """
     at = interruption.last_kept_step
     before = [record for record in training if record["global_step"] <= at][-WINDOW:]
@@ -77,8 +78,9 @@ def check_continuity(
         missing += max(0, second["global_step"] - first["global_step"] - log_every_steps)
         repeated += attempts(second) <= attempts(first)
     consistent = None
-    if global_batch_size and near:
-        consistent = all(each["consumed_samples"] == global_batch_size * attempts(each) for each in near)
+    if batch_sizes and near:
+        samples = batch_sizes.samples_before
+        consistent = all(each["consumed_samples"] == samples(attempts(each)) for each in near)
     return Continuity(
         interruption=interruption,
         last_step=before[-1]["global_step"] if before else None,

@@ -130,9 +130,9 @@ def validation(records: Sequence[Record]) -> Rows:
 
 def continuity(run: Sources) -> list[Continuity]:
     """Both sides of every interruption."""
-    every, batch = (run.setting("training", name) for name in ("log_every_steps", "global_batch_size"))
+    every = run.setting("training", "log_every_steps") or 1
     return [
-        check_continuity(run.training, entry, log_every_steps=every or 1, global_batch_size=batch)
+        check_continuity(run.training, entry, log_every_steps=every, batch_sizes=run.batch_sizes)
         for entry in run.interruptions
     ]
 

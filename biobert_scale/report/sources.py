@@ -6,10 +6,11 @@ import json
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from biobert_scale.config import BatchSizes
 from biobert_scale.corpus.build import STAGE as CORPUS_STAGE
 from biobert_scale.corpus.synthetic import STAGE as SYNTHETIC_STAGE
 from biobert_scale.data.samples import STAGE as SAMPLES_STAGE
@@ -65,6 +66,9 @@ class RunSources:
     samples: dict[str, int]
     epoch: list[tuple[str, int]]
     """See `data.stream.SampleStream.epoch`."""
+    first_sample: int = 0
+    """Of its phase."""
+    later_phases: list[RunSources] = field(default_factory=list)
 
     @property
     def samples_an_epoch(self) -> int:
@@ -87,6 +91,7 @@ class Sources:
     samples_by_source: RunSources | None
     config: dict[str, Any]
     """The resolved configuration of the pre-training run."""
+    batch_sizes: BatchSizes | None
     training: list[Record]
     """Records of training steps, in the order they were logged."""
     validation: list[Record]
@@ -122,7 +127,8 @@ def read_sources(run: Path) -> Sources:
         remedy = "check the path, or run `biobert-scale demo` first"
         raise UserError("no stage has left anything here", where=run, remedy=remedy)
     pretraining = run if alone else run / "pretraining"
-    config = pretraining / "config.json"
+    path = pretraining / "config.json"
+    config = load_config(path) if path.is_file() else None
     records = read_metrics(pretraining)
     scores, problem = _scores(run / "evaluation")
     return Sources(
@@ -134,7 +140,8 @@ def read_sources(run: Path) -> Sources:
         tokens_by_source={split: totals(read_runs(run / "tokens" / split)) for split in SPLITS},
         samples=_manifest(pretraining / "samples", SAMPLES_STAGE),
         samples_by_source=_samples_by_source(pretraining / SOURCES),
-        config=asdict(load_config(config)) if config.is_file() else {},
+        config=asdict(config) if config else {},
+        batch_sizes=BatchSizes.of(config) if config else None,
         training=[dict(record) for record in records if "train/loss" in record],
         validation=[dict(record) for record in records if "validation/mlm_loss" in record],
         finished=bool(_json(pretraining / "finished.json", dict)),
@@ -162,7 +169,10 @@ def _json(path: Path, kind: Callable[..., Any]) -> Any:
 
 def _samples_by_source(path: Path) -> RunSources | None:
     try:
-        return RunSources(**read_json(path)) if path.is_file() else None
+        if not path.is_file():
+            return None
+        found = RunSources(**read_json(path))
+        return replace(found, later_phases=[RunSources(**phase) for phase in found.later_phases])  # type: ignore[arg-type]
     except TypeError as error:
         raise UserError(
             f"not a run's sources ({error})", where=path, remedy="restore or delete the file"
@@ -200,15 +210,28 @@ def toml_text(config: dict[str, Any]) -> str:
 
     def add(section: str, values: dict[str, Any]) -> None:
         nested = {key: value for key, value in values.items() if isinstance(value, dict) and value}
-        plain = {key: values[key] for key in values if key not in nested and values[key] is not None}
+        tables = {key: value for key, value in values.items() if _is_tables(value)}
+        plain = {
+            key: value
+            for key, value in values.items()
+            if key not in nested and key not in tables and value is not None
+        }
         if section and plain:
             lines.append(f"\n[{section}]")
         lines.extend(f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in plain.items())
         for key, value in nested.items():
             add(f"{section}.{key}" if section else key, value)
+        for key, several in tables.items():
+            for value in several:
+                lines.append(f"\n[[{section}.{key}]]")
+                lines.extend(f"{_key(name)} = {json.dumps(one)}" for name, one in value.items())
 
     add("", config)
     return "\n".join(lines).strip()
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(each, dict) for each in value)
 
 
 def _key(name: str) -> str:

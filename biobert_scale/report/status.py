@@ -14,6 +14,7 @@ from typing import Any, Literal
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from biobert_scale.config import BatchSizes, Config
 from biobert_scale.display import quantity, separated, table
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_json
@@ -59,7 +60,7 @@ class Status:
     step_seconds: float | None
     """Median of the last records, as is the rate."""
     seconds_to_go: float | None
-    """Steps left at that speed, without validations and checkpoints."""
+    """Steps left at that speed, larger ones in proportion, without validations and checkpoints."""
     seconds_since_record: float | None
     checkpoint: str
     """The last one; empty for none."""
@@ -83,7 +84,7 @@ def read_status(run: Path) -> Status:
     held = holder_of(run)
     holder, at_work = held if held is not None and held[0].work == "train" else (_last(started), False)
     failure = _failure(run / FAILED)
-    total = _total_steps(run / "config.json")
+    config = load_config(run / "config.json") if (run / "config.json").is_file() else None
     records: list[dict[str, Any]] = [dict(record) for record in read_metrics(run)]
     step = records[-1]["global_step"] if records else 0
     steps = [record for record in records if "train/loss" in record]
@@ -107,13 +108,13 @@ def read_status(run: Path) -> Status:
         slurm=queue_state(holder) if holder else "",
         doing=_doing(run) if at_work else "",
         global_step=step,
-        total_steps=total,
+        total_steps=config.training.schedule.total_steps if config else None,
         train_loss=_last_value(steps, "train/loss"),
         validation_mlm_loss=_last_value(records, "validation/mlm_loss"),
         learning_rate=_last_value(steps, "optim/learning_rate"),
         tokens_per_second_per_device=_median(steps, "perf/tokens_per_second_per_device"),
         step_seconds=seconds,
-        seconds_to_go=seconds * max(0, total - step) if seconds is not None and total else None,
+        seconds_to_go=seconds * _steps_left(config, step) if seconds is not None and config else None,
         seconds_since_record=_age(run / METRICS),
         checkpoint=checkpoint_path(run, step_of(newest)).name if newest else "",
         seconds_since_checkpoint=_age(newest) if newest else None,
@@ -182,6 +183,13 @@ def _failure(path: Path) -> str:
     return ""
 
 
+def _steps_left(config: Config, step: int) -> float:
+    """Steps to go, each counted by its work over that of the last one."""
+    work, step = BatchSizes.of(config).tokens_before, max(step, 1)
+    left = work(config.training.schedule.total_steps) - work(step)
+    return max(0, left) / (work(step) - work(step - 1))
+
+
 def _mirror(run: Path) -> str:
     if (found := read_mirror_state(run)) is None:
         return ""
@@ -190,10 +198,6 @@ def _mirror(run: Path) -> str:
     lacks = f", behind by {len(behind)}" if behind else ""
     trouble = f" since {found['since']}: {found['trouble']}" if found["trouble"] else ""
     return f"{found['address']}: {whole}{lacks}{trouble}"
-
-
-def _total_steps(path: Path) -> int | None:
-    return load_config(path).training.schedule.total_steps if path.is_file() else None
 
 
 def _doing(run: Path) -> str:

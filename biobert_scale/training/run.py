@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from biobert_scale.config import Config
-from biobert_scale.data.samples import build_samples
+from biobert_scale.data.run_stream import build_indexes
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
 from biobert_scale.lock import Lock
@@ -82,7 +82,7 @@ def train(
             (run / FAILED).unlink(missing_ok=True)
             mirrored = bool(config.training.checkpoint.mirror)
             fetched = mirrored and bring(run, config, resume=resume, continue_from=continue_from)
-            build_samples(tokens, samples, config.data, seed=config.seed)
+            build_indexes(tokens, samples, config)
             return fetched
 
         try:
@@ -130,8 +130,12 @@ def _note_start(trainer: Trainer) -> None:
     def note() -> None:
         step, word = trainer.state.global_step, trainer.run / FINISHED
         note_start(trainer.run, step)
-        if (stream := trainer.training_stream).runs:  # for the report, which has not the tokens
-            write_json(trainer.run / SOURCES, {"samples": stream.sources.sizes(), "epoch": stream.epoch()})
+        first, *later = trainer.training_stream.phases
+        if first.stream.runs:  # for the report, which has not the tokens
+            found = first.by_source() | (
+                {"later_phases": [each.by_source() for each in later]} if later else {}
+            )
+            write_json(trainer.run / SOURCES, found)
         if word.exists() and not trainer.finished:
             if step == 0:
                 logger.warning("%s is there, but no checkpoint: the run begins anew", word)

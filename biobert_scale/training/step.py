@@ -56,8 +56,8 @@ def train_step(
         progress: called before each micro-batch with its number.
     """
     timer = timer or StepTimer(engine.device)
-    # The engine averages over ranks and micro-batches; the sums are divided by global counts already.
-    parts = engine.world_size * len(batch.micro_batches)
+    # What the engine divides by; the sums are divided by global counts already.
+    parts = engine.world_size * engine.micro_steps
     totals = torch.zeros(len(SUMS), device=engine.device)
     for number, micro_batch in enumerate(batch.micro_batches):
         progress(number)

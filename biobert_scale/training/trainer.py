@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from biobert_scale.config import Config
 from biobert_scale.data.batches import RankStep
 from biobert_scale.data.loader import StepLoader
+from biobert_scale.data.run_stream import RunStream
 from biobert_scale.data.stream import SampleStream
 from biobert_scale.errors import RunFailed
 from biobert_scale.files import read_manifest, write_json
@@ -62,8 +63,9 @@ class Trainer:
         rank, world_size, device = accelerator.process_index, accelerator.num_processes, accelerator.device
         training, first = config.training, accelerator.is_main_process
         self.stop = StopRequest(run, deadline=deadline)
-        open_stream = partial(SampleStream.open, tokens, samples, config.data, seed=config.seed)
-        self.training_stream, self.validation_stream = open_stream(), open_stream(split="validation")
+        self.training_stream = RunStream.open(tokens, samples, config)
+        data, seed = config.data, config.seed
+        self.validation_stream = SampleStream.open(tokens, samples, data, seed=seed, split="validation")
         self.pad_token_id = special_ids(tokens / "tokenizer")["[PAD]"]
         size = read_manifest(tokens, TOKENS_STAGE).counts["vocabulary"]
         shape = bert_config(config.model, vocabulary_size=size, pad_token_id=self.pad_token_id)
@@ -104,7 +106,7 @@ class Trainer:
             rate = peak.flops_per_second / 1e12
             what = "%d rank(s) on %s: %.1f TFLOP/s at most (%s)"
             logger.info(what, world_size, peak.device, rate, peak.source)
-        self.telemetry = Telemetry(accelerator, run, self.state, training=training, begins=self.continues)
+        self.telemetry = Telemetry(accelerator, run, self.state, config=config, begins=self.continues)
         self.profile = StepProfile(profile or (0, -1), run / "profile" / f"rank-{rank:05d}.json")
         stall_seconds = guards.stall_seconds
         self.watchdog = Watchdog(run, rank=rank, world_size=world_size, stall_seconds=stall_seconds)
@@ -158,8 +160,6 @@ class Trainer:
         return StepLoader(
             self.training_stream,
             consumed_samples=self.state.consumed_samples,
-            global_batch_size=self.config.training.global_batch_size,
-            micro_batch_size=self.config.training.micro_batch_size,
             world_size=self.engine.world_size,
             rank=self.engine.rank,
             prepare=lambda step: HostStep.of(step, pin=pin),
@@ -186,7 +186,7 @@ class Trainer:
     @property
     def data_step(self) -> int:
         """The global step of the data stream: optimizer steps taken and skipped ones."""
-        return self.state.consumed_samples // self.config.training.global_batch_size
+        return self.training_stream.sizes.step_at(self.state.consumed_samples)
 
     def train_step(self, batch: HostStep, rate: float) -> StepResult:
         """The step itself, on the device."""
@@ -220,7 +220,7 @@ class Trainer:
         self.state = replace(
             self.state,
             global_step=self.state.global_step + (not figures.skipped),
-            consumed_samples=self.state.consumed_samples + self.config.training.global_batch_size,
+            consumed_samples=self.state.consumed_samples + batch.global_sequences,
             consumed_tokens=self.state.consumed_tokens + batch.global_tokens,
             skipped_steps=self.state.skipped_steps + figures.skipped,
         )
@@ -239,9 +239,12 @@ class Trainer:
             **figures.record(),
             "optim/learning_rate": rate,
             "optim/skipped_steps": self.state.skipped_steps,
-            "data/epoch": self.state.consumed_samples / len(self.training_stream),
+            "data/epoch": self.training_stream.epoch(self.state.consumed_samples),
             **self.speed(),
         }
+        if training.phases:
+            before = self.state.consumed_samples - 1
+            record["data/phase"] = 1 + self.training_stream.sizes.at(before).phase
         self.telemetry.log(step, record)
 
     def speed(self) -> RunMetrics:

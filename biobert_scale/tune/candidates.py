@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,11 +59,12 @@ def next_candidate(config: Config, trials: list[Trial], *, world_size: int) -> C
     shapes = [replace(trial.candidate, micro_batch_size=1) for trial in trials]
     best, last = max(trials, key=lambda trial: trial.sequences_per_second), trials[-1]
     larger = replace(last.candidate, micro_batch_size=2 * last.candidate.micro_batch_size)
+    training, at_once = config.training, larger.micro_batch_size * world_size
     gained = len(trials) == 1 or last.sequences_per_second > _WORTH * trials[-2].sequences_per_second
     if (
         len(set(shapes)) == 1
         and gained
-        and config.training.global_batch_size % (larger.micro_batch_size * world_size) == 0
+        and math.gcd(training.global_batch_size, training.batch_warmup_start) % at_once == 0
     ):
         return larger
     engines = [

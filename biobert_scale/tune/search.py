@@ -138,7 +138,12 @@ def _try(config: Config, candidate: Candidate, lengths: str, *, world_size: int,
         max(config.training.global_batch_size // at_once, 1),
     )
     training = replace(
-        config.training, micro_batch_size=candidate.micro_batch_size, global_batch_size=at_once * micro_steps
+        config.training,
+        micro_batch_size=candidate.micro_batch_size,
+        global_batch_size=at_once * micro_steps,
+        batch_warmup_start=0,
+        batch_warmup_steps=0,
+        phases=(),
     )
     config = on_engine(
         replace(config, training=training, compute=replace(config.compute, **dict(candidate.changes))),

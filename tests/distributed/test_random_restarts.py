@@ -12,8 +12,10 @@ import torch
 
 from biobert_scale.files import read_json, write_json
 from biobert_scale.training.checkpoint.retention import FINISHED, complete
+from biobert_scale.training.monitor.metrics import RunMetrics
 from biobert_scale.training.monitor.telemetry import read_metrics
 from tests.distributed.random_restarts import Restless, Shape
+from tests.factories import TINY
 from tests.launching import column, last_state, train
 
 NAMES = ("train/loss", "optim/grad_norm", "optim/learning_rate", "consumed_samples", "consumed_tokens")
@@ -97,6 +99,43 @@ def test_two_hundred_random_restarts_at_the_same_world_size(
         dtype="bf16",
     )
     disturb(restless, "two ranks, ZeRO-1, bf16, bit for bit", seed, restarts, record_property)
+    assert_same_to_the_bit(run, whole, metrics)
+
+
+@pytest.mark.fault(
+    "{restarts} restarts at drawn moments of a run of two phases",
+    "the end equals the undisturbed run's bit for bit",
+    lost="the steps since the last save",
+)
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("seed", "restarts"), [(3, 20)])
+def test_twenty_random_restarts_of_a_run_of_two_phases(
+    tokens: Path, tmp_path: Path, seed: int, restarts: int, record_property: Any
+) -> None:
+    whole, run, steps = tmp_path / "whole", tmp_path / "run", steps_for(restarts)
+    recipe = tmp_path / "recipe.json"
+    phases = [{"steps": steps // 2, "max_seq_length": 32, "micro_batch_size": 4}, {}]
+    write_json(recipe, {**TINY, "training": {**TINY["training"], "phases": phases}})
+    same = (
+        *("--config", str(recipe), "--model.hidden-dropout-prob", "0.1"),
+        *("--training.global-batch-size", "8", "--training.micro-batch-size", "2"),
+        *("--training.engine.deepspeed-config", "zero1"),
+        *VALIDATION,
+        *PATIENCE,
+    )
+
+    def shape(draw: random.Random) -> Shape:
+        return 2, "zero1", [*same, *saving(draw)]
+
+    metrics = train(tokens, whole, *same, processes=2, dtype="bf16", steps=steps)
+    draw = random.Random(seed)
+    restless = Restless(tokens=tokens, run=run, draw=draw, shape=shape, steps=steps, dtype="bf16")
+    disturb(restless, "two phases, two ranks, ZeRO-1, bf16, bit for bit", seed, restarts, record_property)
+    assert_same_to_the_bit(run, whole, metrics)
+
+
+def assert_same_to_the_bit(run: Path, whole: Path, metrics: list[RunMetrics]) -> None:
     ours, theirs = last_state(run), last_state(whole)
     assert complete(run)[-1].name == complete(whole)[-1].name and ours.keys() == theirs.keys()
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []

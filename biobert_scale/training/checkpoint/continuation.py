@@ -11,10 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
-from biobert_scale.config import Config
+from biobert_scale.config import BatchSizes, Config, phases_of
 from biobert_scale.config.tree import get
+from biobert_scale.data.run_stream import run_samples_fingerprint
 from biobert_scale.data.samples import index_fingerprint
-from biobert_scale.data.stream import stream_fingerprint
 from biobert_scale.errors import UserError
 from biobert_scale.files import MANIFEST, read_json, sha256_file
 from biobert_scale.recipes import structure_saved
@@ -127,7 +127,7 @@ def _link(checkpoint: Path, config: Config, tokens: Path) -> Link:
     record = read_record(checkpoint)
     before = structure_saved(read_json(checkpoint / CONFIG), where=str(checkpoint / CONFIG))
     try:
-        same = stream_fingerprint(tokens, before.data, seed=before.seed) == record["samples_fingerprint"]
+        same = run_samples_fingerprint(tokens, before) == record["samples_fingerprint"]
     except UserError:  # a source that has a weight there is not among these tokens
         same = False
     _check_vocabulary(record, tokens, same=same, where=checkpoint)
@@ -141,18 +141,50 @@ def _link(checkpoint: Path, config: Config, tokens: Path) -> Link:
     if step >= total:
         what = f"the schedule of {total:,} steps has none left after step {step:,}"
         raise UserError(what, where=OPTION, remedy="set training.schedule.total_steps higher")
-    settings = (before, config)
-    indexes = {index_fingerprint(tokens, each.data, seed=each.seed) for each in settings}
+    consumed = record["consumed_samples"]
+    streams = [_begun_streams(each, tokens, consumed) for each in (before, config)]
+    samples_continue = same and streams[0] == streams[1] and before.data.sources == config.data.sources
+    _check_place(before, config, record, consumed if samples_continue else 0)
     return {
         "run": str(checkpoint.parent.parent.resolve()),
         "global_step": step,
-        "consumed_samples": record["consumed_samples"],
+        "consumed_samples": consumed,
         "consumed_tokens": record["consumed_tokens"],
         "checkpoint_sha256": sha256_file(checkpoint / MANIFEST),
-        "samples_continue": same and len(indexes) == 1 and before.data.sources == config.data.sources,
+        "samples_continue": samples_continue,
         "initial_weights": before.training.initial_weights,
         "changes": {key: [was, now] for key, was, now in found},
     }
+
+
+def _begun_streams(config: Config, tokens: Path, consumed: int) -> list[tuple[int, str]]:
+    """The streams that a run of so many samples has seen: where each phase begins, and its index."""
+    sizes, found = BatchSizes.of(config), []
+    for number, phase in enumerate(phases_of(config)):
+        if number == 0 or sizes.first_sample(number) < consumed:
+            index = index_fingerprint(tokens, phase.config.data, seed=config.seed)
+            found.append((sizes.first_sample(number), index))
+    return found
+
+
+def _check_place(before: Config, config: Config, record: CheckpointRecord, consumed: int) -> None:
+    """Refuse a warm-up of the batch, or phases, that would be at another of their steps there.
+
+    Args:
+        consumed: samples that the new run begins with.
+    """
+    step = BatchSizes.of(before).step_at(record["consumed_samples"])
+    expected = BatchSizes.of(config).samples_before(step)
+    training = config.training
+    if (training.batch_warmup_steps or training.phases) and consumed != expected:
+        parts = "these phases are" if training.phases else "this warm-up of the batch is"
+        what = f"{parts} at {expected:,} samples at step {step:,}, the run at {consumed:,}"
+        remedy = "set training.batch_warmup_start and training.batch_warmup_steps to 0"
+        if training.phases:
+            remedy = (
+                "begin with the old run's phases, and add or change later ones; or leave out training.phases"
+            )
+        raise UserError(what, where=OPTION, remedy=remedy)
 
 
 def _check_vocabulary(record: CheckpointRecord, tokens: Path, *, same: bool, where: Path) -> None:

@@ -19,9 +19,10 @@ from biobert_scale.training.checkpoint.manifest import read_record
 from biobert_scale.training.checkpoint.retention import complete
 
 CONFIG = "config.json"
-_INITIAL_WEIGHTS = "training.initial_weights"
+_INITIAL_WEIGHTS, _PHASES = "training.initial_weights", "training.phases"
 RUN_SECTIONS = (
-    *("seed", "model", "data", "training.global_batch_size", "training.optimizer", "training.schedule"),
+    *("seed", "model", "data", "training.global_batch_size", "training.batch_warmup_start"),
+    *("training.batch_warmup_steps", _PHASES, "training.optimizer", "training.schedule"),
     *("training.precision.dtype", _INITIAL_WEIGHTS),
 )
 """The settings that make two runs two, by their keys."""
@@ -39,7 +40,7 @@ def run_fingerprint(config: Config, samples_fingerprint: str, *, initial_weights
     if initial_weights:
         settings["training"]["initial_weights"] = initial_weights
     # A setting that is newer than the run, and that changes nothing of what it does, is none of its own.
-    values = [get(settings, key) for key in RUN_SECTIONS if has(settings, key)]
+    values = [_section(settings, key) for key in RUN_SECTIONS if has(settings, key)]
     return fingerprint([samples_fingerprint, *values])
 
 
@@ -71,7 +72,7 @@ def refuse_changes(
     """
     before, current = asdict(structure_saved(saved, where=str(where / CONFIG))), asdict(config)
     for section in RUN_SECTIONS:
-        old, new = get(before, section), get(current, section)
+        old, new = _section(before, section), _section(current, section)
         if section == _INITIAL_WEIGHTS and old and new:
             same = weights[0] == weights[1] if all(weights) else realpath(old) == realpath(new)
             if same:
@@ -81,6 +82,14 @@ def refuse_changes(
         for key, was, now in differences(section, old, new):
             remedy = "set it back, or start a new run in another --output"
             raise UserError(f"{key} was {was!r} and is now {now!r}", where=where, remedy=remedy)
+
+
+def _section(settings: dict[str, Any], key: str) -> Any:
+    """A section of `RUN_SECTIONS`; micro-batches are no part of a run's identity, nor are a phase's."""
+    if key != _PHASES:
+        return get(settings, key)
+    phases = [dict(phase) for phase in get(settings, key)]
+    return [{name: phase[name] for name in phase if name != "micro_batch_size"} for phase in phases]
 
 
 def differences(key: str, old: Any, new: Any) -> list[tuple[str, Any, Any]]:

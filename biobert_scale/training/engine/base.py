@@ -35,7 +35,7 @@ class EngineRecord(TypedDict):
 class Engine(Protocol):
     """One rank's part of a model in training. Every method is called by all ranks together.
 
-    A loss given to `backward` is averaged over ranks and over the micro-batches of a step.
+    A loss given to `backward` is averaged over ranks, and divided by `micro_steps`.
     """
 
     module: nn.Module
@@ -43,6 +43,9 @@ class Engine(Protocol):
     device: torch.device
     rank: int
     world_size: int
+    micro_steps: int
+    """Micro-batches of a rank in a step with the whole global batch; in the batch's warm-up there are fewer.
+    """
     replicated: bool
     """Whether every rank holds all weights and moments."""
     description: EngineRecord

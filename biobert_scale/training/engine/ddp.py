@@ -23,7 +23,7 @@ class DdpEngine:
         device: `meta` for a step without values.
         autocast: the type that the forward pass computes in; None for the weights' own.
         scaler: for fp16.
-        micro_steps: micro-batches of a rank in a step.
+        micro_steps: micro-batches of a rank in a step with the whole global batch.
     """
 
     replicated = True

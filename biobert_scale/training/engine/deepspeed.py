@@ -53,6 +53,7 @@ class DeepSpeedEngine:
         self.inner: torch.optim.AdamW = getattr(self.outer, "optimizer", self.outer)
         self.module, self.device = self.engine.module, accelerator.device
         self.rank, self.world_size = accelerator.process_index, accelerator.num_processes
+        self.micro_steps: int = self.engine.gradient_accumulation_steps()
         self.replicated = self.layout.replicated
         self.stage = self.engine.zero_optimization_stage()
         self.description: EngineRecord = {"engine": "deepspeed", "zero_stage": self.stage}

@@ -84,6 +84,7 @@ def _run_values(config: Config, world_size: int) -> dict[str, _Given]:
     """DeepSpeed's key -> what the run configuration gives it."""
     training, precision = config.training, config.training.precision
     steps = gradient_accumulation_steps(training, world_size)
+    training = max(training.each_phase(), key=lambda phase: phase.global_batch_size // phase.micro_batch_size)
     values = {
         "train_batch_size": _Given(training.global_batch_size, "training.global_batch_size"),
         "train_micro_batch_size_per_gpu": _Given(training.micro_batch_size, "training.micro_batch_size"),

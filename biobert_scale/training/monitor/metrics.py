@@ -21,6 +21,7 @@ RunMetrics = TypedDict(
         "optim/learning_rate": float,
         "optim/skipped_steps": int,
         "data/epoch": float,
+        "data/phase": int,
         "perf/tokens_per_second_per_device": float,
         "perf/sequences_per_second": float,
         "perf/model_flops_per_second_per_device": float,

@@ -12,7 +12,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from biobert_scale.config import TrainingConfig
+from biobert_scale.config import BatchSizes, Config
 from biobert_scale.files import write_atomically
 from biobert_scale.training.checkpoint.retention import checkpoint_path
 from biobert_scale.training.checkpoint.state import TrainerState
@@ -37,7 +37,7 @@ class Telemetry:
         run: Path,
         state: TrainerState,
         *,
-        training: TrainingConfig,
+        config: Config,
         begins: bool = False,
     ) -> None:
         """Open the run's records; those beyond `state`, of a run that got further, are dropped.
@@ -45,9 +45,10 @@ class Telemetry:
         Args:
             begins: the run begins at `state`, of another one; it has no records up to there.
         """
-        self.accelerator, self.path, self.training = accelerator, run / METRICS, training
+        self.accelerator, self.path, self.sizes = accelerator, run / METRICS, BatchSizes.of(config)
+        self.total = config.training.schedule.total_steps
         self.bar = tqdm(
-            total=training.schedule.total_steps,
+            total=self.total,
             initial=state.global_step,
             unit="step",
             disable=None if accelerator.is_main_process else True,
@@ -57,7 +58,7 @@ class Telemetry:
         first = accelerator.is_main_process
         kept = TrainerState() if begins else state
         records = _drop_beyond(self.path, kept) if first else []
-        names = training.trackers if first else ()
+        names = config.training.trackers if first else ()
         self.trackers = Trackers(names, run, global_step=kept.global_step, records=records)
 
     def rewind(self, state: TrainerState) -> None:
@@ -88,11 +89,12 @@ class Telemetry:
         self.bar.set_postfix(loss=f"{values['train/loss']:.3f}", refresh=False)
         now = time.monotonic()
         if self.bar.disable and global_step > self.begun_at and now > self.told_at + _SECONDS_BETWEEN_LINES:
-            self.told_at, total = now, self.training.schedule.total_steps
-            seconds = (now - self.begun) / (global_step - self.begun_at) * (total - global_step)
+            self.told_at, work = now, self.sizes.tokens_before
+            done = work(global_step) - work(self.begun_at)
+            seconds = (now - self.begun) / done * (work(self.total) - work(global_step))
             loss, rate = values["train/loss"], values["perf/tokens_per_second_per_device"]
             what = "step %d of %d: loss %.4f, %.3g tokens/s a device, %s to go"
-            logger.info(what, global_step, total, loss, rate, timedelta(seconds=round(seconds)))
+            logger.info(what, global_step, self.total, loss, rate, timedelta(seconds=round(seconds)))
 
     def _annotate(self, global_step: int, values: RunMetrics) -> None:
         """Mark in the trackers what this record is of, and what guards and watchdogs have recorded since."""

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from biobert_scale.config import DataConfig, LoaderConfig
+from biobert_scale.config import BatchSizes, DataConfig, LoaderConfig
 from biobert_scale.data.batches import MicroBatch, RankStep
 from biobert_scale.data.layouts import IGNORED, fill_bucket, padded
 from biobert_scale.data.loader import StepLoader
 from biobert_scale.data.masking import number_of_predictions
+from biobert_scale.data.run_stream import PhaseStream, RunStream
 from biobert_scale.data.stream import SampleStream, stream_fingerprint
 from biobert_scale.errors import UserError
 from tests.factories import write_samples, write_tokens
@@ -44,6 +45,12 @@ def contents(batch: MicroBatch) -> dict[tuple[int, int], bytes]:
     return found
 
 
+def run_stream(stream: SampleStream, *, micro_batch_size: int) -> RunStream:
+    """Steps of 32 samples."""
+    sizes = BatchSizes.constant(global_batch_size=32, max_seq_length=stream.config.max_seq_length)
+    return RunStream(phases=(PhaseStream(stream, micro_batch_size, 0),), sizes=sizes)
+
+
 def take(
     stream: SampleStream,
     steps: int,
@@ -55,10 +62,8 @@ def take(
     bucket: int = 0,
 ) -> list[RankStep]:
     with StepLoader(
-        stream,
+        run_stream(stream, micro_batch_size=2),
         consumed_samples=consumed,
-        global_batch_size=32,
-        micro_batch_size=2,
         world_size=world_size,
         rank=rank,
         prepare=lambda step: step,
@@ -123,10 +128,8 @@ def test_resuming_at_any_step_continues_the_stream_byte_for_byte(stream: SampleS
 
 def test_the_loader_s_state_is_what_was_consumed(stream: SampleStream) -> None:
     with StepLoader(
-        stream,
+        run_stream(stream, micro_batch_size=4),
         consumed_samples=64,
-        global_batch_size=32,
-        micro_batch_size=4,
         world_size=1,
         rank=0,
         prepare=digest,
@@ -136,10 +139,8 @@ def test_the_loader_s_state_is_what_was_consumed(stream: SampleStream) -> None:
         following = next(loader)
         assert loader.consumed_samples == 128, "steps made ahead are not consumed"
     with StepLoader(
-        stream,
+        run_stream(stream, micro_batch_size=4),
         consumed_samples=96,
-        global_batch_size=32,
-        micro_batch_size=4,
         world_size=1,
         rank=0,
         prepare=digest,
@@ -154,10 +155,8 @@ def test_an_error_in_a_worker_reaches_the_trainer(stream: SampleStream) -> None:
 
     with (
         StepLoader(
-            stream,
+            run_stream(stream, micro_batch_size=4),
             consumed_samples=0,
-            global_batch_size=32,
-            micro_batch_size=4,
             world_size=1,
             rank=0,
             prepare=fail,

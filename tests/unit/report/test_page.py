@@ -18,6 +18,7 @@ import lxml.html
 import numpy as np
 import pytest
 
+from biobert_scale.config import BatchSizes
 from biobert_scale.errors import UserError
 from biobert_scale.files import finish_stage, write_json
 from biobert_scale.recipes import load_config
@@ -29,6 +30,7 @@ from biobert_scale.report.sources import Interruption, read_sources, toml_text
 from tests.factories import CHROMIUM, screenshot
 
 STEPS, STOPPED, BATCH = 120, 60, load_config("demo").training.global_batch_size
+SIZES = BatchSizes.of(load_config("demo"))
 
 
 def training_record(step: int, loss: float, *, skipped: int = 0) -> dict[str, Any]:
@@ -389,19 +391,19 @@ def test_missing_and_repeated_steps_are_faults() -> None:
         noisy_curve(),
         Interruption(global_step=STOPPED, resumed_step=STOPPED + 1, signal="SIGTERM"),
     )
-    gap = check_continuity([*records[:60], *records[63:]], stop, global_batch_size=BATCH)
+    gap = check_continuity([*records[:60], *records[63:]], stop, batch_sizes=SIZES)
     assert gap.missing == 3 and gap.verdict.startswith("Not continuous: 3 steps are missing")
-    twice = check_continuity([*records[:60], records[59], *records[60:]], stop, global_batch_size=BATCH)
+    twice = check_continuity([*records[:60], records[59], *records[60:]], stop, batch_sizes=SIZES)
     assert twice.repeated == 1 and "1 step is computed twice" in twice.verdict
     again = check_continuity(
-        records, Interruption(global_step=STOPPED, resumed_step=56, signal="SIGKILL"), global_batch_size=BATCH
+        records, Interruption(global_step=STOPPED, resumed_step=56, signal="SIGKILL"), batch_sizes=SIZES
     )
     assert (again.last_step, again.first_step, again.repeated) == (55, 56, 5)
     shifted = [
         record | {"consumed_samples": record["consumed_samples"] + BATCH * (record["global_step"] > 60)}
         for record in records
     ]
-    assert check_continuity(shifted, stop, global_batch_size=BATCH).samples_consistent is False
+    assert check_continuity(shifted, stop, batch_sizes=SIZES).samples_consistent is False
 
 
 def test_skipped_steps_and_sparse_records_are_no_faults() -> None:
@@ -409,10 +411,10 @@ def test_skipped_steps_and_sparse_records_are_no_faults() -> None:
     losses = enumerate((record["train/mlm_loss"] for record in curve), 1)
     skipping = [training_record(step - (step > 58), loss, skipped=int(step > 58)) for step, loss in losses]
     stop = Interruption(global_step=59, resumed_step=60, signal="SIGTERM")
-    assert not check_continuity(skipping, stop, global_batch_size=BATCH).faults
+    assert not check_continuity(skipping, stop, batch_sizes=SIZES).faults
     sparse = [record for record in curve if record["global_step"] % 5 == 0 or record["global_step"] == 63]
     stop = Interruption(global_step=63, resumed_step=65, signal="SIGTERM")
-    found = check_continuity(sparse, stop, log_every_steps=5, global_batch_size=BATCH)
+    found = check_continuity(sparse, stop, log_every_steps=5, batch_sizes=SIZES)
     assert not found.faults and (found.last_step, found.first_step) == (63, 65)
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from biobert_scale import holder as holders
 from biobert_scale.cli import main
+from biobert_scale.config import PhaseConfig
 from biobert_scale.errors import UserError
 from biobert_scale.files import write_json
 from biobert_scale.holder import this_process
@@ -159,3 +160,14 @@ def test_ctrl_c_ends_the_watching(run: Path) -> None:
     running, shown = replace(read_status(run), state="running"), io.StringIO()
     watch(lambda: running, console=Console(file=shown, force_terminal=True), wait=interrupted)
     assert "running" in shown.getvalue()
+
+
+def test_the_time_to_go_counts_longer_samples_and_larger_batches(run: Path) -> None:
+    demo = load_config("demo")
+    training = demo.training  # 480 steps of 128 sequences of 32 tokens
+    phases = (PhaseConfig(steps=400, max_seq_length=16), PhaseConfig(global_batch_size=64))
+    write_json(run / "config.json", replace(demo, training=replace(training, phases=phases)))
+    assert read_status(run).seconds_to_go == 2.0 * (100 + 80)
+    warm = replace(training, micro_batch_size=8, batch_warmup_start=64, batch_warmup_steps=400)
+    write_json(run / "config.json", replace(demo, training=warm))
+    assert read_status(run).seconds_to_go == 2.0 * (100 + 2 * 80)

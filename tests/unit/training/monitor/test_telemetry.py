@@ -76,13 +76,8 @@ def test_records_beyond_a_checkpoint_go_and_what_is_no_number_is_null(tmp_path: 
             for step, seen in ((0, 0), (1, 16), (2, 32), (2, 48), (3, 64))
         )
     )
-    training = load_config("demo").training
-    telemetry = Telemetry(
-        Accelerator(cpu=True),
-        tmp_path,
-        TrainerState(global_step=2, consumed_samples=32),
-        training=training,
-    )
+    state = TrainerState(global_step=2, consumed_samples=32)
+    telemetry = Telemetry(Accelerator(cpu=True), tmp_path, state, config=load_config("demo"))
     telemetry.log(3, {"consumed_samples": 48, "optim/grad_norm": float("inf"), "optim/loss_scale": 2.0})
     telemetry.close(patience=30.0)
     assert [(record["global_step"], record["consumed_samples"]) for record in read_metrics(tmp_path)] == [

@@ -265,8 +265,7 @@ def test_guards_and_checkpoints_are_annotations(tmp_path: Path, monkeypatch: pyt
     marks: list[tuple[str, int, str]] = []
     monkeypatch.setattr(Trackers, "annotate", lambda _, *mark: marks.append(mark))
     record_event(tmp_path, "stalled", 0, 1, "of an earlier start")
-    training = load_config("demo").training
-    telemetry = Telemetry(Accelerator(cpu=True), tmp_path, TrainerState(), training=training)
+    telemetry = Telemetry(Accelerator(cpu=True), tmp_path, TrainerState(), config=load_config("demo"))
     record_event(tmp_path, "loss spike", 4, 1, "the loss is 9.000")
     telemetry.log(5, {"perf/checkpoint_stall_seconds": 0.1})
     telemetry.log(6, {"validation/mlm_loss": 2.0})
