@@ -9,6 +9,7 @@ import pytest
 import seqeval.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nervaluate import Evaluator
 from seqeval.scheme import IOB2
 from seqscore.encoding import get_encoding
 from seqscore.validation import validate_labels
@@ -16,6 +17,7 @@ from sklearn.metrics import f1_score
 
 from biobert_scale.evaluation.baselines import dictionary_tags, tfidf
 from biobert_scale.evaluation.entity_scores import score_tags
+from biobert_scale.evaluation.metrics.matches import match_entities
 from biobert_scale.evaluation.ner import write_tags
 from biobert_scale.evaluation.prediction_files import read_tags
 from biobert_scale.evaluation.prepare import prepare
@@ -142,7 +144,14 @@ def ncbi(real_data, tmp_path_factory):
     return directory
 
 
-def test_real_predictions_score_as_seqeval_and_conlleval_score_them(ncbi, tmp_path):
+def spans_by_sentence(rows):
+    return {
+        str(number): {(start, end, kind) for kind, start, end in entity_spans(row)}
+        for number, row in enumerate(rows)
+    }
+
+
+def test_real_predictions_score_as_seqeval_nervaluate_and_conlleval_score_them(ncbi, tmp_path):
     train, test, gold = (
         read_sentences(ncbi, "NCBI-disease", "train"),
         read_sentences(ncbi, "NCBI-disease", "test"),
@@ -167,6 +176,13 @@ def test_real_predictions_score_as_seqeval_and_conlleval_score_them(ncbi, tmp_pa
         assert theirs == [{span[1:] for span in entity_spans(row, repair)} for row in tags]
     strict = 100 * seqeval.metrics.f1_score(*typed, mode="strict", scheme=IOB2)
     assert ours([s.tags for s in test], tags, "discard").f1 == pytest.approx(strict, abs=1e-9)
+    matches = match_entities(*map(spans_by_sentence, typed))
+    by_nervaluate = Evaluator(*typed, tags=["X"], loader="list").evaluate()["overall"]
+    for name in ("strict", "exact", "partial"):
+        assert matches[name]["f1"] == pytest.approx(100 * by_nervaluate[name].f1, abs=1e-9)
+        assert matches[name]["incorrect"] == by_nervaluate[name].incorrect
+        assert matches[name]["missed"] == by_nervaluate[name].missed
+    assert matches["strict"]["f1"] < matches["partial"]["f1"] < matches["type"]["f1"]
     whole = score_tags(test, gold, tags)
     assert whole["scores"]["conlleval"]["tp"] + whole["scores"]["conlleval"]["fn"] == 960
     assert abs(whole["score"] - counts.f1) < 0.2, (
