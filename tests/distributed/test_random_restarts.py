@@ -107,7 +107,7 @@ def test_two_hundred_random_restarts_at_the_same_world_size(
     "the end equals the undisturbed run's bit for bit",
     lost="the steps since the last save",
 )
-@pytest.mark.slow
+@pytest.mark.proof
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("seed", "restarts"), [(3, 20)])
 def test_twenty_random_restarts_of_a_run_of_two_phases(
@@ -116,7 +116,8 @@ def test_twenty_random_restarts_of_a_run_of_two_phases(
     whole, run, steps = tmp_path / "whole", tmp_path / "run", steps_for(restarts)
     recipe = tmp_path / "recipe.json"
     phases = [{"steps": steps // 2, "max_seq_length": 32, "micro_batch_size": 4}, {}]
-    write_json(recipe, {**TINY, "training": {**TINY["training"], "phases": phases}})
+    schedule = {**TINY["training"]["schedule"], "total_steps": steps}
+    write_json(recipe, {**TINY, "training": {**TINY["training"], "schedule": schedule, "phases": phases}})
     same = (
         *("--config", str(recipe), "--model.hidden-dropout-prob", "0.1"),
         *("--training.global-batch-size", "8", "--training.micro-batch-size", "2"),
