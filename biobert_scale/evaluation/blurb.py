@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from biobert_scale.config import BLURB_GRID, FinetuneConfig, GridConfig, SlurmConfig
@@ -71,7 +71,8 @@ def blurb(
     for run in runs:
         if run.name in swept.failed:
             failed[run.task].append(f"seed {run.seed}: {swept.failed[run.name]}")
-    table = blurb_table(name_of_model(model), swept.finished, problems, failed)
+    changed = _changed(settings, grid)
+    table = blurb_table(name_of_model(model), swept.finished, problems, failed, changed)
     if is_first_rank():
         write_json(output / "blurb.json", table)
         write_atomically(output / "blurb.md", render_markdown(table))
@@ -84,6 +85,19 @@ def _refuse_settings(settings: FinetuneConfig) -> None:
             option = name.replace("_", "-")
             what = f"--{option} where dev chooses among several"
             raise UserError(what, where="command line", remedy=f"give --grid.{option} instead")
+
+
+def _changed(settings: FinetuneConfig, grid: GridConfig) -> list[str]:
+    """The options that are not as published."""
+    usual = replace(FinetuneConfig(), keep_weights=settings.keep_weights, precision=settings.precision)
+    found = [("", field.name, settings, usual) for field in fields(FinetuneConfig)]
+    found += [("grid.", field.name, grid, BLURB_GRID) for field in fields(GridConfig)]
+    changed = []
+    for section, name, given, published in found:
+        if (value := getattr(given, name)) != getattr(published, name):
+            text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            changed.append(f"--{section}{name.replace('_', '-')} {text}")
+    return changed
 
 
 def _run(task: Task, seed: int, output: Path, settings: FinetuneConfig, grid: GridConfig) -> Run:

@@ -56,6 +56,8 @@ class BlurbTable(TypedDict):
     """The measured one first."""
     withheld: str
     """Why there is no total; empty where there is one."""
+    changed: list[str]
+    """The options that were not as published."""
 
 
 def blurb_tasks() -> dict[str, Task]:
@@ -70,12 +72,14 @@ def blurb_table(
     runs: Sequence[FinetunedMetrics],
     problems: Mapping[str, str] = MappingProxyType({}),
     failed: Mapping[str, list[str]] = MappingProxyType({}),
+    changed: Sequence[str] = (),
 ) -> BlurbTable:
     """Make the table of a model's runs.
 
     Args:
         problems: by task, why it has no score or one that does not compare.
         failed: by task, its runs without a result, and why.
+        changed: options that are not as published.
     """
     by_task: dict[str, list[FinetunedMetrics]] = defaultdict(list)
     for run in runs:
@@ -107,7 +111,12 @@ def blurb_table(
     counted = {row["task"]: means[row["task"]] for row in rows if not row["problem"]}
     averages, total = average(counted)
     measured = System(name=model, source="", scores=means, averages=averages, total=total)
-    return {"tasks": rows, "systems": [measured, *published_systems()], "withheld": withheld}
+    return {
+        "tasks": rows,
+        "systems": [measured, *published_systems()],
+        "withheld": withheld,
+        "changed": [*changed],
+    }
 
 
 def average(scores: Mapping[str, float]) -> tuple[dict[str, float], float | None]:
@@ -199,6 +208,8 @@ def _notes(table: BlurbTable) -> list[str]:
         notes.append(f"BLURB score withheld: {table['withheld']}.")
     if any(row["problem"] and row["scores"] for row in table["tasks"]):
         notes.append("* counts in no average, and compares with no published score.")
+    if table["changed"]:
+        notes.append(f"Not as published: {', '.join(table['changed'])}.")
     fewer: dict[str, list[str]] = defaultdict(list)
     for row in table["tasks"]:
         if 0 < len(row["scores"]) < row["published_seeds"]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -63,27 +64,37 @@ def find_inputs(given: Sequence[Path]) -> tuple[list[Path], NotRead]:
 
 
 def _holds_text(name: str) -> bool:
-    name = name.lower()
-    stem = next((name.removesuffix(ending) for ending in _COMPRESSED if name.endswith(ending)), name)
-    return not name.startswith(".") and (stem.endswith(_SUFFIXES) or package_stem(name) is not None)
+    text = _decompressed_name(name).lower().endswith(_SUFFIXES)
+    return not name.startswith(".") and (text or package_stem(name) is not None)
+
+
+def _decompressed_name(name: str) -> str:
+    ending = next((ending for ending in _COMPRESSED if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
+
+
+def _file_names(files: Sequence[Path]) -> list[str]:
+    """The files' names without suffixes, or their paths where two have the same."""
+    names = [PurePosixPath(_decompressed_name(path.name)).stem for path in files]
+    several = Counter(names)
+    return [name if several[name] == 1 else str(path) for name, path in zip(names, files, strict=True)]
 
 
 def read_inputs(
     files: Sequence[Path], form: InputFormat = "auto", *, not_read: NotRead, damaged: list[UserError]
 ) -> Iterator[TextDocument]:
     """Yield the documents of several files in order; those of plain text are then named by their file, too
-    (`ward:3`).
+    (`ward:3`; by its path, where two files have the same name).
 
     Args:
         not_read: receives what is passed over.
         damaged: receives what is wrong with a file. Its documents before that place were yielded; the next
             file follows.
     """
-    for path in files:
+    for path, name in zip(files, _file_names(files), strict=True):
         try:
             for document in read_documents(path, form, not_read=not_read):
                 numbered = len(files) > 1 and document.is_numbered
-                name = path.name.partition(".")[0] or path.name
                 yield replace(document, id=f"{name}:{document.id}") if numbered else document
         except UserError as error:
             if len(files) == 1 or error.exit_code != UserError.exit_code:

@@ -44,6 +44,7 @@ def test_what_is_there_is_scored_and_what_is_missing_is_named(
     assert json.loads((tmp_path / "blurb.json").read_text()) == table
     assert "| HoC | micro-F1 |" in (tmp_path / "blurb.md").read_text(encoding="utf-8")
     stamp = (tmp_path / "HoC" / "pretrained-seed1" / "metrics.json").stat().st_mtime_ns
+    assert any(option.startswith("--grid.") for option in table["changed"])
     assert blurb(prepared, model, tmp_path, BUDGET, tasks=["HoC"], seeds=(1,), grid=ONE) == table
     assert (tmp_path / "HoC" / "pretrained-seed1" / "metrics.json").stat().st_mtime_ns == stamp
 

@@ -85,6 +85,12 @@ def test_without_one_task_there_is_no_total_and_the_reason_is_printed(
     assert any(cell == "*" for cell in line(render(table), "BioASQ")), "a score that does not count is marked"
 
 
+def test_options_that_are_not_as_published_are_named() -> None:
+    table = blurb_table("mine", whole(), changed=["--grid.learning-rate 0.001", "--max-seq-length 32"])
+    assert "Not as published: --grid.learning-rate 0.001, --max-seq-length 32." in render(table)
+    assert "Not as published" not in render(blurb_table("mine", whole()))
+
+
 def test_a_task_without_a_run_is_named() -> None:
     table: BlurbTable = blurb_table("mine", whole(without="GAD"))
     assert table["withheld"] == "GAD: no run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import gzip
 import json
 import lzma
 import zipfile
@@ -134,6 +135,12 @@ def test_directories_packages_and_patterns_are_read_in_order(tmp_path: Path) -> 
     names = [document.id for document in read_inputs(files, not_read=not_read, damaged=[])]
     assert names == ["a:1", "a:2", "PMC1", "PMC2", "PMC4"]
     assert [(unread["count"], unread["example"]) for unread in not_read.values()] == [(2, ".hidden.txt")]
+    (raw / "b" / "a.txt.gz").write_bytes(gzip.compress(b"third\n", mtime=0))
+    (raw / "b" / "v.1.txt").write_text("fourth\n")
+    files, _ = find_inputs([raw])
+    names = [document.id for document in read_inputs(files, not_read=not_read, damaged=[])]
+    assert names[:2] == [f"{raw / 'a.TXT'}:1", f"{raw / 'a.TXT'}:2"]
+    assert {f"{raw / 'b' / 'a.txt.gz'}:1", "v.1:1"} < {*names}
     assert find_inputs([raw / "*.zip", raw / "a.TXT", raw / "c.zip"])[0] == [raw / "c.zip", raw / "a.TXT"]
     for missing, says in ((raw / "x.xml", "no such file"), (raw / "*.xml", "no file of text")):
         with pytest.raises(UserError, match=says):
