@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.s3_server import Proxy
@@ -46,6 +49,12 @@ def run_killed_at(
     proxy.before = lambda number: None
     assert request or process.returncode == 0, complaint.decode()
     return process.returncode
+
+
+def expanded(paths: Iterable[Path]) -> list[str]:
+    """SHA-256 of what each package holds. Its compressed bytes may differ: ISA-L's depend on the memory that
+    it is given."""
+    return [hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() for path in paths]
 
 
 def packages(output: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from biobert_scale.config import BLURB_GRID, FinetuneConfig, GridConfig, SlurmConfig
@@ -90,13 +90,15 @@ def _refuse_settings(settings: FinetuneConfig) -> None:
 def _changed(settings: FinetuneConfig, grid: GridConfig) -> list[str]:
     """The options that are not as published."""
     usual = replace(FinetuneConfig(), keep_weights=settings.keep_weights, precision=settings.precision)
-    found = [("", field.name, settings, usual) for field in fields(FinetuneConfig)]
-    found += [("grid.", field.name, grid, BLURB_GRID) for field in fields(GridConfig)]
     changed = []
-    for section, name, given, published in found:
-        if (value := getattr(given, name)) != getattr(published, name):
-            text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            changed.append(f"--{section}{name.replace('_', '-')} {text}")
+    for section, given, published in (
+        ("", asdict(settings), asdict(usual)),
+        ("grid.", asdict(grid), asdict(BLURB_GRID)),
+    ):
+        for name, value in given.items():
+            if value != published[name]:
+                text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                changed.append(f"--{section}{name.replace('_', '-')} {text}")
     return changed
 
 
