@@ -71,7 +71,8 @@ class Packages:
 
         Args:
             directory: the group's; `.mirror` is made in it.
-            package_bytes: what a package has at least when the next one is begun.
+            package_bytes: XML, uncompressed, that a package has at least when the next one is begun: the same
+                articles make the same packages, whatever the compressor makes of them.
         """
         self.directory, self.package_bytes = directory, package_bytes
         make_directory(directory / MIRROR_DIRECTORY)
@@ -88,12 +89,13 @@ class Packages:
 
     def append(self, row: Row, member: bytes = b"") -> None:
         """Add a line to the record, and to the package what `packed` made of the article that it names."""
-        if self._size >= self.package_bytes or self._rows >= _ROWS:
+        if self._xml_bytes >= self.package_bytes or self._rows >= _ROWS:
             self._seal()
             self.number += 1
             self._open()
         self._stream.write(member)
         self._size += len(member)
+        self._xml_bytes += row.bytes if member else 0
         self._pending.append(row._replace(end=self._size if member else 0))
         self._rows += 1
         if len(self._pending) >= _COMMIT_ROWS or time.monotonic() > self._committed + _COMMIT_SECONDS:
@@ -134,6 +136,7 @@ class Packages:
         lines = record.record_path(self.directory, self.number)
         rows = list(record.read(lines)) if lines.exists() else []
         self._size, self._rows = max((row.end for row in rows), default=0), len(rows)
+        self._xml_bytes = sum(row.bytes for row in rows if row.end)
         self._pending: list[Row] = []
         self._committed = time.monotonic()
         self._stream: io.BufferedRandom = open(os.open(self.part, os.O_RDWR | os.O_CREAT, 0o666), "r+b")  # noqa: SIM115

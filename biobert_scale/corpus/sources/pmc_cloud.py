@@ -69,7 +69,8 @@ class CloudConfig:
     """No new articles once the mirror holds so many."""
     verify: bool = True
     """Read the packages that are there and compare them with their checksums."""
-    package_bytes: int = 1_000_000_000
+    package_bytes: int = 4_000_000_000
+    """Of XML in a package; compressed it is about 1 GB."""
 
     def bucket(self, wait: Callable[[float], object] | None) -> Bucket:
         check_address(self.base_url)
