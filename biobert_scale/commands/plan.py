@@ -45,7 +45,7 @@ def plan(
     """Work out memory, communication and time of a recipe on a machine, and which engine to take.
 
     Under every ZeRO stage, offloading and micro-batch. Starts nothing. A rate that is 0 is unknown, and what
-    would take time at it is left out of the seconds (see docs/planning.md).
+    would take time at it is left out of the seconds (see docs/how-to/planning.md).
 
     Args:
         config: recipe: a name, the path of a TOML file, or of a run's config.json.

@@ -64,9 +64,8 @@ def find_sources(benchmarks: Path | None, tasks: Sequence[str] = ()) -> list[Fou
             remedy = f"put there {' or '.join(map(_wanted, task.sources))}"
             raise UserError(f"no files of {task.name}", where=root, remedy=remedy)
     if not found:
-        remedy = (
-            f"put there the files of any of: {', '.join(known_tasks())} (docs/evaluation.md has their names)"
-        )
+        known = ", ".join(known_tasks())
+        remedy = f"put there the files of any of: {known} (docs/how-to/evaluation.md has their names)"
         raise UserError("no benchmark that is known here", where=benchmarks or "", remedy=remedy)
     if len({one.task.name for one in found}) < len(found):
         raise UserError("two tasks have one name", where="--task", remedy="give each its own")

@@ -154,7 +154,9 @@ def furnish(account: Account) -> None:
     for name in ("ner", "hoc"):
         shutil.copytree(small / "raw" / name, account.file("benchmark-files") / name)
     account.file("my-data").mkdir()
-    task = next(block for block in read_blocks(ROOT / "docs/own-data.md", "") if block.language == "toml")
+    task = next(
+        block for block in read_blocks(ROOT / "docs/how-to/own-data.md", "") if block.language == "toml"
+    )
     account.file("my-data/my.toml").write_text(task.text)
     for split in ("train", "dev", "test"):
         rows = f"-DOCSTART- {split}\n\nNoxa\tB-Protein\nhelped\tO\nferns\tB-Plant\n\n"

@@ -7,7 +7,7 @@ import pytest
 
 from tests.docs.account import ROOT
 
-PAGES = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+PAGES = sorted((ROOT / "docs" / "explanation" / "decisions").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

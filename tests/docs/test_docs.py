@@ -33,10 +33,10 @@ PAGES = tuple(
 DOCUMENTS = (
     "README.md",
     "launch/README.md",
-    "docs/doctor.md",
-    "docs/evaluation.md",
-    "docs/own-data.md",
-    "docs/release.md",
+    "docs/how-to/doctor.md",
+    "docs/how-to/evaluation.md",
+    "docs/how-to/own-data.md",
+    "docs/how-to/release.md",
 )
 """Those whose blocks are run."""
 
@@ -220,93 +220,106 @@ RULES = (
         place="here",
         leaves=("run/finished.json",),
     ),
-    Rule(document="docs/doctor.md", begins="biobert-scale doctor", place="here"),
-    Rule(document="docs/doctor.md", begins="accelerate launch", place="here"),
+    Rule(document="docs/how-to/doctor.md", begins="biobert-scale doctor", place="here"),
+    Rule(document="docs/how-to/doctor.md", begins="accelerate launch", place="here"),
     Rule(
-        document="docs/evaluation.md",
+        document="docs/how-to/evaluation.md",
         begins="biobert-scale evaluate prepare",
         place="parsed",
         reason="downloads, and forty runs a task; README's and release.md's blocks are run",
     ),
     Rule(
-        document="docs/evaluation.md",
+        document="docs/how-to/evaluation.md",
         begins="biobert-scale evaluate blurb",
         place="parsed",
         reason="up to ten runs a task, of six settings each",
     ),
     Rule(
-        document="docs/evaluation.md", begins="for step in", place="parsed", reason="needs those checkpoints"
+        document="docs/how-to/evaluation.md",
+        begins="for step in",
+        place="parsed",
+        reason="needs those checkpoints",
     ),
     Rule(
-        document="docs/own-data.md",
+        document="docs/how-to/own-data.md",
         begins='name = "my-task"',
         place="no command",
         reason="the file that the account has",
     ),
     Rule(
-        document="docs/own-data.md",
+        document="docs/how-to/own-data.md",
         begins="biobert-scale evaluate prepare",
         place="here",
         leaves=("prepared/my-task/test.gold.jsonl",),
     ),
     Rule(
-        document="docs/own-data.md",
+        document="docs/how-to/own-data.md",
         begins="biobert-scale evaluate finetune",
         place="parsed",
         reason="five runs a rate; README's and release.md's blocks are run",
     ),
     Rule(
-        document="docs/own-data.md",
+        document="docs/how-to/own-data.md",
         begins='name = "my-relations"',
         place="no command",
         reason="another task's file",
     ),
     Rule(
-        document="docs/release.md",
+        document="docs/how-to/release.md",
         begins="pre-training run",
         place="no command",
         reason="a picture of the way",
     ),
     Rule(
-        document="docs/release.md",
+        document="docs/how-to/release.md",
         begins="biobert-scale export run --tokens tokens --corpus corpus --output",
         place="here",
         leaves=("model/SHA256SUMS",),
     ),
     Rule(
-        document="docs/release.md",
+        document="docs/how-to/release.md",
         begins="biobert-scale export run --tokens tokens --corpus corpus --evaluation",
         place="here",
         leaves=("model/README.md",),
     ),
     Rule(
-        document="docs/release.md",
+        document="docs/how-to/release.md",
         begins="biobert-scale evaluate finetune",
         place="here",
         leaves=("tagger/README.md",),
     ),
-    Rule(document="docs/release.md", begins="from transformers import", place="python"),
-    Rule(document="docs/release.md", begins="export HF_TOKEN", place="parsed", reason="needs a hub's token"),
+    Rule(document="docs/how-to/release.md", begins="from transformers import", place="python"),
     Rule(
-        document="docs/release.md",
+        document="docs/how-to/release.md",
+        begins="export HF_TOKEN",
+        place="parsed",
+        reason="needs a hub's token",
+    ),
+    Rule(
+        document="docs/how-to/release.md",
         begins="biobert-scale export run --tokens tokens --output milestones",
         place="parsed",
         reason="needs a hub's token",
     ),
     Rule(
-        document="docs/release.md",
+        document="docs/how-to/release.md",
         begins="biobert-scale tag tagger",
         place="here",
         leaves=("entities.jsonl",),
     ),
     Rule(
-        document="docs/release.md",
+        document="docs/how-to/release.md",
         begins="biobert-scale tag chemicals",
         place="parsed",
         reason="two models and a directory of articles",
     ),
-    Rule(document="docs/release.md", begins="zcat", place="parsed", reason="two models and a baseline file"),
-    Rule(document="docs/release.md", begins='{"id"', place="no command", reason="an answer"),
+    Rule(
+        document="docs/how-to/release.md",
+        begins="zcat",
+        place="parsed",
+        reason="two models and a baseline file",
+    ),
+    Rule(document="docs/how-to/release.md", begins='{"id"', place="no command", reason="an answer"),
 )
 BLOCKS = [block for document in DOCUMENTS for block in read_blocks(ROOT / document, document)]
 OTHER_OPTIONS = {"--test-only", "--batch", "--signal", "--requeue", "--logdir", "--check", "--multi_gpu"}
@@ -431,9 +444,11 @@ def test_every_command_of_a_page_whose_blocks_are_not_run_could_be_begun(page: s
 
 
 def test_what_is_to_be_changed_for_an_addition_is_there() -> None:
-    """The files of docs/architecture.md: of the package, of the repository, or of the directory of the test
-    that is named before."""
-    table = (ROOT / "docs" / "architecture.md").read_text().partition("## Where to add what")[2]
+    """The files of docs/explanation/architecture.md: of the package, of the repository, or of the directory
+    of the test that is named before."""
+    table = (
+        (ROOT / "docs" / "explanation" / "architecture.md").read_text().partition("## Where to add what")[2]
+    )
     rows = [line for line in table.partition("\n## ")[0].splitlines() if line.startswith("| ")][1:]
     assert len(rows) > 10
     gone = []
@@ -450,7 +465,9 @@ def test_what_is_to_be_changed_for_an_addition_is_there() -> None:
 
 
 def test_tasks_in_the_documents_can_be_read(tmp_path: Path) -> None:
-    blocks = [block for block in read_blocks(ROOT / "docs/own-data.md", "") if block.language == "toml"]
+    blocks = [
+        block for block in read_blocks(ROOT / "docs/how-to/own-data.md", "") if block.language == "toml"
+    ]
     assert len(blocks) == 2
     for block in blocks:
         (tmp_path / "task.toml").write_text(block.text)
@@ -556,9 +573,9 @@ def chapter(document: str, *places: str) -> list[Block]:
 @pytest.mark.timeout(1800)
 def test_the_readme_and_the_release_from_top_to_bottom(account: Account) -> None:
     *steps, other_run = chapter("README.md", "here", "python")
-    for block in (*steps, *chapter("docs/release.md", "here", "python"), other_run):
+    for block in (*steps, *chapter("docs/how-to/release.md", "here", "python"), other_run):
         assert not follow(block, account)
-    for block in chapter("docs/own-data.md", "here"):
+    for block in chapter("docs/how-to/own-data.md", "here"):
         shutil.rmtree(account.file("prepared"))
         assert not follow(block, account)
 
@@ -567,7 +584,7 @@ def test_the_readme_and_the_release_from_top_to_bottom(account: Account) -> None
 @pytest.mark.timeout(900)
 def test_launching_on_one_machine(account: Account, tmp_path: Path) -> None:
     account.file("tokens").symlink_to(write_tokens(tmp_path / "made-up", documents=200))
-    for block in (*chapter("launch/README.md", "here"), *chapter("docs/doctor.md", "here")):
+    for block in (*chapter("launch/README.md", "here"), *chapter("docs/how-to/doctor.md", "here")):
         assert not follow(block, account)
 
 

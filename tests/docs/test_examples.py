@@ -1,4 +1,4 @@
-"""Runs the scripts in `examples/`, and what docs/python.md says of the names that they import."""
+"""Runs the scripts in `examples/`, and what docs/reference/python.md says of the names that they import."""
 
 from __future__ import annotations
 

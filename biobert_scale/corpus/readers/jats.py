@@ -1,7 +1,7 @@
 """Reads one JATS article (the XML of PubMed Central) as a title and paragraphs of plain text.
 
 Source: the JATS Archiving and Interchange tag set (https://jats.nlm.nih.gov/archiving/). What is no prose of
-the authors is left out; docs/corpus.md lists it.
+the authors is left out; docs/how-to/corpus.md lists it.
 """
 
 from __future__ import annotations

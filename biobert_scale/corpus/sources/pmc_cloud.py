@@ -1,6 +1,6 @@
 """Mirrors the articles of the PMC Cloud Service: inventory, selection, objects, packages.
 
-Source: NLM's description of the bucket `pmc-oa-opendata`. docs/full-texts.md explains how.
+Source: NLM's description of the bucket `pmc-oa-opendata`. docs/how-to/full-texts.md explains how.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def read_task(path: Path | Traversable) -> Task:
     Raises:
         UserError: not TOML, an unknown or missing key, or values that contradict each other.
     """
-    remedy = "correct the file: docs/own-data.md lists the keys"
+    remedy = "correct the file: docs/how-to/own-data.md lists the keys"
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
         task = _CONVERTER.structure(found, Task)

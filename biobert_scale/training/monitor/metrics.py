@@ -1,4 +1,4 @@
-"""A line of `metrics.jsonl`. What each name means, and its unit: docs/architecture.md."""
+"""A line of `metrics.jsonl`. What each name means, and its unit: docs/explanation/architecture.md."""
 
 from __future__ import annotations
 
