@@ -38,7 +38,8 @@ OTHER_OPTIONS = set(
     "--test-only --batch --signal --requeue --logdir --check --multi_gpu --local-dir"
     " --extra-index-url --own.NAME.no-private --training.phases.0.steps".split()
 )
-"""Of SLURM, TensorBoard, sha256sum, accelerate, hf and pip, which the text names; and two that depend on what is there."""
+"""Of SLURM, TensorBoard, sha256sum, accelerate, hf and pip, which the text names; and two that depend on
+others."""
 
 
 def check(block: Block) -> int:
