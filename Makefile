@@ -22,8 +22,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/biobert-scale demo --output runs/demo
 
+# Four at a time also on two cores: half of a test's time is waiting for a disk, a process or a server. The compiled modules
+# are kept, whatever the environment says, for the hundreds of processes that the tests start.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow and not proof' -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not slow and not proof' -n 4 --dist loadfile
 
 # Of the slow tests those that continuous integration runs: the demo's promises, on its outputs, and what starts ranks.
 # `make test-all` at the same commit does not run them again.
