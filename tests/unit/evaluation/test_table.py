@@ -14,7 +14,7 @@ from biobert_scale.files import finish_stage, write_json
 
 def write_run(run: Path, **changes: Any) -> None:
     """A finished run of NCBI-disease without its documents."""
-    metrics = {
+    metrics: dict[str, Any] = {
         "task": "NCBI-disease",
         "protocol": "blurb",
         "score_name": "entity F1",
