@@ -22,11 +22,14 @@ from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignor
 
 from biobert_scale.config import DataConfig, ModelConfig, TokensConfig, VocabularyConfig
 from biobert_scale.data.samples import build_samples
+from biobert_scale.evaluation.ner import Tagger
 from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.prepared import STAGE, write_rows
 from biobert_scale.evaluation.readers import HALLMARK_HEADER
 from biobert_scale.files import Manifest, sha256_file, write_atomically, write_json
 from biobert_scale.modeling.batch import PackedBatch
+from biobert_scale.modeling.weights import load_encoder
+from biobert_scale.release.heads import save_head
 from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.shards import TokenShard, TokenStore
@@ -359,6 +362,23 @@ def write_model(directory: Path, *, lowercase: bool = False) -> Path:
     )
     BertModel(shape, add_pooling_layer=False).save_pretrained(directory)
     return directory
+
+
+def write_tagger(directory: Path, kind: str = "Disease") -> Path:
+    """A token classifier with random weights, whose head is large enough that it marks something."""
+    start = write_model(directory / "start")
+    tagger = Tagger(load_encoder(start), 0.0)
+    tagger.classifier.weight.data.normal_(std=1.0)
+    save_head(
+        directory / kind.lower(),
+        tagger.bert,
+        tagger.classifier,
+        labels=["O", f"B-{kind}", f"I-{kind}"],
+        problem="token_classification",
+        source=start,
+        details={"max_seq_length": 64},
+    )
+    return directory / kind.lower()
 
 
 def write_prepared(directory: Path, *, blue: bool = False) -> Path:
