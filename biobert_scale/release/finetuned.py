@@ -77,6 +77,7 @@ def export_finetuned(
     with whole_release(stage) as staging:
         save_weights(model, staging, dtype)
         if onnx:
+            assert isinstance(model, BertForTokenClassification)
             write_onnx(model, staging)
         copy_tokenizer(source / MODEL, staging)
         limit_tokenizer(staging, config["max_position_embeddings"])

@@ -41,7 +41,7 @@ def write_onnx(model: BertForTokenClassification, directory: Path) -> list[Path]
     onnx, _ = require("onnx"), require("onnxscript")
     quantization = require("onnxruntime.quantization")
     fp32, int8 = (directory / name for name in FILES.values())
-    wrapped = _Logits(model.eval())
+    wrapped = _Logits(model).eval()
     input_ids = torch.randint(model.config.vocab_size, _EXAMPLE, generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(input_ids)
     mask[1, -2:] = 0
