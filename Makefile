@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test test-ci test-all proofs faults lint clean
+.PHONY: install demo test test-ci test-all proofs faults lint docs clean
 
 install: $(INSTALLED)
 
@@ -50,7 +50,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy biobert_scale
-	$(BIN)/mypy --config-file= --ignore-missing-imports --follow-imports=silent --cache-dir=.mypy_cache/tests tests benchmarks
+	$(BIN)/mypy --config-file= --ignore-missing-imports --follow-imports=silent --cache-dir=.mypy_cache/tests tests benchmarks docs_site
+
+# The documentation site: build/site/index.html.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

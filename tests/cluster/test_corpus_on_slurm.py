@@ -155,6 +155,7 @@ def test_a_cancelled_task_is_submitted_again(
     assert read_manifest(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "Ctrl-C to the command that waits for array tasks",
     "nothing is left in the queue; a local build finishes it, same bytes",

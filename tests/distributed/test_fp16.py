@@ -118,6 +118,7 @@ def test_an_overflow_at_the_floor_stops_in_one_line_and_keeps_the_checkpoint(
     assert kept is not None and kept.name == "step-00000003"
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "step after step overflows",
     "one line after the number that the recipe sets; the last checkpoint is intact",

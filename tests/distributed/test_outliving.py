@@ -78,7 +78,8 @@ def test_the_rank_waits_and_says_what_went_wrong(tmp_path: Path) -> None:
     assert "step-00000007" in begin(tmp_path).communicate()[0], "the name is taken"
 
 
-@pytest.mark.parametrize("how", ["killed", pytest.param("no memory", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["killed", "no memory"])
 @pytest.mark.fault("the process that writes a checkpoint: {how}", "the rank writes it itself")
 def test_a_process_that_is_lost_is_replaced(how: str, tmp_path: Path) -> None:
     (tmp_path / "go").touch()
@@ -86,6 +87,7 @@ def test_a_process_that_is_lost_is_replaced(how: str, tmp_path: Path) -> None:
     assert (tmp_path / "committed").read_text() == "1 True"
 
 
+@pytest.mark.slow
 def test_a_process_that_is_lost_after_its_work_has_done_it(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     assert begin(tmp_path, CRASH="killed after its work").communicate()[0] == "trouble None\n"
