@@ -123,7 +123,7 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
         ("biobert-scale demo", "here", "tagger/README.md"),
         ("cat > article.txt", "here", ""),
         ('{"id"', "no command", "an answer"),
-        ("biobert-scale tag tagger --input article.txt --format html", "here", "entities.html"),
+        ("biobert-scale tag tagger --input runs", "here", "entities.html"),
         ("biobert-scale tag tagger --input 'runs", "here", "entities.pubtator"),
         ("from biobert_scale import", "python", ""),
     ),
