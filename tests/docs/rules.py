@@ -34,6 +34,7 @@ SMALL = (
         "small/serve {port} biobert-scale corpus download --base-url http://127.0.0.1:{port}",
     ),
     (r"^biobert-scale demo --output", "biobert-scale demo --recipe small/recipe.json --output"),
+    (r"--download", "--download --sources small/sources.toml"),
     (r"--raw DIR --benchmarks DIR", "--raw small/raw --benchmarks small/raw --recipe small/recipe.json"),
     (r"corpus synthesize", "corpus synthesize --abstracts 300 --full-texts 10"),
     (r"--size (28996|3500)", "--size 600"),
