@@ -7,7 +7,7 @@ TORCH_INDEX ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test test-ci test-all proofs faults lint clean
+.PHONY: install demo test test-ci test-all proofs faults lint docs clean
 
 install: $(INSTALLED)
 
@@ -22,8 +22,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	$(BIN)/biobert-scale demo --output runs/demo
 
+# Four at a time also on two cores: half of a test's time is waiting for a disk, a process or a server. The compiled modules
+# are kept, whatever the environment says, for the hundreds of processes that the tests start.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow and not proof' -n 2 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not slow and not proof' -n 4 --dist loadfile
 
 # Of the slow tests those that continuous integration runs: the demo's promises, on its outputs, and what starts ranks.
 # `make test-all` at the same commit does not run them again.
@@ -48,7 +50,11 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy biobert_scale
-	$(BIN)/mypy --config-file= --ignore-missing-imports --follow-imports=silent --cache-dir=.mypy_cache/tests tests benchmarks
+	$(BIN)/mypy --config-file= --ignore-missing-imports --follow-imports=silent --cache-dir=.mypy_cache/tests tests benchmarks docs_site
+
+# The documentation site: build/site/index.html.
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean:
 	rm -rf runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -39,6 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
     runs_tests = config.option.numprocesses is None or hasattr(config, "workerinput")
     if runs_tests and not config.option.collectonly:
         forkserver.ensure_running()
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays. A search for garbage does not look through it again: a run of training ends in
+    two such searches, which took longer than its steps."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -1,5 +1,7 @@
 """What the fork server imports once, so that a process forked from it begins at once (see `launching.py`)."""
 
+import gc
+
 import accelerate
 import deepspeed.runtime.zero.muon.muon_optimizer  # and with it torch's compiler
 import transformers.models.bert.modeling_bert
@@ -12,3 +14,7 @@ import tests.factories
 
 # Not lasting beyond a fork: torch's pool of threads. Nothing here computes.
 __all__ = ["accelerate", "biobert_scale", "deepspeed", "tests", "transformers"]
+
+# A process that is forked from here looks for garbage among its own objects alone, and copies no page for it.
+gc.collect()
+gc.freeze()

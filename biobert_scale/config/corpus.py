@@ -22,13 +22,16 @@ class OwnTextConfig(Section, path="corpus.own"):
     """
 
     text_column: str = "text"
+    """The text."""
     title_column: str = ""
+    """A title, which comes before the text."""
     id_column: str = ""
     """The document's id, which decides whether it is held out: documents of one id are held out together.
     Without it the id is a hash of the text, the same whatever file the text is in."""
     source_column: str = ""
     """Divides the source: the corpus' source is then NAME/VALUE."""
     license_column: str = ""
+    """The document's licence."""
     date_column: str = ""
     """A year, or a date that begins with it; for `first_year` and `last_year`."""
     license: str = ""
@@ -105,7 +108,9 @@ class SyntheticConfig(Section, path="synthetic"):
     """The made-up literature that stands in where no real files are given."""
 
     abstracts: Annotated[int, "[1, 1e8]"] = 3000
+    """Made-up PubMed records."""
     full_texts: Annotated[int, "[0, 1e8]"] = 150
+    """Made-up PMC articles."""
 
 
 @dataclass(frozen=True, kw_only=True)

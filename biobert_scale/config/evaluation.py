@@ -14,7 +14,9 @@ class FinetuneConfig(Section, path=""):
     """One fine-tuning run's budget, the same for every model that is compared."""
 
     learning_rate: Annotated[float, "[0, 100]"] = 5e-5
+    """The peak, reached at the end of the warm-up; then linear to zero."""
     epochs: Annotated[int, "[1, 1e5]"] = 10
+    """Passes over the training set."""
     batch_size: Annotated[int, "[1, 1e6]"] = 16
     """Sentences (entities) or texts (other kinds) in one step."""
     max_seq_length: Annotated[int, "0 or [8, 32768]"] = 0
@@ -22,8 +24,11 @@ class FinetuneConfig(Section, path=""):
     overlapping windows, a longer input of another kind is cut. 0: what the task says, or else 512 for
     documents and questions and 256 for sentences; no more than the model has positions."""
     warmup_fraction: Annotated[float, "[0, 1)"] = 0.1
+    """Share of the steps in which the learning rate grows."""
     weight_decay: Annotated[float, "[0, 100]"] = 0.01
+    """AdamW's; none on biases and LayerNorm."""
     dropout: Annotated[float, "[0, 1)"] = 0.1
+    """Probability, in the encoder and before the new layer."""
     layer_decay: Annotated[float, "(0, 1]"] = 1.0
     """What each layer's learning rate is multiplied with, counted from the new layer down to the embeddings
     (Clark et al. 2020, ELECTRA). 1: all have the same."""
@@ -50,8 +55,11 @@ class GridConfig(Section, path="grid"):
     budget's own value."""
 
     learning_rate: Annotated[tuple[float, ...], "[0, 100]"] = ()
+    """Peaks to try."""
     batch_size: Annotated[tuple[int, ...], "[1, 1e6]"] = ()
+    """Sentences or texts in one step, to try."""
     epochs: Annotated[tuple[int, ...], "[1, 1e5]"] = ()
+    """Passes over the training set, to try."""
 
 
 BLURB_GRID = GridConfig(learning_rate=(1e-5, 3e-5, 5e-5), batch_size=(16, 32))
@@ -66,6 +74,7 @@ class EvaluationConfig(Section, path="evaluation"):
     tasks: tuple[str, ...] = ("BC5CDR-chem", "BC5CDR-disease", "NCBI-disease", "HoC")
     """Benchmarks that models are fine-tuned on; baselines run on all that are there."""
     seeds: Annotated[tuple[int, ...], "[0, 2147483647]"] = (1, 2, 3, 4, 5)
+    """One fine-tuning run of each task for each."""
     entities: FinetuneConfig = field(default_factory=FinetuneConfig)
     documents: FinetuneConfig = field(default_factory=FinetuneConfig)
     protocol: Literal["", "blurb", "biobert"] = ""

@@ -16,7 +16,9 @@ class OptimizerConfig(Section, path="training.optimizer"):
     learning_rate: Annotated[float, "[0, 100]"] = 5e-5
     """The peak, reached at the end of the warm-up."""
     betas: Annotated[tuple[float, float], "[0, 1)"] = (0.9, 0.999)
+    """Decay of the two moments at each step."""
     epsilon: Annotated[float, "(0, 1]"] = 1e-6
+    """Added to the root of the second moment."""
     weight_decay: Annotated[float, "[0, 100]"] = 0.01
     """Applied to weight matrices and embeddings; never to biases and LayerNorm."""
     max_grad_norm: Annotated[float, "(0, 1e30]"] = 1.0
@@ -31,7 +33,9 @@ class ScheduleConfig(Section, path="training.schedule"):
     """After the warm-up: linear or cosine to zero at the end; none; or the square root of `warmup_steps` over
     the steps taken."""
     warmup_steps: Annotated[int, "[0, 1e12]"] = 10_000
+    """Optimizer steps in which the learning rate grows linearly from zero to its peak."""
     total_steps: Annotated[int, "[1, 1e12]"] = 150_000
+    """Optimizer steps of the whole run."""
     cooldown_steps: Annotated[int, "[0, 1e12]"] = 0
     """The last steps, linear to zero; only with constant (warmup-stable-decay) and inverse_square_root."""
 
@@ -76,6 +80,7 @@ class PrecisionConfig(Section, path="training.precision"):
     """Arithmetic of the forward and backward pass; weights and moments are kept in fp32 by the optimizer."""
 
     dtype: Literal["fp32", "bf16", "fp16"] = "fp16"
+    """What the matrix products are computed in; fp16 with dynamic loss scaling."""
     initial_scale_power: Annotated[int, "[0, 100]"] = 16
     """fp16 only: the loss scale starts at 2 to this power."""
     loss_scale_window: Annotated[int, "[1, 1e9]"] = 1000

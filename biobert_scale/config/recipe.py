@@ -21,7 +21,9 @@ class Config(Section, path=""):
     """A whole recipe."""
 
     name: str
+    """What the run is called in its directory, its card and the reports."""
     description: str = ""
+    """One line for people."""
     seed: Annotated[int, "[0, 9e18]"] = 1
     """Keys every random choice: samples, masks, order, dropout, initial weights."""
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)

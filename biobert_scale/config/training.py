@@ -16,14 +16,19 @@ class EngineConfig(Section, path="training.engine"):
     """What drives the ranks."""
 
     name: Literal["deepspeed", "ddp"] = "deepspeed"
+    """DeepSpeed, or torch's DistributedDataParallel."""
     deepspeed_config: str = "zero1"
     """A file of `ds_configs/` by its name, or a path to a DeepSpeed JSON file. Unused by `ddp`."""
     communication_timeout_seconds: Annotated[int, "[1, 1e8]"] = 1800
+    """A rank that does not answer the others for longer ends the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig(Section, path="training.checkpoint"):
+    """When checkpoints are saved, and which are kept."""
+
     every_steps: Annotated[int, "[1, 1e12]"] = 1000
+    """Optimizer steps between two checkpoints; one is also saved when the run stops or ends."""
     keep_last: Annotated[int, "[1, 1e9]"] = 3
     """Complete checkpoints kept; older ones are deleted only after a newer one is in place."""
     keep_every_steps: Annotated[int, "[0, 1e12]"] = 0
@@ -45,6 +50,8 @@ class CheckpointConfig(Section, path="training.checkpoint"):
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig(Section, path="training.validation"):
+    """The held-out loss."""
+
     every_steps: Annotated[int, "[1, 1e12]"] = 1000
     """Also evaluated before the first step and after the last."""
     sequences: Annotated[int, "[1, 1e9]"] = 2048
@@ -62,6 +69,7 @@ class GuardsConfig(Section, path="training.guards"):
     loss_spike: Literal["warn", "stop", "roll_back"] = "warn"
     """A loss above `spike_factor` times the running median."""
     spike_factor: Annotated[float, "(1, 1e9]"] = 1.5
+    """See `loss_spike`."""
     spike_window: Annotated[int, "[1, 1e7]"] = 200
     """Steps of the running median."""
     roll_backs: Annotated[int, "[0, 1e6]"] = 3
@@ -82,7 +90,9 @@ class PhaseConfig(Section, path="training.phases"):
     """Tokens in a sample at most; not above `data.max_seq_length`, at which the run is validated throughout.
     """
     global_batch_size: Annotated[int, "[0, 1e9]"] = 0
+    """Sequences in one optimizer step, over all ranks."""
     micro_batch_size: Annotated[int, "[0, 1e6]"] = 0
+    """Sequences in one forward pass of one rank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +124,7 @@ class TrainingConfig(Section, path="training"):
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     guards: GuardsConfig = field(default_factory=GuardsConfig)
     log_every_steps: Annotated[int, "[1, 1e12]"] = 10
+    """Optimizer steps between two lines of `metrics.jsonl` and of the trackers."""
     trackers: tuple[str, ...] = ("tensorboard",)
     """Accelerate's trackers that metrics go to, besides `metrics.jsonl` (tensorboard, wandb, mlflow, ...);
     each needs its package."""

@@ -14,6 +14,7 @@ from biobert_scale.evaluation.blurb_table import BlurbTable, blurb_table, blurb_
 from biobert_scale.evaluation.finetune import name_of_model
 from biobert_scale.evaluation.prepared import prepared_tasks, task_directory, why_not_comparable
 from biobert_scale.evaluation.sweep import Run, check_seeds, run_all, run_name
+from biobert_scale.evaluation.table import option_text
 from biobert_scale.evaluation.tasks.spec import Task
 from biobert_scale.files import write_atomically, write_json
 
@@ -90,16 +91,13 @@ def _refuse_settings(settings: FinetuneConfig) -> None:
 def _changed(settings: FinetuneConfig, grid: GridConfig) -> list[str]:
     """The options that are not as published."""
     usual = replace(FinetuneConfig(), keep_weights=settings.keep_weights, precision=settings.precision)
-    changed = []
-    for section, given, published in (
-        ("", asdict(settings), asdict(usual)),
-        ("grid.", asdict(grid), asdict(BLURB_GRID)),
-    ):
-        for name, value in given.items():
-            if value != published[name]:
-                text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-                changed.append(f"--{section}{name.replace('_', '-')} {text}")
-    return changed
+    pairs = ((asdict(settings), asdict(usual)), (asdict(grid), asdict(BLURB_GRID)))
+    return [
+        option_text(name, value)
+        for given, published in pairs
+        for name, value in given.items()
+        if value != published[name]
+    ]
 
 
 def _run(task: Task, seed: int, output: Path, settings: FinetuneConfig, grid: GridConfig) -> Run:

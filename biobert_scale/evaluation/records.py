@@ -162,6 +162,8 @@ class ScoreRow(TypedDict):
     score_name: str
     kind: str
     model: str
+    distinction: str
+    """In what it differs from another row of its model; empty where nothing has to be said."""
     published_data: bool
     mean: float
     sd: float | None

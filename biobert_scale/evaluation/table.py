@@ -7,10 +7,12 @@ import json
 import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from biobert_scale import display
+from biobert_scale.config import FinetuneConfig
 from biobert_scale.config.history import budget_to_current
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.metrics.bootstrap import (
@@ -68,6 +70,7 @@ def score_table(runs: Path) -> ScoreTable:
         raise UserError("no finished evaluation", where=runs, remedy=remedy)
     systems = [_System(_row(group, runs), group) for group in map(_distinct, groups.values())]
     systems.sort(key=_place)
+    _tell_apart(systems)
     return {
         "rows": [system.row for system in systems],
         "comparisons": _comparisons(systems),
@@ -82,6 +85,43 @@ def _place(system: _System) -> tuple[int, str, int, float]:
     named: Kind = "entities" if run["score_name"] == "entity F1" else "classification"
     task_kind = run.get("task_kind", named)
     return KINDS.index(task_kind), row["task"], _KINDS.index(row["kind"]), -row["mean"]
+
+
+def _tell_apart(systems: list[_System]) -> None:
+    """Give rows that would have one name the settings in which they differ, and their model's other tasks
+    the same settings: a name means one system everywhere."""
+    alike: dict[tuple[str, str, str], list[_System]] = defaultdict(list)
+    for system in systems:
+        row = system.row
+        alike[name_of(row), row["task"], row["protocol"]].append(system)
+    differing: dict[str, dict[str, None]] = defaultdict(dict)
+    for (name, _, _), group in alike.items():
+        found = [_settings(system) for system in group]
+        for key in dict.fromkeys(key for settings in found for key in settings):
+            if len({settings.get(key) for settings in found}) > 1:
+                differing[name][key] = None
+    for (name, _, _), group in alike.items():
+        for system in group:
+            settings = _settings(system)
+            parts = [settings[key] for key in differing[name] if key in settings]
+            system.row["distinction"] = ", ".join(parts)
+
+
+def _settings(system: _System) -> dict[str, str]:
+    """What makes a system, in words: settings that are not the defaults, and checksums."""
+    run, usual = system.runs[0].metrics, asdict(FinetuneConfig())
+    given = {name: value for name, value in run["config"].items() if value != usual.get(name)}
+    origin = {"model": run.get("model_fingerprint"), "predictions": run.get("predictions_sha256")}
+    checksums = origin | {f"{run['task']}/{file}": digest for file, digest in run["data"].items()}
+    return {name: option_text(name, value) for name, value in given.items()} | {
+        name: f"{name} {str(value)[:8]}" for name, value in checksums.items() if value
+    }
+
+
+def option_text(name: str, value: Any) -> str:
+    """A setting of fine-tuning as on the command line; several values are a grid's."""
+    section, values = ("grid.", value) if isinstance(value, list | tuple) else ("", [value])
+    return " ".join([f"--{section}{name.replace('_', '-')}", *map(str, values)])
 
 
 def _distinct(group: list[_Run]) -> list[_Run]:
@@ -107,6 +147,7 @@ def _row(group: list[_Run], directory: Path) -> ScoreRow:
         "score_name": first["score_name"],
         "kind": first["kind"],
         "model": first["model"],
+        "distinction": "",
         "published_data": first["published_data"],
         "mean": statistics.fmean(scores),
         "sd": statistics.stdev(scores) if len(scores) > 1 else None,
@@ -185,10 +226,9 @@ def _comparisons(systems: list[_System]) -> list[Comparison]:
 
 def name_of(row: ScoreRow) -> str:
     """A row's system in words."""
-    if row["kind"] in ("baseline", "predictions"):
-        return row["model"]
     step = f" at step {row['pretraining_step']:,}" if row["pretraining_step"] else ""
-    return f"{row['model']}{step}, {row['kind']}"
+    kind = "" if row["kind"] in ("baseline", "predictions") else row["kind"]
+    return ", ".join(filter(None, (row["model"] + step, kind, row["distinction"])))
 
 
 def compare(first: Path, second: Path) -> PairedDifference:

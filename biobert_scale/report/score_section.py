@@ -28,8 +28,9 @@ class _Column(NamedTuple):
 class _System(NamedTuple):
     kind: str
     model: str
+    distinction: str
     copy: int
-    """A second model of the same name is on a row of its own."""
+    """A second checkpoint of the same model is on a row of its own."""
 
 
 _Systems = dict[_System, dict[_Column, ScoreRow]]
@@ -82,10 +83,10 @@ def _arrange(rows: Sequence[ScoreRow]) -> tuple[list[_Column], _Systems]:
     columns = list(dict.fromkeys(map(_column, rows)))
     systems: _Systems = defaultdict(dict)
     for row in rows:
-        copy = 1
-        while _column(row) in systems[_System(row["kind"], row["model"], copy)]:
-            copy += 1
-        systems[_System(row["kind"], row["model"], copy)][_column(row)] = row
+        system = _System(row["kind"], row["model"], row["distinction"], 1)
+        while _column(row) in systems[system]:
+            system = system._replace(copy=system.copy + 1)
+        systems[system][_column(row)] = row
     kinds = list(dict.fromkeys(["pre-trained", "random weights", *(system.kind for system in systems)]))
     return columns, {
         system: systems[system] for system in sorted(systems, key=lambda system: kinds.index(system.kind))
@@ -97,9 +98,14 @@ def _column(row: ScoreRow) -> _Column:
 
 
 def _name(system: _System) -> Cell:
-    is_baseline = system.kind == "baseline"
-    name, note = (system.model, system.kind) if is_baseline else (system.kind, f"model: {system.model}")
-    return Cell(name + (f" ({system.copy})" if system.copy > 1 else ""), note)
+    note = system.kind if system.kind == "baseline" else f"model: {system.model}"
+    return Cell(_label(system), note)
+
+
+def _label(system: _System) -> str:
+    name = system.model if system.kind == "baseline" else system.kind
+    name += f", {system.distinction}" if system.distinction else ""
+    return name + (f" ({system.copy})" if system.copy > 1 else "")
 
 
 def _cell(row: ScoreRow | None, best: float) -> Cell | str:
@@ -114,10 +120,10 @@ def _cell(row: ScoreRow | None, best: float) -> Cell | str:
 
 def _differences(rows: Sequence[ScoreRow], systems: _Systems, columns: list[_Column]) -> list[_Row]:
     shown: list[_Row] = []
-    for (kind, model, copy), trained in systems.items():
+    for system, trained in systems.items():
         fresh = {column: _fresh(rows, row) for column, row in trained.items()}
-        if kind == "pre-trained" and any(fresh.values()):
-            note = f"pre-trained{f' ({copy})' * (copy > 1)} − random weights, model: {model}"
+        if system.kind == "pre-trained" and any(fresh.values()):
+            note = f"{_label(system)} − random weights, model: {system.model}"
             cells = [_difference(trained.get(column), fresh.get(column)) for column in columns]
             shown.append((Cell("difference", note), *cells))
     return shown

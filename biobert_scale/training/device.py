@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from dataclasses import dataclass
@@ -49,10 +50,14 @@ def device_peak(device: torch.device, dtype: torch.dtype) -> DevicePeak:
     if not multiplies_natively(torch.empty(0, dtype=dtype, device=device)):
         dtype = torch.float32  # which the model multiplies in, too
     source = f"measured, {_SIZE} x {_SIZE} matrices in {str(dtype).removeprefix('torch.')}"
-    return DevicePeak(device=name, flops_per_second=_measure(device, dtype), source=source)
+    return DevicePeak(
+        device=name, flops_per_second=_measure(device, dtype, torch.get_num_threads()), source=source
+    )
 
 
-def _measure(device: torch.device, dtype: torch.dtype) -> float:
+@functools.cache
+def _measure(device: torch.device, dtype: torch.dtype, threads: int) -> float:
+    """Once in a process, which may train several times."""
     left, right = (torch.randn(_SIZE, _SIZE, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
     best, begun = float("inf"), time.perf_counter()
     while time.perf_counter() < begun + _SECONDS:

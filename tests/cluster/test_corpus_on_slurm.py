@@ -80,6 +80,7 @@ def completed(work: Path) -> dict[str, int]:
     return {marker.name: marker.stat().st_mtime_ns for marker in work.glob("extract-*/completions/0000?")}
 
 
+@pytest.mark.slow
 def test_bytes_are_those_of_a_local_build(
     cluster: Cluster, raw: Path, tmp_path: Path, expected: Manifest
 ) -> None:
@@ -154,6 +155,7 @@ def test_a_cancelled_task_is_submitted_again(
     assert read_manifest(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "Ctrl-C to the command that waits for array tasks",
     "nothing is left in the queue; a local build finishes it, same bytes",
@@ -197,6 +199,7 @@ def test_a_command_that_lost_its_connection_waits_for_its_own_tasks(
     assert read_manifest(tmp_path / "out") == expected
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "a raw file cut, read by an array task",
     "the line of a local build; nothing finished is left",

@@ -73,6 +73,7 @@ def test_a_run_resumed_inside_its_warm_up_is_the_undisturbed_one(
     assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.mark.slow
 def test_a_continued_run_is_inside_the_same_warm_up_or_refused(
     whole: Path, tokens: Path, tmp_path: Path
 ) -> None:

@@ -72,7 +72,7 @@ def losses(run: Path, *, after: int) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     ("source", "changes"),
     [
-        ("{old}", ("training.schedule.total_steps=12",)),
+        pytest.param("{old}", ("training.schedule.total_steps=12",), marks=pytest.mark.slow),
         ("{old}@4", ("training.schedule.cooldown_steps=4",)),
     ],
     ids=["extended", "cooled down from the middle"],

@@ -48,14 +48,8 @@ def norms(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]
     ][:2]
 
 
-@pytest.mark.parametrize(
-    ("engine", "processes"),
-    [
-        ("zero1", 2),
-        pytest.param("zero2", 1, marks=pytest.mark.slow),
-        pytest.param("zero3", 1, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("engine", "processes"), [("zero1", 2), ("zero2", 1), ("zero3", 1)])
 @pytest.mark.fault(
     "gradients overflow fp16 under {engine}",
     "the step is skipped, the loss scale halved, and grows again",
@@ -124,6 +118,7 @@ def test_an_overflow_at_the_floor_stops_in_one_line_and_keeps_the_checkpoint(
     assert kept is not None and kept.name == "step-00000003"
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "step after step overflows",
     "one line after the number that the recipe sets; the last checkpoint is intact",

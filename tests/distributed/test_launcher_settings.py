@@ -44,7 +44,8 @@ def run(tokens: Path, run: Path, variables: dict[str, str], *overrides: str, pro
     return column(read_metrics(run), "train/loss", "optim/grad_norm")
 
 
-@pytest.mark.parametrize("engine", ["deepspeed", pytest.param("ddp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["deepspeed", "ddp"])
 @pytest.mark.fault(
     "five `ACCELERATE_*` variables against the recipe, {engine}",
     "losses and norms of a run without them",

@@ -77,6 +77,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Trainer, "train_step", train_step)
 
 
+@pytest.mark.slow
 @pytest.mark.fault("three runs in one process, under two engines", "each trains as the first")
 def test_one_process_trains_several_times_under_other_engines(tokens: Path, tmp_path: Path) -> None:
     losses: dict[Any, Any] = {}

@@ -67,6 +67,7 @@ def test_a_save_is_finished_where_its_rank_and_the_rank_s_group_are_killed(tmp_p
     assert not being_written(staging)
 
 
+@pytest.mark.slow
 def test_the_rank_waits_and_says_what_went_wrong(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     rank = begin(tmp_path)
@@ -77,6 +78,7 @@ def test_the_rank_waits_and_says_what_went_wrong(tmp_path: Path) -> None:
     assert "step-00000007" in begin(tmp_path).communicate()[0], "the name is taken"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "no memory"])
 @pytest.mark.fault("the process that writes a checkpoint: {how}", "the rank writes it itself")
 def test_a_process_that_is_lost_is_replaced(how: str, tmp_path: Path) -> None:
@@ -85,6 +87,7 @@ def test_a_process_that_is_lost_is_replaced(how: str, tmp_path: Path) -> None:
     assert (tmp_path / "committed").read_text() == "1 True"
 
 
+@pytest.mark.slow
 def test_a_process_that_is_lost_after_its_work_has_done_it(tmp_path: Path) -> None:
     (tmp_path / "go").touch()
     assert begin(tmp_path, CRASH="killed after its work").communicate()[0] == "trouble None\n"
@@ -111,6 +114,7 @@ def test_a_writer_that_is_lost_with_all_parts_written_is_replaced(tokens: Path, 
     assert not list(checkpoint.glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_writer_that_was_given_up_does_not_end_another_start_s_save(tmp_path: Path) -> None:
     """It waits for the part of a rank that is lost; a later start saves the same step meanwhile."""
     (tmp_path / "go").touch()

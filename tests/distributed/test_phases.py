@@ -103,6 +103,7 @@ def test_a_run_resumed_on_either_side_of_the_boundary_is_the_undisturbed_one(
     assert same_end(run, whole)
 
 
+@pytest.mark.slow
 def test_a_phase_s_micro_batch_may_change_and_its_length_may_not(
     whole: Path, tokens: Path, tmp_path: Path
 ) -> None:

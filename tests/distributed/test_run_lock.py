@@ -63,6 +63,7 @@ build_samples(Path(sys.argv[1]), Path(sys.argv[2]), DataConfig(max_seq_length=64
 """
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "three starts at once on one new directory of samples",
     "one makes them, the others wait and use them",

@@ -3,22 +3,24 @@ documents' commands on."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow
+from datasets import Dataset
 
 from biobert_scale.corpus.synthetic import write_synthetic
 from biobert_scale.files import write_json
 from tests.docs.markdown import read_blocks
-from tests.factories import TINY
+from tests.factories import TINY, article_text, prose, write_articles
 from tests.launching import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +52,8 @@ class Account:
     """A directory like a fresh clone."""
 
     directory: Path
+    variables: dict[str, str] = field(default_factory=dict)
+    """What else is in its environment: where servers are."""
 
     def file(self, name: str) -> Path:
         return self.directory / name
@@ -61,6 +65,7 @@ class Account:
         path = os.pathsep.join([str(self.directory / "env" / "bin"), os.environ["PATH"]])
         return {
             **kept,
+            **self.variables,
             "PATH": path,
             "PYTHONSAFEPATH": "1",
             "OMP_NUM_THREADS": "1",
@@ -151,6 +156,15 @@ def furnish(account: Account) -> None:
     write_synthetic(small / "raw", abstracts=300, full_texts=10)
     (small / "mirror").mkdir()
     (small / "mirror" / "pubmed").symlink_to(small / "raw" / "pubmed")
+    packages = small / "mirror" / "pmc" / "oa_bulk" / "oa_comm"
+    packages.mkdir(parents=True)
+    (packages / "xml").symlink_to(small / "raw" / "pmc")
+    (small / "mirror" / "ftp" / "oa").mkdir(parents=True)
+    write_articles(small / "mirror" / "ftp" / "oa" / "PMC1_PMC2.xml.gz", article_text(1), article_text(2))
+    notes = [{"key": str(number), "text": prose(number), "body": prose(number)} for number in range(30)]
+    account.file("notes.jsonl").write_text("".join(json.dumps(note) + "\n" for note in notes))
+    Dataset.from_list(notes).to_parquet(account.file("notes.parquet"))
+    Dataset.from_list(notes).save_to_disk(account.file("saved_dataset"))
     for name in ("ner", "hoc"):
         shutil.copytree(small / "raw" / name, account.file("benchmark-files") / name)
     account.file("my-data").mkdir()

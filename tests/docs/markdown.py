@@ -82,8 +82,9 @@ def headings(path: Path) -> set[str]:
 
 def commands(script: str) -> list[list[str]]:
     """The commands of a shell block as words; continued lines are joined, pipes taken apart, comments,
-    keywords and where output goes left out."""
+    keywords, here-documents and where output goes left out."""
     found = []
+    script = re.sub(r"<<'(\w+)'\n.*?\n\1$", "", script, flags=re.DOTALL | re.MULTILINE)
     for line in script.replace("\\\n", " ").splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["for"]:

@@ -9,17 +9,20 @@ import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import pytest
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 
 from biobert_scale.commands import COMMANDS
 from biobert_scale.evaluation.tasks.spec import read_task
+from tests import hub_server, s3_server
 from tests.docs.account import ROOT, Account, clone, furnish, make_small
 from tests.docs.grammar import Rotten, check_command, foreign_options, options_of
 from tests.docs.markdown import Block, code_spans, commands, headings, links, read_blocks
+from tests.docs.rules import DOCUMENTS, FILLED_IN, INSTALL, RULES, SMALL, Rule, rule_for
 from tests.factories import write_tokens
 from tests.slurm_cluster import Cluster
 
@@ -30,311 +33,13 @@ PAGES = tuple(
     for path in sorted(ROOT.glob(pattern))
 )
 """Every page that is written by hand."""
-DOCUMENTS = (
-    "README.md",
-    "launch/README.md",
-    "docs/how-to/doctor.md",
-    "docs/how-to/evaluation.md",
-    "docs/how-to/own-data.md",
-    "docs/how-to/release.md",
-)
-"""Those whose blocks are run."""
-
-PROGRAMS = """for name in accelerate deepspeed tensorboard torchrun; do
-    sed "1s|.*|#!$PWD/env/bin/python|" {scripts}/$name > env/bin/$name
-    chmod +x env/bin/$name
-done"""
-SMALL = (
-    # The account: the package is installed from the clone; what it needs, with its programs, is taken from
-    # here.
-    (
-        r"^python3 -m venv env$",
-        (
-            "{python} -m venv env\nenv/bin/pip uninstall --yes setuptools\necho {packages} >"
-            " env/lib/python{version}/site-packages/here.pth"
-        ),
-    ),
-    (
-        r"pip install -c constraints.txt \.$",
-        "pip install --no-index --no-deps --no-build-isolation -c constraints.txt .\n" + PROGRAMS,
-    ),
-    (r"^make ", "make BIN=small INSTALLED=small/.installed "),
-    # The material.
-    (
-        r"^biobert-scale corpus download",
-        "small/serve {port} biobert-scale corpus download --base-url http://127.0.0.1:{port}",
-    ),
-    (r"--raw DIR --benchmarks DIR", "--raw small/raw --benchmarks small/raw --recipe small/recipe.json"),
-    (r"corpus synthesize", "corpus synthesize --abstracts 300 --full-texts 10"),
-    (r"--size 28996", "--size 600"),
-    (r"^biobert-scale tokens build", "biobert-scale tokens build --validation-fraction 0.1"),
-    # The model and its budget; what only calculates keeps the large one.
-    (r"--config (biobert-large|demo)\b(?!.* --(dry-run|devices) )", "--config small/recipe.json"),
-    (r"launch slurm (?!.*--config)", "launch slurm --config small/recipe.json "),
-    (r"evaluate finetune", "evaluate finetune --epochs 1 --max-seq-length 64"),
-    # The machine.
-    (r"--nodes 4 --devices-per-node 4", "--nodes 2 --devices-per-node 2"),
-    (r"--devices-per-node 8", "--devices-per-node 1"),
-    (r"node-8\.yaml", "node-8.yaml --num_processes 2"),
-    (r"two-nodes-of-8\.yaml", "two-nodes-of-8.yaml --num_processes 2"),
-    (r"accelerate launch(?!.*--main_process_port)", "accelerate launch --main_process_port 0"),
-    (r"--num_gpus 8", "--num_gpus 2 --master_port {port}"),
-    (r"--standalone --nproc-per-node 8", "--standalone --nproc-per-node 2"),
-    (
-        r"--nnodes 2 --node-rank 0 --nproc-per-node 8",
-        "--nnodes 2 --node-rank $SLURM_NODEID --nproc-per-node 1",
-    ),
-    (r"(?<=--machine_rank )0|(?<=--node_rank )0", "$SLURM_NODEID"),
-    (r"tensorboard --logdir", "tensorboard --inspect --logdir"),  # tells what it finds there, and ends
-    (r"sleep 60", "sleep 1"),
-)
-"""What is put in for what, line by line, in this order."""
-
-FILLED_IN = {
-    "site.toml": (
-        ("cpus_per_device = 8", "cpus_per_device = 1"),
-        ("memory_gib_per_device = 32", "memory_gib_per_device = 1"),
-        ("cpus = 16", "cpus = 2"),
-        ("memory_gib = 64", "memory_gib = 4"),
-    ),
-    "launch/deepspeed/hostfile": (("slots=8", "slots=1"),),
-}
-"""Files that the reader fills in."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """How the block that begins so is checked."""
-
-    document: str
-    begins: str
-    place: Literal["here", "python", "cluster", "nodes", "parsed", "no command"]
-    """On this machine; by Python; on the cluster's head; on each of its nodes; only parsed; not even that."""
-    leaves: tuple[str, ...] = ()
-    """Files that are there afterwards."""
-    reason: str = ""
-    """Why it is not run."""
-
-
-RULES = (
-    Rule(
-        document="README.md",
-        begins="raw XML -> documents",
-        place="no command",
-        reason="a picture of the stages",
-    ),
-    Rule(document="README.md", begins="make demo", place="here", leaves=("runs/demo/report.html",)),
-    Rule(
-        document="README.md",
-        begins="biobert-scale demo --raw",
-        place="here",
-        leaves=("runs/real/report.html",),
-    ),
-    Rule(
-        document="README.md",
-        begins="biobert-scale corpus download",
-        place="here",
-        leaves=(
-            "pictures",
-            "run/finished.json",
-            "scores/NCBI-disease/pretrained-seed3/metrics.json",
-            "table/table.json",
-            "entities.jsonl",
-        ),
-    ),
-    Rule(document="README.md", begins="from transformers import", place="python"),
-    Rule(document="README.md", begins="biobert-scale train", place="here", leaves=("run/finished.json",)),
-    Rule(
-        document="launch/README.md", begins="python3 -m venv", place="here", leaves=("env/bin/biobert-scale",)
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="biobert-scale launch site",
-        place="cluster",
-        leaves=("site.toml",),
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="biobert-scale corpus synthesize",
-        place="cluster",
-        leaves=("trial/evaluation/table.txt",),
-    ),
-    Rule(document="launch/README.md", begins="squeue --me", place="cluster"),
-    Rule(
-        document="launch/README.md",
-        begins="biobert-scale corpus download",
-        place="cluster",
-        leaves=("work/tokens/manifest.json",),
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="biobert-scale train --config biobert-large --tokens work/tokens --dry-run",
-        place="cluster",
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="biobert-scale launch slurm",
-        place="cluster",
-        leaves=("work/pretraining/finished.json", "work/evaluation/table.txt"),
-    ),
-    Rule(document="launch/README.md", begins="tail -n 20 work", place="cluster"),
-    Rule(
-        document="launch/README.md",
-        begins="biobert-scale train --config biobert-large --tokens tokens",
-        place="here",
-        leaves=("run/finished.json",),
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="accelerate launch --config_file launch/accelerate/cpu-2.yaml",
-        place="here",
-        leaves=("run/finished.json",),
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="accelerate launch --config_file launch/accelerate/two-nodes-of-8.yaml",
-        place="nodes",
-        leaves=("run/finished.json",),
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="torchrun --nnodes 2",
-        place="nodes",
-        leaves=("run/finished.json",),
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="deepspeed --hostfile launch/deepspeed/hostfile --no_ssh",
-        place="nodes",
-        leaves=("run/finished.json",),
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="deepspeed --hostfile launch/deepspeed/hostfile --module",
-        place="parsed",
-        reason="pdsh would log in on other machines",
-    ),
-    Rule(
-        document="launch/README.md",
-        begins="until [ -e run/finished.json",
-        place="here",
-        leaves=("run/finished.json",),
-    ),
-    Rule(document="docs/how-to/doctor.md", begins="biobert-scale doctor", place="here"),
-    Rule(document="docs/how-to/doctor.md", begins="accelerate launch", place="here"),
-    Rule(
-        document="docs/how-to/evaluation.md",
-        begins="biobert-scale evaluate prepare",
-        place="parsed",
-        reason="downloads, and forty runs a task; README's and release.md's blocks are run",
-    ),
-    Rule(
-        document="docs/how-to/evaluation.md",
-        begins="biobert-scale evaluate blurb",
-        place="parsed",
-        reason="up to ten runs a task, of six settings each",
-    ),
-    Rule(
-        document="docs/how-to/evaluation.md",
-        begins="for step in",
-        place="parsed",
-        reason="needs those checkpoints",
-    ),
-    Rule(
-        document="docs/how-to/own-data.md",
-        begins='name = "my-task"',
-        place="no command",
-        reason="the file that the account has",
-    ),
-    Rule(
-        document="docs/how-to/own-data.md",
-        begins="biobert-scale evaluate prepare",
-        place="here",
-        leaves=("prepared/my-task/test.gold.jsonl",),
-    ),
-    Rule(
-        document="docs/how-to/own-data.md",
-        begins="biobert-scale evaluate finetune",
-        place="parsed",
-        reason="five runs a rate; README's and release.md's blocks are run",
-    ),
-    Rule(
-        document="docs/how-to/own-data.md",
-        begins='name = "my-relations"',
-        place="no command",
-        reason="another task's file",
-    ),
-    Rule(
-        document="docs/how-to/release.md",
-        begins="pre-training run",
-        place="no command",
-        reason="a picture of the way",
-    ),
-    Rule(
-        document="docs/how-to/release.md",
-        begins="biobert-scale export run --tokens tokens --corpus corpus --output",
-        place="here",
-        leaves=("model/SHA256SUMS",),
-    ),
-    Rule(
-        document="docs/how-to/release.md",
-        begins="biobert-scale export run --tokens tokens --corpus corpus --evaluation",
-        place="here",
-        leaves=("model/README.md",),
-    ),
-    Rule(
-        document="docs/how-to/release.md",
-        begins="biobert-scale evaluate finetune",
-        place="here",
-        leaves=("tagger/README.md",),
-    ),
-    Rule(document="docs/how-to/release.md", begins="from transformers import", place="python"),
-    Rule(
-        document="docs/how-to/release.md",
-        begins="export HF_TOKEN",
-        place="parsed",
-        reason="needs a hub's token",
-    ),
-    Rule(
-        document="docs/how-to/release.md",
-        begins="biobert-scale export run --tokens tokens --output milestones",
-        place="parsed",
-        reason="needs a hub's token",
-    ),
-    Rule(
-        document="docs/how-to/release.md",
-        begins="biobert-scale tag tagger",
-        place="here",
-        leaves=("entities.jsonl",),
-    ),
-    Rule(
-        document="docs/how-to/release.md",
-        begins="biobert-scale tag chemicals",
-        place="parsed",
-        reason="two models and a directory of articles",
-    ),
-    Rule(
-        document="docs/how-to/release.md",
-        begins="zcat",
-        place="parsed",
-        reason="two models and a baseline file",
-    ),
-    Rule(document="docs/how-to/release.md", begins='{"id"', place="no command", reason="an answer"),
-)
 BLOCKS = [block for document in DOCUMENTS for block in read_blocks(ROOT / document, document)]
-OTHER_OPTIONS = {"--test-only", "--batch", "--signal", "--requeue", "--logdir", "--check", "--multi_gpu"}
-"""Of SLURM, TensorBoard, sha256sum and accelerate, which the text names."""
-
-
-def rule_for(block: Block) -> Rule:
-    """The one rule that knows a block."""
-    known = [rule for rule in RULES if rule.document == block.document and block.text.startswith(rule.begins)]
-    if len(known) != 1:
-        raise Rotten(
-            f"{len(known)} rules know the block at {block.document}:{block.line}"
-            f" ({block.text.splitlines()[0]!r}): add one that says how it is run"
-        )
-    return known[0]
+OTHER_OPTIONS = set(
+    "--test-only --batch --signal --requeue --logdir --check --multi_gpu --local-dir"
+    " --extra-index-url --own.NAME.no-private --training.phases.0.steps".split()
+)
+"""Of SLURM, TensorBoard, sha256sum, accelerate, hf and pip, which the text names; and two that depend on
+others."""
 
 
 def check(block: Block) -> int:
@@ -359,7 +64,7 @@ def test_every_command_of_a_block_could_be_begun(block: Block) -> None:
 
 def test_every_rule_and_every_small_size_is_of_use() -> None:
     known = [rule_for(block) for block in BLOCKS]
-    assert sorted(map(repr, known)) == sorted(map(repr, RULES))
+    assert sorted(repr(rule) for rule in known if rule.begins != INSTALL) == sorted(map(repr, RULES))
     assert all(rule.reason for rule in RULES if rule.place in ("parsed", "no command"))
     values = dict.fromkeys(("python", "packages", "scripts", "version", "port"), "")
     used = set().union(
@@ -409,7 +114,7 @@ def test_every_rule_and_every_small_size_is_of_use() -> None:
 )
 def test_rot_is_noticed(text: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     block = Block(document="README.md", line=1, language="bash", text=text)
-    monkeypatch.setattr(f"{__name__}.RULES", (Rule(document="README.md", begins=text, place="here"),))
+    monkeypatch.setattr("tests.docs.rules.RULES", (Rule(document="README.md", begins=text, place="here"),))
     with pytest.raises(Rotten, match=re.escape(says)):
         check(block)
 
@@ -487,15 +192,26 @@ def test_options_that_the_text_names_exist() -> None:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Account:
-    """An account in which the first block of launch/README.md has been run."""
+    """An account in which the package was installed, as the documents say."""
     account = clone(tmp_path_factory.mktemp("account"))
-    (block,) = [
-        block
-        for block in BLOCKS
-        if block.document == "launch/README.md" and block.text.startswith("python3 -m venv")
-    ]
-    assert not follow(block, account)
+    blocks = [block for block in BLOCKS if block.text.startswith("python3 -m venv")]
+    assert len(blocks) == 6 and {block.text for block in blocks} == {INSTALL}
+    assert not follow(blocks[0], account)
     return account
+
+
+@pytest.fixture
+def servers(installed: Account) -> Iterator[dict[str, str]]:
+    """A hub, and object storage with the bucket that the documents name; the environment that leads there."""
+    with hub_server.serving() as hub, s3_server.serving() as (bucket, proxy):
+        bucket.backend.create_bucket("my-bucket", "us-east-1")
+        yield {
+            **proxy.account,
+            "HF_ENDPOINT": hub.url,
+            "HF_TOKEN": hub_server.TOKEN,
+            "HF_HUB_DISABLE_XET": "1",
+            "NO_PROXY": "127.0.0.1",
+        }
 
 
 @pytest.fixture
@@ -561,9 +277,7 @@ def chapter(document: str, *places: str) -> list[Block]:
     blocks = [
         block
         for block in BLOCKS
-        if block.document == document
-        and rule_for(block).place in places
-        and not block.text.startswith("python3 -m venv")
+        if block.document == document and rule_for(block).place in places and block.text != INSTALL
     ]
     assert blocks, f"{document} has no command to run at {places}"
     return blocks
@@ -571,13 +285,50 @@ def chapter(document: str, *places: str) -> list[Block]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_the_readme_and_the_release_from_top_to_bottom(account: Account) -> None:
-    *steps, other_run = chapter("README.md", "here", "python")
-    for block in (*steps, *chapter("docs/how-to/release.md", "here", "python"), other_run):
+def test_the_first_day(account: Account) -> None:
+    """The tutorials, one after another in one directory, and the README's commands on what they have made."""
+    for tutorial in ("tag-text", "fine-tune", "pre-train"):
+        for block in chapter(f"docs/tutorials/{tutorial}.md", "here", "python"):
+            assert not follow(block, account)
+    for name, made in (("prepared", "my-data"), ("tokens", "trial"), ("model", "trial")):
+        account.file(name).symlink_to(account.file(made) / name)
+    for block in chapter("README.md", "here"):
         assert not follow(block, account)
-    for block in chapter("docs/how-to/own-data.md", "here"):
-        shutil.rmtree(account.file("prepared"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_how_to_pages_from_top_to_bottom(account: Account, servers: dict[str, str]) -> None:
+    """One after another in one directory: each page has what those before it have made."""
+    account.variables.update(servers)
+    *steps, other_run = chapter("docs/how-to/pretrain.md", "here", "python")
+    for block in steps:
         assert not follow(block, account)
+    upload(account.file("tokens"), "my-bucket")
+    for page in ("release", "evaluation", "planning", "tokens", "checkpoints", "initial-weights", "corpus"):
+        for block in chapter(f"docs/how-to/{page}.md", "here", "python"):
+            assert not follow(block, account)
+    for block in (*chapter("docs/reference/python.md", "python"), other_run):
+        assert not follow(block, account)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_installing_own_data_and_full_texts(account: Account) -> None:
+    for block in chapter("docs/how-to/install.md", "here"):
+        assert not follow(block, account)
+    account.file("model").symlink_to(account.file("runs/demo/export"))
+    for page in ("own-data", "full-texts"):
+        for block in chapter(f"docs/how-to/{page}.md", "here"):
+            assert not follow(block, account)
+
+
+def upload(directory: Path, bucket: str) -> None:
+    """Put a directory's files into a bucket of moto, below its name."""
+    for path in directory.rglob("*"):
+        if path.is_file():
+            key = str(path.relative_to(directory.parent))
+            s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object(bucket, key, path.read_bytes())
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CONFIG = CorpusConfig(minimum_words=5, characters_per_shard=100_000)
 
 
+@pytest.mark.slow
 def test_bytes_are_the_same_with_one_and_with_eight_workers(raw: Path, tmp_path: Path) -> None:
     one = build_corpus(raw, tmp_path / "one", CONFIG, workers=1)
     eight = build_corpus(raw, tmp_path / "eight", CONFIG, workers=8)
@@ -52,9 +53,8 @@ def test_workers_import_nothing_from_the_working_directory(tmp_path: Path) -> No
     subprocess.run([command, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize(
-    "moment", ["extracted/*.json", pytest.param("shards-*/completions/*", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["extracted/*.json", "shards-*/completions/*"])
 @pytest.mark.fault(
     "SIGKILL of a corpus build with its workers, once `{moment}` is there",
     "the same command finishes it, same bytes",

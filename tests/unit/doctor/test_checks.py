@@ -79,6 +79,7 @@ def doctor(*arguments: str, shell: str = "") -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
 def test_a_sick_machine_fails_and_every_trouble_is_told(copied: Path, tmp_path: Path) -> None:
     shard = next((copied / "train").glob("*.arrow"))
     content = bytearray(shard.read_bytes())

@@ -332,7 +332,7 @@ def test_errors_are_counted_where_they_belong():
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_random_predictions_survive_both_formats(prepared, tmp_path_factory, data):
     sentences, documents = (
         read_sentences(prepared, "NCBI-disease", "test"),

@@ -212,6 +212,7 @@ def test_gold_under_io_tags_cannot_reach_100(real_data, tmp_path):
     ] == pytest.approx(99.22, abs=0.005)
 
 
+@pytest.mark.slow
 def test_all_iob_files_have_their_published_sizes(real_data, tmp_path):
     manifest = prepare(real_data / "ner" / "iob", tmp_path)
     assert all(counts["published"] for counts in manifest.counts.values()) and len(manifest.counts) == 3

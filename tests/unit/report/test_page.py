@@ -266,14 +266,22 @@ def test_two_protocols_or_two_models_never_share_a_cell(tmp_path: Path) -> None:
     write_score(
         tmp_path / "evaluation/b", "NCBI-disease", "pre-trained", "export", 81.0, model_fingerprint="two"
     )
-    write_score(tmp_path / "evaluation/c", "NCBI-disease", "pre-trained", "export", 82.0, protocol="biobert")
+    write_score(
+        tmp_path / "evaluation/c",
+        "NCBI-disease",
+        "pre-trained",
+        "export",
+        82.0,
+        model_fingerprint="two",
+        protocol="biobert",
+    )
     page = lxml.html.fromstring(render(read_sources(tmp_path), datetime.date(2020, 1, 1)))
     head = [cell.text_content() for cell in page.xpath("//table[@id='scores']/thead/tr/th")]
     assert len(head) == 3 and "biobert" in head[1] + head[2]
-    first, second = rows(page, "scores").items()
-    assert (first[0], second[0]) == ("pre-trained", "pre-trained (2)")
-    assert sorted(cell[:2] for cell in first[1]) == ["81", "82"]
-    assert sorted(cell[:1] for cell in second[1]) == ["8", "–"]
+    found = rows(page, "scores")
+    assert list(found) == ["pre-trained, model two", "pre-trained, model one"]
+    assert sorted(cell[:2] for cell in found["pre-trained, model two"]) == ["81", "82"]
+    assert sorted(cell[:2] for cell in found["pre-trained, model one"]) == ["80", "–"]
 
 
 def test_published_scores_are_called_comparable_on_the_published_files_only(

@@ -334,6 +334,7 @@ def test_a_run_s_own_directory_serves_as_well(run: Path) -> None:
     assert [entity.text for entity in entities] == ["leaf palsy"]
 
 
+@pytest.mark.slow
 @pytest.mark.fault("the reader of `tag`'s output goes away", "ends quietly")
 def test_a_reader_that_stops_ends_the_command_quietly(model: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("Mice with leaf palsy slept.\n" * 5_000)

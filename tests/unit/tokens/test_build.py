@@ -399,7 +399,7 @@ def test_shards_do_not_depend_on_the_workers(stages: Path, tmp_path: Path) -> No
     assert files == {MANIFEST, *first.outputs}
 
 
-@pytest.mark.parametrize("whom", ["worker", "everybody"])
+@pytest.mark.parametrize("whom", ["worker", pytest.param("everybody", marks=pytest.mark.slow)])
 @pytest.mark.fault(
     "SIGKILL during a token build: {whom}",
     "the same command finishes it, same bytes",

@@ -8,6 +8,7 @@ import pytest
 from biobert_scale.tune.child import run_for
 
 
+@pytest.mark.slow
 def test_a_process_that_takes_too_long_goes_with_all_that_it_has_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,6 +127,7 @@ def test_a_second_run_asks_for_the_inventory_alone(service: tuple[PmcBucket, Pro
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 @pytest.mark.fault(
     "a download of articles is killed twice (SIGKILL)",
     "resumes behind the last article on the disk; the packages hold the same",

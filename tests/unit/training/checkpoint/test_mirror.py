@@ -157,6 +157,7 @@ def test_a_mirror_that_fails_costs_the_run_nothing(
     assert losses(tmp_path / "fresh") == losses(undisturbed) and same_end(tmp_path / "fresh", undisturbed)
 
 
+@pytest.mark.slow
 def test_a_mirror_that_recovers_catches_up(
     service: tuple[PmcBucket, Proxy], undisturbed: Path, tmp_path: Path
 ) -> None:
