@@ -262,7 +262,10 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
         ),
         ("embeddings of", "no command", "an answer"),
     ),
-    "docs/how-to/planning.md": (("biobert-scale plan", "here", "plan.json"),),
+    "docs/how-to/planning.md": (
+        ("biobert-scale plan --config biobert-large --devices", "here", "plan.json"),
+        ("biobert-scale plan --config biobert-large --global-batch-size", "here", "scale.json"),
+    ),
     "docs/how-to/tokens.md": (
         (
             "biobert-scale tokens vocabulary --corpus corpus --output vocabulary --size 28996  ",
