@@ -21,6 +21,12 @@ from biobert_scale.ranges import within
     memory_gbs="[0, 1e6]",
     host_gbs="[0, 1e6]",
     transfer_gbs="[0, 1e6]",
+    latency_us="[0, 1e6]",
+    spread="[0, 1]",
+    node_mtbf_days="[0, 1e6]",
+    restart_minutes="[0, 1e6]",
+    save_seconds="[0, 1e6]",
+    write_seconds="[0, 1e6]",
     global_batch_size="[0, 1e9]",
 )
 def plan(
@@ -37,9 +43,16 @@ def plan(
     memory_gbs: float = 0.0,
     host_gbs: float = 0.0,
     transfer_gbs: float = 0.0,
+    latency_us: float = 0.0,
+    spread: float = 0.0,
     global_batch_size: int = 0,
     tokens: Path | None = None,
     run: tuple[Path, ...] = (),
+    simulate: bool = False,
+    node_mtbf_days: float = 0.0,
+    restart_minutes: float = 10.0,
+    save_seconds: float = 0.0,
+    write_seconds: float = 0.0,
     json: Path | None = None,
 ) -> None:
     """Work out memory, communication and time of a recipe on a machine, and which engine to take.
@@ -63,21 +76,37 @@ def plan(
         host_gbs: 10^9 bytes a second of the host's memory, for each device, for an offloaded optimizer's
             step.
         transfer_gbs: 10^9 bytes a second between a device and its host, for offloading.
+        latency_us: microseconds of a message between two devices, besides its bytes.
+        spread: standard deviation of a rank's seconds of computing in a step, over their mean (0.02 is 2%): a
+            step waits for the slowest rank.
         global_batch_size: sequences of a step; 0: the recipe's.
         tokens: finished token shards, for the vocabulary's size; without them the recipe's counts.
         run: run directories that were measured: the first half of the first one gives the rates that are not
             given here, and all are compared with their predictions.
+        simulate: the recommended configuration also on twice the devices, four times, up to 1,024, whose
+            nodes fail: days, lost work, restarts, and the best interval between saves.
+        node_mtbf_days: mean days between two failures of a node; 0: none fails.
+        restart_minutes: minutes from a failure to the first step after it.
+        save_seconds: seconds that a save keeps the loop waiting for; 0: the first run's.
+        write_seconds: seconds after which a save is complete, behind the steps that follow; 0: the first
+            run's.
         json: a file to write the plan to.
     """
+    import math
     from dataclasses import replace
 
+    from biobert_scale.errors import UserError
     from biobert_scale.files import read_manifest, write_json
+    from biobert_scale.plan.failures import Failures
     from biobert_scale.plan.plan import make_plan
     from biobert_scale.plan.predict import ADAMW_BYTES, Machine, Rates
     from biobert_scale.plan.table import as_json, render
     from biobert_scale.recipes import load_config
     from biobert_scale.tokens.build import STAGE
 
+    if not simulate and (node_mtbf_days or save_seconds or write_seconds):
+        what = "failures and saves count in a simulation only"
+        raise UserError(what, where="command line", remedy="add --simulate")
     settings = load_config(config)
     if global_batch_size:
         training = replace(settings.training, global_batch_size=global_batch_size, micro_batch_size=1)
@@ -94,13 +123,28 @@ def plan(
         bandwidth=bandwidth_gbs * 1e9,
         network=network_gbs * 1e9,
         transfer=transfer_gbs * 1e9,
+        latency=latency_us / 1e6,
+        spread=spread,
         device_step=ADAMW_BYTES / memory_gbs / 1e9 if memory_gbs else 0.0,
         host_step=ADAMW_BYTES / host_gbs / 1e9 if host_gbs else 0.0,
     )
     vocabulary_size = (
         settings.vocabulary.size if tokens is None else read_manifest(tokens, STAGE).counts["vocabulary"]
     )
-    made = make_plan(settings, machine, rates, vocabulary_size=vocabulary_size, runs=run)
+    node = Failures(
+        mtbf=node_mtbf_days * 86400 or math.inf,
+        restart=restart_minutes * 60,
+        save=save_seconds,
+        write=write_seconds,
+    )
+    made = make_plan(
+        settings,
+        machine,
+        rates,
+        vocabulary_size=vocabulary_size,
+        runs=run,
+        node=node if simulate else None,
+    )
     show(render(made))
     if json is not None:
         write_json(json, as_json(made))

@@ -50,6 +50,7 @@ ADDED: dict[str, Added] = {
     "compute.activation_checkpointing": Added(since="0.2.0", before=False),
     "training.batch_warmup_start": Added(since="0.2.0", before=0),
     "training.batch_warmup_steps": Added(since="0.2.0", before=0),
+    "training.frozen_encoder_steps": Added(since="0.2.0", before=0),
     "training.phases": Added(since="0.2.0", before=[]),
     "training.schedule.decay": Added(since="0.2.0", before="linear"),
     "training.checkpoint.mirror": Added(since="0.2.0", before=""),

@@ -113,6 +113,9 @@ class TrainingConfig(Section, path="training"):
     initial_weights: str = ""
     """Where the run starts: a Hugging Face model directory, or a TensorFlow checkpoint's path or directory;
     empty for random weights."""
+    frozen_encoder_steps: Annotated[int, "[0, 1e12]"] = 0
+    """The first optimizer steps, in which the heads alone learn: for initial weights that have none, whose
+    fresh heads would send their noise into the encoder."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     precision: PrecisionConfig = field(default_factory=PrecisionConfig)
@@ -133,6 +136,11 @@ class TrainingConfig(Section, path="training"):
             what = f"global_batch_size {whole} is not a multiple of micro_batch_size {part}"
             remedy = f"use {nearest_multiples(whole, part)}"
             raise UserError(what, where="training.global_batch_size", remedy=remedy)
+        if self.frozen_encoder_steps >= self.schedule.total_steps:
+            steps = f"training.schedule.total_steps {self.schedule.total_steps}"
+            what = f"frozen_encoder_steps {self.frozen_encoder_steps} is not below {steps}"
+            remedy = "release the encoder earlier or lengthen the run"
+            raise UserError(what, where="training.frozen_encoder_steps", remedy=remedy)
         if self.phases:
             self._check_phases()
         else:

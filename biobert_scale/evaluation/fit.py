@@ -17,6 +17,7 @@ from biobert_scale.errors import RunFailed
 from biobert_scale.evaluation.finetuned_weights import Head
 from biobert_scale.evaluation.layer_rates import layer_groups
 from biobert_scale.evaluation.ner import EntityTask
+from biobert_scale.evaluation.occurring_entries import OccurringEntries
 from biobert_scale.evaluation.sequences import SequenceTask
 from biobert_scale.training.engine.optimizer import build_optimizer
 from biobert_scale.training.runtime import my_part
@@ -68,6 +69,7 @@ def fit(
         warmup_steps=int(config.warmup_fraction * steps * config.epochs), total_steps=steps * config.epochs
     )
     model.to(accelerator.device)
+    occurring = OccurringEntries(model.bert, benchmark.entries())
     if accelerator.process_index:  # rank 0 draws what a process alone would draw
         torch.manual_seed(seed + (accelerator.process_index << 32))
     # Fused, because a small model spends half its time here.
@@ -118,6 +120,7 @@ def fit(
     accelerator.unwrap_model(trained, keep_fp32_wrapper=False)  # whoever predicts chooses the precision again
     if best:
         model.load_state_dict(best)
+    occurring.restore()
     accelerator.free_memory()
     model.eval()
     return fitted

@@ -181,6 +181,10 @@ class EntityTask:
         """Sentences to train on."""
         return len(self._training)
 
+    def entries(self) -> set[int]:
+        """Ids of the vocabulary that the inputs of all splits have."""
+        return {piece for split in self._windows.values() for window in split for piece in window.input_ids}
+
     def model(self, encoder: Encoder, dropout: float) -> Tagger:
         return Tagger(encoder, dropout, len(self._tags))
 

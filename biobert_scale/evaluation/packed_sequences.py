@@ -29,7 +29,7 @@ class PackedHead(nn.Module):
 
     def scores(self, inputs: PackedSequences, positions: Tensor) -> Tensor:
         """(positions, labels) fp32; `positions` (positions,) int64 are places in the packed row."""
-        logits: Tensor = self.classifier(self.dropout(self.bert(inputs)[positions]))
+        logits: Tensor = self.classifier(self.dropout(self.bert(inputs, positions)))
         return logits.float()
 
 

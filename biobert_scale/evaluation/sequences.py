@@ -94,6 +94,10 @@ class SequenceTask:
         """Inputs to train on."""
         return len(self._training)
 
+    def entries(self) -> set[int]:
+        """Ids of the vocabulary that the inputs of all splits have."""
+        return {piece for split in self._inputs.values() for each in split for piece in each.input_ids}
+
     def model(self, encoder: Encoder, dropout: float) -> SequenceClassifier:
         return SequenceClassifier(encoder, dropout, max(len(self._task.labels), 1))
 

@@ -40,18 +40,7 @@ def predict_all(config: Config, machine: Machine, rates: Rates, *, vocabulary_si
     Raises:
         UserError: the global batch does not divide over the devices.
     """
-    phases = config.training.each_phase()
-    batches = [("global_batch_size", phase.global_batch_size) for phase in phases]
-    for name, batch in [*batches, ("batch_warmup_start", config.training.batch_warmup_start)]:
-        if batch % machine.devices:
-            nearest = nearest_multiples(batch, machine.devices)
-            raise UserError(
-                f"{name} {batch} does not divide over {machine.devices} devices",
-                where="--devices",
-                remedy=f"use a number that divides it, or training.{name} {nearest}",
-            )
-    start = config.training.batch_warmup_start
-    part = math.gcd(start, *(batch for _, batch in batches)) // machine.devices
+    part = part_of_batch(config, machine.devices)
     engines = dict.fromkeys([*ENGINES, engine_of(config)])
     shape = bert_config(config.model, vocabulary_size=vocabulary_size, pad_token_id=0)
     counted = count_parameters(config, shape)
@@ -67,6 +56,26 @@ def predict_all(config: Config, machine: Machine, rates: Rates, *, vocabulary_si
                 continue
             found.append(predict(candidate, machine, rates, vocabulary_size=vocabulary_size, counted=counted))
     return found
+
+
+def part_of_batch(config: Config, devices: int) -> int:
+    """Sequences of a step for each device, which a micro-batch divides: in every phase, and in the batch's
+    warm-up.
+
+    Raises:
+        UserError: the global batch does not divide over the devices.
+    """
+    phases = config.training.each_phase()
+    batches = [("global_batch_size", phase.global_batch_size) for phase in phases]
+    for name, batch in [*batches, ("batch_warmup_start", config.training.batch_warmup_start)]:
+        if batch % devices:
+            nearest = nearest_multiples(batch, devices)
+            raise UserError(
+                f"{name} {batch} does not divide over {devices} devices",
+                where="--devices",
+                remedy=f"use a number that divides it, or training.{name} {nearest}",
+            )
+    return math.gcd(config.training.batch_warmup_start, *(batch for _, batch in batches)) // devices
 
 
 def choose(predictions: Sequence[Prediction], machine: Machine, rates: Rates, *, own_engine: str) -> Choice:

@@ -16,7 +16,8 @@ from biobert_scale.errors import UserError
 from biobert_scale.files import read_json
 from biobert_scale.plan.dry_run import plan_run
 from biobert_scale.plan.memory import Sharding
-from biobert_scale.plan.predict import Machine, Rates, computed_again, predict
+from biobert_scale.plan.predict import Machine, Rates, computed_again, predict, slowest_rank
+from biobert_scale.plan.scaling import expected_maximum
 from biobert_scale.recipes import load_config
 from biobert_scale.training.checkpoint.retention import complete
 from biobert_scale.training.checkpoint.tensor_files import Shards
@@ -46,6 +47,12 @@ class MeasuredRun:
     optimizer_seconds: float
     flops: float
     """Operations of one device in a step."""
+    slowest_excess: float = 0.0
+    """What the slowest rank's data and forward pass took more than the mean rank's, over that."""
+    save_seconds: float = 0.0
+    """What a save kept the loop waiting for."""
+    write_seconds: float = 0.0
+    """Until a save was complete."""
     peak_memory: int
     """Bytes, of the fullest rank: of tensors on a GPU, of the process on a CPU."""
 
@@ -92,7 +99,8 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
     if config.training.phases or config.training.batch_warmup_steps:
         what = "the run's steps are not alike: it has phases or a warm-up of its batch"
         raise UserError(what, where=run, remedy="measure a short run without them")
-    records = [record for record in read_metrics(run) if "perf/forward_seconds" in record]
+    noted = read_metrics(run)
+    records = [record for record in noted if "perf/forward_seconds" in record]
     if len(records) < 2:
         what = f"{len(records)} record(s) of speed, too few for a rate"
         remedy = "let the run write a few more log lines (training.log_every_steps)"
@@ -103,6 +111,9 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
 
     def median(*names: str) -> float:
         return float(statistics.median(sum(record[name] for name in names) for record in counted))
+
+    def median_where_noted(name: str, records: Sequence[Mapping[str, Any]]) -> float:
+        return float(statistics.median([record[name] for record in records if name in record] or [0.0]))
 
     return MeasuredRun(
         run=run,
@@ -117,6 +128,9 @@ def read_run(run: Path, *, half: Literal["first", "second"] | None = None) -> Me
             record["perf/model_flops_per_second_per_device"] * record["perf/step_seconds"]
             for record in counted
         ),
+        slowest_excess=median_where_noted("perf/slowest_rank_excess", counted),
+        save_seconds=median_where_noted("perf/checkpoint_stall_seconds", noted),
+        write_seconds=median_where_noted("perf/checkpoint_write_seconds", noted),
         peak_memory=max(record["perf/peak_memory_bytes"] for record in records),
     )
 
@@ -168,13 +182,17 @@ def rates_from(measured: MeasuredRun, given: Rates) -> Rates:
     prediction = predict(measured.config, machine_of(measured), given, vocabulary_size=size)
     sending = prediction.communication_seconds or 0.0
     element = measured.optimizer_seconds / share
-    flops = measured.flops * computed_again(measured.config)
+    spread = given.spread
+    if not spread and world_size > 1:
+        spread = measured.slowest_excess / expected_maximum(world_size)
+    flops = measured.flops * computed_again(measured.config) * slowest_rank(spread, world_size)
     return replace(
         given,
         # A rate given too low would leave no time to compute.
         flops=given.flops or flops / max(measured.compute_seconds - sending, measured.compute_seconds / 10),
         device_step=given.device_step or (0.0 if sharding.offload_optimizer else element),
         host_step=given.host_step or (element if sharding.offload_optimizer or measured.on_cpu else 0.0),
+        spread=spread,
         other_seconds=max(0.0, measured.step_seconds - measured.compute_seconds - measured.optimizer_seconds),
         filling=filling_of(measured),
     )

@@ -19,6 +19,8 @@ _FP32 = 4
 _STAGE_0_BUCKET = 500_000_000
 """Elements that DeepSpeed reduces at once at stage 0; the configuration's bucket size does not reach that
 code."""
+_DDP_BUCKET = 25 * 2**20
+"""Bytes that torch's DistributedDataParallel reduces at once, by default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Sharding:
     """Stage 3: each rank's share of the weights is in the host's memory."""
     bucket: int = 500_000_000
     """Gradient elements that are reduced at once."""
+    gather_bucket: int = 500_000_000
+    """Stages 1 and 2: weights that are gathered at once."""
     overlap: bool = False
     """Two buckets: one is filled while the other is reduced."""
     reuse_distance: int = 1_000_000_000
@@ -52,6 +56,7 @@ class Sharding:
         stage = int(zero.get("stage", 0))
         known = {
             "bucket": "reduce_bucket_size",
+            "gather_bucket": "allgather_bucket_size",
             "reuse_distance": "stage3_max_reuse_distance",
             "prefetch": "stage3_prefetch_bucket_size",
             "persistence_threshold": "stage3_param_persistence_threshold",
@@ -280,7 +285,7 @@ def activation_bytes(
 
 
 class Sent(NamedTuple):
-    """Bytes that one rank sends in one optimizer step, by ring algorithms."""
+    """What one rank sends in one optimizer step: bytes by ring algorithms, or numbers of collectives."""
 
     reduced: int
     """To reduce gradients."""
@@ -312,6 +317,28 @@ def communication(
     in_all = (reduced + gathered) * (world_size - 1) // world_size
     in_gathers = gathered * (world_size - 1) // world_size
     return Sent(in_all - in_gathers, in_gathers)
+
+
+def collective_calls(count: int, sharding: Sharding, *, micro_steps: int) -> Sent:
+    """Into how many collectives what `communication` counts is divided: as many as buckets. At stage 3, where
+    tensors are fetched by their use, it is the least that they can be."""
+
+    def buckets(size: int) -> int:
+        return -(-count // size)
+
+    match sharding.stage:
+        case None:
+            return Sent(buckets(_DDP_BUCKET // _FP32), 0)
+        case 0:
+            return Sent(buckets(_STAGE_0_BUCKET), 0)
+        case 1:
+            return Sent(buckets(sharding.bucket), buckets(sharding.gather_bucket))
+        case 2:
+            return Sent(micro_steps * buckets(sharding.bucket), buckets(sharding.gather_bucket))
+        case _:
+            passes = 1 if sharding.reuse_distance >= 2 * count else 2
+            gathers = micro_steps * passes * buckets(max(sharding.prefetch, 1))
+            return Sent(micro_steps * buckets(sharding.bucket), gathers)
 
 
 def checkpoint_bytes(count: int) -> int:

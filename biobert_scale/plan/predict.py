@@ -12,7 +12,8 @@ from typing import TypedDict
 from biobert_scale.config import Config, phases_of
 from biobert_scale.errors import UserError
 from biobert_scale.plan.dry_run import DryRun, Parameters, plan_run
-from biobert_scale.plan.memory import Parts, RankMemory, Sharding
+from biobert_scale.plan.memory import Parts, RankMemory, Sharding, collective_calls
+from biobert_scale.plan.scaling import Links, expected_maximum
 
 ADAMW_BYTES = 28
 """Memory that an AdamW step moves for each element, in fp32: weight, gradient and two moments read, all but
@@ -49,6 +50,11 @@ class Rates:
     """Seconds for each element that it steps on the host."""
     transfer: float = 0.0
     """Bytes a second between one device and its host."""
+    latency: float = 0.0
+    """Seconds of a message from one device to another, besides its bytes."""
+    spread: float = 0.0
+    """Standard deviation of a rank's seconds of computing in a step over their mean: the others wait for the
+    slowest."""
     other_seconds: float = 0.0
     """What a step takes besides: waiting for data, bringing figures together."""
     filling: float = 1.0
@@ -79,6 +85,7 @@ class Prediction:
     trouble: str
     """Why it cannot be taken: too large, or refused; empty where it can."""
     compute_seconds: float | None = None
+    """Of the slowest rank."""
     communication_seconds: float | None = None
     """Of all that is sent."""
     hidden_seconds: float | None = None
@@ -211,6 +218,11 @@ def computed_again(config: Config) -> float:
     return 4 / 3 if config.compute.activation_checkpointing else 1.0
 
 
+def slowest_rank(spread: float, devices: int) -> float:
+    """The slowest rank's seconds of computing over the mean rank's; see `Rates.spread`."""
+    return 1 + spread * expected_maximum(devices)
+
+
 def _times(run: DryRun, sharding: Sharding, machine: Machine, rates: Rates) -> _Times:
     training = run.config.training
     schedule, validation = training.schedule, training.validation
@@ -220,12 +232,20 @@ def _times(run: DryRun, sharding: Sharding, machine: Machine, rates: Rates) -> _
     moved = _moved(sharding, share, run.micro_steps, 4 if training.precision.dtype == "fp32" else 2)
     ring = rates.ring(machine)
     batch = run.sequence_flops * training.global_batch_size * rates.filling
-    compute = batch * computed_again(run.config) / machine.devices / rates.flops if rates.flops else None
-    sending = sum(run.sent) / ring if ring else (0.0 if machine.devices == 1 else None)
-    hidden = None
-    if sending is not None and compute is not None:
-        reducing, gathering = (sent / ring if ring else 0.0 for sent in run.sent)
-        hidden = _hidden(sharding, reducing, gathering, compute, run.micro_steps)
+    slowest = slowest_rank(rates.spread, machine.devices)
+    compute = (
+        batch * computed_again(run.config) / machine.devices / rates.flops * slowest if rates.flops else None
+    )
+    sending = hidden = None
+    if ring or machine.devices == 1:
+        calls = collective_calls(count, sharding, micro_steps=run.micro_steps)
+        links = Links(machine.devices, ring, rates.latency)
+        reduce_seconds = links.gather_seconds if sharding.stage == 3 else links.all_reduce_seconds
+        reducing = reduce_seconds(run.sent.reduced, calls.reduced)
+        gathering = links.gather_seconds(run.sent.gathered, calls.gathered)
+        sending = reducing + gathering
+        if compute is not None:
+            hidden = _hidden(sharding, reducing, gathering, compute, run.micro_steps)
     optimizer = share * element if element else None
     transfer = 0.0 if not moved else moved / rates.transfer if rates.transfer else None
     # Without its host's part, offloading would look free.

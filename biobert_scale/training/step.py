@@ -43,6 +43,7 @@ def train_step(
     batch: HostStep,
     learning_rate: float,
     *,
+    frozen_encoder: bool = False,
     timer: StepTimer | None = None,
     progress: Callable[[int], None] = lambda micro_step: None,
 ) -> StepResult:
@@ -52,6 +53,7 @@ def train_step(
     all ranks.
 
     Args:
+        frozen_encoder: see `Engine.step`.
         timer: where the parts `forward`, `backward` and `step` are counted.
         progress: called before each micro-batch with its number.
     """
@@ -70,7 +72,7 @@ def train_step(
                 engine.backward(loss * parts)
         totals += torch.stack([sums[name].detach() for name in SUMS])
     with timer.part("step"):
-        update = engine.step(learning_rate)
+        update = engine.step(learning_rate, frozen_encoder=frozen_encoder)
     return StepResult(sums=totals, **vars(update))
 
 

@@ -193,7 +193,10 @@ class Trainer:
         seed_dropout(self.config.seed, self.data_step, self.engine.rank)
         step = self.state.global_step + 1
         progress = partial(self.watchdog.at, step, doing="computing")
-        return train_step(self.engine, batch, rate, timer=self.timer, progress=progress)
+        frozen = self.state.global_step < self.config.training.frozen_encoder_steps
+        return train_step(
+            self.engine, batch, rate, frozen_encoder=frozen, timer=self.timer, progress=progress
+        )
 
     def read(self, result: StepResult, batch: RankStep, waited: float) -> StepFigures:
         """Bring the step's result to the host, joined over the ranks: here the host waits for the device."""

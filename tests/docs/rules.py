@@ -34,6 +34,7 @@ SMALL = (
         "small/serve {port} biobert-scale corpus download --base-url http://127.0.0.1:{port}",
     ),
     (r"^biobert-scale demo --output", "biobert-scale demo --recipe small/recipe.json --output"),
+    (r"--download", "--download --sources small/sources.toml"),
     (r"--raw DIR --benchmarks DIR", "--raw small/raw --benchmarks small/raw --recipe small/recipe.json"),
     (r"corpus synthesize", "corpus synthesize --abstracts 300 --full-texts 10"),
     (r"--size (28996|3500)", "--size 600"),
@@ -123,7 +124,7 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
         ("biobert-scale demo", "here", "tagger/README.md"),
         ("cat > article.txt", "here", ""),
         ('{"id"', "no command", "an answer"),
-        ("biobert-scale tag tagger --input article.txt --format html", "here", "entities.html"),
+        ("biobert-scale tag tagger --input runs", "here", "entities.html"),
         ("biobert-scale tag tagger --input 'runs", "here", "entities.pubtator"),
         ("from biobert_scale import", "python", ""),
     ),
@@ -261,7 +262,13 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
         ),
         ("embeddings of", "no command", "an answer"),
     ),
-    "docs/how-to/planning.md": (("biobert-scale plan", "here", "plan.json"),),
+    "docs/explanation/scale.md": (
+        ("biobert-scale plan", "here", "recipe.json large-batch.json failing.json"),
+    ),
+    "docs/how-to/planning.md": (
+        ("biobert-scale plan --config biobert-large --devices", "here", "plan.json"),
+        ("biobert-scale plan --config biobert-large --global-batch-size", "here", "scale.json"),
+    ),
     "docs/how-to/tokens.md": (
         (
             "biobert-scale tokens vocabulary --corpus corpus --output vocabulary --size 28996  ",

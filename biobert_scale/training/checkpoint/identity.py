@@ -23,7 +23,7 @@ _INITIAL_WEIGHTS, _PHASES = "training.initial_weights", "training.phases"
 RUN_SECTIONS = (
     *("seed", "model", "data", "training.global_batch_size", "training.batch_warmup_start"),
     *("training.batch_warmup_steps", _PHASES, "training.optimizer", "training.schedule"),
-    *("training.precision.dtype", _INITIAL_WEIGHTS),
+    *("training.precision.dtype", _INITIAL_WEIGHTS, "training.frozen_encoder_steps"),
 )
 """The settings that make two runs two, by their keys."""
 

@@ -13,7 +13,7 @@ from biobert_scale.config import Config, gradient_accumulation_steps
 from biobert_scale.errors import RunFailed
 from biobert_scale.training.engine.base import Engine, Update
 from biobert_scale.training.engine.ddp import DdpEngine
-from biobert_scale.training.engine.optimizer import build_optimizer
+from biobert_scale.training.engine.optimizer import build_optimizer, encoder_apart
 
 __all__ = ["LIBRARIES", "Engine", "Update", "build_engine", "out_of_memory", "partitions_weights"]
 
@@ -32,11 +32,15 @@ def build_engine(accelerator: Accelerator, module: nn.Module, config: Config) ->
         UserError: an optimizer class whose state is not known to be held completely.
     """
     training, dtype = config.training, config.training.precision.dtype
+    groups = None
+    if training.frozen_encoder_steps:
+        groups = encoder_apart(module, training.optimizer.weight_decay)
     if training.engine.name == "deepspeed":
         # Here alone: a run without it that imports it keeps its process group's threads to the end.
         from biobert_scale.training.engine.deepspeed import DeepSpeedEngine
 
-        optimizer = build_optimizer(module, training.optimizer, fused=config.compute.fused_optimizer)
+        fused = config.compute.fused_optimizer
+        optimizer = build_optimizer(module, training.optimizer, fused=fused, groups=groups)
         return DeepSpeedEngine(accelerator, module, optimizer, fp16=dtype == "fp16")
     scaling, scaler = training.precision, None
     if dtype == "fp16":
@@ -48,7 +52,7 @@ def build_engine(accelerator: Accelerator, module: nn.Module, config: Config) ->
     fused = config.compute.fused_optimizer and scaler is None
     return DdpEngine(
         module,
-        build_optimizer(module, training.optimizer, fused=fused),
+        build_optimizer(module, training.optimizer, fused=fused, groups=groups),
         device=accelerator.device,
         rank=accelerator.process_index,
         world_size=accelerator.num_processes,

@@ -59,8 +59,12 @@ class Engine(Protocol):
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a micro-batch's loss, an fp32 scalar."""
 
-    def step(self, learning_rate: float) -> Update:
-        """Clip, update the weights, and forget the gradients."""
+    def step(self, learning_rate: float, *, frozen_encoder: bool = False) -> Update:
+        """Clip, update the weights, and forget the gradients.
+
+        Args:
+            frozen_encoder: leave the weights of `encoder_apart`'s encoder as they are.
+        """
 
     def local_fragments(self, *, steps_taken: int = 0) -> list[Fragment]:
         """The fp32 weights and moments that this rank updates, as views.

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from biobert_scale.modeling.batch import PackedBatch
 from biobert_scale.training.engine.base import EngineRecord, Update
 from biobert_scale.training.engine.fragments import Fragment, Place, fragments_of, set_steps_taken, values_of
+from biobert_scale.training.engine.optimizer import set_rates
 
 
 class DdpEngine:
@@ -64,9 +65,8 @@ class DdpEngine:
         loss = loss / self.micro_steps
         torch.autograd.backward(loss if self.scaler is None else self.scaler.scale(loss))
 
-    def step(self, learning_rate: float) -> Update:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+    def step(self, learning_rate: float, *, frozen_encoder: bool = False) -> Update:
+        set_rates(self.optimizer.param_groups, learning_rate, frozen_encoder=frozen_encoder)
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)

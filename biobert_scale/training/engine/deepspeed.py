@@ -26,6 +26,7 @@ from biobert_scale.training.engine.fragments import (
     to_cpu,
     values_of,
 )
+from biobert_scale.training.engine.optimizer import set_rates
 
 _SCALE_AT_FLOOR = "loss scale already at minimum"
 """What its scaler raises, as a bare Exception."""
@@ -71,9 +72,8 @@ class DeepSpeedEngine:
     def backward(self, loss: Tensor) -> None:
         self.engine.backward(loss)
 
-    def step(self, learning_rate: float) -> Update:
-        for group in self.outer.param_groups:
-            group["lr"] = learning_rate
+    def step(self, learning_rate: float, *, frozen_encoder: bool = False) -> Update:
+        set_rates(self.outer.param_groups, learning_rate, frozen_encoder=frozen_encoder)
         scale, skipped_before = self._scale(), self.engine.skipped_steps
         try:
             self.engine.step()

@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from biobert_scale.config import EngineConfig, GuardsConfig, TrainingConfig, gradient_accumulation_steps
+from biobert_scale.config import (
+    EngineConfig,
+    GuardsConfig,
+    ScheduleConfig,
+    TrainingConfig,
+    gradient_accumulation_steps,
+)
 from biobert_scale.errors import UserError
 
 
@@ -23,3 +29,10 @@ def test_a_stall_is_reported_before_the_ranks_give_up() -> None:
             guards=GuardsConfig(stall_seconds=60.0), engine=EngineConfig(communication_timeout_seconds=60)
         )
     assert refused.value.where == "training.guards.stall_seconds"
+
+
+def test_an_encoder_that_would_never_move_is_refused() -> None:
+    schedule = ScheduleConfig(warmup_steps=1, total_steps=10)
+    with pytest.raises(UserError, match="is not below") as refused:
+        TrainingConfig(schedule=schedule, frozen_encoder_steps=10)
+    assert refused.value.where == "training.frozen_encoder_steps"

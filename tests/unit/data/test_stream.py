@@ -5,6 +5,7 @@ import itertools
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -343,3 +344,73 @@ def test_a_resumed_stream_does_as_much_at_step_100_000_as_at_100(tokens: Path) -
 
     calls(0)  # compiles
     assert calls(100_000) <= calls(100) * 1.1
+
+
+class Repeated:
+    """An index of 10^9 samples, which on disk has 16 GB: the rows of another, over and over."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return 10**9
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        rows: np.ndarray = self.rows[indices % len(self.rows)]
+        return rows
+
+
+@pytest.fixture(scope="module")
+def billion(stream: SampleStream) -> SampleStream:
+    index: Any = Repeated(stream.index)
+    return SampleStream(
+        stream.store, index, stream.vocabulary, CONFIG, seed=stream.seed, purpose=stream.purpose
+    )
+
+
+def test_the_step_of_1024_ranks_over_the_end_of_an_epoch_of_a_billion_samples(billion: SampleStream) -> None:
+    """Every sample is some rank's, none is two ranks', and all are those of one rank alone."""
+    first, size = 10**9 - 500, 1024
+
+    def together(world_size: int) -> dict[tuple[int, int], bytes]:
+        found: dict[tuple[int, int], bytes] = {}
+        for rank in range(world_size):
+            step = billion.step(
+                first, global_batch_size=size, micro_batch_size=1, world_size=world_size, rank=rank
+            )
+            assert sum(len(batch.indices) for batch in step.micro_batches) == size // world_size
+            for batch in step.micro_batches:
+                found |= contents(batch)
+        return found
+
+    many = together(1024)
+    assert len(many) == size and many == together(1)
+    assert sum(epoch == 0 for epoch, _ in many) == 500
+    assert {epoch for epoch, _ in many} == {0, 1} and max(index for _, index in many) > 0.99e9
+
+
+@pytest.mark.parametrize("begin", [0, 1, 488_280, 488_281, 30_000_000])
+def test_one_of_1024_ranks_resumes_at_any_step_of_a_billion_samples(
+    billion: SampleStream, begin: int
+) -> None:
+    """10^9 samples are 488,281 steps of 2,048 and a part of one."""
+    sizes = BatchSizes.constant(global_batch_size=2048, max_seq_length=CONFIG.max_seq_length)
+    run = RunStream(phases=(PhaseStream(billion, 1, 0),), sizes=sizes)
+
+    def steps(begin: int, count: int) -> list[str]:
+        with StepLoader(
+            run, consumed_samples=begin * 2048, world_size=1024, rank=700, prepare=digest
+        ) as loader:
+            return list(itertools.islice(loader, count))
+
+    whole = steps(begin, 3)
+    assert len(set(whole)) == 3 and steps(begin + 2, 1) == whole[2:] and steps(begin + 1, 2) == whole[1:]
+
+
+def test_a_billion_samples_come_once_in_an_epoch(billion: SampleStream) -> None:
+    """A bijection whatever its rounds; a part of it is looked at. Of 200,000 draws with replacement some 20
+    would come twice."""
+    epochs, indices = billion.samples_at(10**9 // 2, 200_000)
+    assert set(epochs) == {0} and len(np.unique(indices)) == 200_000
+    assert 0 <= indices.min() < 1e6 and 0.999e9 < indices.max() < 10**9
+    assert abs(indices.mean() / 1e9 - 0.5) < 5 / np.sqrt(12 * 200_000)

@@ -20,7 +20,7 @@ from biobert_scale.config import ComputeConfig, OptimizerConfig
 from biobert_scale.modeling import attention, model
 from biobert_scale.modeling.model import PackedBertForPreTraining, bert_config, build_model
 from biobert_scale.training.engine.ddp import DdpEngine
-from biobert_scale.training.engine.optimizer import build_optimizer
+from biobert_scale.training.engine.optimizer import build_optimizer, encoder_apart
 from biobert_scale.training.step import HostStep, StepResult, train_step
 from biobert_scale.tune.made_up import made_up_steps
 from tests.factories import SMALL_BERT
@@ -207,3 +207,21 @@ def test_gradients_that_are_no_numbers_leave_everything_as_it_was(fused: bool) -
         )
     assert {float(state["step"]) for state in engine.optimizer.state.values()} == {1.0}
     assert not train_step(engine, host_step(), 1e-2).skipped
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_frozen_encoder_waits_while_the_heads_learn(fused: bool) -> None:
+    module = build_model(bert_config(SHAPE, vocabulary_size=1000, pad_token_id=0), seed=1)
+    groups = encoder_apart(module, 0.1)
+    optimizer = build_optimizer(module, OptimizerConfig(), fused=fused, groups=groups)
+    engine = DdpEngine(module, optimizer, device=torch.device("cpu"), micro_steps=2, max_grad_norm=1.0)
+
+    def moved(frozen: bool) -> set[str]:
+        before = {name: weight.clone() for name, weight in module.named_parameters()}
+        train_step(engine, host_step(), 1e-2, frozen_encoder=frozen)
+        return {name for name, weight in module.named_parameters() if not weight.equal(before[name])}
+
+    heads = {name for name, _ in module.named_parameters() if name.startswith(("cls.", "bert.pooler."))}
+    assert moved(True) == heads and len(heads) == 9
+    assert moved(False) == {name for name, _ in module.named_parameters()}
+    assert all(group["lr"] == 1e-2 for group in optimizer.param_groups)
