@@ -22,6 +22,7 @@ TABLES = {
     "end-to-end": "end_to_end.table",
     "checkpoint": "checkpoint",
     "scaling": "scaling",
+    "published-scaling": "published_scaling",
     "download": "download",
     "clients": "clients",
     "finetune": "finetune.table",

@@ -274,6 +274,9 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
         ),
         ("embeddings of", "no command", "an answer"),
     ),
+    "docs/explanation/scale.md": (
+        ("biobert-scale plan", "here", "recipe.json large-batch.json failing.json"),
+    ),
     "docs/how-to/planning.md": (
         ("biobert-scale plan --config biobert-large --devices", "here", "plan.json"),
         ("biobert-scale plan --config biobert-large --global-batch-size", "here", "scale.json"),
