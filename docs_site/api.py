@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import docstring_parser
@@ -56,29 +55,34 @@ def _described(one: Any, path: str) -> Iterator[str]:
 def signature(one: Any, name: str) -> str:
     """A signature in Python, a parameter a line where it is long."""
     found = inspect.signature(one)
-    parameters = [value for key, value in found.parameters.items() if key != "self"]
-    returns = "" if isinstance(one, type) or not found.return_annotation else f" -> {found.return_annotation}"
-    text = str(found.replace(parameters=parameters, return_annotation=inspect.Signature.empty))
-    if len(name + text + returns) > 88:
-        inner = "".join(f"    {line},\n" for line in _lines(parameters))
-        text = f"(\n{inner})"
-    return re.sub(r"'([\w.\[\], |]+)'(?=[,)\s=]|$)", r"\1", name + text + returns)
+    parameters = list(_parameters(value for key, value in found.parameters.items() if key != "self"))
+    returns = "" if isinstance(one, type) else f" -> {found.return_annotation}"
+    text = f"{name}({', '.join(parameters)}){returns}"
+    if len(text) > 88:
+        inner = "".join(f"    {parameter},\n" for parameter in parameters)
+        text = f"{name}(\n{inner}){returns}"
+    return text
 
 
-def _lines(parameters: list[inspect.Parameter]) -> Iterator[str]:
-    keyword_only = False
+def _parameters(parameters: Iterable[inspect.Parameter]) -> Iterator[str]:
+    starred = False
     for parameter in parameters:
-        if parameter.kind is parameter.KEYWORD_ONLY and not keyword_only:
-            keyword_only = True
+        if parameter.kind is parameter.KEYWORD_ONLY and not starred:
             yield "*"
-        yield str(parameter)
+        starred = starred or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
+        star = "*" if parameter.kind is parameter.VAR_POSITIONAL else ""
+        default = parameter.default
+        value = f"{type(default).__name__}()" if dataclasses.is_dataclass(default) else repr(default)
+        given = "" if default is parameter.empty else f" = {value}"
+        yield f"{star}{parameter.name}: {parameter.annotation}{given}"
 
 
 def _docstring(one: Any) -> Iterator[str]:
     """The parts of a docstring in Google's form (https://google.github.io/styleguide/pyguide.html)."""
     found = docstring_parser.parse(inspect.getdoc(one) or "")
-    for text in (found.short_description, found.long_description):
-        if text:
+    texts = [found.short_description or "", found.long_description or ""]
+    for text in texts if found.blank_after_short_description else [" ".join(texts)]:
+        if text.strip():
             yield one_line(text) + "\n"
     for parameter in found.params:
         yield f"- `{parameter.arg_name}`: {one_line(parameter.description)}"

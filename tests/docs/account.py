@@ -18,7 +18,7 @@ import pyarrow
 from datasets import Dataset
 
 from biobert_scale.corpus.synthetic import write_synthetic
-from biobert_scale.files import write_json
+from biobert_scale.files import sha256_file, write_json
 from tests.docs.markdown import read_blocks
 from tests.factories import TINY, article_text, prose, write_articles
 from tests.launching import free_port
@@ -167,6 +167,13 @@ def furnish(account: Account) -> None:
     Dataset.from_list(notes).save_to_disk(account.file("saved_dataset"))
     for name in ("ner", "hoc"):
         shutil.copytree(small / "raw" / name, account.file("benchmark-files") / name)
+    (small / "sources.toml").write_text(  # of files that are there: nothing is fetched
+        "".join(
+            f'[[file]]\npath = "{path.relative_to(account.file("benchmark-files"))}"\n'
+            f'url = "http://127.0.0.1:9"\nsha256 = "{sha256_file(path)}"\n'
+            for path in sorted(account.file("benchmark-files").rglob("*.txt"))
+        )
+    )
     account.file("my-data").mkdir()
     task = next(
         block for block in read_blocks(ROOT / "docs/how-to/own-data.md", "") if block.language == "toml"

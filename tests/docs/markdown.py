@@ -99,3 +99,19 @@ def commands(script: str) -> list[list[str]]:
         if words:
             found.append(words)
     return found
+
+
+def file_patterns(path: Path) -> dict[str, dict[str, bool]]:
+    """The tables of files in a page: heading to regular expressions of paths, in which N is a number, TASK
+    and TRACKER any name; and whether such a file is always there, not only "with" something or "while" it
+    runs."""
+    found: dict[str, dict[str, bool]] = {}
+    for part in re.split(r"^## ", path.read_text(), flags=re.MULTILINE)[1:]:
+        heading, _, text = part.partition("\n")
+        found[heading] = {}
+        for names, what in re.findall(r"^\| (`.+`) \| (.+) \|$", text, re.MULTILINE):
+            for name in re.findall(r"`([^`]+)`", names):
+                pattern = re.escape(name).replace(r"\*", ".*")
+                pattern = re.sub(r"\b(?:TASK|TRACKER)\b", r"[\\w-]+", re.sub(r"\bN\b", r"\\d+", pattern))
+                found[heading][pattern] = not re.match("with |while |of ", what)
+    return found

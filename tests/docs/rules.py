@@ -34,6 +34,7 @@ SMALL = (
         "small/serve {port} biobert-scale corpus download --base-url http://127.0.0.1:{port}",
     ),
     (r"^biobert-scale demo --output", "biobert-scale demo --recipe small/recipe.json --output"),
+    (r"--download", "--download --sources small/sources.toml"),
     (r"--raw DIR --benchmarks DIR", "--raw small/raw --benchmarks small/raw --recipe small/recipe.json"),
     (r"corpus synthesize", "corpus synthesize --abstracts 300 --full-texts 10"),
     (r"--size (28996|3500)", "--size 600"),
@@ -51,6 +52,14 @@ SMALL = (
     (r"pubmed25n0001.xml.gz", "raw/pubmed/baseline/*.xml.gz"),
     # The servers, of which the account's environment knows.
     (r"^export HF_TOKEN=\.\.\.|^export AWS_\w+=.*", "true"),
+    # A server, which ends with the block.
+    (
+        r"^curl http://127\.0\.0\.1:8000/api$",
+        "biobert-scale serve tagger --port {port} > small/address &\ntrap 'kill $!; wait' EXIT\n"
+        "until grep http small/address; do sleep 0.2; done\ncurl http://127.0.0.1:8000/api",
+    ),
+    (r"^curl ", "curl --fail --silent --show-error "),
+    (r"127\.0\.0\.1:8000", "127.0.0.1:{port}"),
     # The model and its budget; what only calculates keeps the large one.
     (r"--config (biobert-large|demo)\b(?!.* --(dry-run|devices) )", "--config small/recipe.json"),
     (r"launch slurm (?!.*--config)", "launch slurm --config small/recipe.json "),
@@ -123,7 +132,7 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
         ("biobert-scale demo", "here", "tagger/README.md"),
         ("cat > article.txt", "here", ""),
         ('{"id"', "no command", "an answer"),
-        ("biobert-scale tag tagger --input article.txt --format html", "here", "entities.html"),
+        ("biobert-scale tag tagger --input runs", "here", "entities.html"),
         ("biobert-scale tag tagger --input 'runs", "here", "entities.pubtator"),
         ("from biobert_scale import", "python", ""),
     ),
@@ -218,6 +227,10 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
         ("zcat", "here", "entities.txt"),
         ('{"id"', "no command", "an answer"),
     ),
+    "docs/how-to/serve.md": (
+        ("env/bin/pip install", "parsed", "serves until it is stopped; the next block asks such a server"),
+        ("curl", "here", "entities.json"),
+    ),
     "docs/how-to/checkpoints.md": (
         ("biobert-scale checkpoint list", "here", "weights/config.json"),
         ("export TORCH_ELASTIC", "here", ""),
@@ -260,6 +273,9 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
             "Google's file; tests/unit/modeling makes one",
         ),
         ("embeddings of", "no command", "an answer"),
+    ),
+    "docs/explanation/scale.md": (
+        ("biobert-scale plan", "here", "recipe.json large-batch.json failing.json"),
     ),
     "docs/how-to/planning.md": (
         ("biobert-scale plan --config biobert-large --devices", "here", "plan.json"),

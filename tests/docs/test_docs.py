@@ -21,9 +21,9 @@ from biobert_scale.evaluation.tasks.spec import read_task
 from tests import hub_server, s3_server
 from tests.docs.account import ROOT, Account, clone, furnish, make_small
 from tests.docs.grammar import Rotten, check_command, foreign_options, options_of
-from tests.docs.markdown import Block, code_spans, commands, headings, links, read_blocks
+from tests.docs.markdown import Block, code_spans, commands, file_patterns, headings, links, read_blocks
 from tests.docs.rules import DOCUMENTS, FILLED_IN, INSTALL, RULES, SMALL, Rule, rule_for
-from tests.factories import write_tokens
+from tests.factories import write_tagger, write_tokens
 from tests.slurm_cluster import Cluster
 
 logger = logging.getLogger(__name__)
@@ -310,6 +310,11 @@ def test_the_how_to_pages_from_top_to_bottom(account: Account, servers: dict[str
             assert not follow(block, account)
     for block in (*chapter("docs/reference/python.md", "python"), other_run):
         assert not follow(block, account)
+    for name, patterns in file_patterns(ROOT / "docs/reference/output-files.md").items():
+        runs = "*/*-seed1" if name == "scores" else ""
+        for directory in account.file(name).glob(runs) if runs else [account.file(name)]:
+            if patterns:
+                check_files_of(directory, patterns)
 
 
 @pytest.mark.slow
@@ -321,6 +326,29 @@ def test_installing_own_data_and_full_texts(account: Account) -> None:
     for page in ("own-data", "full-texts"):
         for block in chapter(f"docs/how-to/{page}.md", "here"):
             assert not follow(block, account)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_serving(account: Account, tmp_path: Path) -> None:
+    account.file("tagger").symlink_to(write_tagger(tmp_path))
+    for block in chapter("docs/how-to/serve.md", "here"):
+        assert not follow(block, account)
+
+
+def check_files_of(directory: Path, patterns: dict[str, bool]) -> None:
+    """What is in a directory is described, and what is described is there."""
+    there = [str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()]
+    for name in there:
+        assert name == "manifest.json" or any(re.fullmatch(one, name) for one in patterns), (
+            f"{directory}: {name}"
+        )
+    missing = [
+        one
+        for one, always in patterns.items()
+        if always and not any(re.fullmatch(one, name) for name in there)
+    ]
+    assert not missing, f"{directory}: {missing}"
 
 
 def upload(directory: Path, bucket: str) -> None:

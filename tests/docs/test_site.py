@@ -15,6 +15,7 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
+import biobert_scale
 from biobert_scale.commands import COMMANDS
 from biobert_scale.config import Config
 from biobert_scale.evaluation.tasks.spec import known_tasks
@@ -118,6 +119,8 @@ def test_the_site_is_whole_and_fetches_nothing(site: Path) -> None:
         assert not re.search(r"@import|url\(\s*[\"']?(https?:)?//", sheet.read_text()), sheet
     commands = (site / "reference" / "commands.html").read_text()
     assert all(f"usage: biobert-scale {name} " in commands for name in COMMANDS)
+    api = (site / "reference" / "api.html").read_text()
+    assert all(f'id="{name.lower()}"' in api for name in biobert_scale.__all__ if not name.startswith("_"))
 
 
 @pytest.mark.slow
