@@ -452,17 +452,22 @@ def write_own_task(
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+CHROMIUM_OPTIONS = [
+    f"--{option}"
+    for option in (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+        " disable-component-update disable-sync hide-scrollbars"
+    ).split()
+]
+
 
 def screenshot(page: Path, directory: Path, *, width: int, height: int) -> np.ndarray:
     """A page as a browser paints it: (height, width, 3), from 0 to 1."""
     import matplotlib.image
 
-    options = (
-        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-        " disable-component-update disable-sync hide-scrollbars"
-    )
-    command = [str(CHROMIUM), *(f"--{option}" for option in options.split())]
-    command += [
+    command = [
+        str(CHROMIUM),
+        *CHROMIUM_OPTIONS,
         f"--user-data-dir={directory / 'profile'}",
         f"--window-size={width},{height}",
         f"--screenshot={directory / 'shot.png'}",

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional
 
-from biobert_scale.commands.common import cluster, report_stage
+from biobert_scale.commands.common import check_models, cluster, report_stage
 from biobert_scale.config import SlurmConfig
 from biobert_scale.display import show, size, table, written
 from biobert_scale.errors import UserError
@@ -164,10 +164,7 @@ def tag(
         slurm: the array jobs.
         overwrite: replace what other inputs or settings wrote into the directory.
     """
-    if not models:
-        raise UserError("no model", where="command line", remedy="give the directory of at least one")
-    if len({model.resolve() for model in models}) < len(models):
-        raise UserError("one model is given twice", where="command line", remedy="give each once")
+    check_models(models)
     import logging
     import os
     import sys
