@@ -49,7 +49,7 @@ SMALL = (
     (r"--workers 16", "--workers 2"),
     (r"chemicals diseases", "tagger scores/NCBI-disease/pretrained-seed2"),
     (r"articles/", "small/raw/pmc"),
-    (r"pubmed25n0001.xml.gz", "raw/pubmed/baseline/*.xml.gz"),
+    (r"pubmed25n0001.xml.gz", "raw/baseline/*.xml.gz"),
     # The servers, of which the account's environment knows.
     (r"^export HF_TOKEN=\.\.\.|^export AWS_\w+=.*", "true"),
     # The model and its budget; what only calculates keeps the large one.
