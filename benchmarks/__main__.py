@@ -22,10 +22,12 @@ TABLES = {
     "end-to-end": "end_to_end.table",
     "checkpoint": "checkpoint",
     "scaling": "scaling",
+    "published-scaling": "published_scaling",
     "download": "download",
     "clients": "clients",
     "finetune": "finetune.table",
     "tag": "tag",
+    "serve": "serve",
     "gpu": "gpu.suite",
 }
 """Table -> the module here that holds its function, which has the table's name."""

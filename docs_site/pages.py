@@ -51,7 +51,7 @@ SECTIONS = {
         ("index.md", "install.md", "pretrain.md", "corpus.md", "full-texts.md", "tokens.md"),
     ),
     "Reference": ("reference", ("settings.md", "commands.md", "python.md", "api.md", "tasks.md")),
-    "Explanation": ("explanation", ("index.md", "architecture.md", "performance.md")),
+    "Explanation": ("explanation", ("index.md", "architecture.md", "performance.md", "scale.md")),
     "Decisions": ("explanation/decisions", ("index.md",)),
 }
 """The sections of the site: a directory, and its first pages in their order; the others follow by name."""
