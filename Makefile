@@ -51,6 +51,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy biobert_scale
 	$(BIN)/mypy --config-file= --ignore-missing-imports --follow-imports=silent --cache-dir=.mypy_cache/tests tests benchmarks docs_site
+	$(BIN)/pip-licenses --python $(BIN)/python --summary
 
 # The documentation site: build/site/index.html.
 docs: $(INSTALLED)

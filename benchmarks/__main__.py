@@ -27,6 +27,7 @@ TABLES = {
     "clients": "clients",
     "finetune": "finetune.table",
     "tag": "tag",
+    "serve": "serve",
     "gpu": "gpu.suite",
 }
 """Table -> the module here that holds its function, which has the table's name."""

@@ -6,7 +6,6 @@ text is one line: what, where, and the remedy.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from biobert_scale.evaluation.finetune import finetune as run_finetuning
 from biobert_scale.evaluation.records import FinetunedMetrics
 from biobert_scale.recipes import change_settings, load_config
 from biobert_scale.tag.document import TextDocument
-from biobert_scale.tag.tagger import Entity, EntityTagger, choose_device
+from biobert_scale.tag.tagger import Entity, EntityTagger, choose_device, merge_entities
 from biobert_scale.training.run import train
 
 __all__ = ["Entity", "Tagger", "finetune", "pretrain"]
@@ -50,8 +49,7 @@ class Tagger:
         if isinstance(texts, str):
             raise UserError("one text where a list is expected", where="Tagger", remedy="give [text]")
         documents = [TextDocument(id=str(number), title=text) for number, text in enumerate(texts, start=1)]
-        found = [tagger.tag(documents) for tagger in self._taggers]
-        return [sorted(itertools.chain(*of_text)) for of_text in zip(*found, strict=True)]
+        return merge_entities([tagger.tag(documents) for tagger in self._taggers])
 
 
 def finetune(

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _version() -> str:
-    """The version, of a checkout also its commit, and those of Python and the libraries that compute."""
+    """The version with its commit, and those of Python and the libraries that compute."""
     lines = [f"biobert-scale {__version__}", f"Python {platform.python_version()}"]
     checkout = Path(__file__).parents[1]
     if (checkout / ".git").exists():
@@ -58,6 +58,9 @@ def _version() -> str:
         with suppress(OSError, subprocess.CalledProcessError):
             commit = subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
             lines[0] += f" (commit {commit})"
+    else:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            lines[0] = f"biobert-scale {importlib.metadata.version('biobert_scale')}"
     for name in ("torch", "deepspeed", "accelerate", "transformers"):
         with suppress(importlib.metadata.PackageNotFoundError):
             lines.append(f"{name} {importlib.metadata.version(name)}")

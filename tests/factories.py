@@ -22,11 +22,14 @@ from transformers import BertConfig, BertModel, BertTokenizerFast  # type: ignor
 
 from biobert_scale.config import DataConfig, ModelConfig, TokensConfig, VocabularyConfig
 from biobert_scale.data.samples import build_samples
+from biobert_scale.evaluation.ner import Tagger
 from biobert_scale.evaluation.prepare import prepare
 from biobert_scale.evaluation.prepared import STAGE, write_rows
 from biobert_scale.evaluation.readers import HALLMARK_HEADER
 from biobert_scale.files import Manifest, sha256_file, write_atomically, write_json
 from biobert_scale.modeling.batch import PackedBatch
+from biobert_scale.modeling.weights import load_encoder
+from biobert_scale.release.heads import save_head
 from biobert_scale.stage import Stage
 from biobert_scale.tokens.build import build_tokens
 from biobert_scale.tokens.shards import TokenShard, TokenStore
@@ -361,6 +364,23 @@ def write_model(directory: Path, *, lowercase: bool = False) -> Path:
     return directory
 
 
+def write_tagger(directory: Path, kind: str = "Disease") -> Path:
+    """A token classifier with random weights, whose head is large enough that it marks something."""
+    start = write_model(directory / "start")
+    tagger = Tagger(load_encoder(start), 0.0)
+    tagger.classifier.weight.data.normal_(std=1.0)
+    save_head(
+        directory / kind.lower(),
+        tagger.bert,
+        tagger.classifier,
+        labels=["O", f"B-{kind}", f"I-{kind}"],
+        problem="token_classification",
+        source=start,
+        details={"max_seq_length": 64},
+    )
+    return directory / kind.lower()
+
+
 def write_prepared(directory: Path, *, blue: bool = False) -> Path:
     """The made-up NCBI-disease and HoC, with `blue` HoC-BLUE as well, as `evaluate prepare` leaves them."""
     write_entities(directory / "in" / "entities")
@@ -432,17 +452,22 @@ def write_own_task(
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
+CHROMIUM_OPTIONS = [
+    f"--{option}"
+    for option in (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+        " disable-component-update disable-sync hide-scrollbars"
+    ).split()
+]
+
 
 def screenshot(page: Path, directory: Path, *, width: int, height: int) -> np.ndarray:
     """A page as a browser paints it: (height, width, 3), from 0 to 1."""
     import matplotlib.image
 
-    options = (
-        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
-        " disable-component-update disable-sync hide-scrollbars"
-    )
-    command = [str(CHROMIUM), *(f"--{option}" for option in options.split())]
-    command += [
+    command = [
+        str(CHROMIUM),
+        *CHROMIUM_OPTIONS,
         f"--user-data-dir={directory / 'profile'}",
         f"--window-size={width},{height}",
         f"--screenshot={directory / 'shot.png'}",

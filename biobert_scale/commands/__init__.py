@@ -33,6 +33,7 @@ COMMANDS = {
     "checkpoint prune": "checkpoint_files",
     "export": "release",
     "tag": "release",
+    "serve": "serve",
     "evaluate prepare": "evaluation",
     "evaluate baselines": "evaluation",
     "evaluate finetune": "evaluation",

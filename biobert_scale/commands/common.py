@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,6 +71,14 @@ def cluster(executor: str, slurm: SlurmConfig) -> SlurmConfig | None:
 
     require_slurm()
     return slurm
+
+
+def check_models(models: Sequence[Path]) -> None:
+    """Refuse a command line without a model, or with one given twice."""
+    if not models:
+        raise UserError("no model", where="command line", remedy="give the directory of at least one")
+    if len({model.resolve() for model in models}) < len(models):
+        raise UserError("one model is given twice", where="command line", remedy="give each once")
 
 
 def report_stage(manifest: Manifest, output: Path) -> None:

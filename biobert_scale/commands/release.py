@@ -8,6 +8,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
+from biobert_scale.commands.common import check_models
 from biobert_scale.display import show, size, table, written
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
@@ -140,10 +141,7 @@ def tag(
         max_seq_length: word pieces in one window, overlapping in longer sentences; 0 for what the model was
             fine-tuned with.
     """
-    if not models:
-        raise UserError("no model", where="command line", remedy="give the directory of at least one")
-    if len({model.resolve() for model in models}) < len(models):
-        raise UserError("one model is given twice", where="command line", remedy="give each once")
+    check_models(models)
     import logging
     import os
     import sys

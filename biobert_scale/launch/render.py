@@ -140,7 +140,7 @@ def _check(stages: list[str], launch: LaunchConfig, config: Config, site: Site) 
         signal = f"the signal, {launch.signal_seconds} s and up to a minute earlier"
         what = f"a limit of {launch.time} leaves no time to train before {signal}"
         raise UserError(what, where="--time", remedy="raise the limit, or lower --signal-seconds")
-    if launch.array_tasks and site.container:
+    if launch.array_tasks and (site.container or site.image):
         what = "array elements that a job submits from inside a container"
         remedy = "leave it out: one node builds the corpus, or install the package outside"
         raise UserError(what, where="--array-tasks", remedy=remedy)
@@ -153,7 +153,8 @@ def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places
     """What stands for each name in a stage's template."""
     on_devices = stage in ("pretrain", "evaluate")
     count = {"pretrain": launch.devices_per_node, "evaluate": 1}.get(stage, 0)
-    python = shlex.join([*site.container, site.python or sys.executable])
+    container = _apptainer(site, places, count=count) if site.image else site.container
+    python = shlex.join([*container, site.python or ("python" if site.image else sys.executable)])
     limit = {"corpus": launch.corpus_time, "tokens": launch.tokens_time, "pretrain": launch.time}.get(
         stage, launch.evaluation_time
     )
@@ -195,6 +196,15 @@ def _values(stage: str, launch: LaunchConfig, site: Site, config: Config, places
     elif stage == "evaluate":
         values |= _evaluation(launch, config)
     return {**values, "common": _fill(template("common.sh"), values).rstrip()}
+
+
+def _apptainer(site: Site, places: Places, *, count: int) -> list[str]:
+    """What runs a command in the site's image, with the launch's directories and, where there are devices,
+    their driver."""
+    driver = ["--nv"] if count and site.devices.option else []
+    given = sorted({places.work, places.raw, places.benchmarks, places.jobs})
+    outermost = [path for path in given if not any(other in path.parents for other in given)]
+    return ["apptainer", "exec", *driver, *(f"--bind={path}" for path in outermost), site.image]
 
 
 def _pretraining(launch: LaunchConfig, site: Site, values: dict[str, Any]) -> dict[str, Any]:

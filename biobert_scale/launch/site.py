@@ -58,6 +58,7 @@ class Site:
     srun: tuple[str, ...] = ()
     setup: str = ""
     python: str = ""
+    image: str = ""
     container: tuple[str, ...] = ()
     master_port: int = 0
     doctor: bool = True
@@ -108,6 +109,8 @@ def _check(site: Site, path: Path) -> None:
     for name in site.environment:
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
             refuse(f"'{name}' is no name of a variable", "environment", "use letters, digits and _")
+    if site.image and site.container:
+        refuse("two containers", "image", "give the image, or the whole command in `container`")
     options = {
         "sbatch": site.sbatch,
         "srun": site.srun,

@@ -7,7 +7,7 @@ import io
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -129,11 +129,32 @@ def read_documents(
             with reading(path, within=member.name):
                 yield from _documents(_buffered(member.stream), member.where, member.name, form, counted)
     else:
-        where = "standard input" if path == STANDARD else str(path)
-        with _opened(path) as stream, reading(where):
-            yield from _documents(stream, where, path.name, form, counted)
+        with _opened(path) as stream:
+            where = "standard input" if path == STANDARD else str(path)
+            yield from read_stream(stream, where, path.name, form, not_read=counted)
     if not_read is None and counted:
         _log.info("passed over: %s", passed_over(counted))
+
+
+def read_stream(
+    stream: BinaryIO,
+    where: str,
+    name: str,
+    form: InputFormat = "auto",
+    *,
+    not_read: NotRead,
+    bound: Callable[[BinaryIO], BinaryIO] = lambda content: content,
+) -> Iterator[TextDocument]:
+    """Yield the documents of a stream, which is no package, in order; see `read_documents`.
+
+    Args:
+        where: what errors call it.
+        name: a file name: its ending and its stem are used as those of a file are.
+        bound: is given the decompressed content, and returns what is read of it.
+    """
+    with reading(where):
+        content = bound(decompressed(_buffered(stream), name))
+        yield from _documents(_buffered(content), where, name, form, not_read)
 
 
 def passed_over(not_read: NotRead) -> str:
@@ -145,10 +166,10 @@ def passed_over(not_read: NotRead) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.BufferedReader]:
+def _opened(path: Path) -> Iterator[BinaryIO]:
     stream: Any = sys.stdin.buffer if path == STANDARD else open(path, "rb")  # noqa: SIM115
     try:
-        yield _buffered(decompressed(stream, path.name))
+        yield stream
     finally:
         if path != STANDARD:
             stream.close()

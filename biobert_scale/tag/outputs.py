@@ -49,16 +49,26 @@ def output_form(name: OutputFormat, types: Sequence[str]) -> Form:
     if name == "bioc":
         head = json.dumps({"source": "biobert-scale tag", "date": "", "key": "", "infons": {}})
         return Form(bioc_document, head.removesuffix("}") + ', "documents": [\n', ",\n", "\n]}\n")
-    environment = Environment(
-        loader=PackageLoader("biobert_scale.tag"),
+    templates = template_environment("biobert_scale.tag")
+    page = templates.get_template("page.html").render(types=types, documents=_HERE)
+    beginning, end = page.split(_HERE)
+    return Form(partial(_article, templates.get_template("document.html"), types), beginning, "", end)
+
+
+def template_environment(package: str) -> Environment:
+    """The templates of a package, and how they are filled in."""
+    return Environment(
+        loader=PackageLoader(package),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html").render(types=types, documents=_HERE)
-    beginning, end = page.split(_HERE)
-    return Form(partial(_article, environment.get_template("document.html"), types), beginning, "", end)
+
+
+def style_sheet(types: Sequence[str]) -> str:
+    """The colours and the type of `html`, as CSS."""
+    return template_environment("biobert_scale.tag").get_template("style.css").render(types=types)
 
 
 def json_line(document: TextDocument, entities: Sequence[Entity]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import sys
@@ -21,7 +20,7 @@ from biobert_scale.files import sync
 from biobert_scale.tag.document import TextDocument
 from biobert_scale.tag.documents import STANDARD
 from biobert_scale.tag.outputs import OutputFormat, output_form
-from biobert_scale.tag.tagger import Entity, EntityTagger, Prepared
+from biobert_scale.tag.tagger import Entity, EntityTagger, Prepared, merge_entities
 
 _CHARACTERS_AT_ONCE = 1 << 16
 """Text that is prepared together: some ten forward passes on a CPU."""
@@ -86,7 +85,7 @@ def _tagged(
             coming = pool.submit(prepare)
             group, prepared = ready
             found = [tagger.compute(part) for tagger, part in zip(taggers, prepared, strict=True)]
-            yield group, [sorted(itertools.chain(*of_taggers)) for of_taggers in zip(*found, strict=True)]
+            yield group, merge_entities(found)
 
 
 def _groups(documents: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:

@@ -3,6 +3,7 @@ characters."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,11 @@ def find_entities(
         score = sum(scores[word] for word in inside) / len(inside)
         entities.append(Entity(start=start, end=end, type=kind, text=text[start:end], score=score))
     return entities
+
+
+def merge_entities(found: Sequence[list[list[Entity]]]) -> list[list[Entity]]:
+    """What several models found, each in the same documents: all of a document in the order of its text."""
+    return [sorted(itertools.chain(*of_models)) for of_models in zip(*found, strict=True)]
 
 
 def choose_device(name: str) -> torch.device:

@@ -21,7 +21,8 @@ from biobert_scale.recipes import change_settings, load_config
 
 ROOT = Path(__file__).parents[2]
 PLAIN = set(
-    "export zcat cat cp mkdir echo head tail python3 env/bin/pip . [ sleep squeue tensorboard".split()
+    "apptainer curl docker export zcat cat cp mkdir echo head tail python3 env/bin/pip . [ sleep squeue"
+    " tensorboard".split()
 )
 """Programs that are not the project's own; a wrong option of theirs shows when the block is run."""
 

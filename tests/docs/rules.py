@@ -52,6 +52,14 @@ SMALL = (
     (r"pubmed25n0001.xml.gz", "raw/pubmed/baseline/*.xml.gz"),
     # The servers, of which the account's environment knows.
     (r"^export HF_TOKEN=\.\.\.|^export AWS_\w+=.*", "true"),
+    # A server, which ends with the block.
+    (
+        r"^curl http://127\.0\.0\.1:8000/api$",
+        "biobert-scale serve tagger --port {port} > small/address &\ntrap 'kill $!; wait' EXIT\n"
+        "until grep http small/address; do sleep 0.2; done\ncurl http://127.0.0.1:8000/api",
+    ),
+    (r"^curl ", "curl --fail --silent --show-error "),
+    (r"127\.0\.0\.1:8000", "127.0.0.1:{port}"),
     # The model and its budget; what only calculates keeps the large one.
     (r"--config (biobert-large|demo)\b(?!.* --(dry-run|devices) )", "--config small/recipe.json"),
     (r"launch slurm (?!.*--config)", "launch slurm --config small/recipe.json "),
@@ -218,6 +226,10 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
         ("biobert-scale tag chemicals", "here", "entities.html"),
         ("zcat", "here", "entities.txt"),
         ('{"id"', "no command", "an answer"),
+    ),
+    "docs/how-to/serve.md": (
+        ("env/bin/pip install", "parsed", "serves until it is stopped; the next block asks such a server"),
+        ("curl", "here", "entities.json"),
     ),
     "docs/how-to/checkpoints.md": (
         ("biobert-scale checkpoint list", "here", "weights/config.json"),

@@ -23,7 +23,7 @@ from tests.docs.account import ROOT, Account, clone, furnish, make_small
 from tests.docs.grammar import Rotten, check_command, foreign_options, options_of
 from tests.docs.markdown import Block, code_spans, commands, file_patterns, headings, links, read_blocks
 from tests.docs.rules import DOCUMENTS, FILLED_IN, INSTALL, RULES, SMALL, Rule, rule_for
-from tests.factories import write_tokens
+from tests.factories import write_tagger, write_tokens
 from tests.slurm_cluster import Cluster
 
 logger = logging.getLogger(__name__)
@@ -327,6 +327,14 @@ def test_installing_own_data_and_full_texts(account: Account) -> None:
     for page in ("own-data", "full-texts"):
         for block in chapter(f"docs/how-to/{page}.md", "here"):
             assert not follow(block, account)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_serving(account: Account, tmp_path: Path) -> None:
+    account.file("tagger").symlink_to(write_tagger(tmp_path))
+    for block in chapter("docs/how-to/serve.md", "here"):
+        assert not follow(block, account)
 
 
 def check_files_of(directory: Path, patterns: dict[str, bool]) -> None:

@@ -22,6 +22,7 @@ STAGES = (
     "release",
     "evaluation",
     "tag",
+    "serve",
     "report",
     "launch",
 )

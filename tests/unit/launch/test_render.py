@@ -169,6 +169,23 @@ def test_a_container_a_port_and_the_doctor() -> None:
     assert "doctor" not in scripts(("pretrain",), site=replace(SITE, doctor=False))["pretrain.sbatch"]
 
 
+def test_an_image_has_python_and_sees_the_directories() -> None:
+    done = scripts(site=replace(SITE, image="/images/my image.sif", python=""))
+    work = "'--bind=/shared/my work' --bind=/shared/raw --bind=/shared/sets '/images/my image.sif' python"
+    assert f"apptainer exec --nv {work} -m biobert_scale.train" in done["pretrain.sbatch"]
+    assert f"biobert=(apptainer exec {work} -m biobert_scale.cli)" in done["corpus.sbatch"]
+    within = replace(PLACES, raw=PLACES.work / "raw", benchmarks=PLACES.work / "raw")
+    site = replace(SITE, image="a.sif", devices=replace(SITE.devices, option=""))
+    (script,) = (
+        text
+        for name, text in render(
+            ("evaluate",), launch=LaunchConfig(), site=site, config=load_config("demo"), places=within
+        ).items()
+        if name == "evaluate.sbatch"
+    )
+    assert "(apptainer exec '--bind=/shared/my work' a.sif /opt/env/bin/python -m" in script
+
+
 def test_the_recipe_decides_what_is_built_and_scored(tmp_path: Path) -> None:
     done = scripts(recipe="demo", nodes=1, devices_per_node=4)
     assert (
@@ -275,6 +292,7 @@ def test_a_launch_that_cannot_work_is_refused(launch: dict[str, Any], says: str)
         ("[devices]\ncpus_per_device = 0", "devices.cpus_per_device"),
         ("[processors]\nmemory_gib = 0", "processors.memory_gib"),
         ("master_port = 80", "master_port"),
+        ('image = "a.sif"\ncontainer = ["docker"]', "two containers"),
     ],
 )
 def test_a_mistake_in_the_site_file_is_named(tmp_path: Path, text: str, says: str) -> None:
@@ -295,7 +313,8 @@ def test_the_example_of_a_site_is_all_defaults(tmp_path: Path) -> None:
 
 
 def test_arrays_from_inside_a_container_are_refused() -> None:
-    assert "--array-tasks" in refused(scripts, site=replace(SITE, container=("apptainer",)), array_tasks=4)
+    for site in (replace(SITE, container=("apptainer",)), replace(SITE, image="a.sif")):
+        assert "--array-tasks" in refused(scripts, site=site, array_tasks=4)
 
 
 def test_what_no_directive_can_hold_is_refused() -> None:

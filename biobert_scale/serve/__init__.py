@@ -1,0 +1,1 @@
+"""Fine-tuned models behind a web page and a JSON API: `biobert-scale serve`."""
