@@ -109,7 +109,7 @@ def test_a_seed_is_a_simulation() -> None:
     assert simulate(DAY, HOUR, OFTEN, seed=3) != simulate(DAY, HOUR, OFTEN, seed=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     work=st.floats(HOUR, 10 * DAY),
     interval=st.floats(60, DAY),
