@@ -265,8 +265,8 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
             "a bucket; tests/unit/corpus/sources has one",
         ),
         ("pmc-cloud, inventory", "no command", "an answer"),
-        ("biobert-scale corpus download --output raw --groups europe", "here", "raw/ftp/oa"),
-        ("biobert-scale corpus download --output raw --groups comm", "here", ""),
+        ("biobert-scale corpus download --output raw --groups europe", "here", "raw/europe-pmc"),
+        ("biobert-scale corpus download --output raw --groups comm", "here", "raw/comm"),
         ("inventory (8", "no command", "a picture of the way"),
     ),
     "docs/how-to/initial-weights.md": (
