@@ -43,7 +43,6 @@ SLOW_SECONDS = 5
 def serving(model: Path) -> Iterator[tuple[str, psutil.Process]]:
     """A server, and its process."""
     command = [sys.executable, "-m", "biobert_scale", "serve", str(model), "--port", "0"]
-    command += ["--request-seconds", "30"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -69,7 +68,7 @@ class Load:
 
     async def client(self, number: int, texts: list[str], file: bytes) -> None:
         """A person or a program: one request after another, one in ten a file."""
-        async with httpx2.AsyncClient(timeout=60) as client:
+        async with httpx2.AsyncClient(timeout=180) as client:
             for turn in itertools.count(number):
                 if time.monotonic() >= self.end:
                     return
@@ -84,7 +83,7 @@ class Load:
 
     async def rude_client(self) -> None:
         """Everything that is to be refused, in turns."""
-        async with httpx2.AsyncClient(timeout=60) as client:
+        async with httpx2.AsyncClient(timeout=180) as client:
             while time.monotonic() < self.end:
                 for kind, content in {**MALFORMED, "20 MB": bytes(20_000_000)}.items():
                     answer = await client.post(f"{self.address}/api/file", content=content)
@@ -98,7 +97,7 @@ class Load:
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
             writer.write(head)
             answer = asyncio.ensure_future(reader.read(12))
-            while not answer.done() and time.monotonic() < self.end + 60:
+            while not answer.done() and time.monotonic() < self.end + 90:
                 with suppress(ConnectionError):
                     writer.write(b"x")
                     await writer.drain()
