@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -155,6 +156,7 @@ def serve(
         for number, text in enumerate(texts[:5], start=1)
     )
     file = f"<PubmedArticleSet>{records}</PubmedArticleSet>".encode()
+    others = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as directory:
         model = make_model(Path(directory), vocabulary, LAYERS, HIDDEN)
         with serving(model) as (address, process):
@@ -186,7 +188,8 @@ def serve(
         f" characters, files of {len(texts[:5])} abstracts; beside them a client of malformed and large"
         " requests, and a slow one",
         "",
-        f"{number / seconds:,.1f} requests a second; the server used {cpu / seconds:.2f} cores.",
+        f"{number / seconds:,.1f} requests a second; the server used {cpu / seconds:.2f} cores. The load"
+        f" of the machine (processes that run or wait to) was {others:.1f} before.",
         "",
         "| request | number | median, s | 90 % | 99 % | longest |",
         "|---|---:|---:|---:|---:|---:|",
@@ -206,7 +209,14 @@ def serve(
         + ", ".join(f"{size / 1e6:,.0f} MB at the {place} ({at:.0f} s)" for place, (at, size) in places)
         + f"; most {max(size for _, size in sizes) / 1e6:,.0f} MB.",
     ]
-    kept = {**result, "rows": rows, "statuses": load.statuses, "memory": sizes, "cpu_seconds": cpu}
+    kept = {
+        **result,
+        "rows": rows,
+        "statuses": load.statuses,
+        "memory": sizes,
+        "cpu_seconds": cpu,
+        "load": others,
+    }
     write_result(output, f"serve-{result['date']}", kept, "\n".join(lines) + "\n")
     print("\n".join(lines))
 
