@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +17,7 @@ from biobert_scale import Tagger, finetune, pretrain
 from biobert_scale.config import FinetuneConfig
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.prepare import prepare
-from tests.factories import TINY_TOML, write_entities, write_model, write_tokens
+from tests.factories import TINY_TOML, prose, write_entities, write_model, write_tokens
 
 ROOT = Path(__file__).parents[2]
 TEXT = "Mice with leaf palsy slept."
@@ -86,6 +89,55 @@ def test_pretrain_small(
         assert re.search(r"^finished: loss \d", capsys.readouterr().out, re.M)
     with pytest.raises(UserError, match="changes no setting"):
         pretrain(tmp_path / "tiny.toml", tokens, tmp_path / "other", ["training.no-such=1"])
+
+
+@pytest.mark.slow
+def test_continued_pretraining(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """From own text to the table; started again it trains nothing, also where only the records are left."""
+    write_entities(tmp_path / "originals")
+    model = write_model(tmp_path / "general")
+    words, draw = sorted(set(f"{prose(1)} {TEXT}".replace(".", "").lower().split())), random.Random(1)
+    texts = [". ".join(f"The {' '.join(draw.choices(words, k=9))}" for _ in range(8)) for _ in range(300)]
+    notes = [json.dumps({"text": f"{text}."}) for text in texts]
+    (tmp_path / "notes.jsonl").write_text("\n".join(notes) + "\n")
+    recipe = tmp_path / "own.toml"
+    recipe.write_text('base = "continued-small"\nname = "own"\n[tokens]\nvalidation_fraction = 0.1\n')
+    line = [
+        "--model",
+        model,
+        "--benchmarks",
+        tmp_path / "originals",
+        "--own",
+        f"notes={tmp_path}/notes.jsonl",
+    ]
+    line += [
+        "--recipe",
+        recipe,
+        "--steps",
+        "2",
+        "--tasks",
+        "NCBI-disease",
+        "--seeds",
+        "1",
+        "--rates",
+        "1e-4",
+        "1e-3",
+    ]
+    line += ["--epochs", "1", "--work", tmp_path / "work", "--records", tmp_path / "records"]
+    small = {"data.max_seq_length": 32, "training.global_batch_size": 4, "training.micro_batch_size": 4}
+    small |= {"training.frozen_encoder_steps": 1, "training.schedule.warmup_steps": 1}
+    line += [word for key, value in small.items() for word in ("--set", f"{key}={value}")]
+    example("continued-pretraining/run.py", monkeypatch, *line)
+    assert "general-2-steps" in capfd.readouterr().out
+    records = sorted(
+        path.relative_to(tmp_path / "records") for path in tmp_path.glob("records/**/metrics.json")
+    )
+    assert len(records) == 6 + len([path for path in records if "baselines" in path.parts])
+    shutil.rmtree(tmp_path / "work" / "scores")
+    example("continued-pretraining/run.py", monkeypatch, *line)
+    assert "evaluate finetune" not in capfd.readouterr().out
 
 
 def test_a_tagger_is_called_again_and_mistakes_are_one_line(run: Path) -> None:
