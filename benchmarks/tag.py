@@ -1,8 +1,8 @@
-"""Sentences a second of `biobert-scale tag` and of transformers' pipeline("ner"), on the same sentences in
-turns.
+"""Sentences a second of `biobert-scale tag` in its precisions and backends, of transformers' pipeline("ner"),
+and of ONNX Runtime on padded batches: on the same sentences, in turns.
 
-The weights are random, in BERT's shapes: speed does not depend on what a model has learned. Both compute in
-fp32 on one thread of a CPU, and CPU seconds of the whole process count, tag's reading thread included. Every
+The weights are random, in BERT's shapes: speed does not depend on what a model has learned. All compute on
+one thread of a CPU, and CPU seconds of the whole process count, tag's reading thread included. Every
 contestant gets its sentences in memory.
 """
 
@@ -10,23 +10,28 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
-from transformers import BertConfig, BertModel, BertTokenizer, pipeline
-from transformers.utils import logging as transformers_logging
+from transformers import BertConfig, BertForTokenClassification, BertModel, BertTokenizer, pipeline
 
 from benchmarks.result import conditions, heading, spread
 from benchmarks.turns import in_turns
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.ner import Tagger
+from biobert_scale.modeling.inference import Precision
+from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.ranges import within
 from biobert_scale.release.heads import save_head
+from biobert_scale.release.onnx import INPUTS, write_onnx
+from biobert_scale.release.quiet import quietly
+from biobert_scale.tag.backends import Backend
 from biobert_scale.tag.document import TextDocument
 from biobert_scale.tag.documents import read_documents
 from biobert_scale.tag.run import tag_stream
@@ -34,7 +39,20 @@ from biobert_scale.tag.tagger import EntityTagger, split_words
 from biobert_scale.tokens.vocabulary_file import read_entries, vocabulary_file
 
 TAG = "`biobert-scale tag`"
-SHAPES = {"BERT-Mini (4 layers, hidden 256)": (4, 256), "BERT-Base (12 layers, hidden 768)": (12, 768)}
+SHAPES = {
+    "mini": ("BERT-Mini (4 layers, hidden 256)", 4, 256, 1),
+    "base": ("BERT-Base (12 layers, hidden 768)", 12, 768, 8),
+    "large": ("BERT-Large (24 layers, hidden 1024)", 24, 1024, 16),
+}
+"""Name, layers, hidden size, and what the number of sentences is divided by."""
+_PADDED = 32
+_KINDS: list[tuple[Backend, Precision]] = [
+    ("torch", "fp32"),
+    *([("torch", "bf16")] if multiplies_natively(torch.empty(0, dtype=torch.bfloat16)) else []),  # type: ignore[list-item]
+    ("torch", "int8"),
+    ("onnx", "fp32"),
+    ("onnx", "int8"),
+]
 Spans = list[list[tuple[int, int]]]
 Contestant = Callable[[list[str]], Callable[[], Spans]]
 """Tags sentences; what it returns gives their entities' spans, outside of the time that is measured."""
@@ -80,18 +98,20 @@ def make_model(directory: Path, vocabulary: Path, layers: int, hidden: int) -> P
 
 
 def contestants(model: Path, directory: Path) -> dict[str, Contestant]:
-    tagger = EntityTagger(model, torch.device("cpu"))
-    ner: Any = pipeline("token-classification", model=str(model), aggregation_strategy="first", device="cpu")
-    output = directory / "out.jsonl"
-
-    def tag(texts: list[str]) -> Callable[[], Spans]:
-        tag_stream(
-            [TextDocument(id=str(number), title=text) for number, text in enumerate(texts)],
-            [tagger],
-            output,
-            "jsonl",
+    cpu, output = torch.device("cpu"), directory / "out.jsonl"
+    with quietly():
+        write_onnx(BertForTokenClassification.from_pretrained(model), model)
+        ner: Any = pipeline(
+            "token-classification", model=str(model), aggregation_strategy="first", device="cpu"
         )
-        return lambda: [_spans(json.loads(line)["entities"]) for line in output.read_text().splitlines()]
+
+    def tagging(tagger: EntityTagger) -> Contestant:
+        def tag(texts: list[str]) -> Callable[[], Spans]:
+            documents = [TextDocument(id=str(number), title=text) for number, text in enumerate(texts)]
+            tag_stream(documents, [tagger], output, "jsonl")
+            return lambda: [_spans(json.loads(line)["entities"]) for line in output.read_text().splitlines()]
+
+        return tag
 
     def piped(size: int) -> Contestant:
         def run(texts: list[str]) -> Callable[[], Spans]:
@@ -100,7 +120,39 @@ def contestants(model: Path, directory: Path) -> dict[str, Contestant]:
 
         return run
 
-    return {TAG: tag, **{f'`pipeline("ner")`, batch {size}': piped(size) for size in (1, 32)}}
+    def padded(tagger: EntityTagger) -> Contestant:
+        """Batches of 32 in the order of the input, up to the labels of the pieces."""
+
+        def run(texts: list[str]) -> Callable[[], Spans]:
+            for start in range(0, len(texts), _PADDED):
+                batch = tagger.tokenizer(
+                    texts[start : start + _PADDED],
+                    padding=True,
+                    truncation=True,
+                    max_length=tagger.max_seq_length,
+                    return_tensors="np",
+                )
+                inputs = {name: batch[name] for name in INPUTS}
+                tagger.scores.session.run(None, inputs)[0].argmax(-1)  # type: ignore[attr-defined]
+            return list
+
+        return run
+
+    taggers = {
+        (backend, precision): EntityTagger(model, cpu, backend=backend, precision=precision)
+        for backend, precision in _KINDS
+    }
+    return {
+        **{
+            f"{TAG}, {backend}, {precision}": tagging(taggers[backend, precision])
+            for backend, precision in _KINDS
+        },
+        **{f'`pipeline("ner")`, fp32, batch {size}': piped(size) for size in (1, 32)},
+        **{
+            f"ONNX Runtime on padded batches of {_PADDED}, {precision}": padded(taggers["onnx", precision])
+            for precision in ("fp32", "int8")
+        },
+    }
 
 
 class _Entity(TypedDict):
@@ -112,48 +164,64 @@ def _spans(entities: list[_Entity]) -> list[tuple[int, int]]:
     return [(entity["start"], entity["end"]) for entity in entities]
 
 
-@within(sentences="[1, 1e6]", repeats="[1, 1000]")
-def tag(*, vocabulary: Path, input: Path, sentences: int = 256, repeats: int = 5) -> None:
-    """Measure sentences a second of `biobert-scale tag`, beside transformers' pipeline("ner").
+@within(sentences="[16, 1e6]", repeats="[1, 1000]")
+def tag(
+    *,
+    vocabulary: Path,
+    input: Path,
+    sentences: int = 256,
+    repeats: int = 5,
+    shapes: tuple[Literal["mini", "base", "large"], ...] = ("mini", "base", "large"),
+) -> None:
+    """Measure sentences a second of `biobert-scale tag`, beside transformers' pipeline and ONNX Runtime.
 
     Prints Markdown.
 
     Args:
         vocabulary: vocab.txt, or a directory that holds it.
         input: text, PubMed XML or PubTator.
-        sentences: how many of the file's first sentences are tagged.
+        sentences: how many of the file's first sentences BERT-Mini tags; Base has an eighth, Large a
+            sixteenth of them.
         repeats: turns of each contestant.
+        shapes: of the models; large takes some 8 GB of memory.
     """
-    transformers_logging.disable_progress_bar()
     torch.set_num_threads(1)
     texts = first_sentences(input, sentences)
     if not texts:
         raise UserError("no sentence", where=input, remedy="name a file with text")
     words = sum(len(text.split()) for text in texts) / len(texts)
     options = f"tag --vocabulary DIR --input FILE --sentences {sentences} --repeats {repeats}"
-    lines = heading("Tagging", conditions(options, ["torch", "transformers"]), "one thread, fp32")
+    options += f" --shapes {' '.join(shapes)}"
+    made = conditions(options, ["torch", "transformers", "onnxruntime"])
+    lines = heading("Tagging", made, "one thread")
     lines += [
-        f"- {len(texts)} sentences of {words:.1f} words; medians of the turns (lowest to highest)",
+        f"- {len(texts)} sentences of {words:.1f} words (of them Base has the first eighth, Large the first"
+        " sixteenth); medians of the turns (lowest to highest)",
+        "- The last columns: times the pipeline with batch 1; entities that differ from tag's in fp32",
         "",
-        "| model | contestant | sentences a CPU second | entities that differ from tag's |",
-        "|---|---|---:|---:|",
+        "| model | contestant | sentences a CPU second | times the pipeline | entities that differ |",
+        "|---|---|---:|---:|---:|",
     ]
     print("\n".join(lines), flush=True)
-    for name, (layers, hidden) in SHAPES.items():
+    for name, layers, hidden, share in (SHAPES[shape] for shape in shapes):
         with tempfile.TemporaryDirectory() as directory:
             runs = contestants(make_model(Path(directory), vocabulary, layers, hidden), Path(directory))
-            found = {contestant: run(texts)() for contestant, run in runs.items()}  # also warms up
-            speeds: dict[str, list[float]] = {contestant: [] for contestant in runs}
-            for _, contestant in in_turns(list(runs), repeats):
-                begun = time.process_time()
-                runs[contestant](texts)
-                speeds[contestant].append(len(texts) / (time.process_time() - begun))
-            for contestant, rates in speeds.items():
-                differ = sum(
-                    len(set(mine) ^ set(theirs))
-                    for mine, theirs in zip(found[TAG], found[contestant], strict=True)
-                )
-                print(
-                    f"| {name} | {contestant} | {spread(rates)} | {differ} of {sum(map(len, found[TAG]))} |",
-                    flush=True,
-                )
+            for row in _rows(runs, texts[: -(-len(texts) // share)], repeats):
+                print(f"| {name} | {' | '.join(row)} |", flush=True)
+
+
+def _rows(runs: dict[str, Contestant], texts: list[str], repeats: int) -> Iterator[tuple[str, ...]]:
+    found = {contestant: run(texts)() for contestant, run in runs.items()}  # also warms up
+    speeds: dict[str, list[float]] = {contestant: [] for contestant in runs}
+    for _, contestant in in_turns(list(runs), repeats):
+        begun = time.process_time()
+        runs[contestant](texts)
+        speeds[contestant].append(len(texts) / (time.process_time() - begun))
+    pipe = statistics.median(next(rates for name, rates in speeds.items() if "pipeline" in name))
+    ours = next(iter(found.values()))
+    for contestant, rates in speeds.items():
+        theirs, differ = found[contestant], "not made"
+        if theirs:
+            wrong = sum(len(set(one) ^ set(other)) for one, other in zip(ours, theirs, strict=True))
+            differ = f"{wrong} of {sum(map(len, ours))}"
+        yield contestant, spread(rates), f"{statistics.median(rates) / pipe:.1f}", differ

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 from contextlib import nullcontext
 from typing import Any, Literal
 
@@ -72,22 +73,28 @@ def packed_attention(
     if backend == "auto" and query.device.type == "cpu" and dropout:
         output = attention_with_dropout(q, k, v, list(sequence_lengths), dropout=dropout, scaling=scale)
     else:
-        output = _sequence_by_sequence(q, k, v, sequence_lengths, dropout, scale)
+        output = _by_length(q, k, v, sequence_lengths, dropout, scale)
     return output.transpose(0, 1).to(query.dtype)
 
 
-def _sequence_by_sequence(
+def _by_length(
     q: Tensor, k: Tensor, v: Tensor, sequence_lengths: tuple[int, ...], dropout: float, scale: float
 ) -> Tensor:
-    """(heads, tokens, head size) by PyTorch's attention."""
-    split = (torch.split(states[None], list(sequence_lengths), 2) for states in (q, k, v))
+    """(heads, tokens, head size) by PyTorch's attention, neighbours of one length together."""
+    parts, end = [], 0
     # On a CPU autocast would take the types back.
     with torch.autocast("cpu", enabled=False) if q.device.type == "cpu" else nullcontext():
-        parts = [
-            nn.functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
-            for query, key, value in zip(*split, strict=True)
-        ]
-    return torch.cat(parts, dim=2)[0]
+        for length, neighbours in itertools.groupby(sequence_lengths):
+            start, end = end, end + length * len(list(neighbours))
+            # (sequences, heads, length, head size)
+            query, key, value = (
+                torch.unflatten(states[:, start:end], 1, (-1, length)).transpose(0, 1) for states in (q, k, v)
+            )
+            context = nn.functional.scaled_dot_product_attention(
+                query, key, value, dropout_p=dropout, scale=scale
+            )
+            parts.append(context.transpose(1, 2).flatten(0, 1))
+    return torch.cat(parts).transpose(0, 1)
 
 
 def padded_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *, dropout: float) -> Tensor:

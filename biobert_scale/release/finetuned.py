@@ -22,6 +22,7 @@ from biobert_scale.release.checksums import CHECKSUMS
 from biobert_scale.release.export import STAGE, finish_release, publish_card, whole_release
 from biobert_scale.release.finetuning_results import FINETUNED_STAGE, METRICS, FinetunedRun
 from biobert_scale.release.heads import DETAILS, MODEL
+from biobert_scale.release.onnx import write_onnx
 from biobert_scale.release.quiet import quietly
 from biobert_scale.release.tokenizers import copy_tokenizer, limit_tokenizer
 from biobert_scale.release.weights import Dtype, save_weights
@@ -37,25 +38,34 @@ _CLASSES = {cls.__name__: cls for cls in (BertForTokenClassification, BertForSeq
 
 
 def export_finetuned(
-    source: Path, output: Path, *, dtype: Dtype = "fp32", license: str = "", overwrite: bool = False
+    source: Path,
+    output: Path,
+    *,
+    dtype: Dtype = "fp32",
+    onnx: bool = False,
+    license: str = "",
+    overwrite: bool = False,
 ) -> Manifest:
     """Write a model that `pipeline("ner")`, or `pipeline("text-classification")` for whole texts, opens.
 
     Args:
         source: a run of `biobert-scale evaluate finetune` that kept its weights (the default).
         dtype: see `save_weights`.
+        onnx: of a tagger of entities, also what `write_onnx` writes.
         license: of the weights, as the hub spells it; a later call with another writes the card anew.
 
     Raises:
         UserError: the run is unfinished, kept no model, or its model is damaged; or a weight that fp16 does
-            not hold.
+            not hold; or `onnx` of another kind of model.
     """
     run = read_manifest(source, FINETUNED_STAGE)
     _check_model(source, run)
     inputs = describe_inputs([source])
-    settings = {"dtype": dtype}
+    settings = {"dtype": dtype, **({"onnx": True} if onnx else {})}
     metrics: FinetunedRun = read_json(source / METRICS)
     config = read_json(source / MODEL / "config.json")
+    if onnx and config["architectures"] != [BertForTokenClassification.__name__]:
+        raise UserError("--onnx goes with a tagger of entities", where=source, remedy="leave it out")
     stage = Stage(output, STAGE, inputs=inputs, config=settings, overwrite=overwrite, reads=[source])
     card = finetuned_card(metrics, config, dtype=dtype, license=license)
     if manifest := stage.check():
@@ -66,6 +76,9 @@ def export_finetuned(
         model = _CLASSES[config["architectures"][0]].from_pretrained(source / MODEL, dtype=torch.float32)
     with whole_release(stage) as staging:
         save_weights(model, staging, dtype)
+        if onnx:
+            assert isinstance(model, BertForTokenClassification)
+            write_onnx(model, staging)
         copy_tokenizer(source / MODEL, staging)
         limit_tokenizer(staging, config["max_position_embeddings"])
         counts = {"parameters": model.num_parameters(), "score": metrics["score"]}

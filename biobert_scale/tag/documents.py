@@ -81,7 +81,7 @@ def _file_names(files: Sequence[Path]) -> list[str]:
 
 
 def read_inputs(
-    files: Sequence[Path], form: InputFormat = "auto", *, not_read: NotRead, damaged: list[UserError]
+    files: Sequence[Path], form: InputFormat = "auto", *, not_read: NotRead, damaged: list[UserError] | None
 ) -> Iterator[TextDocument]:
     """Yield the documents of several files in order; those of plain text are then named by their file, too
     (`ward:3`; by its path, where two files have the same name).
@@ -90,6 +90,9 @@ def read_inputs(
         not_read: receives what is passed over.
         damaged: receives what is wrong with a file. Its documents before that place were yielded; the next
             file follows.
+
+    Raises:
+        UserError: `damaged` is None, and a file is; see `read_documents`.
     """
     for path, name in zip(files, _file_names(files), strict=True):
         try:
@@ -97,7 +100,7 @@ def read_inputs(
                 numbered = len(files) > 1 and document.is_numbered
                 yield replace(document, id=f"{name}:{document.id}") if numbered else document
         except UserError as error:
-            if len(files) == 1 or error.exit_code != UserError.exit_code:
+            if damaged is None or error.exit_code != UserError.exit_code:
                 raise
             damaged.append(error)
             _log.error("%s", error)

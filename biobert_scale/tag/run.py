@@ -48,10 +48,10 @@ def tag_stream(
         form: see `output_form`.
     """
     started, counted, number, characters = time.monotonic(), Counter[str](), 0, 0
-    written = output_form(form, sorted({kind for tagger in taggers for kind in tagger.types}))
+    written = output_form(form, types_of(taggers))
     with _written(output) as stream, tqdm(unit=" documents", desc="tagging", disable=None) as bar:
         stream.write(written.beginning)
-        for group, entities in _tagged(_groups(documents), taggers):
+        for group, entities in tagged(group_documents(documents), taggers):
             for document, found in zip(group, entities, strict=True):
                 stream.write(written.between if number else "")
                 stream.write(written.write(document, found))
@@ -69,7 +69,12 @@ def tag_stream(
     )
 
 
-def _tagged(
+def types_of(taggers: Sequence[EntityTagger]) -> list[str]:
+    """All types that may be found."""
+    return sorted({kind for tagger in taggers for kind in tagger.types})
+
+
+def tagged(
     groups: Iterator[list[TextDocument]], taggers: Sequence[EntityTagger]
 ) -> Iterator[tuple[list[TextDocument], list[list[Entity]]]]:
     """Each group with its entities. While one is computed the next is read and cut into pieces by a
@@ -88,7 +93,8 @@ def _tagged(
             yield group, merge_entities(found)
 
 
-def _groups(documents: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
+def group_documents(documents: Iterable[TextDocument]) -> Iterator[list[TextDocument]]:
+    """Documents of about 65,000 characters together."""
     group: list[TextDocument] = []
     characters = 0
     for document in documents:

@@ -4,23 +4,25 @@ characters."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import BertConfig, PreTrainedTokenizerBase
 
 from biobert_scale.errors import UserError
-from biobert_scale.evaluation.ner import Window, make_windows, pack_windows
+from biobert_scale.evaluation.ner import Window, make_windows
 from biobert_scale.evaluation.packed_sequences import in_batches, load_tokenizer
 from biobert_scale.evaluation.readers import TaggedSentence
 from biobert_scale.evaluation.scores import entity_spans
 from biobert_scale.evaluation.tagging import words_by_sentence
-from biobert_scale.modeling.weights import encoder_of, fill, read_model_config, read_source
+from biobert_scale.modeling.inference import Precision
+from biobert_scale.modeling.weights import read_model_config
 from biobert_scale.release.heads import DETAILS, MODEL
+from biobert_scale.tag.backends import Backend, OnnxScores, TorchScores
 from biobert_scale.tag.document import TextDocument
 
 _CLASS = "BertForTokenClassification"
@@ -38,6 +40,38 @@ class Entity:
     """Mean over its words of the probability of their tags."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaggerConfig:
+    """How models compute. Nothing here changes anything but the rounding, which of int8 is coarse."""
+
+    device: str = "cpu"
+    """`auto` takes a GPU where there is one."""
+    backend: Backend = "torch"
+    """`onnx`: ONNX Runtime, on what `export --onnx` wrote."""
+    precision: Literal["auto", Precision] = "auto"
+    """Of the matrix products. `auto`: bf16 on a GPU that computes in it, fp32 elsewhere."""
+    max_seq_length: int = 0
+    """Word pieces in one window; 0 for what the model was fine-tuned with."""
+    batch_tokens: int = 0
+    """Word pieces in one forward pass; 0 for 2,048 on a CPU, which its caches hold, and 8,192 on a GPU."""
+
+
+def load_taggers(models: Sequence[Path], config: TaggerConfig) -> list[EntityTagger]:
+    """See `EntityTagger`."""
+    device = choose_device(config.device)
+    return [
+        EntityTagger(
+            model,
+            device,
+            backend=config.backend,
+            precision=config.precision,
+            max_seq_length=config.max_seq_length,
+            batch_tokens=config.batch_tokens,
+        )
+        for model in models
+    ]
+
+
 class EntityTagger:
     """A fine-tuned model, ready to tag.
 
@@ -45,21 +79,28 @@ class EntityTagger:
         directory: what `biobert-scale export` wrote from a fine-tuning run, such a run itself, or any
             directory of a cased or uncased `BertForTokenClassification` whose labels are O, B-X and I-X.
         device: where it computes.
-        max_seq_length: word pieces in one window; 0 for what the model was fine-tuned with.
-        batch_tokens: word pieces in one forward pass.
+        backend, precision, max_seq_length, batch_tokens: see `TaggerConfig`.
 
     Raises:
-        UserError: no such model, other labels, no tokenizer that fits, or a window longer than the model's
-            positions.
+        UserError: no such model, other labels, no tokenizer that fits, a window longer than the model's
+            positions, or a backend or precision that is not there.
     """
 
     def __init__(
-        self, directory: Path, device: torch.device, *, max_seq_length: int = 0, batch_tokens: int = 8192
+        self,
+        directory: Path,
+        device: torch.device,
+        *,
+        backend: Backend = "torch",
+        precision: Literal["auto", Precision] = "auto",
+        max_seq_length: int = 0,
+        batch_tokens: int = 0,
     ) -> None:
         if (directory / MODEL / "config.json").is_file():
             directory = directory / MODEL
         config = _read_config(directory)
-        self.directory, self.device, self.batch_tokens = directory, device, batch_tokens
+        self.directory, self.device = directory, device
+        self.batch_tokens = batch_tokens or (2048 if device.type == "cpu" else 8192)
         self.labels = _labels(config)
         self.types = sorted({label.partition("-")[2] for label in self.labels} - {""})
         trained = getattr(config, DETAILS, {}).get("max_seq_length", config.max_position_embeddings)
@@ -69,11 +110,11 @@ class EntityTagger:
             what = f"a window of {self.max_seq_length} pieces is not between 8 and {most}"
             raise UserError(what, where=directory, remedy="correct --max-seq-length")
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(directory)
-        source = read_source(directory)
-        self.encoder = encoder_of(source).eval().to(device)
-        self.classifier = nn.Linear(config.hidden_size, len(self.labels))
-        fill(self.classifier, source, "classifier.")
-        self.classifier.to(device)
+        self.scores: Callable[[Sequence[Window]], Tensor]
+        if backend == "onnx":
+            self.scores = OnnxScores(directory, device, precision)
+        else:
+            self.scores = TorchScores(directory, len(self.labels), device, precision)
 
     def tag(self, documents: Sequence[TextDocument]) -> list[list[Entity]]:
         """The entities of each document in the order of the text."""
@@ -90,9 +131,11 @@ class EntityTagger:
         """Tag what was prepared."""
         tags = [[""] * len(sentence.tokens) for _, sentence in prepared.sentences]
         scores = [[0.0] * len(sentence.tokens) for _, sentence in prepared.sentences]
-        for batch in in_batches([len(window.input_ids) for window in prepared.windows], self.batch_tokens):
-            chosen = [prepared.windows[index] for index in batch]
-            probability, label = self._classify(chosen).max(-1)
+        # Sequences of one length are neighbours: their attention is computed together.
+        windows = sorted(prepared.windows, key=lambda window: len(window.input_ids))
+        for batch in in_batches([len(window.input_ids) for window in windows], self.batch_tokens):
+            chosen = [windows[index] for index in batch]
+            probability, label = self.scores(chosen).softmax(-1).cpu().max(-1)
             found = zip(probability.tolist(), label.tolist(), strict=True)
             for window in chosen:
                 for word in window.scored:
@@ -106,15 +149,6 @@ class EntityTagger:
                 prepared.documents[index].text, sentence, sentence_tags, sentence_scores
             )
         return entities
-
-    def _classify(self, windows: Sequence[Window]) -> Tensor:
-        """Probabilities of the labels at every scored word, (words, labels) fp32 on the host."""
-        packed, first_pieces = pack_windows(windows, self.device)
-        # As in fine-tuning: bf16 products on a GPU that computes in it, fp32 elsewhere.
-        in_bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=in_bf16):
-            scores: Tensor = self.classifier(self.encoder(packed)[first_pieces])
-        return scores.float().softmax(-1).cpu()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ SMALL = (
     (r"--workers 16", "--workers 2"),
     (r"chemicals diseases", "tagger scores/NCBI-disease/pretrained-seed2"),
     (r"articles/", "small/raw/pmc"),
-    (r"pubmed25n0001.xml.gz", "raw/pubmed/baseline/*.xml.gz"),
+    (r"pubmed25n0001.xml.gz", "raw/baseline/*.xml.gz"),
     # The servers, of which the account's environment knows.
     (r"^export HF_TOKEN=\.\.\.|^export AWS_\w+=.*", "true"),
     # A server, which ends with the block.
@@ -64,6 +64,8 @@ SMALL = (
     (r"--config (biobert-large|demo)\b(?!.* --(dry-run|devices) )", "--config small/recipe.json"),
     (r"launch slurm (?!.*--config)", "launch slurm --config small/recipe.json "),
     (r"^biobert-scale train --tokens", "biobert-scale train --config small/recipe.json --tokens"),
+    (r"pubmed 0.5 pmc 2", "pubmed 0.5"),
+    (r"--data.sources pmc 2", "--data.sources pubmed 2"),
     (r"run@100000", "run@30"),
     (r"total-steps 200000", "total-steps 40"),
     (r"for step in 1000 2000 3000", "for step in 30"),
@@ -72,7 +74,7 @@ SMALL = (
     (r"--seed 1 2 3 4 5 --grid.learning-rate 1e-5 3e-5 5e-5( --grid.batch-size 16 32)?", "--seed 1"),
     (
         r"evaluate blurb",
-        "evaluate blurb --tasks NCBI-disease --seeds 1 --epochs 1 --max-seq-length 64 --grid.epochs 1"
+        "evaluate blurb --tasks NCBI-disease --seeds 1 --max-seq-length 64 --grid.epochs 1"
         " --grid.learning-rate 5e-5 --grid.batch-size 16",
     ),
     (r" --learning-rate 1e-3 --epochs 3 --max-seq-length 32", ""),
@@ -223,7 +225,13 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
             "milestones/step-30/README.md",
         ),
         ("biobert-scale tag tagger", "here", "entities.jsonl"),
-        ("biobert-scale tag chemicals", "here", "entities.html"),
+        ("biobert-scale tag chemicals diseases --input articles/ --format", "here", "entities.html"),
+        ("biobert-scale tag chemicals diseases --input articles/ --output", "here", "tagged/manifest.json"),
+        (
+            "biobert-scale export scores/NCBI-disease/pretrained-seed1 --output onnx",
+            "here",
+            "onnx/model_int8.onnx",
+        ),
         ("zcat", "here", "entities.txt"),
         ('{"id"', "no command", "an answer"),
     ),
@@ -257,8 +265,8 @@ TABLE: dict[str, tuple[tuple[str, Place, str], ...]] = {
             "a bucket; tests/unit/corpus/sources has one",
         ),
         ("pmc-cloud, inventory", "no command", "an answer"),
-        ("biobert-scale corpus download --output raw --groups europe", "here", "raw/ftp/oa"),
-        ("biobert-scale corpus download --output raw --groups comm", "here", ""),
+        ("biobert-scale corpus download --output raw --groups europe", "here", "raw/europe-pmc"),
+        ("biobert-scale corpus download --output raw --groups comm", "here", "raw/comm"),
         ("inventory (8", "no command", "a picture of the way"),
     ),
     "docs/how-to/initial-weights.md": (

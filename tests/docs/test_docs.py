@@ -308,7 +308,8 @@ def test_the_how_to_pages_from_top_to_bottom(account: Account, servers: dict[str
     for page in ("release", "evaluation", "planning", "tokens", "checkpoints", "initial-weights", "corpus"):
         for block in chapter(f"docs/how-to/{page}.md", "here", "python"):
             assert not follow(block, account)
-    for block in (*chapter("docs/reference/python.md", "python"), other_run):
+    scale = chapter("docs/explanation/scale.md", "here")
+    for block in (*chapter("docs/reference/python.md", "python"), other_run, *scale):
         assert not follow(block, account)
     for name, patterns in file_patterns(ROOT / "docs/reference/output-files.md").items():
         runs = "*/*-seed1" if name == "scores" else ""

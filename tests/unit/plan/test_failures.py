@@ -109,7 +109,7 @@ def test_a_seed_is_a_simulation() -> None:
     assert simulate(DAY, HOUR, OFTEN, seed=3) != simulate(DAY, HOUR, OFTEN, seed=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     work=st.floats(HOUR, 10 * DAY),
     interval=st.floats(60, DAY),
@@ -122,9 +122,11 @@ def test_time_is_made_of_its_parts_and_grows_with_the_rate_of_failures(
 ) -> None:
     failures = Failures(mtbf=mtbf * more, restart=600.0, save=save)
     worse = replace(failures, mtbf=mtbf)
-    assert expected_seconds(work, interval, worse) >= expected_seconds(work, interval, failures) >= work
-    assert daly_interval(worse) <= daly_interval(failures) * (1 + 1e-9)
+    few, many = (expected_seconds(work, interval, each) for each in (failures, worse))
+    rounding = 1 + 1e-9
+    assert work <= few * rounding and few <= many * rounding
+    assert daly_interval(worse) <= daly_interval(failures) * rounding
     if (found := simulate(work, interval, failures, seed=1, runs=20)) is not None:
-        assert found.seconds_95 >= work and found.restarts >= 0
+        assert found.seconds_95 * rounding >= work and found.restarts >= 0
         parts = found.lost + found.restarting + found.saving
         assert parts + work / found.seconds == pytest.approx(1.0)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from biobert_scale.modeling.model import bert_config
@@ -81,6 +81,7 @@ def test_an_engine_s_messages_are_its_buckets() -> None:
     assert late.communication_seconds == pytest.approx(tree + plain.communication_seconds / 3 + 7 * 15e-3)
 
 
+@settings(deadline=None)
 @given(
     buffer=st.floats(1, 1e12),
     calls=st.integers(1, 1000),

@@ -470,7 +470,7 @@ def refusals(model: Path, tmp_path: Path) -> Sequence[tuple[list[str], str]]:
         ([], "no model"),
         ([str(model), "--input", "missing"], "no such file"),
         ([str(model), "--max-seq-length", "65"], "64 positions"),
-        ([str(model), "--batch-tokens", "0"], "batch-tokens"),
+        ([str(model), "--batch-tokens", "-1"], "batch-tokens"),
         ([str(model), "--device", "gpu"], "no device 'gpu'"),
         ([str(model), f"{model}/."], "given twice"),
     ]

@@ -1,0 +1,88 @@
+"""What was tagged is read back from every output format: each entity is where its offsets say."""
+
+from __future__ import annotations
+
+import csv
+import html
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from biobert_scale.evaluation.pubtator_blocks import numbered_lines, one_line, read_blocks
+from biobert_scale.tag.sharded import SUFFIXES, tag_files
+from tests.factories import article_text, tarred, write_tagger
+
+Found = dict[str, list[tuple[int, int, str, str]]]
+"""Document -> (start, end, type, text) of its entities."""
+Texts = dict[str, str]
+_MARK = re.compile(r'<mark class="[^"]*" title="([^"]*)">(.*?)(?:<small>[^<]*</small>)?</mark>', re.DOTALL)
+
+
+def read_back(path: Path, form: str, texts: Texts) -> Found:
+    """A file's entities, each compared with the text of its document.
+
+    Args:
+        texts: of the documents: filled by `jsonl`, compared by formats that hold texts, used by the others.
+    """
+    found: Found = {}
+    if form == "jsonl":
+        for line in path.read_text().splitlines():
+            document = json.loads(line)
+            texts[document["id"]] = document["text"]
+            found[document["id"]] = [
+                (e["start"], e["end"], e["type"], e["text"]) for e in document["entities"]
+            ]
+    elif form == "pubtator":
+        with open(path, "rb") as stream:
+            for block in read_blocks(numbered_lines(stream, str(path)), str(path)):
+                text, whole = " ".join(text for _, text in block.sections), texts[block.id]
+                found[block.id] = []
+                for _, (first, last, name, kind, *_concept) in block.rows:
+                    start, end = int(first), int(last)
+                    assert text[start:end] == name == one_line(whole[start:end]), (block.id, start, end)
+                    found[block.id].append((start, end, kind, whole[start:end]))
+    elif form == "bioc":
+        for document in json.loads(path.read_text())["documents"]:
+            found[document["id"]] = []
+            for passage in document["passages"]:
+                start, text = passage["offset"], passage["text"]
+                assert texts[document["id"]][start : start + len(text)] == text
+                for each in passage["annotations"]:
+                    (place,) = each["locations"]
+                    first, last = place["offset"], place["offset"] + place["length"]
+                    found[document["id"]].append((first, last, each["infons"]["type"], each["text"]))
+    elif form == "csv":
+        found = {name: [] for name in texts}
+        with open(path, encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                found[row["id"]].append((int(row["start"]), int(row["end"]), row["type"], row["text"]))
+    else:
+        for block in path.read_text().split("<article id=")[1:]:
+            name = html.unescape(re.findall(r"<small>(.*?)</small>", block)[0])
+            found[name] = []
+            for title, shown in _MARK.findall(block):
+                kind, _, places = title.split(" ")
+                start, end = map(int, places.split("-"))
+                found[name].append((start, end, kind, html.unescape(shown)))
+    for name, entities in found.items():
+        for start, end, _, text in entities:
+            assert texts[name][start:end] == text, (form, name, start, end)
+    return found
+
+
+@pytest.mark.slow
+def test_full_texts_are_read_back_from_every_format(tmp_path: Path) -> None:
+    model = write_tagger(tmp_path)
+    extra = "Mice with &lt;leaf&gt; palsy &amp; grey fever \u2028 saw 😀 10<sup>6</sup> “goats”, again."
+    members = {f"PMC{n}.xml": article_text(n, f"<p>{extra * n}</p>").encode() for n in range(1, 9)}
+    (tmp_path / "raw.tar").write_bytes(tarred(members))
+    texts: Texts = {}
+    read = {}
+    for form, suffix in SUFFIXES.items():
+        tag_files([model], [tmp_path / "raw.tar"], tmp_path / form, form)  # type: ignore[arg-type]
+        read[form] = read_back(tmp_path / form / f"raw.tar.{suffix}", form, texts)
+    assert len(texts) == 8 and sum(map(len, read["jsonl"].values())) > 50
+    for form, found in read.items():
+        assert found == read["jsonl"], form
