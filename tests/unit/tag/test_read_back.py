@@ -59,10 +59,10 @@ def read_back(path: Path, form: str, texts: Texts) -> Found:
             for row in csv.DictReader(stream):
                 found[row["id"]].append((int(row["start"]), int(row["end"]), row["type"], row["text"]))
     else:
-        for block in path.read_text().split("<article id=")[1:]:
-            name = html.unescape(re.findall(r"<small>(.*?)</small>", block)[0])
+        for article in path.read_text().split("<article id=")[1:]:
+            name = html.unescape(re.findall(r"<small>(.*?)</small>", article)[0])
             found[name] = []
-            for title, shown in _MARK.findall(block):
+            for title, shown in _MARK.findall(article):
                 kind, _, places = title.split(" ")
                 start, end = map(int, places.split("-"))
                 found[name].append((start, end, kind, html.unescape(shown)))
