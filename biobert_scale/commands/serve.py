@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -20,6 +21,8 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     device: str = "auto",
+    backend: Literal["torch", "onnx"] = "torch",
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto",
     request_megabytes: float = 10,
     request_seconds: float = 60,
     waiting: int = 64,
@@ -34,6 +37,8 @@ def serve(
             machine. There is no password.
         port: 0 for any that is free.
         device: cpu, cuda, cuda:1, ...; auto: a GPU where there is one.
+        backend: onnx: ONNX Runtime, on models that were exported with --onnx.
+        precision: of the matrix products; see `biobert-scale tag --help`.
         request_megabytes: the largest request.
         request_seconds: how long a request may take to arrive, to be computed, and its answer to be fetched:
             each.
@@ -48,14 +53,15 @@ def serve(
     from biobert_scale.serve.app import make_app
     from biobert_scale.serve.limits import Limits
     from biobert_scale.serve.server import listen, run_server
-    from biobert_scale.tag.tagger import EntityTagger, choose_device
+    from biobert_scale.tag.tagger import TaggerConfig, load_taggers
 
     limits = Limits(
         request_bytes=int(request_megabytes * 1e6), request_seconds=request_seconds, waiting=waiting
     )
     listening = listen(host, port)
-    chosen = choose_device(device)
-    app = make_app([(model.resolve().name, EntityTagger(model, chosen)) for model in models], limits)
+    taggers = load_taggers(models, TaggerConfig(device=device, backend=backend, precision=precision))
+    names = [model.resolve().name for model in models]
+    app = make_app(list(zip(names, taggers, strict=True)), limits)
     address = f"[{host}]" if ":" in host else host
     line = f"http://{address}:{listening.getsockname()[1]}/ (stop it with Ctrl-C)"
     run_server(app, listening, limits, ready=lambda: show(line))

@@ -71,7 +71,12 @@ def missing() -> str:
     if os.geteuid():
         return "chroot needs root"
     programs = [name for name in ("buildah", "debootstrap", "unshare") if shutil.which(name) is None]
-    return f"no {', '.join(programs)} on this machine" if programs else ""
+    if programs:
+        return f"no {', '.join(programs)} on this machine"
+    tried = subprocess.run(
+        ["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True
+    )
+    return "mounts are not allowed here" if tried.returncode else ""
 
 
 def run(*command: str | Path) -> str:

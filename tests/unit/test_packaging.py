@@ -84,6 +84,7 @@ def test_every_import_is_declared() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_tagged_repository_becomes_a_package_that_makes_the_demo_anywhere(tmp_path: Path) -> None:
     """The wheel is built of the sdist, without the repository's history, and installed where no checkout is.
     What it needs is taken from here; `tests/containers` installs that too."""

@@ -6,7 +6,6 @@ import itertools
 import json
 from pathlib import Path
 
-import onnx
 import pytest
 import torch
 from transformers import BertForTokenClassification
@@ -70,6 +69,8 @@ def test_what_a_backend_does_not_have_is_refused(model: Path) -> None:
 def test_onnx_gives_the_logits_of_transformers(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import onnx  # of the extra
+
     for path in write_onnx(BertForTokenClassification.from_pretrained(model), model):
         graph = onnx.load(path)
         onnx.checker.check_model(graph, full_check=True)
