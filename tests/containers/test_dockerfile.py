@@ -27,7 +27,7 @@ mount --bind "$1" "$1"
 mount -o remount,bind,ro "$1"
 mount -t tmpfs tmpfs "$1/tmp"
 mount -t proc proc "$1/proc"
-mount --bind /dev "$1/dev"
+mount --rbind /dev "$1/dev"
 mount --bind "$2" "$1/work"
 shift 2
 exec "$@"
@@ -117,6 +117,7 @@ def test_the_image_makes_the_demo_on_a_read_only_file_system(tmp_path: Path) -> 
     """There is no registry to pull the base image from: Debian's own Python is in its place. Nor need there
     be an index of CPU builds: pip's settings may lead to one, and without it torch is the CUDA build."""
     run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", tmp_path / "base")
+    (tmp_path / "base" / "etc" / "hosts").write_text("127.0.0.1 localhost\n")  # a runtime would
     scratch = run("buildah", "from", "scratch")
     run("buildah", "add", "--quiet", scratch, tmp_path / "base", "/")
     run("buildah", "commit", "--quiet", "--rm", scratch, BASE)
