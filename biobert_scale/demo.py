@@ -320,6 +320,6 @@ def _gpu() -> str | None:
         found = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # a directory of the PATH may be closed to us
         return None
     return found.stdout.strip() or None
