@@ -70,7 +70,7 @@ def test_what_is_not_read_is_said() -> None:
         (gzip.compress(b"some words " * 100_000), "", 413, f"more than {MAXIMUM_CHARACTERS:,} characters"),
         (b"a\n" * 20_000, "", 413, "more than 10,000 documents"),
     ],
-    ids=lambda value: None if isinstance(value, bytes) else str(value)[:20],
+    ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else str(value)[:20],
 )
 def test_a_bad_file_is_refused_in_one_line(body: bytes, name: str, status: int, says: str) -> None:
     with pytest.raises(Refused) as refused:
