@@ -82,9 +82,9 @@ def _by_length(
 ) -> Tensor:
     """(heads, tokens, head size) by PyTorch's attention, neighbours of one length together."""
     parts, end = [], 0
-    # On a CPU autocast would take the types back.
+    # On a CPU autocast would take the types back. What fills a bucket up may be sequences of no token.
     with torch.autocast("cpu", enabled=False) if q.device.type == "cpu" else nullcontext():
-        for length, neighbours in itertools.groupby(sequence_lengths):
+        for length, neighbours in itertools.groupby(filter(None, sequence_lengths)):
             start, end = end, end + length * len(list(neighbours))
             # (sequences, heads, length, head size)
             query, key, value = (
@@ -93,8 +93,8 @@ def _by_length(
             context = nn.functional.scaled_dot_product_attention(
                 query, key, value, dropout_p=dropout, scale=scale
             )
-            parts.append(context.transpose(1, 2).flatten(0, 1))
-    return torch.cat(parts).transpose(0, 1)
+            parts.append(context.transpose(0, 1).flatten(1, 2))
+    return torch.cat(parts, dim=1)
 
 
 def padded_attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, *, dropout: float) -> Tensor:
