@@ -49,11 +49,12 @@ def test_runs_of_two_versions_with_the_same_settings_are_one_system(
 
 def test_one_model_under_different_settings_has_different_names(tmp_path: Path) -> None:
     usual = asdict(FinetuneConfig(epochs=3))
-    for name, changes in {
+    settings: dict[str, dict[str, Any]] = {
         "none": {},
         "decay": {"layer_decay": 0.9},
         "grid": {"learning_rate": [1e-5, 3e-5], "layer_decay": 0.9},
-    }.items():
+    }
+    for name, changes in settings.items():
         write_run(tmp_path / name, config=usual | changes)
     write_run(tmp_path / "other-model", model="other")
     write_run(
