@@ -55,16 +55,12 @@ def run_server(app: ASGIApp, listening: socket.socket, limits: Limits, *, ready:
     )
     server = _Server(config, ready)
     # uvicorn raises the signal again when it has ended: that is no reason to die of it.
-    before = {number: signal.signal(number, _pass) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         server.run(sockets=[listening])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _pass(number: int, frame: object) -> None:
-    pass
 
 
 class _Server(uvicorn.Server):
