@@ -115,7 +115,7 @@ def build_corpus(
     ) as stage:
         if stage.finished is None:
             run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
-            _build(stage, tasks, found, raw or own[0][1], config, benchmarks, max_bad_files, run)
+            _build(stage, tasks, found, raw or own[0][1], config, benchmarks, max_bad_files, run, workers)
         shutil.rmtree(work, ignore_errors=True)
     manifest = stage.finished
     assert manifest is not None
@@ -135,14 +135,16 @@ def _build(
     benchmarks: Path | None,
     max_bad_files: int,
     run: Callable[..., None],
+    threads: int,
 ) -> None:
-    """Extract, compare and write; `run` is `run_tasks` with where the tasks run."""
+    """Extract, compare and write; `run` is `run_tasks` with where the tasks run, `threads` are those that
+    compare, here."""
     output, work, key = stage.output, stage.output / ".work", stage.key
     _log.info("extracting %d files", len(tasks))
     extracting = partial(extract_file, tasks, config, benchmarks)
     run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
     sound, bad_files = _sound(tasks, raw.unreadable, work / f"extract-{key[:12]}", max_bad_files)
-    found = compare(sound, work, directory, config)
+    found = compare(sound, work, directory, config, threads=threads)
     found.counts["bad_files"] = bad_files
     found.counts["not_read"] = {**raw.not_read, **_not_read_in(sound)}
     parts = len(found.shards) - 1
