@@ -91,8 +91,8 @@ def comparison_page(result: ComparisonResult, *, figure: str) -> str:
     lines = [
         *heading("Comparing all records", result, f"{result['threads']} threads"),
         "- The parts are made up (`benchmarks/corpus/made_up_parts.py`); the file cache held none of them",
-        "- Memory: resident, of the one process that compares, libraries included. Mapped files count. Pages of"
-        " the file cache that are not mapped do not: the system takes them back when others need them",
+        "- Memory: resident, of the one process that compares, libraries included. Mapped files count. Other"
+        " pages of the file cache do not: the system takes them back when a process needs them",
         "",
         "| | |",
         "|---|---|",
@@ -137,5 +137,5 @@ def memory_figure(compared: Compared) -> bytes:
         axes.set_ylim(0, top * 1.35)
         axes.set_xlabel("seconds")
         axes.set_ylabel("resident memory, GiB")
-        axes.legend(frameon=False, loc="center right")
+        axes.legend(loc="lower right")
         return as_png(canvas)

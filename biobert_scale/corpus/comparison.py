@@ -59,7 +59,7 @@ def compare(
     with ThreadPoolExecutor(threads) as pool:
         _log.info("reading the columns of all records")
         index, boundaries = _read_index(tasks, pool)
-        _log.info("comparing %d records", len(index.code))
+        _log.info("comparing %s records", f"{len(index.code):,}")
         starts = zip(tasks, boundaries[:-1].tolist(), strict=True)
         deletions = {
             pmid: start + end for task, start in starts for pmid, end in task.read_notes()["deleted"]
@@ -69,7 +69,7 @@ def compare(
         del index
         if config.near_duplicate_similarity <= 1:
             kept = code[signed] == 0
-            _log.info("comparing %d signatures", np.count_nonzero(kept))
+            _log.info("comparing %s signatures", f"{np.count_nonzero(kept):,}")
             parts = np.split(kept, np.searchsorted(signed, boundaries[1:-1]))
             files = [
                 SignatureFile(path=task.signatures, chosen=chosen)
@@ -177,7 +177,7 @@ def _count(files: list[RawFile | OwnPiece], sums: list[_Sums]) -> tuple[dict[str
     """The manifest's counts and rejects."""
     numbers: Counter[str] = Counter()
     for file in files:
-        if isinstance(file, RawFile) or not file.start:  # a file of own text counts by its first piece
+        if not file.start:  # a file that several tasks read counts by its first piece
             numbers[file.source] += len(file.paths)
     counts: dict[str, Any] = {"files": numbers.total()}
     own = sorted({*numbers, *(source for part in sums for source in part.decided)}.difference(SOURCES))

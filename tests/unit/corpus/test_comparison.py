@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -82,7 +83,7 @@ def left_out(tasks: list[FileTask], minimum_similarity: float) -> list[str]:
             alike[tuple(record["signature"][start : start + ROWS])].append(place)
         for places in alike.values():
             pairs |= {(places[0], later) for later in places[1:]}
-            pairs |= set(zip(places, places[1:], strict=False))
+            pairs |= set(itertools.pairwise(places))
     for earlier, later in sorted(pairs, key=lambda pair: (pair[1], pair[0])):
         both = zip(kept[earlier]["signature"], kept[later]["signature"], strict=True)
         agree = sum(left == right for left, right in both)
