@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +46,8 @@ def serve(
         waiting: requests at once; more are sent away (503).
     """
     check_models(models)
+    # oneDNN keeps 1,024 kernels, one for each shape: hundreds of megabytes for batches of ever new lengths.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
     try:
         import uvicorn  # noqa: F401
     except ImportError:
