@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +9,7 @@ from tyro.conf import Positional
 
 from biobert_scale.commands.common import check_models
 from biobert_scale.display import show
+from biobert_scale.environment import keep_few_kernels
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
 
@@ -46,8 +46,7 @@ def serve(
         waiting: requests at once; more are sent away (503).
     """
     check_models(models)
-    # oneDNN keeps 1,024 kernels, one for each shape: hundreds of megabytes for batches of ever new lengths.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    keep_few_kernels()
     try:
         import uvicorn  # noqa: F401
     except ImportError:
