@@ -43,6 +43,12 @@ def installed_packages_only() -> Iterator[None]:
         os.environ["PYTHONSAFEPATH"] = before
 
 
+def keep_few_kernels() -> None:
+    """Have oneDNN, from its first kernel on, keep 64 of them and not 1,024: there is one for each shape, and
+    batches of ever new lengths make it hundreds of megabytes."""
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+
+
 def is_restart() -> bool:
     """Whether torchrun or SLURM has started this again by itself."""
     counts = (os.environ.get(name, "") for name in ("TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"))

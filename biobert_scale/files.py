@@ -10,7 +10,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,31 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def walk(directory: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `os.walk`, also behind links to directories; a directory is entered once, by whatever names.
+
+    Raises:
+        OSError: one cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    entered: set[tuple[int, int]] = set()
+    for place, below, names in os.walk(directory, followlinks=True, onerror=refuse):
+        found = os.stat(place)
+        if (found.st_dev, found.st_ino) in entered:
+            below.clear()
+            continue
+        entered.add((found.st_dev, found.st_ino))
+        yield Path(place), below, names
+
+
+def files_below(directory: Path) -> list[Path]:
+    """All files, sorted, also those behind links; see `walk`."""
+    return sorted(place / name for place, _, names in walk(directory) for name in names)
 
 
 def sync(path: Path) -> None:

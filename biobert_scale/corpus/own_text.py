@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from biobert_scale.config import OwnTextConfig
 from biobert_scale.corpus.not_read import NotRead, note
 from biobert_scale.errors import UserError, printable
-from biobert_scale.files import describe_inputs, fingerprint
+from biobert_scale.files import describe_inputs, fingerprint, walk
 
 Form = Literal["jsonl", "text", "text_files", "parquet", "dataset"]
 SUFFIXES = {
@@ -102,22 +102,19 @@ def find_own_texts(paths: Iterable[tuple[str, Path]], configs: Mapping[str, OwnT
 def _walk(path: Path, not_read: NotRead) -> Iterator[tuple[str, Path]]:
     """The form and the path of all that can be read, by name; a dataset's directory is one."""
 
-    def refuse(error: OSError) -> None:
-        raise error
-
     if not path.exists():
         raise UserError("no such file or directory", where=path, remedy="check the path in --own")
     if path.is_file():
         if form := _form(path.name):
             yield form, path
         return
-    for directory, below, names in os.walk(path, followlinks=True, onerror=refuse):
+    for directory, below, names in walk(path):
         below[:] = sorted(name for name in below if not name.startswith("."))
         if _DATASET_FILES.issubset(names):
-            yield "dataset", Path(directory)
+            yield "dataset", directory
             continue
         for name in sorted(names):
-            file = Path(directory, name)
+            file = directory / name
             if (form := _form(name)) and not name.startswith(".") and file.is_file():
                 yield form, file
             elif name != "dataset_dict.json":

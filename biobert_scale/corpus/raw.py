@@ -20,6 +20,7 @@ from biobert_scale.corpus.readers.article_sets import SETS
 from biobert_scale.corpus.readers.bits import BOOKS
 from biobert_scale.corpus.readers.medline import CITATIONS
 from biobert_scale.errors import UserError, printable
+from biobert_scale.files import walk
 
 _OF_MANY = ("PubmedArticleSet", "PubmedBookArticleSet", "MedlineCitationSet", "articles")
 """Roots of files that are a task each, however small."""
@@ -156,25 +157,14 @@ def _shared(files: list[RawFile]) -> list[RawFile]:
 
 
 def _walk(raw: Path) -> Iterator[Path]:
-    """All files in order, also those behind links to directories, save what belongs to another one; a
-    directory is entered once."""
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    entered: set[tuple[int, int]] = set()
-    for directory, below, names in os.walk(raw, followlinks=True, onerror=refuse):
-        found = os.stat(directory)
-        if (found.st_dev, found.st_ino) in entered:
-            below.clear()
-            continue
-        entered.add((found.st_dev, found.st_ino))
+    """All files in order, also those behind links to directories, save what belongs to another one."""
+    for directory, below, names in walk(raw):
         below[:] = sorted((name for name in below if name != MIRROR_DIRECTORY), key=_by_value)
         owners = {*names, *(package_stem(name) for name in names)}
         for name in sorted(names, key=_by_value):
             owner = _FILE_LIST.sub("", name.removesuffix(".md5"))
             if owner == name or owner not in owners:
-                yield Path(directory, name)
+                yield directory / name
 
 
 def _by_value(name: str) -> str:

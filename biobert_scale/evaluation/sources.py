@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.tasks.spec import SPLITS, Source, Split, Task, known_tasks, read_task
+from biobert_scale.files import files_below
 
 Homes = dict[Path, list[Path]]
 """Files by the directory from which a name or pattern leads to them."""
@@ -93,9 +94,8 @@ def _task(name: str) -> tuple[Task, Path | None]:
 def _searched(root: Path) -> Callable[[str], Homes]:
     """Finds files at any depth."""
     by_name: dict[str, list[Path]] = defaultdict(list)
-    for path in sorted(root.rglob("*")):
-        if not path.is_dir():
-            by_name[path.name].append(path)
+    for path in files_below(root):
+        by_name[path.name].append(path)
 
     def matches(pattern: str) -> Homes:
         *folders, last = PurePosixPath(pattern).parts

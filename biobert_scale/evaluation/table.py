@@ -26,7 +26,7 @@ from biobert_scale.evaluation.published import REFERENCE_PROTOCOLS, other_protoc
 from biobert_scale.evaluation.records import Comparison, RunMetrics, ScoreRow, ScoreTable
 from biobert_scale.evaluation.scores import Measure, Statistics
 from biobert_scale.evaluation.tasks.spec import Kind
-from biobert_scale.files import MANIFEST, read_json, read_manifest, write_atomically, write_json
+from biobert_scale.files import MANIFEST, files_below, read_json, read_manifest, write_atomically, write_json
 
 _KINDS = ("pre-trained", "random weights", "predictions", "baseline")
 _DOCUMENTS = "documents.jsonl"
@@ -56,8 +56,8 @@ def score_table(runs: Path) -> ScoreTable:
         UserError: there is no finished run.
     """
     groups: dict[tuple[Hashable, ...], list[_Run]] = defaultdict(list)
-    for path in sorted(runs.rglob("metrics.json")):
-        if not _is_finished(path):
+    for path in files_below(runs):
+        if path.name != "metrics.json" or not _is_finished(path):
             continue
         run = read_json(path)
         if run.get("split", "test") == "test":

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 from biobert_scale.config.history import budget_to_current
 from biobert_scale.errors import UserError
-from biobert_scale.files import MANIFEST, read_json, read_manifest, sha256_file
+from biobert_scale.files import MANIFEST, files_below, read_json, read_manifest, sha256_file
 
 METRICS = "metrics.json"
 FINETUNED_STAGE = "finetune"
@@ -92,8 +92,8 @@ def read_scores(evaluation: Path, model: Path) -> list[Score]:
     digest = sha256_file(model / MANIFEST)
     groups: dict[tuple[str, ...], dict[int, FinetunedRun]] = defaultdict(dict)
     strangers = 0
-    for path in sorted(evaluation.rglob(METRICS)):
-        if not is_finetuned(path.parent):
+    for path in files_below(evaluation):
+        if path.name != METRICS or not is_finetuned(path.parent):
             continue
         if digest not in {record["sha256"] for record in read_manifest(path.parent).inputs}:
             strangers += 1

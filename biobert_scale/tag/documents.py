@@ -24,6 +24,7 @@ from biobert_scale.corpus.readers.medline import CITATIONS, MedlineRecord, read_
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.pubtator_blocks import numbered_lines, read_blocks
 from biobert_scale.evaluation.readers.bioc import bioc_documents
+from biobert_scale.files import files_below
 from biobert_scale.tag.document import ABSTRACT, PARAGRAPH, TextDocument
 from biobert_scale.tag.formats import InputFormat, recognise
 
@@ -48,7 +49,7 @@ def find_inputs(given: Sequence[Path]) -> tuple[list[Path], NotRead]:
     for path in given:
         found = [path]
         if path.is_dir():
-            below = sorted(file for file in path.rglob("*") if file.is_file())
+            below = [file for file in files_below(path) if file.is_file()]
             found = [file for file in below if _holds_text(file.name)]
             for file in sorted({*below} - {*found}):
                 note(not_read, f"files not named *{', *'.join(_SUFFIXES)}, *.tar, *.zip", file.name)

@@ -122,7 +122,7 @@ def test_the_image_makes_the_demo_on_a_read_only_file_system(tmp_path: Path) -> 
     run("buildah", "add", "--quiet", scratch, tmp_path / "base", "/")
     run("buildah", "commit", "--quiet", "--rm", scratch, BASE)
     shutil.rmtree(tmp_path / "base")
-    arguments = {"PYTHON_IMAGE": BASE, "VERSION": __version__, "TORCH_INDEX": "https://pypi.org/simple"}
+    arguments = {"PYTHON_IMAGE": BASE, "VERSION": __version__, "TORCH_INDEX": "file:///none"}
     options = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     run("buildah", "bud", "--target=cpu", *options, *volumes(tmp_path), f"--tag={IMAGE}", ".")
     work = tmp_path / "work"

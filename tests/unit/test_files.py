@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from biobert_scale.errors import RunFailed, from_os_error
-from biobert_scale.files import write_atomically
+from biobert_scale.files import files_below, write_atomically
 
 
 @pytest.mark.fault("the write of a file fails", "its old content stays")
@@ -29,3 +29,14 @@ def test_a_full_disk_is_told_in_one_line_and_is_no_mistake_of_the_user() -> None
 def test_errors_survive_the_way_back_from_a_worker_process() -> None:
     error = pickle.loads(pickle.dumps(RunFailed("what", where="where", remedy="remedy")))
     assert isinstance(error, RunFailed) and str(error) == "what: where; remedy"
+
+
+def test_files_behind_links_are_found_once(tmp_path: Path) -> None:
+    for name in ("top/a.txt", "elsewhere/b.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("")
+    (tmp_path / "top" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "top" / "linked again").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "top")
+    found = files_below(tmp_path / "top")
+    assert sorted(path.name for path in found) == ["a.txt", "b.txt"]

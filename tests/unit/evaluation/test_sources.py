@@ -90,6 +90,14 @@ def test_directories_decide_where_files_have_common_names(tmp_path: Path) -> Non
         find_sources(tmp_path)
 
 
+def test_directories_may_be_links(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere", "train.tsv", "dev.tsv", "test.tsv")
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "BC2GM").symlink_to(tmp_path / "elsewhere")
+    (found,) = find_sources(tmp_path / "benchmarks")
+    assert found.task.name == "BC2GM" and set(found.files) == {"train", "dev", "test"}
+
+
 def test_another_form_of_the_same_files_may_need_fewer_but_no_other_form_hides_a_missing_split(
     tmp_path: Path,
 ) -> None:
