@@ -105,7 +105,7 @@ def make_model(directory: Path, vocabulary: Path, layers: int, hidden: int) -> P
     return directory / "model"
 
 
-def contestants(model: Path, directory: Path) -> dict[str, Contestant]:
+def contestants(model: Path, vocabulary: Path, directory: Path) -> dict[str, Contestant]:
     cpu, output = torch.device("cpu"), directory / "out.jsonl"
     with quietly():
         write_onnx(BertForTokenClassification.from_pretrained(model), model)
@@ -166,7 +166,7 @@ def contestants(model: Path, directory: Path) -> dict[str, Contestant]:
             for precision in ("fp32", "int8")
         },
         **(
-            {"spaCy's transformer pipe, fp32": _spacy(model, model / "vocab.txt")}
+            {"spaCy's transformer pipe, fp32": _spacy(model, vocabulary_file(vocabulary))}
             if find_spec("spacy_curated_transformers")
             else {}
         ),
@@ -306,7 +306,8 @@ def tag(
     print("\n".join(lines), flush=True)
     for name, layers, hidden, share in (SHAPES[shape] for shape in shapes):
         with tempfile.TemporaryDirectory() as directory:
-            runs = contestants(make_model(Path(directory), vocabulary, layers, hidden), Path(directory))
+            model = make_model(Path(directory), vocabulary, layers, hidden)
+            runs = contestants(model, vocabulary, Path(directory))
             for row in _rows(runs, texts[: -(-len(texts) // share)], repeats):
                 print(f"| {name} | {' | '.join(row)} |", flush=True)
 
