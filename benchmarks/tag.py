@@ -1,5 +1,9 @@
 """Sentences a second of `biobert-scale tag` in its precisions and backends, of transformers' pipeline("ner"),
-and of ONNX Runtime on padded batches: on the same sentences, in turns.
+of ONNX Runtime on padded batches, and of spaCy's transformer pipe where `spacy-curated-transformers` is
+installed: on the same sentences, in turns.
+
+The products of tag's forward passes alone are a contestant as well: with all else at no cost, tag would be as
+fast as they are.
 
 The weights are random, in BERT's shapes: speed does not depend on what a model has learned. All compute on
 one thread of a CPU, and CPU seconds of the whole process count, tag's reading thread included. Every
@@ -14,17 +18,20 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 import torch
+from torch import Tensor
 from transformers import BertConfig, BertForTokenClassification, BertModel, BertTokenizer, pipeline
 
 from benchmarks.result import conditions, heading, spread
 from benchmarks.turns import in_turns
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.ner import Tagger
-from biobert_scale.modeling.inference import Precision
+from biobert_scale.evaluation.packed_sequences import in_batches
+from biobert_scale.modeling.inference import FrozenEncoder, Precision
 from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.modeling.weights import load_encoder
 from biobert_scale.ranges import within
@@ -46,6 +53,7 @@ SHAPES = {
 }
 """Name, layers, hidden size, and what the number of sentences is divided by."""
 _PADDED = 32
+_SPACY = "spacy-curated-transformers"
 _KINDS: list[tuple[Backend, Precision]] = [
     ("torch", "fp32"),
     *([("torch", "bf16")] if multiplies_natively(torch.empty(0, dtype=torch.bfloat16)) else []),  # type: ignore[list-item]
@@ -97,7 +105,7 @@ def make_model(directory: Path, vocabulary: Path, layers: int, hidden: int) -> P
     return directory / "model"
 
 
-def contestants(model: Path, directory: Path) -> dict[str, Contestant]:
+def contestants(model: Path, vocabulary: Path, directory: Path) -> dict[str, Contestant]:
     cpu, output = torch.device("cpu"), directory / "out.jsonl"
     with quietly():
         write_onnx(BertForTokenClassification.from_pretrained(model), model)
@@ -147,12 +155,105 @@ def contestants(model: Path, directory: Path) -> dict[str, Contestant]:
             f"{TAG}, {backend}, {precision}": tagging(taggers[backend, precision])
             for backend, precision in _KINDS
         },
+        **{
+            f"the products of {TAG} alone, {precision}": _products(taggers[backend, precision])
+            for backend, precision in _KINDS
+            if backend == "torch"
+        },
         **{f'`pipeline("ner")`, fp32, batch {size}': piped(size) for size in (1, 32)},
         **{
             f"ONNX Runtime on padded batches of {_PADDED}, {precision}": padded(taggers["onnx", precision])
             for precision in ("fp32", "int8")
         },
+        **(
+            {"spaCy's transformer pipe, fp32": _spacy(model, vocabulary_file(vocabulary))}
+            if find_spec("spacy_curated_transformers")
+            else {}
+        ),
     }
+
+
+def _products(tagger: EntityTagger) -> Contestant:
+    """The matrix products of all layers, on states of the shapes that the sentences' batches have."""
+    encoder: FrozenEncoder = tagger.scores.encoder  # type: ignore[attr-defined]
+    kept = torch.bfloat16 if tagger.scores.precision == "bf16" else torch.float32  # type: ignore[attr-defined]
+    batches: list[tuple[Tensor, Tensor, Tensor]] = []
+    """Of each batch what the first layers' products take, all tokens and the scored words, and the last's."""
+
+    def prepare(texts: list[str]) -> None:
+        documents = [TextDocument(id="", title=text) for text in texts]
+        windows = sorted(tagger.prepare(documents).windows, key=lambda window: len(window.input_ids))
+        size = encoder.embeddings.word_embeddings.embedding_dim
+        for batch in in_batches([len(window.input_ids) for window in windows], tagger.batch_tokens):
+            tokens = sum(len(windows[index].input_ids) for index in batch)
+            words = sum(len(windows[index].first_pieces) for index in batch)
+            batches.append(
+                (
+                    torch.randn(tokens, size).to(kept),
+                    torch.randn(words, size).to(kept),
+                    torch.randn(tokens, 4 * size).to(kept),
+                )
+            )
+
+    def multiply(texts: list[str]) -> Callable[[], Spans]:
+        if not batches:
+            prepare(texts)
+        *_, last = encoder.layers
+        with torch.inference_mode():
+            for states, words, wide in batches:
+                for layer in encoder.layers:
+                    rows = words if layer is last else states
+                    layer.mixed(states)
+                    layer.inner(rows)
+                    layer.wide(rows)
+                    layer.outer(wide[: len(rows)])
+        return list
+
+    return multiply
+
+
+def _spacy(model: Path, vocabulary: Path) -> Contestant:
+    """spaCy's tokenizer, a BERT of the model's shape and its transition-based recogniser, with random weights
+    (its pieces are the model's), in its own batches."""
+    import spacy
+
+    shape = BertConfig.from_pretrained(model)
+    encoder = {
+        "@architectures": f"{_SPACY}.BertTransformer.v1",
+        "vocab_size": shape.vocab_size,
+        "num_hidden_layers": shape.num_hidden_layers,
+        "hidden_width": shape.hidden_size,
+        "intermediate_width": shape.intermediate_size,
+        "num_attention_heads": shape.num_attention_heads,
+        "piece_encoder": {"@architectures": f"{_SPACY}.BertWordpieceEncoder.v1"},
+        "with_spans": {"@architectures": f"{_SPACY}.WithStridedSpans.v1"},
+    }
+    listener = {
+        "@architectures": f"{_SPACY}.LastTransformerLayerListener.v1",
+        "width": shape.hidden_size,
+        "pooling": {"@layers": "reduce_mean.v1"},
+        "upstream": "*",
+    }
+    recogniser = {
+        "@architectures": "spacy.TransitionBasedParser.v2",
+        "state_type": "ner",
+        "hidden_width": 64,
+        "tok2vec": listener,
+    }
+    nlp = spacy.blank("en")
+    nlp.add_pipe("curated_transformer", config={"model": encoder})
+    nlp.add_pipe("ner", config={"model": recogniser}).add_label("Disease")
+    nlp.config["initialize"]["components"]["curated_transformer"] = {
+        "piecer_loader": {"@model_loaders": f"{_SPACY}.WordpieceLoader.v1", "path": str(vocabulary)}
+    }
+    nlp.initialize()
+
+    def run(texts: list[str]) -> Callable[[], Spans]:
+        for _ in nlp.pipe(texts):
+            pass
+        return list
+
+    return run
 
 
 class _Entity(TypedDict):
@@ -173,7 +274,7 @@ def tag(
     repeats: int = 5,
     shapes: tuple[Literal["mini", "base", "large"], ...] = ("mini", "base", "large"),
 ) -> None:
-    """Measure sentences a second of `biobert-scale tag`, beside transformers' pipeline and ONNX Runtime.
+    """Measure sentences a second of `biobert-scale tag`, of transformers' pipeline, ONNX Runtime and spaCy.
 
     Prints Markdown.
 
@@ -192,7 +293,7 @@ def tag(
     words = sum(len(text.split()) for text in texts) / len(texts)
     options = f"tag --vocabulary DIR --input FILE --sentences {sentences} --repeats {repeats}"
     options += f" --shapes {' '.join(shapes)}"
-    made = conditions(options, ["torch", "transformers", "onnxruntime"])
+    made = conditions(options, ["torch", "transformers", "onnxruntime", "spacy-curated-transformers"])
     lines = heading("Tagging", made, "one thread")
     lines += [
         f"- {len(texts)} sentences of {words:.1f} words (of them Base has the first eighth, Large the first"
@@ -205,7 +306,8 @@ def tag(
     print("\n".join(lines), flush=True)
     for name, layers, hidden, share in (SHAPES[shape] for shape in shapes):
         with tempfile.TemporaryDirectory() as directory:
-            runs = contestants(make_model(Path(directory), vocabulary, layers, hidden), Path(directory))
+            model = make_model(Path(directory), vocabulary, layers, hidden)
+            runs = contestants(model, vocabulary, Path(directory))
             for row in _rows(runs, texts[: -(-len(texts) // share)], repeats):
                 print(f"| {name} | {' | '.join(row)} |", flush=True)
 

@@ -139,7 +139,8 @@ def tag(
 ) -> int:
     """Mark the entities of text, PubMed XML, full texts, BioC or PubTator, with offsets.
 
-    As a stream in the input's order; with --workers or --executor slurm file by file into a directory.
+    As a stream in the input's order; with --workers or --executor slurm a file for each input, into a
+    directory.
 
     Args:
         models: fine-tuned models that were exported (or fine-tuning runs); each marks its own types.
@@ -158,9 +159,9 @@ def tag(
         batch_tokens: word pieces in one forward pass; 0 for 2,048 on a CPU, 8,192 on a GPU.
         max_seq_length: word pieces in one window, overlapping in longer sentences; 0 for what the model was
             fine-tuned with.
-        workers: processes at once, each on one core; 0 for none: one stream from all inputs to one file.
-        executor: this machine, or array jobs of a SLURM cluster, an element for each file; the output does
-            not depend on it.
+        workers: processes at once, each on one core, which share a single large file out as well; 0 for none:
+            one stream from all inputs to one file.
+        executor: this machine, or array jobs of a SLURM cluster; the output does not depend on it.
         slurm: the array jobs.
         overwrite: replace what other inputs or settings wrote into the directory.
     """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.ner import Window, pack_windows
-from biobert_scale.modeling.inference import Precision, freeze
+from biobert_scale.modeling.inference import FrozenEncoder, Precision
 from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.modeling.weights import encoder_of, fill, read_source
 from biobert_scale.release.onnx import FILES, INPUTS, open_session
@@ -32,9 +32,9 @@ class TorchScores:
     ) -> None:
         self.device, self.precision = device, _precision(precision, device)
         source = read_source(directory)
-        self.encoder = encoder_of(source).eval().to(device)
-        if device.type == "cpu":
-            freeze(self.encoder, self.precision)
+        encoder = encoder_of(source).eval()
+        on_cpu = device.type == "cpu"
+        self.encoder = FrozenEncoder(encoder, self.precision) if on_cpu else encoder.to(device)
         self.classifier = nn.Linear(source.config.hidden_size, labels)
         fill(self.classifier, source, "classifier.")
         self.classifier.to(device)

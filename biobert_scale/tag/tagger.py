@@ -96,13 +96,12 @@ class EntityTagger:
         max_seq_length: int = 0,
         batch_tokens: int = 0,
     ) -> None:
-        if (directory / MODEL / "config.json").is_file():
-            directory = directory / MODEL
+        directory = _inside(directory)
         config = _read_config(directory)
         self.directory, self.device = directory, device
         self.batch_tokens = batch_tokens or (2048 if device.type == "cpu" else 8192)
         self.labels = _labels(config)
-        self.types = sorted({label.partition("-")[2] for label in self.labels} - {""})
+        self.types = _types(config)
         trained = getattr(config, DETAILS, {}).get("max_seq_length", config.max_position_embeddings)
         self.max_seq_length = max_seq_length or trained
         if not 8 <= self.max_seq_length <= config.max_position_embeddings:
@@ -219,6 +218,20 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def model_types(directory: Path) -> list[str]:
+    """What a model marks.
+
+    Raises:
+        UserError: no such model, or other labels; see `EntityTagger`.
+    """
+    return _types(_read_config(_inside(directory)))
+
+
+def _inside(directory: Path) -> Path:
+    """The model's files: of a fine-tuning run they are below it."""
+    return directory / MODEL if (directory / MODEL / "config.json").is_file() else directory
+
+
 def _read_config(directory: Path) -> BertConfig:
     config = read_model_config(directory)
     if config.architectures != [_CLASS]:
@@ -237,3 +250,7 @@ def _read_config(directory: Path) -> BertConfig:
 def _labels(config: BertConfig) -> list[str]:
     names: dict[Any, str] = config.id2label or {}
     return [names[number] for number in sorted(names, key=int)]
+
+
+def _types(config: BertConfig) -> list[str]:
+    return sorted({label.partition("-")[2] for label in _labels(config)} - {""})

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertConfig
 
-from biobert_scale.modeling.inference import Precision, freeze
+from biobert_scale.modeling.inference import FrozenEncoder, Precision, quantised
 from biobert_scale.modeling.linear import multiplies_natively
 from biobert_scale.modeling.model import Encoder
 from tests.factories import packed_batch
@@ -32,11 +32,20 @@ def test_states_are_those_of_the_plain_encoder(precision: Precision, activation:
         hidden_act=activation,
     )
     plain = Encoder(config, pooler=False).eval()
-    frozen = freeze(copy.deepcopy(plain), precision)
+    frozen = FrozenEncoder(copy.deepcopy(plain), precision)
     chosen = torch.tensor([0, 7, 22])
     with torch.inference_mode():
-        expected, given = plain(batch), frozen(batch).float()
-        some = frozen(batch, chosen).float()
+        expected = plain(batch)
+    given, some = frozen(batch, torch.arange(23)), frozen(batch, chosen)
     difference = (given - expected).abs()
     assert difference.max() < 4 * LARGEST[precision] and difference.mean() < LARGEST[precision]
     assert torch.allclose(some, given[chosen], atol=LARGEST[precision])
+
+
+@pytest.mark.parametrize("states", [[0.0], [3.0, 1.0], [-1.0, -2.5], [-0.1, 0.0, 7.3], [-128.0, 127.0]])
+def test_states_are_quantised_to_the_nearest_step_and_zero_is_itself(states: list[float]) -> None:
+    given = torch.tensor(states)
+    numbers, scale, zero = quantised(given)
+    back = (numbers.float() - zero) * scale
+    assert (back - given).abs().max() <= scale / 2 * (1 + 1e-5)
+    assert 0 <= zero <= 255 and numbers.dtype == torch.uint8

@@ -6,12 +6,18 @@ import csv
 import html
 import json
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
 from biobert_scale.evaluation.pubtator_blocks import numbered_lines, one_line, read_blocks
+from biobert_scale.tag.documents import find_inputs, read_inputs
+from biobert_scale.tag.outputs import output_form
+from biobert_scale.tag.run import group_documents, tagged
 from biobert_scale.tag.sharded import SUFFIXES, tag_files
+from biobert_scale.tag.tagger import EntityTagger
 from tests.factories import article_text, tarred, write_tagger
 
 Found = dict[str, list[tuple[int, int, str, str]]]
@@ -86,3 +92,36 @@ def test_full_texts_are_read_back_from_every_format(tmp_path: Path) -> None:
     assert len(texts) == 8 and sum(map(len, read["jsonl"].values())) > 50
     for form, found in read.items():
         assert found == read["jsonl"], form
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_all_real_full_texts_are_read_back_from_every_format(real_data: Path, tmp_path: Path) -> None:
+    """Every text is tagged once, and what was found in it is written in all formats."""
+    tagger = EntityTagger(write_tagger(tmp_path), torch.device("cpu"), precision="int8")
+    packages, _ = find_inputs([real_data / "pmc" / "*.tar.gz"])
+    forms = {form: output_form(form, tagger.types) for form in SUFFIXES}  # type: ignore[arg-type]
+    given: Texts = {}
+    with ExitStack() as stack:
+        files = {
+            form: stack.enter_context(open(tmp_path / form, "w", encoding="utf-8", newline="\n"))
+            for form in forms
+        }
+        for form, written in forms.items():
+            files[form].write(written.beginning)
+        for package in packages:
+            documents = read_inputs([package], not_read={}, damaged=None)
+            for group, found in tagged(group_documents(documents), [tagger]):
+                for document, entities in zip(group, found, strict=True):
+                    for form, written in forms.items():
+                        text = (written.between if given else "") + written.write(document, entities)
+                        files[form].write(text)
+                    given[document.id] = document.text
+        for form, written in forms.items():
+            files[form].write(written.end)
+    texts: Texts = {}
+    read = {form: read_back(tmp_path / form, form, texts) for form in forms}
+    assert texts == given and len(given) > 1000
+    for form, entities_of in read.items():
+        assert entities_of == read["jsonl"], form
+    print(f"{len(given):,} texts, {sum(map(len, read['jsonl'].values())):,} entities in each format")

@@ -17,7 +17,7 @@ import pytest
 from biobert_scale.cli import main
 from biobert_scale.errors import UserError
 from biobert_scale.files import read_manifest
-from biobert_scale.tag import sharded
+from biobert_scale.tag import parts
 from biobert_scale.tag.sharded import STAGE, SUFFIXES, tag_files
 from biobert_scale.tag.tagger import EntityTagger
 from tests.factories import FRAMES, NAMES, write_tagger
@@ -68,7 +68,7 @@ def test_an_interrupted_file_continues_from_its_parts(
     """Nothing that is tagged is tagged again, and the bytes are those of one go."""
     files = write_raw(tmp_path / "raw")
     monkeypatch.setattr("biobert_scale.tag.run._CHARACTERS_AT_ONCE", 100)
-    monkeypatch.setattr(sharded, "_GROUPS_PER_PART", 2)
+    monkeypatch.setattr(parts, "_GROUPS_PER_PART", 2)
     seen: list[str] = []
     compute = EntityTagger.compute
     limit = 5
@@ -144,9 +144,9 @@ def test_a_run_that_is_killed_twice_gives_the_same_bytes(model: Path, tmp_path: 
     command = [sys.executable, "-m", "biobert_scale.cli", "tag", str(model), "--workers", "2"]
     command += ["--input", str(tmp_path / "raw"), "--output"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for parts in (1, 3):
+    for number in (1, 3):
         process = subprocess.Popen([*command, str(output)], env=environment, start_new_session=True)
-        while len(list(output.glob(".work/parts/*/*.json"))) < parts:
+        while len(list(output.glob(".work/parts/*/*.tagged.json"))) < number:
             assert process.poll() is None
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGKILL)
