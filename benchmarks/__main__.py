@@ -13,6 +13,7 @@ from biobert_scale.errors import UserError
 
 TABLES = {
     "corpus": "corpus.table",
+    "comparison": "corpus.comparison",
     "text-quality": "text_quality",
     "data": "data.table",
     "train-step": "train_step.table",

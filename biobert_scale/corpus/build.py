@@ -28,7 +28,7 @@ from biobert_scale.corpus.pipeline import (
     extract_file,
     write_shard,
 )
-from biobert_scale.corpus.raw import RawDirectory, RawFile, look_through
+from biobert_scale.corpus.raw import RawDirectory, RawFile, divided, look_through
 from biobert_scale.corpus.readers.own_text import refuse_unknown_columns
 from biobert_scale.corpus.selection.resolve import CODES
 from biobert_scale.corpus.task_runner import run_tasks
@@ -79,7 +79,8 @@ def build_corpus(
             after the raw files, so that of equal texts theirs is kept.
         benchmarks: a directory of prepared benchmarks, whose test documents are left out; None leaves none
             out.
-        workers: processes; one file or shard is one process' work at a time.
+        workers: processes, each with one file, part of a large package, or shard at a time; and threads of
+            the comparison between them.
         slurm: run the files and shards as array jobs instead; `output` is then on a file system that all
             nodes see.
         max_bad_files: damaged files that are put up with: they are reported, counted, and left out.
@@ -115,7 +116,7 @@ def build_corpus(
     ) as stage:
         if stage.finished is None:
             run = partial(run_tasks, workers=workers, slurm=slurm, preload=("biobert_scale.corpus.preload",))
-            _build(stage, tasks, found, raw or own[0][1], config, benchmarks, max_bad_files, run)
+            _build(stage, tasks, found, raw or own[0][1], config, benchmarks, max_bad_files, run, workers)
         shutil.rmtree(work, ignore_errors=True)
     manifest = stage.finished
     assert manifest is not None
@@ -135,14 +136,18 @@ def _build(
     benchmarks: Path | None,
     max_bad_files: int,
     run: Callable[..., None],
+    threads: int,
 ) -> None:
-    """Extract, compare and write; `run` is `run_tasks` with where the tasks run."""
-    output, work, key = stage.output, stage.output / ".work", stage.key
+    """Extract, compare and write; `run` is `run_tasks` with where the tasks run, `threads` are those that
+    compare, here."""
+    output, work = stage.output, stage.output / ".work"
     _log.info("extracting %d files", len(tasks))
     extracting = partial(extract_file, tasks, config, benchmarks)
-    run(extracting, tasks=len(tasks), work=work / f"extract-{key[:12]}", description="reading files")
-    sound, bad_files = _sound(tasks, raw.unreadable, work / f"extract-{key[:12]}", max_bad_files)
-    found = compare(sound, work, directory, config)
+    # Markers are numbers, so they are of use only to the same list of tasks.
+    marked = work / f"extract-{fingerprint([stage.key, [task.name for task in tasks]])[:12]}"
+    run(extracting, tasks=len(tasks), work=marked, description="reading files")
+    sound, bad_files = _sound(tasks, raw.unreadable, marked, max_bad_files)
+    found = compare(sound, work, directory, config, threads=threads)
     found.counts["bad_files"] = bad_files
     found.counts["not_read"] = {**raw.not_read, **_not_read_in(sound)}
     parts = len(found.shards) - 1
@@ -192,7 +197,9 @@ def _describe(files: list[RawFile], own: OwnTexts, work: Path) -> tuple[list[dic
         # Files of the work directory are named after it: its own name may be of any bytes and length.
         name = re.sub(r"[^A-Za-z0-9._-]", "_", file.path.name)[:100]
         name = f"{name}-{fingerprint([described, _READING])[:16]}"
-        tasks.append(FileTask(file=file, name=name, work=work))
+        for part in divided(file):
+            place = f"-{part.start}-{part.stop}" if part.start or part.stop else ""
+            tasks.append(FileTask(file=part, name=name + place, work=work))
     for piece, name in zip(own.pieces, own.names, strict=True):
         tasks.append(FileTask(file=piece, name=name, work=work))
     return [*inputs, *own.inputs], tasks

@@ -82,12 +82,12 @@ def extract(
     """
     task = _Task(captions=captions, languages=languages, deleted=deleted, not_read=not_read)
     if not file.together:
-        yield from task.read(file.path, file.file_list)
+        yield from task.read(file)
         return
     for path in file.paths:
         one = replace(task, deleted={}, not_read={})
         try:
-            yield from list(one.read(path, None))
+            yield from list(one.read(RawFile(path=path, source=file.source)))
         except UserError as error:
             if error.exit_code != UserError.exit_code:
                 raise
@@ -146,25 +146,27 @@ class _Task:
     not_read: NotRead
     records: int = 0
 
-    def read(self, path: Path, file_list: Path | None) -> Iterator[Extracted]:
-        for record in self._read(path, file_list):
+    def read(self, file: RawFile) -> Iterator[Extracted]:
+        for record in self._read(file):
             self.records += 1
             yield record
 
-    def _read(self, path: Path, file_list: Path | None) -> Iterator[Extracted]:
+    def _read(self, file: RawFile) -> Iterator[Extracted]:
+        path = file.path
         if is_withdrawn_list(path.name):
             yield from _withdrawn(path)
         elif package_stem(path.name) is not None:
-            yield from self._read_package(path, file_list)
+            yield from self._read_package(file)
         else:
             with open_decompressed(path) as stream, reading(path):
                 yield from self._read_xml(_Place(path=path), stream)
 
-    def _read_package(self, path: Path, listed_in: Path | None) -> Iterator[Extracted]:
-        file_list = read_file_list(listed_in) if listed_in is not None else None
+    def _read_package(self, file: RawFile) -> Iterator[Extracted]:
+        path = file.path
+        file_list = read_file_list(file.file_list) if file.file_list is not None else None
         unlisted = ListedArticle(updated=package_date(path.name))
         members, missing = 0, []
-        for member in package_members(path, self.not_read):
+        for member in package_members(path, self.not_read, start=file.start, stop=file.stop):
             members += 1
             listed = file_list.find(member.name) if file_list is not None else None
             if file_list is not None and listed is None:
@@ -173,7 +175,7 @@ class _Task:
             with reading(path, within=member.name):
                 yield from self._read_xml(place, member.stream)
         if missing:
-            message = "%s: its file list lacks %d of the package's %d articles, such as %s"
+            message = "%s: its file list lacks %d of %d articles, such as %s"
             _log.warning(message, path, len(missing), members, missing[0])
 
     def _read_xml(self, place: _Place, stream: BinaryIO) -> Iterator[Extracted]:

@@ -57,17 +57,23 @@ class _Entry(NamedTuple):
     name: str
     is_link: bool
     is_directory: bool
+    offset: int
+    """Where it begins: in the expanded tar archive, or in the zip archive."""
     open: Callable[[], BufferedReader] | None
     """None for a device and the like."""
 
 
-def package_members(path: Path, not_read: NotRead | None = None) -> Generator[Member, None, None]:
+def package_members(
+    path: Path, not_read: NotRead | None = None, *, start: int = 0, stop: int = 0
+) -> Generator[Member, None, None]:
     """Stream the XML members of a package.
 
     Args:
         path: the package. Its first bytes show which kind it is of.
         not_read: receives the members of other names, hidden ones (`._PMC1.xml`, which macOS adds), and
             packages.
+        start: of the range of bytes in which the members begin, see `RawFile`; the others are passed over.
+        stop: of that range; 0 reads to the package's end, and checks that it is one.
 
     Raises:
         UserError: the package is damaged or encrypted, or holds a link or a path that leaves it.
@@ -76,6 +82,10 @@ def package_members(path: Path, not_read: NotRead | None = None) -> Generator[Me
         entries = _zip_entries if beginning.read(4) in _ZIP_BEGINNINGS else _tar_entries
     with reading(path):
         for entry in entries(path):
+            if stop and entry.offset >= stop:
+                return
+            if entry.offset < start:
+                continue
             name = PurePosixPath(entry.name)
             climbs = name.is_absolute() or ".." in PureWindowsPath(name).parts or PureWindowsPath(name).drive
             if entry.is_link or climbs:
@@ -99,7 +109,7 @@ def _tar_entries(path: Path) -> Iterator[_Entry]:
                 bounded.allow_more(skipped_bytes=member.size)
                 is_link = member.issym() or member.islnk()
                 opened = (lambda: package.extractfile(member)) if member.isfile() else None  # noqa: B023
-                yield _Entry(member.name, is_link, member.isdir(), opened)
+                yield _Entry(member.name, is_link, member.isdir(), member.offset, opened)
                 package.members = []  # tarfile would keep every header
             bounded.left = sys.maxsize
             # To the checksum at the very end, which tar has no need to read.
@@ -134,4 +144,5 @@ def _zip_entries(path: Path) -> Iterator[_Entry]:
                 raise UserError("the zip package is encrypted", where=where, remedy=remedy)
             is_link = stat.S_ISLNK(member.external_attr >> 16)
             opened = lambda: cast(BufferedReader, package.open(member))  # noqa: B023, E731
-            yield _Entry(member.filename, is_link, member.is_dir(), None if member.is_dir() else opened)
+            content = None if member.is_dir() else opened
+            yield _Entry(member.filename, is_link, member.is_dir(), member.header_offset, content)

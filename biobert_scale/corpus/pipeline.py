@@ -62,7 +62,6 @@ CORPUS_SCHEMA = pa.schema([(name, pa.string()) for name in CorpusRow.__annotatio
 _NARROW = {"digest": pa.binary(16), "code": pa.uint8()}
 _INDEX = [name for name in ExtractedRow.__annotations__ if name not in CorpusRow.__annotations__]
 EXTRACTED_SCHEMA = pa.schema([*CORPUS_SCHEMA, *((name, _NARROW.get(name, pa.int64())) for name in _INDEX)])
-INDEX_COLUMNS = ["source", "license", *_INDEX]
 
 
 class Damage(TypedDict):

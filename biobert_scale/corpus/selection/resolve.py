@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from biobert_scale.compiled import njit
+
 REASONS = (
     "",
     *"malformed no_identifier license retracted publication_type year".split(),
@@ -72,34 +74,46 @@ def decide(index: Index, deletions: dict[int, int]) -> NDArray[np.uint8]:
         (full_text_by_pmid, index.pmid),
     ):
         rows = np.flatnonzero(is_source & identified & (key > 0))
-        code[rows[~_is_last(key[rows], index.version[rows], index.revised[rows])]] = CODES["superseded"]
+        order = rows[np.argsort(key[rows], kind="stable")]
+        _mark_superseded(order, key, index.version, index.revised, code, np.uint8(CODES["superseded"]))
     counting = np.flatnonzero(index.medline & identified & (code != CODES["superseded"]))
     code[counting[counting < _look_up(index.pmid[counting], deletions)]] = CODES["deleted"]
 
     full_text = (code == 0) & index.pmc
-    linked = np.zeros(len(code), dtype=bool)
-    for key in (index.pmid, index.pmcid):
-        linked |= (key > 0) & np.isin(key, key[full_text])
-    code[(code == 0) & index.medline & linked] = CODES["full_text_present"]
+    abstracts = np.flatnonzero((code == 0) & index.medline)
+    linked = np.zeros(len(abstracts), dtype=bool)
+    for column in (index.pmid, index.pmcid):
+        key = column[abstracts]
+        linked |= (key > 0) & np.isin(key, column[full_text])
+    code[abstracts[linked]] = CODES["full_text_present"]
 
     kept = np.flatnonzero(code == 0)
-    _, first = np.unique(index.digest[kept], return_index=True)
-    repeated = np.ones(len(kept), dtype=bool)
-    repeated[first] = False
-    code[kept[repeated]] = CODES["duplicate_text"]
+    digest = index.digest[kept].view(np.uint64).reshape(-1, 2)
+    order = np.lexsort((digest[:, 0], digest[:, 1]))  # equal texts side by side, in their own order
+    digest = digest[order]
+    repeated = (digest[1:] == digest[:-1]).all(axis=1)
+    code[kept[order[1:][repeated]]] = CODES["duplicate_text"]
     return code
 
 
-def _is_last(
-    key: NDArray[np.int64], version: NDArray[np.int64], revised: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """True for the last state of each key; rows are already in the order of files and positions."""
-    order = np.lexsort((np.arange(len(key)), revised, version, key))
-    last = np.ones(len(key), dtype=bool)
-    last[:-1] = key[order][:-1] != key[order][1:]
-    last_of_key = np.zeros(len(key), dtype=bool)
-    last_of_key[order[last]] = True
-    return last_of_key
+@njit()
+def _mark_superseded(
+    order: NDArray[np.int64],  # (rows,) by key; those of one key in the order of files and positions
+    key: NDArray[np.int64],
+    version: NDArray[np.int64],
+    revised: NDArray[np.int64],
+    code: NDArray[np.uint8],
+    superseded: np.uint8,
+) -> None:
+    """Write `code` of all states of a key but the last."""
+    for place in range(1, len(order)):
+        last, row = order[place - 1], order[place]
+        if key[row] != key[last]:
+            continue
+        if (version[row], revised[row]) < (version[last], revised[last]):
+            row, last = last, row
+            order[place] = row
+        code[last] = superseded
 
 
 def _look_up(pmid: NDArray[np.int64], deletions: dict[int, int]) -> NDArray[np.int64]:

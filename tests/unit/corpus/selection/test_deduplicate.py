@@ -1,13 +1,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from biobert_scale.corpus.selection.deduplicate import BANDS, ROWS, SIGNATURE_SIZE, near_duplicates
+from biobert_scale.corpus.selection.deduplicate import (
+    BANDS,
+    ROWS,
+    SIGNATURE_SIZE,
+    SignatureFile,
+    near_duplicates,
+)
 from biobert_scale.corpus.selection.shingles import minhash, ngram_hashes, word_hashes
 
 texts = st.text(st.sampled_from("aB1 .,-αé\n"), max_size=60)
@@ -72,10 +79,21 @@ def signatures(seed: int, documents: int) -> np.ndarray:
     return np.array(rows)
 
 
+def marks(directory: Path, rows: np.ndarray) -> np.ndarray:
+    """What `near_duplicates` marks of signatures in two files."""
+    files = []
+    for number, part in enumerate(np.array_split(rows, 2)):
+        np.save(directory / f"{number}.npy", part)
+        files.append(
+            SignatureFile(path=directory / f"{number}.npy", chosen=np.ones(len(part), dtype=np.bool_))
+        )
+    return near_duplicates(files, minimum_similarity=0.8, scratch=directory, threads=2)
+
+
 @pytest.mark.parametrize("seed", range(5))
-def test_every_marked_document_resembles_one_before_it_that_stays(seed: int) -> None:
+def test_every_marked_document_resembles_one_before_it_that_stays(seed: int, tmp_path: Path) -> None:
     rows = signatures(seed, 300)
-    marked = near_duplicates(rows, minimum_similarity=0.8)
+    marked = marks(tmp_path, rows)
     agree = (rows[:, None] == rows[None]).mean(-1)
     banded = (rows.reshape(-1, 1, BANDS, ROWS) == rows.reshape(1, -1, BANDS, ROWS)).all(-1).any(-1)
     alike = np.tril((agree >= 0.8) & banded, -1)
@@ -88,14 +106,16 @@ def test_every_marked_document_resembles_one_before_it_that_stays(seed: int) -> 
     assert len(missed) <= 3
 
 
-def test_a_chain_of_small_changes_does_not_swallow_its_end() -> None:
+def test_a_chain_of_small_changes_does_not_swallow_its_end(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     rows = [rng.integers(0, 2**32, SIGNATURE_SIZE, dtype=np.uint32)]
     for start in range(0, SIGNATURE_SIZE, ROWS):  # each document changes one more band
         rows.append(rows[-1].copy())
         rows[-1][start : start + ROWS] += 1
-    marked = near_duplicates(np.array(rows), minimum_similarity=0.8)
+    marked = marks(tmp_path, np.array(rows))
     assert not marked[0] and marked[1] and marked[2] and not marked[3]
-    assert near_duplicates(np.array(rows[:0]).reshape(0, SIGNATURE_SIZE), minimum_similarity=0.8).shape == (
-        0,
-    )
+
+
+def test_no_documents_have_no_duplicates(tmp_path: Path) -> None:
+    assert marks(tmp_path, np.zeros((0, SIGNATURE_SIZE), dtype=np.uint32)).shape == (0,)
+    assert near_duplicates([], minimum_similarity=0.8, scratch=tmp_path).shape == (0,)
