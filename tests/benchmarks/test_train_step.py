@@ -91,10 +91,7 @@ def test_an_ablation_changes_one_switch_after_another(tmp_path: Path) -> None:
         "a switch has no row"
     )
     assert all(
-        value != getattr(ComputeConfig(), name)
-        for one in changed
-        for name, value in one.items()
-        if name != "compile"
+        any(value != getattr(ComputeConfig(), name) for name, value in one.items()) for one in changed
     ), "a row changes nothing"
 
 

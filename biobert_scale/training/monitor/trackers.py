@@ -157,7 +157,7 @@ class _Sender(threading.Thread):
 
     def _note(self) -> None:
         self.path.parent.mkdir(exist_ok=True)
-        write_json(self.path, {"id": self.identity, "sent": self.sent}, durable=False)
+        write_json(self.path, {"id": self.identity, "sent": self.sent})
 
     def add(self, global_step: int, values: Mapping[str, Any]) -> None:
         """Put values into a step's row; the row of the step before is complete then."""

@@ -136,7 +136,7 @@ class Watchdog:
         """The ranks' last ones, by rank; those that an earlier start left behind do not count."""
         found = []
         for rank in range(self.world_size):
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, ValueError):  # a power failure may have emptied it
                 found.append(Heartbeat(**json.loads(self._path(rank).read_text())))
         return [beat for beat in found if not (beat.left and beat.written < self.begun)]
 

@@ -139,7 +139,7 @@ def test_real_ranks_are_measured(
                 "--processes",
                 str(processes),
                 "--seconds",
-                "60",
+                "240",
             ]
         )
         == 0

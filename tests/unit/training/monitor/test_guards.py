@@ -167,6 +167,14 @@ def test_a_rank_that_ended_is_not_taken_for_the_one_that_is_silent(tmp_path: Pat
     assert rank == 1 and "ended in an error" in text and "step 12" in text
     first.begun = time.time() + 1  # of the next start
     assert [beat.rank for beat in first.heartbeats()] == [0, 2]
+
+
+@pytest.mark.fault("a power failure empties a rank's heartbeat", "the rank is one that is silent")
+def test_an_empty_heartbeat_is_none(tmp_path: Path) -> None:
+    first = Watchdog(tmp_path, rank=0, world_size=2, stall_seconds=1000)
+    (tmp_path / DIRECTORY / "rank-00001.json").write_text("")
+    text, rank = first.diagnosis()
+    assert rank == 1 and "no sign of life" in text
     first.close()
 
 
