@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from biobert_scale.files import make_directory, sync
+from biobert_scale.files import make_directory
 
 COMPLETIONS = "completions"
 """The directory of the markers, an empty file for each complete task."""
@@ -23,13 +23,12 @@ def incomplete(work: Path, tasks: int) -> list[int]:
 
 
 def run_task(function: Callable[[int], None], rank: int, work: Path) -> None:
-    """Run a task and mark it as complete, also for the time after a power failure. A complete one is not run
-    again: SLURM may start a job a second time."""
+    """Run a task and mark it as complete. A complete one is not run again: SLURM may start a job a second
+    time. A power failure may take the mark, not what the task has written; the task is then run again."""
     marker = _marker(work, rank)
     if not marker.exists():
         function(rank)
         marker.touch()
-        sync(marker.parent)
 
 
 def picklable(error: Exception) -> Exception:
