@@ -73,7 +73,7 @@ def test_every_command_has_help(name: str) -> None:
         (["demo", "--raw", "missing"], "--raw and --benchmarks"),
         (["report", "missing"], "missing"),
         (["checkpoint", "list", "missing"], "no checkpoint"),
-        (["evaluate", "table", "missing"], "no finished evaluation"),
+        (["evaluate", "table", "missing"], "no such file or directory: missing"),
         (["bench", "train", "--config", "demo"], "bench train; run `biobert-scale tune`"),
         (["bench", "end-to-end"], "run `python -m benchmarks end-to-end`, in a checkout"),
         (["bench"], "run `python -m benchmarks TABLE`, in a checkout"),
