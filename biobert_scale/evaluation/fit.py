@@ -80,9 +80,11 @@ def fit(
         layer_decay=config.layer_decay,
         weight_decay=config.weight_decay,
     )
-    trained, optimizer = accelerator.prepare(
-        model, build_optimizer(model, settings, fused=accelerator.mixed_precision != "fp16", groups=groups)
+    optimizer = accelerator.prepare(
+        build_optimizer(model, settings, fused=accelerator.mixed_precision != "fp16", groups=groups)
     )
+    # Autocast alone for one process: DDP would copy all gradients to its buckets and back.
+    trained = accelerator.prepare_model(model, evaluation_mode=accelerator.num_processes == 1)
     order = np.random.default_rng(seed)
     fitted = Fitted(dev_scores=[], train_losses=[])
     best: dict[str, torch.Tensor] = {}
