@@ -56,10 +56,9 @@ def run(*words: object) -> None:
 
 
 def make_tokens(given: argparse.Namespace) -> None:
-    """The corpus without the benchmarks' test documents, in the model's own word pieces."""
+    """The corpus without the test documents of all benchmarks, in the model's own word pieces."""
     work = given.work
-    known = ["--task", *given.tasks]
-    run("evaluate", "prepare", "--benchmarks", given.benchmarks, *known, "--output", work / "prepared")
+    run("evaluate", "prepare", "--benchmarks", given.benchmarks, "--output", work / "prepared")
     sources = ["--raw", given.raw] if given.raw else []
     sources += [word for source in given.own for word in ("--own", source)]
     without = ["--decontaminate", work / "prepared"]
