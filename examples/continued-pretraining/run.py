@@ -117,8 +117,13 @@ def finetuned(given: argparse.Namespace, name: str, model: Path, task: str, seed
         record.mkdir(parents=True, exist_ok=True)
         for file in KEPT:
             shutil.copy(home / task / name_of_run / file, record / file)
-    chosen = json.loads((record / "metrics.json").read_text())["selection"]["chosen"]
-    return str(chosen["learning_rate"])
+    selection = json.loads((record / "metrics.json").read_text())["selection"]
+    rate, epochs = selection["chosen"]["learning_rate"], selection["chosen"]["epochs"]
+    if rate not in map(float, rates) or epochs != int(given.epochs):
+        raise SystemExit(
+            f"{record} has learning rate {rate} and {epochs} epochs, not those asked for: remove it"
+        )
+    return str(rate)
 
 
 def main() -> None:
