@@ -14,6 +14,8 @@ from biobert_scale.errors import UserError
 TABLES = {
     "corpus": "corpus.table",
     "comparison": "corpus.comparison",
+    "large-build": "corpus.large_build",
+    "large-package": "corpus.large_package",
     "text-quality": "text_quality",
     "data": "data.table",
     "train-step": "train_step.table",

@@ -6,12 +6,10 @@ from __future__ import annotations
 import io
 import itertools
 import multiprocessing
-import re
 import shutil
-import string
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from pathlib import Path
 from isal import igzip
 from lxml import etree
 
+from benchmarks.corpus.other_words import original
 from benchmarks.corpus.records import Stage
 from benchmarks.turns import cpu_seconds
 from biobert_scale.config import CorpusConfig
@@ -29,8 +28,6 @@ from biobert_scale.corpus.packages import package_members
 from biobert_scale.corpus.raw import RawFile
 
 _FILES = 8
-_LONG_WORD = re.compile(r"[a-z]{5,}")
-_IDS = ("PMID", "ArticleId", "article-id")
 
 
 def measure_stage(
@@ -42,20 +39,24 @@ def measure_stage(
     A file is one worker's work, and so is a shard: the same material is first divided into files of equal
     size, and written to several shards. Two builds side by side, which share nothing but the machine, show
     what a second worker can bring there at most. Real corpora are far larger than what starting costs:
-    `copies` enlarges the material, each copy with the letters of its longer words exchanged and ids of its
-    own, so that no copy is a duplicate.
+    `copies` enlarges the material; no copy is a duplicate (see `Original`).
     """
     raw = scratch / "raw"
     records = [
-        _another(record, copy)
+        original(record).copy(copy)
         for copy in range(copies)
         for path in medline
         for record in serialised_records(path)
     ]
     articles = [
-        (member.name.replace("PMC", f"PMC{copy}00" if copy else "PMC"), _another(member.stream.read(), copy))
-        for copy in range(copies) for file in packages for member in package_members(file.path)
-    ]  # fmt: skip
+        (
+            member.name.replace("PMC", f"PMC{copy}00" if copy else "PMC"),
+            original(member.stream.read()).copy(copy),
+        )
+        for copy in range(copies)
+        for file in packages
+        for member in package_members(file.path)
+    ]
     megabytes = (_write_parts(records, raw) + _write_packages(articles, raw)) / 1e6
     config = CorpusConfig(
         characters_per_shard=max(int(megabytes * 1e6 / 3 / _FILES), 1)
@@ -104,38 +105,8 @@ def _write_parts(records: list[bytes], raw: Path) -> int:
 
 def _write_packages(members: list[tuple[str, bytes]], raw: Path) -> int:
     for part in range(_FILES):
-        with tarfile.open(raw / f"oa_comm_xml.{part:02d}.tar.gz", "w:gz", compresslevel=1) as package:
-            for name, content in members[part::_FILES]:
-                header = tarfile.TarInfo(name)
-                header.size = len(content)
-                package.addfile(header, io.BytesIO(content))
+        write_members(raw / f"oa_comm_xml.{part:02d}.tar.gz", members[part::_FILES])
     return sum(len(content) for _, content in members)
-
-
-def _another(xml: bytes, copy: int) -> bytes:
-    """The same document in other words: the letters of the longer ones moved on in the alphabet by `copy`
-    places, its ids lengthened.
-
-    Short words stay, for it is by them that English is known.
-    """
-    if copy == 0:
-        return xml
-    root = etree.fromstring(xml, etree.XMLParser(**PARSER_OPTIONS))
-    exchanged = str.maketrans(
-        string.ascii_lowercase, string.ascii_lowercase[copy:] + string.ascii_lowercase[:copy]
-    )
-
-    def other(text: str | None) -> str | None:
-        return text and _LONG_WORD.sub(lambda found: found[0].translate(exchanged), text)
-
-    for element in root.iter(etree.Element):
-        element.text = (
-            re.sub(r"^(PMC)?(?=\d)", rf"\g<0>{copy}00", element.text or "")
-            if element.tag in _IDS
-            else other(element.text)
-        )
-        element.tail = other(element.tail)
-    return etree.tostring(root, encoding="utf-8")
 
 
 def serialised_records(path: Path) -> list[bytes]:
@@ -147,7 +118,18 @@ def serialised_records(path: Path) -> list[bytes]:
         ]
 
 
-def write_records(path: Path, records: list[bytes]) -> None:
+def write_records(path: Path, records: Iterable[bytes]) -> None:
     """Write a MEDLINE file of records as `serialised_records` gives them."""
-    with igzip.open(path, "wb") as out:
-        out.write(b"<PubmedArticleSet>" + b"".join(records) + b"</PubmedArticleSet>")
+    with igzip.open(path, "wb") as out:  # type: ignore[no-untyped-call]
+        out.write(b"<PubmedArticleSet>")
+        out.writelines(records)
+        out.write(b"</PubmedArticleSet>")
+
+
+def write_members(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    """Write a package of files: their paths in it, and their contents."""
+    with igzip.open(path, "wb", compresslevel=1) as out, tarfile.open(fileobj=out, mode="w|") as package:
+        for name, content in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            package.addfile(header, io.BytesIO(content))
