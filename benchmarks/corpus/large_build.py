@@ -88,7 +88,7 @@ class LargeBuildResult(Conditions):
     """Until one ended; that one had the undisturbed build's bytes."""
 
 
-@within(gigabytes="[0.1, 1e4]", largest_gigabytes="[0.1, 1e3]", workers="[1, 1024]")
+@within(gigabytes="(0, 1e4]", largest_gigabytes="(0, 1e3]", workers="[1, 1024]")
 def large_build(
     *,
     raw: Path,
@@ -159,8 +159,9 @@ def _enlarge(raw: Path, enlarged: Path, total: float, largest: float, workers: i
     rest = total * (1 - _MEDLINE_SHARE) - largest
     uneven = [draw.lognormvariate(0, 1.2) for _ in range(_OTHER_PACKAGES)]
     packages = [largest, *(min(rest * size / sum(uneven), largest) for size in uneven)]
-    baseline = [_MEDLINE_BYTES] * max(round(total * _MEDLINE_SHARE / _MEDLINE_BYTES), 1)
-    sizes = _write_source(raw, enlarged, "medline", baseline, workers)
+    medline = total * _MEDLINE_SHARE
+    files = max(round(medline / _MEDLINE_BYTES), 1)
+    sizes = _write_source(raw, enlarged, "medline", [medline / files] * files, workers)
     sizes += _write_source(raw, enlarged, "pmc", packages, workers)
     enlarged.with_name(_SIZES).write_text(json.dumps(sizes))
 
