@@ -27,10 +27,10 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -m 'not slow and not proof' -n 4 --dist loadfile
 
-# Of the slow tests those that continuous integration runs: the demo's promises, on its outputs, and what starts ranks.
+# Of the slow tests those that continuous integration runs: the demo's promises, on its outputs, the container's image, and what starts ranks.
 # `make test-all` at the same commit does not run them again.
 test-ci: $(INSTALLED)
-	$(BIN)/python -m pytest -m slow --record=build/test-all.jsonl tests/test_demo_promises.py
+	$(BIN)/python -m pytest -m slow --record=build/test-all.jsonl tests/test_demo_promises.py tests/containers
 	timeout --signal=INT --kill-after=60 40m $(BIN)/python -m pytest -m 'slow and not proof' --maxfail=1 --record=build/test-all.jsonl tests/distributed
 
 # Hours of tests, which resume: what has passed at this commit is not run again.
