@@ -366,14 +366,18 @@ def large_build_figure(built: Built) -> bytes:
         memory, largest, disk = _occupied(built)
         above.plot(seconds, memory, color=OURS, label="all processes")
         above.plot(seconds, largest, color=PEERS, label="largest process")
-        above.legend(loc="lower right")
+        above.legend(loc="upper left")
         below.plot(seconds, disk, color=OURS)
         for axes in (above, below):
             axes.set_ylim(bottom=0)
             for start in built["phases"].values():
                 axes.axvline(start, color=LINE, lw=0.8)
+        named = dict[float, str]()
         for phase, start in built["phases"].items():
-            above.text(start, above.get_ylim()[1], f" {phase}", fontsize=6, rotation=20, va="bottom")
+            near = next((place for place in named if start - place < 0.05 * built["seconds"]), start)
+            named[near] = ", ".join(filter(None, (named.get(near), phase)))
+        for start, names in named.items():
+            above.text(start, above.get_ylim()[1], f" {names}", fontsize=6, rotation=20, va="bottom")
         above.set_ylabel("memory, GB")
         below.set_ylabel("disk, GB")
         below.set_xlabel("seconds")
