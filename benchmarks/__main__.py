@@ -32,6 +32,7 @@ TABLES = {
     "tag": "tag",
     "serve": "serve",
     "gpu": "gpu.suite",
+    "mission": "gpu.mission",
 }
 """Table -> the module here that holds its function, which has the table's name."""
 

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.gpu.mission import mission
 from benchmarks.gpu.page import suite_page
 from benchmarks.gpu.parity import compare_dropout, judge
 from benchmarks.gpu.suite import PARTS, run_suite
 from biobert_scale.errors import UserError
 from biobert_scale.modeling import attention
 from biobert_scale.modeling.attention import Backend
+from tests.factories import write_prepared, write_tokens
 
 ROOT = Path(__file__).parents[2]
 EMPTY: Any = {
@@ -63,6 +65,27 @@ def test_every_part_runs_from_the_script(tmp_path: Path) -> None:
     for name in ("trainer_fp16", "trainer_bf16"):
         assert result["parts"][name]["checkpoint_write_seconds"] and result["parts"][name]["losses"]
     assert path.with_suffix(".md").read_text() in done.stdout + "\n" and "hours" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_mission_in_small(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokens, prepared = write_tokens(tmp_path / "made"), write_prepared(tmp_path / "prepared")
+    mission(
+        tokens=tokens,
+        prepared=prepared,
+        output=tmp_path / "results",
+        scratch=tmp_path / "scratch",
+        steps=40,
+        epochs=1,
+        tiny=True,
+    )
+    (path,) = (tmp_path / "results").glob("mission-*.json")
+    result = json.loads(path.read_text())
+    assert set(result["losses"]) == set(map(str, range(1, 41)))
+    assert result["killed_at"] > 20 and result["resumed_at"] >= 20
+    assert list(result["seconds"]) == ["until it was killed", "the rest, resumed", "export", "fine-tuning"]
+    assert "| 40 |" in path.with_suffix(".md").read_text() and "killed (SIGKILL)" in capsys.readouterr().out
 
 
 def test_what_failed_or_found_no_time_is_named() -> None:
