@@ -7,10 +7,12 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
+
+from isal import isal_zlib
 
 from biobert_scale.corpus.file_list import is_package_name, is_withdrawn_list
 from biobert_scale.corpus.not_read import NotRead, note
@@ -34,8 +36,10 @@ _MOST_ALONE = 4096
 PIECE_BYTES = 1_000_000_000
 """Of a package's XML, about what a task reads: in a minute, while the bytes in front of it take a second each
 of these."""
-_EXPANSION = 5
-"""A little more than what PMC's XML has for a byte of gzip (4.1 to 4.8)."""
+_ZIP_EXPANSION = 5
+"""A little more than what PMC's XML has for a byte of deflate (4.1 to 4.8)."""
+_SAMPLED_BYTES = 4_000_000
+_MOST_EXPANSION = 20
 
 MIRROR_DIRECTORY = ".mirror"
 """What `corpus download` keeps for itself beside the files; nothing in it is read."""
@@ -195,11 +199,27 @@ def divided(file: RawFile) -> list[RawFile]:
     suffix = file.path.name.lower().rpartition(".")[2]
     if package_stem(file.path.name) is None or file.together or suffix in ("bz2", "tbz2", "xz", "txz"):
         return [file]
-    size = file.path.stat().st_size * (_EXPANSION if suffix in ("gz", "tgz") else 1)
+    size = file.path.stat().st_size
+    if suffix in ("gz", "tgz") and size * _MOST_EXPANSION > PIECE_BYTES:
+        size = int(size * _gzip_expansion(file.path))
     # Members of a zip archive are divided as they are in the file.
-    piece = PIECE_BYTES // _EXPANSION if suffix == "zip" else PIECE_BYTES
+    piece = PIECE_BYTES // _ZIP_EXPANSION if suffix == "zip" else PIECE_BYTES
     starts = range(0, max(size - piece // 2, 1), piece)
     return [replace(file, start=start, stop=start + piece if start != starts[-1] else 0) for start in starts]
+
+
+def _gzip_expansion(path: Path) -> float:
+    """Bytes that a byte of a gzip file becomes, by the file's beginning. A piece too many would expand the
+    whole file and find nothing."""
+    with open(path, "rb") as stream:
+        head = rest = stream.read(_SAMPLED_BYTES)
+    expanded = 0
+    with suppress(isal_zlib.error):  # type: ignore[arg-type]  # whoever reads the file says what is wrong
+        while rest and expanded < _MOST_EXPANSION * len(head):
+            member = isal_zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+            expanded += len(member.decompress(rest, _MOST_EXPANSION * len(head)))
+            rest = member.unused_data
+    return min(max(expanded / max(len(head), 1), 1), _MOST_EXPANSION)
 
 
 def _unreadable(path: Path, error: OSError) -> UserError:

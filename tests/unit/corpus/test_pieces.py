@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import random
 import zipfile
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 from biobert_scale.config import CorpusConfig
 from biobert_scale.corpus.build import build_corpus
+from biobert_scale.corpus.packages import package_members
 from biobert_scale.corpus.raw import divided, find_raw_files
 from biobert_scale.errors import UserError
 from biobert_scale.files import Manifest
@@ -68,6 +71,34 @@ def test_pieces_join_without_a_gap(raw: Path, monkeypatch: pytest.MonkeyPatch) -
         pieces = divided(file)
         starts, stops = [piece.start for piece in pieces], [piece.stop for piece in pieces]
         assert starts[0] == 0 and stops[-1] == 0 and starts[1:] == stops[:-1] and len(pieces) > 1
+
+
+@pytest.mark.parametrize("members", [1, 7])
+def test_no_piece_lies_behind_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, members: int) -> None:
+    """Whether the gzip file is one member or several (as by bgzip), and however well it is compressed."""
+    draw = random.Random(1)
+    articles = {
+        f"PMC{number}.xml": article(number, prose(number) + draw.randbytes(400).hex(" "))
+        for number in range(1, 400)
+    }
+    content = gzip.decompress(write_package(tmp_path / "a.tar.gz", articles).read_bytes())
+    cut = -(-len(content) // members)
+    parts = (content[start : start + cut] for start in range(0, len(content), cut))
+    (tmp_path / "a.tar.gz").write_bytes(b"".join(map(gzip.compress, parts)))
+    monkeypatch.setattr(PIECES, len(content) // 8)
+    (file,) = find_raw_files(tmp_path)
+    pieces = divided(file)
+    assert len(pieces) in (8, 9)
+    assert all(list(package_members(tmp_path / "a.tar.gz", start=p.start, stop=p.stop)) for p in pieces[:8])
+
+
+def test_a_damaged_package_is_divided_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    articles = {f"PMC{number}.xml": article(number, prose(number)) for number in range(1, 40)}
+    path = write_package(tmp_path / "a.tar.gz", articles)
+    (file,) = find_raw_files(tmp_path)
+    path.write_bytes(path.read_bytes()[:20] + b"\0" * 3000)
+    monkeypatch.setattr(PIECES, 1000)
+    assert divided(file)
 
 
 def test_what_expands_slowly_is_not_divided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
