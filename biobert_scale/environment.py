@@ -45,7 +45,7 @@ def installed_packages_only() -> Iterator[None]:
 
 def keep_few_kernels() -> None:
     """Have oneDNN, from its first kernel on, keep 64 of them and not 1,024: there is one for each shape, and
-    batches of ever new lengths make it hundreds of megabytes."""
+    batches of ever new lengths make it gigabytes."""
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 

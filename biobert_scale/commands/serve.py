@@ -9,7 +9,6 @@ from tyro.conf import Positional
 
 from biobert_scale.commands.common import check_models
 from biobert_scale.display import show
-from biobert_scale.environment import keep_few_kernels
 from biobert_scale.errors import UserError
 from biobert_scale.ranges import within
 
@@ -46,7 +45,6 @@ def serve(
         waiting: requests at once; more are sent away (503).
     """
     check_models(models)
-    keep_few_kernels()
     try:
         import uvicorn  # noqa: F401
     except ImportError:

@@ -19,6 +19,7 @@ from biobert_scale.evaluation.layer_rates import layer_groups
 from biobert_scale.evaluation.ner import EntityTask
 from biobert_scale.evaluation.occurring_entries import OccurringEntries
 from biobert_scale.evaluation.sequences import SequenceTask
+from biobert_scale.resident import FreedMemory
 from biobert_scale.training.engine.optimizer import build_optimizer
 from biobert_scale.training.runtime import my_part
 from biobert_scale.training.schedule import learning_rate
@@ -85,7 +86,7 @@ def fit(
     )
     # Autocast alone for one process: DDP would copy all gradients to its buckets and back.
     trained = accelerator.prepare_model(model, evaluation_mode=accelerator.num_processes == 1)
-    order = np.random.default_rng(seed)
+    order, freed = np.random.default_rng(seed), FreedMemory(seconds=10)
     fitted = Fitted(dev_scores=[], train_losses=[])
     best: dict[str, torch.Tensor] = {}
     epochs = config.epochs if stop_after is None else stop_after
@@ -104,6 +105,7 @@ def fit(
                     _step(trained, optimizer, benchmark, batch, accelerator, config.label_smoothing)
                 )
                 progress.update()
+                freed.give_back()
             loss = torch.stack(losses).mean().item()
             fitted.train_losses.append(loss)
             if not math.isfinite(loss):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
 import threading
@@ -18,7 +17,6 @@ from biobert_scale.tag.tagger import Entity, EntityTagger, merge_entities
 
 _CHARACTERS_AT_ONCE = 1 << 15
 """Text that is computed before newcomers are looked at: a second or so on a CPU."""
-_SECONDS_BETWEEN_TRIMS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -93,16 +91,12 @@ class ModelThread:
         return math.ceil(sum(len(document.text) for document in waiting) / self._characters_per_second)
 
     def _work(self) -> None:
-        trimmed = time.monotonic()
         while batch := self._next_batch():
             started = time.monotonic()
             for piece, found in zip(batch, self._compute(batch), strict=True):
                 piece.job.finish_one(piece.place, found)
             speed = sum(len(piece.document.text) for piece in batch) / (time.monotonic() - started)
             self._characters_per_second = 0.8 * self._characters_per_second + 0.2 * max(1.0, speed)
-            if time.monotonic() - trimmed > _SECONDS_BETWEEN_TRIMS:
-                _give_memory_back()
-                trimmed = time.monotonic()
 
     def _next_batch(self) -> list[_Piece]:
         """Waits for work; empty at the end."""
@@ -134,10 +128,3 @@ class ModelThread:
                 return [error]
             # One client's document is no reason to refuse the others'.
             return [found for piece in batch for found in self._compute([piece])]
-
-
-def _give_memory_back() -> None:
-    """To the system, what C's allocator keeps: batches of ever new lengths leave holes that nothing else
-    fits, hundreds of megabytes in minutes. Only glibc has this call, and needs it."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import BertConfig, PreTrainedTokenizerBase
 
+from biobert_scale.environment import keep_few_kernels
 from biobert_scale.errors import UserError
 from biobert_scale.evaluation.ner import Window, make_windows
 from biobert_scale.evaluation.packed_sequences import in_batches, load_tokenizer
@@ -22,6 +23,7 @@ from biobert_scale.evaluation.tagging import words_by_sentence
 from biobert_scale.modeling.inference import Precision
 from biobert_scale.modeling.weights import read_model_config
 from biobert_scale.release.heads import DETAILS, MODEL
+from biobert_scale.resident import FreedMemory
 from biobert_scale.tag.backends import Backend, OnnxScores, TorchScores
 from biobert_scale.tag.document import TextDocument
 
@@ -98,6 +100,8 @@ class EntityTagger:
     ) -> None:
         directory = _inside(directory)
         config = _read_config(directory)
+        keep_few_kernels()
+        self._freed = FreedMemory(seconds=1)
         self.directory, self.device = directory, device
         self.batch_tokens = batch_tokens or (2048 if device.type == "cpu" else 8192)
         self.labels = _labels(config)
@@ -140,6 +144,7 @@ class EntityTagger:
                 for word in window.scored:
                     scores[window.sentence][word], number = next(found)
                     tags[window.sentence][word] = self.labels[number]
+            self._freed.give_back()
         entities: list[list[Entity]] = [[] for _ in prepared.documents]
         for (index, sentence), sentence_tags, sentence_scores in zip(
             prepared.sentences, tags, scores, strict=True

@@ -26,6 +26,7 @@ from accelerate.utils import (
 )
 
 from biobert_scale.config import Config, gradient_accumulation_steps
+from biobert_scale.environment import keep_few_kernels
 from biobert_scale.errors import RunFailed, UserError, from_os_error
 from biobert_scale.training.engine import group as engine_group
 from biobert_scale.training.engine.group import leave as leave
@@ -100,6 +101,7 @@ def _join(ranks: RankInfo, precision: str, *, timeout: datetime.timedelta, **opt
     Raises:
         RunFailed: their port is taken, their address unknown, or one of them does not come in time.
     """
+    keep_few_kernels()
     # Without an explicit back end, every rank on a CPU would believe that it is alone.
     backend = "nccl" if torch.cuda.is_available() else "gloo"
     try:

@@ -20,6 +20,7 @@ from biobert_scale.files import read_manifest, write_json
 from biobert_scale.modeling.initial import initial_model
 from biobert_scale.modeling.model import bert_config
 from biobert_scale.modeling.weights import weights_fingerprint
+from biobert_scale.resident import FreedMemory
 from biobert_scale.tokens.build import STAGE as TOKENS_STAGE
 from biobert_scale.tokens.vocabulary import special_ids
 from biobert_scale.training import runtime
@@ -120,9 +121,11 @@ class Trainer:
         held_out = self.validate() if self.state.global_step == 0 or self.continues else None
         if self.continues:  # from here on it needs the other run no more
             self.save(held_out, wait=False)
+        freed = FreedMemory(seconds=10)
         with self.loader() as loader:
             while self.state.global_step < total and not stop:
                 figures, action = self.take_step(loader)
+                freed.give_back()
                 step, stop = self.state.global_step, figures.stop
                 taken, end = action == "go on" and not figures.skipped, step == total
                 if taken or action == "roll back":
