@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from lxml import etree
 
 from biobert_scale.errors import UserError
+from biobert_scale.files import walk
 
 PARSER = etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True, remove_comments=True)
 # fmt: off
@@ -238,10 +239,14 @@ def text_quality(*, raw: Path, corpora: tuple[str, ...]) -> None:
             f"no NAME=DIRECTORY: '{bad[0]}'", where="--corpora", remedy="write it like new=corpus"
         )
     texts = {name: read_corpus(Path(path)) for name, _, path in (each.partition("=") for each in corpora)}
-    for title, pattern, read in (
-        ("Full texts", "*.tar.gz", articles),
-        ("Abstracts", "*.xml.gz", citations),
+    files = sorted(place / name for place, _, names in walk(raw) for name in names)
+    if not any(path.name.endswith((".tar.gz", ".xml.gz")) for path in files):
+        raise UserError("no *.tar.gz and no *.xml.gz", where=raw, remedy="name the directory of raw files")
+    for title, suffix, read in (
+        ("Full texts", ".tar.gz", articles),
+        ("Abstracts", ".xml.gz", citations),
     ):
-        sources = {key: source for path in sorted(raw.rglob(pattern)) for key, source in read(path)}
+        found = (path for path in files if path.name.endswith(suffix))
+        sources = {key: source for path in found for key, source in read(path)}
         if sources:
             print(table(title, sources, texts), end="\n\n")
