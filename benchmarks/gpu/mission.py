@@ -78,7 +78,7 @@ def mission(
     epochs: int = 5,
     tiny: bool = False,
 ) -> None:
-    """Train BioBERT-Large for some steps, kill and resume it, export it, and fine-tune it on NCBI-disease.
+    """Measure BioBERT-Large for some steps: trained, killed, resumed, exported, fine-tuned on NCBI-disease.
 
     Writes dated JSON and Markdown. The same line again goes on with what `scratch` holds.
 

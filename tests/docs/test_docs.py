@@ -36,10 +36,10 @@ PAGES = tuple(
 BLOCKS = [block for document in DOCUMENTS for block in read_blocks(ROOT / document, document)]
 OTHER_OPTIONS = set(
     "--test-only --batch --signal --requeue --logdir --check --multi_gpu --local-dir"
-    " --extra-index-url --own.NAME.no-private --training.phases.0.steps --scratch".split()
+    " --extra-index-url --own.NAME.no-private --training.phases.0.steps --scratch --killed-on".split()
 )
 """Of SLURM, TensorBoard, sha256sum, accelerate, hf and pip, which the text names; two that depend on others;
-and one of a benchmark."""
+and two of benchmarks."""
 
 
 def check(block: Block) -> int:

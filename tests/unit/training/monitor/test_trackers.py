@@ -211,17 +211,19 @@ def test_a_tracker_that_fails_says_one_line_and_no_more(
 def test_a_tracker_that_hangs_is_left_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer, calls = threading.Event(), list[int]()
+    asked, answer, calls = threading.Event(), threading.Event(), list[int]()
     monkeypatch.setitem(LOGGER_TYPE_TO_CLASS, "faulty", Faulty)
 
     def log(_: Faulty, values: dict[str, Any], step: int) -> None:
         calls.append(step)
+        asked.set()
         answer.wait()
 
     monkeypatch.setattr(Faulty, "log", log)
     hanging = Trackers(("faulty",), tmp_path, global_step=0, records=())
     for step in (1, 2, 3):
         hanging.log(step, record(step))
+    assert asked.wait(60)
     hanging.close(patience=0.01)
     assert [entry.getMessage()[:21] for entry in caplog.records] == ["tracker faulty is off"]
     answer.set()
