@@ -243,6 +243,16 @@ def finish_stage(
     return manifest
 
 
+_MAKERS = {
+    "corpus": "corpus build",
+    "vocabulary": "tokens vocabulary",
+    "tokens": "tokens build",
+    "benchmarks": "evaluate prepare",
+    "finetune": "evaluate finetune",
+}
+"""Stage -> the command that makes it."""
+
+
 def read_manifest(directory: Path, stage: str | None = None) -> Manifest:
     """Read a finished stage's manifest.
 
@@ -255,7 +265,8 @@ def read_manifest(directory: Path, stage: str | None = None) -> Manifest:
     path = directory / MANIFEST
     if not path.exists():
         what = "unfinished (no manifest.json)" if directory.is_dir() else "no such directory"
-        remedy = "run the stage that builds it to its end, or check the path"
+        maker = f"`biobert-scale {_MAKERS[stage]}`" if stage in _MAKERS else "the stage that builds it"
+        remedy = f"run {maker} to its end, or check the path"
         raise UserError(what, where=directory, remedy=remedy)
     try:
         manifest = Manifest(**read_json(path))

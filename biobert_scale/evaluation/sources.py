@@ -140,6 +140,8 @@ def _find(task: Task, root: Path, matches: Callable[[str], Homes]) -> FoundTask 
     # Another form elsewhere is no remedy for an original of which a split is missing.
     for home, name in incomplete.items():
         remedy = "put all files of the task there: train, dev and test"
+        if task.name not in known_tasks():
+            remedy += ", or correct its name in the task's file"
         raise UserError("a split is missing", where=home / name, remedy=remedy)
     return found
 

@@ -197,7 +197,12 @@ def _documents(
     elif chosen == "pubtator":
         for block in read_blocks(numbered_lines(stream, where), where):
             if block.rows:
-                note(not_read, "annotation rows", block.id, len(block.rows))
+                note(
+                    not_read,
+                    "annotation rows of the input (its text is tagged anew)",
+                    block.id,
+                    len(block.rows),
+                )
             (_, title), (_, abstract), *later = block.sections
             yield TextDocument(id=block.id, title=title, abstract=abstract, sections=tuple(later))
     elif chosen == "lines":
