@@ -133,8 +133,9 @@ def describe(status: Status) -> RenderableType:
     to_go = _duration(status.seconds_to_go) if status.state != "finished" else ""
     rows = [
         ("state", f"{status.state}: {status.failure}" if status.state == "failed" else status.state),
+        ("to resume", "run the same command again" if status.state in ("stopped", "killed") else ""),
         ("doing", status.doing),
-        ("process", status.process),
+        ("process" if status.state == "running" else "last process", status.process),
         ("SLURM", status.slurm),
         ("step", f"{status.global_step:,}{of}"),
         ("loss", quantity(status.train_loss)),
@@ -142,7 +143,7 @@ def describe(status: Status) -> RenderableType:
         ("learning rate", quantity(status.learning_rate)),
         ("tokens/s a device", f"{status.tokens_per_second_per_device or 0:,.0f}".lstrip("0")),
         ("time a step", f"{status.step_seconds:.3f} s" if status.step_seconds is not None else ""),
-        ("time to go", to_go),
+        ("time to go" if status.state == "running" else "time to go, once resumed", to_go),
         ("last record", _ago(status.seconds_since_record)),
         (
             "last checkpoint",
